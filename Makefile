@@ -1,0 +1,71 @@
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m
+INSTALL := $(RUN) pip install --quiet --disable-pip-version-check --no-input
+ARGS ?=
+
+# Without this pyright asks the network for a newer version of itself each time it starts.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format docs bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/core.stamp ## run the example pipeline in-process
+	$(RUN) examples.ingest $(ARGS)
+
+test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
+	$(RUN) pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp ## check style, types and layers
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) pyright --pythonpath $(BIN)/python
+	$(RUN) pyrefly check --python-interpreter-path $(BIN)/python tests/typing/accepted.py
+	$(RUN) ty check --python $(VENV) tests/typing/accepted.py
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev.stamp ## format the code and mend what ruff can
+	$(RUN) ruff check --fix-only
+	$(RUN) ruff format
+
+docs: $(VENV)/dev.stamp ## build the pages into docs/_build/html
+	$(RUN) sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+bench: $(VENV)/dev.stamp ## run the benchmarks
+	$(RUN) benchmarks $(ARGS)
+
+# The core lock is cut from the dev one, so that the two never disagree.
+COMPILE := $(RUN) uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock: $(VENV)/pyvenv.cfg ## refresh requirements/: make lock ARGS=--upgrade
+	$(INSTALL) uv
+	$(COMPILE) $(ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
+	$(COMPILE) $(ARGS) --group build --constraints requirements/dev.txt \
+		--output-file requirements/core.txt pyproject.toml
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) build dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/pyvenv.cfg:
+	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec "$$python" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo 'Onward needs Python 3.11 or newer. Install one, or name it: make PYTHON=/path/to/python3' >&2; \
+	exit 1
+
+$(VENV)/core.stamp: $(VENV)/pyvenv.cfg requirements/core.txt pyproject.toml
+	$(INSTALL) --require-hashes -r requirements/core.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/core.stamp requirements/dev.txt
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@

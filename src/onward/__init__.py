@@ -1,0 +1,104 @@
+"""Typed tasks, composed with `>>`, run in-process or on Celery, Hatchet or Temporal."""
+
+from typing import TYPE_CHECKING
+
+from onward.backend import Backend, Cancels, Status
+from onward.catalog import Catalog
+from onward.combine import each, fused, given, identity, together
+from onward.context import Context, Progress, current, progress
+from onward.explain import explain
+from onward.fault import (
+    BadPayload,
+    Cancelled,
+    Expired,
+    Fault,
+    Lost,
+    Misconfigured,
+    Raised,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+    Unknown,
+    Unsupported,
+)
+from onward.flow import Call, Flow, Ref, Step, Task
+from onward.interpret import (
+    cancel,
+    check,
+    result,
+    results,
+    run,
+    status,
+    submit,
+    submit_all,
+    work,
+)
+from onward.policy import Backoff, Constant, Exponential, Policy, Retry
+from onward.task import task
+
+if TYPE_CHECKING:
+    from onward import aio
+    from onward.backends.local import local
+
+__all__ = [
+    "Backend",
+    "Backoff",
+    "BadPayload",
+    "Call",
+    "Cancelled",
+    "Cancels",
+    "Catalog",
+    "Constant",
+    "Context",
+    "Expired",
+    "Exponential",
+    "Fault",
+    "Flow",
+    "Lost",
+    "Misconfigured",
+    "Policy",
+    "Progress",
+    "Raised",
+    "Ref",
+    "Retry",
+    "Status",
+    "Step",
+    "Task",
+    "TimedOut",
+    "TooLarge",
+    "Unavailable",
+    "Unknown",
+    "Unsupported",
+    "aio",
+    "cancel",
+    "check",
+    "current",
+    "each",
+    "explain",
+    "fused",
+    "given",
+    "identity",
+    "local",
+    "progress",
+    "result",
+    "results",
+    "run",
+    "status",
+    "submit",
+    "submit_all",
+    "task",
+    "together",
+    "work",
+]
+
+
+def __getattr__(name: str) -> object:
+    # What needs asyncio is imported when it is first asked for: to define tasks and to submit them
+    # to an engine whose client blocks takes none of it.
+    import importlib
+
+    if name == "local":
+        return importlib.import_module("onward.backends.local").local
+    if name == "aio":
+        return importlib.import_module("onward.aio")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,160 @@
+"""The interpreters for callers that await: the same names, arguments and results.
+
+Example:
+    >>> import asyncio
+    >>> from onward import aio, local, task
+    >>> @task
+    ... async def double(n: int) -> int:
+    ...     return 2 * n
+    >>> async def main() -> None:
+    ...     backend = local()
+    ...     ref = (await aio.submit(double(21), on=backend)).unwrap()
+    ...     print(await aio.result(ref, on=backend))
+    >>> asyncio.run(main())
+    <Success: 42>
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import timedelta
+from typing import TypeVar
+
+from returns.result import Failure, Result, Success
+
+from onward import interpret
+from onward.backend import Backend, Cancels, Status
+from onward.catalog import Catalog
+from onward.colour import awaitable, awaitable_cancels
+from onward.fault import Fault
+from onward.flow import Call, Ref
+from onward.prepare import (
+    Deadline,
+    Waiting,
+    prepare,
+    prepare_all,
+    read,
+    refs_of,
+    wrong_concurrency,
+    wrong_timeout,
+)
+
+R = TypeVar("R")
+E = TypeVar("E")
+
+check = interpret.check
+"""Like `onward.check`: it waits for nothing, so it is the same function."""
+
+
+async def run(
+    call: Call[R, E],
+    /,
+    on: Backend,
+    *,
+    key: str | None = None,
+    delay: float | timedelta = 0.0,
+    deadline: Deadline = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    timeout: float | None = None,
+) -> Result[R, E | Fault]:
+    """Like `onward.run`."""
+    submitted = await submit(
+        call, on, key=key, delay=delay, deadline=deadline, queue=queue, priority=priority
+    )
+    if isinstance(submitted, Failure):
+        return Failure(submitted.failure())
+    return await result(submitted.unwrap(), on, timeout=timeout)
+
+
+async def submit(
+    call: Call[R, E],
+    /,
+    on: Backend,
+    *,
+    key: str | None = None,
+    delay: float | timedelta = 0.0,
+    deadline: Deadline = None,
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Result[Ref[R, E], Fault]:
+    """Like `onward.submit`."""
+    prepared = prepare(call, key, delay, deadline, queue, priority)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    return (await awaitable(on).submit(prepared)).map(call.flow.ref)
+
+
+async def submit_all(
+    calls: Iterable[Call[R, E]],
+    /,
+    on: Backend,
+    *,
+    delay: float | timedelta = 0.0,
+    deadline: Deadline = None,
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Result[list[Ref[R, E]], Fault]:
+    """Like `onward.submit_all`."""
+    prepared = prepare_all(calls, delay, deadline, queue, priority)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    flows, submissions = prepared
+    submitted = await awaitable(on).submit_all(submissions)
+    return submitted.map(lambda ids: refs_of(flows, ids))
+
+
+async def result(
+    ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None
+) -> Result[R, E | Fault]:
+    """Like `onward.result`."""
+    wrong = wrong_timeout(timeout)
+    if wrong is not None:
+        return Failure(wrong)
+    return read(ref, await awaitable(on).outcome(ref.id, timeout), timeout)
+
+
+async def results(
+    refs: Iterable[Ref[R, E]],
+    /,
+    on: Backend,
+    *,
+    timeout: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> AsyncIterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
+    """Like `onward.results`, for `async for`."""
+    waiting = Waiting(refs, timeout, progress)
+    while waiting.pending:
+        for pair in waiting.take(await awaitable(on).settled(waiting.pending, waiting.left)):
+            yield pair
+
+
+async def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
+    """Like `onward.status`."""
+    return await awaitable(on).status(ref.id)
+
+
+async def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
+    """Like `onward.cancel`."""
+    return await awaitable_cancels(on).cancel(ref.id)
+
+
+async def work(
+    catalog: Catalog, /, on: Backend, *, concurrency: int | None = None, grace: float = 30.0
+) -> Result[None, Fault]:
+    """Like `onward.work`, until the awaiting task is cancelled; signals are the caller's own."""
+    import asyncio
+
+    wrong = wrong_concurrency(concurrency)
+    if wrong is not None:
+        return Failure(wrong)
+    served = await awaitable(on).serve(catalog, concurrency=concurrency)
+    if isinstance(served, Failure):
+        return Failure(served.failure())
+    worker = served.unwrap()
+    try:
+        while not await asyncio.to_thread(worker.wait, 0.1):
+            pass
+    finally:
+        await asyncio.to_thread(worker.stop, grace)
+    return Success(None)

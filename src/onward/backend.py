@@ -1,0 +1,159 @@
+"""The port that every backend implements, and the capabilities that only some have.
+
+A backend carries plans to workers and outcomes back. It implements `Backend` if its engine's client
+blocks, or `AsyncBackend` if it awaits; `onward.colour` gives it the other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from returns.result import Result
+
+from onward.catalog import Catalog
+from onward.context import Progress
+from onward.fault import Fault
+from onward.flow import Flow
+from onward.outcome import Outcome
+from onward.plan import Plan
+
+State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
+"""Where a call is. `failed` is a domain error or a fault; an id that nobody knows has no state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a submitted call is.
+
+    Args:
+        state: queued, running, done, failed, cancelled or expired.
+        task: The task that is running, or that ran last.
+        step: That step's place within the call.
+        attempt: Which attempt at it is running.
+        progress: What the task last said of how far it is.
+    """
+
+    state: State
+    task: str = ""
+    step: str = ""
+    attempt: int = 0
+    progress: Progress | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is an outcome."""
+        return self.state not in ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A plan on its way to a backend.
+
+    Args:
+        plan: What to run; its `id` is the id that the backend knows it by.
+        delay: How long it waits before it starts, in seconds.
+        flow: The flow it was made of, for a backend that runs it in this process; a backend that
+            sends the plan elsewhere has no use for it. None where only the plan is known.
+    """
+
+    plan: Plan
+    delay: float = 0.0
+    flow: Flow[..., Any, Any] | None = None
+
+
+class Worker(Protocol):
+    """Something that serves a catalog until it is stopped."""
+
+    def stop(self, grace: float = 30.0) -> None:
+        """Takes no more work, and waits so many seconds at most for what it holds to end."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it has stopped, or so many seconds; True once it has."""
+
+
+class Backend(Protocol):
+    """What carries plans to workers and outcomes back, for callers that block."""
+
+    def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """Hands a plan over, once for each id; gives the id it is now known by."""
+
+    def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """Hands many plans over, in their order, by as few round trips as can be."""
+
+    def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
+        """The outcome of a call; None if there is none after so many seconds; `Unknown`."""
+
+    def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """The outcomes there are among these calls, as soon as there is one.
+
+        An id that nobody knows has `Unknown` as its outcome. None of them after so many seconds is
+        an empty mapping.
+        """
+
+    def status(self, id: str, /) -> Result[Status, Fault]:
+        """Where a call is; `Unknown` for an id that nobody knows."""
+
+    def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """Starts a worker that runs so many steps at a time."""
+
+
+class AsyncBackend(Protocol):
+    """What carries plans to workers and outcomes back, for callers that await."""
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """Like `Backend.submit`."""
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """Like `Backend.submit_all`."""
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        """Like `Backend.outcome`."""
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """Like `Backend.settled`."""
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        """Like `Backend.status`."""
+
+    async def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """Like `Backend.serve`."""
+
+
+class Cancels(Backend, Protocol):
+    """A backend that can cancel a call."""
+
+    def cancel(self, id: str, /) -> Result[None, Fault]:
+        """Sees to it that the call ends as `Cancelled`, if it has no outcome yet."""
+
+
+class AsyncCancels(AsyncBackend, Protocol):
+    """A backend that can cancel a call, for callers that await."""
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        """Like `Cancels.cancel`."""
+
+
+class Checks(Protocol):
+    """A backend that knows, before anything is submitted, what it cannot do."""
+
+    def check(self, plan: Plan, /) -> list[Fault]:
+        """What stands against this plan here; empty if nothing does."""
+
+
+class RunsHere(Protocol):
+    """A backend that can run a call in the thread that waits for it."""
+
+    def run_here(self, submission: Submission, /) -> Outcome | None:
+        """The outcome; None, with nothing done, for a call that has to be submitted."""

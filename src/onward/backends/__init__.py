@@ -1,0 +1,1 @@
+"""The engines: one package each, imported only when it is used."""

@@ -1,0 +1,478 @@
+"""`local()`: runs calls in this process, with no engine at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import heapq
+import itertools
+import os
+import random
+import threading
+import time
+from collections import ChainMap, deque
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from typing import Any
+
+from returns.result import Failure, Result, Success
+
+from onward.backend import State, Status, Submission, Worker
+from onward.catalog import Catalog, Tasks
+from onward.colour import BlockingCancels, LoopThread
+from onward.context import Context, Progress
+from onward.execute import perform, perform_async, raised, retried
+from onward.fault import Cancelled, Expired, Fault, TimedOut, Unknown
+from onward.outcome import Failed, Outcome, Value, faulted
+from onward.plan import (
+    Args,
+    ChainNode,
+    FusedNode,
+    NamedNode,
+    Node,
+    Plan,
+    Runnable,
+    StepNode,
+    evaluate,
+)
+
+_DEFAULT_PRIORITY = 5
+
+
+def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
+    """The embedded backend: runs calls in this process, on threads and an event loop of its own.
+
+    It needs no worker, for a call brings its own tasks along. What is submitted is gone when the
+    process ends.
+
+    Args:
+        workers: How many steps of sync tasks run at a time; None for four more than there are
+            processors. Steps of async tasks share one event loop and do not count.
+        keep: How long the outcome of a finished call can be had by its ref, in seconds.
+
+    Raises:
+        ValueError: If an argument is out of bounds.
+
+    Example:
+        >>> from onward import local, run, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local(workers=2)
+        >>> run(double(21), on=backend)
+        <Success: 42>
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is 1 or more, not {workers}: leave it out for the default")
+    if not keep >= 0:
+        raise ValueError(f"keep is a number of seconds from 0 up, not {keep}")
+    return Local(workers or (os.cpu_count() or 1) + 4, keep)
+
+
+class Local(BlockingCancels):
+    """What `local()` gives."""
+
+    def __init__(self, workers: int, keep: float) -> None:
+        super().__init__(_Engine(workers, keep), LoopThread("onward-local"))
+        self._text = f"local(workers={workers})"
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def run_here(self, submission: Submission, /) -> Outcome | None:
+        """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
+        plan, flow = submission.plan, submission.flow
+        if flow is None or plan.key is not None or plan.deadline is not None or submission.delay:
+            return None
+        return _run_in_this_thread(plan, flow.tasks) if _is_plain(plan.root, flow.tasks) else None
+
+
+def _is_plain(node: Node, tasks: Tasks) -> bool:
+    while type(node) is NamedNode:
+        node = node.body
+    for step in node.steps if type(node) is ChainNode else (node,):
+        if type(step) is not StepNode or step.timeout is not None:
+            return False
+        if tasks[step.task].signature.is_async:
+            return False
+    return True
+
+
+def _run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
+    async def run_step(step: Runnable, args: Args, where: str) -> Outcome:
+        assert type(step) is StepNode  # as _is_plain has seen
+
+        async def once(attempt: int) -> Outcome:
+            context = Context(plan.id, step.task, where, attempt)
+            return perform(step, args, tasks, context)
+
+        return (
+            await once(1) if step.attempts == 1 else await retried(step, once, nap, random.random)
+        )
+
+    async def nap(seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - there is no loop here: the caller's thread waits
+
+    # Nothing in it ever waits for an event loop, so one push takes it to its end.
+    try:
+        evaluate(plan.root, plan.args, run_step, in_flight=1).send(None)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    raise AssertionError("a plain chain waited")
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A submitted call, and where it is."""
+
+    plan: Plan
+    finished: asyncio.Future[Outcome]
+    job: asyncio.Task[None] = field(init=False)
+    timer: asyncio.TimerHandle | None = None
+    tasks: Tasks | None = None
+    state: State = "queued"
+    task: str = ""
+    step: str = ""
+    attempt: int = 0
+    progress: Progress | None = None
+    cancelled: bool = False
+
+    def report(self, progress: Progress) -> None:
+        self.progress = progress
+
+
+class _Engine:
+    """The awaitable side of `Local`; all of it lives on one event loop."""
+
+    def __init__(self, workers: int, keep: float) -> None:
+        self._keep = keep
+        self._runs: dict[str, _Run] = {}
+        self._finished: deque[tuple[float, str]] = deque()
+        self._any_finished = asyncio.Event()
+        self._served: list[Catalog] = []
+        self._serving = asyncio.Event()
+        self.slots = _Slots(workers)
+        self.threads = _Threads()
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        self._forget()
+        plan = submission.plan
+        if plan.id not in self._runs:
+            loop = asyncio.get_running_loop()
+            run = _Run(plan, loop.create_future())
+            if submission.flow is not None:
+                run.tasks = submission.flow.tasks
+            if plan.deadline is not None:
+                run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
+            self._runs[plan.id] = run
+            run.job = loop.create_task(self._live(run, submission.delay))
+        return Success(plan.id)
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        ids: list[str] = []
+        for submission in submissions:
+            await self.submit(submission)
+            ids.append(submission.plan.id)
+        return Success(ids)
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        run = self._runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        await asyncio.wait([run.finished], timeout=timeout)
+        return Success(run.finished.result() if run.finished.done() else None)
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not (found := self._outcomes(ids)) and ids:
+                    self._any_finished.clear()
+                    await self._any_finished.wait()
+                return Success(found)
+        return Success(self._outcomes(ids))
+
+    def _outcomes(self, ids: Collection[str]) -> dict[str, Outcome]:
+        found: dict[str, Outcome] = {}
+        for id in ids:
+            run = self._runs.get(id)
+            if run is None:
+                found[id] = faulted(_unknown(id))
+            elif run.finished.done():
+                found[id] = run.finished.result()
+        return found
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        run = self._runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        return Success(Status(run.state, run.task, run.step, run.attempt, run.progress))
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        run = self._runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        self._end(run, Cancelled(run.plan.flow, "it was cancelled"), "cancelled")
+        return Success(None)
+
+    async def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        loop = asyncio.get_running_loop()
+        self._served.append(catalog)
+        self.slots.add(concurrency or 0)
+        self._serving.set()
+
+        def leave() -> None:
+            self._served.remove(catalog)
+            self.slots.add(-(concurrency or 0))
+            if not self._served:
+                self._serving.clear()
+
+        return Success(_Worker(lambda: loop.call_soon_threadsafe(leave)))
+
+    async def _live(self, run: _Run, delay: float) -> None:
+        """Sees one call through, whatever comes of it."""
+        plan = run.plan
+        try:
+            await asyncio.sleep(delay)
+            if run.tasks is None:
+                await self._serving.wait()
+                run.tasks = ChainMap(*(dict(each.tasks) for each in self._served))
+            run.state = "running"
+            outcome = await evaluate(plan.root, plan.args, _Steps(self, run))
+        except asyncio.CancelledError:
+            outcome = faulted(Cancelled(plan.flow, "the backend was closed"))
+        except BaseException as problem:  # not a step's, which is an outcome, but ours
+            outcome = faulted(raised(plan.flow, problem))
+        self._finish(run, outcome, _state(outcome))
+
+    def _end(self, run: _Run, fault: Fault, state: State) -> None:
+        """Settles a call from outside, whether or not its step lets itself be stopped."""
+        if not run.finished.done():
+            run.cancelled = True
+            self._finish(run, faulted(fault), state)
+            run.job.cancel()
+
+    def _expire(self, run: _Run) -> None:
+        message = "its deadline passed before it had an outcome"
+        self._end(run, Expired(run.plan.flow, message), "expired")
+
+    def _finish(self, run: _Run, outcome: Outcome, state: State) -> None:
+        if run.finished.done():
+            return
+        if run.timer is not None:
+            run.timer.cancel()
+        run.state = state
+        run.finished.set_result(outcome)
+        self._finished.append((time.monotonic(), run.plan.id))
+        self._any_finished.set()
+
+    def _forget(self) -> None:
+        too_old = time.monotonic() - self._keep
+        while self._finished and self._finished[0][0] < too_old:
+            _, id = self._finished.popleft()
+            self._runs.pop(id, None)
+
+
+def _unknown(id: str) -> Unknown:
+    return Unknown(
+        id, "no such call in this process; local() keeps calls in memory, and outcomes for a while"
+    )
+
+
+def _state(outcome: Outcome) -> State:
+    if isinstance(outcome, Value):
+        return "done"
+    if isinstance(outcome, Failed):
+        return "failed"
+    match outcome.fault:
+        case Cancelled():
+            return "cancelled"
+        case Expired():
+            return "expired"
+        case _:
+            return "failed"
+
+
+class _Steps:
+    """Runs the steps of one call: the step-runner that the evaluator is given."""
+
+    def __init__(self, engine: _Engine, run: _Run, *, is_fused: bool = False) -> None:
+        self._engine = engine
+        self._run = run
+        self._is_fused = is_fused
+
+    async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
+        async def once(attempt: int) -> Outcome:
+            return await self._attempt(step, args, where, attempt)
+
+        return await retried(step, once, asyncio.sleep, random.random)
+
+    async def _attempt(self, step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
+        run, tasks, engine = self._run, self._run.tasks, self._engine
+        assert tasks is not None  # as _live has seen to
+        if isinstance(step, FusedNode):
+            inside = _Steps(engine, run, is_fused=True)
+            work = evaluate(step.body, args, inside, where=where)
+            return await self._in_slot(step, self._in_time(step, work, attempt))
+        run.task, run.step, run.attempt, run.progress = step.task, where, attempt, None
+        given_up = threading.Event()
+        context = Context(
+            id=run.plan.id,
+            task=step.task,
+            step=where,
+            attempt=attempt,
+            key=run.plan.key,
+            deadline=_moment(run.plan.deadline),
+            report=run.report,
+            is_cancelled=lambda: run.cancelled or given_up.is_set(),
+        )
+        task = tasks.get(step.task)
+        try:
+            if task is not None and task.signature.is_async:
+                work = perform_async(step, args, tasks, context)
+                return await self._in_time(step, work, attempt)
+            work = engine.threads.run(lambda: perform(step, args, tasks, context))
+            return await self._in_slot(step, self._in_time(step, work, attempt))
+        finally:
+            given_up.set()
+
+    async def _in_slot(self, step: Runnable, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        if self._is_fused:  # which is in a slot already
+            return await work
+        priority = self._run.plan.priority if step.priority is None else step.priority
+        try:
+            await self._engine.slots.take(priority)
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        try:
+            return await work
+        finally:
+            self._engine.slots.add(1)
+
+    async def _in_time(
+        self, step: Runnable, work: Coroutine[Any, Any, Outcome], attempt: int
+    ) -> Outcome:
+        if step.timeout is None:
+            return await work
+        # A task of its own, for a step may well not let itself be cancelled.
+        job = asyncio.create_task(work)
+        try:
+            await asyncio.wait([job], timeout=step.timeout)
+            return job.result() if job.done() else faulted(self._timed_out(step, attempt))
+        finally:
+            job.cancel()
+
+    def _timed_out(self, step: Runnable, attempt: int) -> TimedOut:
+        assert step.timeout is not None
+        name = step.task if isinstance(step, StepNode) else self._run.plan.flow
+        return TimedOut(
+            name,
+            f"no value after {step.timeout:g} s (a sync task's thread goes on, for Python cannot "
+            "stop it)",
+            seconds=step.timeout,
+            attempts=attempt,
+        )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A catalog that is being served."""
+
+    leave: Callable[[], object]
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self, grace: float = 30.0) -> None:
+        if not self.stopped.is_set():
+            self.leave()
+            self.stopped.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.stopped.wait(timeout)
+
+
+class _Slots:
+    """So many at a time; the most urgent of those that wait goes first."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    def add(self, count: int) -> None:
+        self._free += count
+        while self._free > 0 and self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                self._free -= 1
+                turn.set_result(None)
+
+    async def take(self, priority: int | None) -> None:
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        urgency = _DEFAULT_PRIORITY if priority is None else priority
+        heapq.heappush(self._waiting, (-urgency, next(self._order), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was given a slot all the same
+                self.add(1)
+            raise
+
+
+class _Threads:
+    """Threads that do not keep the process alive, unlike an executor's.
+
+    A step that never returns must not hang the program at its end.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[Callable[[], None]]] = []
+
+    async def run(self, job: Callable[[], Outcome]) -> Outcome:
+        loop = asyncio.get_running_loop()
+        finished: asyncio.Future[Outcome] = loop.create_future()
+        variables = contextvars.copy_context()
+
+        def work() -> None:
+            outcome = variables.run(job)
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(_deliver, finished, outcome)
+
+        if self._idle:
+            self._idle.pop().put(work)
+        else:
+            inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+            inbox.put(work)
+            threading.Thread(
+                target=_serve_inbox, args=(inbox, self._idle), name="onward-step", daemon=True
+            ).start()
+        return await finished
+
+
+def _serve_inbox(
+    inbox: SimpleQueue[Callable[[], None]], idle: list[SimpleQueue[Callable[[], None]]]
+) -> None:
+    while True:
+        inbox.get()()
+        idle.append(inbox)
+
+
+def _deliver(finished: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not finished.done():
+        finished.set_result(outcome)

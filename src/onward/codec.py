@@ -1,0 +1,366 @@
+"""Values to JSON bytes and back, by their annotations."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any, Never, NoReturn, TypeAlias, Union, get_args, get_origin
+
+import msgspec
+
+from onward.fault import KINDS, Fault
+
+Annotation: TypeAlias = object
+"""What stands behind the colon; type checkers have no closer word for it."""
+
+Find: TypeAlias = Callable[[str], "Tagged | None"]
+"""Finds the error codec of a task by its name."""
+
+
+class Refused(ValueError):
+    """A value, or bytes, that an annotation does not allow."""
+
+    def __init__(self, reason: str, path: str = "$") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+
+
+class Tag(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value of one of several types, on the wire.
+
+    `task` names the task that failed with it, where it is an error.
+    """
+
+    type: str
+    value: msgspec.Raw
+    task: str = ""
+
+
+class Plain:
+    """The codec of an annotation that msgspec can tell apart by itself."""
+
+    __slots__ = ("_decode", "_exact", "_holds_any", "_holds_float", "annotation")
+
+    def __init__(self, annotation: Annotation) -> None:
+        self.annotation = annotation
+        seen = _survey(annotation)
+        self._holds_any = seen.any
+        self._holds_float = seen.float
+        self._decode = msgspec.json.Decoder(annotation, dec_hook=_decode_custom).decode
+        # For these, being of the type is all that their annotation asks.
+        self._exact = annotation if annotation in (int, str, bool, bytes) else None
+
+    def encode(self, value: Any) -> bytes:
+        """The value as JSON, proven to come back as the annotation says, or `Refused`."""
+        try:
+            raw = _ENCODER.encode(value)
+        except RecursionError:
+            raise Refused("nested too deeply (or it contains itself)") from None
+        except Exception as problem:
+            raise Refused(str(problem) or type(problem).__name__) from None
+        if type(value) is self._exact:
+            return raw
+        # msgspec writes NaN and the infinities as null, which may well be allowed here.
+        if self._holds_float and b"null" in raw:
+            for path in _not_finite(msgspec.to_builtins(value, enc_hook=_encode_custom), "$"):
+                raise Refused("NaN and infinity have no JSON form: send None, or a str", path)
+        back = self.decode(raw)
+        if self._holds_any and not _same(value, back):
+            raise Refused(
+                "what is annotated Any must be plain JSON (None, bool, int, float, str, list, "
+                "dict with str keys): name the type in the annotation"
+            )
+        return raw
+
+    def decode(self, raw: bytes | msgspec.Raw) -> Any:
+        """The value that these bytes hold, or `Refused`."""
+        try:
+            return self._decode(raw)
+        except msgspec.ValidationError as problem:
+            raise _refused(problem) from None
+        except msgspec.DecodeError as problem:
+            raise Refused(f"no valid JSON: {problem}") from None
+        except RecursionError:
+            raise Refused("nested too deeply") from None
+        except Exception as problem:
+            raise Refused(f"{type(problem).__name__}: {problem}") from None
+
+
+class Tagged:
+    """The codec of a union whose members JSON alone cannot tell apart: each travels with a name."""
+
+    __slots__ = ("_members", "_takes_faults", "annotation")
+
+    def __init__(self, annotation: Annotation) -> None:
+        self.annotation = annotation
+        self._members: dict[str, tuple[type, Plain]] = {}
+        self._takes_faults = False
+        for member in _members(annotation):
+            if isinstance(member, type) and issubclass(member, Fault):
+                self._takes_faults = True
+                continue
+            name, kind = _tag(member), _class(member)
+            if name in self._members:
+                raise TypeError(
+                    f"two of its types are called {name!r}, and the wire tells them apart by "
+                    "name: rename one"
+                )
+            self._members[name] = (kind, Plain(member))
+
+    def encode(self, value: Any, task: str = "") -> bytes:
+        """The value under the name of its type, or `Refused`."""
+        if isinstance(value, Fault):
+            if not self._takes_faults:
+                raise Refused(f"{type(value).__name__} is not one of {self._names()}")
+            return encode_fault(value)
+        name, codec = self._member(value)
+        return _ENCODER.encode(Tag(name, msgspec.Raw(codec.encode(value)), task))
+
+    def decode(self, raw: bytes | msgspec.Raw, find: Find | None = None) -> Any:
+        """The value that these bytes hold, or `Refused`.
+
+        Args:
+            raw: The bytes.
+            find: Where to look up the error codec of the task that failed, for an error whose
+                type the annotation names only by a base class.
+        """
+        tag = TAG.decode(raw)
+        if tag.type in self._members:
+            return self._members[tag.type][1].decode(tag.value)
+        if self._takes_faults and not tag.task and tag.type in KINDS:
+            return _FAULTS[tag.type].decode(tag.value)
+        origin = find(tag.task) if find is not None and tag.task else None
+        if origin is not None and origin is not self:
+            value = origin.decode(raw)
+            if isinstance(value, tuple(kind for kind, _ in self._members.values())):
+                return value
+        raise Refused(f"{tag.type} is not one of {self._names()}")
+
+    def _member(self, value: Any) -> tuple[str, Plain]:
+        for name, (kind, codec) in self._members.items():
+            if type(value) is kind:
+                return name, codec
+        for name, (kind, codec) in self._members.items():
+            # A subclass of a record may hold more than its base, which the wire would drop.
+            if isinstance(value, kind) and not hasattr(kind, "__annotations__"):
+                return name, codec
+        raise Refused(
+            f"{type(value).__qualname__} is not one of {self._names()}: name it in the annotation"
+        )
+
+    def _names(self) -> str:
+        return " | ".join([*self._members, *(["Fault"] if self._takes_faults else [])]) or "Never"
+
+
+Codec: TypeAlias = Plain | Tagged
+
+
+def codec(annotation: Annotation) -> Codec:
+    """The codec of an annotation.
+
+    Args:
+        annotation: A resolved annotation (no forward references at its top).
+
+    Returns:
+        A codec that encodes only what comes back as the annotation says.
+
+    Raises:
+        TypeError: If nobody can encode it; the message says why and what to write instead.
+
+    Example:
+        >>> codec(dict[str, int]).encode({"a": 1})
+        b'{"a":1}'
+        >>> codec(list[int]).decode(b"[1, 2]")
+        [1, 2]
+    """
+    members = _members(annotation)
+    if any(isinstance(member, type) and issubclass(member, Fault) for member in members):
+        return Tagged(annotation)
+    try:
+        return Plain(annotation)
+    except TypeError as problem:
+        if len(members) < 2:
+            hint = " (inside another type, use msgspec.Struct with tag=True)"
+            raise TypeError(f"{problem}{hint if 'unions' in str(problem) else ''}") from None
+    return Tagged(annotation)
+
+
+def encode_fault(fault: Fault) -> bytes:
+    """A fault under the name of its kind."""
+    return _ENCODER.encode(Tag(type(fault).__name__, msgspec.Raw(_ENCODER.encode(fault))))
+
+
+def decode_fault(raw: bytes | msgspec.Raw) -> Fault:
+    """The fault that these bytes hold, or `Refused`."""
+    tag = TAG.decode(raw)
+    if tag.type not in KINDS:
+        raise Refused(f"{tag.type!r} is no fault that this version knows")
+    fault: Fault = _FAULTS[tag.type].decode(tag.value)
+    return fault
+
+
+class _Seen:
+    __slots__ = ("any", "float")
+
+    def __init__(self) -> None:
+        self.any = False
+        self.float = False
+
+
+def _survey(annotation: Annotation) -> _Seen:
+    """Walks all that an annotation is made of; raises TypeError for what JSON cannot carry."""
+    info = msgspec.inspect
+    seen = _Seen()
+    done: set[int] = set()
+    try:
+        todo: list[object] = [info.type_info(annotation)]
+    except NameError as problem:
+        raise TypeError(f"{problem}: define it above, at the top of its module") from None
+    while todo:
+        node = todo.pop()
+        if id(node) in done:
+            continue
+        done.add(id(node))
+        if isinstance(node, info.CustomType):
+            if not _is_custom(node.cls):
+                raise TypeError(_advice(node.cls))
+        elif isinstance(node, info.AnyType):
+            seen.any = True
+        elif isinstance(node, info.FloatType):
+            seen.float = True
+        elif isinstance(node, info.DictType) and not isinstance(node.key_type, _KEYS):
+            raise TypeError(
+                "JSON has no such keys: a dict's keys are str, a number, an Enum, a date, a UUID"
+            )
+        if isinstance(node, msgspec.Struct):
+            todo.extend(_inner(node))
+    return seen
+
+
+def _inner(node: msgspec.Struct) -> Iterator[object]:
+    for name in node.__struct_fields__:
+        value = getattr(node, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
+                yield part
+
+
+_KEYS = (
+    msgspec.inspect.AnyType,
+    msgspec.inspect.StrType,
+    msgspec.inspect.IntType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.EnumType,
+    msgspec.inspect.LiteralType,
+    msgspec.inspect.DateType,
+    msgspec.inspect.DateTimeType,
+    msgspec.inspect.TimeType,
+    msgspec.inspect.TimeDeltaType,
+    msgspec.inspect.UUIDType,
+    msgspec.inspect.DecimalType,
+    msgspec.inspect.BytesType,
+)
+
+
+def _is_custom(kind: type) -> bool:
+    return kind in (Path, PurePath) or _is_model(kind)
+
+
+def _is_model(kind: type) -> bool:
+    # A pydantic model can only reach us from a program that has imported pydantic.
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+def _encode_custom(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    if _is_model(type(value)):
+        return msgspec.Raw(value.model_dump_json().encode())
+    raise TypeError(f"{type(value).__qualname__} has no JSON form")
+
+
+def _decode_custom(kind: type, value: Any) -> Any:
+    if _is_model(kind):
+        # JSON mode, so that a strict model still takes a date that was written as a str.
+        return kind.model_validate_json(_ENCODER.encode(value))  # type: ignore[attr-defined]  # pydantic's, which mypy need not have installed
+    if not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)
+
+
+_ADVICE: Mapping[type, str] = {
+    complex: "tuple[float, float]",
+    range: "a start and a stop, as int",
+    object: "the type that it really has",
+}
+
+
+def _advice(kind: type) -> str:
+    name = getattr(kind, "__qualname__", repr(kind))
+    if kind.__module__ in ("collections", "collections.abc"):
+        instead = "list[...] or dict[str, ...]"
+    else:
+        instead = _ADVICE.get(kind, "a dataclass, or a type that msgspec or pydantic encodes")
+    return f"{name} has no JSON form: write {instead}"
+
+
+def _members(annotation: Annotation) -> tuple[Annotation, ...]:
+    origin = get_origin(annotation)
+    if origin is Union or origin is types.UnionType:
+        return get_args(annotation)
+    return () if annotation in (Never, NoReturn) else (annotation,)
+
+
+def _class(member: Annotation) -> type:
+    if member is None:
+        return type(None)
+    kind = get_origin(member) or member
+    if not isinstance(kind, type):
+        raise TypeError(f"{member!r} is no class, so it cannot be told apart from other types")
+    return kind
+
+
+def _tag(member: Annotation) -> str:
+    name = _class(member).__qualname__.rpartition("<locals>.")[2]
+    arguments = get_args(member)
+    if not arguments:
+        return name
+    return f"{name}[{', '.join(_tag(each) for each in arguments)}]"
+
+
+def _not_finite(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{path}[{index}]")
+
+
+def _same(value: object, back: object) -> bool:
+    try:
+        return bool(value == back)
+    except Exception:
+        return False
+
+
+_PATH = re.compile(r"^(.*) - at `(.*)`$", re.DOTALL)
+
+
+def _refused(problem: msgspec.ValidationError) -> Refused:
+    found = _PATH.match(str(problem))
+    return Refused(found[1], found[2]) if found else Refused(str(problem))
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_encode_custom)
+TAG = Plain(Tag)
+_FAULTS = {name: Plain(kind) for name, kind in KINDS.items()}

@@ -1,0 +1,282 @@
+"""Blocking callers of an awaitable backend, and awaiting callers of a blocking one.
+
+An engine's client either blocks or awaits. A backend is written once, in its client's own way, and
+is given the other way here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from returns.result import Failure, Result
+
+from onward.backend import AsyncBackend, AsyncCancels, Backend, Cancels, Status, Submission, Worker
+from onward.catalog import Catalog
+from onward.fault import Fault, Misconfigured
+from onward.outcome import Outcome
+
+T = TypeVar("T")
+Core = TypeVar("Core", bound=AsyncBackend)
+
+
+class LoopThread:
+    """An event loop on a thread of its own, for a client that must stay on one loop.
+
+    It starts when first needed, and ends with `close`, with the interpreter, or when nobody holds
+    it any more.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        self._close: Callable[[], object] = lambda: None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, started if it is not running."""
+        with self._lock:
+            if self._running is None:
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=_run_loop, args=(loop,), name=self._name, daemon=True
+                )
+                thread.start()
+                self._running = loop, thread
+                # Neither the thread nor the finalizer may hold this object, or it never goes.
+                self._close = weakref.finalize(self, _stop_loop, loop, thread)
+            return self._running[0]
+
+    def is_this_thread(self) -> bool:
+        """Whether the caller runs on the loop's own thread."""
+        return self._running is not None and self._running[1] is threading.current_thread()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on the loop while the caller blocks."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def hop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on the loop while the caller awaits, on whichever loop it is."""
+        if self.is_this_thread():
+            return await coroutine
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+
+    def close(self) -> None:
+        """Ends the loop and its thread; what runs on it is cancelled."""
+        with self._lock:
+            self._close()
+            self._running = None
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        if pending:
+            loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed already
+        loop.call_soon_threadsafe(loop.stop)
+    if thread is not threading.current_thread():
+        thread.join(timeout=5)
+
+
+class Blocking(Generic[Core]):
+    """A `Backend` over an awaitable one, which lives on a loop thread.
+
+    Args:
+        core: The awaitable backend.
+        thread: The loop that the core is to live on.
+    """
+
+    def __init__(self, core: Core, thread: LoopThread) -> None:
+        self._core = core
+        self._thread = thread
+
+    @property
+    def aio(self) -> AsyncBackend:
+        """The same backend for callers that await, on any loop."""
+        return OnThread(self._core, self._thread)
+
+    def close(self) -> None:
+        """Ends the connection and its thread. What was submitted stays with the engine."""
+        self._thread.close()
+
+    def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `Backend.submit`."""
+        return self._wait(lambda: self._core.submit(submission))
+
+    def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `Backend.submit_all`."""
+        return self._wait(lambda: self._core.submit_all(submissions))
+
+    def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
+        """See `Backend.outcome`."""
+        return self._wait(lambda: self._core.outcome(id, timeout))
+
+    def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """See `Backend.settled`."""
+        return self._wait(lambda: self._core.settled(ids, timeout))
+
+    def status(self, id: str, /) -> Result[Status, Fault]:
+        """See `Backend.status`."""
+        return self._wait(lambda: self._core.status(id))
+
+    def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """See `Backend.serve`."""
+        return self._wait(lambda: self._core.serve(catalog, concurrency=concurrency))
+
+    def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
+        if self._thread.is_this_thread():
+            return Failure(
+                Misconfigured(
+                    "",
+                    "a blocking call in an async task would wait for the loop that it blocks: "
+                    "await the same function of onward.aio",
+                )
+            )
+        return self._thread.call(start())
+
+
+class OnThread:
+    """An `AsyncBackend` whose work is done on the loop thread that the core lives on."""
+
+    def __init__(self, core: AsyncBackend, thread: LoopThread) -> None:
+        self._core = core
+        self._thread = thread
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `Backend.submit`."""
+        return await self._thread.hop(self._core.submit(submission))
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `Backend.submit_all`."""
+        return await self._thread.hop(self._core.submit_all(submissions))
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        """See `Backend.outcome`."""
+        return await self._thread.hop(self._core.outcome(id, timeout))
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """See `Backend.settled`."""
+        return await self._thread.hop(self._core.settled(ids, timeout))
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        """See `Backend.status`."""
+        return await self._thread.hop(self._core.status(id))
+
+    async def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """See `Backend.serve`."""
+        return await self._thread.hop(self._core.serve(catalog, concurrency=concurrency))
+
+
+class BlockingCancels(Blocking[AsyncCancels]):
+    """A `Cancels` over an awaitable one."""
+
+    @property
+    def aio(self) -> AsyncCancels:
+        """The same backend for callers that await, on any loop."""
+        return OnThreadCancels(self._core, self._thread)
+
+    def cancel(self, id: str, /) -> Result[None, Fault]:
+        """See `Cancels.cancel`."""
+        return self._wait(lambda: self._core.cancel(id))
+
+
+class OnThreadCancels(OnThread):
+    """An `AsyncCancels` whose work is done on the loop thread that the core lives on."""
+
+    def __init__(self, core: AsyncCancels, thread: LoopThread) -> None:
+        super().__init__(core, thread)
+        self._cancels = core
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        """See `Cancels.cancel`."""
+        return await self._thread.hop(self._cancels.cancel(id))
+
+
+class InThreads:
+    """An `AsyncBackend` over a blocking one, each of whose calls takes a thread meanwhile."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `Backend.submit`."""
+        return await asyncio.to_thread(self._backend.submit, submission)
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `Backend.submit_all`."""
+        return await asyncio.to_thread(self._backend.submit_all, submissions)
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        """See `Backend.outcome`."""
+        return await asyncio.to_thread(self._backend.outcome, id, timeout)
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """See `Backend.settled`."""
+        return await asyncio.to_thread(self._backend.settled, ids, timeout)
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        """See `Backend.status`."""
+        return await asyncio.to_thread(self._backend.status, id)
+
+    async def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """See `Backend.serve`."""
+        return await asyncio.to_thread(self._backend.serve, catalog, concurrency=concurrency)
+
+
+class InThreadsCancels(InThreads):
+    """An `AsyncCancels` over a blocking one."""
+
+    def __init__(self, backend: Cancels) -> None:
+        super().__init__(backend)
+        self._cancels = backend
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        """See `Cancels.cancel`."""
+        return await asyncio.to_thread(self._cancels.cancel, id)
+
+
+def awaitable(backend: Backend) -> AsyncBackend:
+    """The backend for callers that await: its own awaitable side, or threads around it."""
+    return backend.aio if isinstance(backend, Blocking) else InThreads(backend)
+
+
+def awaitable_cancels(backend: Cancels) -> AsyncCancels:
+    """Like `awaitable`, for a backend that can cancel."""
+    return backend.aio if isinstance(backend, BlockingCancels) else InThreadsCancels(backend)

@@ -1,0 +1,254 @@
+"""What can go wrong outside a task's own domain, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class Fault:
+    """What went wrong outside the task's own domain; every kind of fault is one of its subclasses.
+
+    Interpreters return faults inside `Failure`; they are values, not exceptions.
+
+    Example:
+        >>> fault = TimedOut("fetch", "no value after 30 s", seconds=30.0)
+        >>> print(fault)
+        fetch: no value after 30 s. Raise its timeout, or make the step shorter.
+    """
+
+    __slots__ = ()
+
+    cure: ClassVar[str] = ""
+    """What a person can do about this kind of fault."""
+
+    task: str
+    """The task, flow or id that it happened to; empty where there is none."""
+
+    message: str
+    """What happened, for a person to read."""
+
+    def __str__(self) -> str:
+        where = f"{self.task}: " if self.task else ""
+        return f"{where}{self.message.rstrip('.')}. {self.cure}"
+
+
+@dataclass(frozen=True, slots=True)
+class Raised(Fault):
+    """A task's function raised an exception, and its attempts are used up.
+
+    Args:
+        task: The task's name.
+        error_type: The exception's class, as `module.Name` (builtins without their module).
+        message: The exception's own text.
+        traceback: The traceback as text, from the worker.
+        attempts: How many attempts were made.
+        kinds: The exception's class and its bases, named like `error_type`.
+
+    Example:
+        >>> match Raised("parse", "ValueError", "bad header"):
+        ...     case Raised(task, error_type, message):
+        ...         print(task, error_type, message, sep=" | ")
+        parse | ValueError | bad header
+    """
+
+    cure: ClassVar[str] = (
+        "Mend the task, return the error as a value (Result[R, E]), or give it a Retry."
+    )
+
+    task: str
+    error_type: str
+    message: str
+    traceback: str = ""
+    attempts: int = 1
+    kinds: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        times = "" if self.attempts == 1 else f" in the last of {self.attempts} attempts"
+        return f"{self.task}: raised {self.error_type}{times}: {self.message}. {self.cure}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(Fault):
+    """Nothing came back in the time allowed.
+
+    Args:
+        task: The task whose attempt took too long, or the flow that was waited for.
+        message: What happened.
+        seconds: The time that was allowed, in seconds.
+        attempts: How many attempts were made; 0 where only a wait ended.
+        still_running: True where only the wait ended: the call itself goes on and can be asked
+            for again by its ref.
+    """
+
+    cure: ClassVar[str] = "Raise its timeout, or make the step shorter."
+
+    task: str
+    message: str
+    seconds: float = 0.0
+    attempts: int = 1
+    still_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled(Fault):
+    """Somebody cancelled the call before it had an outcome.
+
+    Args:
+        task: The task or flow that was cancelled.
+        message: What happened.
+    """
+
+    cure: ClassVar[str] = "Submit it again if it is still wanted."
+
+    task: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Fault):
+    """The worker that held the step is gone, and its deliveries are used up.
+
+    Args:
+        task: The task that was being run.
+        message: What happened.
+        deliveries: How many times it was handed to a worker.
+    """
+
+    cure: ClassVar[str] = "Look for why its workers die (memory, signals), then submit it again."
+
+    task: str
+    message: str
+    deliveries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(Fault):
+    """The call's deadline passed before it had an outcome, or its result was kept no longer.
+
+    Args:
+        task: The flow.
+        message: What happened.
+    """
+
+    cure: ClassVar[str] = "Give the call a later deadline, or add workers so that it waits less."
+
+    task: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Fault):
+    """A task, flow or id that nobody here knows.
+
+    Args:
+        task: The name or id.
+        message: Who does not know it.
+    """
+
+    cure: ClassVar[str] = (
+        "Check the spelling; a task must be in the worker's Catalog, an id on this backend."
+    )
+
+    task: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadPayload(Fault):
+    """A value that its annotation does not allow, or bytes that are no plan.
+
+    Args:
+        task: The task that would take or that gave the value.
+        message: What was expected, and what was found.
+        path: Where in the value, as a JSON path: `$.rows[3].name`.
+    """
+
+    cure: ClassVar[str] = "Send what the annotation says, or change the annotation."
+
+    task: str
+    message: str
+    path: str = "$"
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge(Fault):
+    """More bytes than this backend carries.
+
+    Args:
+        task: The task or flow whose arguments or value are too large.
+        message: What happened.
+        size: Its size, in bytes.
+        limit: The most that is carried, in bytes.
+    """
+
+    cure: ClassVar[str] = "Store the data elsewhere and send where it is (a path, a key, a URL)."
+
+    task: str
+    message: str
+    size: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable(Fault):
+    """The engine was not reached.
+
+    Args:
+        task: The flow, where one was being submitted.
+        message: What was tried, and what it said.
+    """
+
+    cure: ClassVar[str] = "Check that the engine runs and that its address and credentials hold."
+
+    task: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported(Fault):
+    """Something that this backend cannot do.
+
+    Args:
+        task: The flow or task that asks for it.
+        message: What cannot be done here, and why.
+    """
+
+    cure: ClassVar[str] = "Use a backend that can (docs: capability matrix), or do without."
+
+    task: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Misconfigured(Fault):
+    """A setting or an option that makes no sense.
+
+    Args:
+        task: The flow or setting concerned.
+        message: What is wrong with it, and what to write instead.
+    """
+
+    cure: ClassVar[str] = "Correct the option."
+
+    task: str
+    message: str
+
+
+KINDS: dict[str, type[Fault]] = {
+    kind.__name__: kind
+    for kind in (
+        Raised,
+        TimedOut,
+        Cancelled,
+        Lost,
+        Expired,
+        Unknown,
+        BadPayload,
+        TooLarge,
+        Unavailable,
+        Unsupported,
+        Misconfigured,
+    )
+}
+"""Every kind of fault, by the name it has on the wire."""

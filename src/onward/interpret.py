@@ -1,0 +1,374 @@
+"""What takes calls and refs: run, submit, result and the others, for callers that block.
+
+`onward.aio` has their awaitable twins. What the two share has no colour, and is here.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar, cast
+
+from returns.result import Failure, Result, Success
+
+from onward.backend import Backend, Cancels, Checks, RunsHere, Status
+from onward.catalog import Catalog
+from onward.fault import Fault
+from onward.flow import Call, Ref
+from onward.prepare import (
+    Deadline,
+    Waiting,
+    prepare,
+    prepare_all,
+    read,
+    refs_of,
+    wrong_concurrency,
+    wrong_timeout,
+)
+
+R = TypeVar("R")
+E = TypeVar("E")
+
+
+def run(
+    call: Call[R, E],
+    /,
+    on: Backend,
+    *,
+    key: str | None = None,
+    delay: float | timedelta = 0.0,
+    deadline: Deadline = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    timeout: float | None = None,
+) -> Result[R, E | Fault]:
+    """Runs a call and waits for what comes of it.
+
+    Args:
+        call: A flow applied to its arguments.
+        on: Where it runs.
+        key: An idempotency key: with the same key, the same flow runs only once.
+        delay: How long it waits before it starts, in seconds or as a timedelta.
+        deadline: How long it may take in all, in seconds or as a timedelta, or until when.
+        queue: The queue of those steps whose task names none.
+        priority: The priority of those steps whose task has none, from 0 (least) to 9.
+        timeout: How long to wait, in seconds. The call goes on after that.
+
+    Returns:
+        The value; or the domain error that a task answered with; or the `Fault` that ended it.
+
+    Example:
+        >>> from onward import local, run, task
+        >>> @task
+        ... def divide(a: int, b: int) -> int:
+        ...     return a // b
+        >>> run(divide(7, 2), on=local())
+        <Success: 3>
+        >>> run(divide(7, 0), on=local()).failure().message
+        'integer division or modulo by zero'
+    """
+    prepared = prepare(call, key, delay, deadline, queue, priority)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    if timeout is None:
+        run_here = getattr(on, "run_here", None)
+        if run_here is not None:
+            here = cast(RunsHere, on).run_here(prepared)
+            if here is not None:
+                return call.flow.read(here)
+    submitted = on.submit(prepared)
+    if isinstance(submitted, Failure):
+        return submitted
+    return result(Ref(submitted.unwrap(), call.flow), on, timeout=timeout)
+
+
+def submit(
+    call: Call[R, E],
+    /,
+    on: Backend,
+    *,
+    key: str | None = None,
+    delay: float | timedelta = 0.0,
+    deadline: Deadline = None,
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Result[Ref[R, E], Fault]:
+    """Hands a call over to be run, and does not wait.
+
+    Args:
+        call: A flow applied to its arguments.
+        on: Where it runs.
+        key: An idempotency key: with the same key, the same flow is submitted once, and every
+            submission gives the same ref.
+        delay: How long it waits before it starts, in seconds or as a timedelta.
+        deadline: How long it may take in all, in seconds or as a timedelta, or until when.
+        queue: The queue of those steps whose task names none.
+        priority: The priority of those steps whose task has none, from 0 (least) to 9.
+
+    Returns:
+        The ref by which any process can ask for it; or the `Fault` why it was not submitted.
+
+    Example:
+        >>> from onward import local, result, submit, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> ref = submit(double(21), on=backend, key="order-7").unwrap()
+        >>> result(ref, on=backend)
+        <Success: 42>
+    """
+    prepared = prepare(call, key, delay, deadline, queue, priority)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    return on.submit(prepared).map(call.flow.ref)
+
+
+def submit_all(
+    calls: Iterable[Call[R, E]],
+    /,
+    on: Backend,
+    *,
+    delay: float | timedelta = 0.0,
+    deadline: Deadline = None,
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Result[list[Ref[R, E]], Fault]:
+    """Hands many calls over at once; faster than one by one where the engine can take them so.
+
+    If one of them cannot be submitted for what it is (a bad argument), none is.
+
+    Args:
+        calls: Flows applied to their arguments.
+        on: Where they run.
+        delay: How long each waits before it starts, in seconds or as a timedelta.
+        deadline: How long each may take in all, in seconds or as a timedelta, or until when.
+        queue: The queue of those steps whose task names none.
+        priority: The priority of those steps whose task has none, from 0 (least) to 9.
+
+    Returns:
+        Their refs, in the order of the calls; or the `Fault` why they were not submitted.
+
+    Example:
+        >>> from onward import local, result, submit_all, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> refs = submit_all([double(1), double(2)], on=backend).unwrap()
+        >>> [result(ref, on=backend).unwrap() for ref in refs]
+        [2, 4]
+    """
+    prepared = prepare_all(calls, delay, deadline, queue, priority)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    flows, submissions = prepared
+    return on.submit_all(submissions).map(lambda ids: refs_of(flows, ids))
+
+
+def result(ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None) -> Result[R, E | Fault]:
+    """Waits for what comes of a submitted call.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        on: Where it was submitted.
+        timeout: How long to wait, in seconds; None for as long as it takes.
+
+    Returns:
+        The value; or the domain error that a task answered with; or the `Fault` that ended it.
+        Where only the wait ended, that is `TimedOut` with `still_running`.
+
+    Example:
+        >>> from onward import local, result, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> print(result(double.ref("no-such-id"), on=local()).failure().task)
+        no-such-id
+    """
+    wrong = wrong_timeout(timeout)
+    if wrong is not None:
+        return Failure(wrong)
+    return read(ref, on.outcome(ref.id, timeout), timeout)
+
+
+def results(
+    refs: Iterable[Ref[R, E]],
+    /,
+    on: Backend,
+    *,
+    timeout: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
+    """Gives what comes of many submitted calls, as they complete.
+
+    Args:
+        refs: What `submit` or `submit_all` gave.
+        on: Where they were submitted.
+        timeout: How long to wait in all, in seconds; None for as long as it takes. Those that have
+            no outcome by then are given as `TimedOut` with `still_running`.
+        progress: Is told how many have completed, and how many there are.
+
+    Returns:
+        Pairs of a ref and its result, each ref once.
+
+    Example:
+        >>> from onward import local, results, submit_all, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> refs = submit_all([double(n) for n in range(4)], on=backend).unwrap()
+        >>> sorted(result.unwrap() for ref, result in results(refs, on=backend))
+        [0, 2, 4, 6]
+    """
+    waiting = Waiting(refs, timeout, progress)
+    while waiting.pending:
+        yield from waiting.take(on.settled(waiting.pending, waiting.left))
+
+
+def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
+    """Where a submitted call is.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        on: Where it was submitted.
+
+    Returns:
+        Its state, the step it is in and that step's progress; `Unknown` for an id that nobody
+        knows.
+
+    Example:
+        >>> from onward import local, result, status, submit, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> ref = submit(double(21), on=backend).unwrap()
+        >>> result(ref, on=backend)
+        <Success: 42>
+        >>> status(ref, on=backend).unwrap().state
+        'done'
+    """
+    return on.status(ref.id)
+
+
+def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
+    """Ends a submitted call as `Cancelled`, unless it has an outcome already.
+
+    An async step is interrupted where it awaits; a sync one can look at `current().cancelled`.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        on: Where it was submitted: a backend that can cancel.
+
+    Returns:
+        None once the engine has taken note; `Unknown` for an id that nobody knows.
+
+    Example:
+        >>> from onward import cancel, local, result, submit, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> ref = submit(double(21), on=backend, delay=60).unwrap()
+        >>> cancel(ref, on=backend)
+        <Success: None>
+        >>> print(result(ref, on=backend).failure())
+        double: it was cancelled. Submit it again if it is still wanted.
+    """
+    return on.cancel(ref.id)
+
+
+def check(call: Call[R, E], /, on: Backend) -> Result[None, tuple[Fault, ...]]:
+    """Tells, before anything is submitted, all that stands against a call on a backend.
+
+    Args:
+        call: A flow applied to its arguments.
+        on: Where it would run.
+
+    Returns:
+        None if nothing is known to stand against it; else every fault that was found.
+
+    Example:
+        >>> from onward import check, local, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> check(double(21), on=local())
+        <Success: None>
+    """
+    prepared = prepare(call, None, 0.0, None, None, None)
+    if isinstance(prepared, Fault):
+        return Failure((prepared,))
+    checks = getattr(on, "check", None)
+    found = [] if checks is None else cast(Checks, on).check(prepared.plan)
+    return Failure(tuple(found)) if found else Success(None)
+
+
+def work(
+    catalog: Catalog,
+    /,
+    on: Backend,
+    *,
+    concurrency: int | None = None,
+    grace: float = 30.0,
+    stop: threading.Event | None = None,
+) -> Result[None, Fault]:
+    """Serves a catalog until it is told to stop: by SIGTERM, by Ctrl-C, or by an event.
+
+    Args:
+        catalog: The tasks and flows to serve; nothing else is run.
+        on: Whose plans to take up.
+        concurrency: How many steps to run at a time; None leaves it to the backend.
+        grace: How long what is running may take to end, in seconds, once it is to stop.
+        stop: Set by another thread to end it; signals reach the main thread alone.
+
+    Returns:
+        None once it has stopped; or the `Fault` why it could not start.
+
+    Example:
+        >>> import threading
+        >>> from onward import Catalog, local, task, work
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> stop = threading.Event()
+        >>> stop.set()
+        >>> work(Catalog(double), on=local(), stop=stop)
+        <Success: None>
+    """
+    wrong = wrong_concurrency(concurrency)
+    if wrong is not None:
+        return Failure(wrong)
+    with _stop_signals() as came:
+        served = on.serve(catalog, concurrency=concurrency)
+        if isinstance(served, Failure):
+            return served
+        worker = served.unwrap()
+        while not (came or (stop is not None and stop.is_set()) or worker.wait(0.1)):
+            pass
+        worker.stop(grace)
+    return Success(None)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """The stop signals that came meanwhile; what handled them before is put back afterwards."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    # The handler only takes note: an event's lock may be held by the very code it interrupts.
+    before = {
+        each: signal.signal(each, lambda number, _: came.append(number))
+        for each in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

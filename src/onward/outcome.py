@@ -1,0 +1,61 @@
+"""What came of a step or a call, as it crosses the wire."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from onward.codec import Refused, decode_fault, encode_fault
+from onward.fault import BadPayload, Fault
+
+
+class Value(msgspec.Struct, frozen=True, tag="value", tag_field="outcome"):
+    """It gave a value."""
+
+    raw: msgspec.Raw
+
+
+class Failed(msgspec.Struct, frozen=True, tag="error", tag_field="outcome"):
+    """A task answered with a domain error; `raw` names the task and the error's type."""
+
+    raw: msgspec.Raw
+
+
+class Faulted(msgspec.Struct, frozen=True, tag="fault", tag_field="outcome"):
+    """Something went wrong outside the domain; `raw` names the kind of fault."""
+
+    raw: msgspec.Raw
+
+    @property
+    def fault(self) -> Fault:
+        """The fault itself."""
+        try:
+            return decode_fault(self.raw)
+        except Refused as refused:
+            return BadPayload("", f"a fault that cannot be read: {refused.reason}", refused.path)
+
+
+Outcome: TypeAlias = Value | Failed | Faulted
+
+
+def faulted(fault: Fault) -> Faulted:
+    """The outcome that a fault is."""
+    return Faulted(msgspec.Raw(encode_fault(fault)))
+
+
+def encode(outcome: Outcome) -> bytes:
+    """An outcome as bytes."""
+    return _ENCODER.encode(outcome)
+
+
+def decode(raw: bytes) -> Outcome:
+    """The outcome that these bytes hold; a `BadPayload` outcome where they hold none."""
+    try:
+        return _DECODER.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        return faulted(BadPayload("", f"no outcome: {problem}"))
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Outcome] = msgspec.json.Decoder(Outcome)

@@ -1,0 +1,362 @@
+"""The wire form of a call, and the one evaluator over it.
+
+A plan holds names, policies and encoded arguments, and no code. Its bytes are JSON with a version,
+so that workers of one release can refuse what a later one wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Annotated, Protocol, TypeAlias
+
+import msgspec
+from msgspec import Meta, Raw
+from returns.result import Failure, Result, Success
+
+from onward.fault import BadPayload, Fault, Unsupported
+from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.policy import MAX_ATTEMPTS, MAX_SECONDS, Backoff, Constant
+
+VERSION = 1
+MAX_DEPTH = 32
+"""How deep flows may nest; a chain nests nothing, however long."""
+
+_MAX_NODE_DEPTH = 4 * MAX_DEPTH  # A flow compiles to at most four nodes one in the other.
+
+IN_FLIGHT = 256
+"""How many items of an `each` without a limit of its own are run at a time."""
+
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+_Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+_Priority: TypeAlias = Annotated[int, Meta(ge=0, le=9)]
+
+
+class Args(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Encoded arguments."""
+
+    positional: tuple[Raw, ...] = ()
+    keyword: dict[str, Raw] = {}
+
+    def __hash__(self) -> int:
+        return hash((tuple(map(bytes, self.positional)), tuple(sorted(self.keyword))))
+
+
+NO_ARGS = Args()
+
+
+class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How one step is handed to a worker."""
+
+    attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 1
+    backoff: Backoff = Constant(0.0)
+    retry_on: tuple[str, ...] = ()
+    retry_never: tuple[str, ...] = ()
+    timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
+    queue: _Name | None = None
+    priority: _Priority | None = None
+
+
+class StepNode(Delivery, frozen=True, tag="step", tag_field="op", omit_defaults=True):
+    """One task, with those of its arguments that come after the first."""
+
+    task: _Name
+    given: Args = NO_ARGS
+
+
+class ChainNode(msgspec.Struct, frozen=True, tag="chain", tag_field="op", omit_defaults=True):
+    """One after the other, the value of each into the next."""
+
+    steps: tuple[Node, ...]
+
+
+class TogetherNode(msgspec.Struct, frozen=True, tag="together", tag_field="op"):
+    """All of them on the same arguments, their values as one array."""
+
+    branches: tuple[Node, ...]
+
+
+class EachNode(msgspec.Struct, frozen=True, tag="each", tag_field="op", omit_defaults=True):
+    """The body on each item of an array; with `chunk`, on arrays of so many items."""
+
+    body: Node
+    limit: _Count | None = None
+    chunk: _Count | None = None
+
+
+class RescueNode(msgspec.Struct, frozen=True, tag="rescue", tag_field="op"):
+    """The handler on what the body failed with."""
+
+    body: Node
+    handler: Node
+
+
+class FusedNode(Delivery, frozen=True, tag="fused", tag_field="op", omit_defaults=True):
+    """The whole body as one step."""
+
+    body: Node
+
+
+class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op"):
+    """A flow that goes by a name."""
+
+    name: _Name
+    body: Node
+
+
+Node: TypeAlias = (
+    StepNode | ChainNode | TogetherNode | EachNode | RescueNode | FusedNode | NamedNode
+)
+Runnable: TypeAlias = StepNode | FusedNode
+"""What is handed to a worker as one delivery."""
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A call, ready to travel.
+
+    Args:
+        v: The version of the wire form.
+        id: The id that its ref carries.
+        flow: The flow's name, for people.
+        root: What to run.
+        args: The arguments of its first step.
+        key: The idempotency key it was submitted under.
+        deadline: When it expires, in seconds since 1970-01-01 UTC.
+        queue: The queue of the steps that name none.
+        priority: The priority of the steps that have none.
+    """
+
+    v: int
+    id: str = ""
+    flow: str
+    root: Node
+    args: Args = NO_ARGS
+    key: str | None = None
+    deadline: float | None = None
+    queue: _Name | None = None
+    priority: _Priority | None = None
+
+
+class _Version(msgspec.Struct):
+    v: int
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Plan)
+_VERSION = msgspec.json.Decoder(_Version)
+_ITEMS = msgspec.json.Decoder(list[Raw])
+
+
+def encode(plan: Plan) -> bytes:
+    """A plan as bytes."""
+    return _ENCODER.encode(plan)
+
+
+def decode(raw: bytes) -> Result[Plan, Fault]:
+    """The plan that these bytes hold.
+
+    Args:
+        raw: Bytes from anywhere; nothing is assumed of them.
+
+    Returns:
+        The plan; `Unsupported` for a version that this release cannot read; `BadPayload` for what
+        is no plan.
+    """
+    try:
+        version = _VERSION.decode(raw).v
+        if version != VERSION:
+            return Failure(
+                Unsupported(
+                    "",
+                    f"a plan of version {version}, and this release of Onward reads {VERSION}: "
+                    "upgrade the workers before the clients",
+                )
+            )
+        plan = _DECODER.decode(raw)
+    except RecursionError:
+        return Failure(_too_deep())
+    except (msgspec.MsgspecError, UnicodeError, ValueError) as problem:
+        return Failure(BadPayload("", f"no plan: {problem}"))
+    return Success(plan) if _is_shallow(plan.root) else Failure(_too_deep())
+
+
+def _too_deep() -> BadPayload:
+    return BadPayload("", f"no plan: flows nest at most {MAX_DEPTH} deep")
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes right under this one, in the order in which they run."""
+    match node:
+        case StepNode():
+            return ()
+        case ChainNode(steps):
+            return steps
+        case TogetherNode(branches):
+            return branches
+        case RescueNode(body, handler):
+            return (body, handler)
+        case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
+            return (body,)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all that is under it, in the order in which they run."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo.extend(reversed(children(node)))
+
+
+def _is_shallow(root: Node) -> bool:
+    todo = [(root, 1)]
+    while todo:
+        node, depth = todo.pop()
+        if depth > _MAX_NODE_DEPTH:
+            return False
+        todo.extend((child, depth + 1) for child in children(node))
+    return True
+
+
+class RunStep(Protocol):
+    """Runs one step, retries and all, and gives its outcome; what a backend brings."""
+
+    def __call__(self, step: Runnable, args: Args, where: str, /) -> Awaitable[Outcome]: ...
+
+
+async def evaluate(
+    node: Node, args: Args, run_step: RunStep, *, where: str = "", in_flight: int = IN_FLIGHT
+) -> Outcome:
+    """Runs a plan's nodes by a step-runner; all order, failure and fan-out is decided here.
+
+    Args:
+        node: What to run.
+        args: Its arguments.
+        run_step: Runs a single step. It alone has effects; given the same outcomes by it, the
+            same steps are run in the same order.
+        where: The place of the node within its plan.
+        in_flight: How many items of an `each` run at a time. With 1, nothing runs side by side
+            and no event loop is needed.
+
+    Returns:
+        The outcome of the whole.
+    """
+    if type(node) is StepNode or type(node) is FusedNode:
+        return await run_step(node, args, where or "0")
+    if type(node) is ChainNode:
+        prefix = f"{where}." if where else ""
+        for index, step in enumerate(node.steps):
+            place = f"{prefix}{index}"
+            if type(step) is StepNode:
+                outcome = await run_step(step, args, place)
+            else:
+                outcome = await evaluate(step, args, run_step, where=place, in_flight=in_flight)
+            if type(outcome) is not Value:
+                return outcome
+            args = Args((outcome.raw,))
+        return _passed_on(args)
+    if type(node) is NamedNode:
+        return await evaluate(node.body, args, run_step, where=where, in_flight=in_flight)
+    if type(node) is RescueNode:
+        return await _rescue(node, args, run_step, where, in_flight)
+    if type(node) is TogetherNode:
+        jobs = [
+            _job(branch, args, run_step, f"{where}[{index}]", in_flight)
+            for index, branch in enumerate(node.branches)
+        ]
+        return _gather(await _settle(jobs, min(in_flight, len(jobs))))
+    assert isinstance(node, EachNode)
+    return await _each(node, args, run_step, where, in_flight)
+
+
+async def _rescue(
+    node: RescueNode, args: Args, run_step: RunStep, where: str, in_flight: int
+) -> Outcome:
+    inner = f"{where}.try" if where else "try"
+    outcome = await evaluate(node.body, args, run_step, where=inner, in_flight=in_flight)
+    if isinstance(outcome, Value):
+        return outcome
+    inner = f"{where}.rescue" if where else "rescue"
+    return await evaluate(
+        node.handler, Args((outcome.raw,)), run_step, where=inner, in_flight=in_flight
+    )
+
+
+async def _each(
+    node: EachNode, args: Args, run_step: RunStep, where: str, in_flight: int
+) -> Outcome:
+    items = _split(args)
+    if isinstance(items, Faulted):
+        return items
+    if node.chunk is not None:
+        items = [_join(items[at : at + node.chunk]) for at in range(0, len(items), node.chunk)]
+    jobs = [
+        _job(node.body, Args((item,)), run_step, f"{where}[{index}]", in_flight)
+        for index, item in enumerate(items)
+    ]
+    outcomes = await _settle(jobs, min(in_flight, node.limit or in_flight, len(jobs)))
+    if node.chunk is None:
+        return _gather(outcomes)
+    gathered: list[Raw] = []
+    for outcome in outcomes:
+        if not isinstance(outcome, Value):
+            return outcome
+        part = _split(Args((outcome.raw,)))
+        if isinstance(part, Faulted):
+            return part
+        gathered.extend(part)
+    return Value(_join(gathered))
+
+
+_Job: TypeAlias = Callable[[], Awaitable[Outcome]]
+
+
+def _job(node: Node, args: Args, run_step: RunStep, where: str, in_flight: int) -> _Job:
+    return lambda: evaluate(node, args, run_step, where=where, in_flight=in_flight)
+
+
+async def _settle(jobs: Sequence[_Job], in_flight: int) -> list[Outcome]:
+    """Every job's outcome, in the jobs' order; none is stopped because another one failed."""
+    if in_flight <= 1:
+        return [await job() for job in jobs]
+    import asyncio  # not needed, and not paid for, by whoever only defines and submits
+
+    outcomes: dict[int, Outcome] = {}
+    pending = iter(enumerate(jobs))
+
+    async def work() -> None:
+        for index, job in pending:
+            outcomes[index] = await job()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(in_flight):
+            group.create_task(work())
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+def _gather(outcomes: Sequence[Outcome]) -> Outcome:
+    values: list[Raw] = []
+    for outcome in outcomes:
+        if not isinstance(outcome, Value):
+            return outcome
+        values.append(outcome.raw)
+    return Value(_join(values))
+
+
+def _join(values: Sequence[Raw]) -> Raw:
+    return Raw(b"[" + b",".join(map(bytes, values)) + b"]")
+
+
+def _split(args: Args) -> list[Raw] | Faulted:
+    if len(args.positional) == 1 and not args.keyword:
+        try:
+            # A view would keep the whole array alive for as long as one item is.
+            return [item.copy() for item in _ITEMS.decode(args.positional[0])]
+        except (msgspec.MsgspecError, RecursionError) as problem:
+            return faulted(BadPayload("each", f"it takes a list: {problem}"))
+    return faulted(BadPayload("each", "it takes exactly one argument, a list"))
+
+
+def _passed_on(args: Args) -> Outcome:
+    if len(args.positional) == 1 and not args.keyword:
+        return Value(args.positional[0])
+    return faulted(BadPayload("identity", "it takes exactly one argument"))

@@ -1,0 +1,236 @@
+"""How a step is delivered: retries, timeout, queue and priority, as values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+
+MAX_ATTEMPTS = 10_000
+MAX_SECONDS = 365 * 24 * 3600.0
+_NAME_LIMIT = 200
+
+
+def _seconds(what: str, value: float, *, zero: bool = True) -> None:
+    least = "0 or more" if zero else "more than 0"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} is a number of seconds, not {value!r}: write {what}=30.0")
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero) or value > MAX_SECONDS:
+        raise ValueError(
+            f"{what} is {least} and at most {MAX_SECONDS:.0f} seconds (a year), not {value!r}"
+        )
+
+
+def _jitter(value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(
+            f"jitter is the share of a delay that is random, from 0 to 1, not {value!r}: "
+            "write jitter=0.2 for up to 20 % more or less"
+        )
+
+
+class Constant(msgspec.Struct, frozen=True, tag="constant", tag_field="kind", omit_defaults=True):
+    """The same wait before every further attempt.
+
+    Args:
+        seconds: The wait, in seconds.
+        jitter: The share of the wait that is random, from 0 to 1: 0.2 is up to 20 % more or less.
+
+    Example:
+        >>> Constant(2.0).delay(attempt=7)
+        2.0
+    """
+
+    seconds: float
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _seconds("seconds", self.seconds)
+        _jitter(self.jitter)
+
+    def delay(self, attempt: int, chance: float = 0.5) -> float:
+        """The wait after a failed attempt.
+
+        Args:
+            attempt: Which attempt failed, from 1.
+            chance: A random number from 0 to 1 that places the wait within its jitter.
+
+        Returns:
+            Seconds.
+        """
+        return _spread(self.seconds, self.jitter, chance)
+
+
+class Exponential(
+    msgspec.Struct, frozen=True, tag="exponential", tag_field="kind", omit_defaults=True
+):
+    """A wait that grows by a factor with every attempt.
+
+    Args:
+        first: The wait after the first attempt, in seconds.
+        factor: How many times longer each further wait is.
+        max: The longest wait, in seconds.
+        jitter: The share of the wait that is random, from 0 to 1: 0.2 is up to 20 % more or less.
+
+    Example:
+        >>> backoff = Exponential(1.0, factor=2, max=5)
+        >>> [backoff.delay(attempt) for attempt in (1, 2, 3, 4)]
+        [1.0, 2.0, 4.0, 5.0]
+    """
+
+    first: float
+    factor: float = 2.0
+    max: float = 300.0
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _seconds("first", self.first)
+        _seconds("max", self.max)
+        if not isinstance(self.factor, int | float) or not 1 <= self.factor <= 1000:
+            raise ValueError(
+                f"factor is from 1 to 1000, not {self.factor!r}: write factor=2 to double each wait"
+            )
+        _jitter(self.jitter)
+
+    def delay(self, attempt: int, chance: float = 0.5) -> float:
+        """The wait after a failed attempt.
+
+        Args:
+            attempt: Which attempt failed, from 1.
+            chance: A random number from 0 to 1 that places the wait within its jitter.
+
+        Returns:
+            Seconds.
+        """
+        # Past this power every wait is at its maximum, and the power itself would overflow.
+        power = min(attempt - 1, 1024 if self.factor < 2 else 60)
+        return _spread(min(self.first * self.factor**power, self.max), self.jitter, chance)
+
+
+def _spread(seconds: float, jitter: float, chance: float) -> float:
+    return seconds * (1 + jitter * (2 * chance - 1))
+
+
+Backoff: TypeAlias = Constant | Exponential
+"""How long to wait before a further attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a step is tried, and how long to wait in between.
+
+    Only exceptions are tried again. A domain error (a `Failure` that the task returned) is an
+    answer, and is never retried.
+
+    Args:
+        attempts: All attempts together, the first one included.
+        backoff: The wait before each further attempt.
+        on: The exceptions (and their subclasses) that are tried again.
+        never: The exceptions (and their subclasses) that are not, whatever `on` says.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If it is out of bounds.
+
+    Example:
+        >>> Retry(attempts=5, backoff=Exponential(0.5), on=(OSError,), never=(FileNotFoundError,))
+        Retry(attempts=5, backoff=Exponential(first=0.5, factor=2.0, max=300.0, jitter=0.0), \
+on=(<class 'OSError'>,), never=(<class 'FileNotFoundError'>,))
+    """
+
+    attempts: int = 3
+    backoff: Backoff = field(default_factory=lambda: Exponential(1.0, jitter=0.2))
+    on: tuple[type[BaseException], ...] = (Exception,)
+    never: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+            raise TypeError(f"attempts is a whole number, not {self.attempts!r}: write attempts=3")
+        if not 1 <= self.attempts <= MAX_ATTEMPTS:
+            raise ValueError(
+                f"attempts counts all tries, the first one included: from 1 to {MAX_ATTEMPTS}, "
+                f"not {self.attempts}"
+            )
+        if not isinstance(self.backoff, Constant | Exponential):
+            raise TypeError(
+                f"backoff is Constant(seconds) or Exponential(first), not {self.backoff!r}"
+            )
+        for what, kinds in (("on", self.on), ("never", self.never)):
+            if not isinstance(kinds, tuple) or not all(
+                isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+            ):
+                raise TypeError(
+                    f"{what} is a tuple of exception classes, not {kinds!r}: "
+                    f"write {what}=(ConnectionError,)"
+                )
+
+
+ONCE = Retry(attempts=1)
+"""The policy of a task that asks for no retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a task's steps are delivered.
+
+    Args:
+        retry: How often a step is tried.
+        timeout: The longest that one attempt may take, in seconds; None for no limit.
+        queue: The queue that its steps wait in; None for the backend's own.
+        priority: From 0 (least) to 9 (most urgent); None for the backend's own.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If it is out of bounds.
+    """
+
+    retry: Retry = ONCE
+    timeout: float | None = None
+    queue: str | None = None
+    priority: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.retry, Retry):
+            raise TypeError(f"retry is a Retry, not {self.retry!r}: write retry=Retry(attempts=3)")
+        if self.timeout is not None:
+            _seconds("timeout", self.timeout, zero=False)
+        check_queue(self.queue)
+        check_priority(self.priority)
+
+
+def check_queue(queue: str | None) -> None:
+    """Raises TypeError or ValueError for a queue that no engine would take."""
+    if queue is None:
+        return
+    if not isinstance(queue, str):
+        raise TypeError(f'queue is a name, not {queue!r}: write queue="db"')
+    check_name("queue", queue)
+
+
+def check_priority(priority: int | None) -> None:
+    """Raises TypeError or ValueError for what is no priority."""
+    if priority is None:
+        return
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise TypeError(f"priority is a whole number from 0 to 9, not {priority!r}")
+    if not 0 <= priority <= 9:
+        raise ValueError(f"priority is from 0 (least) to 9 (most urgent), not {priority}")
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises ValueError for a name that some engine would refuse or change."""
+    if not name or len(name) > _NAME_LIMIT or not name.isascii() or not name.isprintable():
+        raise ValueError(
+            f"a {what}'s name is 1 to {_NAME_LIMIT} printable ASCII characters, not {name!r}"
+        )
+    if any(letter.isspace() for letter in name):
+        raise ValueError(f"a {what}'s name has no spaces: write {'_'.join(name.split())!r}")
+
+
+def type_name(kind: type[BaseException]) -> str:
+    """An exception's class as it is named on the wire: `module.Name`, builtins by name alone."""
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,221 @@
+"""What interpreters of either colour do before and after they touch a backend."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from returns.result import Failure, Result
+
+from onward.backend import Submission
+from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
+from onward.flow import AnyFlow, Call, Named, Ref, Task
+from onward.outcome import Outcome
+from onward.plan import VERSION, Plan
+from onward.policy import check_priority, check_queue
+
+R = TypeVar("R")
+E = TypeVar("E")
+
+Deadline: TypeAlias = float | timedelta | datetime | None
+"""How many seconds from now a call may take, or the moment (with its time zone) when it expires."""
+
+_LONGEST = timedelta(days=3650).total_seconds()
+
+
+def prepare(
+    call: Call[R, E],
+    key: str | None,
+    delay: float | timedelta,
+    deadline: Deadline,
+    queue: str | None,
+    priority: int | None,
+) -> Submission | Fault:
+    """A call and its options as a submission, or what is wrong with them."""
+    flow = call.flow
+    if isinstance(call.args, BadPayload):
+        return call.args
+    try:
+        # Its tasks are looked at for namesakes; a backend that runs them here asks for them again.
+        flow.tasks  # noqa: B018
+        check_queue(queue)
+        check_priority(priority)
+        seconds = 0.0 if delay == 0 else _seconds("delay", delay)
+        expires = None if deadline is None else _moment(deadline)
+        id = os.urandom(16).hex() if key is None else _id_of(flow, key)
+    except (TypeError, ValueError) as problem:
+        return Misconfigured(flow.name, str(problem))
+    if expires is not None and expires <= time.time():
+        return Expired(flow.name, "its deadline had passed before it was submitted")
+    plan = Plan(
+        v=VERSION,
+        id=id,
+        flow=flow.name,
+        root=flow.node,
+        args=call.args,
+        key=key,
+        deadline=expires,
+        queue=queue,
+        priority=priority,
+    )
+    return Submission(plan, seconds, flow)
+
+
+def prepare_all(
+    calls: Iterable[Call[R, E]],
+    delay: float | timedelta,
+    deadline: Deadline,
+    queue: str | None,
+    priority: int | None,
+) -> tuple[list[AnyFlow], list[Submission]] | Fault:
+    """Many calls as submissions, beside their flows; or what is wrong with the first bad one."""
+    flows: list[AnyFlow] = []
+    submissions: list[Submission] = []
+    for call in calls:
+        prepared = prepare(call, None, delay, deadline, queue, priority)
+        if isinstance(prepared, Fault):
+            return prepared
+        flows.append(call.flow)
+        submissions.append(prepared)
+    return flows, submissions
+
+
+def refs_of(flows: Sequence[AnyFlow], ids: Sequence[str]) -> list[Ref[Any, Any]]:
+    """Ids as refs of the flows that they were given for."""
+    return [Ref(id, flow) for id, flow in zip(ids, flows, strict=True)]
+
+
+def read(
+    ref: Ref[R, E], answer: Result[Outcome | None, Fault], timeout: float | None
+) -> Result[R, E | Fault]:
+    """What a backend answered for a ref, as the result that it holds."""
+    if isinstance(answer, Failure):
+        return Failure(answer.failure())
+    outcome = answer.unwrap()
+    return Failure(_still_running(ref, timeout or 0)) if outcome is None else ref.flow.read(outcome)
+
+
+def wrong_timeout(timeout: float | None) -> Fault | None:
+    """What is wrong with how long to wait, if anything."""
+    if timeout is None:
+        return None
+    try:
+        _seconds("timeout", timeout)
+    except (TypeError, ValueError) as problem:
+        return Misconfigured("timeout", str(problem))
+    return None
+
+
+def wrong_concurrency(concurrency: int | None) -> Fault | None:
+    """What is wrong with how many steps to run at a time, if anything."""
+    if concurrency is None:
+        return None
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        message = f"concurrency is a whole number of steps from 1 up, not {concurrency!r}"
+        return Misconfigured("concurrency", message)
+    return None
+
+
+class Waiting(Generic[R, E]):
+    """The refs whose outcome has not been given yet, while results come in.
+
+    Args:
+        refs: All of them.
+        timeout: How long to wait in all, in seconds.
+        progress: Is told how many have completed, and how many there are.
+    """
+
+    def __init__(
+        self,
+        refs: Iterable[Ref[R, E]],
+        timeout: float | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.pending = {ref.id: ref for ref in refs}
+        self._total = len(self.pending)
+        self._timeout = timeout
+        self._progress = progress
+        self._wrong = wrong_timeout(timeout)
+        self._end = None if timeout is None or self._wrong else time.monotonic() + timeout
+
+    @property
+    def left(self) -> float | None:
+        """How long there is still to wait, in seconds."""
+        if self._wrong is not None:
+            return 0.0
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def take(
+        self, answer: Result[Mapping[str, Outcome], Fault]
+    ) -> Iterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
+        """Gives the refs that an answer settles; all of them, where there will be no other."""
+        if self._wrong is not None:
+            yield from self._give_up(self._wrong)
+        elif isinstance(answer, Failure):
+            yield from self._give_up(answer.failure())
+        else:
+            for id, outcome in answer.unwrap().items():
+                ref = self.pending.pop(id)
+                if self._progress is not None:
+                    self._progress(self._total - len(self.pending), self._total)
+                yield ref, ref.flow.read(outcome)
+            if self._end is not None and time.monotonic() >= self._end:
+                yield from self._give_up(None)
+
+    def _give_up(self, fault: Fault | None) -> Iterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
+        while self.pending:
+            _, ref = self.pending.popitem()
+            yield ref, Failure(fault or _still_running(ref, self._timeout or 0))
+
+
+def _still_running(ref: Ref[R, E], seconds: float) -> TimedOut:
+    return TimedOut(
+        ref.flow.name,
+        f"no outcome of call {ref} after {seconds:g} s of waiting; it goes on, and can be asked "
+        "for again by its ref",
+        seconds=seconds,
+        attempts=0,
+        still_running=True,
+    )
+
+
+def _seconds(what: str, value: float | timedelta) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{what} is a number of seconds or a timedelta, not {value!r}")
+    if not math.isfinite(seconds) or not 0 <= seconds <= _LONGEST:
+        raise ValueError(f"{what} is from 0 seconds to ten years, not {value!r}")
+    return float(seconds)
+
+
+def _moment(deadline: float | timedelta | datetime) -> float:
+    """When a call expires, in seconds since 1970."""
+    if isinstance(deadline, datetime):
+        if deadline.tzinfo is None:
+            raise ValueError(
+                f"the deadline {deadline} has no time zone: write datetime.now(UTC) + ..., or a "
+                "number of seconds"
+            )
+        return deadline.timestamp()
+    seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else deadline
+    # What is past already is no mistake in the program: it gives Expired, as a late one does.
+    return time.time() + (seconds if _is_past(seconds) else _seconds("deadline", seconds))
+
+
+def _is_past(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and -_LONGEST <= seconds <= 0
+
+
+def _id_of(flow: AnyFlow, key: str) -> str:
+    """The id that every submission of a flow with this key has."""
+    if not isinstance(key, str) or not key:
+        raise ValueError(f"key is a text that is not empty, not {key!r}")
+    # A flow with no name of its own goes by the names of its tasks.
+    own = isinstance(flow, Task | Named)
+    scope = flow.name if own else " ".join(flow.tasks)
+    return hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()[:32]

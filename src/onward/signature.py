@@ -1,0 +1,290 @@
+"""What a task's function takes and gives, as codecs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
+
+from msgspec import Raw
+from returns.result import Failure, Result, Success
+
+from onward.codec import Annotation, Codec, Find, Plain, Refused, Tagged, codec
+from onward.outcome import Failed, Outcome, Value
+from onward.plan import Args
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_HOLE = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The parameters, the value and the errors of a function, with a codec for each.
+
+    Args:
+        python: The function's own signature.
+        positional: The codecs of what may be given by position.
+        rest: The codec of each of `*args`.
+        keyword: The codecs of what may be given by name.
+        others: The codec of each of `**kwargs`.
+        returns: The codec of its value.
+        errors: The codec of its domain errors; None where it returns no Result.
+        is_async: Whether it is a coroutine function.
+    """
+
+    python: inspect.Signature
+    positional: tuple[tuple[str, Codec], ...]
+    rest: Codec | None
+    keyword: Mapping[str, Codec]
+    others: Codec | None
+    returns: Codec
+    errors: Tagged | None
+    is_async: bool
+
+    @property
+    def misfit(self) -> str | None:
+        """Why it cannot be called with one value alone, or None where it can."""
+        try:
+            self.python.bind(_HOLE)
+        except TypeError as problem:
+            return str(problem)
+        return None
+
+    def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, skip: int = 0) -> Args:
+        """Arguments as they travel.
+
+        Args:
+            args: By position, without the first `skip`.
+            kwargs: By name.
+            skip: How many of the first arguments come later, from the step before.
+
+        Raises:
+            TypeError: If the function cannot be called like this.
+            Refused: If a value is not what its annotation says.
+        """
+        if kwargs or len(args) + skip != len(self.positional):
+            bound = self.python.bind(*[_HOLE] * skip, *args, **kwargs)
+            args, kwargs = bound.args[skip:], bound.kwargs
+        positional = tuple(
+            Raw(_encode(name, each, value))
+            for value, (name, each) in zip(args, self._by_position(skip, len(args)), strict=True)
+        )
+        if not kwargs:
+            return Args(positional)
+        return Args(
+            positional,
+            {
+                name: Raw(_encode(name, self._by_name(name), value))
+                for name, value in kwargs.items()
+            },
+        )
+
+    def encode_first(self, value: Any) -> Raw:
+        """The first argument alone, as it travels; raises Refused with a path within it."""
+        _, each = self._by_position(0, 1)[0]
+        return Raw(each.encode(value))
+
+    def decode(
+        self, arguments: Args, *, find: Find | None = None, skip: int = 0
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments that were encoded.
+
+        Args:
+            arguments: The encoded ones.
+            find: Where to look up another task's error codec.
+            skip: How many of the first arguments are not among them.
+
+        Raises:
+            Refused: If there are too many, or one is not what its annotation says.
+        """
+        count = len(arguments.positional)
+        if skip + count > len(self.positional) and self.rest is None:
+            raise Refused(
+                f"it takes {len(self.positional)} arguments by position, and got {skip + count}"
+            )
+        args = [
+            _decode(name, each, raw, find)
+            for raw, (name, each) in zip(
+                arguments.positional, self._by_position(skip, count), strict=True
+            )
+        ]
+        if not arguments.keyword:
+            return args, {}
+        return args, {
+            name: _decode(name, self._by_name(name), raw, find)
+            for name, raw in arguments.keyword.items()
+        }
+
+    def give(self, value: Any, task: str) -> Outcome:
+        """What the function returned, as an outcome.
+
+        Raises:
+            Refused: If it is not what the annotation says.
+        """
+        if self.errors is None:
+            return Value(Raw(self.returns.encode(value)))
+        if isinstance(value, Success):
+            return Value(Raw(self.returns.encode(value.unwrap())))
+        if isinstance(value, Failure):
+            return Failed(Raw(self.errors.encode(value.failure(), task)))
+        raise Refused(f"its annotation says Result, and it returned {type(value).__qualname__}")
+
+    def _by_position(self, skip: int, count: int) -> Sequence[tuple[str, Codec]]:
+        known = self.positional[skip : skip + count]
+        if self.rest is None or len(known) == count:
+            return known
+        return [*known, *[("*", self.rest)] * (count - len(known))]
+
+    def _by_name(self, name: str) -> Codec:
+        found = self.keyword.get(name, self.others)
+        if found is None:
+            raise Refused("it has no such parameter", f"$.{name}")
+        return found
+
+
+def signature_of(fn: Callable[..., Any], task: str) -> Signature:
+    """The signature of a task's function.
+
+    Args:
+        fn: A plain function, sync or async.
+        task: The task's name, for messages.
+
+    Raises:
+        TypeError: If it is not a plain function, or an annotation is missing or has no codec; the
+            message names the parameter.
+    """
+    _check_kind(fn, task)
+    hints = _hints(fn, task)
+    python = inspect.signature(fn)
+    positional: list[tuple[str, Codec]] = []
+    keyword: dict[str, Codec] = {}
+    rest = others = None
+    for name, parameter in python.parameters.items():
+        if name not in hints:
+            raise TypeError(_missing(fn, task, name))
+        each = _codec(hints[name], f"parameter {name!r}", fn, task)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            rest = each
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            others = each
+        else:
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                positional.append((name, each))
+            if parameter.kind is not parameter.POSITIONAL_ONLY:
+                keyword[name] = each
+    if "return" not in hints:
+        raise TypeError(
+            f"task {task!r} ({place(fn)}) does not say what it returns: write -> None, or its type"
+        )
+    returned = hints["return"]
+    is_async = inspect.iscoroutinefunction(inspect.unwrap(fn))
+    if get_origin(returned) in (Coroutine, Awaitable):
+        is_async, returned = True, get_args(returned)[-1]
+    value, errors = returned, None
+    if returned is Result:
+        raise TypeError(
+            f"the Result of task {task!r} ({place(fn)}) does not say of what: write Result[R, E]"
+        )
+    if get_origin(returned) is Result:
+        value, error = get_args(returned)
+        try:
+            errors = Tagged(error)
+        except TypeError as problem:
+            raise TypeError(_cannot("the error", error, fn, task, problem)) from None
+    if value is Never or value is NoReturn:
+        value = None
+    return Signature(
+        python=python,
+        positional=tuple(positional),
+        rest=rest,
+        keyword=keyword,
+        others=others,
+        returns=_codec(value, "the value", fn, task),
+        errors=errors,
+        is_async=is_async,
+    )
+
+
+def place(fn: Callable[..., Any]) -> str:
+    """Where a function is defined, for messages: its file and line."""
+    code = inspect.unwrap(fn).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _check_kind(fn: Callable[..., Any], task: str) -> None:
+    if inspect.ismethod(fn):
+        raise TypeError(
+            f"{task!r} is a method, and a task has no self that could travel to a worker: "
+            "make it a function that takes what it needs"
+        )
+    if not inspect.isfunction(fn):
+        raise TypeError(f"a task is a plain function, not {fn!r}: write def, and put @task on it")
+    if fn.__name__ == "<lambda>":
+        raise TypeError(
+            f"a lambda ({place(fn)}) has no name and no annotations that a worker could go by: "
+            "write def, and put @task on it"
+        )
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(
+            f"task {task!r} ({place(fn)}) is a generator, and its value crosses the wire whole: "
+            "return a list"
+        )
+
+
+def _hints(fn: Callable[..., Any], task: str) -> dict[str, Annotation]:
+    try:
+        return get_type_hints(fn, include_extras=True)
+    except NameError as problem:
+        raise TypeError(
+            f"an annotation of task {task!r} ({place(fn)}) cannot be looked up: {problem}. "
+            "Define or import it at the top of the module, outside `if TYPE_CHECKING`"
+        ) from None
+    except Exception as problem:
+        raise TypeError(
+            f"an annotation of task {task!r} ({place(fn)}) is no type: {problem}"
+        ) from None
+
+
+def _codec(annotation: Annotation, what: str, fn: Callable[..., Any], task: str) -> Codec:
+    try:
+        return codec(annotation)
+    except TypeError as problem:
+        raise TypeError(_cannot(what, annotation, fn, task, problem)) from None
+
+
+def _cannot(
+    what: str, annotation: Annotation, fn: Callable[..., Any], task: str, problem: TypeError
+) -> str:
+    shown = annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+    return f"{what} of task {task!r} ({place(fn)}), annotated {shown}, cannot travel: {problem}"
+
+
+def _missing(fn: Callable[..., Any], task: str, name: str) -> str:
+    if name in ("self", "cls") and next(iter(inspect.signature(fn).parameters)) == name:
+        return (
+            f"task {task!r} ({place(fn)}) is a method, and a task has no {name} that could travel "
+            "to a worker: make it a function that takes what it needs"
+        )
+    return (
+        f"parameter {name!r} of task {task!r} ({place(fn)}) has no annotation, and its values "
+        f"travel by it: write {name}: str, or what it is"
+    )
+
+
+def _encode(name: str, each: Codec, value: Any) -> bytes:
+    try:
+        return each.encode(value)
+    except Refused as refused:
+        raise _at(name, refused) from None
+
+
+def _decode(name: str, each: Codec, raw: Raw, find: Find | None) -> Any:
+    try:
+        return each.decode(raw) if type(each) is Plain else each.decode(raw, find)  # type: ignore[call-arg]  # mypy does not narrow a union by `type(...) is`
+    except Refused as refused:
+        raise _at(name, refused) from None
+
+
+def _at(name: str, refused: Refused) -> Refused:
+    return Refused(refused.reason, f"$.{name}{refused.path[1:]}")

@@ -1,0 +1,102 @@
+"""`task`: a plain function as a value that composes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, overload
+
+from returns.result import Result
+from typing_extensions import ParamSpec, TypeVar
+
+from onward.flow import Task
+from onward.policy import ONCE, Policy, Retry
+from onward.signature import signature_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E")
+
+
+class Decorator(Protocol):
+    """What `task(...)` gives: it makes a function a task."""
+
+    # A checker takes the first overload that fits. A Result is also a plain value, so the overloads
+    # that look into it stand first and overlap with those below them.
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, Result[R, E]]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see above
+    @overload
+    def __call__(self, fn: Callable[P, Result[R, E]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see above
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(fn: Callable[P, Coroutine[Any, Any, Result[R, E]]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
+@overload
+def task(fn: Callable[P, Result[R, E]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
+@overload
+def task(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+@overload
+def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: float | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Decorator: ...
+def task(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: float | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Any:
+    """Makes a function a task: a value that composes, and that any backend can run.
+
+    The function itself stays as it is, as `fetch.fn`. Nothing is registered anywhere.
+
+    Args:
+        fn: A plain function, sync or async, with annotations that say what it takes and returns.
+            One that returns `Result[R, E]` answers with domain errors of type E.
+        name: What workers know it by; the function's own name if not given.
+        retry: How often it is tried when it raises; once if not given.
+        timeout: The longest that one attempt may take, in seconds.
+        queue: The queue that its steps wait in.
+        priority: From 0 (least) to 9 (most urgent).
+
+    Returns:
+        The task; without `fn`, a decorator that makes one.
+
+    Raises:
+        TypeError: If the function cannot be a task, or an annotation has no form on the wire.
+        ValueError: If the name or a policy is out of bounds.
+
+    Example:
+        >>> from onward import Retry, local, run, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> @task(retry=Retry(attempts=5), timeout=30)
+        ... async def show(n: int, unit: str = "m") -> str:
+        ...     return f"{n} {unit}"
+        >>> run((double >> show)(21), on=local())
+        <Success: 42 m>
+        >>> double.fn(4)
+        8
+    """
+    policy = Policy(ONCE if retry is None else retry, timeout, queue, priority)
+
+    def decorate(fn: Callable[..., Any]) -> Task[..., Any, Any]:
+        known_as = name or str(getattr(fn, "__name__", ""))
+        signature = signature_of(fn, known_as)
+        return Task(known_as, fn, policy, signature, policy)
+
+    return decorate if fn is None else decorate(fn)
