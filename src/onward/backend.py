@@ -7,9 +7,9 @@ blocks, or `AsyncBackend` if it awaits; `onward.colour` gives it the other one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from msgspec import Struct
 from returns.result import Result
 
 from onward.catalog import Catalog
@@ -23,8 +23,7 @@ State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "
 """Where a call is. `failed` is a domain error or a fault; an id that nobody knows has no state."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """Where a submitted call is.
 
     Args:
@@ -47,8 +46,7 @@ class Status:
         return self.state not in ("queued", "running")
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """A plan on its way to a backend.
 
     Args:

@@ -7,7 +7,6 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePath
 from typing import Any, Never, NoReturn, TypeAlias, Union, get_args, get_origin
 
 import msgspec
@@ -268,17 +267,29 @@ _KEYS = (
 
 
 def _is_custom(kind: type) -> bool:
-    return kind in (Path, PurePath) or _is_model(kind)
+    return _is_path(kind) or _is_model(kind)
+
+
+# A path or a pydantic model can only come from a program that has imported its module, so neither
+# is imported here for the programs that have no use for it.
+
+
+def _is_path(kind: type) -> bool:
+    pathlib = sys.modules.get("pathlib")
+    return (
+        pathlib is not None
+        and kind.__module__.partition(".")[0] == "pathlib"
+        and (issubclass(kind, pathlib.PurePath))
+    )
 
 
 def _is_model(kind: type) -> bool:
-    # A pydantic model can only reach us from a program that has imported pydantic.
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
 def _encode_custom(value: Any) -> Any:
-    if isinstance(value, PurePath):
+    if _is_path(type(value)):
         return str(value)
     if _is_model(type(value)):
         return msgspec.Raw(value.model_dump_json().encode())

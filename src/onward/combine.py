@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Concatenate, overload
 
 from msgspec import Raw
+from msgspec.structs import replace
 from typing_extensions import ParamSpec, TypeVar
 
 from onward import plan
@@ -24,8 +24,8 @@ from onward.flow import (
     Step,
     as_flow,
     as_step,
-    deepen,
     delivery,
+    depth_over,
 )
 from onward.plan import Args, Node
 from onward.policy import ONCE, Policy, Retry
@@ -250,15 +250,16 @@ def fused(
     return Fused(as_flow(flow), Policy(ONCE if retry is None else retry, timeout, queue, priority))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Given(Single[[Any], Any, Any]):
     """A flow with all of its arguments but the first."""
+
+    __slots__ = __match_args__ = ("flow", "rest")
 
     flow: AnyFlow
     rest: Args
 
-    def __post_init__(self) -> None:
-        deepen(self, self.flow)
+    def __init__(self, flow: AnyFlow, rest: Args) -> None:
+        self._set(flow=flow, rest=rest, depth=depth_over(flow))
 
     def parts(self) -> tuple[AnyFlow, ...]:
         return (self.flow,)
@@ -280,17 +281,18 @@ class Given(Single[[Any], Any, Any]):
         return self.flow._encode_first(value)
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
-        return replace(self, flow=self.flow._with_policy(changes))
+        return Given(self.flow._with_policy(changes), self.rest)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Together(Single[[Any], Any, Any]):
     """Several flows on the same value."""
 
+    __slots__ = __match_args__ = ("branches",)
+
     branches: tuple[AnyFlow, ...]
 
-    def __post_init__(self) -> None:
-        deepen(self, *self.branches)
+    def __init__(self, branches: tuple[AnyFlow, ...]) -> None:
+        self._set(branches=branches, depth=depth_over(*branches))
 
     def parts(self) -> tuple[AnyFlow, ...]:
         return self.branches
@@ -324,16 +326,17 @@ class Together(Single[[Any], Any, Any]):
         return Together(tuple(branch._with_policy(changes) for branch in self.branches))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Each(Single[[Any], Any, Any]):
     """A flow on every item of a list."""
 
-    step: AnyFlow
-    limit: int | None = None
-    chunk: int | None = None
+    __slots__ = __match_args__ = ("step", "limit", "chunk")
 
-    def __post_init__(self) -> None:
-        deepen(self, self.step)
+    step: AnyFlow
+    limit: int | None
+    chunk: int | None
+
+    def __init__(self, step: AnyFlow, limit: int | None, chunk: int | None) -> None:
+        self._set(step=step, limit=limit, chunk=chunk, depth=depth_over(step))
 
     def parts(self) -> tuple[AnyFlow, ...]:
         return (self.step,)
@@ -369,22 +372,23 @@ class Each(Single[[Any], Any, Any]):
         return Raw(b"[" + b",".join(items) + b"]")
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
-        return replace(self, step=self.step._with_policy(changes))
+        return Each(self.step._with_policy(changes), self.limit, self.chunk)
 
 
 def _read_item(before: Read, item: Raw) -> Any:
     return before(Raw(b"[" + bytes(item) + b"]"))[0]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Fused(Flow[P, R_co, E_co]):
     """A flow that is delivered and retried as one step."""
+
+    __slots__ = __match_args__ = ("body", "policy")
 
     body: AnyFlow
     policy: Policy
 
-    def __post_init__(self) -> None:
-        deepen(self, self.body)
+    def __init__(self, body: AnyFlow, policy: Policy) -> None:
+        self._set(body=body, policy=policy, depth=depth_over(body))
 
     def parts(self) -> tuple[AnyFlow, ...]:
         return (self.body,)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+
+class Progress(Struct, frozen=True):
     """How far a task is.
 
     Args:
@@ -23,8 +23,7 @@ class Progress:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """The call and the step that a task is run for.
 
     Args:
@@ -34,6 +33,8 @@ class Context:
         attempt: Which attempt at this step it is, from 1.
         key: The idempotency key that the call was submitted under.
         deadline: When the call expires.
+        report: Takes what `progress` says.
+        is_cancelled: What `cancelled` asks.
     """
 
     id: str = ""
@@ -42,8 +43,8 @@ class Context:
     attempt: int = 1
     key: str | None = None
     deadline: datetime | None = None
-    report: Callable[[Progress], None] = field(default=lambda _: None, repr=False, compare=False)
-    is_cancelled: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    report: Callable[[Progress], None] = lambda _: None
+    is_cancelled: Callable[[], bool] = lambda: False
 
     @property
     def cancelled(self) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from msgspec import Struct
 
 
 class Fault:
@@ -33,8 +34,7 @@ class Fault:
         return f"{where}{self.message.rstrip('.')}. {self.cure}"
 
 
-@dataclass(frozen=True, slots=True)
-class Raised(Fault):
+class Raised(Fault, Struct, frozen=True):
     """A task's function raised an exception, and its attempts are used up.
 
     Args:
@@ -68,8 +68,7 @@ class Raised(Fault):
         return f"{self.task}: raised {self.error_type}{times}: {self.message}. {self.cure}"
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut(Fault):
+class TimedOut(Fault, Struct, frozen=True):
     """Nothing came back in the time allowed.
 
     Args:
@@ -90,8 +89,7 @@ class TimedOut(Fault):
     still_running: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled(Fault):
+class Cancelled(Fault, Struct, frozen=True):
     """Somebody cancelled the call before it had an outcome.
 
     Args:
@@ -105,8 +103,7 @@ class Cancelled(Fault):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lost(Fault):
+class Lost(Fault, Struct, frozen=True):
     """The worker that held the step is gone, and its deliveries are used up.
 
     Args:
@@ -122,8 +119,7 @@ class Lost(Fault):
     deliveries: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Expired(Fault):
+class Expired(Fault, Struct, frozen=True):
     """The call's deadline passed before it had an outcome, or its result was kept no longer.
 
     Args:
@@ -137,8 +133,7 @@ class Expired(Fault):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown(Fault):
+class Unknown(Fault, Struct, frozen=True):
     """A task, flow or id that nobody here knows.
 
     Args:
@@ -154,8 +149,7 @@ class Unknown(Fault):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class BadPayload(Fault):
+class BadPayload(Fault, Struct, frozen=True):
     """A value that its annotation does not allow, or bytes that are no plan.
 
     Args:
@@ -171,8 +165,7 @@ class BadPayload(Fault):
     path: str = "$"
 
 
-@dataclass(frozen=True, slots=True)
-class TooLarge(Fault):
+class TooLarge(Fault, Struct, frozen=True):
     """More bytes than this backend carries.
 
     Args:
@@ -190,8 +183,7 @@ class TooLarge(Fault):
     limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Unavailable(Fault):
+class Unavailable(Fault, Struct, frozen=True):
     """The engine was not reached.
 
     Args:
@@ -205,8 +197,7 @@ class Unavailable(Fault):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unsupported(Fault):
+class Unsupported(Fault, Struct, frozen=True):
     """Something that this backend cannot do.
 
     Args:
@@ -220,8 +211,7 @@ class Unsupported(Fault):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Misconfigured(Fault):
+class Misconfigured(Fault, Struct, frozen=True):
     """A setting or an option that makes no sense.
 
     Args:

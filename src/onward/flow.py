@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic, Never, Protocol, Self, TypeAlias, cast
+from typing import Any, ClassVar, Generic, Never, Protocol, Self, TypeAlias, cast
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 from typing_extensions import ParamSpec, TypeVar
 
@@ -48,9 +48,32 @@ class Flow(Generic[P, R_co, E_co]):
     """
 
     __slots__ = ("_node", "_tasks", "depth")
+    __match_args__: ClassVar[tuple[str, ...]] = ()
 
     depth: int
     """How deep its parts nest; a chain nests nothing."""
+
+    # Dataclasses would do for most of what follows, but each of them takes longer to make, at
+    # import, than all of these by hand.
+
+    def _set(self, **fields: object) -> None:
+        """Fills a new flow; after that it is frozen."""
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a flow is frozen: cannot set {name!r} of {self!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a flow is frozen: cannot delete {name!r} of {self!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__match_args__)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(getattr(self, name) for name in self.__match_args__)))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[R_co, E_co]:
         """The flow applied to its arguments: a value, inert until an interpreter takes it.
@@ -238,7 +261,6 @@ class Flow(Generic[P, R_co, E_co]):
 AnyFlow: TypeAlias = Flow[..., Any, Any]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Task(Flow[P, R_co, E_co]):
     """A named function with a policy; made by `task`.
 
@@ -246,17 +268,35 @@ class Task(Flow[P, R_co, E_co]):
         name: What workers know it by.
         fn: The plain function.
         policy: How its steps are delivered.
+        signature: The codecs of what it takes and gives.
+        declared: The policy that it was made with.
     """
 
-    name: str = field()  # a field of its own: the inherited property would be taken as default
+    __slots__ = ("_name", "declared", "fn", "policy", "signature")
+    __match_args__ = ("name", "fn", "policy")
+
     fn: Callable[P, object]
     policy: Policy
-    signature: Signature = field(compare=False)
-    declared: Policy = field(compare=False)
+    signature: Signature
+    declared: Policy
 
-    def __post_init__(self) -> None:
-        check_name("task", self.name)
-        object.__setattr__(self, "depth", 1)
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[P, object],
+        policy: Policy,
+        signature: Signature,
+        declared: Policy,
+    ) -> None:
+        check_name("task", name)
+        self._set(_name=name, fn=fn, policy=policy, signature=signature, declared=declared, depth=1)
+
+    _name: str
+
+    @property
+    def name(self) -> str:
+        """What workers know it by."""
+        return self._name
 
     def __repr__(self) -> str:
         changed = [
@@ -289,7 +329,8 @@ class Task(Flow[P, R_co, E_co]):
         return self.signature.decode(args, skip=skip)
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
-        return replace(self, policy=replace(self.policy, **changes))
+        policy = replace(self.policy, **changes)
+        return Task(self.name, self.fn, policy, self.signature, self.declared)
 
 
 class Single(Flow[P, R_co, E_co]):
@@ -309,12 +350,13 @@ class Single(Flow[P, R_co, E_co]):
         return list(map(self._read_first, args.positional)), {}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Identity(Single[[Any], Any, Never]):
     """The flow that gives what it takes. Typed as a step that fits everywhere."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", 1)
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._set(depth=1)
 
     def __call__(self, value: A, /) -> Call[A]:
         return super().__call__(value)
@@ -347,24 +389,14 @@ class Chain(Flow[P, R_co, E_co]):
     # Pairs, so that building a chain of n steps takes n pairs and not n tuples of up to n; the flat
     # form is made when it is first asked for.
     __slots__ = ("_first", "_steps", "_then")
+    __match_args__ = ("steps",)
 
     def __init__(self, first: AnyFlow, then: AnyFlow) -> None:
-        for name, value in (
-            ("_first", first),
-            ("_then", then),
-            ("depth", max(first.depth, then.depth)),
-        ):
-            object.__setattr__(self, name, value)
+        self._set(_first=first, _then=then, depth=max(first.depth, then.depth))
 
     _first: AnyFlow
     _then: AnyFlow
     _steps: tuple[AnyFlow, ...]
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a flow is frozen: cannot assign to {name!r}")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a flow is frozen: cannot delete {name!r}")
 
     @property
     def steps(self) -> tuple[AnyFlow, ...]:
@@ -385,12 +417,6 @@ class Chain(Flow[P, R_co, E_co]):
 
     def parts(self) -> tuple[AnyFlow, ...]:
         return self.steps
-
-    def __eq__(self, other: object) -> bool:
-        return self.steps == other.steps if isinstance(other, Chain) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.steps)
 
     def __repr__(self) -> str:
         return " >> ".join(map(repr, self.steps))
@@ -425,15 +451,16 @@ class Chain(Flow[P, R_co, E_co]):
         return first
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Rescue(Flow[P, R_co, E_co]):
     """A flow, and what to do with its failure."""
+
+    __slots__ = __match_args__ = ("body", "handler")
 
     body: AnyFlow
     handler: AnyFlow
 
-    def __post_init__(self) -> None:
-        deepen(self, self.body, self.handler)
+    def __init__(self, body: AnyFlow, handler: AnyFlow) -> None:
+        self._set(body=body, handler=handler, depth=depth_over(body, handler))
 
     def parts(self) -> tuple[AnyFlow, ...]:
         return (self.body, self.handler)
@@ -451,15 +478,16 @@ class Rescue(Flow[P, R_co, E_co]):
         return Rescue(self.body._with_policy(changes), self.handler._with_policy(changes))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Named(Flow[P, R_co, E_co]):
     """A flow that goes by a name."""
+
+    __slots__ = __match_args__ = ("body", "label")
 
     body: AnyFlow
     label: str
 
-    def __post_init__(self) -> None:
-        deepen(self, self.body)
+    def __init__(self, body: AnyFlow, label: str) -> None:
+        self._set(body=body, label=label, depth=depth_over(body))
 
     @property
     def name(self) -> str:
@@ -478,11 +506,10 @@ class Named(Flow[P, R_co, E_co]):
         return self.body._read(raw, before)
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
-        return replace(self, body=self.body._with_policy(changes))
+        return Named(self.body._with_policy(changes), self.label)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Call(Generic[R_co, E_co]):
+class Call(Struct, Generic[R_co, E_co], frozen=True):
     """A flow with its arguments: a whole program, inert until an interpreter takes it.
 
     Args:
@@ -500,8 +527,7 @@ class Call(Generic[R_co, E_co]):
         return f"{enclosed(self.flow)}({self.flow.show(self.args)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Ref(Generic[R_co, E_co]):
+class Ref(Struct, Generic[R_co, E_co], frozen=True):
     """A submitted call's id, as a value that another process can take up again.
 
     `str(ref)` is its text; `flow.ref(text)` makes it a typed ref again.
@@ -538,14 +564,14 @@ def as_step(value: object) -> AnyFlow:
     return flow
 
 
-def deepen(flow: AnyFlow, *parts: AnyFlow) -> None:
-    """Notes how deep a new flow nests; raises ValueError where that is too deep to travel."""
+def depth_over(*parts: AnyFlow) -> int:
+    """How deep a flow of these parts nests; raises ValueError where that is too deep to travel."""
     depth = 1 + max(part.depth for part in parts)
     if depth > MAX_DEPTH:
         raise ValueError(
             f"flows nest at most {MAX_DEPTH} deep: make a task of the inner ones, or chain them"
         )
-    object.__setattr__(flow, "depth", depth)
+    return depth
 
 
 def enclosed(flow: AnyFlow) -> str:

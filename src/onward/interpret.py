@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
@@ -28,6 +26,9 @@ from onward.prepare import (
     wrong_concurrency,
     wrong_timeout,
 )
+
+if TYPE_CHECKING:
+    import threading
 
 R = TypeVar("R")
 E = TypeVar("E")
@@ -358,6 +359,9 @@ def work(
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """The stop signals that came meanwhile; what handled them before is put back afterwards."""
+    import signal
+    import threading
+
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield came

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
@@ -117,8 +116,7 @@ Backoff: TypeAlias = Constant | Exponential
 """How long to wait before a further attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """How often a step is tried, and how long to wait in between.
 
     Only exceptions are tried again. A domain error (a `Failure` that the task returned) is an
@@ -141,7 +139,7 @@ on=(<class 'OSError'>,), never=(<class 'FileNotFoundError'>,))
     """
 
     attempts: int = 3
-    backoff: Backoff = field(default_factory=lambda: Exponential(1.0, jitter=0.2))
+    backoff: Backoff = Exponential(1.0, jitter=0.2)
     on: tuple[type[BaseException], ...] = (Exception,)
     never: tuple[type[BaseException], ...] = ()
 
@@ -171,8 +169,7 @@ ONCE = Retry(attempts=1)
 """The policy of a task that asks for no retry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """How a task's steps are delivered.
 
     Args:

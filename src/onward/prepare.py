@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -216,6 +215,8 @@ def _id_of(flow: AnyFlow, key: str) -> str:
     if not isinstance(key, str) or not key:
         raise ValueError(f"key is a text that is not empty, not {key!r}")
     # A flow with no name of its own goes by the names of its tasks.
+    import hashlib
+
     own = isinstance(flow, Task | Named)
     scope = flow.name if own else " ".join(flow.tasks)
     return hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()[:32]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
 
 from onward.codec import Annotation, Codec, Find, Plain, Refused, Tagged, codec
@@ -18,8 +17,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _HOLE = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """The parameters, the value and the errors of a function, with a codec for each.
 
     Args:
