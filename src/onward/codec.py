@@ -132,7 +132,7 @@ class Tagged:
         if tag.type in self._members:
             return self._members[tag.type][1].decode(tag.value)
         if self._takes_faults and not tag.task and tag.type in KINDS:
-            return _FAULTS[tag.type].decode(tag.value)
+            return decode_fault(raw)
         origin = find(tag.task) if find is not None and tag.task else None
         if origin is not None and origin is not self:
             value = origin.decode(raw)
@@ -199,8 +199,10 @@ def decode_fault(raw: bytes | msgspec.Raw) -> Fault:
     tag = TAG.decode(raw)
     if tag.type not in KINDS:
         raise Refused(f"{tag.type!r} is no fault that this version knows")
-    fault: Fault = _FAULTS[tag.type].decode(tag.value)
-    return fault
+    try:
+        return msgspec.json.decode(tag.value, type=KINDS[tag.type])
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise Refused(str(problem)) from None
 
 
 class _Seen:
@@ -374,4 +376,3 @@ def _refused(problem: msgspec.ValidationError) -> Refused:
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_encode_custom)
 TAG = Plain(Tag)
-_FAULTS = {name: Plain(kind) for name, kind in KINDS.items()}

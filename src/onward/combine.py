@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Concatenate, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from msgspec import Raw
 from msgspec.structs import replace
-from typing_extensions import ParamSpec, TypeVar
 
 from onward import plan
 from onward.codec import Plain, Refused

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic, Never, Protocol, Self, TypeAlias, cast
+from typing import Any, ClassVar, Generic, Never, ParamSpec, Protocol, Self, TypeAlias, cast
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
-from typing_extensions import ParamSpec, TypeVar
+from typing_extensions import TypeVar
 
 from onward import plan
 from onward.codec import TAG, Plain, Refused

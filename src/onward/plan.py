@@ -7,6 +7,7 @@ so that workers of one release can refuse what a later one wrote.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import cache
 from typing import Annotated, Protocol, TypeAlias
 
 import msgspec
@@ -141,9 +142,14 @@ class _Version(msgspec.Struct):
 
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Plan)
 _VERSION = msgspec.json.Decoder(_Version)
 _ITEMS = msgspec.json.Decoder(list[Raw])
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Plan]:
+    # Not at import: a client that only submits has no use for it, and it takes long to make.
+    return msgspec.json.Decoder(Plan)
 
 
 def encode(plan: Plan) -> bytes:
@@ -171,7 +177,7 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
                     "upgrade the workers before the clients",
                 )
             )
-        plan = _DECODER.decode(raw)
+        plan = _decoder().decode(raw)
     except RecursionError:
         return Failure(_too_deep())
     except (msgspec.MsgspecError, UnicodeError, ValueError) as problem:

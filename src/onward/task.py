@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from returns.result import Result
-from typing_extensions import ParamSpec, TypeVar
 
 from onward.flow import Task
 from onward.policy import ONCE, Policy, Retry
