@@ -214,9 +214,8 @@ def _id_of(flow: AnyFlow, key: str) -> str:
     """The id that every submission of a flow with this key has."""
     if not isinstance(key, str) or not key:
         raise ValueError(f"key is a text that is not empty, not {key!r}")
-    # A flow with no name of its own goes by the names of its tasks.
     import hashlib
 
-    own = isinstance(flow, Task | Named)
-    scope = flow.name if own else " ".join(flow.tasks)
+    # A flow with no name of its own goes by its text, which says all that it is made of.
+    scope = flow.name if isinstance(flow, Task | Named) else repr(flow)
     return hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()[:32]

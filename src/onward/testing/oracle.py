@@ -1,0 +1,118 @@
+"""What a flow means, said a second time and in the plainest way: the measure of every backend.
+
+It calls the functions one after the other. No plan, no codec and no evaluator has a part in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from returns.result import Failure, Result, Success
+
+from onward.combine import Each, Fused, Given, Together
+from onward.context import CURRENT, Context
+from onward.fault import Fault, Raised
+from onward.flow import AnyFlow, Chain, Identity, Named, Rescue, Task
+from onward.policy import type_name
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What can be seen of a call: its result, and which functions were called with what."""
+
+    result: Result[Any, Any] = field(compare=False)
+    trace: Counter[str] = field(default_factory=Counter)
+    compared: object = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "compared", comparable(self.result))
+
+
+def comparable(result: Result[Any, Any]) -> object:
+    """A result without what may differ from one backend to another: tracebacks."""
+    if isinstance(result, Success):
+        return ("value", result.unwrap())
+    error = result.failure()
+    if isinstance(error, Raised):
+        return ("raised", error.task, error.error_type, error.message, error.attempts)
+    if isinstance(error, Fault):
+        return ("fault", type(error).__name__, error.task)
+    return ("error", error)
+
+
+def expect(flow: AnyFlow, value: Any) -> Observed:
+    """What is to be seen of a flow of `onward.testing.tasks`, applied to a value."""
+    trace: Counter[str] = Counter()
+    return Observed(_run(flow, (value,), {}, trace), trace)
+
+
+def _run(
+    flow: AnyFlow, args: tuple[Any, ...], kwargs: dict[str, Any], trace: Counter[str]
+) -> Result[Any, Any]:
+    match flow:
+        case Identity():
+            return Success(args[0])
+        case Task():
+            return _call(flow, args, kwargs, trace)
+        case Given(inner, rest):
+            positional, keyword = inner._decode(rest, 1)
+            return _run(inner, (*args, *positional), {**kwargs, **keyword}, trace)
+        case Chain():
+            first, *others = flow.steps
+            result = _run(first, args, kwargs, trace)
+            for step in others:
+                if isinstance(result, Failure):
+                    break
+                result = _run(step, (result.unwrap(),), {}, trace)
+            return result
+        case Together(branches):
+            return _all([_run(branch, args, kwargs, trace) for branch in branches]).map(tuple)
+        case Each(step, _, _):
+            return _all([_run(step, (item,), {}, trace) for item in args[0]])
+        case Rescue(body, handler):
+            result = _run(body, args, kwargs, trace)
+            if isinstance(result, Failure):
+                return _run(handler, (result.failure(),), {}, trace)
+            return result
+        case Named(body, _) | Fused(body, _):
+            return _run(body, args, kwargs, trace)
+    raise TypeError(f"{flow!r} is of a kind that the oracle does not know")
+
+
+def _all(results: list[Result[Any, Any]]) -> Result[list[Any], Any]:
+    for result in results:
+        if isinstance(result, Failure):
+            return result
+    return Success([result.unwrap() for result in results])
+
+
+def _call(
+    task: Task[..., Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], trace: Counter[str]
+) -> Result[Any, Any]:
+    retry = task.policy.retry
+    attempt = 0
+    while True:
+        attempt += 1
+        said = type(args[0]).__name__ if task.name.startswith("mend") else args[0]
+        trace[f"{task.name} {said} {attempt}"] += 1
+        token = CURRENT.set(Context(task=task.name, attempt=attempt))
+        try:
+            value: Any = task.fn(*args, **kwargs)
+            if inspect.isawaitable(value):
+                value = asyncio.run(_finish(value))
+            return value if isinstance(value, Result) else Success(value)
+        except Exception as problem:
+            fault = Raised(task.name, type_name(type(problem)), str(problem), attempts=attempt)
+            again = isinstance(problem, retry.on) and not isinstance(problem, retry.never)
+            if attempt == retry.attempts or not again:
+                return Failure(fault)
+        finally:
+            CURRENT.reset(token)
+
+
+async def _finish(value: Any) -> Any:
+    return await value

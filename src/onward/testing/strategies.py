@@ -1,0 +1,106 @@
+"""Flows and values to test backends with, as Hypothesis strategies."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias, cast
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from onward.combine import each, fused, given, identity, together
+from onward.flow import Flow
+from onward.testing import tasks
+from onward.testing.tasks import Beyond, Colour, Odd, Parcel, TooSmall
+
+Numeric: TypeAlias = Flow[[int], int, Odd | TooSmall | Beyond]
+"""A flow from a number to a number."""
+
+
+def numbers() -> SearchStrategy[int]:
+    """Numbers to start a flow with."""
+    return st.integers(-20, 20)
+
+
+def steps() -> SearchStrategy[Numeric]:
+    """Single steps: sync and async ones, that fail, raise, retry or do none of it."""
+    plain = st.sampled_from(
+        [
+            tasks.inc,
+            tasks.double,
+            tasks.halve,
+            tasks.picky,
+            tasks.flaky,
+            tasks.hopeless,
+            cast(Numeric, identity),
+        ]
+    )
+    return cast(
+        SearchStrategy[Numeric],
+        plain | st.integers(0, 5).map(lambda by: given(tasks.shrink, by=by)),
+    )
+
+
+def pure_steps() -> SearchStrategy[Numeric]:
+    """Single steps that never fail."""
+    return cast(SearchStrategy[Numeric], st.sampled_from([tasks.inc, tasks.double, tasks.flaky]))
+
+
+def flows(max_leaves: int = 8) -> SearchStrategy[Numeric]:
+    """Flows of every kind, from a number to a number.
+
+    Args:
+        max_leaves: About how many steps they have at most.
+
+    Example:
+        >>> from onward.testing import flows
+        >>> flows().example()  # doctest: +SKIP
+        (halve >> given(shrink, 3)).rescue(mend)
+    """
+    return st.recursive(steps(), _composed, max_leaves=max_leaves)
+
+
+def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
+    counts = st.none() | st.integers(1, 3)
+    return st.one_of(
+        st.builds(lambda a, b: a >> b, inner, inner),
+        st.builds(lambda a, b: together(a, b) >> tasks.add, inner, inner),
+        st.builds(
+            lambda body, limit, chunk: (
+                tasks.span >> each(body, limit=limit, chunk=chunk) >> tasks.total
+            ),
+            inner,
+            counts,
+            counts,
+        ),
+        inner.map(lambda body: body.rescue(tasks.mend)),
+        inner.map(lambda body: body.rescue(tasks.mend_some)),
+        inner.map(fused),
+        inner.map(lambda body: body.named("some-flow") if body != identity else body),
+    )
+
+
+def parcels() -> SearchStrategy[Parcel]:
+    """Values with something of most that the wire carries."""
+    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+    names = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=5)
+
+    def build(inner: SearchStrategy[list[Parcel]]) -> SearchStrategy[Parcel]:
+        return st.builds(
+            Parcel,
+            id=st.uuids(),
+            at=st.datetimes(timezones=st.none() | st.just(UTC)),
+            took=st.timedeltas(timedelta(days=-1000), timedelta(days=1000)),
+            price=st.decimals(allow_nan=False, allow_infinity=False),
+            colour=st.sampled_from(Colour),
+            path=names.map(lambda name: Path(PurePosixPath("/", name))),
+            raw=st.binary(max_size=50),
+            weight=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+            tags=st.frozensets(text, max_size=3),
+            sizes=st.tuples(st.integers(), text),
+            inner=inner,
+            counts=st.dictionaries(st.integers(-1000, 1000), st.booleans(), max_size=3),
+        )
+
+    return build(st.lists(build(st.just([])), max_size=2))

@@ -1,0 +1,222 @@
+"""The tasks that `flows()` is made of; a backend's workers serve `Catalog.of` this module.
+
+Each says on a file what it was called with, if `ONWARD_TRACE` names a folder, so that a test sees
+what was run in whichever process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+from returns.result import Failure, Result, Success
+
+from onward.context import current, progress
+from onward.fault import Fault
+from onward.policy import Constant, Retry
+from onward.task import task
+
+TRACE = "ONWARD_TRACE"
+"""The environment variable that names the folder of the traces."""
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A number that cannot be halved."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class TooSmall:
+    """A number from which so much cannot be taken."""
+
+    number: int
+    by: int
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """An error that even the mending met."""
+
+    text: str
+
+
+class Colour(Enum):
+    """A value that is no JSON."""
+
+    RED = "red"
+    GREEN = "green"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A value with something of most that the wire carries."""
+
+    id: UUID
+    at: datetime
+    took: timedelta
+    price: Decimal
+    colour: Colour
+    path: Path
+    raw: bytes
+    weight: float | None
+    tags: frozenset[str]
+    sizes: tuple[int, str]
+    inner: list[Parcel]
+    counts: dict[int, bool]
+
+
+def _note(number: object) -> None:
+    context = current()
+    folder = os.environ.get(TRACE)
+    if folder and context.id:
+        line = f"{context.task} {number} {context.attempt}\n"
+        # One write to a file that is open for appending stays whole, whoever else writes.
+        with Path(folder, context.id).open("a", buffering=len(line) + 1) as file:
+            file.write(line)
+
+
+@task
+def inc(n: int) -> int:
+    """One more."""
+    _note(n)
+    return n + 1
+
+
+@task
+async def double(n: int) -> int:
+    """Twice as much, asynchronously."""
+    _note(n)
+    return 2 * n
+
+
+@task
+def halve(n: int) -> Result[int, Odd]:
+    """Half as much, of an even number."""
+    _note(n)
+    return Failure(Odd(n)) if n % 2 else Success(n // 2)
+
+
+@task
+async def shrink(n: int, by: int) -> Result[int, TooSmall]:
+    """So much less, asynchronously, of a number that is larger."""
+    _note(n)
+    return Failure(TooSmall(n, by)) if n < by else Success(n - by)
+
+
+@task
+def picky(n: int) -> int:
+    """The same, of any number but the multiples of three."""
+    _note(n)
+    if n % 3 == 0:
+        raise ValueError(f"{n} is a multiple of three")
+    return n
+
+
+@task(retry=Retry(attempts=3, backoff=Constant(0.0), on=(ConnectionError,)))
+def flaky(n: int) -> int:
+    """The same, but of an odd number only at the third attempt."""
+    _note(n)
+    if n % 2 and current().attempt < 3:
+        raise ConnectionResetError(f"attempt {current().attempt} at {n}")
+    return n
+
+
+@task(retry=Retry(attempts=2, backoff=Constant(0.0)))
+async def hopeless(n: int) -> int:
+    """Fails at both attempts, asynchronously, unless the number is even."""
+    _note(n)
+    if n % 2:
+        raise OSError(f"no hope for {n}")
+    return n
+
+
+@task
+def span(n: int) -> list[int]:
+    """A short list of numbers, none for some."""
+    _note(n)
+    return list(range(n, n + abs(n) % 4))
+
+
+@task
+def total(numbers: list[int]) -> int:
+    """Their sum."""
+    _note(numbers)
+    return sum(numbers)
+
+
+@task
+def add(pair: tuple[int, int]) -> int:
+    """The sum of two."""
+    _note(pair)
+    return pair[0] + pair[1]
+
+
+@task
+def mend(error: Odd | TooSmall | Beyond | Fault) -> int:
+    """A number that tells what the error was."""
+    _note(type(error).__name__)
+    match error:
+        case Odd(number):
+            return number + 1
+        case TooSmall(number, by):
+            return by - number
+        case Beyond(text):
+            return len(text)
+        case Fault():
+            return -len(error.task)
+
+
+@task
+def mend_some(error: Odd | TooSmall | Beyond | Fault) -> Result[int, Beyond]:
+    """Like mend, but for faults, with which it fails itself."""
+    _note(type(error).__name__)
+    return Failure(Beyond(error.task)) if isinstance(error, Fault) else Success(0)
+
+
+@task
+def echo(parcel: Parcel) -> Parcel:
+    """What it takes."""
+    _note(parcel.id)
+    return parcel
+
+
+@task
+def lie(n: int) -> int:
+    """Returns a text where it promised a number."""
+    _note(n)
+    return cast(int, str(n))
+
+
+@task
+def leave(n: int) -> int:
+    """Tries to end the worker's process."""
+    _note(n)
+    raise SystemExit(n)
+
+
+@task(timeout=0.2)
+def oversleep(seconds: float) -> float:
+    """Takes longer than it may, if told to."""
+    _note(seconds)
+    time.sleep(seconds)
+    return seconds
+
+
+@task
+def linger(seconds: float) -> float:
+    """Takes so long, and says how far it is; ends early if its call is cancelled."""
+    _note(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not current().cancelled:
+        progress(seconds - (end - time.monotonic()), seconds, "lingering")
+        time.sleep(0.01)
+    return seconds
