@@ -69,18 +69,18 @@ def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
         raise ValueError(f"workers is 1 or more, not {workers}: leave it out for the default")
     if not keep >= 0:
         raise ValueError(f"keep is a number of seconds from 0 up, not {keep}")
-    return Local(workers or (os.cpu_count() or 1) + 4, keep)
+    return Local(Engine(workers or (os.cpu_count() or 1) + 4, keep))
 
 
 class Local(BlockingCancels):
     """What `local()` gives."""
 
-    def __init__(self, workers: int, keep: float) -> None:
-        super().__init__(_Engine(workers, keep), LoopThread("onward-local"))
-        self._text = f"local(workers={workers})"
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, LoopThread("onward-local"))
+        self._workers = engine.workers
 
     def __repr__(self) -> str:
-        return self._text
+        return f"local(workers={self._workers})"
 
     def run_here(self, submission: Submission, /) -> Outcome | None:
         """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
@@ -126,7 +126,7 @@ def _run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
 
 
 @dataclass(slots=True, eq=False)
-class _Run:
+class Run:
     """A submitted call, and where it is."""
 
     plan: Plan
@@ -145,12 +145,13 @@ class _Run:
         self.progress = progress
 
 
-class _Engine:
+class Engine:
     """The awaitable side of `Local`; all of it lives on one event loop."""
 
     def __init__(self, workers: int, keep: float) -> None:
+        self.workers = workers
+        self.runs: dict[str, Run] = {}
         self._keep = keep
-        self._runs: dict[str, _Run] = {}
         self._finished: deque[tuple[float, str]] = deque()
         self._any_finished = asyncio.Event()
         self._served: list[Catalog] = []
@@ -161,14 +162,14 @@ class _Engine:
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()
         plan = submission.plan
-        if plan.id not in self._runs:
+        if plan.id not in self.runs:
             loop = asyncio.get_running_loop()
-            run = _Run(plan, loop.create_future())
+            run = Run(plan, loop.create_future())
             if submission.flow is not None:
                 run.tasks = submission.flow.tasks
             if plan.deadline is not None:
                 run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
-            self._runs[plan.id] = run
+            self.runs[plan.id] = run
             run.job = loop.create_task(self._live(run, submission.delay))
         return Success(plan.id)
 
@@ -179,10 +180,14 @@ class _Engine:
             ids.append(submission.plan.id)
         return Success(ids)
 
+    def steps(self, run: Run) -> Steps:
+        """The step-runner of a call."""
+        return Steps(self, run)
+
     async def outcome(
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
-        run = self._runs.get(id)
+        run = self.runs.get(id)
         if run is None:
             return Failure(_unknown(id))
         await asyncio.wait([run.finished], timeout=timeout)
@@ -202,7 +207,7 @@ class _Engine:
     def _outcomes(self, ids: Collection[str]) -> dict[str, Outcome]:
         found: dict[str, Outcome] = {}
         for id in ids:
-            run = self._runs.get(id)
+            run = self.runs.get(id)
             if run is None:
                 found[id] = faulted(_unknown(id))
             elif run.finished.done():
@@ -210,13 +215,13 @@ class _Engine:
         return found
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
-        run = self._runs.get(id)
+        run = self.runs.get(id)
         if run is None:
             return Failure(_unknown(id))
         return Success(Status(run.state, run.task, run.step, run.attempt, run.progress))
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
-        run = self._runs.get(id)
+        run = self.runs.get(id)
         if run is None:
             return Failure(_unknown(id))
         self._end(run, Cancelled(run.plan.flow, "it was cancelled"), "cancelled")
@@ -238,7 +243,7 @@ class _Engine:
 
         return Success(_Worker(lambda: loop.call_soon_threadsafe(leave)))
 
-    async def _live(self, run: _Run, delay: float) -> None:
+    async def _live(self, run: Run, delay: float) -> None:
         """Sees one call through, whatever comes of it."""
         plan = run.plan
         try:
@@ -247,25 +252,25 @@ class _Engine:
                 await self._serving.wait()
                 run.tasks = ChainMap(*(dict(each.tasks) for each in self._served))
             run.state = "running"
-            outcome = await evaluate(plan.root, plan.args, _Steps(self, run))
+            outcome = await evaluate(plan.root, plan.args, self.steps(run))
         except asyncio.CancelledError:
             outcome = faulted(Cancelled(plan.flow, "the backend was closed"))
         except BaseException as problem:  # not a step's, which is an outcome, but ours
             outcome = faulted(raised(plan.flow, problem))
         self._finish(run, outcome, _state(outcome))
 
-    def _end(self, run: _Run, fault: Fault, state: State) -> None:
+    def _end(self, run: Run, fault: Fault, state: State) -> None:
         """Settles a call from outside, whether or not its step lets itself be stopped."""
         if not run.finished.done():
             run.cancelled = True
             self._finish(run, faulted(fault), state)
             run.job.cancel()
 
-    def _expire(self, run: _Run) -> None:
+    def _expire(self, run: Run) -> None:
         message = "its deadline passed before it had an outcome"
         self._end(run, Expired(run.plan.flow, message), "expired")
 
-    def _finish(self, run: _Run, outcome: Outcome, state: State) -> None:
+    def _finish(self, run: Run, outcome: Outcome, state: State) -> None:
         if run.finished.done():
             return
         if run.timer is not None:
@@ -279,7 +284,7 @@ class _Engine:
         too_old = time.monotonic() - self._keep
         while self._finished and self._finished[0][0] < too_old:
             _, id = self._finished.popleft()
-            self._runs.pop(id, None)
+            self.runs.pop(id, None)
 
 
 def _unknown(id: str) -> Unknown:
@@ -302,10 +307,10 @@ def _state(outcome: Outcome) -> State:
             return "failed"
 
 
-class _Steps:
+class Steps:
     """Runs the steps of one call: the step-runner that the evaluator is given."""
 
-    def __init__(self, engine: _Engine, run: _Run, *, is_fused: bool = False) -> None:
+    def __init__(self, engine: Engine, run: Run, *, is_fused: bool = False) -> None:
         self._engine = engine
         self._run = run
         self._is_fused = is_fused
@@ -320,7 +325,7 @@ class _Steps:
         run, tasks, engine = self._run, self._run.tasks, self._engine
         assert tasks is not None  # as _live has seen to
         if isinstance(step, FusedNode):
-            inside = _Steps(engine, run, is_fused=True)
+            inside = Steps(engine, run, is_fused=True)
             work = evaluate(step.body, args, inside, where=where)
             return await self._in_slot(step, self._in_time(step, work, attempt))
         run.task, run.step, run.attempt, run.progress = step.task, where, attempt, None

@@ -1,0 +1,179 @@
+"""Backends that each break one promise, to see that the suite catches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import Raw
+from returns.result import Result
+
+from onward import Fault, Status
+from onward.backend import Submission, Worker
+from onward.backends.local import Engine, Local, Run, Steps
+from onward.catalog import Catalog
+from onward.fault import Raised, Unknown
+from onward.outcome import Failed, Outcome, Value, faulted
+from onward.plan import (
+    Args,
+    ChainNode,
+    EachNode,
+    FusedNode,
+    NamedNode,
+    Node,
+    RescueNode,
+    Runnable,
+    StepNode,
+    TogetherNode,
+    evaluate,
+)
+
+
+class Broken:
+    """A sound backend behind a face that subclasses break: a blocking one, as engines' are."""
+
+    BrokenEngine: ClassVar[type[Engine]] = Engine
+
+    def __init__(self) -> None:
+        self._sound = Local(self.BrokenEngine(workers=4, keep=600))
+
+    def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        return self._sound.submit(self.changed(submission))
+
+    def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        return self._sound.submit_all(map(self.changed, submissions))
+
+    def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
+        return self._sound.outcome(id, timeout).map(
+            lambda outcome: None if outcome is None else self.told(outcome)
+        )
+
+    def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        return self._sound.settled(ids, timeout)
+
+    def status(self, id: str, /) -> Result[Status, Fault]:
+        return self._sound.status(id)
+
+    def cancel(self, id: str, /) -> Result[None, Fault]:
+        return self._sound.cancel(id)
+
+    def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        return self._sound.serve(catalog, concurrency=concurrency)
+
+    def close(self) -> None:
+        self._sound.close()
+
+    def changed(self, submission: Submission) -> Submission:
+        """The submission that is really handed over."""
+        root = rewritten(submission.plan.root, self.rewrite)
+        return msgspec.structs.replace(submission, plan=replaced(submission.plan, root=root))
+
+    def rewrite(self, node: Node) -> Node:
+        """The node that really runs in place of another, whose own parts are done already."""
+        return node
+
+    def told(self, outcome: Outcome) -> Outcome:
+        """The outcome that is told instead of the true one."""
+        return outcome
+
+
+class DropsAStep(Broken):
+    def rewrite(self, node: Node) -> Node:
+        if isinstance(node, ChainNode) and len(node.steps) > 2:
+            return ChainNode(node.steps[:-1])
+        return node
+
+
+class ReordersEach(Broken):
+    def told(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Value) and bytes(outcome.raw).startswith(b"["):
+            items: list[Raw] = msgspec.json.decode(outcome.raw, type=list[Raw])
+            return Value(Raw(b"[" + b",".join(map(bytes, reversed(items))) + b"]"))
+        return outcome
+
+
+class ForgetsRetries(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return replaced(node, attempts=1) if isinstance(node, StepNode) else node
+
+
+class SkipsRescue(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return node.body if isinstance(node, RescueNode) else node
+
+
+class LosesErrors(Broken):
+    def told(self, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Failed):
+            return faulted(Raised("lost", "RuntimeError", "it failed"))
+        return outcome
+
+
+class ForgetsOutcomes(Broken):
+    def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
+        return super().outcome(id, timeout).map(lambda _: faulted(Unknown(id, "what call?")))
+
+
+class RunsOnAfterAFailure(Broken):
+    """Tells the right outcome, and runs one step more behind its back."""
+
+    class BrokenEngine(Engine):
+        def steps(self, run: Run) -> Steps:
+            return _OneMoreAfterAFailure(self, run)
+
+
+class _OneMoreAfterAFailure(Steps):
+    async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
+        outcome = await super().__call__(step, args, where)
+        if not isinstance(outcome, Value):
+            await super().__call__(StepNode(task="inc"), Args((Raw(b"1"),)), f"{where}.more")
+        return outcome
+
+
+class RetriesDomainErrors(Broken):
+    class BrokenEngine(Engine):
+        def steps(self, run: Run) -> Steps:
+            return _TwiceAfterAnError(self, run)
+
+
+class _TwiceAfterAnError(Steps):
+    async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
+        outcome = await super().__call__(step, args, where)
+        return await super().__call__(step, args, where) if isinstance(outcome, Failed) else outcome
+
+
+class RunsAKeyTwice(Broken):
+    """Gives the same ref for the same key, and runs its call again all the same."""
+
+    class BrokenEngine(Engine):
+        async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+            run = self.runs.get(submission.plan.id)
+            if run is not None:
+                await evaluate(run.plan.root, run.plan.args, self.steps(run))
+            return await super().submit(submission)
+
+
+def replaced(value: Any, **changes: Any) -> Any:
+    """A struct with some of its fields changed."""
+    return msgspec.structs.replace(value, **changes)
+
+
+def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
+    """A tree of nodes, each of them rewritten after its parts."""
+    match node:
+        case ChainNode(steps):
+            node = ChainNode(tuple(rewritten(step, rewrite) for step in steps))
+        case TogetherNode(branches):
+            node = TogetherNode(tuple(rewritten(branch, rewrite) for branch in branches))
+        case RescueNode(body, handler):
+            node = RescueNode(rewritten(body, rewrite), rewritten(handler, rewrite))
+        case EachNode() | FusedNode() | NamedNode():
+            node = replaced(node, body=rewritten(node.body, rewrite))
+        case StepNode():
+            pass
+    return rewrite(node)

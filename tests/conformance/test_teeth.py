@@ -1,0 +1,57 @@
+"""The suite is worth its name only if it fails for a backend that breaks a promise."""
+
+import pytest
+
+# Each broken backend, and a test of the suite that must see it.
+CAUGHT = {
+    "DropsAStep": "test_every_flow_means_what_the_oracle_says",
+    "ReordersEach": "test_each_keeps_the_order",
+    "ForgetsRetries": "test_exceptions_arrive_as_raised",
+    "SkipsRescue": "test_rescue_of_a_failure_is_the_handler",
+    "LosesErrors": "test_domain_errors_arrive_as_themselves",
+    "ForgetsOutcomes": "test_a_ref_is_taken_up_by_its_text",
+    "RunsOnAfterAFailure": "test_nothing_runs_after_a_failure",
+    "RetriesDomainErrors": "test_nothing_runs_after_a_failure",
+    "RunsAKeyTwice": "test_a_key_is_submitted_once",
+}
+
+SUBJECT = """
+import pytest
+from hypothesis import Phase, settings
+from onward.testing import BackendSuite
+from tests.conformance import broken
+
+settings.register_profile("quick", phases=[Phase.generate], database=None)
+settings.load_profile("quick")
+
+
+class TestSubject(BackendSuite):
+    examples = 30
+    patience = 5
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces):
+        subject = broken.{name}()
+        worker = subject.serve(cls.catalog).unwrap()
+        yield subject
+        worker.stop()
+        subject.close()
+"""
+
+
+def _failed(pytester: pytest.Pytester, name: str, *options: str) -> set[str]:
+    pytester.makepyfile(SUBJECT.format(name=name))
+    ended = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", *options)
+    reports = ended.reprec.getreports("pytest_runtest_logreport")  # type: ignore[attr-defined]  # in-process runs have it
+    assert all(report.passed for report in reports if report.when == "setup")
+    return {report.nodeid.rpartition("::")[2] for report in reports if report.failed}
+
+
+@pytest.mark.parametrize("name", CAUGHT)
+def test_a_broken_backend_is_caught(pytester: pytest.Pytester, name: str) -> None:
+    assert _failed(pytester, name, "-k", CAUGHT[name]) == {CAUGHT[name]}
+
+
+def test_a_sound_one_behind_the_same_face_passes(pytester: pytest.Pytester) -> None:
+    assert _failed(pytester, "Broken") == set()
