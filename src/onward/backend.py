@@ -66,9 +66,11 @@ class Worker(Protocol):
 
     def stop(self, grace: float = 30.0) -> None:
         """Takes no more work, and waits so many seconds at most for what it holds to end."""
+        ...
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until it has stopped, or so many seconds; True once it has."""
+        ...
 
 
 class Backend(Protocol):
@@ -76,12 +78,15 @@ class Backend(Protocol):
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """Hands a plan over, once for each id; gives the id it is now known by."""
+        ...
 
     def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """Hands many plans over, in their order, by as few round trips as can be."""
+        ...
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """The outcome of a call; None if there is none after so many seconds; `Unknown`."""
+        ...
 
     def settled(
         self, ids: Collection[str], /, timeout: float | None = None
@@ -91,14 +96,17 @@ class Backend(Protocol):
         An id that nobody knows has `Unknown` as its outcome. None of them after so many seconds is
         an empty mapping.
         """
+        ...
 
     def status(self, id: str, /) -> Result[Status, Fault]:
         """Where a call is; `Unknown` for an id that nobody knows."""
+        ...
 
     def serve(
         self, catalog: Catalog, /, *, concurrency: int | None = None
     ) -> Result[Worker, Fault]:
         """Starts a worker that runs so many steps at a time."""
+        ...
 
 
 class AsyncBackend(Protocol):
@@ -106,27 +114,33 @@ class AsyncBackend(Protocol):
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """Like `Backend.submit`."""
+        ...
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """Like `Backend.submit_all`."""
+        ...
 
     async def outcome(
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
         """Like `Backend.outcome`."""
+        ...
 
     async def settled(
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
         """Like `Backend.settled`."""
+        ...
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
         """Like `Backend.status`."""
+        ...
 
     async def serve(
         self, catalog: Catalog, /, *, concurrency: int | None = None
     ) -> Result[Worker, Fault]:
         """Like `Backend.serve`."""
+        ...
 
 
 class Cancels(Backend, Protocol):
@@ -134,6 +148,7 @@ class Cancels(Backend, Protocol):
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """Sees to it that the call ends as `Cancelled`, if it has no outcome yet."""
+        ...
 
 
 class AsyncCancels(AsyncBackend, Protocol):
@@ -141,6 +156,7 @@ class AsyncCancels(AsyncBackend, Protocol):
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """Like `Cancels.cancel`."""
+        ...
 
 
 class Checks(Protocol):
@@ -148,6 +164,7 @@ class Checks(Protocol):
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """What stands against this plan here; empty if nothing does."""
+        ...
 
 
 class RunsHere(Protocol):
@@ -155,3 +172,4 @@ class RunsHere(Protocol):
 
     def run_here(self, submission: Submission, /) -> Outcome | None:
         """The outcome; None, with nothing done, for a call that has to be submitted."""
+        ...

@@ -74,8 +74,8 @@ class Catalog:
             ValueError: If they hold no task at all, or namesakes.
         """
         loaded = [importlib.import_module(m) if isinstance(m, str) else m for m in modules]
-        found = [flow for m in loaded for flow in vars(m).values() if isinstance(flow, Flow)]
-        catalog = cls(*found)
+        values: list[Any] = [value for module in loaded for value in vars(module).values()]
+        catalog = cls(*(value for value in values if isinstance(value, Flow)))
         if not catalog.tasks:
             names = ", ".join(module.__name__ for module in loaded)
             raise ValueError(f"no task at the top of {names}: put @task on its functions")

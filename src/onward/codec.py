@@ -52,7 +52,7 @@ class Plain:
         self._holds_float = seen.float
         self._decode = msgspec.json.Decoder(annotation, dec_hook=_decode_custom).decode
         # For these, being of the type is all that their annotation asks.
-        self._exact = annotation if annotation in (int, str, bool, bytes) else None
+        self._exact = next((kind for kind in (int, str, bool, bytes) if kind is annotation), None)
 
     def encode(self, value: Any) -> bytes:
         """The value as JSON, proven to come back as the annotation says, or `Refused`."""
@@ -62,7 +62,7 @@ class Plain:
             raise Refused("nested too deeply (or it contains itself)") from None
         except Exception as problem:
             raise Refused(str(problem) or type(problem).__name__) from None
-        if type(value) is self._exact:
+        if self._exact is not None and type(value) is self._exact:
             return raw
         # msgspec writes NaN and the infinities as null, which may well be allowed here.
         if self._holds_float and b"null" in raw:
@@ -245,10 +245,8 @@ def _survey(annotation: Annotation) -> _Seen:
 
 def _inner(node: msgspec.Struct) -> Iterator[object]:
     for name in node.__struct_fields__:
-        value = getattr(node, name)
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
-                yield part
+        value: Any = getattr(node, name)
+        yield from value if isinstance(value, tuple) else (value,)
 
 
 _KEYS = (
@@ -281,7 +279,7 @@ def _is_path(kind: type) -> bool:
     return (
         pathlib is not None
         and kind.__module__.partition(".")[0] == "pathlib"
-        and (issubclass(kind, pathlib.PurePath))
+        and issubclass(kind, pathlib.PurePath)
     )
 
 
@@ -327,7 +325,7 @@ def _members(annotation: Annotation) -> tuple[Annotation, ...]:
     origin = get_origin(annotation)
     if origin is Union or origin is types.UnionType:
         return get_args(annotation)
-    return () if annotation in (Never, NoReturn) else (annotation,)
+    return () if annotation is Never or annotation is NoReturn else (annotation,)
 
 
 def _class(member: Annotation) -> type:
@@ -347,7 +345,7 @@ def _tag(member: Annotation) -> str:
     return f"{name}[{', '.join(_tag(each) for each in arguments)}]"
 
 
-def _not_finite(value: object, path: str) -> Iterator[str]:
+def _not_finite(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, float):
         if not math.isfinite(value):
             yield path

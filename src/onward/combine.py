@@ -359,10 +359,10 @@ class Each(Single[[Any], Any, Any]):
     def _read_first(self, raw: Raw) -> Any:
         return [self.step._read_first(item) for item in _ARRAY.decode(raw)]
 
-    def _encode_first(self, value: object) -> Raw:
+    def _encode_first(self, value: Any) -> Raw:
         if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
             raise Refused(f"Expected a list, got {type(value).__qualname__}")
-        items = []
+        items: list[bytes] = []
         for index, item in enumerate(value):
             try:
                 items.append(bytes(self.step._encode_first(item)))

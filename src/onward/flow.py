@@ -446,9 +446,10 @@ class Chain(Flow[P, R_co, E_co]):
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
         first, *rest = (step._with_policy(changes) for step in self.steps)
+        chain: AnyFlow = first
         for step in rest:
-            first = Chain(first, step)
-        return first
+            chain = Chain(chain, step)
+        return chain
 
 
 class Rescue(Flow[P, R_co, E_co]):
@@ -547,7 +548,7 @@ class Ref(Struct, Generic[R_co, E_co], frozen=True):
 def as_flow(value: object) -> AnyFlow:
     """What stands where a flow must, or TypeError."""
     if isinstance(value, Flow):
-        return value
+        return cast(AnyFlow, value)
     hint = "put @task on it" if callable(value) else "only tasks and flows compose"
     raise TypeError(f"{getattr(value, '__qualname__', None) or repr(value)} is no flow: {hint}")
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -356,8 +356,8 @@ def work(
     return Success(None)
 
 
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+@contextlib.contextmanager
+def _stop_signals() -> Generator[list[int]]:
     """The stop signals that came meanwhile; what handled them before is put back afterwards."""
     import signal
     import threading

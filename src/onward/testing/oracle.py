@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,7 @@ class Observed:
     """What can be seen of a call: its result, and which functions were called with what."""
 
     result: Result[Any, Any] = field(compare=False)
-    trace: Counter[str] = field(default_factory=Counter)
+    trace: Counter[str] = field(default_factory=Counter[str])
     compared: object = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,6 +81,8 @@ def _run(
             return result
         case Named(body, _) | Fused(body, _):
             return _run(body, args, kwargs, trace)
+        case _:
+            pass
     raise TypeError(f"{flow!r} is of a kind that the oracle does not know")
 
 
@@ -114,5 +117,5 @@ def _call(
             CURRENT.reset(token)
 
 
-async def _finish(value: Any) -> Any:
+async def _finish(value: Awaitable[Any]) -> Any:
     return await value

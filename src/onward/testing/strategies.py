@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from onward.combine import each, fused, given, identity, together
+from onward.fault import Fault
 from onward.flow import Flow
 from onward.testing import tasks
 from onward.testing.tasks import Beyond, Colour, Odd, Parcel, TooSmall
 
 Numeric: TypeAlias = Flow[[int], int, Odd | TooSmall | Beyond]
 """A flow from a number to a number."""
+
+Mending: TypeAlias = Flow[[Odd | TooSmall | Beyond | Fault], int, Beyond]
+"""A flow from what can go wrong to a number."""
 
 
 def numbers() -> SearchStrategy[int]:
@@ -64,21 +68,37 @@ def flows(max_leaves: int = 8) -> SearchStrategy[Numeric]:
 def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
     counts = st.none() | st.integers(1, 3)
     return st.one_of(
-        st.builds(lambda a, b: a >> b, inner, inner),
-        st.builds(lambda a, b: together(a, b) >> tasks.add, inner, inner),
-        st.builds(
-            lambda body, limit, chunk: (
-                tasks.span >> each(body, limit=limit, chunk=chunk) >> tasks.total
-            ),
-            inner,
-            counts,
-            counts,
-        ),
-        inner.map(lambda body: body.rescue(tasks.mend)),
-        inner.map(lambda body: body.rescue(tasks.mend_some)),
-        inner.map(fused),
-        inner.map(lambda body: body.named("some-flow") if body != identity else body),
+        st.builds(_chained, inner, inner),
+        st.builds(_paired, inner, inner),
+        st.builds(_spread, inner, counts, counts),
+        st.builds(_rescued, inner, st.sampled_from([tasks.mend, tasks.mend_some])),
+        st.builds(_fused, inner),
+        st.builds(_named, inner),
     )
+
+
+def _chained(a: Numeric, b: Numeric) -> Numeric:
+    return a >> b
+
+
+def _paired(a: Numeric, b: Numeric) -> Numeric:
+    return together(a, b) >> tasks.add
+
+
+def _spread(body: Numeric, limit: int | None, chunk: int | None) -> Numeric:
+    return tasks.span >> each(body, limit=limit, chunk=chunk) >> tasks.total
+
+
+def _rescued(body: Numeric, handler: Mending) -> Numeric:
+    return body.rescue(handler)
+
+
+def _fused(body: Numeric) -> Numeric:
+    return fused(body)
+
+
+def _named(body: Numeric) -> Numeric:
+    return body.named("some-flow")
 
 
 def parcels() -> SearchStrategy[Parcel]:
