@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Never, NoReturn, TypeAlias, Union, get_args, get_origin
 
 import msgspec
@@ -69,12 +71,20 @@ class Plain:
             for path in _not_finite(msgspec.to_builtins(value, enc_hook=_encode_custom), "$"):
                 raise Refused("NaN and infinity have no JSON form: send None, or a str", path)
         back = self.decode(raw)
-        if self._holds_any and not _same(value, back):
-            raise Refused(
-                "what is annotated Any must be plain JSON (None, bool, int, float, str, list, "
-                "dict with str keys): name the type in the annotation"
-            )
+        if not _is_alike(value, back):
+            raise Refused(self._changed(value, back))
         return raw
+
+    def _changed(self, value: object, back: object) -> str:
+        if self._holds_any:
+            return (
+                "what is annotated Any must be plain JSON (None, bool, int, float, str, list, dict "
+                "with str keys): name its type in the annotation"
+            )
+        was, becomes = type(value).__qualname__, type(back).__qualname__
+        if was != becomes:
+            return f"Expected `{becomes}`, got `{was}`"
+        return f"a part of this {was} is not of the type that its annotation says"
 
     def decode(self, raw: bytes | msgspec.Raw) -> Any:
         """The value that these bytes hold, or `Refused`."""
@@ -128,7 +138,10 @@ class Tagged:
             find: Where to look up the error codec of the task that failed, for an error whose
                 type the annotation names only by a base class.
         """
-        tag = TAG.decode(raw)
+        try:
+            tag = TAG.decode(raw)
+        except Refused:
+            return self._guess(raw)
         if tag.type in self._members:
             return self._members[tag.type][1].decode(tag.value)
         if self._takes_faults and not tag.task and tag.type in KINDS:
@@ -139,6 +152,21 @@ class Tagged:
             if isinstance(value, tuple(kind for kind, _ in self._members.values())):
                 return value
         raise Refused(f"{tag.type} is not one of {self._names()}")
+
+    def _guess(self, raw: bytes | msgspec.Raw) -> Any:
+        """The value of a step that gives one of the types alone, and so gave it without a name."""
+        fits: dict[str, Any] = {}
+        for name, (_, codec) in self._members.items():
+            with contextlib.suppress(Refused):
+                fits[name] = codec.decode(raw)
+        if len(fits) == 1:
+            return fits.popitem()[1]
+        if not fits:
+            raise Refused(f"it is none of {self._names()}")
+        raise Refused(
+            f"it could be {' or '.join(fits)}: annotate what the step before returns as "
+            f"{self._names()}"
+        )
 
     def _member(self, value: Any) -> tuple[str, Plain]:
         for name, (kind, codec) in self._members.items():
@@ -203,6 +231,14 @@ def decode_fault(raw: bytes | msgspec.Raw) -> Fault:
         return msgspec.json.decode(tag.value, type=KINDS[tag.type])
     except (msgspec.MsgspecError, RecursionError) as problem:
         raise Refused(str(problem)) from None
+
+
+def element(annotation: Annotation, index: int) -> Annotation:
+    """What an annotation of a list, a tuple, a set or the like says of the item at an index."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is tuple and arguments[-1:] != (Ellipsis,):
+        return arguments[index] if index < len(arguments) else Any
+    return arguments[0] if arguments else Any
 
 
 class _Seen:
@@ -292,7 +328,7 @@ def _encode_custom(value: Any) -> Any:
     if _is_path(type(value)):
         return str(value)
     if _is_model(type(value)):
-        return msgspec.Raw(value.model_dump_json().encode())
+        return msgspec.Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
     raise TypeError(f"{type(value).__qualname__} has no JSON form")
 
 
@@ -357,14 +393,45 @@ def _not_finite(value: Any, path: str) -> Iterator[str]:
             yield from _not_finite(item, f"{path}[{index}]")
 
 
-def _same(value: object, back: object) -> bool:
+def _is_alike(value: Any, back: Any) -> bool:
+    """Whether a value came back as what it was, but for what its annotation says otherwise.
+
+    An int may come back as a float, and a tuple as a list, but nothing as less than it was.
+    """
     try:
-        return bool(value == back)
-    except Exception:
+        if value == back:
+            return True
+    except Exception:  # it is the user's own comparison
         return False
+    # What compares unequal may still be alike: with no __eq__ of its own, or with such parts.
+    if isinstance(value, list | tuple) and isinstance(back, list | tuple):
+        return len(value) == len(back) and all(map(_is_alike, value, back))
+    if isinstance(value, Mapping) and isinstance(back, dict):
+        return value.keys() == back.keys() and all(
+            _is_alike(item, back[key]) for key, item in value.items()
+        )
+    if type(value) is not type(back):
+        return False
+    if isinstance(value, datetime):  # an hour that comes twice is unequal to itself elsewhere
+        return bool(value.astimezone(UTC) == back.astimezone(UTC))
+    names = _field_names(type(value))
+    return names is not None and all(
+        _is_alike(getattr(value, name, None), getattr(back, name, None)) for name in names
+    )
 
 
-_PATH = re.compile(r"^(.*) - at `(.*)`$", re.DOTALL)
+def _field_names(kind: Any) -> Iterable[str] | None:
+    """The names of the fields of a dataclass, a struct, an attrs class or a pydantic model."""
+    if hasattr(kind, "__attrs_attrs__"):
+        return [field.name for field in kind.__attrs_attrs__]
+    for names in ("__dataclass_fields__", "__struct_fields__", "model_fields"):
+        if hasattr(kind, names):
+            found: Iterable[str] = getattr(kind, names)
+            return found
+    return None
+
+
+_PATH = re.compile(r"^(.*) - at (?:`key` in )?`([^`]*)`$", re.DOTALL)
 
 
 def _refused(problem: msgspec.ValidationError) -> Refused:

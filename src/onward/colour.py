@@ -7,6 +7,7 @@ is given the other way here.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 import weakref
@@ -17,7 +18,7 @@ from returns.result import Failure, Result
 
 from onward.backend import AsyncBackend, AsyncCancels, Backend, Cancels, Status, Submission, Worker
 from onward.catalog import Catalog
-from onward.fault import Fault, Misconfigured
+from onward.fault import Fault, Misconfigured, Unavailable
 from onward.outcome import Outcome
 
 T = TypeVar("T")
@@ -35,12 +36,14 @@ class LoopThread:
         self._name = name
         self._lock = threading.Lock()
         self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
-        self._close: Callable[[], object] = lambda: None
+        self._is_closed = False
+        self._stop: Callable[[], object] = lambda: None
 
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, started if it is not running."""
+    def start(self, start: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+        """Starts a coroutine on the loop, and the loop if it is not running; raises `Closed`."""
         with self._lock:
+            if self._is_closed:
+                raise Closed
             if self._running is None:
                 loop = asyncio.new_event_loop()
                 thread = threading.Thread(
@@ -49,39 +52,62 @@ class LoopThread:
                 thread.start()
                 self._running = loop, thread
                 # Neither the thread nor the finalizer may hold this object, or it never goes.
-                self._close = weakref.finalize(self, _stop_loop, loop, thread)
-            return self._running[0]
+                self._stop = weakref.finalize(self, _stop_loop, loop, thread)
+            return asyncio.run_coroutine_threadsafe(_started(start), self._running[0])
 
     def is_this_thread(self) -> bool:
         """Whether the caller runs on the loop's own thread."""
         return self._running is not None and self._running[1] is threading.current_thread()
 
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop while the caller blocks."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+    def call(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs a coroutine on the loop while the caller blocks; raises `Closed`."""
+        future = self.start(start)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise Closed from None
         except BaseException:
             future.cancel()
             raise
 
-    async def hop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop while the caller awaits, on whichever loop it is."""
+    async def hop(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs a coroutine on the loop while the caller awaits, on whichever loop; `Closed`."""
         if self.is_this_thread():
-            return await coroutine
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+            return await start()
+        future = self.start(start)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise Closed from None
+            raise
 
     def close(self) -> None:
-        """Ends the loop and its thread; what runs on it is cancelled."""
+        """Ends the loop and its thread for good; what runs on it is cancelled."""
         with self._lock:
-            self._close()
-            self._running = None
+            self._is_closed = True
+        self._stop()
+
+
+class Closed(Exception):
+    """The loop thread was closed."""
+
+
+async def _started(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    return await start()
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio lets these through from any task, here from one that a step has started.
+                # The step hears of it; the loop belongs to others too.
+                continue
         pending = asyncio.all_tasks(loop)
         for task in pending:
             task.cancel()
@@ -96,7 +122,10 @@ def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> Non
     with contextlib.suppress(RuntimeError):  # it is closed already
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
-        thread.join(timeout=5)
+        thread.join(timeout=1)
+
+
+_CLOSED = Unavailable("", "the backend was closed")
 
 
 class Blocking(Generic[Core]):
@@ -157,7 +186,10 @@ class Blocking(Generic[Core]):
                     "await the same function of onward.aio",
                 )
             )
-        return self._thread.call(start())
+        try:
+            return self._thread.call(start)
+        except Closed:
+            return Failure(_CLOSED)
 
 
 class OnThread:
@@ -167,35 +199,43 @@ class OnThread:
         self._core = core
         self._thread = thread
 
+    async def _hop(
+        self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
+    ) -> Result[T, Fault]:
+        try:
+            return await self._thread.hop(start)
+        except Closed:
+            return Failure(_CLOSED)
+
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""
-        return await self._thread.hop(self._core.submit(submission))
+        return await self._hop(lambda: self._core.submit(submission))
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `Backend.submit_all`."""
-        return await self._thread.hop(self._core.submit_all(submissions))
+        return await self._hop(lambda: self._core.submit_all(submissions))
 
     async def outcome(
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
         """See `Backend.outcome`."""
-        return await self._thread.hop(self._core.outcome(id, timeout))
+        return await self._hop(lambda: self._core.outcome(id, timeout))
 
     async def settled(
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
         """See `Backend.settled`."""
-        return await self._thread.hop(self._core.settled(ids, timeout))
+        return await self._hop(lambda: self._core.settled(ids, timeout))
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
         """See `Backend.status`."""
-        return await self._thread.hop(self._core.status(id))
+        return await self._hop(lambda: self._core.status(id))
 
     async def serve(
         self, catalog: Catalog, /, *, concurrency: int | None = None
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
-        return await self._thread.hop(self._core.serve(catalog, concurrency=concurrency))
+        return await self._hop(lambda: self._core.serve(catalog, concurrency=concurrency))
 
 
 class BlockingCancels(Blocking[AsyncCancels]):
@@ -220,7 +260,7 @@ class OnThreadCancels(OnThread):
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `Cancels.cancel`."""
-        return await self._thread.hop(self._cancels.cancel(id))
+        return await self._hop(lambda: self._cancels.cancel(id))
 
 
 class InThreads:

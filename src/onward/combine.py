@@ -13,12 +13,13 @@ from onward import plan
 from onward.codec import Plain, Refused
 from onward.flow import (
     AnyFlow,
+    Before,
     Call,
     E_co,
     Flow,
     Identity,
     R_co,
-    Read,
+    Reader,
     Single,
     Step,
     as_flow,
@@ -270,11 +271,11 @@ class Given(Single[[Any], Any, Any]):
     def _compile(self, given: Args) -> Node:
         return self.flow._compile(self.rest)
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        return self.flow._read(raw, before)
+    def _reader(self, before: Before) -> Reader:
+        return self.flow._reader(before)
 
-    def _read_first(self, raw: Raw) -> Any:
-        return self.flow._read_first(raw)
+    def _takes(self) -> Reader:
+        return self.flow._takes()
 
     def _encode_first(self, value: object) -> Raw:
         return self.flow._encode_first(value)
@@ -307,16 +308,19 @@ class Together(Single[[Any], Any, Any]):
     def _compile(self, given: Args) -> Node:
         return plan.TogetherNode(tuple(branch.node for branch in self.branches))
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        values = _ARRAY.decode(raw)
-        if len(values) != len(self.branches):
-            raise Refused(f"Expected {len(self.branches)} values, got {len(values)}")
-        return tuple(
-            branch._read(value, before) for branch, value in zip(self.branches, values, strict=True)
-        )
+    def _reader(self, before: Before) -> Reader:
+        readers = [branch._reader(before) for branch in self.branches]
 
-    def _read_first(self, raw: Raw) -> Any:
-        return self._head._read_first(raw)
+        def read(raw: Raw) -> Any:
+            values = _ARRAY.decode(raw)
+            if len(values) != len(readers):
+                raise Refused(f"Expected {len(readers)} values, got {len(values)}")
+            return tuple(each.read(value) for each, value in zip(readers, values, strict=True))
+
+        return Reader(read, readers.__getitem__)
+
+    def _takes(self) -> Reader:
+        return self._head._takes()
 
     def _encode_first(self, value: object) -> Raw:
         return self._head._encode_first(value)
@@ -351,13 +355,16 @@ class Each(Single[[Any], Any, Any]):
             body = plan.FusedNode(body=plan.EachNode(body))
         return plan.EachNode(body, self.limit, self.chunk)
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        # For a step that passes on what it takes, what went in is a list of which this is an item.
-        one = partial(_read_item, before)
-        return [self.step._read(item, one) for item in _ARRAY.decode(raw)]
+    def _reader(self, before: Before) -> Reader:
+        # For a step that passes on what it takes: that was an item of what went in.
+        def item(index: int) -> Reader:
+            return self.step._reader(lambda: before().item(index))
 
-    def _read_first(self, raw: Raw) -> Any:
-        return [self.step._read_first(item) for item in _ARRAY.decode(raw)]
+        return Reader(partial(_read_all, item), item)
+
+    def _takes(self) -> Reader:
+        item = self.step._takes()
+        return Reader(partial(_read_all, lambda _: item), lambda _: item)
 
     def _encode_first(self, value: Any) -> Raw:
         if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
@@ -374,8 +381,8 @@ class Each(Single[[Any], Any, Any]):
         return Each(self.step._with_policy(changes), self.limit, self.chunk)
 
 
-def _read_item(before: Read, item: Raw) -> Any:
-    return before(Raw(b"[" + bytes(item) + b"]"))[0]
+def _read_all(item: Callable[[int], Reader], raw: Raw) -> list[Any]:
+    return [item(index).read(value) for index, value in enumerate(_ARRAY.decode(raw))]
 
 
 class Fused(Flow[P, R_co, E_co]):
@@ -408,8 +415,8 @@ class Fused(Flow[P, R_co, E_co]):
     def _compile(self, given: Args) -> Node:
         return plan.FusedNode(body=self.body._compile(given), **delivery(self.policy))
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        return self.body._read(raw, before)
+    def _reader(self, before: Before) -> Reader:
+        return self.body._reader(before)
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
         return Fused(self.body, replace(self.policy, **changes))

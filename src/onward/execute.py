@@ -183,7 +183,7 @@ def _text(make: Callable[[], str]) -> str:
     # An exception's __str__ is the user's code: it may raise, and give what no JSON holds.
     try:
         text = make()
-    except Exception as problem:
+    except BaseException as problem:
         text = f"(its text cannot be had: {type(problem).__name__})"
     if len(text) > _TEXT_LIMIT:
         text = f"{text[: _TEXT_LIMIT // 2]}\n[...]\n{text[-_TEXT_LIMIT // 2 :]}"

@@ -12,7 +12,8 @@ from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar
 
 from onward import plan
-from onward.codec import TAG, Plain, Refused
+from onward.codec import TAG, Codec, Plain, Refused, element
+from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import MAX_DEPTH, NO_ARGS, Args, Node
@@ -29,8 +30,21 @@ A_contra = TypeVar("A_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True, default=Never)
 
-Read: TypeAlias = Callable[[Raw], Any]
+Before: TypeAlias = Callable[[], "Reader"]
+"""How what went into a flow is read; only what passes its value on ever asks."""
 _JSON = Plain(Any)
+
+
+class Reader(Struct, frozen=True):
+    """How a flow's value is read: the whole of it, or as a list the item at an index."""
+
+    read: Callable[[Raw], Any]
+    item: Callable[[int], Reader]
+
+
+def reader_of(codec: Codec) -> Reader:
+    """The reader of a value that a codec wrote."""
+    return Reader(codec.decode, lambda index: reader_of(codec_of(element(codec.annotation, index))))
 
 
 class Step(Protocol[A_contra, R_co, E_co]):
@@ -211,7 +225,7 @@ class Flow(Generic[P, R_co, E_co]):
         """An outcome of this flow as the value, the domain error or the fault that it holds."""
         try:
             if isinstance(outcome, Value):
-                return Success(self._read(outcome.raw, self._read_first))
+                return Success(self._reader(self._takes).read(outcome.raw))
             if isinstance(outcome, Failed):
                 return Failure(self._read_error(outcome.raw))
         except Refused as refused:
@@ -235,12 +249,13 @@ class Flow(Generic[P, R_co, E_co]):
     def _compile(self, given: Args) -> Node:
         raise NotImplementedError
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        """The value in the bytes; `before` reads what went in, for parts that pass it on."""
+    def _reader(self, before: Before) -> Reader:
+        """How its value is read."""
         raise NotImplementedError
 
-    def _read_first(self, raw: Raw) -> Any:
-        return self._head._read_first(raw)
+    def _takes(self) -> Reader:
+        """How its first argument is read."""
+        return self._head._takes()
 
     def _encode(self, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int = 0) -> Args:
         return self._head._encode(args, kwargs, skip)
@@ -309,12 +324,11 @@ class Task(Flow[P, R_co, E_co]):
     def _compile(self, given: Args) -> Node:
         return plan.StepNode(task=self.name, given=given, **delivery(self.policy))
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        return self.signature.returns.decode(raw)
+    def _reader(self, before: Before) -> Reader:
+        return reader_of(self.signature.returns)
 
-    def _read_first(self, raw: Raw) -> Any:
-        args, _ = self.signature.decode(Args((raw,)))
-        return args[0]
+    def _takes(self) -> Reader:
+        return reader_of(self.signature.first)
 
     def _encode(self, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int = 0) -> Args:
         return self.signature.encode(args, kwargs, skip=skip)
@@ -347,7 +361,7 @@ class Single(Flow[P, R_co, E_co]):
         return None
 
     def _decode(self, args: Args, skip: int = 0) -> tuple[list[Any], dict[str, Any]]:
-        return list(map(self._read_first, args.positional)), {}
+        return list(map(self._takes().read, args.positional)), {}
 
 
 class Identity(Single[[Any], Any, Never]):
@@ -370,11 +384,11 @@ class Identity(Single[[Any], Any, Never]):
     def _compile(self, given: Args) -> Node:
         return plan.ChainNode(())
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        return before(raw)
+    def _reader(self, before: Before) -> Reader:
+        return before()
 
-    def _read_first(self, raw: Raw) -> Any:
-        return _JSON.decode(raw)
+    def _takes(self) -> Reader:
+        return reader_of(_JSON)
 
     def _encode_first(self, value: object) -> Raw:
         return Raw(_JSON.encode(value))
@@ -418,6 +432,14 @@ class Chain(Flow[P, R_co, E_co]):
     def parts(self) -> tuple[AnyFlow, ...]:
         return self.steps
 
+    @property
+    def _head(self) -> AnyFlow:
+        # Not by way of the steps, which every chain on the way to a long one would then keep.
+        head = self._first
+        while isinstance(head, Chain):
+            head = head._first
+        return head
+
     def __repr__(self) -> str:
         return " >> ".join(map(repr, self.steps))
 
@@ -434,15 +456,15 @@ class Chain(Flow[P, R_co, E_co]):
         first, *rest = self.steps
         return plan.ChainNode((first._compile(given), *(step.node for step in rest)))
 
-    def _read(self, raw: Raw, before: Read) -> Any:
+    def _reader(self, before: Before) -> Reader:
         steps = self.steps
 
-        def read_up_to(count: int, raw: Raw) -> Any:
+        def reader_after(count: int) -> Reader:
             if count == 0:
-                return before(raw)
-            return steps[count - 1]._read(raw, partial(read_up_to, count - 1))
+                return before()
+            return steps[count - 1]._reader(partial(reader_after, count - 1))
 
-        return read_up_to(len(steps), raw)
+        return reader_after(len(steps))
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
         first, *rest = (step._with_policy(changes) for step in self.steps)
@@ -472,8 +494,8 @@ class Rescue(Flow[P, R_co, E_co]):
     def _compile(self, given: Args) -> Node:
         return plan.RescueNode(self.body._compile(given), self.handler.node)
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        return self.body._read(raw, before)
+    def _reader(self, before: Before) -> Reader:
+        return self.body._reader(before)
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
         return Rescue(self.body._with_policy(changes), self.handler._with_policy(changes))
@@ -503,8 +525,8 @@ class Named(Flow[P, R_co, E_co]):
     def _compile(self, given: Args) -> Node:
         return plan.NamedNode(self.label, self.body._compile(given))
 
-    def _read(self, raw: Raw, before: Read) -> Any:
-        return self.body._read(raw, before)
+    def _reader(self, before: Before) -> Reader:
+        return self.body._reader(before)
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
         return Named(self.body._with_policy(changes), self.label)

@@ -10,7 +10,8 @@ from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
 
 from onward.codec import Annotation, Codec, Find, Plain, Refused, Tagged, codec
-from onward.outcome import Failed, Outcome, Value
+from onward.fault import Fault
+from onward.outcome import Failed, Faulted, Outcome, Value
 from onward.plan import Args
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -39,6 +40,11 @@ class Signature(Struct, frozen=True):
     returns: Codec
     errors: Tagged | None
     is_async: bool
+
+    @property
+    def first(self) -> Codec:
+        """The codec of its first argument."""
+        return self._by_position(0, 1)[0][1]
 
     @property
     def misfit(self) -> str | None:
@@ -80,8 +86,7 @@ class Signature(Struct, frozen=True):
 
     def encode_first(self, value: Any) -> Raw:
         """The first argument alone, as it travels; raises Refused with a path within it."""
-        _, each = self._by_position(0, 1)[0]
-        return Raw(each.encode(value))
+        return Raw(self.first.encode(value))
 
     def decode(
         self, arguments: Args, *, find: Find | None = None, skip: int = 0
@@ -125,7 +130,9 @@ class Signature(Struct, frozen=True):
         if isinstance(value, Success):
             return Value(Raw(self.returns.encode(value.unwrap())))
         if isinstance(value, Failure):
-            return Failed(Raw(self.errors.encode(value.failure(), task)))
+            error = value.failure()
+            raw = Raw(self.errors.encode(error, task))
+            return Faulted(raw) if isinstance(error, Fault) else Failed(raw)
         raise Refused(f"its annotation says Result, and it returned {type(value).__qualname__}")
 
     def _by_position(self, skip: int, count: int) -> Sequence[tuple[str, Codec]]:
@@ -176,7 +183,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
             f"task {task!r} ({place(fn)}) does not say what it returns: write -> None, or its type"
         )
     returned = hints["return"]
-    is_async = inspect.iscoroutinefunction(inspect.unwrap(fn))
+    is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inspect.unwrap(fn))
     if get_origin(returned) in (Coroutine, Awaitable):
         is_async, returned = True, get_args(returned)[-1]
     value, errors = returned, None

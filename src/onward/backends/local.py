@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-import heapq
-import itertools
 import os
 import random
 import threading
 import time
 from collections import ChainMap, deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from queue import SimpleQueue
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from returns.result import Failure, Result, Success
 
@@ -25,7 +23,7 @@ from onward.catalog import Catalog, Tasks
 from onward.colour import BlockingCancels, LoopThread
 from onward.context import Context, Progress
 from onward.execute import perform, perform_async, raised, retried
-from onward.fault import Cancelled, Expired, Fault, TimedOut, Unknown
+from onward.fault import Cancelled, Expired, Fault, Raised, TimedOut, Unknown
 from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import (
     Args,
@@ -38,15 +36,19 @@ from onward.plan import (
     StepNode,
     evaluate,
 )
+from onward.pool import Slots, Threads
 
-_DEFAULT_PRIORITY = 5
+T = TypeVar("T")
+_Work: TypeAlias = Callable[[], Coroutine[Any, Any, Outcome]]
 
 
 def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
     """The embedded backend: runs calls in this process, on threads and an event loop of its own.
 
     It needs no worker, for a call brings its own tasks along. What is submitted is gone when the
-    process ends.
+    process ends, or when nobody holds the backend any more.
+
+    `run` of a plain chain of sync tasks, without timeouts, is done in the caller's own thread.
 
     Args:
         workers: How many steps of sync tasks run at a time; None for four more than there are
@@ -77,10 +79,26 @@ class Local(BlockingCancels):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine, LoopThread("onward-local"))
-        self._workers = engine.workers
+        self._engine = engine
 
     def __repr__(self) -> str:
-        return f"local(workers={self._workers})"
+        return f"local(workers={self._engine.workers})"
+
+    def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
+        # A step that waits for another call gives its own slot back meanwhile, or the two could
+        # wait for each other.
+        slots = self._engine.slots
+        if _HELD.get() is not slots:
+            return super()._wait(start)
+
+        async def waited() -> Result[T, Fault]:
+            slots.add(1)
+            try:
+                return await start()
+            finally:
+                slots.add(-1)
+
+        return super()._wait(waited)
 
     def run_here(self, submission: Submission, /) -> Outcome | None:
         """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
@@ -88,6 +106,14 @@ class Local(BlockingCancels):
         if flow is None or plan.key is not None or plan.deadline is not None or submission.delay:
             return None
         return _run_in_this_thread(plan, flow.tasks) if _is_plain(plan.root, flow.tasks) else None
+
+
+_HELD: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
+
+
+def _holding(slots: Slots, job: Callable[[], Outcome]) -> Outcome:
+    _HELD.set(slots)
+    return job()
 
 
 def _is_plain(node: Node, tasks: Tasks) -> bool:
@@ -156,8 +182,8 @@ class Engine:
         self._any_finished = asyncio.Event()
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
-        self.slots = _Slots(workers)
-        self.threads = _Threads()
+        self.slots = Slots(workers)
+        self._threads = Threads()
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()
@@ -179,6 +205,10 @@ class Engine:
             await self.submit(submission)
             ids.append(submission.plan.id)
         return Success(ids)
+
+    async def in_thread(self, job: Callable[[], Outcome]) -> Outcome:
+        """Runs a sync step on a thread that knows whose slot it holds."""
+        return await self._threads.run(partial(_holding, self.slots, job))
 
     def steps(self, run: Run) -> Steps:
         """The step-runner of a call."""
@@ -326,8 +356,8 @@ class Steps:
         assert tasks is not None  # as _live has seen to
         if isinstance(step, FusedNode):
             inside = Steps(engine, run, is_fused=True)
-            work = evaluate(step.body, args, inside, where=where)
-            return await self._in_slot(step, self._in_time(step, work, attempt))
+            whole = partial(evaluate, step.body, args, inside, where=where)
+            return await self._in_slot(step, partial(self._in_time, step, whole, attempt))
         run.task, run.step, run.attempt, run.progress = step.task, where, attempt, None
         given_up = threading.Event()
         context = Context(
@@ -343,37 +373,36 @@ class Steps:
         task = tasks.get(step.task)
         try:
             if task is not None and task.signature.is_async:
-                work = perform_async(step, args, tasks, context)
-                return await self._in_time(step, work, attempt)
-            work = engine.threads.run(lambda: perform(step, args, tasks, context))
-            return await self._in_slot(step, self._in_time(step, work, attempt))
+                awaiting = partial(perform_async, step, args, tasks, context)
+                return await self._in_time(step, awaiting, attempt)
+            blocking = partial(engine.in_thread, partial(perform, step, args, tasks, context))
+            return await self._in_slot(step, partial(self._in_time, step, blocking, attempt))
         finally:
             given_up.set()
 
-    async def _in_slot(self, step: Runnable, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    async def _in_slot(self, step: Runnable, work: _Work) -> Outcome:
         if self._is_fused:  # which is in a slot already
-            return await work
-        priority = self._run.plan.priority if step.priority is None else step.priority
+            return await work()
+        await self._engine.slots.take(
+            self._run.plan.priority if step.priority is None else step.priority
+        )
         try:
-            await self._engine.slots.take(priority)
-        except asyncio.CancelledError:
-            work.close()
-            raise
-        try:
-            return await work
+            return await work()
         finally:
             self._engine.slots.add(1)
 
-    async def _in_time(
-        self, step: Runnable, work: Coroutine[Any, Any, Outcome], attempt: int
-    ) -> Outcome:
-        if step.timeout is None:
-            return await work
-        # A task of its own, for a step may well not let itself be cancelled.
-        job = asyncio.create_task(work)
+    async def _in_time(self, step: Runnable, work: _Work, attempt: int) -> Outcome:
+        # A task of its own, for a step may cancel itself, and may not let itself be cancelled.
+        job = asyncio.create_task(work())
         try:
             await asyncio.wait([job], timeout=step.timeout)
-            return job.result() if job.done() else faulted(self._timed_out(step, attempt))
+            if not job.done():
+                return faulted(self._timed_out(step, attempt))
+            if not job.cancelled():
+                return job.result()
+            message = "it cancelled itself: nobody had asked for it"
+            itself = step.task if isinstance(step, StepNode) else self._run.plan.flow
+            return faulted(Raised(itself, "asyncio.exceptions.CancelledError", message))
         finally:
             job.cancel()
 
@@ -407,77 +436,3 @@ class _Worker:
 
     def wait(self, timeout: float | None = None) -> bool:
         return self.stopped.wait(timeout)
-
-
-class _Slots:
-    """So many at a time; the most urgent of those that wait goes first."""
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._order = itertools.count()
-
-    def add(self, count: int) -> None:
-        self._free += count
-        while self._free > 0 and self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                self._free -= 1
-                turn.set_result(None)
-
-    async def take(self, priority: int | None) -> None:
-        if self._free > 0:
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        urgency = _DEFAULT_PRIORITY if priority is None else priority
-        heapq.heappush(self._waiting, (-urgency, next(self._order), turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given a slot all the same
-                self.add(1)
-            raise
-
-
-class _Threads:
-    """Threads that do not keep the process alive, unlike an executor's.
-
-    A step that never returns must not hang the program at its end.
-    """
-
-    def __init__(self) -> None:
-        self._idle: list[SimpleQueue[Callable[[], None]]] = []
-
-    async def run(self, job: Callable[[], Outcome]) -> Outcome:
-        loop = asyncio.get_running_loop()
-        finished: asyncio.Future[Outcome] = loop.create_future()
-        variables = contextvars.copy_context()
-
-        def work() -> None:
-            outcome = variables.run(job)
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(_deliver, finished, outcome)
-
-        if self._idle:
-            self._idle.pop().put(work)
-        else:
-            inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-            inbox.put(work)
-            threading.Thread(
-                target=_serve_inbox, args=(inbox, self._idle), name="onward-step", daemon=True
-            ).start()
-        return await finished
-
-
-def _serve_inbox(
-    inbox: SimpleQueue[Callable[[], None]], idle: list[SimpleQueue[Callable[[], None]]]
-) -> None:
-    while True:
-        inbox.get()()
-        idle.append(inbox)
-
-
-def _deliver(finished: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not finished.done():
-        finished.set_result(outcome)
