@@ -49,7 +49,7 @@ lock: $(VENV)/pyvenv.cfg ## refresh requirements/: make lock ARGS=--upgrade
 		--output-file requirements/core.txt pyproject.toml
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) build dist docs/_build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build weather.db .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:

@@ -29,6 +29,7 @@ E2 = TypeVar("E2")
 A_contra = TypeVar("A_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True, default=Never)
+T_co = TypeVar("T_co", covariant=True, default=object)
 
 Before: TypeAlias = Callable[[], "Reader"]
 """How what went into a flow is read; only what passes its value on ever asks."""
@@ -276,8 +277,10 @@ class Flow(Generic[P, R_co, E_co]):
 AnyFlow: TypeAlias = Flow[..., Any, Any]
 
 
-class Task(Flow[P, R_co, E_co]):
+class Task(Flow[P, R_co, E_co], Generic[P, R_co, E_co, T_co]):
     """A named function with a policy; made by `task`.
+
+    Its fourth type parameter is what the plain function returns: a coroutine, a Result, or R.
 
     Args:
         name: What workers know it by.
@@ -290,7 +293,7 @@ class Task(Flow[P, R_co, E_co]):
     __slots__ = ("_name", "declared", "fn", "policy", "signature")
     __match_args__ = ("name", "fn", "policy")
 
-    fn: Callable[P, object]
+    fn: Callable[P, T_co]
     policy: Policy
     signature: Signature
     declared: Policy
@@ -298,7 +301,7 @@ class Task(Flow[P, R_co, E_co]):
     def __init__(
         self,
         name: str,
-        fn: Callable[P, object],
+        fn: Callable[P, T_co],
         policy: Policy,
         signature: Signature,
         declared: Policy,

@@ -68,8 +68,7 @@ class Signature(Struct, frozen=True):
             Refused: If a value is not what its annotation says.
         """
         if kwargs or len(args) + skip != len(self.positional):
-            bound = self.python.bind(*[_HOLE] * skip, *args, **kwargs)
-            args, kwargs = bound.args[skip:], bound.kwargs
+            self.python.bind(*[_HOLE] * skip, *args, **kwargs)  # says what is wrong, if anything
         positional = tuple(
             Raw(_encode(name, each, value))
             for value, (name, each) in zip(args, self._by_position(skip, len(args)), strict=True)

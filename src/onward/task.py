@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Never, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from returns.result import Result
 
@@ -15,6 +15,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 E = TypeVar("E")
 
+Async: TypeAlias = Coroutine[Any, Any, R]
+"""What an async function returns."""
+
 
 class Decorator(Protocol):
     """What `task(...)` gives: it makes a function a task."""
@@ -22,23 +25,25 @@ class Decorator(Protocol):
     # A checker takes the first overload that fits. A Result is also a plain value, so the overloads
     # that look into it stand first and overlap with those below them.
     @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, Result[R, E]]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see above
+    def __call__(  # type: ignore[overload-overlap]  # on purpose: see above
+        self, fn: Callable[P, Async[Result[R, E]]], /
+    ) -> Task[P, R, E, Async[Result[R, E]]]: ...
     @overload
-    def __call__(self, fn: Callable[P, Result[R, E]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see above
+    def __call__(self, fn: Callable[P, Result[R, E]], /) -> Task[P, R, E, Result[R, E]]: ...  # type: ignore[overload-overlap]  # on purpose: see above
     @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(self, fn: Callable[P, Async[R]], /) -> Task[P, R, Never, Async[R]]: ...
     @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R, Never, R]: ...
 
 
 @overload
-def task(fn: Callable[P, Coroutine[Any, Any, Result[R, E]]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
+def task(fn: Callable[P, Async[Result[R, E]]], /) -> Task[P, R, E, Async[Result[R, E]]]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
 @overload
-def task(fn: Callable[P, Result[R, E]], /) -> Task[P, R, E]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
+def task(fn: Callable[P, Result[R, E]], /) -> Task[P, R, E, Result[R, E]]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
 @overload
-def task(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+def task(fn: Callable[P, Async[R]], /) -> Task[P, R, Never, Async[R]]: ...
 @overload
-def task(fn: Callable[P, R], /) -> Task[P, R]: ...
+def task(fn: Callable[P, R], /) -> Task[P, R, Never, R]: ...
 @overload
 def task(
     *,

@@ -1,0 +1,26 @@
+"""What the pages show is what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_shows_the_demo_s_own_tasks() -> None:
+    shown = PYTHON.findall(README.partition("<!-- tasks -->")[2])[0]
+    assert shown == (ROOT / "examples/ingest/tasks.py").read_text()
+
+
+def test_the_readme_s_tour_runs() -> None:
+    tour = PYTHON.findall(README.partition("## A tour")[2])[0]
+    exec(compile(tour, "README.md", "exec"), {"__name__": "tour"})
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")))
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
