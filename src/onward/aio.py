@@ -31,12 +31,14 @@ from onward.flow import Call, Ref
 from onward.prepare import (
     Deadline,
     Waiting,
+    check_backend,
+    check_ref,
     prepare,
     prepare_all,
     read,
     refs_of,
-    wrong_concurrency,
     wrong_timeout,
+    wrong_work,
 )
 
 R = TypeVar("R")
@@ -59,6 +61,9 @@ async def run(
     timeout: float | None = None,
 ) -> Result[R, E | Fault]:
     """Like `onward.run`."""
+    wrong = wrong_timeout(timeout)
+    if wrong is not None:
+        return Failure(wrong)
     submitted = await submit(
         call, on, key=key, delay=delay, deadline=deadline, queue=queue, priority=priority
     )
@@ -79,6 +84,7 @@ async def submit(
     priority: int | None = None,
 ) -> Result[Ref[R, E], Fault]:
     """Like `onward.submit`."""
+    check_backend(on, "submit")
     prepared = prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
@@ -96,6 +102,7 @@ async def submit_all(
     priority: int | None = None,
 ) -> Result[list[Ref[R, E]], Fault]:
     """Like `onward.submit_all`."""
+    check_backend(on, "submit_all")
     prepared = prepare_all(calls, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
@@ -108,10 +115,11 @@ async def result(
     ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None
 ) -> Result[R, E | Fault]:
     """Like `onward.result`."""
+    check_backend(on, "outcome")
     wrong = wrong_timeout(timeout)
     if wrong is not None:
         return Failure(wrong)
-    return read(ref, await awaitable(on).outcome(ref.id, timeout), timeout)
+    return read(ref, await awaitable(on).outcome(check_ref(ref).id, timeout), timeout)
 
 
 async def results(
@@ -123,6 +131,7 @@ async def results(
     progress: Callable[[int, int], None] | None = None,
 ) -> AsyncIterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
     """Like `onward.results`, for `async for`."""
+    check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
         for pair in waiting.take(await awaitable(on).settled(waiting.pending, waiting.left)):
@@ -131,12 +140,14 @@ async def results(
 
 async def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
     """Like `onward.status`."""
-    return await awaitable(on).status(ref.id)
+    check_backend(on, "status")
+    return await awaitable(on).status(check_ref(ref).id)
 
 
 async def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
     """Like `onward.cancel`."""
-    return await awaitable_cancels(on).cancel(ref.id)
+    check_backend(on, "cancel")
+    return await awaitable_cancels(on).cancel(check_ref(ref).id)
 
 
 async def work(
@@ -145,7 +156,8 @@ async def work(
     """Like `onward.work`, until the awaiting task is cancelled; signals are the caller's own."""
     import asyncio
 
-    wrong = wrong_concurrency(concurrency)
+    check_backend(on, "serve")
+    wrong = wrong_work(catalog, concurrency, grace)
     if wrong is not None:
         return Failure(wrong)
     served = await awaitable(on).serve(catalog, concurrency=concurrency)

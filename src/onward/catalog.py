@@ -70,9 +70,13 @@ class Catalog:
             modules: Modules, or their names.
 
         Raises:
+            TypeError: If something is no module.
             ImportError: If there is no module of that name.
             ValueError: If they hold no task at all, or namesakes.
         """
+        for module in modules:
+            if not isinstance(module, ModuleType | str):
+                raise TypeError(f"{module!r} is no module: write Catalog.of(my.tasks)")
         loaded = [importlib.import_module(m) if isinstance(m, str) else m for m in modules]
         values: list[Any] = [value for module in loaded for value in vars(module).values()]
         catalog = cls(*(value for value in values if isinstance(value, Flow)))

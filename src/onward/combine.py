@@ -274,6 +274,9 @@ class Given(Single[[Any], Any, Any]):
     def _reader(self, before: Before) -> Reader:
         return self.flow._reader(before)
 
+    def _passes_on(self) -> bool:
+        return self.flow._passes_on()
+
     def _takes(self) -> Reader:
         return self.flow._takes()
 
@@ -319,6 +322,9 @@ class Together(Single[[Any], Any, Any]):
 
         return Reader(read, readers.__getitem__)
 
+    def _passes_on(self) -> bool:
+        return any(branch._passes_on() for branch in self.branches)
+
     def _takes(self) -> Reader:
         return self._head._takes()
 
@@ -361,6 +367,9 @@ class Each(Single[[Any], Any, Any]):
             return self.step._reader(lambda: before().item(index))
 
         return Reader(partial(_read_all, item), item)
+
+    def _passes_on(self) -> bool:
+        return self.step._passes_on()
 
     def _takes(self) -> Reader:
         item = self.step._takes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from onward.combine import Each, Fused, Given, Together
-from onward.flow import AnyFlow, Call, Chain, Flow, Named, Rescue, Task
+from onward.flow import AnyFlow, Call, Chain, Flow, Named, Rescue, Task, as_flow
 from onward.policy import Policy
 
 
@@ -38,7 +38,7 @@ def explain(
         └── each (4 at a time)
             └── length (timeout 5 s)
     """
-    shown = flow.flow if isinstance(flow, Call) else flow
+    shown = as_flow(flow.flow if isinstance(flow, Call) else flow)
     if form == "tree":
         return "\n".join(_tree(shown, "", ""))
     if form == "mermaid":

@@ -231,6 +231,8 @@ class Flow(Generic[P, R_co, E_co]):
                 return Failure(self._read_error(outcome.raw))
         except Refused as refused:
             return Failure(BadPayload(self.name, refused.reason, refused.path))
+        except RecursionError:
+            return Failure(BadPayload(self.name, "its value nests too deeply to be read"))
         return Failure(outcome.fault)
 
     def _read_error(self, raw: Raw) -> E_co:
@@ -253,6 +255,10 @@ class Flow(Generic[P, R_co, E_co]):
     def _reader(self, before: Before) -> Reader:
         """How its value is read."""
         raise NotImplementedError
+
+    def _passes_on(self) -> bool:
+        """Whether it asks how what went in was read, for it gives that or some of it on."""
+        return self._head._passes_on()
 
     def _takes(self) -> Reader:
         """How its first argument is read."""
@@ -330,6 +336,9 @@ class Task(Flow[P, R_co, E_co], Generic[P, R_co, E_co, T_co]):
     def _reader(self, before: Before) -> Reader:
         return reader_of(self.signature.returns)
 
+    def _passes_on(self) -> bool:
+        return False
+
     def _takes(self) -> Reader:
         return reader_of(self.signature.first)
 
@@ -389,6 +398,9 @@ class Identity(Single[[Any], Any, Never]):
 
     def _reader(self, before: Before) -> Reader:
         return before()
+
+    def _passes_on(self) -> bool:
+        return True
 
     def _takes(self) -> Reader:
         return reader_of(_JSON)
@@ -460,14 +472,18 @@ class Chain(Flow[P, R_co, E_co]):
         return plan.ChainNode((first._compile(given), *(step.node for step in rest)))
 
     def _reader(self, before: Before) -> Reader:
-        steps = self.steps
+        asking: list[AnyFlow] = []
+        for step in reversed(self.steps):
+            asking.append(step)
+            if not step._passes_on():
+                break
+        for step in reversed(asking):
+            reader = step._reader(before)
+            before = partial(_the, reader)
+        return before()
 
-        def reader_after(count: int) -> Reader:
-            if count == 0:
-                return before()
-            return steps[count - 1]._reader(partial(reader_after, count - 1))
-
-        return reader_after(len(steps))
+    def _passes_on(self) -> bool:
+        return all(step._passes_on() for step in self.steps)
 
     def _with_policy(self, changes: Mapping[str, Any]) -> AnyFlow:
         first, *rest = (step._with_policy(changes) for step in self.steps)
@@ -568,6 +584,10 @@ class Ref(Struct, Generic[R_co, E_co], frozen=True):
 
     def __str__(self) -> str:
         return self.id
+
+
+def _the(reader: Reader) -> Reader:
+    return reader
 
 
 def as_flow(value: object) -> AnyFlow:

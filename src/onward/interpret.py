@@ -19,12 +19,14 @@ from onward.flow import Call, Ref
 from onward.prepare import (
     Deadline,
     Waiting,
+    check_backend,
+    check_ref,
     prepare,
     prepare_all,
     read,
     refs_of,
-    wrong_concurrency,
     wrong_timeout,
+    wrong_work,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def run(
         >>> run(divide(7, 0), on=local()).failure().message
         'integer division or modulo by zero'
     """
-    prepared = prepare(call, key, delay, deadline, queue, priority)
+    check_backend(on, "submit", "outcome")
+    prepared = wrong_timeout(timeout) or prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
     if timeout is None:
@@ -122,6 +125,7 @@ def submit(
         >>> result(ref, on=backend)
         <Success: 42>
     """
+    check_backend(on, "submit")
     prepared = prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
@@ -163,6 +167,7 @@ def submit_all(
         >>> [result(ref, on=backend).unwrap() for ref in refs]
         [2, 4]
     """
+    check_backend(on, "submit_all")
     prepared = prepare_all(calls, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
@@ -190,10 +195,11 @@ def result(ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None) -> R
         >>> print(result(double.ref("no-such-id"), on=local()).failure().task)
         no-such-id
     """
+    check_backend(on, "outcome")
     wrong = wrong_timeout(timeout)
     if wrong is not None:
         return Failure(wrong)
-    return read(ref, on.outcome(ref.id, timeout), timeout)
+    return read(ref, on.outcome(check_ref(ref).id, timeout), timeout)
 
 
 def results(
@@ -226,6 +232,7 @@ def results(
         >>> sorted(result.unwrap() for ref, result in results(refs, on=backend))
         [0, 2, 4, 6]
     """
+    check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
         yield from waiting.take(on.settled(waiting.pending, waiting.left))
@@ -254,7 +261,8 @@ def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
         >>> status(ref, on=backend).unwrap().state
         'done'
     """
-    return on.status(ref.id)
+    check_backend(on, "status")
+    return on.status(check_ref(ref).id)
 
 
 def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
@@ -281,7 +289,8 @@ def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
         >>> print(result(ref, on=backend).failure())
         double: it was cancelled. Submit it again if it is still wanted.
     """
-    return on.cancel(ref.id)
+    check_backend(on, "cancel")
+    return on.cancel(check_ref(ref).id)
 
 
 def check(call: Call[R, E], /, on: Backend) -> Result[None, tuple[Fault, ...]]:
@@ -302,6 +311,7 @@ def check(call: Call[R, E], /, on: Backend) -> Result[None, tuple[Fault, ...]]:
         >>> check(double(21), on=local())
         <Success: None>
     """
+    check_backend(on, "submit")
     prepared = prepare(call, None, 0.0, None, None, None)
     if isinstance(prepared, Fault):
         return Failure((prepared,))
@@ -342,7 +352,10 @@ def work(
         >>> work(Catalog(double), on=local(), stop=stop)
         <Success: None>
     """
-    wrong = wrong_concurrency(concurrency)
+    check_backend(on, "serve")
+    if stop is not None and not callable(getattr(stop, "is_set", None)):
+        raise TypeError(f"stop is a threading.Event, not {stop!r}")
+    wrong = wrong_work(catalog, concurrency, grace)
     if wrong is not None:
         return Failure(wrong)
     with _stop_signals() as came:

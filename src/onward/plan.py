@@ -24,6 +24,9 @@ MAX_DEPTH = 32
 
 _MAX_NODE_DEPTH = 4 * MAX_DEPTH  # A flow compiles to at most four nodes one in the other.
 
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, in seconds since 1970, past which no clock goes."""
+
 IN_FLIGHT = 256
 """How many items of an `each` without a limit of its own are run at a time."""
 
@@ -132,7 +135,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     root: Node
     args: Args = NO_ARGS
     key: str | None = None
-    deadline: float | None = None
+    deadline: Annotated[float, Meta(ge=0, le=LAST_SECOND)] | None = None
     queue: _Name | None = None
     priority: _Priority | None = None
 

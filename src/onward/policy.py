@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import msgspec
@@ -16,7 +15,7 @@ def _seconds(what: str, value: float, *, zero: bool = True) -> None:
     least = "0 or more" if zero else "more than 0"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{what} is a number of seconds, not {value!r}: write {what}=30.0")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero) or value > MAX_SECONDS:
+    if not 0 <= value <= MAX_SECONDS or (value == 0 and not zero):
         raise ValueError(
             f"{what} is {least} and at most {MAX_SECONDS:.0f} seconds (a year), not {value!r}"
         )
@@ -201,8 +200,6 @@ def check_queue(queue: str | None) -> None:
     """Raises TypeError or ValueError for a queue that no engine would take."""
     if queue is None:
         return
-    if not isinstance(queue, str):
-        raise TypeError(f'queue is a name, not {queue!r}: write queue="db"')
     check_name("queue", queue)
 
 
@@ -217,7 +214,9 @@ def check_priority(priority: int | None) -> None:
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises ValueError for a name that some engine would refuse or change."""
+    """Raises TypeError or ValueError for a name that some engine would refuse or change."""
+    if not isinstance(name, str):
+        raise TypeError(f"a {what}'s name is a text, not {name!r}")
     if not name or len(name) > _NAME_LIMIT or not name.isascii() or not name.isprintable():
         raise ValueError(
             f"a {what}'s name is 1 to {_NAME_LIMIT} printable ASCII characters, not {name!r}"

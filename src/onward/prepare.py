@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from returns.result import Failure, Result
 
 from onward.backend import Submission
+from onward.catalog import Catalog
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
-from onward.flow import AnyFlow, Call, Named, Ref, Task
+from onward.flow import AnyFlow, Call, Flow, Named, Ref, Task, enclosed
 from onward.outcome import Outcome
 from onward.plan import VERSION, Plan
 from onward.policy import check_priority, check_queue
@@ -36,6 +36,7 @@ def prepare(
     priority: int | None,
 ) -> Submission | Fault:
     """A call and its options as a submission, or what is wrong with them."""
+    check_call(call)
     flow = call.flow
     if isinstance(call.args, BadPayload):
         return call.args
@@ -73,6 +74,8 @@ def prepare_all(
     priority: int | None,
 ) -> tuple[list[AnyFlow], list[Submission]] | Fault:
     """Many calls as submissions, beside their flows; or what is wrong with the first bad one."""
+    if isinstance(calls, Call | Flow):
+        raise TypeError(f"submit_all takes many calls: write [{calls!r}]")
     flows: list[AnyFlow] = []
     submissions: list[Submission] = []
     for call in calls:
@@ -99,6 +102,32 @@ def read(
     return Failure(_still_running(ref, timeout or 0)) if outcome is None else ref.flow.read(outcome)
 
 
+def check_call(call: object) -> None:
+    """Raises TypeError for what is no call, and says what to write instead."""
+    if isinstance(call, Flow):
+        raise TypeError(f"{call.name} is a flow, not a call: write {enclosed(call)}(...)")
+    if not isinstance(call, Call):
+        raise TypeError(f"{call!r} is no call: apply a flow to its arguments")
+
+
+def check_ref(ref: Ref[R, E]) -> Ref[R, E]:
+    """The ref; raises TypeError for what is none, and says what to write instead."""
+    if not isinstance(ref, Ref):
+        raise TypeError(f"{ref!r} is no ref: write flow.ref(text), or take what submit gave")
+    if not isinstance(ref.id, str):
+        raise TypeError(f"a ref's id is a text, not {ref.id!r}")
+    return ref
+
+
+def check_backend(backend: object, *needs: str) -> None:
+    """Raises TypeError for what is no backend, or has not what is needed of it."""
+    for method in needs:
+        if not callable(getattr(backend, method, None)):
+            raise TypeError(
+                f"{backend!r} is no backend that can {method}: write on=local(), or another one"
+            )
+
+
 def wrong_timeout(timeout: float | None) -> Fault | None:
     """What is wrong with how long to wait, if anything."""
     if timeout is None:
@@ -110,8 +139,14 @@ def wrong_timeout(timeout: float | None) -> Fault | None:
     return None
 
 
-def wrong_concurrency(concurrency: int | None) -> Fault | None:
-    """What is wrong with how many steps to run at a time, if anything."""
+def wrong_work(catalog: Catalog, concurrency: int | None, grace: float) -> Fault | None:
+    """What is wrong with how a worker is to serve, if anything; TypeError for no catalog."""
+    if not isinstance(catalog, Catalog):
+        raise TypeError(f"{catalog!r} is no Catalog: write Catalog(task, flow, ...)")
+    try:
+        _seconds("grace", grace)
+    except (TypeError, ValueError) as problem:
+        return Misconfigured("grace", str(problem))
     if concurrency is None:
         return None
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
@@ -135,7 +170,11 @@ class Waiting(Generic[R, E]):
         timeout: float | None,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.pending = {ref.id: ref for ref in refs}
+        if isinstance(refs, Ref):
+            raise TypeError("results takes many refs: write [ref], or result(ref)")
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress is a function of two numbers, not {progress!r}")
+        self.pending = {check_ref(ref).id: ref for ref in refs}
         self._total = len(self.pending)
         self._timeout = timeout
         self._progress = progress
@@ -187,7 +226,7 @@ def _seconds(what: str, value: float | timedelta) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{what} is a number of seconds or a timedelta, not {value!r}")
-    if not math.isfinite(seconds) or not 0 <= seconds <= _LONGEST:
+    if not 0 <= seconds <= _LONGEST:
         raise ValueError(f"{what} is from 0 seconds to ten years, not {value!r}")
     return float(seconds)
 
@@ -200,6 +239,9 @@ def _moment(deadline: float | timedelta | datetime) -> float:
                 f"the deadline {deadline} has no time zone: write datetime.now(UTC) + ..., or a "
                 "number of seconds"
             )
+        left = deadline.timestamp() - time.time()
+        if left > _LONGEST:
+            raise ValueError(f"the deadline {deadline} is more than ten years away")
         return deadline.timestamp()
     seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else deadline
     # What is past already is no mistake in the program: it gives Expired, as a late one does.

@@ -99,7 +99,7 @@ def task(
     policy = Policy(ONCE if retry is None else retry, timeout, queue, priority)
 
     def decorate(fn: Callable[..., Any]) -> Task[..., Any, Any]:
-        known_as = name or str(getattr(fn, "__name__", ""))
+        known_as = str(getattr(fn, "__name__", "")) if name is None else name
         signature = signature_of(fn, known_as)
         return Task(known_as, fn, policy, signature, policy)
 

@@ -56,7 +56,8 @@ def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
         keep: How long the outcome of a finished call can be had by its ref, in seconds.
 
     Raises:
-        ValueError: If an argument is out of bounds.
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If it is out of bounds.
 
     Example:
         >>> from onward import local, run, task
@@ -67,8 +68,12 @@ def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
         >>> run(double(21), on=backend)
         <Success: 42>
     """
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int)):
+        raise TypeError(f"workers is a whole number of steps, not {workers!r}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers is 1 or more, not {workers}: leave it out for the default")
+    if isinstance(keep, bool) or not isinstance(keep, int | float):
+        raise TypeError(f"keep is a number of seconds, not {keep!r}")
     if not keep >= 0:
         raise ValueError(f"keep is a number of seconds from 0 up, not {keep}")
     return Local(Engine(workers or (os.cpu_count() or 1) + 4, keep))
