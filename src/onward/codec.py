@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Never, NoReturn, TypeAlias, Union, get_args, get_origin
+from typing import Any, Never, NoReturn, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import msgspec
 
@@ -103,15 +103,15 @@ class Plain:
 class Tagged:
     """The codec of a union whose members JSON alone cannot tell apart: each travels with a name."""
 
-    __slots__ = ("_members", "_takes_faults", "annotation")
+    __slots__ = ("_faults", "_members", "annotation")
 
     def __init__(self, annotation: Annotation) -> None:
         self.annotation = annotation
         self._members: dict[str, tuple[type, Plain]] = {}
-        self._takes_faults = False
+        self._faults: set[str] = set()
         for member in _members(annotation):
             if isinstance(member, type) and issubclass(member, Fault):
-                self._takes_faults = True
+                self._faults |= {name for name, kind in KINDS.items() if issubclass(kind, member)}
                 continue
             name, kind = _tag(member), _class(member)
             if name in self._members:
@@ -124,11 +124,11 @@ class Tagged:
     def encode(self, value: Any, task: str = "") -> bytes:
         """The value under the name of its type, or `Refused`."""
         if isinstance(value, Fault):
-            if not self._takes_faults:
+            if type(value).__name__ not in self._faults:
                 raise Refused(f"{type(value).__name__} is not one of {self._names()}")
             return encode_fault(value)
-        name, codec = self._member(value)
-        return _ENCODER.encode(Tag(name, msgspec.Raw(codec.encode(value)), task))
+        name, raw = self._encoded(value)
+        return _ENCODER.encode(Tag(name, msgspec.Raw(raw), task))
 
     def decode(self, raw: bytes | msgspec.Raw, find: Find | None = None) -> Any:
         """The value that these bytes hold, or `Refused`.
@@ -144,7 +144,7 @@ class Tagged:
             return self._guess(raw)
         if tag.type in self._members:
             return self._members[tag.type][1].decode(tag.value)
-        if self._takes_faults and not tag.task and tag.type in KINDS:
+        if not tag.task and tag.type in self._faults:
             return decode_fault(raw)
         origin = find(tag.task) if find is not None and tag.task else None
         if origin is not None and origin is not self:
@@ -168,20 +168,23 @@ class Tagged:
             f"{self._names()}"
         )
 
-    def _member(self, value: Any) -> tuple[str, Plain]:
-        for name, (kind, codec) in self._members.items():
-            if type(value) is kind:
-                return name, codec
-        for name, (kind, codec) in self._members.items():
-            # A subclass of a record may hold more than its base, which the wire would drop.
-            if isinstance(value, kind) and not hasattr(kind, "__annotations__"):
-                return name, codec
-        raise Refused(
+    def _encoded(self, value: Any) -> tuple[str, bytes]:
+        # What is of the very type comes first, for a bool is an int as well.
+        exact = [name for name, (kind, _) in self._members.items() if type(value) is kind]
+        looser = [name for name, (kind, _) in self._members.items() if isinstance(value, kind)]
+        refused = Refused(
             f"{type(value).__qualname__} is not one of {self._names()}: name it in the annotation"
         )
+        for name in exact or looser:
+            try:
+                return name, self._members[name][1].encode(value)
+            except Refused as problem:
+                refused = problem
+        raise refused
 
     def _names(self) -> str:
-        return " | ".join([*self._members, *(["Fault"] if self._takes_faults else [])]) or "Never"
+        faults = ["Fault"] if len(self._faults) == len(KINDS) else sorted(self._faults)
+        return " | ".join([*self._members, *faults]) or "Never"
 
 
 Codec: TypeAlias = Plain | Tagged
@@ -218,8 +221,17 @@ def codec(annotation: Annotation) -> Codec:
 
 
 def encode_fault(fault: Fault) -> bytes:
-    """A fault under the name of its kind."""
-    return _ENCODER.encode(Tag(type(fault).__name__, msgspec.Raw(_ENCODER.encode(fault))))
+    """A fault under the name of its kind; whatever is in its texts, it can be sent."""
+    try:
+        raw = _ENCODER.encode(fault)
+    except UnicodeEncodeError:
+        sent = msgspec.to_builtins(fault)
+        raw = _ENCODER.encode({key: _sendable(value) for key, value in sent.items()})
+    return _ENCODER.encode(Tag(type(fault).__name__, msgspec.Raw(raw)))
+
+
+def _sendable(value: object) -> object:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def decode_fault(raw: bytes | msgspec.Raw) -> Fault:
@@ -368,8 +380,11 @@ def _class(member: Annotation) -> type:
     if member is None:
         return type(None)
     kind = get_origin(member) or member
-    if not isinstance(kind, type):
-        raise TypeError(f"{member!r} is no class, so it cannot be told apart from other types")
+    if not isinstance(kind, type) or kind is Any or is_typeddict(kind):
+        raise TypeError(
+            f"{member!r} has no class that its values could be told by, among other types: use a "
+            "dataclass"
+        )
     return kind
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Raw
 from returns.result import Failure, Result, Success
 
-from onward.fault import BadPayload, Fault, Unsupported
+from onward.fault import BadPayload, Fault, TooLarge, Unsupported
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.policy import MAX_ATTEMPTS, MAX_SECONDS, Backoff, Constant
 
@@ -23,6 +23,9 @@ MAX_DEPTH = 32
 """How deep flows may nest; a chain nests nothing, however long."""
 
 _MAX_NODE_DEPTH = 4 * MAX_DEPTH  # A flow compiles to at most four nodes one in the other.
+
+MAX_JOINED = 256 * 1024 * 1024
+"""How many bytes the values of a fan-out may have together."""
 
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999, in seconds since 1970, past which no clock goes."""
@@ -189,7 +192,7 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
 
 
 def _too_deep() -> BadPayload:
-    return BadPayload("", f"no plan: flows nest at most {MAX_DEPTH} deep")
+    return BadPayload("", f"no plan: nested too deeply (flows nest at most {MAX_DEPTH} deep)")
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -313,7 +316,7 @@ async def _each(
         if isinstance(part, Faulted):
             return part
         gathered.extend(part)
-    return Value(_join(gathered))
+    return _joined(gathered)
 
 
 _Job: TypeAlias = Callable[[], Awaitable[Outcome]]
@@ -348,6 +351,15 @@ def _gather(outcomes: Sequence[Outcome]) -> Outcome:
         if not isinstance(outcome, Value):
             return outcome
         values.append(outcome.raw)
+    return _joined(values)
+
+
+def _joined(values: Sequence[Raw]) -> Outcome:
+    # A plan of a few bytes can double a value again and again.
+    size = sum(len(bytes(value)) for value in values)
+    if size > MAX_JOINED:
+        message = f"the values of a fan-out come to {size} bytes together"
+        return faulted(TooLarge("", message, size=size, limit=MAX_JOINED))
     return Value(_join(values))
 
 
