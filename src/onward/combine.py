@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -33,6 +33,7 @@ from onward.policy import ONCE, Policy, Retry
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 R = TypeVar("R")
 E = TypeVar("E")
 B1 = TypeVar("B1")
@@ -102,16 +103,29 @@ def given(
     return Given(flow, rest)
 
 
+# Where no branch has errors, pyright makes Unknown of `Never | Never`; hence two for each number.
+@overload
+def together(a: Step[A, B1], b: Step[A, B2], /) -> Flow[[A], tuple[B1, B2]]: ...
 @overload
 def together(a: Step[A, B1, E1], b: Step[A, B2, E2], /) -> Flow[[A], tuple[B1, B2], E1 | E2]: ...
+@overload
+def together(a: Step[A, B1], b: Step[A, B2], c: Step[A, B3], /) -> Flow[[A], tuple[B1, B2, B3]]: ...
 @overload
 def together(
     a: Step[A, B1, E1], b: Step[A, B2, E2], c: Step[A, B3, E3], /
 ) -> Flow[[A], tuple[B1, B2, B3], E1 | E2 | E3]: ...
 @overload
 def together(
+    a: Step[A, B1], b: Step[A, B2], c: Step[A, B3], d: Step[A, B4], /
+) -> Flow[[A], tuple[B1, B2, B3, B4]]: ...
+@overload
+def together(
     a: Step[A, B1, E1], b: Step[A, B2, E2], c: Step[A, B3, E3], d: Step[A, B4, E4], /
 ) -> Flow[[A], tuple[B1, B2, B3, B4], E1 | E2 | E3 | E4]: ...
+@overload
+def together(
+    a: Step[A, B1], b: Step[A, B2], c: Step[A, B3], d: Step[A, B4], e: Step[A, B5], /
+) -> Flow[[A], tuple[B1, B2, B3, B4, B5]]: ...
 @overload
 def together(
     a: Step[A, B1, E1],
@@ -121,6 +135,16 @@ def together(
     e: Step[A, B5, E5],
     /,
 ) -> Flow[[A], tuple[B1, B2, B3, B4, B5], E1 | E2 | E3 | E4 | E5]: ...
+@overload
+def together(
+    a: Step[A, B1],
+    b: Step[A, B2],
+    c: Step[A, B3],
+    d: Step[A, B4],
+    e: Step[A, B5],
+    f: Step[A, B6],
+    /,
+) -> Flow[[A], tuple[B1, B2, B3, B4, B5, B6]]: ...
 @overload
 def together(
     a: Step[A, B1, E1],
@@ -133,6 +157,17 @@ def together(
 ) -> Flow[[A], tuple[B1, B2, B3, B4, B5, B6], E1 | E2 | E3 | E4 | E5 | E6]: ...
 @overload
 def together(
+    a: Step[A, B1],
+    b: Step[A, B2],
+    c: Step[A, B3],
+    d: Step[A, B4],
+    e: Step[A, B5],
+    f: Step[A, B6],
+    g: Step[A, B7],
+    /,
+) -> Flow[[A], tuple[B1, B2, B3, B4, B5, B6, B7]]: ...
+@overload
+def together(
     a: Step[A, B1, E1],
     b: Step[A, B2, E2],
     c: Step[A, B3, E3],
@@ -142,6 +177,18 @@ def together(
     g: Step[A, B7, E7],
     /,
 ) -> Flow[[A], tuple[B1, B2, B3, B4, B5, B6, B7], E1 | E2 | E3 | E4 | E5 | E6 | E7]: ...
+@overload
+def together(
+    a: Step[A, B1],
+    b: Step[A, B2],
+    c: Step[A, B3],
+    d: Step[A, B4],
+    e: Step[A, B5],
+    f: Step[A, B6],
+    g: Step[A, B7],
+    h: Step[A, B8],
+    /,
+) -> Flow[[A], tuple[B1, B2, B3, B4, B5, B6, B7, B8]]: ...
 @overload
 def together(
     a: Step[A, B1, E1],
@@ -184,9 +231,17 @@ def together(*steps: object) -> AnyFlow:
     return Together(tuple(map(as_step, steps)))
 
 
+class Items(Protocol[A_co]):
+    """A list, a tuple or the like. No str or bytes: to these, `in` cannot be said of any object."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, value: object, /) -> bool: ...
+    def __getitem__(self, index: slice, /) -> Sequence[A_co]: ...
+
+
 def each(
     step: Step[A, R, E], /, *, limit: int | None = None, chunk: int | None = None
-) -> Flow[[Sequence[A]], list[R], E]:
+) -> Flow[[Items[A]], list[R], E]:
     """A step on every item of a list; the list of its values, in the same order.
 
     All items settle. If any fails, the failure of the first that failed is the outcome.

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic, Never, ParamSpec, Protocol, Self, TypeAlias, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Never,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    cast,
+)
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
@@ -51,6 +62,9 @@ def reader_of(codec: Codec) -> Reader:
 class Step(Protocol[A_contra, R_co, E_co]):
     """Anything that takes exactly one value: what may stand to the right of `>>`."""
 
+    @property
+    def depth(self) -> int: ...  # which tells a flow from a plain function that gives a call
+
     def __call__(self, value: A_contra, /) -> Call[R_co, E_co]:
         """The step applied to its one value."""
         ...
@@ -76,11 +90,13 @@ class Flow(Generic[P, R_co, E_co]):
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a flow is frozen: cannot set {name!r} of {self!r}")
+    if not TYPE_CHECKING:  # a checker that sees these lets any name be set
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a flow is frozen: cannot delete {name!r} of {self!r}")
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"a flow is frozen: cannot set {name!r} of {self!r}")
+
+        def __delattr__(self, name: str) -> None:
+            raise AttributeError(f"a flow is frozen: cannot delete {name!r} of {self!r}")
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -110,7 +126,7 @@ class Flow(Generic[P, R_co, E_co]):
             return cast(Flow[P, B, E_co | E2], self)
         return Chain(self, then)
 
-    def rescue(self: Flow[P, R, E], handler: Step[E | Fault, R, E2], /) -> Flow[P, R, E2]:
+    def rescue(self, handler: Step[E_co | Fault, R_co, E2], /) -> Flow[P, R_co, E2]:
         """This flow, and where it fails, the handler with what it failed with.
 
         Args:

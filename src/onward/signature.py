@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
 
 from msgspec import Raw, Struct
@@ -183,7 +183,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
         )
     returned = hints["return"]
     is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inspect.unwrap(fn))
-    if get_origin(returned) in (Coroutine, Awaitable):
+    if get_origin(returned) is Coroutine:
         is_async, returned = True, get_args(returned)[-1]
     value, errors = returned, None
     if returned is Result:

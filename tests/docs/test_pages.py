@@ -1,6 +1,7 @@
 """What the pages show is what there is."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 def test_the_readme_shows_the_demo_s_own_tasks() -> None:
     shown = PYTHON.findall(README.partition("<!-- tasks -->")[2])[0]
     assert shown == (ROOT / "examples/ingest/tasks.py").read_text()
+
+
+def test_the_readme_quotes_the_programs_that_celery_takes() -> None:
+    quoted = textwrap.dedent(README.partition("<!-- celery -->\n")[2].partition("<!-- /celery")[0])
+    code = PYTHON.findall(quoted)[0]
+    assert code in (ROOT / "tests/typing/on_celery.py").read_text()
 
 
 def test_the_readme_s_tour_runs() -> None:

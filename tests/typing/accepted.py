@@ -1,0 +1,494 @@
+# pyright: strict
+"""Right programs with all of the public API: every type checker accepts them, and they run."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Never, assert_type
+
+from returns.result import Failure, Result, Success
+
+from onward import (
+    Backend,
+    Backoff,
+    BadPayload,
+    Call,
+    Cancelled,
+    Cancels,
+    Catalog,
+    Constant,
+    Context,
+    Expired,
+    Exponential,
+    Fault,
+    Flow,
+    Lost,
+    Misconfigured,
+    Policy,
+    Progress,
+    Raised,
+    Ref,
+    Retry,
+    Status,
+    Step,
+    Task,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+    Unknown,
+    Unsupported,
+    aio,
+    cancel,
+    check,
+    current,
+    each,
+    explain,
+    fused,
+    given,
+    identity,
+    local,
+    progress,
+    result,
+    results,
+    run,
+    status,
+    submit,
+    submit_all,
+    task,
+    together,
+    work,
+)
+from onward.backend import Submission, Worker
+from onward.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Malformed:
+    line: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    url: str
+
+
+# -- tasks: sync and async, with and without domain errors and a policy ---------------------------
+
+patient: Backoff = Exponential(0.01, factor=2, max=1.0, jitter=0.2)
+constant: Backoff = Constant(0.01, jitter=0.1)
+
+
+@task
+def start() -> str:
+    return "https://example.org/a.csv"
+
+
+@task
+def fetch(url: str, *, encoding: str = "utf-8") -> bytes:
+    return url.encode(encoding)
+
+
+@task(retry=Retry(attempts=3, backoff=patient, on=(OSError,), never=(FileNotFoundError,)))
+async def find(url: str) -> Result[bytes, Missing]:
+    return Success(b"1,2,3") if url else Failure(Missing(url))
+
+
+@task(name="rows.parse", timeout=30, queue="rows", priority=9)
+def parse(raw: bytes, sep: str, strict: bool = True) -> Result[list[int], Malformed]:
+    words = raw.decode().split(sep)
+    if strict and not all(word.isdecimal() for word in words):
+        return Failure(Malformed(1))
+    return Success([int(word) for word in words if word.isdecimal()])
+
+
+@task
+async def double(n: int) -> int:
+    return 2 * n
+
+
+@task(retry=Retry(5, constant))
+def store(rows: list[int], table: str = "rows") -> int:
+    context: Context = current()
+    progress(len(rows), total=len(rows), note=f"{table}, attempt {context.attempt}")
+    return len(rows)
+
+
+@task
+def nothing(error: Malformed | Fault) -> list[int]:
+    return []
+
+
+@task
+def report(error: Missing | Malformed | Fault) -> Result[int, str]:
+    return Failure(str(error))
+
+
+@task
+def zero(error: Missing | Malformed | Fault | str) -> int:
+    return 0
+
+
+@task
+def is_even(n: int) -> bool:
+    return n % 2 == 0
+
+
+@task
+def half(n: float) -> float:
+    return n / 2
+
+
+@task
+def text(n: int) -> str:
+    return str(n)
+
+
+@task
+def maybe(n: int | None) -> int | None:
+    return n
+
+
+@task
+def forget(n: int) -> None: ...
+
+
+@task
+def remember(nothing: None) -> list[list[int]]:
+    return [[1, 2], [3]]
+
+
+@task
+def add(n: int, /, other: int, *more: int, scale: int = 1) -> int:
+    return scale * (n + other + sum(more))
+
+
+@task
+def sizes(pair: tuple[bytes, list[int]]) -> int:
+    raw, rows = pair
+    return len(raw) + len(rows)
+
+
+def show(n: int) -> str:
+    return f"<{n}>"
+
+
+shown = task(show)
+shown_elsewhere = task(name="show.elsewhere", queue="elsewhere")(show)
+
+slow = task(timeout=60, queue="slow")
+
+
+@slow
+def sum_up(rows: list[int]) -> int:
+    return sum(rows)
+
+
+@slow
+async def average(rows: list[int]) -> Result[float, Malformed]:
+    return Success(sum(rows) / len(rows)) if rows else Failure(Malformed(0))
+
+
+# -- flows ----------------------------------------------------------------------------------------
+
+read = find >> given(parse, ",", strict=False)
+ingest = (read >> each(double, limit=8, chunk=2) >> given(store, table="rows")).named("ingest")
+
+
+def a_call_has_the_value_and_the_errors_of_its_flow() -> None:
+    assert_type(start(), Call[str])
+    assert_type(fetch("u", encoding="ascii"), Call[bytes])
+    assert_type(find("u"), Call[bytes, Missing])
+    assert_type(parse(b"", ";"), Call[list[int], Malformed])
+    assert_type(parse(b"", sep=";", strict=False), Call[list[int], Malformed])
+    assert_type(double(1), Call[int])
+    assert_type(average([1]), Call[float, Malformed])
+    assert_type(shown(1), Call[str])
+    assert_type(shown_elsewhere(1), Call[str])
+    assert_type(add(1, 2, 3, scale=2), Call[int])
+
+
+async def the_function_of_a_task_is_the_plain_one() -> None:
+    assert_type(fetch.fn("u", encoding="ascii"), bytes)
+    assert_type(parse.fn(b"1", ","), Result[list[int], Malformed])
+    assert_type(await double.fn(1), int)
+    assert_type(await find.with_(timeout=1).fn("u"), Result[bytes, Missing])
+    assert_type(shown.fn(1), str)
+    assert_type(sum_up.fn([1]), int)
+    assert_type(await average.fn([1]), Result[float, Malformed])
+
+
+def a_chain_has_the_last_value_and_all_errors() -> None:
+    assert_type(read("u"), Call[list[int], Missing | Malformed])
+    assert_type(ingest("u"), Call[int, Missing | Malformed])
+    assert_type((start >> fetch)(), Call[bytes])
+    assert_type((start >> read)(), Call[list[int], Missing | Malformed])
+    assert_type((read >> average)("u"), Call[float, Missing | Malformed])
+    assert_type((start >> (fetch >> given(parse, ";")) >> sum_up)(), Call[int, Malformed])
+    assert_type((double >> half)(1), Call[float])
+    assert_type((double >> maybe)(1), Call[int | None])
+    assert_type((double >> forget >> remember)(1), Call[list[list[int]]])
+
+
+def given_takes_all_arguments_but_the_first() -> None:
+    assert_type(given(parse, ","), Flow[[bytes], list[int], Malformed])
+    assert_type(given(parse, sep=",", strict=False), Flow[[bytes], list[int], Malformed])
+    assert_type(given(store), Flow[[list[int]], int])
+    assert_type(given(fetch, encoding="ascii"), Flow[[str], bytes])
+    assert_type(given(given(store, "rows")), Flow[[list[int]], int])
+    assert_type((double >> given(add, other=1, scale=2))(1), Call[int])
+
+
+def each_maps_a_step_over_a_list() -> None:
+    assert_type(each(double)([1]), Call[list[int]])
+    assert_type(each(double, limit=2)((1, 2)), Call[list[int]])
+    assert_type(each(each(double))([[1], [2]]), Call[list[list[int]]])
+    assert_type(each(read)(["u"]), Call[list[list[int]], Missing | Malformed])
+    assert_type((start >> read >> each(half))(), Call[list[float], Missing | Malformed])
+    assert_type((forget >> remember >> each(sum_up, chunk=10))(1), Call[list[int]])
+
+
+def together_pairs_the_values_of_its_branches() -> None:
+    two = together(double, text)
+    three = together(double, text, half)
+    four = together(double, text, half, is_even)
+    five = together(double, text, half, is_even, shown)
+    six = together(double, text, half, is_even, shown, maybe)
+    seven = together(double, text, half, is_even, shown, maybe, forget)
+    eight = together(double, text, half, is_even, shown, maybe, forget, given(add, 1))
+    assert_type(two, Flow[[int], tuple[int, str]])
+    assert_type(three(1), Call[tuple[int, str, float]])
+    assert_type(four(1), Call[tuple[int, str, float, bool]])
+    assert_type(five(1), Call[tuple[int, str, float, bool, str]])
+    assert_type(six(1), Call[tuple[int, str, float, bool, str, int | None]])
+    assert_type(seven(1), Call[tuple[int, str, float, bool, str, int | None, None]])
+    assert_type(eight(1), Call[tuple[int, str, float, bool, str, int | None, None, int]])
+    both = together(read, find)
+    assert_type(both("u"), Call[tuple[list[int], bytes], Missing | Malformed])
+    assert_type((double >> together(double, half))(1), Call[tuple[int, float]])
+
+
+def identity_fits_everywhere() -> None:
+    assert_type((fetch >> identity)("u"), Call[bytes])
+    assert_type((identity >> store)([1]), Call[int])
+    assert_type(together(identity, double), Flow[[int], tuple[int, int]])
+    kept = find >> together(identity, given(parse, ","))
+    assert_type(kept("u"), Call[tuple[bytes, list[int]], Missing | Malformed])
+    assert_type((kept >> sizes)("u"), Call[int, Missing | Malformed])
+
+
+def rescue_takes_the_errors_out_again() -> None:
+    assert_type((fetch >> given(parse, ",")).rescue(nothing)("u"), Call[list[int]])
+    assert_type(ingest.rescue(report)("u"), Call[int, str])
+    assert_type(ingest.rescue(report).rescue(zero)("u"), Call[int])
+    assert_type((ingest.rescue(zero) >> double)("u"), Call[int])
+    assert_type(sum_up.rescue(zero)([1]), Call[int])
+
+
+def another_policy_or_name_is_the_same_type() -> None:
+    assert_type(ingest.named("again")("u"), Call[int, Missing | Malformed])
+    assert_type(parse.named("again")(b"", ","), Call[list[int], Malformed])
+    assert_type(parse.with_(timeout=1, retry=None)(b"", ","), Call[list[int], Malformed])
+    assert_type(ingest.with_(queue="q", priority=1, timeout=None)("u").flow.name, str)
+    assert_type(fused(ingest)("u"), Call[int, Missing | Malformed])
+    assert_type(fused(parse, retry=Retry(), timeout=9)(b"", ","), Call[list[int], Malformed])
+    assert_type((fused(find, queue="q", priority=0) >> given(parse, ","))("u").flow.depth, int)
+    tasks: list[Task[..., object, object]] = [fetch, parse.with_(priority=0), double]
+    assert [each.policy for each in tasks] == [Policy(), tasks[1].policy, Policy()]
+
+
+def a_flow_may_be_used_as_something_wider() -> None:
+    step: Step[bool, float] = double
+    parser: Step[bytes, list[int], Malformed | Missing] = given(parse, ",")
+    function: Callable[[int], Call[int]] = double
+    call: Call[float, Malformed] = double(1)
+    ref: Ref[object, object] = double.ref("id")
+    flow: Flow[..., object, Missing | Malformed] = read
+    flows: list[Flow[..., object, object]] = [double, read, ingest, together(double, text)]
+    assert len({step, parser, function, call, ref, flow, *flows}) == 7
+
+
+def twice(step: Step[int, int]) -> Call[int]:
+    return (double >> step >> step)(1)
+
+
+# -- interpreters ---------------------------------------------------------------------------------
+
+
+class Third:
+    """A backend of somebody else's, over another: it carries calls, and cannot cancel them."""
+
+    def __init__(self, other: Backend) -> None:
+        self._other = other
+
+    def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        return self._other.submit(submission)
+
+    def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        return self._other.submit_all(submissions)
+
+    def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
+        return self._other.outcome(id, timeout)
+
+    def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        return self._other.settled(ids, timeout)
+
+    def status(self, id: str, /) -> Result[Status, Fault]:
+        return self._other.status(id)
+
+    def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        return self._other.serve(catalog, concurrency=concurrency)
+
+
+class ThirdCancels(Third):
+    """The same, and it can cancel."""
+
+    def __init__(self, other: Cancels) -> None:
+        super().__init__(other)
+        self._cancels = other
+
+    def cancel(self, id: str, /) -> Result[None, Fault]:
+        return self._cancels.cancel(id)
+
+
+def blocking(on: Cancels) -> None:
+    call = ingest("https://example.org/a.csv")
+    assert_type(check(call, on=on), Result[None, tuple[Fault, ...]])
+    assert_type(run(call, on=on), Result[int, Missing | Malformed | Fault])
+    assert_type(run(start(), on=on, timeout=60), Result[str, Fault])
+    submitted = submit(
+        call, on=on, key="a", delay=0, deadline=timedelta(hours=1), queue="q", priority=1
+    )
+    assert_type(submitted, Result[Ref[int, Missing | Malformed], Fault])
+    ref = submitted.unwrap()
+    assert_type(ref, Ref[int, Missing | Malformed])
+    assert_type(ingest.ref(str(ref)), Ref[int, Missing | Malformed])
+    assert_type(result(ref, on=on, timeout=60), Result[int, Missing | Malformed | Fault])
+    assert_type(status(ref, on=on), Result[Status, Fault])
+    assert_type(cancel(ref, on=on), Result[None, Fault])
+    refs = submit_all((double(n) for n in range(3)), on=on).unwrap()
+    assert_type(refs, list[Ref[int]])
+    for one, settled in results(refs, on=on, progress=lambda done, total: None):
+        assert_type(one, Ref[int])
+        assert_type(settled, Result[int, Fault])
+
+
+async def awaiting(on: Cancels) -> None:
+    call = ingest("https://example.org/a.csv")
+    assert_type(aio.check(call, on=on), Result[None, tuple[Fault, ...]])
+    assert_type(await aio.run(call, on=on), Result[int, Missing | Malformed | Fault])
+    submitted = await aio.submit(call, on=on, key="b")
+    assert_type(submitted, Result[Ref[int, Missing | Malformed], Fault])
+    ref = submitted.unwrap()
+    assert_type(await aio.result(ref, on=on), Result[int, Missing | Malformed | Fault])
+    assert_type(await aio.status(ref, on=on), Result[Status, Fault])
+    assert_type(await aio.cancel(ref, on=on), Result[None, Fault])
+    refs = (await aio.submit_all([double(1), double(2)], on=on)).unwrap()
+    assert_type(refs, list[Ref[int]])
+    async for one, settled in aio.results(refs, on=on, timeout=60):
+        assert_type(one, Ref[int])
+        assert_type(settled, Result[int, Fault])
+
+
+def serving(on: Backend) -> None:
+    catalog = Catalog(ingest, start, fetch, double)
+    assert "rows.parse" in Catalog.of(sys.modules[__name__])
+    stop = threading.Event()
+    stop.set()
+    assert_type(work(catalog, on=on, concurrency=2, grace=1.0, stop=stop), Result[None, Fault])
+    assert_type(explain(ingest), str)
+    assert_type(explain(ingest("u"), form="mermaid"), str)
+
+
+def a_result_is_told_apart_by_match(on: Backend) -> str:
+    match run(ingest("u"), on=on):
+        case Success(count):
+            return f"{count} rows"
+        case Failure(Malformed(line)):
+            assert_type(line, int)
+            return f"line {line} is malformed"
+        case Failure(Missing(url)):
+            assert_type(url, str)
+            return f"nothing at {url}"
+        case Failure(Raised(task, error_type, message)):
+            assert_type(error_type, str)
+            return f"{task} raised {error_type}: {message}"
+        case _:
+            return "something else"
+
+
+def a_result_is_told_apart_by_isinstance(on: Backend) -> int:
+    outcome = run(read("u"), on=on)
+    if isinstance(outcome, Success):
+        return sum(outcome.unwrap())
+    error = outcome.failure()
+    assert_type(error, Missing | Malformed | Fault)
+    if isinstance(error, Malformed):
+        return error.line
+    return len(error.url if isinstance(error, Missing) else error.message)
+
+
+def a_fault_is_told_apart_by_match(fault: Fault) -> str | int | float:
+    assert_type(fault.task, str)
+    match fault:
+        case Raised(attempts=attempts):
+            return attempts
+        case TimedOut(still_running=True):
+            return "later"
+        case TimedOut(_, _, seconds):
+            return seconds
+        case Lost(_, _, deliveries):
+            return deliveries
+        case TooLarge(_, _, size, limit):
+            return size - limit
+        case BadPayload(_, message, path):
+            return message + path
+        case Unknown(task) | Unavailable(task) | Unsupported(task) | Misconfigured(task):
+            return task
+        case Cancelled() | Expired():
+            return fault.cure
+        case _:
+            return fault.message
+
+
+def a_status_tells_how_far_it_is(seen: Status) -> float:
+    far = seen.progress if seen.settled else Progress(0.0, total=1.0, note=seen.task)
+    return 0.0 if far is None or seen.state == "queued" else far.done
+
+
+def no_errors_of_its_own(outcome: Result[int, Never]) -> int:
+    return outcome.unwrap()
+
+
+def main() -> None:
+    """Runs all of it on the embedded backend."""
+    a_call_has_the_value_and_the_errors_of_its_flow()
+    asyncio.run(the_function_of_a_task_is_the_plain_one())
+    a_chain_has_the_last_value_and_all_errors()
+    given_takes_all_arguments_but_the_first()
+    each_maps_a_step_over_a_list()
+    together_pairs_the_values_of_its_branches()
+    identity_fits_everywhere()
+    rescue_takes_the_errors_out_again()
+    another_policy_or_name_is_the_same_type()
+    a_flow_may_be_used_as_something_wider()
+    with_local = ThirdCancels(local(workers=2))
+    assert run(twice(double), on=with_local) == Success(8)
+    blocking(with_local)
+    asyncio.run(awaiting(with_local))
+    serving(with_local)
+    assert a_result_is_told_apart_by_match(with_local) == "3 rows"
+    assert a_result_is_told_apart_by_isinstance(with_local) == 6
+    assert a_fault_is_told_apart_by_match(Unknown("double", "nobody knows it")) == "double"
+    assert a_status_tells_how_far_it_is(Status("done", progress=Progress(1.0))) == 1.0
+    assert no_errors_of_its_own(Success(1)) == 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,443 @@
+# pyright: strict
+"""Wrong programs, each line with the type checkers that refuse it; nothing here is ever run.
+
+`# E` is refused by all of them, `# E: mypy, ty` by these alone, `# E: not pyrefly` by all but this,
+and `# E: nobody` by none. At the end stand right programs that some checker refuses all the same.
+"""
+
+from dataclasses import dataclass
+
+from returns.result import Failure, Result, Success
+
+from onward import (
+    Backend,
+    Call,
+    Catalog,
+    Fault,
+    Flow,
+    Raised,
+    Ref,
+    Retry,
+    Step,
+    Task,
+    aio,
+    cancel,
+    each,
+    explain,
+    fused,
+    given,
+    identity,
+    local,
+    result,
+    results,
+    run,
+    status,
+    submit,
+    submit_all,
+    task,
+    together,
+    work,
+)
+from onward.backend import AsyncBackend
+
+
+@dataclass(frozen=True)
+class Malformed:
+    line: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    url: str
+
+
+@task
+def start() -> str:
+    return "https://example.org/a.csv"
+
+
+@task
+def fetch(url: str, *, encoding: str = "utf-8") -> bytes:
+    return url.encode(encoding)
+
+
+@task
+async def find(url: str) -> Result[bytes, Missing]:
+    return Failure(Missing(url))
+
+
+@task
+def parse(raw: bytes, sep: str, strict: bool = True) -> Result[list[int], Malformed]:
+    return Failure(Malformed(len(raw)))
+
+
+@task
+async def double(n: int) -> int:
+    return 2 * n
+
+
+@task
+def store(rows: list[int], table: str = "rows") -> int:
+    return len(rows)
+
+
+@task
+def upper(word: str) -> str:
+    return word.upper()
+
+
+@task
+def total(numbers: list[float]) -> float:
+    return sum(numbers)
+
+
+@task
+def named_only(*, n: int) -> int:
+    return n
+
+
+@task
+def add(n: int, /, other: int, *, scale: int) -> int:
+    return scale * (n + other)
+
+
+@task
+def count(*words: str) -> int:
+    return len(words)
+
+
+@task
+def tag(word: str, **tags: int) -> int:
+    return len(word) + len(tags)
+
+
+@task
+def no_rows(error: Malformed | Fault) -> list[int]:
+    return []
+
+
+@task
+def no_rows_for_a_fault(error: Fault) -> list[int]:
+    return []
+
+
+@task
+def no_rows_for_a_malformed(error: Malformed) -> list[int]:
+    return []
+
+
+@task
+def message(error: Malformed | Fault) -> str:
+    return str(error)
+
+
+def parse_by_semicolon(raw: bytes) -> Call[list[int], Malformed]:
+    return parse(raw, ";")
+
+
+read = fetch >> given(parse, ",")
+
+
+# -- chains ---------------------------------------------------------------------------------------
+
+
+def a_chain_that_does_not_fit() -> None:
+    _ = fetch >> store  # E
+    _ = fetch >> start  # E
+    _ = fetch >> given(store, table="rows")  # E
+    _ = fetch >> (identity >> store)  # E
+    _ = read >> double  # E
+    _ = read >> total  # E
+    _ = read >> each(upper)  # E
+    _ = read >> each(each(double))  # E
+
+
+def a_step_that_needs_more_than_one_value() -> None:
+    _ = fetch >> parse  # E
+    _ = identity >> parse  # E
+    _ = double >> named_only  # E
+    _ = each(parse)  # E
+    _ = together(fetch, parse)  # E
+
+
+def a_chain_of_what_is_no_flow() -> None:
+    _ = fetch >> len  # E
+    _ = fetch >> parse_by_semicolon  # E
+    _ = fused(parse_by_semicolon)  # E: nobody
+    _ = fetch >> store.fn  # E
+    _ = fetch.fn >> store  # E
+    _ = fetch("u") >> store  # E
+    _ = fetch >> parse(b"", ",")  # E
+    _ = double >> (double, double)  # E
+    _ = fused(store.fn)  # E
+    _ = given(store.fn, table="rows")  # E
+    _ = Catalog(store.fn)  # E
+
+
+def a_chain_that_keeps_its_value_under_another_name_or_policy() -> None:
+    _ = read.named("read") >> double  # E
+    _ = read.with_(timeout=1) >> double  # E
+    _ = fused(read) >> double  # E
+    _ = fetch >> identity >> store  # E
+    _ = fetch >> fused(identity) >> store  # E
+    _ = fetch >> identity.named("same") >> store  # E: nobody
+
+
+def the_wrong_arguments_for_a_flow() -> None:
+    _ = fetch(7)  # E
+    _ = read()  # E
+    _ = read("u", "v")  # E
+    _ = read("u", encodign="ascii")  # E
+    _ = store(parse(b"", ","))  # E
+    _ = identity(1, 2)  # E
+    _ = (identity >> store)(b"")  # E
+
+
+# -- given ----------------------------------------------------------------------------------------
+
+
+def given_with_a_wrong_keyword() -> None:
+    _ = read >> given(store, tabel="rows")  # E
+    _ = given(parse, separator=",")  # E
+    _ = given(fetch, timeout=3)  # E
+
+
+def given_with_a_wrong_value() -> None:
+    _ = given(parse, 1)  # E
+    _ = given(parse, sep=b",")  # E
+    _ = given(add, other="1", scale=1)  # E
+
+
+def given_with_too_few_or_too_many_arguments() -> None:
+    _ = given(parse)  # E
+    _ = given(parse, ",", True, False)  # E
+    _ = given(add, 1)  # E
+    _ = given(add, 1, 2)  # E
+    _ = given(start)  # E
+    _ = given(given(parse, ","), ",")  # E
+
+
+def given_with_the_argument_that_the_chain_brings() -> None:
+    _ = given(store, rows=[1])  # E
+    _ = given(parse, raw=b"", sep=",")  # E
+
+
+# -- each and together ----------------------------------------------------------------------------
+
+
+def each_of_what_is_no_list() -> None:
+    _ = each(double)(3)  # E
+    _ = each(double)(["1"])  # E
+    _ = fetch >> each(double)  # E
+    _ = upper >> each(upper)  # E
+    _ = each(upper)("words")  # E
+
+
+def each_with_an_option_that_it_has_not() -> None:
+    _ = each(double, limit="8")  # E
+    _ = each(double, size=8)  # E
+
+
+def together_of_steps_that_take_different_things() -> None:
+    _ = fetch >> together(given(parse, ","), double)  # E: not pyrefly
+    _ = together(fetch, double)  # E: pyright
+    _ = together(fetch, double)("u")  # E: not pyrefly
+
+
+def together_of_too_few_or_too_many() -> None:
+    _ = together(double)  # E
+    _ = together([double, double])  # E
+    _ = together(double, double, double, double, double, double, double, double, double)  # E
+
+
+def a_pair_where_a_value_should_be() -> None:
+    _ = fetch >> together(identity, given(parse, ",")) >> store  # E
+
+
+# -- errors: they grow along a chain, and only a rescue takes them out ----------------------------
+
+
+def a_chain_with_more_errors_than_it_says() -> None:
+    a: Flow[..., list[int]] = read  # E
+    b: Flow[..., list[int], Missing] = read  # E
+    c: Flow[..., list[int], Malformed] = find >> given(parse, ",")  # E
+    d: Flow[..., list[bytes]] = each(find)  # E
+    e: Flow[..., tuple[bytes, bytes]] = together(find, fetch)  # E
+    f: Flow[..., list[int]] = fused(read).named("read").with_(timeout=1)  # E
+    g: Step[str, bytes] = find  # E
+    _ = a, b, c, d, e, f, g
+
+
+def a_rescue_that_does_not_take_every_error() -> None:
+    _ = read.rescue(no_rows_for_a_fault)  # E
+    _ = read.rescue(no_rows_for_a_malformed)  # E
+    _ = (find >> given(parse, ",")).rescue(no_rows)  # E
+
+
+def a_rescue_that_gives_another_kind_of_value() -> None:
+    _ = read.rescue(message)  # E
+    _ = fetch.rescue(no_rows)  # E
+    _ = read.rescue(identity)  # E: not ty
+    _ = read.rescue(no_rows) >> double  # E
+
+
+def a_rescue_by_what_takes_no_error() -> None:
+    _ = read.rescue(fetch)  # E
+    _ = read.rescue(start)  # E
+    _ = read.rescue(no_rows.fn)  # E
+
+
+# -- interpreters ---------------------------------------------------------------------------------
+
+
+def run_of_what_is_no_call(on: Backend) -> None:
+    _ = run(double, on=on)  # E
+    _ = run(double(1))  # E
+    _ = submit_all(double(1), on=on)  # E
+    _ = submit_all([double], on=on)  # E
+
+
+def run_on_what_is_no_backend(on: AsyncBackend) -> None:
+    _ = run(double(1), on="celery+redis://localhost")  # E
+    _ = run(double(1), on=local)  # E
+    _ = run(double(1), on=on)  # E
+    _ = work([double], on=local())  # E
+
+
+def run_taken_for_a_plain_value(on: Backend) -> None:
+    _ = run(double(1), on=on) + 1  # E
+    a: str = run(double(1), on=on).unwrap()  # E
+    b: Result[str, Fault] = run(double(1), on=on)  # E
+    c: Result[list[int], Fault] = run(read("u"), on=on)  # E
+    d: Malformed = run(read("u"), on=on).failure()  # E
+    _ = a, b, c, d
+
+
+def a_match_on_an_error_with_fewer_fields(on: Backend) -> None:
+    match run(read("u"), on=on):
+        case Failure(Malformed(_, _)):  # E
+            pass
+        case Failure(Raised(_, _, _, _, _, _, _)):  # E
+            pass
+        case _:
+            pass
+
+
+def a_ref_that_is_none(on: Backend) -> None:
+    _ = result("id", on=on)  # E
+    _ = result(submit(double(1), on=on), on=on)  # E
+    _ = results(double.ref("id"), on=on)  # E
+    _ = status(double(1), on=on)  # E
+    _ = double.ref(double.ref("id"))  # E
+
+
+def a_ref_of_another_flow(on: Backend) -> None:
+    a: Ref[str] = submit(double(1), on=on).unwrap()  # E
+    b: Ref[list[int]] = read.ref("id")  # E
+    _ = a, b
+
+
+def cancel_on_a_backend_that_cannot(on: Backend) -> None:
+    _ = cancel(double.ref("id"), on=on)  # E
+
+
+async def the_same_without_blocking(on: Backend) -> None:
+    _ = await aio.cancel(double.ref("id"), on=on)  # E
+    _ = aio.run(double(1), on=on).unwrap()  # E
+    _ = await run(double(1), on=on)  # E: not pyrefly
+    _ = await double(1)  # E
+    for _ in aio.results([double.ref("id")], on=on):  # E
+        pass
+    a: str = (await aio.run(double(1), on=on)).unwrap()  # E
+    b: Result[list[int], Fault] = await aio.run(read("u"), on=on)  # E
+    _ = a, b
+
+
+def a_state_that_there_is_not(on: Backend) -> None:
+    _ = status(double.ref("id"), on=on).unwrap().state == "finished"  # E: mypy, pyright
+
+
+class Half:
+    """No backend, for it can do nothing but cancel."""
+
+    def cancel(self, id: str, /) -> Result[None, Fault]:
+        return Success(None)
+
+
+def a_backend_that_is_not_whole() -> None:
+    _ = run(double(1), on=Half())  # E
+    _ = cancel(double.ref("id"), on=Half())  # E
+
+
+# -- policies and values --------------------------------------------------------------------------
+
+
+def a_policy_that_makes_no_sense() -> None:
+    _ = task(retries=3)  # E
+    _ = task(timeout="3 s")  # E
+    _ = double.with_(retry=3)  # E
+    _ = double.with_(timeout=None, attempts=3)  # E
+    _ = fused(double, queue=3)  # E
+    _ = Retry(attempts="3")  # E
+    _ = Retry(backoff=3.0)  # E
+    _ = Retry(on=OSError)  # E
+
+
+def a_value_that_is_frozen() -> None:
+    double.named = read.named  # E
+    double.retry = Retry(3)  # E
+    double(1).args = double(2).args  # E
+    double.ref("id").id = "other"  # E
+    Raised("double", "OSError", "it is gone").attempts = 2  # E
+    double.policy = store.policy  # E: nobody
+
+
+def what_a_task_function_gives() -> None:
+    a: str = store.fn([1])  # E
+    b: int = double.fn(1)  # E
+    c: list[int] = parse.fn(b"", ",")  # E
+    _ = store.fn(1)  # E
+    _ = a, b, c
+
+
+def an_option_that_there_is_not() -> None:
+    _ = explain(double, form="svg")  # E
+    _ = run(double(1), on=local(), timout=1)  # E
+    _ = run(double(1), on=local(), delay="1")  # E
+    _ = submit(double(1), on=local(), timeout=1)  # E
+
+
+# -- right, and refused all the same: limits of the checkers --------------------------------------
+
+
+def a_parameter_without_its_name() -> None:
+    # These take P for invariant. As Step[int, int], Callable or Flow[..., int] all accept it.
+    a: Flow[[int], int] = double  # E: pyrefly, ty
+    b: Task[[int], int] = double  # E: pyrefly, ty
+    c: Flow[[bool], int] = double  # E: not mypy
+    _ = a, b, c
+
+
+def given_for_all_that_is_left_over() -> None:
+    _ = given(count, "a", "b")  # E: pyrefly
+    _ = given(tag, n=1)  # E: mypy
+
+
+def identity_alone() -> None:
+    _ = double >> fused(identity) >> double  # E: pyrefly
+    _ = read >> each(identity) >> store  # E: ty
+    _ = double >> together(identity, identity)  # E: pyrefly, ty
+    _ = identity >> identity >> double  # E: ty
+
+
+def a_match_of_all_that_a_result_can_be(on: Backend) -> None:
+    # Result is open to further subclasses, so it takes a `case _` as well.
+    match run(double(1), on=on):  # E: pyright
+        case Success(n):
+            assert n == 2
+        case Failure(fault):
+            assert fault.message
+
+
+def a_step_given_to_a_function(step: Step[int, int]) -> Call[int]:
+    return (double >> step)(1)
