@@ -88,6 +88,12 @@ class Catalog:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Catalog is frozen: cannot assign to {name!r}")
 
+    def __copy__(self) -> Catalog:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Catalog:
+        return self
+
     def __contains__(self, name: object) -> bool:
         return name in self.tasks or name in self.flows
 

@@ -316,6 +316,17 @@ class Given(Single[[Any], Any, Any]):
     def __init__(self, flow: AnyFlow, rest: Args) -> None:
         self._set(flow=flow, rest=rest, depth=depth_over(flow))
 
+    # By values and not by bytes, for 1 and 1.0 may be the same float, and sets have no order.
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Given):
+            return NotImplemented
+        mine, other_s = self.flow._decode(self.rest, 1), other.flow._decode(other.rest, 1)
+        return self.flow == other.flow and mine == other_s
+
+    def __hash__(self) -> int:
+        return hash((Given, self.flow, len(self.rest.positional), *sorted(self.rest.keyword)))
+
     def parts(self) -> tuple[AnyFlow, ...]:
         return (self.flow,)
 

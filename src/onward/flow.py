@@ -98,6 +98,12 @@ class Flow(Generic[P, R_co, E_co]):
         def __delattr__(self, name: str) -> None:
             raise AttributeError(f"a flow is frozen: cannot delete {name!r} of {self!r}")
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented

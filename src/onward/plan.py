@@ -45,7 +45,7 @@ class Args(msgspec.Struct, frozen=True, omit_defaults=True):
     keyword: dict[str, Raw] = {}
 
     def __hash__(self) -> int:
-        return hash((tuple(map(bytes, self.positional)), tuple(sorted(self.keyword))))
+        return hash((tuple(map(bytes, self.positional)), *sorted(self.keyword)))
 
 
 NO_ARGS = Args()

@@ -69,7 +69,7 @@ class Exponential(
     Args:
         first: The wait after the first attempt, in seconds.
         factor: How many times longer each further wait is.
-        max: The longest wait, in seconds.
+        max: The longest wait, in seconds, jitter included.
         jitter: The share of the wait that is random, from 0 to 1: 0.2 is up to 20 % more or less.
 
     Example:
@@ -102,9 +102,11 @@ class Exponential(
         Returns:
             Seconds.
         """
-        # Past this power every wait is at its maximum, and the power itself would overflow.
-        power = min(attempt - 1, 1024 if self.factor < 2 else 60)
-        return _spread(min(self.first * self.factor**power, self.max), self.jitter, chance)
+        try:
+            wait = self.first * self.factor ** (attempt - 1)
+        except OverflowError:
+            wait = self.max
+        return min(_spread(min(wait, self.max), self.jitter, chance), self.max)
 
 
 def _spread(seconds: float, jitter: float, chance: float) -> float:
@@ -132,9 +134,9 @@ class Retry(msgspec.Struct, frozen=True):
         ValueError: If it is out of bounds.
 
     Example:
-        >>> Retry(attempts=5, backoff=Exponential(0.5), on=(OSError,), never=(FileNotFoundError,))
-        Retry(attempts=5, backoff=Exponential(first=0.5, factor=2.0, max=300.0, jitter=0.0), \
-on=(<class 'OSError'>,), never=(<class 'FileNotFoundError'>,))
+        >>> Retry(attempts=5, backoff=Constant(0.5), on=(OSError,), never=(FileNotFoundError,))
+        Retry(attempts=5, backoff=Constant(seconds=0.5, jitter=0.0), on=(OSError,), \
+never=(FileNotFoundError,))
     """
 
     attempts: int = 3
@@ -162,6 +164,15 @@ on=(<class 'OSError'>,), never=(<class 'FileNotFoundError'>,))
                     f"{what} is a tuple of exception classes, not {kinds!r}: "
                     f"write {what}=(ConnectionError,)"
                 )
+
+    def __repr__(self) -> str:
+        on, never = map(_names, (self.on, self.never))
+        return f"Retry(attempts={self.attempts}, backoff={self.backoff!r}, on={on}, never={never})"
+
+
+def _names(kinds: tuple[type[BaseException], ...]) -> str:
+    names = ", ".join(kind.__qualname__ for kind in kinds)
+    return f"({names},)" if len(kinds) == 1 else f"({names})"
 
 
 ONCE = Retry(attempts=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import random
@@ -270,13 +271,16 @@ class Engine:
         self.slots.add(concurrency or 0)
         self._serving.set()
 
-        def leave() -> None:
+        async def leave(grace: float) -> None:
             self._served.remove(catalog)
-            self.slots.add(-(concurrency or 0))
             if not self._served:
                 self._serving.clear()
+            held = [run.finished for run in self.runs.values() if run.state == "running"]
+            if held:
+                await asyncio.wait(held, timeout=grace)
+            self.slots.add(-(concurrency or 0))
 
-        return Success(_Worker(lambda: loop.call_soon_threadsafe(leave)))
+        return Success(_Worker(loop, leave))
 
     async def _live(self, run: Run, delay: float) -> None:
         """Sees one call through, whatever comes of it."""
@@ -431,13 +435,19 @@ def _moment(seconds: float | None) -> datetime | None:
 class _Worker:
     """A catalog that is being served."""
 
-    leave: Callable[[], object]
+    loop: asyncio.AbstractEventLoop
+    leave: Callable[[float], Coroutine[Any, Any, None]]
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self, grace: float = 30.0) -> None:
-        if not self.stopped.is_set():
-            self.leave()
-            self.stopped.set()
+        if self.stopped.is_set():
+            return
+        self.stopped.set()
+        leaving = self.leave(grace)
+        try:
+            asyncio.run_coroutine_threadsafe(leaving, self.loop).result()
+        except (RuntimeError, concurrent.futures.CancelledError):  # the backend was closed
+            leaving.close()
 
     def wait(self, timeout: float | None = None) -> bool:
         return self.stopped.wait(timeout)
