@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
 from onward import interpret
-from onward.backend import Backend, Cancels, Status
+from onward.backend import AsyncRunsHere, Backend, Cancels, Status
 from onward.catalog import Catalog
 from onward.colour import awaitable, awaitable_cancels
 from onward.fault import Fault
@@ -61,15 +61,18 @@ async def run(
     timeout: float | None = None,
 ) -> Result[R, E | Fault]:
     """Like `onward.run`."""
-    wrong = wrong_timeout(timeout)
-    if wrong is not None:
-        return Failure(wrong)
-    submitted = await submit(
-        call, on, key=key, delay=delay, deadline=deadline, queue=queue, priority=priority
-    )
+    check_backend(on, "submit", "outcome")
+    prepared = wrong_timeout(timeout) or prepare(call, key, delay, deadline, queue, priority)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    backend = awaitable(on)
+    ref = call.flow.ref(prepared.plan.id)
+    if timeout is None and key is None and hasattr(backend, "run_here"):
+        return read(ref, await cast(AsyncRunsHere, backend).run_here(prepared), None)
+    submitted = await backend.submit(prepared)
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
-    return await result(submitted.unwrap(), on, timeout=timeout)
+    return read(ref, await backend.outcome(submitted.unwrap(), timeout), timeout)
 
 
 async def submit(

@@ -168,8 +168,16 @@ class Checks(Protocol):
 
 
 class RunsHere(Protocol):
-    """A backend that can run a call in the thread that waits for it."""
+    """A backend in this process, which can run a call for the one who waits, and then forget it."""
 
-    def run_here(self, submission: Submission, /) -> Outcome | None:
-        """The outcome; None, with nothing done, for a call that has to be submitted."""
+    def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
+        """Runs a call that has no key, so that nobody else can ask for it."""
+        ...
+
+
+class AsyncRunsHere(Protocol):
+    """A backend in this process, for callers that await."""
+
+    async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
+        """Like `RunsHere.run_here`."""
         ...

@@ -77,12 +77,9 @@ def run(
     prepared = wrong_timeout(timeout) or prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    if timeout is None:
-        run_here = getattr(on, "run_here", None)
-        if run_here is not None:
-            here = cast(RunsHere, on).run_here(prepared)
-            if here is not None:
-                return call.flow.read(here)
+    if timeout is None and key is None and hasattr(on, "run_here"):
+        here = cast(RunsHere, on).run_here(prepared)
+        return read(Ref(prepared.plan.id, call.flow), here, None)
     submitted = on.submit(prepared)
     if isinstance(submitted, Failure):
         return submitted

@@ -220,13 +220,12 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def _is_shallow(root: Node) -> bool:
-    todo = [(root, 1)]
-    while todo:
-        node, depth = todo.pop()
-        if depth > _MAX_NODE_DEPTH:
-            return False
-        todo.extend((child, depth + 1) for child in children(node))
-    return True
+    level = [root]
+    for _ in range(_MAX_NODE_DEPTH):
+        level = [child for node in level for child in children(node)]
+        if not level:
+            return True
+    return False
 
 
 class RunStep(Protocol):
@@ -275,7 +274,7 @@ async def evaluate(
             _job(branch, args, run_step, f"{where}[{index}]", in_flight)
             for index, branch in enumerate(node.branches)
         ]
-        return _gather(await _settle(jobs, min(in_flight, len(jobs))))
+        return gather(await _settle(jobs, min(in_flight, len(jobs))))
     assert isinstance(node, EachNode)
     return await _each(node, args, run_step, where, in_flight)
 
@@ -296,27 +295,27 @@ async def _rescue(
 async def _each(
     node: EachNode, args: Args, run_step: RunStep, where: str, in_flight: int
 ) -> Outcome:
-    items = _split(args)
+    items = split(args)
     if isinstance(items, Faulted):
         return items
     if node.chunk is not None:
-        items = [_join(items[at : at + node.chunk]) for at in range(0, len(items), node.chunk)]
+        items = [join(items[at : at + node.chunk]) for at in range(0, len(items), node.chunk)]
     jobs = [
         _job(node.body, Args((item,)), run_step, f"{where}[{index}]", in_flight)
         for index, item in enumerate(items)
     ]
     outcomes = await _settle(jobs, min(in_flight, node.limit or in_flight, len(jobs)))
     if node.chunk is None:
-        return _gather(outcomes)
+        return gather(outcomes)
     gathered: list[Raw] = []
     for outcome in outcomes:
         if not isinstance(outcome, Value):
             return outcome
-        part = _split(Args((outcome.raw,)))
+        part = split(Args((outcome.raw,)))
         if isinstance(part, Faulted):
             return part
         gathered.extend(part)
-    return _joined(gathered)
+    return joined(gathered)
 
 
 _Job: TypeAlias = Callable[[], Awaitable[Outcome]]
@@ -345,29 +344,33 @@ async def _settle(jobs: Sequence[_Job], in_flight: int) -> list[Outcome]:
     return [outcomes[index] for index in range(len(jobs))]
 
 
-def _gather(outcomes: Sequence[Outcome]) -> Outcome:
+def gather(outcomes: Sequence[Outcome]) -> Outcome:
+    """The values of a fan-out as one array, or its first failure."""
     values: list[Raw] = []
     for outcome in outcomes:
         if not isinstance(outcome, Value):
             return outcome
         values.append(outcome.raw)
-    return _joined(values)
+    return joined(values)
 
 
-def _joined(values: Sequence[Raw]) -> Outcome:
+def joined(values: Sequence[Raw]) -> Outcome:
+    """Values as one array; `TooLarge` where they come to too much."""
     # A plan of a few bytes can double a value again and again.
     size = sum(len(bytes(value)) for value in values)
     if size > MAX_JOINED:
         message = f"the values of a fan-out come to {size} bytes together"
         return faulted(TooLarge("", message, size=size, limit=MAX_JOINED))
-    return Value(_join(values))
+    return Value(join(values))
 
 
-def _join(values: Sequence[Raw]) -> Raw:
+def join(values: Sequence[Raw]) -> Raw:
+    """Values as one array."""
     return Raw(b"[" + b",".join(map(bytes, values)) + b"]")
 
 
-def _split(args: Args) -> list[Raw] | Faulted:
+def split(args: Args) -> list[Raw] | Faulted:
+    """The items of an array that is the only argument."""
     if len(args.positional) == 1 and not args.keyword:
         try:
             # A view would keep the whole array alive for as long as one item is.

@@ -30,6 +30,7 @@ class Signature(Struct, frozen=True):
         returns: The codec of its value.
         errors: The codec of its domain errors; None where it returns no Result.
         is_async: Whether it is a coroutine function.
+        misfit: Why it cannot be called with one value alone; None where it can.
     """
 
     python: inspect.Signature
@@ -40,20 +41,12 @@ class Signature(Struct, frozen=True):
     returns: Codec
     errors: Tagged | None
     is_async: bool
+    misfit: str | None
 
     @property
     def first(self) -> Codec:
         """The codec of its first argument."""
-        return self._by_position(0, 1)[0][1]
-
-    @property
-    def misfit(self) -> str | None:
-        """Why it cannot be called with one value alone, or None where it can."""
-        try:
-            self.python.bind(_HOLE)
-        except TypeError as problem:
-            return str(problem)
-        return None
+        return self._by_position(0)[1]
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, skip: int = 0) -> Args:
         """Arguments as they travel.
@@ -70,8 +63,7 @@ class Signature(Struct, frozen=True):
         if kwargs or len(args) + skip != len(self.positional):
             self.python.bind(*[_HOLE] * skip, *args, **kwargs)  # says what is wrong, if anything
         positional = tuple(
-            Raw(_encode(name, each, value))
-            for value, (name, each) in zip(args, self._by_position(skip, len(args)), strict=True)
+            [Raw(_encode(*self._by_position(at), value)) for at, value in enumerate(args, skip)]
         )
         if not kwargs:
             return Args(positional)
@@ -100,17 +92,10 @@ class Signature(Struct, frozen=True):
         Raises:
             Refused: If there are too many, or one is not what its annotation says.
         """
-        count = len(arguments.positional)
-        if skip + count > len(self.positional) and self.rest is None:
-            raise Refused(
-                f"it takes {len(self.positional)} arguments by position, and got {skip + count}"
-            )
-        args = [
-            _decode(name, each, raw, find)
-            for raw, (name, each) in zip(
-                arguments.positional, self._by_position(skip, count), strict=True
-            )
-        ]
+        args: list[Any] = []
+        for at, raw in enumerate(arguments.positional, skip):
+            name, each = self._by_position(at)
+            args.append(_decode(name, each, raw, find))
         if not arguments.keyword:
             return args, {}
         return args, {
@@ -134,11 +119,12 @@ class Signature(Struct, frozen=True):
             return Faulted(raw) if isinstance(error, Fault) else Failed(raw)
         raise Refused(f"its annotation says Result, and it returned {type(value).__qualname__}")
 
-    def _by_position(self, skip: int, count: int) -> Sequence[tuple[str, Codec]]:
-        known = self.positional[skip : skip + count]
-        if self.rest is None or len(known) == count:
-            return known
-        return [*known, *[("*", self.rest)] * (count - len(known))]
+    def _by_position(self, index: int) -> tuple[str, Codec]:
+        if index < len(self.positional):
+            return self.positional[index]
+        if self.rest is None:
+            raise Refused(f"it takes {len(self.positional)} arguments by position, and got more")
+        return "*", self.rest
 
     def _by_name(self, name: str) -> Codec:
         found = self.keyword.get(name, self.others)
@@ -207,7 +193,16 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
         returns=_codec(value, "the value", fn, task),
         errors=errors,
         is_async=is_async,
+        misfit=_misfit(python),
     )
+
+
+def _misfit(python: inspect.Signature) -> str | None:
+    try:
+        python.bind(_HOLE)
+    except TypeError as problem:
+        return str(problem)
+    return None
 
 
 def place(fn: Callable[..., Any]) -> str:

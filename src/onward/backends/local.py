@@ -21,7 +21,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import State, Status, Submission, Worker
 from onward.catalog import Catalog, Tasks
-from onward.colour import BlockingCancels, LoopThread
+from onward.colour import BlockingCancels, LoopThread, OnThreadCancels
 from onward.context import Context, Progress
 from onward.execute import perform, perform_async, raised, retried
 from onward.fault import Cancelled, Expired, Fault, Raised, TimedOut, Unknown
@@ -33,6 +33,7 @@ from onward.plan import (
     NamedNode,
     Node,
     Plan,
+    RescueNode,
     Runnable,
     StepNode,
     evaluate,
@@ -106,12 +107,30 @@ class Local(BlockingCancels):
 
         return super()._wait(waited)
 
-    def run_here(self, submission: Submission, /) -> Outcome | None:
+    @property
+    def aio(self) -> LocalAio:
+        """The same backend for callers that await, on any loop."""
+        return LocalAio(self._engine, self._thread)
+
+    def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
         plan, flow = submission.plan, submission.flow
-        if flow is None or plan.key is not None or plan.deadline is not None or submission.delay:
-            return None
-        return _run_in_this_thread(plan, flow.tasks) if _is_plain(plan.root, flow.tasks) else None
+        is_at_once = plan.deadline is None and not submission.delay
+        if flow is not None and is_at_once and _is_plain(plan.root, flow.tasks):
+            return Success(_run_in_this_thread(plan, flow.tasks))
+        return self._wait(lambda: self._engine.run(submission))
+
+
+class LocalAio(OnThreadCancels):
+    """What `local()` gives, for callers that await."""
+
+    def __init__(self, engine: Engine, thread: LoopThread) -> None:
+        super().__init__(engine, thread)
+        self._engine = engine
+
+    async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
+        """See `RunsHere.run_here`."""
+        return await self._hop(lambda: self._engine.run(submission))
 
 
 _HELD: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
@@ -123,21 +142,24 @@ def _holding(slots: Slots, job: Callable[[], Outcome]) -> Outcome:
 
 
 def _is_plain(node: Node, tasks: Tasks) -> bool:
-    while type(node) is NamedNode:
-        node = node.body
-    for step in node.steps if type(node) is ChainNode else (node,):
-        if type(step) is not StepNode or step.timeout is not None:
-            return False
-        if tasks[step.task].signature.is_async:
-            return False
-    return True
+    """Whether nothing in it awaits, has a limit of time, or runs side by side."""
+    if type(node) is StepNode:
+        return node.timeout is None and not tasks[node.task].signature.is_async
+    if type(node) is ChainNode:
+        return all(_is_plain(step, tasks) for step in node.steps)
+    if type(node) is RescueNode:
+        return _is_plain(node.body, tasks) and _is_plain(node.handler, tasks)
+    if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
+        return _is_plain(node.body, tasks)
+    return False
 
 
 def _run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
     async def run_step(step: Runnable, args: Args, where: str) -> Outcome:
-        assert type(step) is StepNode  # as _is_plain has seen
-
         async def once(attempt: int) -> Outcome:
+            if type(step) is FusedNode:
+                return await evaluate(step.body, args, run_step, where=where, in_flight=1)
+            assert type(step) is StepNode
             context = Context(plan.id, step.task, where, attempt)
             return perform(step, args, tasks, context)
 
@@ -193,17 +215,30 @@ class Engine:
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()
+        id = submission.plan.id
+        if id not in self.runs:
+            self.runs[id] = self._start(submission)
+        return Success(id)
+
+    def _start(self, submission: Submission) -> Run:
+        loop = asyncio.get_running_loop()
         plan = submission.plan
-        if plan.id not in self.runs:
-            loop = asyncio.get_running_loop()
-            run = Run(plan, loop.create_future())
-            if submission.flow is not None:
-                run.tasks = submission.flow.tasks
-            if plan.deadline is not None:
-                run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
-            self.runs[plan.id] = run
-            run.job = loop.create_task(self._live(run, submission.delay))
-        return Success(plan.id)
+        run = Run(plan, loop.create_future())
+        if submission.flow is not None:
+            run.tasks = submission.flow.tasks
+        if plan.deadline is not None:
+            run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
+        run.job = loop.create_task(self._live(run, submission.delay))
+        return run
+
+    async def run(self, submission: Submission, /) -> Result[Outcome, Fault]:
+        """Runs a call for the one who waits; if that ends, so does the call."""
+        run = self._start(submission)
+        try:
+            await asyncio.wait([run.finished])
+            return Success(run.finished.result())
+        finally:
+            run.job.cancel()
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         ids: list[str] = []
@@ -316,7 +351,8 @@ class Engine:
             run.timer.cancel()
         run.state = state
         run.finished.set_result(outcome)
-        self._finished.append((time.monotonic(), run.plan.id))
+        if self.runs.get(run.plan.id) is run:
+            self._finished.append((time.monotonic(), run.plan.id))
         self._any_finished.set()
 
     def _forget(self) -> None:
