@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Never, NoReturn, TypeAlias, Union, get_args, get_origin, is_typeddict
 
 import msgspec
@@ -71,7 +72,8 @@ class Plain:
             for path in _not_finite(msgspec.to_builtins(value, enc_hook=_encode_custom), "$"):
                 raise Refused("NaN and infinity have no JSON form: send None, or a str", path)
         back = self.decode(raw)
-        if not _is_alike(value, back):
+        # Where nothing names the type, there is nothing to say what else it may come back as.
+        if not _is_alike(value, back, is_strict=self._holds_any):
             raise Refused(self._changed(value, back))
         return raw
 
@@ -241,7 +243,7 @@ def decode_fault(raw: bytes | msgspec.Raw) -> Fault:
         raise Refused(f"{tag.type!r} is no fault that this version knows")
     try:
         return msgspec.json.decode(tag.value, type=KINDS[tag.type])
-    except (msgspec.MsgspecError, RecursionError) as problem:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
         raise Refused(str(problem)) from None
 
 
@@ -408,22 +410,22 @@ def _not_finite(value: Any, path: str) -> Iterator[str]:
             yield from _not_finite(item, f"{path}[{index}]")
 
 
-def _is_alike(value: Any, back: Any) -> bool:
+def _is_alike(value: Any, back: Any, *, is_strict: bool) -> bool:
     """Whether a value came back as what it was, but for what its annotation says otherwise.
 
     An int may come back as a float, and a tuple as a list, but nothing as less than it was.
     """
-    try:
-        if value == back:
-            return True
-    except Exception:  # it is the user's own comparison
-        return False
+    if _is_equal(value, back):
+        return True
     # What compares unequal may still be alike: with no __eq__ of its own, or with such parts.
+    alike = partial(_is_alike, is_strict=is_strict)
+    if is_strict and type(value) is not type(back):
+        return False
     if isinstance(value, list | tuple) and isinstance(back, list | tuple):
-        return len(value) == len(back) and all(map(_is_alike, value, back))
+        return len(value) == len(back) and all(map(alike, value, back))
     if isinstance(value, Mapping) and isinstance(back, dict):
         return value.keys() == back.keys() and all(
-            _is_alike(item, back[key]) for key, item in value.items()
+            alike(item, back[key]) for key, item in value.items()
         )
     if type(value) is not type(back):
         return False
@@ -431,15 +433,22 @@ def _is_alike(value: Any, back: Any) -> bool:
         return bool(value.astimezone(UTC) == back.astimezone(UTC))
     names = _field_names(type(value))
     return names is not None and all(
-        _is_alike(getattr(value, name, None), getattr(back, name, None)) for name in names
+        alike(getattr(value, name, None), getattr(back, name, None)) for name in names
     )
 
 
+def _is_equal(value: Any, back: Any) -> bool:
+    try:
+        return bool(value == back)
+    except Exception:  # it is the user's own comparison
+        return False
+
+
 def _field_names(kind: Any) -> Iterable[str] | None:
-    """The names of the fields of a dataclass, a struct, an attrs class or a pydantic model."""
+    """The names of the fields of a dataclass, a struct or an attrs class."""
     if hasattr(kind, "__attrs_attrs__"):
         return [field.name for field in kind.__attrs_attrs__]
-    for names in ("__dataclass_fields__", "__struct_fields__", "model_fields"):
+    for names in ("__dataclass_fields__", "__struct_fields__"):
         if hasattr(kind, names):
             found: Iterable[str] = getattr(kind, names)
             return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
@@ -37,13 +38,19 @@ class LoopThread:
         self._lock = threading.Lock()
         self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         self._is_closed = False
+        self._process = os.getpid()
         self._stop: Callable[[], object] = lambda: None
 
     def start(self, start: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
         """Starts a coroutine on the loop, and the loop if it is not running; raises `Closed`."""
         with self._lock:
             if self._is_closed:
-                raise Closed
+                raise Closed("the backend was closed")
+            if self._process != os.getpid():
+                raise Closed(
+                    "this process was forked from the one that made the backend, and has not its "
+                    "threads: make another backend after the fork"
+                )
             if self._running is None:
                 loop = asyncio.new_event_loop()
                 thread = threading.Thread(
@@ -65,7 +72,7 @@ class LoopThread:
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise Closed from None
+            raise Closed("the backend was closed") from None
         except BaseException:
             future.cancel()
             raise
@@ -79,7 +86,7 @@ class LoopThread:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             if self._is_closed:
-                raise Closed from None
+                raise Closed("the backend was closed") from None
             raise
 
     def close(self) -> None:
@@ -90,7 +97,7 @@ class LoopThread:
 
 
 class Closed(Exception):
-    """The loop thread was closed."""
+    """The loop thread was closed, or is another process's."""
 
 
 async def _started(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -123,9 +130,6 @@ def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> Non
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join(timeout=1)
-
-
-_CLOSED = Unavailable("", "the backend was closed")
 
 
 class Blocking(Generic[Core]):
@@ -188,8 +192,8 @@ class Blocking(Generic[Core]):
             )
         try:
             return self._thread.call(start)
-        except Closed:
-            return Failure(_CLOSED)
+        except Closed as closed:
+            return Failure(Unavailable("", str(closed)))
 
 
 class OnThread:
@@ -204,8 +208,8 @@ class OnThread:
     ) -> Result[T, Fault]:
         try:
             return await self._thread.hop(start)
-        except Closed:
-            return Failure(_CLOSED)
+        except Closed as closed:
+            return Failure(Unavailable("", str(closed)))
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""

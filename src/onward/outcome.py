@@ -53,7 +53,7 @@ def decode(raw: bytes) -> Outcome:
     """The outcome that these bytes hold; a `BadPayload` outcome where they hold none."""
     try:
         return _DECODER.decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as problem:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
         return faulted(BadPayload("", f"no outcome: {problem}"))
 
 

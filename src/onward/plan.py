@@ -375,7 +375,7 @@ def split(args: Args) -> list[Raw] | Faulted:
         try:
             # A view would keep the whole array alive for as long as one item is.
             return [item.copy() for item in _ITEMS.decode(args.positional[0])]
-        except (msgspec.MsgspecError, RecursionError) as problem:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
             return faulted(BadPayload("each", f"it takes a list: {problem}"))
     return faulted(BadPayload("each", "it takes exactly one argument, a list"))
 

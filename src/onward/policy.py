@@ -105,7 +105,7 @@ class Exponential(
         try:
             wait = self.first * self.factor ** (attempt - 1)
         except OverflowError:
-            wait = self.max
+            wait = self.max if self.first else 0.0
         return min(_spread(min(wait, self.max), self.jitter, chance), self.max)
 
 

@@ -92,20 +92,7 @@ class Local(BlockingCancels):
         return f"local(workers={self._engine.workers})"
 
     def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
-        # A step that waits for another call gives its own slot back meanwhile, or the two could
-        # wait for each other.
-        slots = self._engine.slots
-        if _HELD.get() is not slots:
-            return super()._wait(start)
-
-        async def waited() -> Result[T, Fault]:
-            slots.add(1)
-            try:
-                return await start()
-            finally:
-                slots.add(-1)
-
-        return super()._wait(waited)
+        return super()._wait(_giving_back(self._engine.slots, start))
 
     @property
     def aio(self) -> LocalAio:
@@ -128,6 +115,11 @@ class LocalAio(OnThreadCancels):
         super().__init__(engine, thread)
         self._engine = engine
 
+    async def _hop(
+        self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
+    ) -> Result[T, Fault]:
+        return await super()._hop(_giving_back(self._engine.slots, start))
+
     async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """See `RunsHere.run_here`."""
         return await self._hop(lambda: self._engine.run(submission))
@@ -136,9 +128,29 @@ class LocalAio(OnThreadCancels):
 _HELD: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
 
 
-def _holding(slots: Slots, job: Callable[[], Outcome]) -> Outcome:
+def _holding(slots: Slots, job: Callable[[], T]) -> T:
     _HELD.set(slots)
     return job()
+
+
+def _giving_back(
+    slots: Slots, start: Callable[[], Coroutine[Any, Any, T]]
+) -> Callable[[], Coroutine[Any, Any, T]]:
+    """What waits, if in a step, gives that step's slot back meanwhile.
+
+    Else the step and the call that it waits for could wait for each other.
+    """
+    if _HELD.get() is not slots:
+        return start
+
+    async def wait() -> T:
+        slots.add(1)
+        try:
+            return await start()
+        finally:
+            slots.add(-1)
+
+    return wait
 
 
 def _is_plain(node: Node, tasks: Tasks) -> bool:
@@ -401,7 +413,9 @@ class Steps:
         assert tasks is not None  # as _live has seen to
         if isinstance(step, FusedNode):
             inside = Steps(engine, run, is_fused=True)
-            whole = partial(evaluate, step.body, args, inside, where=where)
+            whole = partial(
+                _holding, engine.slots, partial(evaluate, step.body, args, inside, where=where)
+            )
             return await self._in_slot(step, partial(self._in_time, step, whole, attempt))
         run.task, run.step, run.attempt, run.progress = step.task, where, attempt, None
         given_up = threading.Event()
