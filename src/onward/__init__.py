@@ -39,6 +39,7 @@ from onward.task import task
 if TYPE_CHECKING:
     from onward import aio
     from onward.backends.local import local
+    from onward.config import connect
 
 __all__ = [
     "Backend",
@@ -72,6 +73,7 @@ __all__ = [
     "aio",
     "cancel",
     "check",
+    "connect",
     "current",
     "each",
     "explain",
@@ -99,6 +101,8 @@ def __getattr__(name: str) -> object:
 
     if name == "local":
         return importlib.import_module("onward.backends.local").local
+    if name == "connect":
+        return importlib.import_module("onward.config").connect
     if name == "aio":
         return importlib.import_module("onward.aio")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -163,7 +163,14 @@ async def work(
     wrong = wrong_work(catalog, concurrency, grace)
     if wrong is not None:
         return Failure(wrong)
-    served = await awaitable(on).serve(catalog, concurrency=concurrency)
+    serving = asyncio.ensure_future(awaitable(on).serve(catalog, concurrency=concurrency))
+    try:
+        served = await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        # A worker that has started meanwhile is not left alone.
+        await serving
+        serving.result().map(lambda worker: worker.stop(grace))
+        raise
     if isinstance(served, Failure):
         return Failure(served.failure())
     worker = served.unwrap()

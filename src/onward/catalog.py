@@ -88,6 +88,9 @@ class Catalog:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Catalog is frozen: cannot assign to {name!r}")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Catalog is frozen: cannot delete {name!r}")
+
     def __copy__(self) -> Catalog:
         return self
 

@@ -69,7 +69,7 @@ class Plain:
             return raw
         # msgspec writes NaN and the infinities as null, which may well be allowed here.
         if self._holds_float and b"null" in raw:
-            for path in _not_finite(msgspec.to_builtins(value, enc_hook=_encode_custom), "$"):
+            for path in _not_finite(msgspec.to_builtins(value, enc_hook=_shown), "$"):
                 raise Refused("NaN and infinity have no JSON form: send None, or a str", path)
         back = self.decode(raw)
         # Where nothing names the type, there is nothing to say what else it may come back as.
@@ -155,6 +155,11 @@ class Tagged:
                 return value
         raise Refused(f"{tag.type} is not one of {self._names()}")
 
+    @property
+    def takes_every_fault(self) -> bool:
+        """Whether all kinds of fault are among its types."""
+        return len(self._faults) == len(KINDS)
+
     def _guess(self, raw: bytes | msgspec.Raw) -> Any:
         """The value of a step that gives one of the types alone, and so gave it without a name."""
         fits: dict[str, Any] = {}
@@ -185,7 +190,7 @@ class Tagged:
         raise refused
 
     def _names(self) -> str:
-        faults = ["Fault"] if len(self._faults) == len(KINDS) else sorted(self._faults)
+        faults = ["Fault"] if self.takes_every_fault else sorted(self._faults)
         return " | ".join([*self._members, *faults]) or "Never"
 
 
@@ -232,8 +237,10 @@ def encode_fault(fault: Fault) -> bytes:
     return _ENCODER.encode(Tag(type(fault).__name__, msgspec.Raw(raw)))
 
 
-def _sendable(value: object) -> object:
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return list(map(_sendable, value)) if isinstance(value, list | tuple) else value
 
 
 def decode_fault(raw: bytes | msgspec.Raw) -> Fault:
@@ -344,6 +351,11 @@ def _encode_custom(value: Any) -> Any:
     if _is_model(type(value)):
         return msgspec.Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
     raise TypeError(f"{type(value).__qualname__} has no JSON form")
+
+
+def _shown(value: Any) -> Any:
+    # Only to look for NaN in, which a model does not hide: it comes back with None in its place.
+    return None if _is_model(type(value)) else _encode_custom(value)
 
 
 def _decode_custom(kind: type, value: Any) -> Any:

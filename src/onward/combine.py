@@ -10,7 +10,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from onward import plan
-from onward.codec import Plain, Refused
+from onward.codec import Codec, Plain, Refused
 from onward.flow import (
     AnyFlow,
     Before,
@@ -340,6 +340,9 @@ class Given(Single[[Any], Any, Any]):
     def _reader(self, before: Before) -> Reader:
         return self.flow._reader(before)
 
+    def _codec(self) -> Codec | None:
+        return self.flow._codec()
+
     def _passes_on(self) -> bool:
         return self.flow._passes_on()
 
@@ -433,6 +436,9 @@ class Each(Single[[Any], Any, Any]):
             return self.step._reader(lambda: before().item(index))
 
         return Reader(partial(_read_all, item), item)
+
+    def _codec(self) -> Codec | None:
+        return None
 
     def _passes_on(self) -> bool:
         return self.step._passes_on()

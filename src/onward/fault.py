@@ -65,7 +65,8 @@ class Raised(Fault, Struct, frozen=True):
 
     def __str__(self) -> str:
         times = "" if self.attempts == 1 else f" in the last of {self.attempts} attempts"
-        return f"{self.task}: raised {self.error_type}{times}: {self.message}. {self.cure}"
+        what = f"raised {self.error_type}{times}: {self.message.rstrip('.')}"
+        return f"{self.task}: {what}. {self.cure}"
 
 
 class TimedOut(Fault, Struct, frozen=True):

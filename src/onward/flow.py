@@ -23,7 +23,7 @@ from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar
 
 from onward import plan
-from onward.codec import TAG, Codec, Plain, Refused, element
+from onward.codec import TAG, Codec, Plain, Refused, Tagged, element
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
 from onward.outcome import Failed, Outcome, Value
@@ -139,6 +139,9 @@ class Flow(Generic[P, R_co, E_co]):
             handler: Takes the domain errors and the faults of this flow, and gives the same kind
                 of value.
 
+        Raises:
+            TypeError: If the handler does not take every fault.
+
         Example:
             >>> from onward import Fault, local, run, task
             >>> @task
@@ -150,7 +153,14 @@ class Flow(Generic[P, R_co, E_co]):
             >>> run(risky.rescue(instead)(0), on=local())
             <Success: -1>
         """
-        return Rescue(self, as_step(handler))
+        step = as_step(handler)
+        takes = step._codec()
+        if not isinstance(takes, Tagged) or not takes.takes_every_fault:
+            raise TypeError(
+                f"{step.name} cannot handle what {self.name} fails with, which may be any Fault: "
+                "annotate what it takes as `error: Fault`, or `error: MyError | Fault`"
+            )
+        return Rescue(self, step)
 
     def named(self, name: str, /) -> Flow[P, R_co, E_co]:
         """The same flow under a name: in a Catalog, in an engine's UI, in faults.
@@ -278,6 +288,10 @@ class Flow(Generic[P, R_co, E_co]):
         """How its value is read."""
         raise NotImplementedError
 
+    def _codec(self) -> Codec | None:
+        """What its first argument is written by, where that is one codec."""
+        return self._head._codec()
+
     def _passes_on(self) -> bool:
         """Whether it asks how what went in was read, for it gives that or some of it on."""
         return self._head._passes_on()
@@ -358,6 +372,9 @@ class Task(Flow[P, R_co, E_co], Generic[P, R_co, E_co, T_co]):
     def _reader(self, before: Before) -> Reader:
         return reader_of(self.signature.returns)
 
+    def _codec(self) -> Codec | None:
+        return self.signature.first
+
     def _passes_on(self) -> bool:
         return False
 
@@ -420,6 +437,9 @@ class Identity(Single[[Any], Any, Never]):
 
     def _reader(self, before: Before) -> Reader:
         return before()
+
+    def _codec(self) -> Codec | None:
+        return None
 
     def _passes_on(self) -> bool:
         return True

@@ -256,6 +256,8 @@ def _id_of(flow: AnyFlow, key: str) -> str:
     """The id that every submission of a flow with this key has."""
     if not isinstance(key, str) or not key:
         raise ValueError(f"key is a text that is not empty, not {key!r}")
+    if any("\ud800" <= letter <= "\udfff" for letter in key):
+        raise ValueError(f"key {key!r} has lone surrogates, which no text on the wire has")
     import hashlib
 
     # A flow with no name of its own goes by its text, which says all that it is made of.

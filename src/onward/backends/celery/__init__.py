@@ -1,0 +1,54 @@
+"""Celery: every flow as chains, groups and chords, on Redis or RabbitMQ."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis import Redis
+
+from onward.backends.celery.app import make_app
+from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
+from onward.policy import check_queue
+
+
+def celery(
+    broker_url: str,
+    result_backend: str | None = None,
+    *,
+    queue: str = "onward",
+    keep: float = 24 * 3600.0,
+    options: dict[str, Any] | None = None,
+) -> CeleryBackend:
+    """A backend that runs flows on Celery workers.
+
+    Args:
+        broker_url: Redis, RabbitMQ or `memory://`, as Celery writes it.
+        result_backend: The Redis that keeps the ledger of calls; the broker's if not given.
+        queue: The queue of steps that name none.
+        keep: How long the outcome of a finished call can be had by its ref, in seconds.
+        options: Further Celery settings, which go before ours.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If it is out of bounds, or there is no Redis to keep the ledger in.
+    """
+    check_queue(queue)
+    if isinstance(keep, bool) or not isinstance(keep, int | float):
+        raise TypeError(f"keep is a number of seconds, not {keep!r}")
+    if not 1 <= keep < math.inf:
+        raise ValueError(f"keep is a number of seconds from 1 up, not {keep}")
+    settings = dict(options or {})
+    kept_at = result_backend or broker_url
+    ledger: Ledger
+    if urlsplit(kept_at).scheme == "memory":
+        ledger = MemoryLedger()
+        settings.setdefault("result_backend", "cache+memory://")
+        settings.setdefault("task_ignore_result", False)
+    else:
+        ledger = RedisLedger(Redis.from_url(kept_at), keep)
+        settings.setdefault("result_backend", kept_at)
+    app = make_app(broker_url, queue=queue, options=settings)
+    return CeleryBackend(app, ledger, queue, f"celery({urlsplit(broker_url).scheme}://...)")

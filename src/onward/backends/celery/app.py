@@ -1,0 +1,65 @@
+"""The Celery app behind a backend: its settings are those with which nothing was lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+LONGEST = 24 * 3600
+"""How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
+
+
+def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
+    """A Celery app that registers itself nowhere."""
+    app = Celery("onward", set_as_current=False, autofinalize=False, fixups=[])
+    app.conf.update(
+        broker_url=broker_url,
+        task_default_queue=queue,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        # At least once: a message is done with when its step is.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        broker_transport_options=_transport(broker_url),
+        task_publish_retry_policy={
+            "max_retries": None,
+            "interval_start": 0.1,
+            "interval_step": 0.2,
+            "interval_max": 1,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        # What comes of a call is in the ledger.
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        result_backend_thread_safe=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=True,
+        task_default_priority=4,
+        task_queue_max_priority=9,
+        enable_utc=True,
+    )
+    app.conf.update(options)
+    app.finalize()  # or a process that only submits could not
+    return app
+
+
+def _transport(broker_url: str) -> dict[str, Any]:
+    scheme = broker_url.partition(":")[0]
+    if scheme.startswith(("redis", "rediss", "valkey")):
+        return {
+            "visibility_timeout": LONGEST,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "priority_steps": list(range(10)),
+            "queue_order_strategy": "priority",
+            "sep": ":",
+        }
+    if scheme == "memory":
+        return {"polling_interval": 0.002}
+    return {"confirm_publish": True}

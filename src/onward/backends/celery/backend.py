@@ -1,0 +1,220 @@
+"""The client's side: calls go to the ledger, and then to the broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from celery import Celery
+from celery import chain as chain_of
+from celery import chord as chord_of
+from celery.canvas import Signature
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from returns.result import Failure, Result, Success
+
+from onward import plan as plans
+from onward.backend import State, Status, Submission, Worker
+from onward.backends.celery import native
+from onward.backends.celery.ledger import Entry, Ledger
+from onward.backends.celery.message import Now, Started, write
+from onward.catalog import Catalog
+from onward.context import Progress
+from onward.fault import Cancelled, Expired, Fault, Unavailable, Unknown
+from onward.outcome import Failed, Outcome, Value, faulted
+from onward.plan import FusedNode, Plan, StepNode
+
+_SLICE = 1.0
+
+
+class Canvas:
+    """Makes Celery's signatures of a line of parts."""
+
+    def __init__(self, app: Celery, queue: str) -> None:
+        self._app = app
+        self._queue = queue
+
+    def signature(self, parts: Iterable[native.Part], now: Now | None = None) -> Signature[Any]:
+        """A line as one signature; with `now`, its first task starts from there."""
+        signatures = [
+            self._part(part, now if index == 0 else None) for index, part in enumerate(parts)
+        ]
+        return signatures[0] if len(signatures) == 1 else chain_of(*signatures)
+
+    def _part(self, part: native.Part, now: Now | None) -> Signature[Any]:
+        if isinstance(part, native.Fan):
+            branches = [self.signature(branch, now) for branch in part.branches]
+            return chord_of(branches, self._part(part.gather, None))
+        ticket = part.ticket
+        step = ticket.do
+        queue, priority = ticket.queue, ticket.priority
+        if isinstance(step, StepNode | FusedNode):
+            queue = step.queue or queue
+            priority = step.priority if step.priority is not None else priority
+        options: dict[str, Any] = {"queue": queue or self._queue}
+        if priority is not None:
+            options["priority"] = 9 - priority
+        return self._app.signature(
+            part.name,
+            args=() if now is None else (write(now),),
+            kwargs={"ticket": write(ticket)},
+            options=options,
+        )
+
+
+class CeleryBackend:
+    """What `celery()` gives."""
+
+    def __init__(self, app: Celery, ledger: Ledger, queue: str, text: str) -> None:
+        self.app = app
+        self.ledger = ledger
+        self.queue = queue
+        self.queues = {queue}
+        self.canvas = Canvas(app, queue)
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `Backend.submit`."""
+        plan = submission.plan
+        try:
+            if self.ledger.open(plan.id, plans.encode(plan), submission.delay):
+                self.publish(plan, submission.delay)
+        except (OperationalError, RedisError, OSError) as problem:
+            return Failure(Unavailable(plan.flow, f"the broker or its ledger: {problem}"))
+        return Success(plan.id)
+
+    def publish(self, plan: Plan, delay: float = 0.0) -> None:
+        """Sends a call's first tasks to the broker."""
+        parts = native.compiled(plan)
+        self.queues.update(native.queues(parts))
+        signature = self.canvas.signature(parts, Started(plan.args))
+        # The call's id stands in every message, where the reconciler finds it.
+        signature.apply_async(countdown=delay, root_id=plan.id)
+
+    def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `Backend.submit_all`."""
+        ids: list[str] = []
+        for submission in submissions:
+            submitted = self.submit(submission)
+            if isinstance(submitted, Failure):
+                return Failure(submitted.failure())
+            ids.append(submitted.unwrap())
+        return Success(ids)
+
+    def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
+        """See `Backend.outcome`."""
+        found = self.settled([id], timeout)
+        if isinstance(found, Failure):
+            return Failure(found.failure())
+        outcome = found.unwrap().get(id)
+        if outcome is not None and not isinstance(outcome, Value | Failed):
+            fault = outcome.fault
+            if isinstance(fault, Unknown) and fault.task == id:
+                return Failure(fault)
+        return Success(outcome)
+
+    def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """See `Backend.settled`."""
+        end = None if timeout is None else time.monotonic() + timeout
+        try:
+            while True:
+                left = _SLICE if end is None else min(_SLICE, end - time.monotonic())
+                found = self.ledger.wait(ids, max(left, 0.0))
+                if found or (end is not None and time.monotonic() >= end):
+                    return Success({id: _outcome(id, entry) for id, entry in found.items()})
+                for id in ids:
+                    self._expire(id)
+        except (RedisError, OSError) as problem:
+            return Failure(Unavailable("", f"the ledger: {problem}"))
+
+    def _expire(self, id: str) -> None:
+        entry = self.ledger.look(id)
+        if entry is None:
+            return
+        plan = plans.decode(entry.plan).value_or(None)
+        if plan is not None and plan.deadline is not None and plan.deadline <= time.time():
+            self.ledger.settle(id, faulted(expired(plan.flow)), "expired")
+
+    def status(self, id: str, /) -> Result[Status, Fault]:
+        """See `Backend.status`."""
+        try:
+            entry = self.ledger.look(id)
+        except (RedisError, OSError) as problem:
+            return Failure(Unavailable("", f"the ledger: {problem}"))
+        if entry is None:
+            return Failure(_unknown(id))
+        return Success(_status(entry))
+
+    def cancel(self, id: str, /) -> Result[None, Fault]:
+        """See `Cancels.cancel`."""
+        try:
+            entry = self.ledger.look(id)
+            if entry is None:
+                return Failure(_unknown(id))
+            flow = plans.decode(entry.plan).map(lambda plan: plan.flow).value_or("")
+            self.ledger.settle(id, faulted(Cancelled(flow, "it was cancelled")), "cancelled")
+        except (RedisError, OSError) as problem:
+            return Failure(Unavailable("", f"the ledger: {problem}"))
+        return Success(None)
+
+    def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """See `Backend.serve`."""
+        from onward.backends.celery.worker import start
+
+        try:
+            self.ledger.look("")
+            with self.app.connection_for_read() as broker:
+                broker.ensure_connection(max_retries=1, interval_start=0)
+        except (OperationalError, RedisError, OSError) as problem:
+            return Failure(Unavailable("", f"the broker or its ledger: {problem}"))
+        return Success(start(self, catalog, concurrency))
+
+    def close(self) -> None:
+        """Ends the connections. What was submitted stays with the broker."""
+        results: Any = self.app.backend
+        client = vars(results).get("client")  # where one was made
+        if hasattr(client, "close"):
+            client.close()
+        self.app.close()
+        self.ledger.close()
+
+
+def expired(flow: str) -> Expired:
+    """The fault of a call whose deadline passed."""
+    return Expired(flow, "its deadline passed before it had an outcome")
+
+
+def _unknown(id: str) -> Unknown:
+    return Unknown(id, "no such call in the ledger, or its outcome was kept no longer")
+
+
+def _outcome(id: str, entry: Entry | None) -> Outcome:
+    if entry is None or entry.outcome is None:
+        return faulted(_unknown(id))
+    return entry.outcome
+
+
+def _status(entry: Entry) -> Status:
+    fields = entry.fields
+    state: State = "running" if "task" in fields else "queued"
+    if entry.end:
+        state = entry.end  # type: ignore[assignment]  # it is one of the states, as settle was given
+    progress = None
+    if "progress" in fields:
+        done, total, note = fields["progress"].split(" ", 2)
+        progress = Progress(float(done), float(total) if total != "-" else None, note)
+    return Status(
+        state,
+        fields.get("task", ""),
+        fields.get("step", ""),
+        int(fields.get("attempt", 0)),
+        progress,
+    )

@@ -1,0 +1,97 @@
+"""What travels from one Celery task to the next: where the call stands, and what is to do."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct
+
+from onward.outcome import Failed, Faulted, Outcome, Value
+from onward.plan import Args, EachNode, FusedNode, StepNode
+
+
+class Started(Struct, frozen=True, tag="started", tag_field="now"):
+    """The call has just begun: these are its arguments."""
+
+    args: Args
+
+
+class Flowing(Struct, frozen=True, tag="flowing", tag_field="now", omit_defaults=True):
+    """There is a value. With `past`, it goes by the handler of that rescue, unneeded there."""
+
+    raw: Raw
+    past: str = ""
+
+
+class Broken(Struct, frozen=True, tag="broken", tag_field="now", omit_defaults=True):
+    """A step failed, inside of these rescues, the innermost first."""
+
+    outcome: Failed | Faulted
+    inside: tuple[str, ...] = ()
+
+
+Now: TypeAlias = Started | Flowing | Broken
+
+
+class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What one Celery task is to do, and for whom.
+
+    Args:
+        call: The call's id.
+        flow: The flow's name.
+        at: The step's place within the call.
+        do: The step, or the fan-out; None where values are only gathered or passed on.
+        inside: The rescues whose body it is in, the innermost first.
+        handles: The rescue whose handler begins with it.
+        skips: The rescues of whose handlers it is a part.
+        is_top: Whether it is in no branch of a fan-out.
+        is_last: Whether the call ends with it.
+        is_flat: Whether the arrays it gathers become one array.
+        key: The call's idempotency key.
+        deadline: When the call expires, in seconds since 1970-01-01 UTC.
+        queue: The queue of the steps that name none.
+        priority: The priority of the steps that have none.
+    """
+
+    call: str
+    flow: str
+    at: str
+    do: StepNode | FusedNode | EachNode | None = None
+    inside: tuple[str, ...] = ()
+    handles: str = ""
+    skips: tuple[str, ...] = ()
+    is_top: bool = True
+    is_last: bool = False
+    is_flat: bool = False
+    key: str | None = None
+    deadline: float | None = None
+    queue: str | None = None
+    priority: int | None = None
+
+
+def outcome_of(now: Now) -> Outcome:
+    """What the call's outcome is, if it ends here."""
+    if isinstance(now, Broken):
+        return now.outcome
+    return Value(now.raw if isinstance(now, Flowing) else now.args.positional[0])
+
+
+def write(value: Now | Ticket) -> str:
+    """As it travels."""
+    return _ENCODER.encode(value).decode()
+
+
+def read_now(text: str) -> Now:
+    """What `write` wrote."""
+    return _NOW.decode(text)
+
+
+def read_ticket(text: str) -> Ticket:
+    """What `write` wrote."""
+    return _TICKET.decode(text)
+
+
+_ENCODER = msgspec.json.Encoder()
+_NOW: msgspec.json.Decoder[Now] = msgspec.json.Decoder(Now)
+_TICKET = msgspec.json.Decoder(Ticket)

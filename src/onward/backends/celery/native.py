@@ -1,0 +1,150 @@
+"""A plan as what Celery users know: chains, groups and chords."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from onward.backends.celery.message import Ticket
+from onward.plan import (
+    ChainNode,
+    EachNode,
+    FusedNode,
+    NamedNode,
+    Node,
+    Plan,
+    RescueNode,
+    StepNode,
+    TogetherNode,
+)
+
+EACH = "onward.each"
+FUSED = "onward.fused"
+GATHER = "onward.gather"
+PASS = "onward.pass"
+
+
+class One(Struct, frozen=True):
+    """One Celery task: a step, or some of the plumbing."""
+
+    name: str
+    ticket: Ticket
+
+
+class Fan(Struct, frozen=True):
+    """A chord: the branches side by side, and then what gathers their values."""
+
+    branches: tuple[tuple[Part, ...], ...]
+    gather: One
+
+
+Part: TypeAlias = One | Fan
+
+
+def compiled(plan: Plan) -> list[Part]:
+    """A plan as a line of Celery tasks and chords."""
+    ticket = Ticket(
+        call=plan.id,
+        flow=plan.flow,
+        at="",
+        key=plan.key,
+        deadline=plan.deadline,
+        queue=plan.queue,
+        priority=plan.priority,
+    )
+    return ended(line(plan.root, ticket), ticket)
+
+
+def ended(parts: list[Part], ticket: Ticket) -> list[Part]:
+    """The same line, whose last task knows that the call ends with it."""
+    if not parts:
+        return [One(PASS, replace(ticket, at="0", is_last=True))]
+    *rest, last = parts
+    if isinstance(last, Fan):
+        gather = replace(last.gather, ticket=replace(last.gather.ticket, is_last=True))
+        return [*rest, replace(last, gather=gather)]
+    return [*rest, replace(last, ticket=replace(last.ticket, is_last=True))]
+
+
+def queues(parts: Sequence[Part]) -> set[str]:
+    """The queues that the steps of a line name."""
+    found: set[str] = set()
+    for part in parts:
+        if isinstance(part, Fan):
+            for branch in part.branches:
+                found |= queues(branch)
+        elif isinstance(part.ticket.do, StepNode | FusedNode) and part.ticket.do.queue:
+            found.add(part.ticket.do.queue)
+    return found
+
+
+def line(node: Node, ticket: Ticket) -> list[Part]:
+    """A node as a line of tasks, at the ticket's place and with its surroundings."""
+    at = ticket.at
+    match node:
+        case StepNode():
+            return [One(node.task, replace(ticket, at=at or "0", do=node))]
+        case FusedNode():
+            return [One(FUSED, replace(ticket, at=at or "0", do=node))]
+        case EachNode():
+            return [One(EACH, replace(ticket, at=at or "0", do=node))]
+        case NamedNode(_, body):
+            return line(body, ticket)
+        case ChainNode(steps):
+            prefix = f"{at}." if at else ""
+            return [
+                part
+                for index, step in enumerate(steps)
+                for part in line(step, replace(ticket, at=f"{prefix}{index}"))
+            ]
+        case TogetherNode(branches):
+            return [fan(branches, ticket)]
+        case RescueNode(body, handler):
+            return _rescue(body, handler, ticket)
+
+
+def fan(branches: Sequence[Node], ticket: Ticket, *, is_flat: bool = False) -> Fan:
+    """Nodes side by side, at the places `at[0]`, `at[1]` and so on."""
+    place = f"{ticket.at or '0'}.gather"
+    gather = One(GATHER, replace(ticket, at=place, do=None, handles="", is_flat=is_flat))
+    lines = [
+        line(
+            branch,
+            replace(
+                ticket, at=f"{ticket.at}[{index}]", is_top=False, is_last=False, do=None, handles=""
+            ),
+        )
+        or [
+            One(
+                PASS,
+                replace(
+                    ticket,
+                    at=f"{ticket.at}[{index}]",
+                    is_top=False,
+                    is_last=False,
+                    do=None,
+                    handles="",
+                ),
+            )
+        ]
+        for index, branch in enumerate(branches)
+    ]
+    return Fan(tuple(map(tuple, lines)), gather)
+
+
+def _rescue(body: Node, handler: Node, ticket: Ticket) -> list[Part]:
+    name = f"{ticket.at}?"
+    prefix = f"{ticket.at}." if ticket.at else ""
+    tried = line(body, replace(ticket, at=f"{prefix}try", inside=(name, *ticket.inside)))
+    entry = One(
+        PASS, replace(ticket, at=f"{prefix}rescue.0", handles=name, skips=(name, *ticket.skips))
+    )
+    rescued = line(handler, replace(ticket, at=f"{prefix}rescue", skips=(name, *ticket.skips)))
+    first = rescued[0] if rescued else None
+    if isinstance(first, One):
+        # The handler's own first step looks whether there is anything to rescue.
+        return [*tried, replace(first, ticket=replace(first.ticket, handles=name)), *rescued[1:]]
+    return [*tried, entry, *rescued]

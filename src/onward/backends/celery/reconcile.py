@@ -1,0 +1,129 @@
+"""Finds calls that were lost on the way, and sends them again.
+
+Redis hands a message over before it notes that somebody has it, and a worker that dies keeps what
+it had. So workers say, every few seconds, which steps they are at; and what is open, in no queue
+and at nobody's hands is sent once more. Its steps that have an outcome already are not run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Generator
+from typing import Any
+
+from onward import plan as plans
+from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.ledger import LEASE, Ledger
+from onward.fault import Lost
+from onward.outcome import faulted
+
+PATIENCE = 1.5 * LEASE
+"""How long nothing is heard of a call before it is looked for, in seconds."""
+
+MOST = 50
+"""How often a call is sent again before it counts as lost."""
+
+_ROOT = re.compile(rb'"root_id": ?"([0-9a-f]{32})"')
+_PAGE = 1000
+
+
+class Pulse:
+    """Says, for a worker, that it is still at its steps."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._steps: dict[tuple[str, str], str] = {}
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="onward-pulse", daemon=True).start()
+
+    @contextlib.contextmanager
+    def at(self, id: str, at: str, worker: str) -> Generator[None]:
+        """While this lasts, a worker is at a step."""
+        with self._lock:
+            self._steps[id, at] = worker
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._steps[id, at]
+
+    def close(self) -> None:
+        """Says no more."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(LEASE / 4):
+            with self._lock:
+                steps = list(self._steps.items())
+            for step, worker in steps:
+                with contextlib.suppress(Exception):  # the next beat may come through
+                    self._ledger.beat([step], worker)
+
+
+class Reconciler:
+    """Looks for lost calls every now and then, in a worker."""
+
+    def __init__(self, backend: CeleryBackend) -> None:
+        self._backend = backend
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="onward-reconcile", daemon=True).start()
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(PATIENCE / 3):
+            with contextlib.suppress(Exception):  # the broker is away; the next look may find it
+                reconcile(self._backend)
+
+
+def reconcile(backend: CeleryBackend, *, patience: float = PATIENCE) -> list[str]:
+    """Sends those calls again that are open, in no queue, and at no worker's hands.
+
+    Args:
+        backend: Whose calls.
+        patience: How long nothing was heard of them, in seconds.
+
+    Returns:
+        The ids of the calls that were sent again.
+    """
+    silent = backend.ledger.silent(patience)
+    if not silent:
+        return []
+    queued = _queued(backend)
+    sent: list[str] = []
+    for id in silent:
+        if id.encode() in queued:
+            continue
+        entry = backend.ledger.look(id)
+        plan = None if entry is None else plans.decode(entry.plan).value_or(None)
+        if plan is None:
+            continue
+        if backend.ledger.revive(id) > MOST:
+            message = f"it was sent {MOST} times, and its workers died each time"
+            backend.ledger.settle(id, faulted(Lost(plan.flow, message, MOST)), "failed")
+            continue
+        backend.publish(plan)
+        sent.append(id)
+    return sent
+
+
+def _queued(backend: CeleryBackend) -> set[bytes]:
+    """The ids of the calls of which a message waits in a queue."""
+    found: set[bytes] = set()
+    with backend.app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        client = getattr(channel, "client", None)
+        if client is None:  # RabbitMQ, which shows nobody what waits, and loses nothing itself
+            return found
+        for queue in backend.queues:
+            for priority in channel.priority_steps:
+                name = channel._q_for_pri(queue, priority)
+                for start in range(0, client.llen(name), _PAGE):
+                    for message in client.lrange(name, start, start + _PAGE - 1):
+                        found.update(_ROOT.findall(message))
+    return found

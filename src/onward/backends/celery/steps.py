@@ -1,0 +1,111 @@
+"""Runs one step to its outcome, in a worker's thread or process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from onward.catalog import Tasks
+from onward.colour import LoopThread
+from onward.context import Context
+from onward.execute import perform, perform_async, retried
+from onward.fault import Raised, TimedOut
+from onward.outcome import Outcome, faulted
+from onward.plan import Args, FusedNode, Runnable, StepNode, evaluate
+
+
+class StepRunner:
+    """Runs steps of a catalog's tasks: sync ones here, async ones on one loop beside.
+
+    Args:
+        tasks: The tasks that may be run.
+    """
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._loop = LoopThread("onward-async")
+
+    def attempt(self, step: Runnable, args: Args, context: Context) -> Outcome:
+        """One attempt at a step, as long as it may take."""
+        if isinstance(step, FusedNode):
+            whole = partial(self._fused, step, args, context)
+            return _in_time(step, context, whole)
+        task = self._tasks.get(step.task)
+        if task is not None and task.signature.is_async:
+            return self._loop.call(partial(self._awaited, step, args, context))
+        return _in_time(step, context, partial(perform, step, args, self._tasks, context))
+
+    def close(self) -> None:
+        """Ends the loop."""
+        self._loop.close()
+
+    def _fused(self, step: FusedNode, args: Args, context: Context) -> Outcome:
+        async def run_step(inner: Runnable, args: Args, where: str) -> Outcome:
+            async def once(attempt: int) -> Outcome:
+                name = inner.task if isinstance(inner, StepNode) else context.task
+                inside = Context(
+                    context.id,
+                    name,
+                    where,
+                    attempt,
+                    context.key,
+                    context.deadline,
+                    context.report,
+                    context.is_cancelled,
+                )
+                return self.attempt(inner, args, inside)
+
+            return await retried(inner, once, _nap, random.random)
+
+        return _driven(evaluate(step.body, args, run_step, where=context.step, in_flight=1))
+
+    async def _awaited(self, step: StepNode, args: Args, context: Context) -> Outcome:
+        # A task of its own, for a step may cancel itself, and may not let itself be cancelled.
+        job = asyncio.create_task(perform_async(step, args, self._tasks, context))
+        try:
+            await asyncio.wait([job], timeout=step.timeout)
+            if not job.done():
+                return timed_out(step, context)
+            if not job.cancelled():
+                return job.result()
+            message = "it cancelled itself: nobody had asked for it"
+            return faulted(Raised(step.task, "asyncio.exceptions.CancelledError", message))
+        finally:
+            job.cancel()
+
+
+def timed_out(step: Runnable, context: Context) -> Outcome:
+    """The outcome of an attempt that took too long."""
+    assert step.timeout is not None
+    note = "(a sync task's thread goes on, for Python cannot stop it)"
+    message = f"no value after {step.timeout:g} s {note}"
+    return faulted(TimedOut(context.task, message, step.timeout, context.attempt))
+
+
+def _in_time(step: Runnable, context: Context, work: Callable[[], Outcome]) -> Outcome:
+    if step.timeout is None:
+        return work()
+    done: list[Outcome] = []
+    thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
+    thread.start()
+    thread.join(step.timeout)
+    return done[0] if done else timed_out(step, context)
+
+
+def _driven(evaluation: Coroutine[Any, Any, Outcome]) -> Outcome:
+    # With nothing side by side, no step-runner ever waits for an event loop.
+    try:
+        evaluation.send(None)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    raise AssertionError("it waited for an event loop")
+
+
+async def _nap(seconds: float) -> None:
+    time.sleep(seconds)  # noqa: ASYNC251 - there is no loop here: the worker's thread waits

@@ -1,0 +1,357 @@
+"""The worker's side: takes up the tasks that come, and notes what comes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as futures
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import _state as celery_state
+from celery.app.task import Task as CeleryTask
+from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
+from celery.concurrency.thread import TaskPool
+from celery.exceptions import Ignore, Reject, Retry
+from celery.worker.consumer import Consumer
+from msgspec import Raw
+from msgspec.structs import replace
+
+from onward import outcome as outcomes
+from onward.backends.celery import native
+from onward.backends.celery.backend import CeleryBackend, expired
+from onward.backends.celery.message import (
+    Broken,
+    Flowing,
+    Now,
+    Started,
+    Ticket,
+    outcome_of,
+    read_now,
+    read_ticket,
+    write,
+)
+from onward.backends.celery.reconcile import Pulse, Reconciler
+from onward.backends.celery.steps import StepRunner
+from onward.catalog import Catalog
+from onward.context import Context, Progress
+from onward.execute import is_retried, raised
+from onward.fault import Cancelled, Expired
+from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.plan import Args, EachNode, Runnable, StepNode, join, split
+
+_REGISTERED: dict[str, Any] = {
+    "bind": True,
+    "shared": False,
+    "lazy": False,
+    "max_retries": None,
+}
+_LOOK_EVERY = 0.25
+"""How often a running step's call is looked up for whether it has ended, in seconds at least."""
+
+
+class Carrier:
+    """Does what tickets say, in a Celery worker."""
+
+    def __init__(self, backend: CeleryBackend, catalog: Catalog) -> None:
+        self._backend = backend
+        self._ledger = backend.ledger
+        self._steps = StepRunner(catalog.tasks)
+        self._pulse = Pulse(backend.ledger)
+
+    def register(self, catalog: Catalog) -> None:
+        """Makes Celery tasks of a catalog's tasks, and of the plumbing."""
+        app = self._backend.app
+        app.finalize()
+        names = [*catalog.tasks, native.FUSED, native.EACH, native.PASS]
+        for name in names:
+            app.task(name=name, bind=True, shared=False, lazy=False, max_retries=None)(
+                self._carrying()
+            )
+        app.task(name=native.GATHER, bind=True, shared=False, lazy=False, max_retries=None)(
+            self._gathering()
+        )
+
+    def _carrying(self) -> Any:
+        def carry(task: CeleryTask[Any, Any], now: str, ticket: str) -> str:
+            read = read_ticket(ticket)
+            try:
+                return write(self.carry(task, read_now(now), read))
+            except (Retry, Ignore, Reject):  # how Celery is told of these
+                raise
+            except Exception as problem:  # not a step's, which is an outcome, but ours
+                outcome = faulted(raised(read.flow, problem))
+                self._ledger.settle(read.call, outcome, "failed")
+                raise
+
+        return carry
+
+    def _gathering(self) -> Any:
+        def gather(task: CeleryTask[Any, Any], nows: list[str], ticket: str) -> str:
+            read = read_ticket(ticket)
+            return write(self._passed(task, gathered([read_now(now) for now in nows], read), read))
+
+        return gather
+
+    def carry(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
+        """Does what a ticket says to where the call stands; gives where it stands then."""
+        if isinstance(now, Flowing):
+            if now.past and now.past in ticket.skips:
+                return self._passed(task, now, ticket)
+            now = replace(now, past="")
+            if ticket.handles:
+                return self._passed(task, replace(now, past=ticket.handles), ticket)
+        if isinstance(now, Started) and ticket.handles:
+            return self._passed(task, Flowing(now.args.positional[0], ticket.handles), ticket)
+        if isinstance(now, Broken):
+            if ticket.handles not in now.inside or not ticket.handles:
+                return self._passed(task, now, ticket)
+            args = Args((now.outcome.raw,))
+        else:
+            args = now.args if isinstance(now, Started) else Args((now.raw,))
+        if isinstance(ticket.do, EachNode):
+            return self._spread(task, args, ticket, ticket.do)
+        if ticket.do is None:
+            return self._passed(task, now, ticket)
+        return self._stepped(task, args, ticket, ticket.do)
+
+    def _stepped(
+        self, task: CeleryTask[Any, Any], args: Args, ticket: Ticket, step: Runnable
+    ) -> Now:
+        name = step.task if isinstance(step, StepNode) else ticket.flow
+        attempt = (task.request.retries or 0) + 1
+        begun = self._ledger.begin(
+            ticket.call,
+            ticket.at,
+            self._name(task),
+            task=name,
+            step=ticket.at,
+            attempt=str(attempt),
+        )
+        if begun.outcome is not None:
+            return self._came(task, outcomes.decode(begun.outcome), ticket)
+        if not begun.is_open:
+            return self._dropped(task, ticket)
+        if begun.is_taken:
+            raise Ignore("another worker is at it")
+        if ticket.deadline is not None and ticket.deadline <= time.time():
+            self._ledger.settle(ticket.call, faulted(expired(ticket.flow)), "expired")
+            return self._dropped(task, ticket)
+        with self._pulse.at(ticket.call, ticket.at, self._name(task)):
+            outcome = self._steps.attempt(step, args, self._context(ticket, name, attempt))
+        if attempt < step.attempts and is_retried(step, outcome):
+            wait = step.backoff.delay(attempt, random.random())
+            self._ledger.put_off(ticket.call, ticket.at, wait)
+            raise task.retry(countdown=wait)
+        self._ledger.record(ticket.call, ticket.at, outcomes.encode(outcome))
+        return self._came(task, outcome, ticket)
+
+    def _name(self, task: CeleryTask[Any, Any]) -> str:
+        """What this delivery goes by, also when it is delivered again."""
+        return str(task.request.id)
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self._steps.close()
+        self._pulse.close()
+
+    def _came(self, task: CeleryTask[Any, Any], outcome: Outcome, ticket: Ticket) -> Now:
+        if isinstance(outcome, Value):
+            return self._passed(task, Flowing(outcome.raw), ticket)
+        return self._passed(task, Broken(outcome, ticket.inside), ticket)
+
+    def _passed(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
+        """Where the call stands after this task; ends the call with the last one."""
+        is_lost = isinstance(now, Broken) and ticket.is_top and not now.inside
+        if ticket.is_last or is_lost:
+            outcome = outcome_of(now)
+            self._ledger.settle(ticket.call, outcome, ending(outcome))
+            task.request.chain = None
+        return now
+
+    def _dropped(self, task: CeleryTask[Any, Any], ticket: Ticket) -> Now:
+        """The call has ended meanwhile: nothing more is to be done for it."""
+        task.request.chain = None
+        return Broken(faulted(Cancelled(ticket.flow, "it has ended")))
+
+    def _spread(
+        self, task: CeleryTask[Any, Any], args: Args, ticket: Ticket, each: EachNode
+    ) -> Now:
+        items = split(args)
+        if isinstance(items, Faulted):
+            return self._came(task, items, ticket)
+        if each.chunk is not None:
+            items = [join(items[at : at + each.chunk]) for at in range(0, len(items), each.chunk)]
+        if not items:
+            return self._passed(task, Flowing(join([])), ticket)
+        fan = native.fan([each.body] * len(items), ticket, is_flat=each.chunk is not None)
+        canvas = self._backend.canvas
+        branches = [
+            canvas.signature(branch, Flowing(item))
+            for branch, item in zip(fan.branches, items, strict=True)
+        ]
+        from celery import chord
+
+        raise task.replace(chord(branches, canvas.signature([fan.gather])))
+
+    def _context(self, ticket: Ticket, name: str, attempt: int) -> Context:
+        looked = [time.monotonic(), False]
+
+        def is_cancelled() -> bool:
+            if time.monotonic() - looked[0] >= _LOOK_EVERY:
+                looked[:] = [time.monotonic(), not self._ledger.is_open(ticket.call)]
+            return bool(looked[1])
+
+        def report(progress: Progress) -> None:
+            total = "-" if progress.total is None else repr(progress.total)
+            self._ledger.note(ticket.call, progress=f"{progress.done!r} {total} {progress.note}")
+
+        return Context(
+            id=ticket.call,
+            task=name,
+            step=ticket.at,
+            attempt=attempt,
+            key=ticket.key,
+            deadline=None
+            if ticket.deadline is None
+            else datetime.fromtimestamp(ticket.deadline, UTC),
+            report=report,
+            is_cancelled=is_cancelled,
+        )
+
+
+def gathered(nows: list[Now], ticket: Ticket) -> Now:
+    """Where a call stands after a fan-out: all the values, or the first failure."""
+    values: list[Raw] = []
+    for now in nows:
+        if isinstance(now, Broken) or (isinstance(now, Flowing) and now.past in ticket.skips):
+            return now
+        raw = outcome_of(now).raw
+        parts = split(Args((raw,))) if ticket.is_flat else [raw]
+        if isinstance(parts, Faulted):
+            return Broken(parts)
+        values.extend(parts)
+    return Flowing(join(values))
+
+
+def ending(outcome: Outcome) -> str:
+    """The state that a call with this outcome is in."""
+    if isinstance(outcome, Value):
+        return "done"
+    match outcome.fault if isinstance(outcome, Faulted) else None:
+        case Cancelled():
+            return "cancelled"
+        case Expired():
+            return "expired"
+        case _:
+            return "failed"
+
+
+class _Pool(TaskPool):
+    """Celery's own pool of threads, in each of which the app is the current one.
+
+    Celery looks its tasks up on the current app, which is a thread's own; ours is nobody's default.
+    """
+
+    def on_apply(self, target: Any, *args: Any, **kwargs: Any) -> Any:
+        def in_app(*args: Any, **kwargs: Any) -> Any:
+            self.app.set_current()
+            return target(*args, **kwargs)
+
+        return super().on_apply(in_app, *args, **kwargs)
+
+
+class _Strategies(dict[str, Any]):
+    """What Celery does with a message, by its task's name; a name that it does not know included.
+
+    Celery drops such a message, and its call would wait for ever. Here it goes to the plumbing,
+    where the step has `Unknown` as its outcome, and the call goes on from there.
+    """
+
+    def __missing__(self, name: str) -> Any:
+        known = self[native.PASS]
+
+        def strategy(message: Any, *args: Any, **kwargs: Any) -> Any:
+            message.headers["task"] = native.PASS
+            return known(message, *args, **kwargs)
+
+        return strategy
+
+
+class _Consumer(Consumer):
+    Strategies = _Strategies
+
+
+class CeleryWorker:
+    """A Celery worker on a thread of this process, and what watches over lost calls beside it."""
+
+    def __init__(self, backend: CeleryBackend, catalog: Catalog, concurrency: int | None) -> None:
+        self._backend = backend
+        self._carrier = Carrier(backend, catalog)
+        self._carrier.register(catalog)
+        named = {each.policy.queue for each in catalog.tasks.values()}
+        self._options: dict[str, Any] = {
+            "pool": _Pool,
+            "consumer_cls": _Consumer,
+            "concurrency": concurrency or 8,
+            "queues": ",".join(sorted({backend.queue, *filter(None, named)})),
+            "loglevel": "WARNING",
+            "without_gossip": True,
+            "without_mingle": True,
+            "ready_callback": self._is_ready,
+        }
+        self._ready = threading.Event()
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._controller: Any = None
+        self._reconciler = Reconciler(backend)
+        self._thread = threading.Thread(target=self._run, name="onward-celery", daemon=True)
+        self._thread.start()
+        self._ready.wait(10)
+
+    def _is_ready(self, consumer: object) -> None:
+        # Celery takes any thread of a worker's process for a task, in which it forbids waiting.
+        celery_state._set_task_join_will_block(False)  # type: ignore[attr-defined]  # not in the stubs
+        self._ready.set()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                # A worker whose broker goes away may end; it is the only one here, so begin again.
+                with contextlib.suppress(Exception):
+                    self._controller = self._backend.app.WorkController(**self._options)
+                    self._controller.start()
+                    self._controller.stop()
+                self._stopping.wait(0.5)
+        finally:
+            self._ended.set()
+
+    def stop(self, grace: float = 30.0) -> None:
+        """See `Worker.stop`."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._reconciler.close()
+        # Its connections are its own thread's: it is told to leave its loop, and stops there.
+        self._controller.consumer.blueprint.state = CLOSE
+        if not self._ended.wait(grace):
+            _let_go(self._controller.pool.executor)
+        self._carrier.close()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `Worker.wait`."""
+        return self._ended.wait(timeout)
+
+
+def _let_go(executor: ThreadPoolExecutor) -> None:
+    """Keeps a step that never returns from holding up the end of the process."""
+    for each in executor._threads:
+        futures._threads_queues.pop(each, None)  # type: ignore[attr-defined]  # not in the stubs
+
+
+def start(backend: CeleryBackend, catalog: Catalog, concurrency: int | None) -> CeleryWorker:
+    """Starts a worker on a thread of this process."""
+    return CeleryWorker(backend, catalog, concurrency)

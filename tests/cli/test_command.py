@@ -1,0 +1,212 @@
+"""What the command says, and how it ends, where it has nothing to serve."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.engines.server import HOST
+from tests.engines.valkey import Valkey
+
+BROKER = "celery+redis://localhost:6379/0"
+SECRET = "s3cret"
+SCRIPT = Path(sys.executable).with_name("onward")
+
+
+def onward(*arguments: str, folder: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    """The command, run to its end; after some other code, if there is any."""
+    command = ["-m", "onward"]
+    if before:
+        command = ["-c", f"{before}; import runpy; runpy.run_module('onward', run_name='__main__')"]
+    return subprocess.run(
+        [sys.executable, "-W", "error", *command, *arguments],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, nor can."""
+    with socket.socket() as kept:
+        kept.bind((HOST, 0))
+        yield kept.getsockname()[1]
+
+
+def test_it_tells_its_version(tmp_path: Path) -> None:
+    assert onward("--version", folder=tmp_path).stdout == f"onward {version('onward')}\n"
+
+
+def test_it_is_installed_under_its_own_name(tmp_path: Path) -> None:
+    told = subprocess.run([SCRIPT, "--version"], check=True, capture_output=True, text=True)
+    assert told.stdout == onward("--version", folder=tmp_path).stdout
+
+
+def test_the_installed_command_finds_modules_in_the_current_directory(folder: Path) -> None:
+    command = [str(SCRIPT), "worker", "broken", "--on", BROKER]
+    (folder / "broken.py").write_text("raise LookupError")
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
+    assert "LookupError" in done.stderr
+
+
+def test_its_help_tells_the_exit_codes(tmp_path: Path) -> None:
+    told = onward("worker", "--help", folder=tmp_path)
+    assert told.returncode == 0
+    assert "Exit codes: 0, it was stopped; 1, a fault" in " ".join(told.stdout.split())
+
+
+def test_it_completes_its_commands_in_a_shell() -> None:
+    asked = {"_ONWARD_COMPLETE": "complete_bash", "COMP_WORDS": "onward wor", "COMP_CWORD": "1"}
+    told = subprocess.run([SCRIPT], check=True, env=asked, capture_output=True, text=True)
+    assert told.stdout.strip() == "worker"
+
+
+def mistake(*arguments: str, folder: Path, code: int = 2, before: str = "") -> str:
+    """What the command says of a mistake, which is one line."""
+    done = onward(*arguments, folder=folder, before=before)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("onward: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("modules", "says"),
+    [
+        (["nowhere"], "nor among what is installed: check the spelling"),
+        (["pipeline.nowhere"], "nor among what is installed: check the spelling"),
+        ([""], "nor among what is installed: check the spelling"),
+        (["pipeline.py"], "write pipeline\n"),
+        (["./pipeline.py"], "write pipeline\n"),
+        (["app/tasks.py"], "write app.tasks\n"),
+        (["pipeline:summed"], "write pipeline\n"),
+        ([".pipeline"], "write pipeline\n"),
+        (["empty"], "no task at the top of empty: put @task on its functions"),
+        (["pipeline", "twin"], "two tasks are named 'parse', one at "),
+        ([f"celery+redis://:{SECRET}@host"], "write it after --on"),
+    ],
+)
+def test_modules_that_cannot_be_served_are_told_with_the_cure(
+    modules: list[str], says: str, folder: Path
+) -> None:
+    (folder / "empty.py").touch()
+    (folder / "twin.py").write_text(
+        "from onward import task\n@task\ndef parse(text: str) -> int:\n    return 0\n"
+    )
+    said = mistake("worker", *modules, "--on", BROKER, folder=folder)
+    assert says in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("localhost", "it starts with a scheme: local://, celery+redis://"),
+        (f"redis://:{SECRET}@host", "did you mean 'celery+redis'?"),
+        (f"celery+redis://:{SECRET}@host?quue=a", "did you mean 'queue'?"),
+        (f"celery+redis://:{SECRET}/@host", "percent-encode"),
+        (f"celery+amqp://user:{SECRET}@host", "RabbitMQ keeps no ledger of calls: add a Redis"),
+        ("local://", "no other process can submit to local://"),
+        ("celery+memory://", "no other process can submit to celery+memory://"),
+    ],
+)
+def test_urls_that_no_worker_can_serve_are_told_with_the_cure(
+    url: str, says: str, folder: Path
+) -> None:
+    said = mistake("worker", "pipeline", "--on", url, folder=folder)
+    assert says in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "broker", ["celery+redis://:{}@{}:{}/0", "celery+amqp://user:{}@{}:{}//?result_backend={}"]
+)
+def test_an_engine_that_is_not_reached_is_a_fault(
+    broker: str, folder: Path, closed_port: int, valkey: Valkey
+) -> None:
+    url = broker.format(SECRET, HOST, closed_port, valkey.url)
+    said = mistake("worker", "pipeline", "--on", url, folder=folder, code=1)
+    assert "refused. Check that the engine runs" in said
+    assert SECRET not in said
+
+
+def test_a_wrong_password_is_a_fault_that_does_not_show_it(folder: Path) -> None:
+    with Valkey.start(folder / "server") as server:
+        with Redis.from_url(server.url) as client:
+            client.config_set("requirepass", "another")
+        url = f"celery+{server.url}".replace("//", f"//:{SECRET}@")
+        said = mistake("worker", "pipeline", "--on", url, folder=folder, code=1)
+    assert "password" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("missing", ["celery", "redis"])
+def test_an_engine_that_is_not_installed_is_told_with_the_cure(missing: str, folder: Path) -> None:
+    before = f"import sys; sys.modules['{missing}'] = None"
+    said = mistake("worker", "pipeline", "--on", BROKER, folder=folder, before=before)
+    assert f'{missing} is not installed: pip install "onward[celery]"' in said
+
+
+@pytest.mark.parametrize("missing", ["rich", "typer"])
+def test_without_its_own_extra_it_tells_how_to_install_it(missing: str, tmp_path: Path) -> None:
+    before = f"import sys; sys.modules['{missing}'] = None"
+    said = mistake("--version", folder=tmp_path, before=before)
+    assert said == f'onward: {missing} is not installed: pip install "onward[cli]"\n'
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("import not_there", "ModuleNotFoundError"),
+        ("import broken.not_there", "ModuleNotFoundError"),
+        ("from onward import task\n@task\ndef parse(text) -> int: ...", "TypeError"),
+        ("import sys\nsys.exit(0)", "SystemExit"),
+    ],
+)
+def test_an_exception_in_a_module_shows_its_own_traceback(
+    source: str, error: str, folder: Path
+) -> None:
+    (folder / "broken.py").write_text(source)
+    done = onward("worker", "pipeline", "broken", "--on", BROKER, folder=folder)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].startswith(f'  File "{folder / "broken.py"}", line ')
+    assert lines[-2].startswith(error)
+    assert lines[-1] == f"onward: broken cannot be imported: it raised {error}, see above"
+
+
+def test_a_syntax_error_in_a_module_shows_where_it_is(folder: Path) -> None:
+    (folder / "broken.py").write_text("def parse(:\n")
+    done = onward("worker", "broken", "--on", BROKER, folder=folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f'  File "{folder / "broken.py"}", line 1\n')
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["work"],
+        ["--verbose"],
+        ["worker"],
+        ["worker", "pipeline"],
+        ["worker", "pipeline", "--on", BROKER, "--concurrency", "0"],
+        ["worker", "pipeline", "--on", BROKER, "--grace", "-1"],
+    ],
+)
+def test_what_is_misspelt_or_left_out_is_a_matter_of_usage(
+    arguments: list[str], folder: Path
+) -> None:
+    done = onward(*arguments, folder=folder)
+    assert done.returncode == 2
+    assert "--help" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,172 @@
+"""`onward worker`, as people run it: a process of its own, in the folder of their modules."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
+
+import pytest
+from msgspec import Raw
+from redis import Redis
+from returns.result import Failure, Success
+
+from onward import Backend, result, run, submit
+from onward.backend import Submission
+from onward.config import connect
+from onward.outcome import Value
+from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
+from tests.cli.pipeline import Malformed, hold, summed
+from tests.engines.process import until
+from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.valkey import Valkey
+from tests.engines.worker import WorkerProcess
+
+SECRET = "s3cret"
+PATIENCE = 30.0
+"""How long to wait for what has to come, in seconds."""
+
+
+@pytest.fixture
+def url(valkey: Valkey) -> str:
+    """A queue of the test's own."""
+    return f"celery+{valkey.url}?queue={uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def backend(url: str) -> Backend:
+    return connect(url).unwrap()
+
+
+@contextmanager
+def serving(folder: Path, url: str, *arguments: str) -> Iterator[WorkerProcess]:
+    """A worker that is ready."""
+    with WorkerProcess.module(
+        "onward",
+        "worker",
+        "pipeline",
+        *arguments,
+        "--on",
+        url,
+        log=folder / "worker.log",
+        folder=folder,
+        environment={"PYTHONWARNINGS": "error"},
+    ) as worker:
+        wait_for_text(worker, "\nready")
+        yield worker
+
+
+def wait_for_text(worker: WorkerProcess, text: str) -> None:
+    until(
+        lambda: text in worker.tail() or worker.exit_code() is not None,
+        within=PATIENCE,
+        otherwise=lambda: f"It never said {text!r}:\n{worker.tail()}",
+    )
+    assert text in worker.tail()
+
+
+def wait_for_file(path: Path) -> None:
+    until(path.exists, within=PATIENCE, otherwise=lambda: f"{path} never came")
+
+
+def test_a_worker_does_what_another_process_submits(
+    folder: Path, url: str, backend: Backend
+) -> None:
+    with serving(folder, url):
+        assert run(summed("1,2"), on=backend, timeout=PATIENCE) == Success(3)
+        assert run(summed("1;2"), on=backend, timeout=PATIENCE) == Failure(Malformed("1;2"))
+
+
+def test_a_ref_s_text_and_the_url_are_enough_to_ask_for_the_result(
+    folder: Path, url: str, backend: Backend
+) -> None:
+    with serving(folder, url):
+        text = str(submit(summed("1,2"), on=backend).unwrap())
+        elsewhere = connect(url).unwrap()
+        assert result(summed.ref(text), on=elsewhere, timeout=PATIENCE) == Success(3)
+
+
+def test_a_plan_is_enough_for_a_client_without_the_tasks(
+    folder: Path, url: str, backend: Backend
+) -> None:
+    by_hand = Plan(
+        v=VERSION,
+        id=uuid.uuid4().hex,
+        flow="by hand",
+        root=ChainNode((StepNode(task="parse"), StepNode(task="total"))),
+        args=Args((Raw(b'"1,2"'),)),
+    )
+    with serving(folder, url):
+        assert backend.submit(Submission(by_hand)) == Success(by_hand.id)
+        assert backend.outcome(by_hand.id, PATIENCE) == Success(Value(Raw(b"3")))
+
+
+def test_a_worker_serves_on_rabbitmq_with_a_ledger_in_redis(
+    folder: Path, rabbitmq: RabbitMQ, valkey: Valkey
+) -> None:
+    url = f"celery+{rabbitmq.url}?queue={uuid.uuid4().hex}&result_backend={valkey.url}"
+    with serving(folder, url):
+        assert run(summed("1,2"), on=connect(url).unwrap(), timeout=PATIENCE) == Success(3)
+
+
+def test_a_worker_says_what_it_serves_and_that_it_is_ready(folder: Path, url: str) -> None:
+    (folder / "app").mkdir()
+    (folder / "app" / "more.py").write_text(
+        "from onward import task\n@task\ndef another(n: int) -> int:\n    return n\n"
+    )
+    with serving(folder, url, "app.more") as worker:
+        lines = worker.tail().splitlines()
+    assert lines[0].startswith("onward ")
+    assert "celery(redis://" in lines[0]
+    assert lines[1] == "tasks  another, hold, parse, total"
+    assert lines[2] == "flows  summed"
+    assert lines[3].startswith("ready")
+
+
+def test_a_worker_that_loses_its_broker_says_so_and_shows_no_password(folder: Path) -> None:
+    with Valkey.start(folder / "server") as server:
+        with Redis.from_url(server.url) as client:
+            client.config_set("requirepass", SECRET)
+        url = f"celery+{server.url}".replace("//", f"//:{SECRET}@")
+        with serving(folder, url) as worker:
+            backend = connect(url).unwrap()
+            assert run(summed("1,2"), on=backend, timeout=PATIENCE) == Success(3)
+            server.kill()
+            wait_for_text(worker, "Cannot connect to redis://")
+        assert SECRET not in worker.log.read_text()
+
+
+@pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
+def test_a_worker_that_is_told_to_stop_says_so_and_ends_with_0(
+    folder: Path, url: str, signal: Signals
+) -> None:
+    with serving(folder, url) as worker:
+        worker.send(signal)
+        assert worker.wait(PATIENCE) == 0
+    stopping, stopped = worker.log.read_text().partition("\nready")[2].splitlines()[1:]
+    assert stopping == "stopping: what is running has 30 s to end"
+    assert stopped == "stopped"
+
+
+def test_a_worker_finishes_what_it_runs_before_it_stops(
+    folder: Path, url: str, backend: Backend
+) -> None:
+    with serving(folder, url) as worker:
+        ref = submit(hold(str(folder)), on=backend).unwrap()
+        wait_for_file(folder / "running")
+        worker.terminate()
+        wait_for_text(worker, "stopping: what is running has 30 s to end")
+        assert worker.exit_code() is None
+        (folder / "let-go").touch()
+        assert worker.wait(PATIENCE) == 0
+    assert result(ref, on=backend, timeout=PATIENCE) == Success("done")
+
+
+def test_a_worker_stops_after_the_grace_also_if_a_step_does_not_end(
+    folder: Path, url: str, backend: Backend
+) -> None:
+    with serving(folder, url, "--grace", "0.1") as worker:
+        submit(hold(str(folder)), on=backend).unwrap()
+        wait_for_file(folder / "running")
+        worker.terminate()
+        assert worker.wait(PATIENCE) == 0

@@ -1,0 +1,46 @@
+"""The suite on Celery: in one process, and on real brokers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onward.backends.celery import celery
+from onward.backends.celery.backend import CeleryBackend
+from onward.testing import BackendSuite
+from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.valkey import Valkey
+
+
+def served(backend: CeleryBackend) -> Iterator[CeleryBackend]:
+    worker = backend.serve(BackendSuite.catalog).unwrap()
+    yield backend
+    worker.stop()
+    backend.close()
+
+
+class TestCeleryInMemory(BackendSuite):
+    examples = 20
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path) -> Iterator[CeleryBackend]:
+        yield from served(celery("memory://"))
+
+
+class TestCeleryOnRedis(BackendSuite):
+    examples = 30
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path, valkey: Valkey) -> Iterator[CeleryBackend]:
+        yield from served(celery(valkey.url))
+
+
+class TestCeleryOnRabbitMQ(BackendSuite):
+    examples = 20
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path, valkey: Valkey, rabbitmq: RabbitMQ) -> Iterator[CeleryBackend]:
+        yield from served(celery(rabbitmq.url, valkey.url))

@@ -1,0 +1,156 @@
+"""Processes that cannot outlive the test run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
+from typing import Self
+
+TAIL = 4000
+"""How many characters of a log an error shows."""
+
+
+def until(condition: Callable[[], bool], *, within: float, otherwise: Callable[[], str]) -> None:
+    """Waits for the condition, or raises TimeoutError with what `otherwise` says."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise())
+        time.sleep(0.01)
+
+
+def living(group: int) -> frozenset[int]:
+    """The processes of a group that still run."""
+    columns = ["-o", "pid=", "-o", "pgid=", "-o", "stat="]
+    listing = subprocess.run(["ps", "-A", *columns], check=True, capture_output=True, text=True)
+    rows = (line.split() for line in listing.stdout.splitlines())
+    return frozenset(
+        int(pid) for pid, its_group, state in rows if int(its_group) == group and state[0] != "Z"
+    )
+
+
+class Process:
+    """A subprocess that leads a group of its own, which a guard ends as soon as we are gone.
+
+    The guard is a shell that waits at a pipe from us, and however we end, the kernel closes that.
+    (A child that we forked without exec would hold it open.) Linux could instead signal a child
+    whose parent died (PR_SET_PDEATHSIG), but that child alone, not what it started; and already
+    when the thread that started it ends.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            # It waits for a line before it becomes the command: if we end before the guard stands,
+            # the pipe ends too, and so does it.
+            self._leader = subprocess.Popen(
+                ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh", *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        self.pid = self._leader.pid
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r done || kill -s KILL -- "-$1"', "sh", str(self.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        _say_go(self._leader)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number if a signal ended it, as in subprocess."""
+        if self._closed:
+            return self._leader.returncode
+        # Without reaping it, so that until `close` nobody else is given its id, or the group's, and
+        # no signal goes astray. (macOS has this from Python 3.13 on.)
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end is None:
+            return None
+        return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+
+    def pids(self) -> frozenset[int]:
+        """What runs of the group: this process and what it started."""
+        return frozenset() if self._closed else living(self.pid)
+
+    def send(self, signal: Signals) -> None:
+        """Signals this process alone."""
+        if not self._closed:
+            os.kill(self.pid, signal)
+
+    def send_all(self, signal: Signals) -> None:
+        """Signals this process and what it started."""
+        if not self._closed:
+            os.killpg(self.pid, signal)
+
+    def pause(self) -> None:
+        """Stops this process and what it started, until `resume`."""
+        self.send_all(SIGSTOP)
+        # It may go on for a moment.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Lets all go on after `pause`."""
+        self.send_all(SIGCONT)
+
+    def wait(self, timeout: float) -> int:
+        """Its exit code, or TimeoutError with the end of its log."""
+        until(
+            lambda: self.exit_code() is not None,
+            within=timeout,
+            otherwise=lambda: f"Still running after {timeout} s. The log ends:\n{self.tail()}",
+        )
+        code = self.exit_code()
+        assert code is not None
+        return code
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-TAIL:]
+
+    def close(self) -> None:
+        """Ends this process, what it started, and the guard."""
+        if self._closed:
+            return
+        until(self._killed, within=10, otherwise=lambda: f"Unkillable: {sorted(self.pids())}")
+        _say_go(self._guard)
+        self._guard.wait()
+        self._leader.wait()
+
+    @property
+    def _closed(self) -> bool:
+        return self._leader.returncode is not None
+
+    def _killed(self) -> bool:
+        if not self.pids():
+            return True
+        self.send_all(SIGKILL)
+        return False
+
+
+def _say_go(shell: subprocess.Popen[bytes]) -> None:
+    """Sends the line that the shell waits for."""
+    assert shell.stdin is not None
+    with shell.stdin as pipe:
+        pipe.write(b"\n")

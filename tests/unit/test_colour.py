@@ -1,0 +1,308 @@
+"""Every backend is at home with callers that block and with callers that await."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import textwrap
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from returns.result import Failure, Success
+
+from onward import (
+    Catalog,
+    Fault,
+    Misconfigured,
+    Raised,
+    Unavailable,
+    aio,
+    cancel,
+    local,
+    result,
+    results,
+    run,
+    status,
+    submit,
+    submit_all,
+    task,
+)
+from onward.backend import AsyncBackend, AsyncCancels, Backend, Cancels
+from onward.backends.local import Local
+from onward.colour import LoopThread, awaitable, awaitable_cancels
+from tests.unit.third_party import Postal
+
+PATIENCE = 30.0
+
+
+@task
+def inc(n: int) -> int:
+    return n + 1
+
+
+@task
+async def inc_later(n: int) -> int:
+    await asyncio.sleep(0)
+    return n + 1
+
+
+@task
+async def never(n: int) -> int:
+    return await asyncio.Future()
+
+
+FLOW = inc >> inc_later >> inc
+
+
+@pytest.fixture
+def backend() -> Iterator[Local]:
+    backend = local()
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def post() -> Iterator[Postal]:
+    post = Postal()
+    worker = post.serve(Catalog(FLOW, never)).unwrap()
+    yield post
+    worker.stop(grace=0)
+    post.close()
+
+
+# -- one backend, many callers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["backend", "post"])
+def test_one_backend_serves_one_event_loop_after_another(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    on: Cancels = request.getfixturevalue(kind)
+    for n in range(5):
+        assert asyncio.run(aio.run(FLOW(n), on=on)) == Success(n + 3)
+    assert run(FLOW(1), on=on) == Success(4)
+
+
+@pytest.mark.parametrize("kind", ["backend", "post"])
+def test_one_backend_serves_several_event_loops_and_threads_at_once(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    on: Cancels = request.getfixturevalue(kind)
+
+    async def many() -> list[object]:
+        return list(await asyncio.gather(*(aio.run(FLOW(n), on=on) for n in range(10))))
+
+    def asks(thread: int) -> list[object]:
+        return asyncio.run(many()) if thread % 2 else [run(FLOW(n), on=on) for n in range(10)]
+
+    with ThreadPoolExecutor(6) as threads:
+        for found in threads.map(asks, range(6)):
+            assert found == [Success(n + 3) for n in range(10)]
+
+
+def test_a_ref_from_one_loop_is_awaited_on_another(post: Postal) -> None:
+    ref = asyncio.run(aio.submit(FLOW(1), on=post)).unwrap()
+    assert asyncio.run(aio.result(ref, on=post)) == Success(4)
+    assert result(ref, on=post) == Success(4)
+
+
+def test_waiting_blocks_no_event_loop(post: Postal) -> None:
+    async def main() -> None:
+        ref = (await aio.submit(never(1), on=post)).unwrap()
+        waiting = asyncio.create_task(aio.result(ref, on=post))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        assert await aio.cancel(ref, on=post) == Success(None)
+        assert isinstance((await waiting).failure(), Fault)
+
+    asyncio.run(main())
+
+
+# -- calls from within a step -----------------------------------------------------------------
+
+BLOCKS: dict[str, Callable[[Local], object]] = {
+    "run": lambda on: run(inc_later(1), on=on),
+    "submit": lambda on: submit(inc(1), on=on),
+    "submit_all": lambda on: submit_all([inc(1)], on=on),
+    "result": lambda on: result(inc.ref("a"), on=on),
+    "results": lambda on: next(iter(results([inc.ref("a")], on=on)))[1],
+    "status": lambda on: status(inc.ref("a"), on=on),
+    "cancel": lambda on: cancel(inc.ref("a"), on=on),
+    "serve": lambda on: on.serve(Catalog(inc)),
+}
+
+
+@pytest.mark.parametrize("blocks", BLOCKS.values(), ids=BLOCKS)
+def test_a_blocking_call_in_an_async_step_is_a_fault_and_no_deadlock(
+    backend: Local, blocks: Callable[[Local], object]
+) -> None:
+    answers: list[object] = []
+
+    @task
+    async def asks(n: int) -> None:
+        answers.append(blocks(backend))
+
+    assert run(asks(1), on=backend, timeout=PATIENCE) == Success(None)
+    [answer] = answers
+    assert isinstance(answer, Failure)
+    assert isinstance(answer.failure(), Misconfigured)
+    assert "onward.aio" in answer.failure().message
+
+
+def test_a_blocking_call_in_a_sync_step_is_as_anywhere(backend: Local) -> None:
+    @task(timeout=PATIENCE)
+    def asks(n: int) -> int:
+        ref = submit(FLOW(n), on=backend).unwrap()
+        return result(ref, on=backend).unwrap() + run(FLOW(n), on=backend).unwrap()
+
+    assert run(asks(1), on=backend) == Success(8)
+
+
+def test_an_async_step_awaits_other_calls(backend: Local) -> None:
+    @task
+    async def asks(n: int) -> int:
+        ref = (await aio.submit(FLOW(n), on=backend)).unwrap()
+        return (await aio.result(ref, on=backend)).unwrap()
+
+    assert run(asks(1), on=backend, timeout=PATIENCE) == Success(4)
+
+
+def test_an_async_step_may_use_another_backend_as_it_likes(backend: Local) -> None:
+    other = local()
+
+    @task
+    async def asks(n: int) -> int:
+        return run(FLOW(n), on=other).unwrap() + (await aio.run(FLOW(n), on=other)).unwrap()
+
+    assert run(asks(1), on=backend, timeout=PATIENCE) == Success(8)
+    other.close()
+
+
+def test_a_step_that_takes_its_loop_down_takes_nobody_with_it(backend: Local) -> None:
+    @task
+    async def quits(n: int) -> int:
+        async def inner() -> None:
+            sys.exit(n)
+
+        await asyncio.gather(inner())
+        return n
+
+    other = submit(never(1), on=backend).unwrap()
+    fault = run(quits(3), on=backend).failure()
+    assert isinstance(fault, Raised)
+    assert fault.error_type == "SystemExit"
+    assert run(FLOW(1), on=backend) == Success(4)
+    assert not status(other, on=backend).unwrap().settled
+
+
+# -- the adapters themselves ------------------------------------------------------------------
+
+
+def test_a_backend_of_either_colour_has_the_other(backend: Local, post: Postal) -> None:
+    blocking: list[Cancels] = [backend, post]
+    for each in blocking:
+        awaited: AsyncBackend = awaitable(each)
+        cancels: AsyncCancels = awaitable_cancels(each)
+        for name in ("submit", "submit_all", "outcome", "settled", "status", "serve"):
+            assert asyncio.iscoroutinefunction(getattr(awaited, name))
+        assert asyncio.iscoroutinefunction(cancels.cancel)
+
+
+def test_a_backend_that_cannot_cancel_says_so_in_either_colour(post: Postal) -> None:
+    class Unstoppable:
+        def __init__(self) -> None:
+            for name in ("submit", "submit_all", "outcome", "settled", "status", "serve"):
+                setattr(self, name, getattr(post, name))
+
+    backend: Backend = Unstoppable()  # type: ignore[assignment]  # it is given its methods above
+    ref = asyncio.run(aio.submit(inc(1), on=backend)).unwrap()
+    with pytest.raises(TypeError, match="no backend that can cancel"):
+        cancel(ref, on=backend)  # type: ignore[arg-type]  # which is what is tried
+    with pytest.raises(TypeError, match="no backend that can cancel"):
+        asyncio.run(aio.cancel(ref, on=backend))  # type: ignore[arg-type]  # which is what is tried
+
+
+def test_a_loop_thread_runs_from_its_first_use_to_its_close() -> None:
+    thread = LoopThread("test-loop")
+    assert "test-loop" not in names_of_threads()
+
+    async def where() -> str:
+        return threading.current_thread().name
+
+    assert thread.call(where) == "test-loop"
+    assert asyncio.run(thread.hop(where)) == "test-loop"
+    thread.close()
+    assert "test-loop" not in names_of_threads()
+
+
+def test_a_loop_thread_ends_with_whoever_holds_it() -> None:
+    thread = LoopThread("test-held-loop")
+
+    async def nothing() -> None:
+        pass
+
+    thread.call(nothing)
+    gone = weakref.ref(thread)
+    del thread
+    gc.collect()
+    assert gone() is None
+    assert "test-held-loop" not in names_of_threads()
+
+
+def test_what_a_coroutine_raises_reaches_its_caller() -> None:
+    thread = LoopThread("test-raising-loop")
+
+    async def raises() -> None:
+        raise LookupError("here")
+
+    with pytest.raises(LookupError, match="here"):
+        thread.call(raises)
+    with pytest.raises(LookupError, match="here"):
+        asyncio.run(thread.hop(raises))
+    thread.close()
+
+
+def test_closing_while_others_call_leaves_nobody_waiting() -> None:
+    for _ in range(20):
+        backend = local()
+        assert run(inc_later(1), on=backend) == Success(2)
+        start = threading.Barrier(5)
+
+        def asks(on: Local = backend, start: threading.Barrier = start) -> list[object]:
+            start.wait(PATIENCE)
+            return [submit(inc_later(n), on=on) for n in range(20)]
+
+        with ThreadPoolExecutor(4) as threads:
+            futures = [threads.submit(asks) for _ in range(4)]
+            start.wait(PATIENCE)
+            backend.close()
+            answers = [answer for future in futures for answer in future.result(PATIENCE)]
+            faults = [answer.failure() for answer in answers if isinstance(answer, Failure)]
+            assert all(isinstance(fault, Unavailable) for fault in faults)
+
+
+def names_of_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_to_define_and_to_block_takes_no_asyncio() -> None:
+    """What only submits, to an engine whose client blocks, does not pay for an event loop."""
+    code = """
+        import sys
+        from onward import Catalog, each, given, task
+
+        @task
+        def inc(n: int) -> int:
+            return n + 1
+
+        (inc >> inc)(1), Catalog(inc)
+        print("asyncio" in sys.modules)
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "False\n"
