@@ -43,6 +43,7 @@ from onward import (
     aio,
     cancel,
     check,
+    connect,
     current,
     each,
     explain,
@@ -466,6 +467,12 @@ def no_errors_of_its_own(outcome: Result[int, Never]) -> int:
     return outcome.unwrap()
 
 
+def a_url_gives_a_backend_or_what_is_wrong_with_it() -> None:
+    connected = connect("local://")
+    assert_type(connected, Result[Backend, Misconfigured])
+    assert_type(run(double(1), on=connected.unwrap()), Result[int, Fault])
+
+
 def main() -> None:
     """Runs all of it on the embedded backend."""
     a_call_has_the_value_and_the_errors_of_its_flow()
@@ -475,6 +482,7 @@ def main() -> None:
     each_maps_a_step_over_a_list()
     together_pairs_the_values_of_its_branches()
     identity_fits_everywhere()
+    a_url_gives_a_backend_or_what_is_wrong_with_it()
     rescue_takes_the_errors_out_again()
     another_policy_or_name_is_the_same_type()
     a_flow_may_be_used_as_something_wider()
