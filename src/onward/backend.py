@@ -167,6 +167,14 @@ class Checks(Protocol):
         ...
 
 
+class Explains(Protocol):
+    """A backend that can show what its engine will be given."""
+
+    def explain(self, plan: Plan, /) -> str:
+        """A plan in the engine's own terms."""
+        ...
+
+
 class RunsHere(Protocol):
     """A backend in this process, which can run a call for the one who waits, and then forget it."""
 

@@ -44,7 +44,7 @@ def connect(url: str, /) -> Result[Backend, Misconfigured]:
         The backend; or what is wrong with the URL, which no password is ever in.
 
     Example:
-        >>> from onward.config import connect
+        >>> from onward import connect
         >>> connect("local://?workers=4")
         <Success: local(workers=4)>
         >>> print(connect("local://?worker=4").failure().message)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
+from onward.backend import Backend, Explains
 from onward.combine import Each, Fused, Given, Together
 from onward.flow import AnyFlow, Call, Chain, Flow, Named, Rescue, Task, as_flow
+from onward.plan import VERSION, Plan
 from onward.policy import Policy
 
 
@@ -14,12 +16,14 @@ def explain(
     /,
     *,
     form: Literal["tree", "mermaid"] = "tree",
+    on: Backend | None = None,
 ) -> str:
     """Shows what a flow is made of, in the order in which it runs.
 
     Args:
         flow: A flow, or a call of one.
         form: `tree` for lines of text, `mermaid` for a Mermaid flowchart.
+        on: Shows it in the terms of this backend's engine instead, where it has its own.
 
     Raises:
         ValueError: If there is no such form.
@@ -39,6 +43,9 @@ def explain(
             └── length (timeout 5 s)
     """
     shown = as_flow(flow.flow if isinstance(flow, Call) else flow)
+    if on is not None and hasattr(on, "explain"):
+        plan = Plan(v=VERSION, flow=shown.name, root=shown.node)
+        return cast(Explains, on).explain(plan)
     if form == "tree":
         return "\n".join(_tree(shown, "", ""))
     if form == "mermaid":

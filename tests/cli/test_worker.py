@@ -11,9 +11,8 @@ from msgspec import Raw
 from redis import Redis
 from returns.result import Failure, Success
 
-from onward import Backend, result, run, submit
+from onward import Backend, connect, result, run, submit
 from onward.backend import Submission
-from onward.config import connect
 from onward.outcome import Value
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from tests.cli.pipeline import Malformed, hold, summed

@@ -23,6 +23,7 @@ from onward import (
     Misconfigured,
     Raised,
     Retry,
+    TimedOut,
     aio,
     cancel,
     check,
@@ -212,7 +213,7 @@ def test_what_is_no_flow_does_not_compose(compose: Callable[[], object]) -> None
         compose()
 
 
-@pytest.mark.parametrize("annotation", [Any, str, Tree, dict[str, Any]], ids=str)
+@pytest.mark.parametrize("annotation", [Any, str, Tree, dict[str, Any], TimedOut | None], ids=str)
 def test_a_handler_says_that_it_takes_errors_and_faults(annotation: Any) -> None:
     def handler(error: object) -> int:
         return 0

@@ -14,6 +14,7 @@ from onward import (
     BadPayload,
     Constant,
     Fault,
+    Flow,
     Raised,
     Retry,
     TimedOut,
@@ -338,6 +339,29 @@ def test_a_handler_of_one_kind_of_fault_is_refused_where_it_is_given() -> None:
     wrong: Any = late
     with pytest.raises(TypeError, match="which may be any Fault"):
         explode.rescue(wrong)
+
+
+@task
+def mend(error: Odd | Fault) -> int:
+    return error.number if isinstance(error, Odd) else -1
+
+
+HANDLERS: dict[str, Flow[[Odd | Fault], int]] = {
+    "task": mend,
+    "chain": mend >> inc >> given(scale, 1, offset=-1),
+    "named": mend.named("mended"),
+    "fused": fused(mend),
+    "given": given(mend),
+    "rescued": pass_on.rescue(mend),
+}
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
+def test_any_flow_that_takes_errors_and_faults_is_a_handler(
+    backend: Local, handler: Flow[[Odd | Fault], int]
+) -> None:
+    assert run(halve.rescue(handler)(3), on=backend) == Success(3)
+    assert run((explode >> halve).rescue(handler)(3), on=backend) == Success(-1)
 
 
 # -- values between steps ---------------------------------------------------------------------

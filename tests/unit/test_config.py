@@ -9,10 +9,9 @@ from urllib.parse import quote
 import pytest
 from returns.result import Success
 
-from onward import Misconfigured, run, task
+from onward import Misconfigured, connect, run, task
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.local import Local
-from onward.config import connect
 
 LEDGER = "redis://localhost:6379/1"
 
@@ -212,15 +211,21 @@ def test_no_password_is_shown_or_logged_whatever_is_in_it(
     assert "s3cret" not in caplog.text
 
 
+@pytest.mark.parametrize("password", ["1234/x", "1234#x", "1234?x"])
+def test_a_password_that_makes_it_another_url_is_refused(password: str) -> None:
+    url = f"celery+amqp://user:{password}@host?result_backend={LEDGER}"
+    assert "percent-encode what is neither a letter nor a digit" in message(url)
+
+
 def test_an_engine_is_imported_only_where_it_is_used() -> None:
-    code = "import sys; from onward.config import connect; connect('local://').unwrap(); "
+    code = "import sys; from onward import connect; connect('local://').unwrap(); "
     assert python(code + "print('celery' in sys.modules, 'redis' in sys.modules)") == "False False"
 
 
 @pytest.mark.parametrize("module", ["celery", "redis"])
 def test_a_missing_extra_is_told_how_to_install(module: str) -> None:
     code = (
-        f"import sys; sys.modules['{module}'] = None; from onward.config import connect; "
+        f"import sys; sys.modules['{module}'] = None; from onward import connect; "
         "print(connect('celery+redis://').failure())"
     )
     assert f'{module} is not installed: pip install "onward[celery]"' in python(code)

@@ -811,7 +811,7 @@ def test_control_c_while_an_exception_is_put_into_words_ends_a_run(backend: Loca
             signal.raise_signal(signal.SIGINT)
             return "words"
 
-    @task(retry=Retry(attempts=2, backoff=Constant(3600)))
+    @task(retry=Retry(attempts=2, backoff=Constant(0)))
     def fails(n: int) -> int:
         raise Slow
 

@@ -163,6 +163,12 @@ class BackendSuite:
         waits = [0.12, 0.0, 0.06, 0.0]
         assert run(each(tasks.linger)(waits), on=backend) == Success(waits)
 
+    def test_each_keeps_to_its_limit(self, backend: Backend, traces: Path) -> None:
+        """So many items in flight at a time, and no more; with no limit, side by side."""
+        limited = run(each(tasks.crowd, limit=2)(range(6)), on=backend).unwrap()
+        assert max(limited) <= 2
+        assert max(run(each(tasks.crowd)(range(4)), on=backend).unwrap()) > 1
+
     def test_each_fails_with_its_first_failure(self, backend: Backend, traces: Path) -> None:
         """All items settle, and the first in the list that failed is the outcome."""
         seen = self.observe(each(tasks.halve)([2, 3, 4, 5]), backend, traces)

@@ -212,6 +212,19 @@ def oversleep(seconds: float) -> float:
 
 
 @task
+def crowd(n: int) -> int:
+    """How many of its kind run in its call while it does."""
+    folder = Path(os.environ[TRACE])
+    mine = folder / f"{current().id}.{n}.{current().step}"
+    mine.touch()
+    time.sleep(0.05)
+    count = sum(1 for _ in folder.glob(f"{current().id}.*"))
+    time.sleep(0.05)
+    mine.unlink()
+    return count
+
+
+@task
 def linger(seconds: float) -> float:
     """Takes so long, and says how far it is; ends early if its call is cancelled."""
     _note(seconds)

@@ -11,6 +11,7 @@ from redis import Redis
 from onward.backends.celery.app import make_app
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
+from onward.backends.celery.results import Results
 from onward.policy import check_queue
 
 
@@ -49,6 +50,6 @@ def celery(
         settings.setdefault("task_ignore_result", False)
     else:
         ledger = RedisLedger(Redis.from_url(kept_at), keep)
-        settings.setdefault("result_backend", kept_at)
+        settings.setdefault("result_backend", f"{Results.__module__}:{Results.__name__}+{kept_at}")
     app = make_app(broker_url, queue=queue, options=settings)
     return CeleryBackend(app, ledger, queue, f"celery({urlsplit(broker_url).scheme}://...)")

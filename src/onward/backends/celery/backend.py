@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery
@@ -42,10 +42,14 @@ class Canvas:
         ]
         return signatures[0] if len(signatures) == 1 else chain_of(*signatures)
 
+    def chord(self, branches: Sequence[Signature[Any]], gather: native.One) -> Signature[Any]:
+        """Signatures side by side, and what gathers where they end."""
+        return chord_of(branches, self._part(gather, None))
+
     def _part(self, part: native.Part, now: Now | None) -> Signature[Any]:
         if isinstance(part, native.Fan):
             branches = [self.signature(branch, now) for branch in part.branches]
-            return chord_of(branches, self._part(part.gather, None))
+            return self.chord(branches, part.gather)
         ticket = part.ticket
         step = ticket.do
         queue, priority = ticket.queue, ticket.priority
@@ -162,6 +166,10 @@ class CeleryBackend:
         except (RedisError, OSError) as problem:
             return Failure(Unavailable("", f"the ledger: {problem}"))
         return Success(None)
+
+    def explain(self, plan: Plan, /) -> str:
+        """See `Explains.explain`."""
+        return native.shown(native.compiled(plan))
 
     def serve(
         self, catalog: Catalog, /, *, concurrency: int | None = None

@@ -48,6 +48,8 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
         is_top: Whether it is in no branch of a fan-out.
         is_last: Whether the call ends with it.
         is_flat: Whether the arrays it gathers become one array.
+        before: Where the items ended whose turn came before, in an `each` with a limit.
+        after: The items whose turn comes after these.
         key: The call's idempotency key.
         deadline: When the call expires, in seconds since 1970-01-01 UTC.
         queue: The queue of the steps that name none.
@@ -64,6 +66,8 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_top: bool = True
     is_last: bool = False
     is_flat: bool = False
+    before: tuple[Now, ...] = ()
+    after: tuple[Raw, ...] = ()
     key: str | None = None
     deadline: float | None = None
     queue: str | None = None

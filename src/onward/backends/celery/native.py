@@ -69,6 +69,26 @@ def ended(parts: list[Part], ticket: Ticket) -> list[Part]:
     return [*rest, replace(last, ticket=replace(last.ticket, is_last=True))]
 
 
+def shown(parts: Sequence[Part]) -> str:
+    """A line as it is written in Celery."""
+    texts = [
+        f"chord([{', '.join(map(shown, part.branches))}], {_shown(part.gather)})"
+        if isinstance(part, Fan)
+        else _shown(part)
+        for part in parts
+    ]
+    return texts[0] if len(texts) == 1 else f"chain({', '.join(texts)})"
+
+
+def _shown(one: One) -> str:
+    do = one.ticket.do
+    if isinstance(do, EachNode):
+        return f"{EACH}({shown(line(do.body, one.ticket))})"
+    if isinstance(do, FusedNode):
+        return f"{FUSED}({shown(line(do.body, one.ticket))})"
+    return f"{one.name} (rescue)" if one.ticket.handles else one.name
+
+
 def queues(parts: Sequence[Part]) -> set[str]:
     """The queues that the steps of a line name."""
     found: set[str] = set()
@@ -106,33 +126,16 @@ def line(node: Node, ticket: Ticket) -> list[Part]:
             return _rescue(body, handler, ticket)
 
 
-def fan(branches: Sequence[Node], ticket: Ticket, *, is_flat: bool = False) -> Fan:
-    """Nodes side by side, at the places `at[0]`, `at[1]` and so on."""
+def fan(branches: Sequence[Node], ticket: Ticket, *, is_flat: bool = False, first: int = 0) -> Fan:
+    """Nodes side by side, at the places `at[first]`, `at[first + 1]` and so on."""
     place = f"{ticket.at or '0'}.gather"
     gather = One(GATHER, replace(ticket, at=place, do=None, handles="", is_flat=is_flat))
-    lines = [
-        line(
-            branch,
-            replace(
-                ticket, at=f"{ticket.at}[{index}]", is_top=False, is_last=False, do=None, handles=""
-            ),
-        )
-        or [
-            One(
-                PASS,
-                replace(
-                    ticket,
-                    at=f"{ticket.at}[{index}]",
-                    is_top=False,
-                    is_last=False,
-                    do=None,
-                    handles="",
-                ),
-            )
-        ]
-        for index, branch in enumerate(branches)
-    ]
-    return Fan(tuple(map(tuple, lines)), gather)
+    inner = replace(ticket, is_top=False, is_last=False, do=None, handles="")
+    lines: list[tuple[Part, ...]] = []
+    for index, branch in enumerate(branches, first):
+        there = replace(inner, at=f"{ticket.at}[{index}]")
+        lines.append(tuple(line(branch, there) or [One(PASS, there)]))
+    return Fan(tuple(lines), gather)
 
 
 def _rescue(body: Node, handler: Node, ticket: Ticket) -> list[Part]:

@@ -6,6 +6,7 @@ import contextlib
 import random
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 from celery import _state as celery_state
 from celery.app.task import Task as CeleryTask
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
+from celery.canvas import Signature
 from celery.concurrency.thread import TaskPool
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.consumer import Consumer
@@ -92,7 +94,10 @@ class Carrier:
     def _gathering(self) -> Any:
         def gather(task: CeleryTask[Any, Any], nows: list[str], ticket: str) -> str:
             read = read_ticket(ticket)
-            return write(self._passed(task, gathered([read_now(now) for now in nows], read), read))
+            ends = [*read.before, *map(read_now, nows)]
+            if isinstance(read.do, EachNode) and read.after:
+                raise task.replace(self._fan(read.after, read, read.do, ends))
+            return write(self._passed(task, gathered(ends, read), read))
 
         return gather
 
@@ -187,15 +192,29 @@ class Carrier:
             items = [join(items[at : at + each.chunk]) for at in range(0, len(items), each.chunk)]
         if not items:
             return self._passed(task, Flowing(join([])), ticket)
-        fan = native.fan([each.body] * len(items), ticket, is_flat=each.chunk is not None)
+        raise task.replace(self._fan(items, ticket, each, []))
+
+    def _fan(
+        self, items: Sequence[Raw], ticket: Ticket, each: EachNode, before: Sequence[Now]
+    ) -> Signature[Any]:
+        """The next items of an `each` side by side, as many as its limit allows."""
+        count = min(each.limit or len(items), len(items))
+        fan = native.fan(
+            [each.body] * count, ticket, is_flat=each.chunk is not None, first=len(before)
+        )
+        rest = replace(
+            fan.gather.ticket,
+            at=ticket.at,
+            do=each,
+            before=tuple(before),
+            after=tuple(items[count:]),
+        )
         canvas = self._backend.canvas
         branches = [
             canvas.signature(branch, Flowing(item))
-            for branch, item in zip(fan.branches, items, strict=True)
+            for branch, item in zip(fan.branches, items, strict=False)
         ]
-        from celery import chord
-
-        raise task.replace(chord(branches, canvas.signature([fan.gather])))
+        return canvas.chord(branches, replace(fan.gather, ticket=rest))
 
     def _context(self, ticket: Ticket, name: str, attempt: int) -> Context:
         looked = [time.monotonic(), False]
