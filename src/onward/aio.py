@@ -20,13 +20,13 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from typing import TypeVar, cast
 
-from returns.result import Failure, Result, Success
+from returns.result import Failure, Result
 
 from onward import interpret
 from onward.backend import AsyncRunsHere, Backend, Cancels, Status
 from onward.catalog import Catalog
 from onward.colour import awaitable, awaitable_cancels
-from onward.fault import Fault
+from onward.fault import Fault, Unavailable
 from onward.flow import Call, Ref
 from onward.prepare import (
     Deadline,
@@ -179,4 +179,4 @@ async def work(
             pass
     finally:
         await asyncio.to_thread(worker.stop, grace)
-    return Success(None)
+    return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))

@@ -184,6 +184,8 @@ def _text(make: Callable[[], str]) -> str:
     try:
         text = make()
     except BaseException as problem:
+        if _is_ctrl_c(problem):
+            raise
         text = f"(its text cannot be had: {type(problem).__name__})"
     if len(text) > _TEXT_LIMIT:
         text = f"{text[: _TEXT_LIMIT // 2]}\n[...]\n{text[-_TEXT_LIMIT // 2 :]}"

@@ -14,7 +14,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Backend, Cancels, Checks, RunsHere, Status
 from onward.catalog import Catalog
-from onward.fault import Fault
+from onward.fault import Fault, Unavailable
 from onward.flow import Call, Ref
 from onward.prepare import (
     Deadline,
@@ -360,8 +360,9 @@ def work(
         if isinstance(served, Failure):
             return served
         worker = served.unwrap()
-        while not (came or (stop is not None and stop.is_set()) or worker.wait(0.1)):
-            pass
+        while not (came or (stop is not None and stop.is_set())):
+            if worker.wait(0.1):
+                return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
         worker.stop(grace)
     return Success(None)
 

@@ -21,6 +21,7 @@ def celery(
     *,
     queue: str = "onward",
     keep: float = 24 * 3600.0,
+    lease: float = 10.0,
     options: dict[str, Any] | None = None,
 ) -> CeleryBackend:
     """A backend that runs flows on Celery workers.
@@ -30,6 +31,8 @@ def celery(
         result_backend: The Redis that keeps the ledger of calls; the broker's if not given.
         queue: The queue of steps that name none.
         keep: How long the outcome of a finished call can be had by its ref, in seconds.
+        lease: How long a step is a worker's own without its saying so again, in seconds: a call
+            whose worker died is sent again after about twice as long.
         options: Further Celery settings, which go before ours.
 
     Raises:
@@ -37,10 +40,11 @@ def celery(
         ValueError: If it is out of bounds, or there is no Redis to keep the ledger in.
     """
     check_queue(queue)
-    if isinstance(keep, bool) or not isinstance(keep, int | float):
-        raise TypeError(f"keep is a number of seconds, not {keep!r}")
-    if not 1 <= keep < math.inf:
-        raise ValueError(f"keep is a number of seconds from 1 up, not {keep}")
+    for name, seconds in (("keep", keep), ("lease", lease)):
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
+        if not 1 <= seconds < math.inf:
+            raise ValueError(f"{name} is a number of seconds from 1 up, not {seconds}")
     settings = dict(options or {})
     kept_at = result_backend or broker_url
     ledger: Ledger
@@ -49,7 +53,8 @@ def celery(
         settings.setdefault("result_backend", "cache+memory://")
         settings.setdefault("task_ignore_result", False)
     else:
-        ledger = RedisLedger(Redis.from_url(kept_at), keep)
+        ledger = RedisLedger(Redis.from_url(kept_at), keep, lease)
         settings.setdefault("result_backend", f"{Results.__module__}:{Results.__name__}+{kept_at}")
     app = make_app(broker_url, queue=queue, options=settings)
-    return CeleryBackend(app, ledger, queue, f"celery({urlsplit(broker_url).scheme}://...)")
+    text = f"celery({urlsplit(broker_url).scheme}://...)"
+    return CeleryBackend(app, ledger, queue, lease, text)

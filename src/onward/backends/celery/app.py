@@ -25,13 +25,13 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
         worker_prefetch_multiplier=1,
         broker_transport_options=_transport(broker_url),
         task_publish_retry_policy={
-            "max_retries": None,
+            "max_retries": 10,  # about 7 s; what is not published then is found again
             "interval_start": 0.1,
             "interval_step": 0.2,
             "interval_max": 1,
         },
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
+        broker_connection_max_retries=1,  # and then the worker begins anew, unless it is to stop
         worker_cancel_long_running_tasks_on_connection_loss=True,
         # What comes of a call is in the ledger.
         task_ignore_result=True,

@@ -70,11 +70,12 @@ class Canvas:
 class CeleryBackend:
     """What `celery()` gives."""
 
-    def __init__(self, app: Celery, ledger: Ledger, queue: str, text: str) -> None:
+    def __init__(self, app: Celery, ledger: Ledger, queue: str, lease: float, text: str) -> None:
         self.app = app
         self.ledger = ledger
         self.queue = queue
         self.queues = {queue}
+        self.lease = lease
         self.canvas = Canvas(app, queue)
         self._text = text
 
@@ -86,7 +87,11 @@ class CeleryBackend:
         plan = submission.plan
         try:
             if self.ledger.open(plan.id, plans.encode(plan), submission.delay):
-                self.publish(plan, submission.delay)
+                try:
+                    self.publish(plan, submission.delay)
+                except Exception:
+                    self.ledger.forget(plan.id)  # or it would run after the caller was told no
+                    raise
         except (OperationalError, RedisError, OSError) as problem:
             return Failure(Unavailable(plan.flow, f"the broker or its ledger: {problem}"))
         return Success(plan.id)
@@ -183,7 +188,11 @@ class CeleryBackend:
                 broker.ensure_connection(max_retries=1, interval_start=0)
         except (OperationalError, RedisError, OSError) as problem:
             return Failure(Unavailable("", f"the broker or its ledger: {problem}"))
-        return Success(start(self, catalog, concurrency))
+        worker = start(self, catalog, concurrency)
+        if worker.is_ready(timeout=10):
+            return Success(worker)
+        worker.stop(grace=1)
+        return Failure(Unavailable("", "the broker let no worker take up messages within 10 s"))
 
     def close(self) -> None:
         """Ends the connections. What was submitted stays with the broker."""

@@ -43,6 +43,10 @@ class Ledger(Protocol):
         """Writes a call down that starts so many seconds from now; False if it was there."""
         ...
 
+    def forget(self, id: str) -> None:
+        """Strikes a call out, which then was never submitted."""
+        ...
+
     def look(self, id: str) -> Entry | None:
         """What is known of a call."""
         ...
@@ -92,18 +96,16 @@ class Ledger(Protocol):
         ...
 
 
-LEASE = 10.0
-"""How long a step is a worker's own without its saying so again, in seconds."""
-
 _OPEN = "onward:open"
 
 
 class RedisLedger:
     """A ledger in Redis: a hash for each call, and a list that those who wait are woken by."""
 
-    def __init__(self, client: Any, keep: float) -> None:
+    def __init__(self, client: Any, keep: float, lease: float) -> None:
         self._client: Any = client  # redis-py's answers are typed for blocking and awaiting alike
         self._keep = int(keep)
+        self._lease = int(lease * 1000)
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
         pipe = self._client.pipeline(transaction=True)
@@ -111,13 +113,19 @@ class RedisLedger:
         pipe.zadd(_OPEN, {id: time.time() + delay}, nx=True)
         return bool(pipe.execute()[0])
 
+    def forget(self, id: str) -> None:
+        pipe = self._client.pipeline(transaction=True)
+        pipe.delete(_key(id))
+        pipe.zrem(_OPEN, id)
+        pipe.execute()
+
     def look(self, id: str) -> Entry | None:
         return _entry(self._client.hgetall(_key(id)))
 
     def begin(self, id: str, at: str, worker: str, **fields: str) -> Begun:
         pipe = self._client.pipeline(transaction=False)
         pipe.hmget(_key(id), ["plan", "end", f"o:{at}"])
-        pipe.set(_lease(id, at), worker, nx=True, px=int(LEASE * 1000), get=True)
+        pipe.set(_lease(id, at), worker, nx=True, px=self._lease, get=True)
         pipe.hset(_key(id), mapping={**fields})
         pipe.zadd(_OPEN, {id: time.time()}, xx=True)
         (plan, end, outcome), holder, *_ = pipe.execute()
@@ -143,7 +151,7 @@ class RedisLedger:
     def beat(self, steps: Collection[tuple[str, str]], worker: str) -> None:
         pipe = self._client.pipeline(transaction=False)
         for id, at in steps:
-            pipe.set(_lease(id, at), worker, px=int(LEASE * 1000))
+            pipe.set(_lease(id, at), worker, px=self._lease)
             pipe.zadd(_OPEN, {id: time.time()}, xx=True)
         pipe.execute()
 
@@ -237,6 +245,10 @@ class MemoryLedger:
                 return False
             self._calls[id] = {"plan": plan}
             return True
+
+    def forget(self, id: str) -> None:
+        with self._changed:
+            self._calls.pop(id, None)
 
     def look(self, id: str) -> Entry | None:
         with self._changed:

@@ -15,12 +15,12 @@ from typing import Any
 
 from onward import plan as plans
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.ledger import LEASE, Ledger
+from onward.backends.celery.ledger import Ledger
 from onward.fault import Lost
 from onward.outcome import faulted
 
-PATIENCE = 1.5 * LEASE
-"""How long nothing is heard of a call before it is looked for, in seconds."""
+PATIENCE = 1.5
+"""How many leases long nothing is heard of a call before it is looked for."""
 
 MOST = 50
 """How often a call is sent again before it counts as lost."""
@@ -32,8 +32,9 @@ _PAGE = 1000
 class Pulse:
     """Says, for a worker, that it is still at its steps."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, lease: float) -> None:
         self._ledger = ledger
+        self._lease = lease
         self._lock = threading.Lock()
         self._steps: dict[tuple[str, str], str] = {}
         self._ended = threading.Event()
@@ -55,7 +56,7 @@ class Pulse:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.wait(LEASE / 4):
+        while not self._ended.wait(self._lease / 4):
             with self._lock:
                 steps = list(self._steps.items())
             for step, worker in steps:
@@ -76,22 +77,22 @@ class Reconciler:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.wait(PATIENCE / 3):
+        while not self._ended.wait(self._backend.lease / 2):
             with contextlib.suppress(Exception):  # the broker is away; the next look may find it
                 reconcile(self._backend)
 
 
-def reconcile(backend: CeleryBackend, *, patience: float = PATIENCE) -> list[str]:
+def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[str]:
     """Sends those calls again that are open, in no queue, and at no worker's hands.
 
     Args:
         backend: Whose calls.
-        patience: How long nothing was heard of them, in seconds.
+        patience: How long nothing was heard of them, in seconds; some more than a lease if None.
 
     Returns:
         The ids of the calls that were sent again.
     """
-    silent = backend.ledger.silent(patience)
+    silent = backend.ledger.silent(PATIENCE * backend.lease if patience is None else patience)
     if not silent:
         return []
     queued = _queued(backend)

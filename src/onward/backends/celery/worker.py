@@ -62,7 +62,7 @@ class Carrier:
         self._backend = backend
         self._ledger = backend.ledger
         self._steps = StepRunner(catalog.tasks)
-        self._pulse = Pulse(backend.ledger)
+        self._pulse = Pulse(backend.ledger, backend.lease)
 
     def register(self, catalog: Catalog) -> None:
         """Makes Celery tasks of a catalog's tasks, and of the plumbing."""
@@ -329,7 +329,6 @@ class CeleryWorker:
         self._reconciler = Reconciler(backend)
         self._thread = threading.Thread(target=self._run, name="onward-celery", daemon=True)
         self._thread.start()
-        self._ready.wait(10)
 
     def _is_ready(self, consumer: object) -> None:
         # Celery takes any thread of a worker's process for a task, in which it forbids waiting.
@@ -348,6 +347,10 @@ class CeleryWorker:
         finally:
             self._ended.set()
 
+    def is_ready(self, timeout: float) -> bool:
+        """Whether it takes messages up, after so many seconds at most."""
+        return self._ready.wait(timeout)
+
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""
         if self._stopping.is_set():
@@ -355,8 +358,10 @@ class CeleryWorker:
         self._stopping.set()
         self._reconciler.close()
         # Its connections are its own thread's: it is told to leave its loop, and stops there.
-        self._controller.consumer.blueprint.state = CLOSE
-        if not self._ended.wait(grace):
+        consumer = getattr(self._controller, "consumer", None)
+        if consumer is not None:
+            consumer.blueprint.state = CLOSE
+        if not self._ended.wait(grace) and self._controller is not None:
             _let_go(self._controller.pool.executor)
         self._carrier.close()
 
