@@ -1,5 +1,11 @@
-"""What all tests share: the real servers, each started when it is first asked for."""
+"""What all tests share: the real servers, and that none is about time."""
+
+from hypothesis import HealthCheck, settings
 
 from tests.engines.fixtures import rabbitmq, valkey
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("onward", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("onward")
 
 __all__ = ["rabbitmq", "valkey"]

@@ -44,9 +44,7 @@ class Workers:
 
     def _start(self) -> WorkerProcess:
         name, *arguments = self._command
-        return WorkerProcess.module(
-            name, *arguments, log=self._log, environment=self._environment
-        )
+        return WorkerProcess.module(name, *arguments, log=self._log, environment=self._environment)
 
     def await_start(self, count: int = 1) -> None:
         """Waits until so many workers have said that they start, in all."""

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kombu.transport.redis import QoS
+from celery.backends.redis import RedisBackend
+from kombu.transport.redis import Channel, QoS
 
 from onward import Catalog, current, each, task, together, work
 from onward.backends.celery import celery, worker
@@ -96,6 +97,9 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "begun": (RedisLedger, "begin", True),
     "recorded": (RedisLedger, "record", True),
     "put off": (RedisLedger, "put_off", True),
+    "sent": (Channel, "_put", True),
+    "counted": (RedisBackend, "on_chord_part_return", False),
+    "gathered": (RedisBackend, "on_chord_part_return", True),
     "settled": (RedisLedger, "settle", True),
 }
 """Where a worker may die: a class, its method, and whether it dies after it or before."""
