@@ -11,8 +11,11 @@ from redis import Redis
 from onward.backends.celery.app import make_app
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
+from onward.backends.celery.reconcile import reconcile
 from onward.backends.celery.results import Results
 from onward.policy import check_queue
+
+__all__ = ["CeleryBackend", "celery", "reconcile"]
 
 
 def celery(
@@ -48,13 +51,20 @@ def celery(
     settings = dict(options or {})
     kept_at = result_backend or broker_url
     ledger: Ledger
-    if urlsplit(kept_at).scheme == "memory":
+    scheme = urlsplit(kept_at).scheme
+    if scheme not in ("memory", "redis", "rediss"):
+        raise ValueError(
+            f"a {scheme} broker keeps no ledger of calls: give result_backend='redis://...'"
+        )
+    if scheme == "memory":
         ledger = MemoryLedger()
         settings.setdefault("result_backend", "cache+memory://")
         settings.setdefault("task_ignore_result", False)
     else:
         ledger = RedisLedger(Redis.from_url(kept_at), keep, lease)
-        settings.setdefault("result_backend", f"{Results.__module__}:{Results.__name__}+{kept_at}")
+        settings.setdefault("result_backend", kept_at)
     app = make_app(broker_url, queue=queue, options=settings)
+    if scheme != "memory":
+        app.backend_cls = f"{Results.__module__}:{Results.__name__}+{app.conf.result_backend}"
     text = f"celery({urlsplit(broker_url).scheme}://...)"
     return CeleryBackend(app, ledger, queue, lease, text)
