@@ -99,7 +99,7 @@ class CeleryBackend:
     def publish(self, plan: Plan, delay: float = 0.0) -> None:
         """Sends a call's first tasks to the broker."""
         parts = native.compiled(plan)
-        self.queues.update(native.queues(parts))
+        self.queues |= native.queues(plan)
         signature = self.canvas.signature(parts, Started(plan.args))
         # The call's id stands in every message, where the reconciler finds it.
         signature.apply_async(countdown=delay, root_id=plan.id)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from onward.backends.celery.message import Ticket
 from onward.plan import (
     ChainNode,
+    Delivery,
     EachNode,
     FusedNode,
     NamedNode,
@@ -19,6 +20,7 @@ from onward.plan import (
     RescueNode,
     StepNode,
     TogetherNode,
+    walk,
 )
 
 EACH = "onward.each"
@@ -89,16 +91,10 @@ def _shown(one: One) -> str:
     return f"{one.name} (rescue)" if one.ticket.handles else one.name
 
 
-def queues(parts: Sequence[Part]) -> set[str]:
-    """The queues that the steps of a line name."""
-    found: set[str] = set()
-    for part in parts:
-        if isinstance(part, Fan):
-            for branch in part.branches:
-                found |= queues(branch)
-        elif isinstance(part.ticket.do, StepNode | FusedNode) and part.ticket.do.queue:
-            found.add(part.ticket.do.queue)
-    return found
+def queues(plan: Plan) -> set[str]:
+    """The queues that a call and its steps name."""
+    nodes = (node for node in walk(plan.root) if isinstance(node, Delivery))
+    return {name for name in (plan.queue, *(node.queue for node in nodes)) if name is not None}
 
 
 def line(node: Node, ticket: Ticket) -> list[Part]:

@@ -14,10 +14,12 @@ from collections.abc import Generator
 from typing import Any
 
 from onward import plan as plans
+from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger
 from onward.fault import Lost
 from onward.outcome import faulted
+from onward.plan import Plan
 
 PATIENCE = 1.5
 """How many leases long nothing is heard of a call before it is looked for."""
@@ -95,14 +97,13 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
     silent = backend.ledger.silent(PATIENCE * backend.lease if patience is None else patience)
     if not silent:
         return []
+    found = {id: plan for id in silent if (plan := _plan(backend, id)) is not None}
+    for plan in found.values():
+        backend.queues |= native.queues(plan)
     queued = _queued(backend)
     sent: list[str] = []
-    for id in silent:
+    for id, plan in found.items():
         if id.encode() in queued:
-            continue
-        entry = backend.ledger.look(id)
-        plan = None if entry is None else plans.decode(entry.plan).value_or(None)
-        if plan is None:
             continue
         if backend.ledger.revive(id) > MOST:
             message = f"it was sent {MOST} times, and its workers died each time"
@@ -113,6 +114,11 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
     return sent
 
 
+def _plan(backend: CeleryBackend, id: str) -> Plan | None:
+    entry = backend.ledger.look(id)
+    return None if entry is None else plans.decode(entry.plan).value_or(None)
+
+
 def _queued(backend: CeleryBackend) -> set[bytes]:
     """The ids of the calls of which a message waits in a queue."""
     found: set[bytes] = set()
@@ -121,7 +127,7 @@ def _queued(backend: CeleryBackend) -> set[bytes]:
         client = getattr(channel, "client", None)
         if client is None:  # RabbitMQ, which shows nobody what waits, and loses nothing itself
             return found
-        for queue in backend.queues:
+        for queue in sorted(backend.queues):
             for priority in channel.priority_steps:
                 name = channel._q_for_pri(queue, priority)
                 for start in range(0, client.llen(name), _PAGE):

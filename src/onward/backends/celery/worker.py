@@ -43,7 +43,7 @@ from onward.context import Context, Progress
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled, Expired
 from onward.outcome import Faulted, Outcome, Value, faulted
-from onward.plan import Args, EachNode, Runnable, StepNode, join, split
+from onward.plan import Args, Delivery, EachNode, Runnable, StepNode, join, split, walk
 
 _REGISTERED: dict[str, Any] = {
     "bind": True,
@@ -311,12 +311,12 @@ class CeleryWorker:
         self._backend = backend
         self._carrier = Carrier(backend, catalog)
         self._carrier.register(catalog)
-        named = {each.policy.queue for each in catalog.tasks.values()}
+        backend.queues.update(queues_of(catalog))
         self._options: dict[str, Any] = {
             "pool": _Pool,
             "consumer_cls": _Consumer,
             "concurrency": concurrency or 8,
-            "queues": ",".join(sorted({backend.queue, *filter(None, named)})),
+            "queues": ",".join(sorted({backend.queue, *queues_of(catalog)})),
             "loglevel": "WARNING",
             "without_gossip": True,
             "without_mingle": True,
@@ -368,6 +368,13 @@ class CeleryWorker:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._ended.wait(timeout)
+
+
+def queues_of(catalog: Catalog) -> set[str]:
+    """The queues that a catalog's tasks and flows name."""
+    nodes = [task.node for task in catalog.tasks.values()]
+    nodes += [node for flow in catalog.flows.values() for node in walk(flow.node)]
+    return {node.queue for node in nodes if isinstance(node, Delivery) and node.queue}
 
 
 def _let_go(executor: ThreadPoolExecutor) -> None:

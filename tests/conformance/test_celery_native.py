@@ -1,0 +1,37 @@
+"""What a Celery user sees of a flow."""
+
+from onward import each, explain, fused, given, together
+from onward.backends.celery import celery
+from onward.backends.celery.worker import queues_of
+from onward.catalog import Catalog
+from onward.testing.tasks import add, double, halve, inc, mend, shrink, span, total
+
+BACKEND = celery("memory://")
+
+
+def test_a_task_is_itself_and_a_chain_is_a_chain() -> None:
+    assert explain(inc, on=BACKEND) == "inc"
+    flow = inc >> given(shrink, by=1) >> double.with_(queue="db")
+    assert explain(flow, on=BACKEND) == "chain(inc, shrink, double)"
+
+
+def test_fan_outs_are_chords() -> None:
+    assert explain(together(inc, double >> inc) >> add, on=BACKEND) == (
+        "chain(chord([inc, chain(double, inc)], onward.gather), add)"
+    )
+    assert explain(span >> each(inc >> double) >> total, on=BACKEND) == (
+        "chain(span, onward.each(chain(inc, double)), total)"
+    )
+
+
+def test_a_rescue_is_a_step_that_only_failures_run() -> None:
+    assert explain(halve.rescue(mend) >> inc, on=BACKEND) == "chain(halve, mend (rescue), inc)"
+
+
+def test_a_fused_flow_is_one_task() -> None:
+    assert explain(fused(inc >> double), on=BACKEND) == "onward.fused(chain(inc, double))"
+
+
+def test_a_worker_listens_on_the_queues_that_its_catalog_names() -> None:
+    flow = (inc >> each(double.with_(queue="wide")) >> fused(total, queue="slow")).named("some")
+    assert queues_of(Catalog(flow)) == {"wide", "slow"}
