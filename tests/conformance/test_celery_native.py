@@ -33,5 +33,5 @@ def test_a_fused_flow_is_one_task() -> None:
 
 
 def test_a_worker_listens_on_the_queues_that_its_catalog_names() -> None:
-    flow = (inc >> each(double.with_(queue="wide")) >> fused(total, queue="slow")).named("some")
+    flow = (span >> each(double.with_(queue="wide")) >> fused(total, queue="slow")).named("some")
     assert queues_of(Catalog(flow)) == {"wide", "slow"}
