@@ -172,10 +172,8 @@ class Flow(Generic[P, R_co, E_co]):
             ValueError: If the name is unfit, or two different tasks in the flow share a name.
         """
         check_name("flow", name)
-        named: Flow[P, R_co, E_co] = Named(self, name)
-        refuse = named.tasks  # which raises for namesakes
-        del refuse
-        return named
+        tasks_of(self)
+        return Named(self, name)
 
     def with_(
         self,
@@ -235,11 +233,7 @@ class Flow(Generic[P, R_co, E_co]):
         try:
             return self._tasks
         except AttributeError:
-            found: dict[str, Task[..., Any, Any]] = {}
-            for each in walk(self):
-                if isinstance(each, Task):
-                    refuse_namesakes(found.setdefault(each.name, each), each)
-            object.__setattr__(self, "_tasks", found)
+            object.__setattr__(self, "_tasks", tasks_of(self))
             return self._tasks
 
     _tasks: Mapping[str, Task[..., Any, Any]]
@@ -674,6 +668,15 @@ def walk(flow: AnyFlow) -> Iterator[AnyFlow]:
         flow = todo.pop()
         yield flow
         todo.extend(reversed(flow.parts()))
+
+
+def tasks_of(flow: AnyFlow) -> dict[str, Task[..., Any, Any]]:
+    """The tasks of a flow by their names; ValueError where two different ones share a name."""
+    found: dict[str, Task[..., Any, Any]] = {}
+    for each in walk(flow):
+        if isinstance(each, Task):
+            refuse_namesakes(found.setdefault(each.name, each), each)
+    return found
 
 
 def refuse_namesakes(one: Task[..., Any, Any], other: Task[..., Any, Any]) -> None:
