@@ -15,6 +15,7 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
     app = Celery("onward", set_as_current=False, autofinalize=False, fixups=[])
     app.conf.update(
         broker_url=broker_url,
+        broker_transport=_transport(broker_url),
         task_default_queue=queue,
         task_serializer="json",
         result_serializer="json",
@@ -23,7 +24,7 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        broker_transport_options=_transport(broker_url),
+        broker_transport_options=_transport_options(broker_url),
         task_publish_retry_policy={
             "max_retries": 10,  # about 7 s; what is not published then is found again
             "interval_start": 0.1,
@@ -31,7 +32,7 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
             "interval_max": 1,
         },
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=1,  # and then the worker begins anew, unless it is to stop
+        broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=True,
         # What comes of a call is in the ledger.
         task_ignore_result=True,
@@ -49,7 +50,13 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
     return app
 
 
-def _transport(broker_url: str) -> dict[str, Any]:
+def _transport(broker_url: str) -> str | None:
+    if broker_url.startswith(("redis:", "rediss:")):
+        return "onward.backends.celery.transport:Transport"
+    return None  # kombu's own, by the scheme
+
+
+def _transport_options(broker_url: str) -> dict[str, Any]:
     scheme = broker_url.partition(":")[0]
     if scheme.startswith(("redis", "rediss", "valkey")):
         return {

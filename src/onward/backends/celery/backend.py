@@ -136,7 +136,9 @@ class CeleryBackend:
                 left = _SLICE if end is None else min(_SLICE, end - time.monotonic())
                 found = self.ledger.wait(ids, max(left, 0.0))
                 if found or (end is not None and time.monotonic() >= end):
-                    return Success({id: _outcome(id, entry) for id, entry in found.items()})
+                    return Success(
+                        {id: outcome or faulted(_unknown(id)) for id, outcome in found.items()}
+                    )
                 for id in ids:
                     self._expire(id)
         except (RedisError, OSError) as problem:
@@ -211,12 +213,6 @@ def expired(flow: str) -> Expired:
 
 def _unknown(id: str) -> Unknown:
     return Unknown(id, "no such call in the ledger, or its outcome was kept no longer")
-
-
-def _outcome(id: str, entry: Entry | None) -> Outcome:
-    if entry is None or entry.outcome is None:
-        return faulted(_unknown(id))
-    return entry.outcome
 
 
 def _status(entry: Entry) -> Status:

@@ -75,8 +75,15 @@ class Ledger(Protocol):
         """The open calls of which nothing was heard for so long."""
         ...
 
-    def revive(self, id: str) -> int:
-        """Notes that a silent call is sent again; how often it has been."""
+    def heard(self, ids: Collection[str]) -> None:
+        """Notes that these calls were seen just now."""
+        ...
+
+    def revive(self, id: str, seconds: float) -> int:
+        """Notes that a call that was silent for so long is sent again; how often it has been.
+
+        That is 0 if it was heard of meanwhile: of those who ask at once, one is to send it.
+        """
         ...
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
@@ -87,7 +94,7 @@ class Ledger(Protocol):
         """Whether the call is known and has no outcome."""
         ...
 
-    def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Entry | None]:
+    def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         """Those that have ended or are unknown, as soon as there is one."""
         ...
 
@@ -98,6 +105,81 @@ class Ledger(Protocol):
 
 _OPEN = "onward:open"
 
+# A script is one round trip, of which nobody sees a half; and all of them go by the server's clock.
+
+_TO_OPEN = """
+if redis.call('HSETNX', KEYS[1], 'plan', ARGV[2]) == 0 then return 0 end
+redis.call('ZADD', KEYS[2], redis.call('TIME')[1] + ARGV[3], ARGV[1])
+return 1
+"""
+
+_TO_BEGIN = """
+local known = redis.call('HMGET', KEYS[1], 'end', ARGV[2])
+if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
+if known[2] then return {1, known[2], 0} end
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[3] then return {1, false, 1} end
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+redis.call('ZADD', KEYS[3], 'XX', redis.call('TIME')[1], ARGV[1])
+return {1, false, 0}
+"""
+
+_TO_RECORD = """
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+redis.call('DEL', KEYS[2])
+redis.call('ZADD', KEYS[3], 'XX', redis.call('TIME')[1], ARGV[1])
+"""
+
+_TO_PUT_OFF = """
+redis.call('DEL', KEYS[1])
+redis.call('ZADD', KEYS[2], 'XX', redis.call('TIME')[1] + ARGV[2], ARGV[1])
+"""
+
+_TO_BEAT = """
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('ZADD', KEYS[2], 'XX', redis.call('TIME')[1], ARGV[1])
+"""
+
+_TO_FIND_SILENT = """
+return redis.call('ZRANGE', KEYS[1], 0, redis.call('TIME')[1] - ARGV[1], 'BYSCORE')
+"""
+
+_TO_NOTE_HEARD = """
+for _, id in ipairs(ARGV) do
+    redis.call('ZADD', KEYS[1], 'XX', redis.call('TIME')[1], id)
+end
+"""
+
+_TO_REVIVE = """
+local heard, now = redis.call('ZSCORE', KEYS[2], ARGV[1]), redis.call('TIME')[1]
+if not heard or tonumber(heard) > now - ARGV[2] then return 0 end
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+return redis.call('HINCRBY', KEYS[1], 'revived', 1)
+"""
+
+_TO_SETTLE = """
+if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
+redis.call('RPUSH', KEYS[2], 1)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('ZREM', KEYS[3], ARGV[1])
+return 1
+"""
+
+_TO_HEAR = """
+local heard = {}
+for index, key in ipairs(KEYS) do
+    local outcome = redis.call('HGET', key, 'outcome')
+    if outcome or redis.call('EXISTS', key) == 0 then
+        heard[#heard + 1] = index - 1
+        heard[#heard + 1] = outcome
+    end
+end
+return heard
+"""
+
 
 class RedisLedger:
     """A ledger in Redis: a hash for each call, and a list that those who wait are woken by."""
@@ -106,12 +188,19 @@ class RedisLedger:
         self._client: Any = client  # redis-py's answers are typed for blocking and awaiting alike
         self._keep = int(keep)
         self._lease = int(lease * 1000)
+        self._to_open = client.register_script(_TO_OPEN)
+        self._to_begin = client.register_script(_TO_BEGIN)
+        self._to_record = client.register_script(_TO_RECORD)
+        self._to_put_off = client.register_script(_TO_PUT_OFF)
+        self._to_beat = client.register_script(_TO_BEAT)
+        self._to_find_silent = client.register_script(_TO_FIND_SILENT)
+        self._to_note_heard = client.register_script(_TO_NOTE_HEARD)
+        self._to_revive = client.register_script(_TO_REVIVE)
+        self._to_settle = client.register_script(_TO_SETTLE)
+        self._to_hear = client.register_script(_TO_HEAR)
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
-        pipe = self._client.pipeline(transaction=True)
-        pipe.hsetnx(_key(id), "plan", plan)
-        pipe.zadd(_OPEN, {id: time.time() + delay}, nx=True)
-        return bool(pipe.execute()[0])
+        return bool(self._to_open([_key(id), _OPEN], [id, plan, delay]))
 
     def forget(self, id: str) -> None:
         pipe = self._client.pipeline(transaction=True)
@@ -123,85 +212,73 @@ class RedisLedger:
         return _entry(self._client.hgetall(_key(id)))
 
     def begin(self, id: str, at: str, worker: str, **fields: str) -> Begun:
-        pipe = self._client.pipeline(transaction=False)
-        pipe.hmget(_key(id), ["plan", "end", f"o:{at}"])
-        pipe.set(_lease(id, at), worker, nx=True, px=self._lease, get=True)
-        pipe.hset(_key(id), mapping={**fields})
-        pipe.zadd(_OPEN, {id: time.time()}, xx=True)
-        (plan, end, outcome), holder, *_ = pipe.execute()
-        is_taken = holder is not None and holder.decode() != worker
-        return Begun(plan is not None and end is None, outcome, is_taken)
+        keys = [_key(id), _lease(id, at), _OPEN]
+        noted = [text for field in fields.items() for text in field]
+        args = [id, f"o:{at}", worker, self._lease, *noted]
+        is_open, outcome, is_taken = self._to_begin(keys, args)
+        return Begun(bool(is_open), outcome, bool(is_taken))
 
     def record(self, id: str, at: str, outcome: bytes) -> None:
-        pipe = self._client.pipeline(transaction=False)
-        pipe.hset(_key(id), f"o:{at}", outcome)
-        pipe.delete(_lease(id, at))
-        pipe.zadd(_OPEN, {id: time.time()}, xx=True)
-        pipe.execute()
+        self._to_record([_key(id), _lease(id, at), _OPEN], [id, f"o:{at}", outcome])
 
     def put_off(self, id: str, at: str, delay: float) -> None:
-        pipe = self._client.pipeline(transaction=False)
-        pipe.delete(_lease(id, at))
-        pipe.zadd(_OPEN, {id: time.time() + delay}, xx=True)
-        pipe.execute()
+        self._to_put_off([_lease(id, at), _OPEN], [id, delay])
 
     def note(self, id: str, **fields: str) -> None:
         self._client.hset(_key(id), mapping={**fields})
 
     def beat(self, steps: Collection[tuple[str, str]], worker: str) -> None:
-        pipe = self._client.pipeline(transaction=False)
         for id, at in steps:
-            pipe.set(_lease(id, at), worker, px=self._lease)
-            pipe.zadd(_OPEN, {id: time.time()}, xx=True)
-        pipe.execute()
+            self._to_beat([_lease(id, at), _OPEN], [id, worker, self._lease])
 
     def silent(self, seconds: float) -> list[str]:
-        found = self._client.zrangebyscore(_OPEN, 0, time.time() - seconds)
-        return [id.decode() for id in found]
+        return [id.decode() for id in self._to_find_silent([_OPEN], [seconds])]
 
-    def revive(self, id: str) -> int:
-        pipe = self._client.pipeline(transaction=False)
-        pipe.hincrby(_key(id), "revived", 1)
-        pipe.zadd(_OPEN, {id: time.time()}, xx=True)
-        return int(pipe.execute()[0])
+    def heard(self, ids: Collection[str]) -> None:
+        self._to_note_heard([_OPEN], list(ids))
+
+    def revive(self, id: str, seconds: float) -> int:
+        return int(self._to_revive([_key(id), _OPEN], [id, seconds]))
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
-        pipe = self._client.pipeline(transaction=True)
-        pipe.hsetnx(_key(id), "end", end)
-        pipe.hsetnx(_key(id), "outcome", outcomes.encode(outcome))
-        pipe.rpush(_bell(id), "1")
-        pipe.expire(_bell(id), self._keep)
-        pipe.expire(_key(id), self._keep)
-        pipe.zrem(_OPEN, id)
-        return bool(pipe.execute()[0])
+        keys = [_key(id), _bell(id), _OPEN]
+        return bool(self._to_settle(keys, [id, end, outcomes.encode(outcome), self._keep]))
 
     def is_open(self, id: str) -> bool:
         plan, end = self._client.hmget(_key(id), ["plan", "end"])
         return plan is not None and end is None
 
-    def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Entry | None]:
-        found = self._settled(ids)
-        if found or timeout <= 0:
+    def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
+        found = self._heard(ids)
+        if found or timeout <= 0 or not ids:
             return found
+        if len(ids) == 1:
+            [only] = ids
+            return self._hear(only, timeout)
         rung = self._client.blpop([_bell(id) for id in ids], timeout=timeout)
         if rung is not None:
             self._client.rpush(rung[0], "1")  # for whoever else waits
-        return self._settled(ids)
+        return self._heard(ids)
+
+    def _hear(self, id: str, timeout: float) -> dict[str, Outcome | None]:
+        """Waits for one call, with its outcome in the very answer to the wait."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.blmove(_bell(id), _bell(id), timeout)  # it stays, for whoever else waits
+        pipe.hget(_key(id), "outcome")
+        *_, outcome = pipe.execute()
+        return {} if outcome is None else {id: outcomes.decode(outcome)}
+
+    def _heard(self, ids: Collection[str]) -> dict[str, Outcome | None]:
+        """The calls that have ended, or are unknown."""
+        heard = iter(self._to_hear([_key(id) for id in ids]))
+        named = list(ids)
+        return {
+            named[index]: None if raw is None else outcomes.decode(raw)
+            for index, raw in zip(heard, heard, strict=True)
+        }
 
     def close(self) -> None:
         self._client.close()
-
-    def _settled(self, ids: Collection[str]) -> dict[str, Entry | None]:
-        pipe = self._client.pipeline(transaction=False)
-        for id in ids:
-            pipe.hmget(_key(id), ["plan", "end", "outcome"])
-        found: dict[str, Entry | None] = {}
-        for id, (plan, end, outcome) in zip(ids, pipe.execute(), strict=True):
-            if plan is None:
-                found[id] = None
-            elif end is not None and outcome is not None:
-                found[id] = Entry(plan, end.decode(), outcomes.decode(outcome), {})
-        return found
 
 
 def _key(id: str) -> str:
@@ -276,7 +353,10 @@ class MemoryLedger:
     def silent(self, seconds: float) -> list[str]:
         return []
 
-    def revive(self, id: str) -> int:
+    def heard(self, ids: Collection[str]) -> None:
+        pass
+
+    def revive(self, id: str, seconds: float) -> int:
         return 0
 
     def close(self) -> None:
@@ -302,7 +382,7 @@ class MemoryLedger:
             call = self._calls.get(id, {})
             return "plan" in call and "end" not in call
 
-    def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Entry | None]:
+    def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         end = time.monotonic() + timeout
         with self._changed:
             while not (found := self._settled(ids)):
@@ -312,10 +392,10 @@ class MemoryLedger:
                 self._changed.wait(left)
             return found
 
-    def _settled(self, ids: Collection[str]) -> dict[str, Entry | None]:
+    def _settled(self, ids: Collection[str]) -> dict[str, Outcome | None]:
         looked = {id: self._calls.get(id) for id in ids}
         return {
-            id: None if call is None else _entry({k.encode(): v for k, v in call.items()})
+            id: None if call is None else outcomes.decode(call["outcome"])
             for id, call in looked.items()
             if call is None or "end" in call
         }

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
+from kombu import Connection
+
 from onward import plan as plans
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend
@@ -94,18 +96,23 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
     Returns:
         The ids of the calls that were sent again.
     """
-    silent = backend.ledger.silent(PATIENCE * backend.lease if patience is None else patience)
+    patience = PATIENCE * backend.lease if patience is None else patience
+    silent = backend.ledger.silent(patience)
     if not silent:
         return []
     found = {id: plan for id in silent if (plan := _plan(backend, id)) is not None}
     for plan in found.values():
         backend.queues |= native.queues(plan)
     queued = _queued(backend)
+    waiting = {id for id in found if queued is None or id.encode() in queued}
+    backend.ledger.heard(waiting)  # so that the queues need not be read again at once
     sent: list[str] = []
-    for id, plan in found.items():
-        if id.encode() in queued:
-            continue
-        if backend.ledger.revive(id) > MOST:
+    for id in found.keys() - waiting:
+        plan = found[id]
+        times = backend.ledger.revive(id, patience)
+        if times == 0:
+            continue  # another worker has sent it meanwhile
+        if times > MOST:
             message = f"it was sent {MOST} times, and its workers died each time"
             backend.ledger.settle(id, faulted(Lost(plan.flow, message, MOST)), "failed")
             continue
@@ -119,14 +126,16 @@ def _plan(backend: CeleryBackend, id: str) -> Plan | None:
     return None if entry is None else plans.decode(entry.plan).value_or(None)
 
 
-def _queued(backend: CeleryBackend) -> set[bytes]:
-    """The ids of the calls of which a message waits in a queue."""
+def _queued(backend: CeleryBackend) -> set[bytes] | None:
+    """The ids of the calls of which a message waits in a queue; None if they may be any calls'."""
     found: set[bytes] = set()
     with backend.app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         client = getattr(channel, "client", None)
-        if client is None:  # RabbitMQ, which shows nobody what waits, and loses nothing itself
-            return found
+        if client is None:
+            # RabbitMQ tells how much waits, and not what. It loses nothing itself: what a client
+            # wrote down and died before it sent can wait until there is nothing else to do.
+            return None if any(_count(connection, queue) for queue in backend.queues) else found
         for queue in sorted(backend.queues):
             for priority in channel.priority_steps:
                 name = channel._q_for_pri(queue, priority)
@@ -134,3 +143,12 @@ def _queued(backend: CeleryBackend) -> set[bytes]:
                     for message in client.lrange(name, start, start + _PAGE - 1):
                         found.update(_ROOT.findall(message))
     return found
+
+
+def _count(connection: Connection, queue: str) -> int:
+    opened: Any = connection.channel()
+    with opened as channel:
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:  # there is no such queue
+            return 0

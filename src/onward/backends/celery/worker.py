@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import threading
 import time
@@ -17,8 +18,9 @@ from celery.app.task import Task as CeleryTask
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
 from celery.canvas import Signature
 from celery.concurrency.thread import TaskPool
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
 from celery.worker.consumer import Consumer
+from kombu.utils.url import maybe_sanitize_url
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -51,6 +53,7 @@ _REGISTERED: dict[str, Any] = {
     "lazy": False,
     "max_retries": None,
 }
+_LOGGER = logging.getLogger("onward.celery")
 _LOOK_EVERY = 0.25
 """How often a running step's call is looked up for whether it has ended, in seconds at least."""
 
@@ -137,7 +140,7 @@ class Carrier:
             attempt=str(attempt),
         )
         if begun.outcome is not None:
-            return self._came(task, outcomes.decode(begun.outcome), ticket)
+            return self._passed(task, _after(outcomes.decode(begun.outcome), ticket), ticket)
         if not begun.is_open:
             return self._dropped(task, ticket)
         if begun.is_taken:
@@ -151,8 +154,10 @@ class Carrier:
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(ticket.call, ticket.at, wait)
             raise task.retry(countdown=wait)
-        self._ledger.record(ticket.call, ticket.at, outcomes.encode(outcome))
-        return self._came(task, outcome, ticket)
+        now = _after(outcome, ticket)
+        if not _ends(now, ticket):
+            self._ledger.record(ticket.call, ticket.at, outcomes.encode(outcome))
+        return self._passed(task, now, ticket)
 
     def _name(self, task: CeleryTask[Any, Any]) -> str:
         """What this delivery goes by, also when it is delivered again."""
@@ -163,15 +168,9 @@ class Carrier:
         self._steps.close()
         self._pulse.close()
 
-    def _came(self, task: CeleryTask[Any, Any], outcome: Outcome, ticket: Ticket) -> Now:
-        if isinstance(outcome, Value):
-            return self._passed(task, Flowing(outcome.raw), ticket)
-        return self._passed(task, Broken(outcome, ticket.inside), ticket)
-
     def _passed(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
         """Where the call stands after this task; ends the call with the last one."""
-        is_lost = isinstance(now, Broken) and ticket.is_top and not now.inside
-        if ticket.is_last or is_lost:
+        if _ends(now, ticket):
             outcome = outcome_of(now)
             self._ledger.settle(ticket.call, outcome, ending(outcome))
             task.request.chain = None
@@ -187,7 +186,7 @@ class Carrier:
     ) -> Now:
         items = split(args)
         if isinstance(items, Faulted):
-            return self._came(task, items, ticket)
+            return self._passed(task, _after(items, ticket), ticket)
         if each.chunk is not None:
             items = [join(items[at : at + each.chunk]) for at in range(0, len(items), each.chunk)]
         if not items:
@@ -240,6 +239,19 @@ class Carrier:
             report=report,
             is_cancelled=is_cancelled,
         )
+
+
+def _after(outcome: Outcome, ticket: Ticket) -> Now:
+    """Where the call stands after a step with this outcome."""
+    if isinstance(outcome, Value):
+        return Flowing(outcome.raw)
+    return Broken(outcome, ticket.inside)
+
+
+def _ends(now: Now, ticket: Ticket) -> bool:
+    """Whether the call ends here: with its last task, or with a failure that no rescue is for."""
+    is_lost = isinstance(now, Broken) and ticket.is_top and not now.inside
+    return ticket.is_last or is_lost
 
 
 def gathered(nows: list[Now], ticket: Ticket) -> Now:
@@ -302,6 +314,22 @@ class _Strategies(dict[str, Any]):
 
 class _Consumer(Consumer):
     Strategies = _Strategies
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Like Celery's own, but a worker that is to stop does not wait for its broker first."""
+
+        def on_error(problem: Exception, interval: float) -> None:
+            again = f"Trying again in {interval:.0f} seconds..."
+            broker = maybe_sanitize_url(self.app.conf.broker_url)
+            _LOGGER.error("Cannot connect to %s: %s. %s", broker, problem, again)
+
+        def leave_if_told() -> None:
+            if self.blueprint.state == CLOSE:
+                raise WorkerShutdown(0)
+
+        conn.ensure_connection(on_error, callback=leave_if_told)
+        self.first_connection_attempt = False
+        return conn
 
 
 class CeleryWorker:

@@ -1,0 +1,27 @@
+"""Kombu's Redis transport, which here keeps the client that it else makes for each command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import redis
+
+
+class Channel(redis.Channel):
+    """A channel with one client to publish, to note and to acknowledge by."""
+
+    _kept: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]  # not in the stubs
+        # After a fork, and after a lost connection, there is another pool.
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
+        return self._kept
+
+
+class Transport(redis.Transport):
+    """Kombu's, with such channels."""
+
+    Channel = Channel
