@@ -57,7 +57,7 @@ def celery(
             f"a {scheme} broker keeps no ledger of calls: give result_backend='redis://...'"
         )
     if scheme == "memory":
-        ledger = MemoryLedger()
+        ledger = MemoryLedger(keep)
         settings.setdefault("result_backend", "cache+memory://")
         settings.setdefault("task_ignore_result", False)
     else:

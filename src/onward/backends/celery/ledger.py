@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -104,11 +106,14 @@ class Ledger(Protocol):
 
 
 _OPEN = "onward:open"
+_LONGEST_OPEN = 30 * 24 * 3600
+"""How long a call that nobody runs is kept, in seconds."""
 
 # A script is one round trip, of which nobody sees a half; and all of them go by the server's clock.
 
 _TO_OPEN = """
 if redis.call('HSETNX', KEYS[1], 'plan', ARGV[2]) == 0 then return 0 end
+redis.call('EXPIRE', KEYS[1], ARGV[3] + ARGV[4])
 redis.call('ZADD', KEYS[2], redis.call('TIME')[1] + ARGV[3], ARGV[1])
 return 1
 """
@@ -200,7 +205,8 @@ class RedisLedger:
         self._to_hear = client.register_script(_TO_HEAR)
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
-        return bool(self._to_open([_key(id), _OPEN], [id, plan, delay]))
+        args = [id, plan, math.ceil(delay), _LONGEST_OPEN]
+        return bool(self._to_open([_key(id), _OPEN], args))
 
     def forget(self, id: str) -> None:
         pipe = self._client.pipeline(transaction=True)
@@ -312,12 +318,16 @@ def _entry(found: Mapping[bytes, bytes]) -> Entry | None:
 class MemoryLedger:
     """A ledger in this process, for `memory://`, where clients and workers are threads of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: float) -> None:
+        self._keep = keep
         self._changed = threading.Condition()
         self._calls: dict[str, dict[str, bytes]] = {}
+        self._ended: deque[tuple[float, str]] = deque()
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
         with self._changed:
+            while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
+                self._calls.pop(self._ended.popleft()[1], None)
             if id in self._calls:
                 return False
             self._calls[id] = {"plan": plan}
@@ -374,6 +384,7 @@ class MemoryLedger:
             if "end" in call:
                 return False
             call["end"], call["outcome"] = end.encode(), outcomes.encode(outcome)
+            self._ended.append((time.monotonic(), id))
             self._changed.notify_all()
             return True
 

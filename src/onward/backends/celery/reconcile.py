@@ -101,6 +101,9 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
     if not silent:
         return []
     found = {id: plan for id in silent if (plan := _plan(backend, id)) is not None}
+    for id in silent:
+        if id not in found:
+            backend.ledger.forget(id)  # it was kept no longer
     for plan in found.values():
         backend.queues |= native.queues(plan)
     queued = _queued(backend)
