@@ -64,7 +64,7 @@ def connect(url: str, /) -> Result[Backend, Misconfigured]:
         try:
             return Success(known[scheme].load()(url))
         except ModuleNotFoundError as missing:
-            message = f"{missing.name} is not installed: {_installed_by(known[scheme])}"
+            message = f"{str(missing.name).partition('.')[0]} is not installed: {_installed_by(known[scheme])}"
         except ValueError as problem:
             message = str(problem)
     return Failure(Misconfigured(f"{scheme}://", message))

@@ -6,8 +6,6 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import Redis
-
 from onward.backends.celery.app import make_app
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
@@ -61,7 +59,7 @@ def celery(
         settings.setdefault("result_backend", "cache+memory://")
         settings.setdefault("task_ignore_result", False)
     else:
-        ledger = RedisLedger(Redis.from_url(kept_at), keep, lease)
+        ledger = RedisLedger(kept_at, keep, lease)
         settings.setdefault("result_backend", kept_at)
     app = make_app(broker_url, queue=queue, options=settings)
     if scheme != "memory":

@@ -7,9 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Struct
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from onward import outcome as outcomes
 from onward.outcome import Outcome
@@ -40,6 +44,13 @@ class Begun(Struct, frozen=True):
 
 class Ledger(Protocol):
     """Where calls are written down."""
+
+    def of_worker(self) -> Ledger:
+        """The same for a worker, which waits for it as long as it is away.
+
+        A client can be told that it is; but what a worker has to say must not be lost.
+        """
+        ...
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
         """Writes a call down that starts so many seconds from now; False if it was there."""
@@ -189,8 +200,12 @@ return heard
 class RedisLedger:
     """A ledger in Redis: a hash for each call, and a list that those who wait are woken by."""
 
-    def __init__(self, client: Any, keep: float, lease: float) -> None:
-        self._client: Any = client  # redis-py's answers are typed for blocking and awaiting alike
+    def __init__(self, url: str, keep: float, lease: float, retry: Retry | None = None) -> None:
+        retries = {} if retry is None else {"retry": retry}
+        # redis-py's answers are typed for blocking and awaiting alike
+        client: Any = Redis.from_url(url, **retries)
+        self._client = client
+        self._of_worker = partial(RedisLedger, url, keep, lease, Retry(ConstantBackoff(0.2), -1))
         self._keep = int(keep)
         self._lease = int(lease * 1000)
         self._to_open = client.register_script(_TO_OPEN)
@@ -203,6 +218,9 @@ class RedisLedger:
         self._to_revive = client.register_script(_TO_REVIVE)
         self._to_settle = client.register_script(_TO_SETTLE)
         self._to_hear = client.register_script(_TO_HEAR)
+
+    def of_worker(self) -> RedisLedger:
+        return self._of_worker()
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
         args = [id, plan, math.ceil(delay), _LONGEST_OPEN]
@@ -323,6 +341,9 @@ class MemoryLedger:
         self._changed = threading.Condition()
         self._calls: dict[str, dict[str, bytes]] = {}
         self._ended: deque[tuple[float, str]] = deque()
+
+    def of_worker(self) -> MemoryLedger:
+        return self
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
         with self._changed:

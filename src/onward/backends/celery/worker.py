@@ -20,9 +20,11 @@ from celery.canvas import Signature
 from celery.concurrency.thread import TaskPool
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
 from celery.worker.consumer import Consumer
+from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
 from msgspec import Raw
 from msgspec.structs import replace
+from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
 from onward.backends.celery import native
@@ -63,9 +65,9 @@ class Carrier:
 
     def __init__(self, backend: CeleryBackend, catalog: Catalog) -> None:
         self._backend = backend
-        self._ledger = backend.ledger
+        self._ledger = backend.ledger.of_worker()
         self._steps = StepRunner(catalog.tasks)
-        self._pulse = Pulse(backend.ledger, backend.lease)
+        self._pulse = Pulse(self._ledger, backend.lease)
 
     def register(self, catalog: Catalog) -> None:
         """Makes Celery tasks of a catalog's tasks, and of the plumbing."""
@@ -86,6 +88,8 @@ class Carrier:
             try:
                 return write(self.carry(task, read_now(now), read))
             except (Retry, Ignore, Reject):  # how Celery is told of these
+                raise
+            except (OperationalError, RedisError):  # the call is found again, and goes on
                 raise
             except Exception as problem:  # not a step's, which is an outcome, but ours
                 outcome = faulted(raised(read.flow, problem))
@@ -167,6 +171,7 @@ class Carrier:
         """Ends its threads."""
         self._steps.close()
         self._pulse.close()
+        self._ledger.close()
 
     def _passed(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
         """Where the call stands after this task; ends the call with the last one."""
