@@ -446,7 +446,7 @@ def test_a_small_plan_that_doubles_its_value_again_and_again_ends_as_too_large(
 ) -> None:
     monkeypatch.setattr(plan, "MAX_JOINED", 1_000_000)  # so that the test need not take it all
     twice = TogetherNode((ChainNode(()), ChainNode(())))
-    found = evaluated(of(ChainNode((twice,) * 100)))
+    found = evaluated(of(ChainNode((twice,) * 24)))
     assert isinstance(found, Faulted)
     assert isinstance(found.fault, TooLarge)
 

@@ -47,11 +47,15 @@ def test_an_exponential_wait_stays_within_the_jitter_of_its_maximum(
 
 @given(seconds, shares, attempts)
 def test_jitter_spreads_a_wait_evenly_around_it(wait: float, jitter: float, attempt: int) -> None:
-    backoff = Exponential(wait, factor=1, max=MAX_SECONDS, jitter=jitter)
-    low, middle, high = (backoff.delay(attempt, chance) for chance in (0.0, 0.5, 1.0))
-    assert middle == wait
-    assert low <= middle <= high
-    assert math.isclose(low, wait * (1 - jitter), abs_tol=1e-6)
+    wait /= 2  # so that the jitter finds room below the maximum
+    for backoff in (
+        Constant(wait, jitter=jitter),
+        Exponential(wait, factor=1, max=MAX_SECONDS, jitter=jitter),
+    ):
+        low, middle, high = (backoff.delay(attempt, chance) for chance in (0.0, 0.5, 1.0))
+        assert middle == wait
+        assert math.isclose(low, wait * (1 - jitter), abs_tol=1e-6)
+        assert math.isclose(high, wait * (1 + jitter))
 
 
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from celery import chain as chain_of
 from celery import chord as chord_of
 from celery.canvas import Signature
 from kombu.exceptions import OperationalError
+from redis import exceptions as redis_errors
 from redis.exceptions import RedisError
 from returns.result import Failure, Result, Success
 
@@ -26,6 +28,11 @@ from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import FusedNode, Plan, StepNode
 
 _SLICE = 1.0
+_PAUSE = 0.2
+_OUTAGE = 60.0
+"""How long who waits for an outcome puts up with a ledger that is away, in seconds."""
+
+_AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 
 
 class Canvas:
@@ -130,19 +137,23 @@ class CeleryBackend:
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
         """See `Backend.settled`."""
-        end = None if timeout is None else time.monotonic() + timeout
-        try:
-            while True:
-                left = _SLICE if end is None else min(_SLICE, end - time.monotonic())
-                found = self.ledger.wait(ids, max(left, 0.0))
-                if found or (end is not None and time.monotonic() >= end):
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        given_up = min(end, time.monotonic() + _OUTAGE)
+        while True:
+            left = max(min(_SLICE, end - time.monotonic()), 0.0)
+            try:
+                found = self.ledger.wait(ids, left)
+                if found or time.monotonic() >= end:
                     return Success(
                         {id: outcome or faulted(_unknown(id)) for id, outcome in found.items()}
                     )
                 for id in ids:
                     self._expire(id)
-        except (RedisError, OSError) as problem:
-            return Failure(Unavailable("", f"the ledger: {problem}"))
+                given_up = min(end, time.monotonic() + _OUTAGE)
+            except (RedisError, OSError) as problem:
+                if time.monotonic() >= given_up or not isinstance(problem, _AWAY):
+                    return Failure(Unavailable("", f"the ledger: {problem}"))
+                time.sleep(min(_PAUSE, left))
 
     def _expire(self, id: str) -> None:
         entry = self.ledger.look(id)
