@@ -38,14 +38,14 @@ def test_an_exponential_wait_grows_by_its_factor_up_to_its_maximum(
 
 
 @given(seconds, st.floats(1, 1000), seconds, shares, attempts, shares)
-def test_an_exponential_wait_stays_within_the_jitter_of_its_maximum(
+def test_an_exponential_wait_is_never_longer_than_its_maximum(
     first: float, factor: float, most: float, jitter: float, attempt: int, chance: float
 ) -> None:
     delay = Exponential(first, factor=factor, max=most, jitter=jitter).delay(attempt, chance)
-    assert 0 <= delay <= most * (1 + jitter)
+    assert 0 <= delay <= most
 
 
-@given(seconds, shares, attempts)
+@given(st.floats(0, MAX_SECONDS / 2), shares, attempts)
 def test_jitter_spreads_a_wait_evenly_around_it(wait: float, jitter: float, attempt: int) -> None:
     wait /= 2  # so that the jitter finds room below the maximum
     for backoff in (

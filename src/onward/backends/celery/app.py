@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from celery import _state as celery_state
 
 LONGEST = 24 * 3600
 """How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
@@ -47,6 +48,10 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
     )
     app.conf.update(options)
     app.finalize()  # or a process that only submits could not
+    # What a process shares with all its Celery apps, before or after this, is not for ours to run.
+    celery_state._deregister_app(app)  # type: ignore[attr-defined]  # not in the stubs
+    for name in [name for name in app.tasks if not name.startswith("celery.")]:
+        app.tasks.unregister(name)
     return app
 
 
