@@ -8,6 +8,7 @@ or raises ValueError for what makes no sense in it: that is how a third party's 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
@@ -32,9 +33,10 @@ _KINDS = {int: "a whole number: write {}=4", float: "a number: write {}=60"}
 def connect(url: str, /) -> Result[Backend, Misconfigured]:
     """The backend at a URL.
 
-    `local://`, `celery+redis://`, `celery+rediss://` (over TLS), `celery+amqp://` and
-    `celery+memory://` are there; installed packages may bring others. Nothing is asked of the
-    engine yet.
+    `local://`, `celery+redis://`, `celery+amqp://`, `celery+rediss://` and `celery+amqps://` (both
+    over TLS), and `celery+memory://` are there; installed packages may bring others. Nothing is
+    asked of the engine yet. For Celery, the environment's `ONWARD_SIGNING_KEYS` has the keys that
+    calls are signed with, with commas between them.
 
     Args:
         url: Where it is, and what it is told: `celery+redis://localhost:6379/0?queue=mail`. What a
@@ -64,7 +66,8 @@ def connect(url: str, /) -> Result[Backend, Misconfigured]:
         try:
             return Success(known[scheme].load()(url))
         except ModuleNotFoundError as missing:
-            message = f"{str(missing.name).partition('.')[0]} is not installed: {_installed_by(known[scheme])}"
+            package = str(missing.name).partition(".")[0]
+            message = f"{package} is not installed: {_installed_by(known[scheme])}"
         except ValueError as problem:
             message = str(problem)
     return Failure(Misconfigured(f"{scheme}://", message))
@@ -148,26 +151,40 @@ def local_at(url: str) -> Local:
 def celery_at(url: str) -> CeleryBackend:
     """Celery, on the broker of a URL."""
     from onward.backends.celery import celery
+    from onward.backends.celery.app import verified
 
     parts = split(url)
     transport = parts.scheme.partition("+")[2]
     if transport == "memory":
         _refuse_host(url)
-        return celery("memory://", **parameters(url, _Memory))
-    said = parameters(url, _CeleryOverTls if transport == "rediss" else _Celery)
+        return celery("memory://", **parameters(url, _Memory), signing_keys=_signing_keys())
+    is_rabbitmq = transport in ("amqp", "amqps")
+    said = parameters(url, _CeleryOverTls if transport in ("rediss", "amqps") else _Celery)
     tls = {name: value for name, value in said.items() if name.startswith("ssl_")}
     given = cast(_Celery, {name: value for name, value in said.items() if name not in tls})
     broker = f"{transport}://{parts.netloc}{parts.path}"
-    if transport == "amqp" and "result_backend" not in given:
+    if is_rabbitmq and "result_backend" not in given:
         raise ValueError(
             "RabbitMQ keeps no ledger of calls: add a Redis that does, as in "
             "?result_backend=redis://localhost:6379/0"
         )
-    if transport != "amqp":
+    options: dict[str, object] = {}
+    if transport == "amqps":
+        files = {name.removeprefix("ssl_"): file for name, file in tls.items()}
+        options["broker_use_ssl"] = verified() | files
+    if not is_rabbitmq:
         broker = _redis(f"{broker}?{urlencode(tls)}")
     if "result_backend" in given:
         given["result_backend"] = _redis(given["result_backend"])
-    return celery(broker, **given)
+    return celery(broker, **given, options=options, signing_keys=_signing_keys())
+
+
+def _signing_keys() -> list[bytes] | None:
+    """What the environment has for keys. A URL has none: it is shown and logged too easily."""
+    said = os.environ.get("ONWARD_SIGNING_KEYS")
+    if said is None:
+        return None
+    return [key.strip().encode() for key in said.split(",") if key.strip()]
 
 
 def _redis(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
 from onward.backends.celery.reconcile import reconcile
 from onward.backends.celery.results import Results
+from onward.backends.celery.signing import Signer
 from onward.policy import check_queue
 
 __all__ = ["CeleryBackend", "celery", "reconcile"]
@@ -24,6 +26,7 @@ def celery(
     keep: float = 24 * 3600.0,
     lease: float = 10.0,
     options: dict[str, Any] | None = None,
+    signing_keys: Sequence[bytes] | None = None,
 ) -> CeleryBackend:
     """A backend that runs flows on Celery workers.
 
@@ -35,6 +38,9 @@ def celery(
         lease: How long a step is a worker's own without its saying so again, in seconds: a call
             whose worker died is sent again after about twice as long.
         options: Further Celery settings, which go before ours.
+        signing_keys: Secrets that clients and workers share, of 32 random bytes or more: what
+            passes through the broker and the ledger is signed with the first, and refused unless
+            one of them signed it.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -46,6 +52,7 @@ def celery(
             raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
         if not 1 <= seconds < math.inf:
             raise ValueError(f"{name} is a number of seconds from 1 up, not {seconds}")
+    signer = None if signing_keys is None else Signer(signing_keys)
     settings = dict(options or {})
     kept_at = result_backend or broker_url
     ledger: Ledger
@@ -59,10 +66,10 @@ def celery(
         settings.setdefault("result_backend", "cache+memory://")
         settings.setdefault("task_ignore_result", False)
     else:
-        ledger = RedisLedger(kept_at, keep, lease)
+        ledger = RedisLedger(kept_at, keep, lease, signer)
         settings.setdefault("result_backend", kept_at)
     app = make_app(broker_url, queue=queue, options=settings)
     if scheme != "memory":
         app.backend_cls = f"{Results.__module__}:{Results.__name__}+{app.conf.result_backend}"
     text = f"celery({urlsplit(broker_url).scheme}://...)"
-    return CeleryBackend(app, ledger, queue, lease, text)
+    return CeleryBackend(app, ledger, queue, lease, text, signer)

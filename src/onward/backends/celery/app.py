@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 from celery import Celery
@@ -46,6 +47,8 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
         task_queue_max_priority=9,
         enable_utc=True,
     )
+    if broker_url.startswith("amqps:"):
+        app.conf.broker_use_ssl = verified()
     app.conf.update(options)
     app.finalize()  # or a process that only submits could not
     # What a process shares with all its Celery apps, before or after this, is not for ours to run.
@@ -53,6 +56,11 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
     for name in [name for name in app.tasks if not name.startswith("celery.")]:
         app.tasks.unregister(name)
     return app
+
+
+def verified() -> dict[str, Any]:
+    """What makes RabbitMQ's client look who certified the broker, and for which host."""
+    return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # the one in the URL
 
 
 def _transport(broker_url: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from celery import Celery
@@ -12,6 +12,7 @@ from celery import chain as chain_of
 from celery import chord as chord_of
 from celery.canvas import Signature
 from kombu.exceptions import OperationalError
+from msgspec.structs import replace
 from redis import exceptions as redis_errors
 from redis.exceptions import RedisError
 from returns.result import Failure, Result, Success
@@ -20,7 +21,8 @@ from onward import plan as plans
 from onward.backend import State, Status, Submission, Worker
 from onward.backends.celery import native
 from onward.backends.celery.ledger import Entry, Ledger
-from onward.backends.celery.message import Now, Started, write
+from onward.backends.celery.message import Now, Started, Ticket, write
+from onward.backends.celery.signing import Signer, sealed
 from onward.catalog import Catalog
 from onward.context import Progress
 from onward.fault import Cancelled, Expired, Fault, Unavailable, Unknown
@@ -38,26 +40,67 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 class Canvas:
     """Makes Celery's signatures of a line of parts."""
 
-    def __init__(self, app: Celery, queue: str) -> None:
+    def __init__(self, app: Celery, queue: str, signer: Signer | None = None) -> None:
         self._app = app
         self._queue = queue
+        self._signer = signer
 
-    def signature(self, parts: Iterable[native.Part], now: Now | None = None) -> Signature[Any]:
-        """A line as one signature; with `now`, its first task starts from there."""
-        signatures = [
-            self._part(part, now if index == 0 else None) for index, part in enumerate(parts)
-        ]
+    def signature(
+        self,
+        parts: Iterable[native.Part],
+        now: Now | None = None,
+        *,
+        source: str = "",
+        delay: float = 0.0,
+    ) -> Signature[Any]:
+        """A line as one signature.
+
+        Args:
+            parts: The line.
+            now: Where its first task starts from, if that is known.
+            source: The place that this comes from otherwise.
+            delay: How many seconds from now it begins.
+        """
+        signatures: list[Signature[Any]] = []
+        for part in parts:
+            if isinstance(part, native.Fan):
+                branches = [
+                    self.signature(branch, now, source=source, delay=delay)
+                    for branch in part.branches
+                ]
+                signatures.append(self._chord(branches, part, delay))
+            else:
+                signatures.append(self._one(part, now, (source,), delay))
+            now, source = None, native.source(part)
         return signatures[0] if len(signatures) == 1 else chain_of(*signatures)
 
-    def chord(self, branches: Sequence[Signature[Any]], gather: native.One) -> Signature[Any]:
-        """Signatures side by side, and what gathers where they end."""
-        return chord_of(branches, self._part(gather, None))
+    def fan(self, fan: native.Fan, nows: Iterable[Now]) -> Signature[Any]:
+        """Branches side by side, each from where it starts, and what gathers where they end."""
+        branches = [
+            self.signature(branch, now) for branch, now in zip(fan.branches, nows, strict=True)
+        ]
+        return self._chord(branches, fan, 0.0)
 
-    def _part(self, part: native.Part, now: Now | None) -> Signature[Any]:
-        if isinstance(part, native.Fan):
-            branches = [self.signature(branch, now) for branch in part.branches]
-            return self.chord(branches, part.gather)
-        ticket = part.ticket
+    def kwargs(self, name: str, ticket: Ticket, delay: float = 0.0) -> dict[str, str]:
+        """What a task of this name is sent beside where the call stands."""
+        if self._signer is not None:
+            ticket = replace(ticket, until=time.time() + delay + self._signer.lifetime)
+        return {"ticket": sealed(self._signer, write(ticket), "ticket", name).decode()}
+
+    def now(self, now: Now, call: str, source: str) -> str:
+        """Where a call stands, as it comes from a place in it."""
+        return sealed(self._signer, write(now), "now", call, source).decode()
+
+    def _chord(
+        self, branches: list[Signature[Any]], fan: native.Fan, delay: float
+    ) -> Signature[Any]:
+        sources = tuple(native.source(branch[-1]) for branch in fan.branches)
+        return chord_of(branches, self._one(fan.gather, None, sources, delay))
+
+    def _one(
+        self, one: native.One, now: Now | None, sources: tuple[str, ...], delay: float
+    ) -> Signature[Any]:
+        ticket = one.ticket
         step = ticket.do
         queue, priority = ticket.queue, ticket.priority
         if isinstance(step, StepNode | FusedNode):
@@ -66,24 +109,35 @@ class Canvas:
         options: dict[str, Any] = {"queue": queue or self._queue}
         if priority is not None:
             options["priority"] = 9 - priority
-        return self._app.signature(
-            part.name,
-            args=() if now is None else (write(now),),
-            kwargs={"ticket": write(ticket)},
-            options=options,
-        )
+        args: tuple[str, ...] = ()
+        if now is not None:
+            sources = (f"@{ticket.at}",)  # no other task of the call can do with it
+            args = (self.now(now, ticket.call, *sources),)
+        if self._signer is not None:
+            ticket = replace(ticket, takes=sources)
+        kwargs = self.kwargs(one.name, ticket, delay)
+        return self._app.signature(one.name, args=args, kwargs=kwargs, options=options)
 
 
 class CeleryBackend:
     """What `celery()` gives."""
 
-    def __init__(self, app: Celery, ledger: Ledger, queue: str, lease: float, text: str) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        ledger: Ledger,
+        queue: str,
+        lease: float,
+        text: str,
+        signer: Signer | None = None,
+    ) -> None:
         self.app = app
         self.ledger = ledger
         self.queue = queue
         self.queues = {queue}
         self.lease = lease
-        self.canvas = Canvas(app, queue)
+        self.signer = signer
+        self.canvas = Canvas(app, queue, signer)
         self._text = text
 
     def __repr__(self) -> str:
@@ -107,7 +161,7 @@ class CeleryBackend:
         """Sends a call's first tasks to the broker."""
         parts = native.compiled(plan)
         self.queues |= native.queues(plan)
-        signature = self.canvas.signature(parts, Started(plan.args))
+        signature = self.canvas.signature(parts, Started(plan.args), delay=delay)
         # The call's id stands in every message, where the reconciler finds it.
         signature.apply_async(countdown=delay, root_id=plan.id)
 

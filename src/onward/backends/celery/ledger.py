@@ -16,7 +16,9 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from onward import outcome as outcomes
-from onward.outcome import Outcome
+from onward.backends.celery.signing import Signer, opened, sealed
+from onward.fault import Misconfigured
+from onward.outcome import Outcome, faulted
 
 
 class Entry(Struct, frozen=True):
@@ -200,14 +202,24 @@ return heard
 class RedisLedger:
     """A ledger in Redis: a hash for each call, and a list that those who wait are woken by."""
 
-    def __init__(self, url: str, keep: float, lease: float, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        keep: float,
+        lease: float,
+        signer: Signer | None = None,
+        retry: Retry | None = None,
+    ) -> None:
         retries = {} if retry is None else {"retry": retry}
         # redis-py's answers are typed for blocking and awaiting alike
         client: Any = Redis.from_url(url, **retries)
         self._client = client
-        self._of_worker = partial(RedisLedger, url, keep, lease, Retry(ConstantBackoff(0.2), -1))
+        self._of_worker = partial(
+            RedisLedger, url, keep, lease, signer, Retry(ConstantBackoff(0.2), -1)
+        )
         self._keep = int(keep)
         self._lease = int(lease * 1000)
+        self._signer = signer
         self._to_open = client.register_script(_TO_OPEN)
         self._to_begin = client.register_script(_TO_BEGIN)
         self._to_record = client.register_script(_TO_RECORD)
@@ -223,7 +235,8 @@ class RedisLedger:
         return self._of_worker()
 
     def open(self, id: str, plan: bytes, delay: float) -> bool:
-        args = [id, plan, math.ceil(delay), _LONGEST_OPEN]
+        raw = sealed(self._signer, plan, "plan", id)
+        args = [id, raw, math.ceil(delay), _LONGEST_OPEN]
         return bool(self._to_open([_key(id), _OPEN], args))
 
     def forget(self, id: str) -> None:
@@ -233,17 +246,25 @@ class RedisLedger:
         pipe.execute()
 
     def look(self, id: str) -> Entry | None:
-        return _entry(self._client.hgetall(_key(id)))
+        found = self._client.hgetall(_key(id))
+        if b"plan" in found:
+            found[b"plan"] = opened(self._signer, found[b"plan"], "plan", id) or b""
+        if b"outcome" in found:
+            found[b"outcome"] = outcomes.encode(self._outcome(id, found[b"outcome"]))
+        return _entry(found)
 
     def begin(self, id: str, at: str, worker: str, **fields: str) -> Begun:
         keys = [_key(id), _lease(id, at), _OPEN]
         noted = [text for field in fields.items() for text in field]
         args = [id, f"o:{at}", worker, self._lease, *noted]
         is_open, outcome, is_taken = self._to_begin(keys, args)
+        if outcome is not None:
+            outcome = opened(self._signer, outcome, "step", id, at)
         return Begun(bool(is_open), outcome, bool(is_taken))
 
     def record(self, id: str, at: str, outcome: bytes) -> None:
-        self._to_record([_key(id), _lease(id, at), _OPEN], [id, f"o:{at}", outcome])
+        raw = sealed(self._signer, outcome, "step", id, at)
+        self._to_record([_key(id), _lease(id, at), _OPEN], [id, f"o:{at}", raw])
 
     def put_off(self, id: str, at: str, delay: float) -> None:
         self._to_put_off([_lease(id, at), _OPEN], [id, delay])
@@ -266,7 +287,8 @@ class RedisLedger:
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
         keys = [_key(id), _bell(id), _OPEN]
-        return bool(self._to_settle(keys, [id, end, outcomes.encode(outcome), self._keep]))
+        raw = sealed(self._signer, outcomes.encode(outcome), "outcome", id)
+        return bool(self._to_settle(keys, [id, end, raw, self._keep]))
 
     def is_open(self, id: str) -> bool:
         plan, end = self._client.hmget(_key(id), ["plan", "end"])
@@ -290,19 +312,32 @@ class RedisLedger:
         pipe.blmove(_bell(id), _bell(id), timeout)  # it stays, for whoever else waits
         pipe.hget(_key(id), "outcome")
         *_, outcome = pipe.execute()
-        return {} if outcome is None else {id: outcomes.decode(outcome)}
+        return {} if outcome is None else {id: self._outcome(id, outcome)}
 
     def _heard(self, ids: Collection[str]) -> dict[str, Outcome | None]:
         """The calls that have ended, or are unknown."""
         heard = iter(self._to_hear([_key(id) for id in ids]))
         named = list(ids)
         return {
-            named[index]: None if raw is None else outcomes.decode(raw)
+            named[index]: None if raw is None else self._outcome(named[index], raw)
             for index, raw in zip(heard, heard, strict=True)
         }
 
+    def _outcome(self, id: str, raw: bytes) -> Outcome:
+        read = opened(self._signer, raw, "outcome", id)
+        return faulted(distrusted("its outcome")) if read is None else outcomes.decode(read)
+
     def close(self) -> None:
         self._client.close()
+
+
+def distrusted(what: str) -> Misconfigured:
+    """The fault of a call of which something cannot be trusted."""
+    message = (
+        f"{what} is not signed as it should be here: clients and workers need the same keys; "
+        "if they have them, somebody else writes to the broker or the ledger"
+    )
+    return Misconfigured("signing_keys", message)
 
 
 def _key(id: str) -> str:

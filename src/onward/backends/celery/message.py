@@ -50,6 +50,8 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
         is_flat: Whether the arrays it gathers become one array.
         before: Where the items ended whose turn came before, in an `each` with a limit.
         after: The items whose turn comes after these.
+        takes: The places whose values come in, where these are signed.
+        until: When what is signed expires, in seconds since 1970-01-01 UTC.
         key: The call's idempotency key.
         deadline: When the call expires, in seconds since 1970-01-01 UTC.
         queue: The queue of the steps that name none.
@@ -68,6 +70,8 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_flat: bool = False
     before: tuple[Now, ...] = ()
     after: tuple[Raw, ...] = ()
+    takes: tuple[str, ...] = ()
+    until: float = 0.0
     key: str | None = None
     deadline: float | None = None
     queue: str | None = None
@@ -81,19 +85,19 @@ def outcome_of(now: Now) -> Outcome:
     return Value(now.raw if isinstance(now, Flowing) else now.args.positional[0])
 
 
-def write(value: Now | Ticket) -> str:
+def write(value: Now | Ticket) -> bytes:
     """As it travels."""
-    return _ENCODER.encode(value).decode()
+    return _ENCODER.encode(value)
 
 
-def read_now(text: str) -> Now:
+def read_now(raw: bytes) -> Now:
     """What `write` wrote."""
-    return _NOW.decode(text)
+    return _NOW.decode(raw)
 
 
-def read_ticket(text: str) -> Ticket:
+def read_ticket(raw: bytes) -> Ticket:
     """What `write` wrote."""
-    return _TICKET.decode(text)
+    return _TICKET.decode(raw)
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -28,6 +28,8 @@ FUSED = "onward.fused"
 GATHER = "onward.gather"
 PASS = "onward.pass"
 
+_GATHER = ".gather"
+
 
 class One(Struct, frozen=True):
     """One Celery task: a step, or some of the plumbing."""
@@ -69,6 +71,19 @@ def ended(parts: list[Part], ticket: Ticket) -> list[Part]:
         gather = replace(last.gather, ticket=replace(last.gather.ticket, is_last=True))
         return [*rest, replace(last, gather=gather)]
     return [*rest, replace(last, ticket=replace(last.ticket, is_last=True))]
+
+
+def source(part: Part) -> str:
+    """The place that a value is from that comes out of a part.
+
+    A fan-out that a worker made of an `each` answers for it.
+    """
+    return source_of(part.gather.ticket if isinstance(part, Fan) else part.ticket)
+
+
+def source_of(ticket: Ticket) -> str:
+    """The place that a value is from that a ticket's task gives."""
+    return ticket.at.removesuffix(_GATHER)
 
 
 def shown(parts: Sequence[Part]) -> str:
@@ -124,7 +139,7 @@ def line(node: Node, ticket: Ticket) -> list[Part]:
 
 def fan(branches: Sequence[Node], ticket: Ticket, *, is_flat: bool = False, first: int = 0) -> Fan:
     """Nodes side by side, at the places `at[first]`, `at[first + 1]` and so on."""
-    place = f"{ticket.at or '0'}.gather"
+    place = f"{ticket.at or '0'}{_GATHER}"
     gather = One(GATHER, replace(ticket, at=place, do=None, handles="", is_flat=is_flat))
     inner = replace(ticket, is_top=False, is_last=False, do=None, handles="")
     lines: list[tuple[Part, ...]] = []

@@ -18,7 +18,7 @@ from kombu import Connection
 from onward import plan as plans
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.ledger import Ledger
+from onward.backends.celery.ledger import Ledger, distrusted
 from onward.fault import Lost
 from onward.outcome import faulted
 from onward.plan import Plan
@@ -101,9 +101,6 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
     if not silent:
         return []
     found = {id: plan for id in silent if (plan := _plan(backend, id)) is not None}
-    for id in silent:
-        if id not in found:
-            backend.ledger.forget(id)  # it was kept no longer
     for plan in found.values():
         backend.queues |= native.queues(plan)
     queued = _queued(backend)
@@ -126,7 +123,13 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
 
 def _plan(backend: CeleryBackend, id: str) -> Plan | None:
     entry = backend.ledger.look(id)
-    return None if entry is None else plans.decode(entry.plan).value_or(None)
+    if entry is None:
+        backend.ledger.forget(id)  # it was kept no longer
+        return None
+    if not entry.plan:  # with keys of its own, a worker would sign whatever is there
+        backend.ledger.settle(id, faulted(distrusted("its plan")), "failed")
+        return None
+    return plans.decode(entry.plan).value_or(None)
 
 
 def _queued(backend: CeleryBackend) -> set[bytes] | None:

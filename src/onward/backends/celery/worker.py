@@ -22,13 +22,14 @@ from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
-from msgspec import Raw
+from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend, expired
+from onward.backends.celery.ledger import distrusted
 from onward.backends.celery.message import (
     Broken,
     Flowing,
@@ -38,9 +39,9 @@ from onward.backends.celery.message import (
     outcome_of,
     read_now,
     read_ticket,
-    write,
 )
 from onward.backends.celery.reconcile import Pulse, Reconciler
+from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.context import Context, Progress
@@ -56,6 +57,9 @@ _REGISTERED: dict[str, Any] = {
     "max_retries": None,
 }
 _LOGGER = logging.getLogger("onward.celery")
+_ASKED = "onward_asked"
+"""The header that has the name of a task that is unknown here."""
+
 _LOOK_EVERY = 0.25
 """How often a running step's call is looked up for whether it has ended, in seconds at least."""
 
@@ -84,9 +88,9 @@ class Carrier:
 
     def _carrying(self) -> Any:
         def carry(task: CeleryTask[Any, Any], now: str, ticket: str) -> str:
-            read = read_ticket(ticket)
+            [came], read = self._opened(task, [now], ticket)
             try:
-                return write(self.carry(task, read_now(now), read))
+                return self._written(self.carry(task, came, read), read)
             except (Retry, Ignore, Reject):  # how Celery is told of these
                 raise
             except (OperationalError, RedisError):  # the call is found again, and goes on
@@ -100,13 +104,62 @@ class Carrier:
 
     def _gathering(self) -> Any:
         def gather(task: CeleryTask[Any, Any], nows: list[str], ticket: str) -> str:
-            read = read_ticket(ticket)
-            ends = [*read.before, *map(read_now, nows)]
+            came, read = self._opened(task, nows, ticket)
+            ends = [*read.before, *came]
             if isinstance(read.do, EachNode) and read.after:
                 raise task.replace(self._fan(read.after, read, read.do, ends))
-            return write(self._passed(task, gathered(ends, read), read))
+            return self._written(self._passed(task, gathered(ends, read), read), read)
 
         return gather
+
+    def _opened(
+        self, task: CeleryTask[Any, Any], nows: list[str], ticket: str
+    ) -> tuple[list[Now], Ticket]:
+        """What a message says, none of which is decoded before its signature is known to hold."""
+        signer = self._backend.signer
+        sent = _bytes(ticket)
+        raw = opened(signer, sent, "ticket", self._asked(task))
+        if signer is None:
+            if raw is None:
+                self._end_signed(sent)
+                raise self._refused(task, "it is signed, and this worker has no signing keys")
+            return [read_now(_bytes(now)) for now in nows], read_ticket(raw)
+        if raw is None:
+            raise self._refused(task, "it is not signed for this task with a key of this worker")
+        read = read_ticket(raw)
+        call = f"in call {read.call!r}, {read.at!r}"
+        if read.until <= time.time():
+            raise self._refused(task, f"{call}: its signature has expired")
+        if not isinstance(nows, list) or len(nows) != len(read.takes):
+            raise self._refused(task, f"{call}: it comes with other values than it takes")
+        values = [
+            opened(signer, _bytes(now), "now", read.call, source)
+            for now, source in zip(nows, read.takes, strict=True)
+        ]
+        if None in values:
+            raise self._refused(task, f"{call}: a value is not signed as what it takes")
+        return [read_now(value) for value in values if value is not None], read
+
+    def _asked(self, task: CeleryTask[Any, Any]) -> str:
+        """The name of the task that a message is for, also where it is unknown here."""
+        asked = task.request.get(_ASKED)
+        if task.name == native.PASS and isinstance(asked, str) and asked not in task.app.tasks:
+            return asked
+        return str(task.name)
+
+    def _refused(self, task: CeleryTask[Any, Any], why: str) -> Ignore:
+        """What drops a message. If its call is open, the reconciler sends it again, as it was."""
+        _LOGGER.warning("refused message %r for %r: %s", task.request.id, self._asked(task), why)
+        return Ignore(why)
+
+    def _end_signed(self, sent: bytes) -> None:
+        """Ends a call that only workers with keys can go on with, or it might wait for ever."""
+        with contextlib.suppress(MsgspecError):
+            call = read_ticket(sent[SIZE:]).call
+            self._ledger.settle(call, faulted(distrusted("a message of it")), "failed")
+
+    def _written(self, now: Now, ticket: Ticket) -> str:
+        return self._backend.canvas.now(now, ticket.call, native.source_of(ticket))
 
     def carry(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
         """Does what a ticket says to where the call stands; gives where it stands then."""
@@ -157,7 +210,8 @@ class Carrier:
         if attempt < step.attempts and is_retried(step, outcome):
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(ticket.call, ticket.at, wait)
-            raise task.retry(countdown=wait)
+            kwargs = self._backend.canvas.kwargs(self._asked(task), ticket, wait)
+            raise task.retry(countdown=wait, kwargs=kwargs)
         now = _after(outcome, ticket)
         if not _ends(now, ticket):
             self._ledger.record(ticket.call, ticket.at, outcomes.encode(outcome))
@@ -213,12 +267,8 @@ class Carrier:
             before=tuple(before),
             after=tuple(items[count:]),
         )
-        canvas = self._backend.canvas
-        branches = [
-            canvas.signature(branch, Flowing(item))
-            for branch, item in zip(fan.branches, items, strict=False)
-        ]
-        return canvas.chord(branches, replace(fan.gather, ticket=rest))
+        fan = replace(fan, gather=replace(fan.gather, ticket=rest))
+        return self._backend.canvas.fan(fan, map(Flowing, items[:count]))
 
     def _context(self, ticket: Ticket, name: str, attempt: int) -> Context:
         looked = [time.monotonic(), False]
@@ -257,6 +307,11 @@ def _ends(now: Now, ticket: Ticket) -> bool:
     """Whether the call ends here: with its last task, or with a failure that no rescue is for."""
     is_lost = isinstance(now, Broken) and ticket.is_top and not now.inside
     return ticket.is_last or is_lost
+
+
+def _bytes(sent: object) -> bytes:
+    """What a message has for a text, be it one or not."""
+    return sent.encode(errors="replace") if isinstance(sent, str) else b""
 
 
 def gathered(nows: list[Now], ticket: Ticket) -> Now:
@@ -312,6 +367,7 @@ class _Strategies(dict[str, Any]):
 
         def strategy(message: Any, *args: Any, **kwargs: Any) -> Any:
             message.headers["task"] = native.PASS
+            message.headers[_ASKED] = name
             return known(message, *args, **kwargs)
 
         return strategy
@@ -319,6 +375,14 @@ class _Strategies(dict[str, Any]):
 
 class _Consumer(Consumer):
     Strategies = _Strategies
+    strategies: dict[str, Any]
+
+    def update_strategies(self) -> None:
+        super().update_strategies()
+        # Some of Celery's own tasks, such as celery.map, run others as the message has it.
+        for name, task in self.app.tasks.items():
+            if task.__module__ == "celery.app.builtins":
+                del self.strategies[name]
 
     def ensure_connected(self, conn: Any) -> Any:
         """Like Celery's own, but a worker that is to stop does not wait for its broker first."""

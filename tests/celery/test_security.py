@@ -1,0 +1,559 @@
+"""What somebody can do who may write to the broker and its ledger, but has no signing key."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import given as over
+from hypothesis import strategies as st
+from msgspec import Raw
+from redis import Redis
+from returns.result import Result, Success
+
+from onward import (
+    Call,
+    Catalog,
+    Constant,
+    Misconfigured,
+    Ref,
+    Retry,
+    connect,
+    given,
+    result,
+    run,
+    submit,
+    task,
+    together,
+)
+from onward.backends.celery import celery, native
+from onward.backends.celery.backend import Canvas, CeleryBackend
+from onward.backends.celery.message import Flowing, read_ticket
+from onward.backends.celery.reconcile import reconcile
+from onward.backends.celery.signing import LEAST, SIZE, Signer
+from onward.fault import Fault
+from onward.testing import BackendSuite
+from tests.engines.process import until
+from tests.engines.valkey import Valkey
+
+OLD, NEW = b"o" * LEAST, b"n" * LEAST
+SECRET = "s3cret" * 6
+WAIT = 1_000_000
+"""Many days, in seconds."""
+
+QUEUES = ["onward", *(f"onward:{priority}" for priority in range(1, 10))]
+"""One for each priority."""
+
+Message: TypeAlias = dict[str, Any]
+
+
+@task
+def note(word: str, trace: str) -> str:
+    """Leaves a word where the tests look, and gives it."""
+    with Path(trace).open("a") as file:
+        file.write(f"{word}\n")
+    return word
+
+
+@task
+def shout(word: str) -> str:
+    return word.upper()
+
+
+@task(retry=Retry(attempts=2, backoff=Constant(WAIT)))
+def stumble() -> int:
+    raise OSError("always")
+
+
+CATALOG = Catalog(note, shout, stumble)
+
+
+@contextmanager
+def closing(backend: CeleryBackend) -> Iterator[CeleryBackend]:
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+@contextmanager
+def working(url: str, keys: Sequence[bytes] | None) -> Iterator[CeleryBackend]:
+    """The backend of a worker that is up."""
+    with closing(celery(url, signing_keys=keys)) as backend:
+        worker = backend.serve(CATALOG).unwrap()
+        try:
+            yield backend
+        finally:
+            worker.stop()
+
+
+def database(valkey: Valkey, number: int) -> str:
+    return f"{valkey.url.rpartition('/')[0]}/{number}"
+
+
+class TestSignedCalls(BackendSuite):
+    """All laws hold for them."""
+
+    examples = 10
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path, valkey: Valkey) -> Iterator[CeleryBackend]:
+        with closing(celery(database(valkey, 10), signing_keys=[NEW])) as backend:
+            worker = backend.serve(BackendSuite.catalog).unwrap()
+            yield backend
+            worker.stop()
+
+
+@pytest.fixture
+def url(valkey: Valkey) -> str:
+    """A database with nothing in it, which no other test uses."""
+    url = database(valkey, 11)
+    with Redis.from_url(url) as redis:
+        redis.flushdb()
+    return url
+
+
+@pytest.fixture
+def redis(url: str) -> Iterator[Any]:
+    with Redis.from_url(url) as redis:
+        yield redis
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[CeleryBackend]:
+    with closing(celery(url, signing_keys=[NEW])) as client:
+        yield client
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    return tmp_path / "trace"
+
+
+def noted(trace: Path) -> Call[str]:
+    return given(note, str(trace))("true")
+
+
+def taken(redis: Any) -> tuple[str, Message]:
+    """The message that waits, taken out, and whence."""
+    [(queue, message)] = all_taken(redis)
+    return queue, message
+
+
+def all_taken(redis: Any) -> list[tuple[str, Message]]:
+    found = [(queue, json.loads(raw)) for queue in QUEUES for raw in redis.lrange(queue, 0, -1)]
+    redis.delete(*QUEUES)
+    return found
+
+
+def put(redis: Any, queue: str, message: Message) -> None:
+    redis.lpush(queue, json.dumps(message))
+
+
+def body(message: Message) -> list[Any]:
+    read: list[Any] = json.loads(base64.b64decode(message["body"]))
+    return read
+
+
+def with_body(message: Message, body: object) -> Message:
+    return message | {"body": base64.b64encode(json.dumps(body).encode()).decode()}
+
+
+def renamed(message: Message, name: str) -> Message:
+    return message | {"headers": message["headers"] | {"task": name}}
+
+
+def refusal(caplog: pytest.LogCaptureFixture, why: str) -> None:
+    """Waits until a worker says that it refused a message."""
+    until(lambda: why in caplog.text, within=30, otherwise=lambda: f"no {why!r}: {caplog.text}")
+
+
+def ended(client: CeleryBackend, ref: Ref[str]) -> Result[str, Fault]:
+    return result(ref, on=client, timeout=30)
+
+
+# Messages
+
+
+def with_another_task(message: Message) -> Message:
+    return renamed(message, shout.name)
+
+
+def as_the_plumbing(message: Message) -> Message:
+    args, *rest = body(message)
+    return renamed(with_body(message, [[args], *rest]), native.GATHER)
+
+
+def as_a_task_that_is_unknown_here(message: Message) -> Message:
+    return renamed(message, "nobody")
+
+
+def as_the_plumbing_for_a_known_task(message: Message) -> Message:
+    changed = renamed(message, native.PASS)
+    return changed | {"headers": changed["headers"] | {"onward_asked": note.name}}
+
+
+def with_another_argument(message: Message) -> Message:
+    args, kwargs, embed = body(message)
+    return with_body(
+        message, [args, {"ticket": kwargs["ticket"].replace("trace", "forged")}, embed]
+    )
+
+
+def with_another_call(message: Message) -> Message:
+    args, kwargs, embed = body(message)
+    ticket = kwargs["ticket"].replace(message["headers"]["root_id"], "0" * 32)
+    return with_body(message, [args, {"ticket": ticket}, embed])
+
+
+def with_another_value(message: Message) -> Message:
+    [now], kwargs, embed = body(message)
+    return with_body(message, [[now.replace("true", "forged")], kwargs, embed])
+
+
+def with_the_value_of_another_place(message: Message) -> Message:
+    """The step after it, on what this one takes."""
+    args, _, embed = body(message)
+    after = embed["chain"].pop()
+    return renamed(with_body(message, [args, after["kwargs"], embed]), after["task"])
+
+
+def without_signatures(message: Message) -> Message:
+    [now], kwargs, embed = body(message)
+    return with_body(message, [[now[SIZE:]], {"ticket": kwargs["ticket"][SIZE:]}, embed])
+
+
+def with_no_text(message: Message) -> Message:
+    _, _, embed = body(message)
+    return with_body(message, [[{}], {"ticket": 1}, embed])
+
+
+def with_a_broken_text(message: Message) -> Message:
+    args, kwargs, embed = body(message)
+    return with_body(message, [args, {"ticket": kwargs["ticket"] + "\ud800"}, embed])
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        *(with_another_task, as_the_plumbing, as_the_plumbing_for_a_known_task),
+        as_a_task_that_is_unknown_here,
+        *(with_another_argument, with_another_call, with_another_value),
+        *(with_the_value_of_another_place, without_signatures, with_no_text, with_a_broken_text),
+    ],
+)
+def test_a_message_that_was_changed_is_refused_and_its_call_ends_as_if_it_had_not_been(
+    forged: Callable[[Message], Message],
+    url: str,
+    redis: Any,
+    client: CeleryBackend,
+    trace: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ref = submit((given(note, str(trace)) >> shout)("true"), on=client).unwrap()
+    queue, message = taken(redis)
+    put(redis, queue, forged(message))
+    with working(url, [NEW]) as worker:
+        refusal(caplog, "refused message")
+        reconcile(worker, patience=0)
+        assert ended(client, ref) == Success("TRUE")
+    assert trace.read_text() == "true\n"
+    assert [path.name for path in trace.parent.iterdir()] == ["trace"]
+
+
+def test_a_value_of_another_call_is_refused(
+    url: str, redis: Any, client: CeleryBackend, trace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit(given(note, str(trace))("another"), on=client).unwrap()
+    _, another = taken(redis)
+    ref = submit(noted(trace), on=client).unwrap()
+    queue, message = taken(redis)
+    put(redis, queue, with_body(message, [body(another)[0], *body(message)[1:]]))
+    with working(url, [NEW]) as worker:
+        refusal(caplog, "a value is not signed as what it takes")
+        reconcile(worker, patience=0)
+        assert ended(client, ref) == Success("true")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_values_of_branches_are_refused_in_another_order_or_number(
+    count: int, url: str, redis: Any, client: CeleryBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref = submit(together(shout, shout >> shout)("a"), on=client).unwrap()
+    queue, message = next(each for each in all_taken(redis) if body(each[1])[2]["chord"])
+    gather = body(message)[2]["chord"]
+    left, right = read_ticket(gather["kwargs"]["ticket"][SIZE:].encode()).takes
+    nows = [client.canvas.now(Flowing(Raw(b'"A"')), ref.id, at) for at in (right, left, left)]
+    forged = with_body(message, [[nows[:count]], gather["kwargs"], {}])
+    put(redis, queue, renamed(forged, native.GATHER))
+    with working(url, [NEW]):
+        refusal(caplog, "a value is not signed" if count == 2 else "other values than it takes")
+
+
+def test_a_message_that_is_sent_again_and_again_runs_once(
+    url: str, redis: Any, client: CeleryBackend, trace: Path
+) -> None:
+    ref = submit(noted(trace), on=client).unwrap()
+    queue, message = taken(redis)
+    put(redis, queue, message)
+    with working(url, [NEW]) as worker:
+        assert ended(client, ref) == Success("true")
+        for _ in range(3):
+            put(redis, queue, message)
+        # The queue is first in, first out, and this comes last.
+        assert run(shout("done"), on=worker) == Success("DONE")
+    assert trace.read_text() == "true\n"
+
+
+def test_a_message_that_waited_too_long_is_refused_and_its_call_sent_with_a_new_signature(
+    url: str, client: CeleryBackend, trace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.canvas = Canvas(client.app, client.queue, Signer([NEW], lifetime=-1.0))
+    ref = submit(noted(trace), on=client).unwrap()
+    with working(url, [NEW]) as worker:
+        refusal(caplog, "its signature has expired")
+        reconcile(worker, patience=0)
+        assert ended(client, ref) == Success("true")
+    assert trace.read_text() == "true\n"
+
+
+def test_the_time_until_a_call_begins_does_not_count(client: CeleryBackend, redis: Any) -> None:
+    before = time.time()
+    submit(shout("later"), on=client, delay=WAIT).unwrap()
+    ticket = body(taken(redis)[1])[1]["ticket"]
+    assert read_ticket(ticket[SIZE:].encode()).until > before + WAIT
+
+
+def test_a_retry_is_signed_for_as_long_as_it_waits(
+    url: str, redis: Any, client: CeleryBackend
+) -> None:
+    def retried() -> list[Message]:
+        taken = (json.loads(raw)[0] for raw in redis.hvals("unacked"))
+        return [message for message in taken if message["headers"]["retries"] == 1]
+
+    before = time.time()
+    submit(stumble(), on=client).unwrap()
+    with working(url, [NEW]):
+        until(lambda: bool(retried()), within=30, otherwise=lambda: "it was not tried again")
+        [message] = retried()
+    assert read_ticket(body(message)[1]["ticket"][SIZE:].encode()).until > before + WAIT
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("clients", "workers"), [([OLD], [NEW, OLD]), ([NEW, OLD], [OLD, NEW]), ([NEW], [NEW])]
+)
+def test_keys_can_be_replaced_while_calls_are_in_flight(
+    clients: list[bytes], workers: list[bytes], url: str, trace: Path
+) -> None:
+    with closing(celery(url, signing_keys=clients)) as client:
+        ref = submit(noted(trace), on=client).unwrap()
+        with working(url, workers) as worker:
+            assert ended(worker, ref) == Success("true")
+
+
+def test_a_key_that_was_taken_away_opens_nothing(
+    url: str, trace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(celery(url, signing_keys=[OLD])) as client, working(url, [NEW]) as worker:
+        ref = submit(noted(trace), on=client).unwrap()
+        refusal(caplog, "it is not signed for this task with a key of this worker")
+        reconcile(worker, patience=0)
+        assert_distrusted(ended(client, ref))
+        assert_distrusted(ended(worker, ref))
+    assert not trace.exists()
+
+
+def test_a_call_without_a_signature_fails_with_a_reason(
+    url: str, trace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(celery(url)) as client, working(url, [NEW]) as worker:
+        ref = submit(noted(trace), on=client).unwrap()
+        refusal(caplog, "it is not signed for this task with a key of this worker")
+        reconcile(worker, patience=0)
+        assert_distrusted(ended(client, ref))
+    assert not trace.exists()
+
+
+def test_a_signed_call_fails_at_once_with_a_reason_on_a_worker_without_keys(
+    url: str, client: CeleryBackend, trace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with working(url, None) as worker:
+        ref = submit(noted(trace), on=client).unwrap()
+        refusal(caplog, "it is signed, and this worker has no signing keys")
+        assert_distrusted(ended(client, ref))
+        # It was for this message, and not for what the reconciler would find later.
+        assert "a message of it is not signed as it should be" in str(ended(worker, ref).failure())
+    assert not trace.exists()
+
+
+def assert_distrusted(outcome: Result[str, Fault]) -> None:
+    fault = outcome.failure()
+    assert isinstance(fault, Misconfigured)
+    assert fault.task == "signing_keys"
+    assert "clients and workers need the same keys" in fault.message
+
+
+# The ledger
+
+
+def test_a_plan_that_was_changed_in_the_ledger_is_not_sent_again(
+    redis: Any, client: CeleryBackend, trace: Path
+) -> None:
+    ref = submit(noted(trace), on=client).unwrap()
+    taken(redis)
+    plan = redis.hget(f"onward:{ref.id}", "plan")
+    for forged in (plan.replace(b"true", b"forged"), plan[SIZE:].replace(b"true", b"forged")):
+        redis.hset(f"onward:{ref.id}", "plan", forged)
+        assert reconcile(client, patience=0) == []
+    assert_distrusted(ended(client, ref))
+
+
+def test_a_plan_of_another_call_is_not_sent(redis: Any, client: CeleryBackend) -> None:
+    refs = [submit(shout(word), on=client).unwrap() for word in "ab"]
+    all_taken(redis)
+    redis.hset(f"onward:{refs[0].id}", "plan", redis.hget(f"onward:{refs[1].id}", "plan"))
+    assert reconcile(client, patience=0) == [refs[1].id]
+
+
+def test_a_step_is_run_whatever_others_wrote_down_as_its_outcome(
+    url: str, redis: Any, client: CeleryBackend, trace: Path
+) -> None:
+    ref = submit(noted(trace), on=client).unwrap()
+    redis.hset(f"onward:{ref.id}", "o:0", b'{"outcome":"value","raw":"forged"}')
+    with working(url, [NEW]):
+        assert ended(client, ref) == Success("true")
+    assert trace.read_text() == "true\n"
+
+
+def test_an_outcome_that_others_wrote_down_is_not_taken(redis: Any, client: CeleryBackend) -> None:
+    ref = submit(shout("true"), on=client).unwrap()
+    outcome = b'{"outcome":"value","raw":"forged"}'
+    redis.hset(f"onward:{ref.id}", mapping={"end": "done", "outcome": outcome})
+    assert_distrusted(ended(client, ref))
+
+
+# What a worker takes at all
+
+
+def test_only_json_is_accepted(client: CeleryBackend) -> None:
+    settings = client.app.conf
+    assert settings.accept_content == ["json"]
+    assert settings.result_accept_content in (None, ["json"])
+    assert (settings.task_serializer, settings.result_serializer) == ("json", "json")
+
+
+@pytest.mark.parametrize("keys", [None, [NEW]])
+def test_nothing_is_unpickled(
+    keys: list[bytes] | None,
+    url: str,
+    redis: Any,
+    trace: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Unpickled, it would run a command: written by hand, so that nothing here pickles either.
+    pickled = f"cos\nsystem\n(S'touch {trace}'\ntR.".encode()
+    with closing(celery(url, signing_keys=keys)) as client:
+        submit(shout("true"), on=client).unwrap()
+        queue, message = taken(redis)
+        message |= {"body": base64.b64encode(pickled).decode()}
+        put(redis, queue, message | {"content-type": "application/x-python-serialize"})
+        with working(url, keys) as worker:
+            refusal(caplog, "Refusing to deserialize")
+            assert run(shout("done"), on=worker) == Success("DONE")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["celery.map", "celery.starmap", "celery.chain", "celery.chord"])
+def test_celery_s_own_tasks_are_not_served(
+    name: str,
+    url: str,
+    redis: Any,
+    client: CeleryBackend,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    submit(shout("true"), on=client).unwrap()
+    queue, message = taken(redis)
+    put(redis, queue, renamed(message, name))
+    with working(url, [NEW]):
+        refusal(caplog, f"refused message {message['headers']['id']!r}")
+
+
+# Secrets
+
+
+def test_keys_are_not_shown(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("ONWARD_SIGNING_KEYS", f"{SECRET},{SECRET * 2}")
+    backend = connect(f"celery+{url}").unwrap()
+    assert isinstance(backend, CeleryBackend)
+    with closing(backend):
+        run(shout("true"), on=backend, timeout=0.1)
+        shown = f"{backend!r} {vars(backend)} {vars(backend.canvas)} {vars(backend.ledger)}"
+    assert repr(backend.signer) == "Signer(2 keys)"
+    assert SECRET not in shown + caplog.text
+
+
+@pytest.mark.parametrize("keys", [SECRET[: LEAST - 1], f"{SECRET},short", f"{SECRET} , {'x' * 31}"])
+def test_a_short_key_is_refused_without_showing_it(
+    keys: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONWARD_SIGNING_KEYS", keys)
+    fault = connect(f"celery+{url}").failure()
+    assert f"and needs {LEAST} or more: make one with python" in fault.message
+    assert not any(key.strip() in str(fault) for key in keys.split(","))
+
+
+@pytest.mark.parametrize("keys", ["", " ", ","])
+def test_a_setting_without_keys_is_refused_lest_calls_go_unsigned(
+    keys: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONWARD_SIGNING_KEYS", keys)
+    assert "there is no signing key" in connect(f"celery+{url}").failure().message
+
+
+def test_a_key_has_no_place_in_a_url(url: str) -> None:
+    message = connect(f"celery+{url}?signing_keys={SECRET}").failure().message
+    assert "there is no parameter 'signing_keys'" in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize("keys", [SECRET, SECRET.encode(), [SECRET]])
+def test_keys_are_a_sequence_of_bytes(keys: Any) -> None:
+    with pytest.raises(TypeError, match="signing keys are a sequence of bytes") as raised:
+        celery("memory://", signing_keys=keys)
+    assert SECRET not in str(raised.value)
+
+
+# Signatures
+
+TEXTS = st.lists(st.text(max_size=3), max_size=3)
+
+
+@over(st.binary(max_size=5), TEXTS, st.binary(max_size=5), TEXTS)
+def test_a_signature_holds_for_these_bytes_in_this_role_alone(
+    raw: bytes, role: list[str], other: bytes, other_role: list[str]
+) -> None:
+    signer = Signer([NEW])
+    sealed = signer.sealed(raw, *role)
+    assert signer.opened(sealed, *role) == raw
+    moved = sealed[:SIZE] + other
+    is_same = (raw, role) == (other, other_role)
+    assert signer.opened(moved, *other_role) == (other if is_same else None)
+
+
+@pytest.mark.parametrize("sealed", [b"", b"{}", b"0" * SIZE, b"\xff" * (SIZE + 1)])
+def test_what_is_no_signature_opens_nothing(sealed: bytes) -> None:
+    assert Signer([NEW]).opened(sealed, "plan") is None
