@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -147,14 +148,14 @@ class CeleryBackend:
         """See `Backend.submit`."""
         plan = submission.plan
         try:
-            if self.ledger.open(plan.id, plans.encode(plan), submission.delay):
-                try:
-                    self.publish(plan, submission.delay)
-                except Exception:
-                    self.ledger.forget(plan.id)  # or it would run after the caller was told no
-                    raise
-        except (OperationalError, RedisError, OSError) as problem:
-            return Failure(Unavailable(plan.flow, f"the broker or its ledger: {problem}"))
+            is_new = self.ledger.open(plan.id, plans.encode(plan), submission.delay)
+        except (RedisError, OSError) as problem:
+            return Failure(Unavailable(plan.flow, f"the ledger: {problem}"))
+        if is_new:
+            # Once it is written down it will be sent, if not by us then by the reconciler; and others
+            # may have submitted it with the same key meanwhile, and count on it.
+            with contextlib.suppress(OperationalError, RedisError, OSError):
+                self.publish(plan, submission.delay)
         return Success(plan.id)
 
     def publish(self, plan: Plan, delay: float = 0.0) -> None:

@@ -143,10 +143,16 @@ redis.call('ZADD', KEYS[3], 'XX', redis.call('TIME')[1], ARGV[1])
 return {1, false, 0}
 """
 
+# What is kept no longer must not come back, for it would then be there for ever.
+
 _TO_RECORD = """
-redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
 redis.call('DEL', KEYS[2])
 redis.call('ZADD', KEYS[3], 'XX', redis.call('TIME')[1], ARGV[1])
+"""
+
+_TO_NOTE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 """
 
 _TO_PUT_OFF = """
@@ -223,6 +229,7 @@ class RedisLedger:
         self._to_open = client.register_script(_TO_OPEN)
         self._to_begin = client.register_script(_TO_BEGIN)
         self._to_record = client.register_script(_TO_RECORD)
+        self._to_note = client.register_script(_TO_NOTE)
         self._to_put_off = client.register_script(_TO_PUT_OFF)
         self._to_beat = client.register_script(_TO_BEAT)
         self._to_find_silent = client.register_script(_TO_FIND_SILENT)
@@ -270,7 +277,7 @@ class RedisLedger:
         self._to_put_off([_lease(id, at), _OPEN], [id, delay])
 
     def note(self, id: str, **fields: str) -> None:
-        self._client.hset(_key(id), mapping={**fields})
+        self._to_note([_key(id)], [text for field in fields.items() for text in field])
 
     def beat(self, steps: Collection[tuple[str, str]], worker: str) -> None:
         for id, at in steps:
