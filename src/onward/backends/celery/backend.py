@@ -152,8 +152,8 @@ class CeleryBackend:
         except (RedisError, OSError) as problem:
             return Failure(Unavailable(plan.flow, f"the ledger: {problem}"))
         if is_new:
-            # Once it is written down it will be sent, if not by us then by the reconciler; and others
-            # may have submitted it with the same key meanwhile, and count on it.
+            # Once it is written down it will be sent, if not by us then by the reconciler; and
+            # others may have submitted it with the same key meanwhile, and count on it.
             with contextlib.suppress(OperationalError, RedisError, OSError):
                 self.publish(plan, submission.delay)
         return Success(plan.id)
