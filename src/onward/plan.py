@@ -357,7 +357,7 @@ def gather(outcomes: Sequence[Outcome]) -> Outcome:
 def joined(values: Sequence[Raw]) -> Outcome:
     """Values as one array; `TooLarge` where they come to too much."""
     # A plan of a few bytes can double a value again and again.
-    size = sum(len(bytes(value)) for value in values)
+    size = sum(memoryview(value).nbytes for value in values)
     if size > MAX_JOINED:
         message = f"the values of a fan-out come to {size} bytes together"
         return faulted(TooLarge("", message, size=size, limit=MAX_JOINED))

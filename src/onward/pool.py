@@ -97,7 +97,7 @@ class _Crew:
     """The threads themselves, each waiting at its own inbox. They hold this, and not `Threads`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # dismiss may come from a collection in this very thread
         self._idle: list[_Inbox] = []
         self._is_dismissed = False
 

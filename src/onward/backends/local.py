@@ -205,7 +205,6 @@ class Run:
     step: str = ""
     attempt: int = 0
     progress: Progress | None = None
-    cancelled: bool = False
 
     def report(self, progress: Progress) -> None:
         self.progress = progress
@@ -348,7 +347,6 @@ class Engine:
     def _end(self, run: Run, fault: Fault, state: State) -> None:
         """Settles a call from outside, whether or not its step lets itself be stopped."""
         if not run.finished.done():
-            run.cancelled = True
             self._finish(run, faulted(fault), state)
             run.job.cancel()
 
@@ -427,7 +425,7 @@ class Steps:
             key=run.plan.key,
             deadline=_moment(run.plan.deadline),
             report=run.report,
-            is_cancelled=lambda: run.cancelled or given_up.is_set(),
+            is_cancelled=given_up.is_set,
         )
         task = tasks.get(step.task)
         try:
