@@ -123,6 +123,7 @@ _LONGEST_OPEN = 30 * 24 * 3600
 """How long a call that nobody runs is kept, in seconds."""
 
 # A script is one round trip, of which nobody sees a half; and all of them go by the server's clock.
+# When a call is next to be heard of never comes nearer: a step of it may be put off until then.
 
 _TO_OPEN = """
 if redis.call('HSETNX', KEYS[1], 'plan', ARGV[2]) == 0 then return 0 end
@@ -139,7 +140,7 @@ local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[3] then return {1, false, 1} end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
-redis.call('ZADD', KEYS[3], 'XX', redis.call('TIME')[1], ARGV[1])
+redis.call('ZADD', KEYS[3], 'XX', 'GT', redis.call('TIME')[1], ARGV[1])
 return {1, false, 0}
 """
 
@@ -148,7 +149,7 @@ return {1, false, 0}
 _TO_RECORD = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
 redis.call('DEL', KEYS[2])
-redis.call('ZADD', KEYS[3], 'XX', redis.call('TIME')[1], ARGV[1])
+redis.call('ZADD', KEYS[3], 'XX', 'GT', redis.call('TIME')[1], ARGV[1])
 """
 
 _TO_NOTE = """
@@ -157,12 +158,12 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(AR
 
 _TO_PUT_OFF = """
 redis.call('DEL', KEYS[1])
-redis.call('ZADD', KEYS[2], 'XX', redis.call('TIME')[1] + ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[2], 'XX', 'GT', redis.call('TIME')[1] + ARGV[2], ARGV[1])
 """
 
 _TO_BEAT = """
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-redis.call('ZADD', KEYS[2], 'XX', redis.call('TIME')[1], ARGV[1])
+redis.call('ZADD', KEYS[2], 'XX', 'GT', redis.call('TIME')[1], ARGV[1])
 """
 
 _TO_FIND_SILENT = """
@@ -171,7 +172,7 @@ return redis.call('ZRANGE', KEYS[1], 0, redis.call('TIME')[1] - ARGV[1], 'BYSCOR
 
 _TO_NOTE_HEARD = """
 for _, id in ipairs(ARGV) do
-    redis.call('ZADD', KEYS[1], 'XX', redis.call('TIME')[1], id)
+    redis.call('ZADD', KEYS[1], 'XX', 'GT', redis.call('TIME')[1], id)
 end
 """
 

@@ -1,0 +1,211 @@
+"""What the reconciler sends again is lost indeed: what waits, runs or is over, it leaves alone."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from redis import Redis
+from returns.result import Success
+
+from onward import Call, each, fused, result, status, submit, task
+from onward import plan as plans
+from onward.backends.celery import celery
+from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.reconcile import MOST, reconcile
+from onward.fault import Fault, Lost, Unknown
+from onward.prepare import prepare
+from tests.engines.process import until
+from tests.engines.rabbitmq import RabbitMQ
+from tests.faults.served import catalog, chain, step, unserved
+
+pytestmark = pytest.mark.faults
+
+
+@task(queue="slow")
+def slow(n: int) -> int:
+    """The same, in a queue of its own."""
+    return n
+
+
+@pytest.fixture
+def backend(redis: str) -> Iterator[CeleryBackend]:
+    made = celery(redis, lease=1.0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(redis: str) -> Iterator[CeleryBackend]:
+    """The same calls, seen from another process."""
+    made = celery(redis, lease=1.0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def on_rabbitmq(
+    redis: str, rabbitmq: RabbitMQ, request: pytest.FixtureRequest
+) -> Iterator[CeleryBackend]:
+    made = celery(rabbitmq.url, redis, queue=request.node.name, lease=1.0)
+    yield made
+    made.close()
+
+
+def written_down(call: Call[int], backend: CeleryBackend) -> str:
+    """The id of a call whose client died after it was in the ledger, and before it was sent."""
+    prepared = prepare(call, None, 0.0, None, None, None)
+    assert not isinstance(prepared, Fault)
+    plan = prepared.plan
+    assert backend.ledger.open(plan.id, plans.encode(plan), 0.0)
+    return plan.id
+
+
+def waiting(backend: CeleryBackend, queue: str) -> int:
+    """How many messages are in a queue of Redis."""
+    with backend.app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        return int(channel.client.llen(queue))
+
+
+@contextmanager
+def serving(backend: CeleryBackend) -> Iterator[None]:
+    """While a worker serves in this process."""
+    worker = backend.serve(catalog).unwrap()
+    try:
+        yield
+    finally:
+        worker.stop()
+
+
+def test_a_call_whose_client_died_before_it_sent_it_is_sent(backend: CeleryBackend) -> None:
+    id = written_down(chain(1), backend)
+    with serving(backend):
+        assert result(chain.ref(id), on=backend, timeout=30) == Success(4)
+
+
+def test_a_call_that_is_written_down_is_submitted_though_the_broker_is_away(
+    backend: CeleryBackend, redis: str
+) -> None:
+    # Else it would be lost to one who submitted it meanwhile with the same key.
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        nowhere = f"amqp://127.0.0.1:{closed.getsockname()[1]}//"
+        once = {"task_publish_retry_policy": {"max_retries": 1, "interval_start": 0}}
+        client = celery(nowhere, redis, lease=1.0, options=once)
+        ref = submit(chain(1), on=client).unwrap()
+        with serving(backend):
+            assert result(ref, on=client, timeout=30) == Success(4)
+        client.close()
+
+
+def test_a_call_that_waits_in_its_queue_is_left_there(
+    backend: CeleryBackend, other: CeleryBackend
+) -> None:
+    submit(chain(1), on=backend).unwrap()
+    assert reconcile(other, patience=0) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "queue"),
+    [
+        (step(1), "elsewhere"),
+        (slow(1), None),
+        ((step >> slow)(1), None),
+        (fused(step >> slow, queue="slow")(1), None),
+    ],
+)
+def test_a_call_that_waits_in_a_queue_of_other_workers_is_left_there(
+    call: Call[int], queue: str | None, backend: CeleryBackend, other: CeleryBackend
+) -> None:
+    ref = submit(call, on=backend, queue=queue).unwrap()
+    for _ in range(MOST + 1):
+        assert reconcile(other, patience=0) == []
+    assert not status(ref, on=backend).unwrap().settled
+
+
+def test_a_branch_that_waits_in_a_queue_of_other_workers_is_left_there(
+    backend: CeleryBackend, other: CeleryBackend
+) -> None:
+    ref = submit(each(slow)([1, 2]), on=backend).unwrap()
+    with serving(other):
+        until(
+            lambda: waiting(other, "slow") == 2,
+            within=10,
+            otherwise=lambda: "the branches are in no queue",
+        )
+        assert reconcile(other, patience=0) == []
+        assert not status(ref, on=backend).unwrap().settled
+
+
+def test_a_call_of_which_a_branch_is_put_off_is_left_until_then(backend: CeleryBackend) -> None:
+    waiting, lost = written_down(chain(1), backend), written_down(chain(2), backend)
+    backend.ledger.put_off(waiting, "0[0]", 60.0)
+    backend.ledger.record(waiting, "0[1]", b"{}")  # as another branch goes on
+    until(lambda: lost in backend.ledger.silent(2.0), within=10, otherwise=lambda: "still heard of")
+    assert reconcile(backend, patience=1.0) == [lost]
+
+
+def test_however_many_look_at_once_a_lost_call_is_sent_once(
+    backend: CeleryBackend, redis: str
+) -> None:
+    id = written_down(chain(1), backend)
+    until(lambda: backend.ledger.silent(0.5) == [id], within=5, otherwise=lambda: "heard of")
+    others = [celery(redis, lease=1.0) for _ in range(4)]
+    start = threading.Barrier(len(others))
+    sent: list[str] = []
+
+    def look(at: CeleryBackend) -> None:
+        start.wait(10)
+        sent.extend(reconcile(at, patience=0.5))
+
+    threads = [threading.Thread(target=look, args=(at,)) for at in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sent == [id]
+    for at in others:
+        at.close()
+
+
+def test_a_call_that_is_lost_time_and_again_ends_as_lost(backend: CeleryBackend) -> None:
+    id = written_down(chain(1), backend)
+    for _ in range(MOST + 1):
+        reconcile(backend, patience=0)
+        with backend.app.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            channel.queue_purge(backend.queue)
+    found = result(chain.ref(id), on=backend, timeout=5).failure()
+    assert isinstance(found, Lost)
+
+
+def test_on_rabbitmq_a_call_that_waits_is_left_there(on_rabbitmq: CeleryBackend) -> None:
+    submit(chain(1), on=on_rabbitmq).unwrap()
+    assert reconcile(on_rabbitmq, patience=0) == []
+
+
+def test_on_rabbitmq_a_call_that_is_in_no_queue_is_sent(on_rabbitmq: CeleryBackend) -> None:
+    id = written_down(chain(1), on_rabbitmq)
+    assert reconcile(on_rabbitmq, patience=0) == [id]
+    with serving(on_rabbitmq):
+        assert result(chain.ref(id), on=on_rabbitmq, timeout=30) == Success(4)
+
+
+def test_a_step_that_no_worker_knows_ends_its_call_as_unknown(backend: CeleryBackend) -> None:
+    with serving(backend):
+        for call in (unserved(1), (step >> unserved >> step)(1), each(unserved)([1, 2])):
+            found = result(submit(call, on=backend).unwrap(), on=backend, timeout=30).failure()
+            assert isinstance(found, Unknown)
+            assert found.task == "unserved"
+
+
+def test_a_step_that_ends_when_its_call_is_kept_no_longer_leaves_nothing(
+    backend: CeleryBackend, redis: str
+) -> None:
+    backend.ledger.record("forgotten", "0", b"{}")
+    backend.ledger.note("forgotten", progress="1.0 - almost")
+    with Redis.from_url(redis) as client:
+        assert client.keys("onward:*forgotten*") == []

@@ -1,0 +1,51 @@
+"""What else a process has of Celery is no business of our workers."""
+
+from celery import Celery, shared_task
+from returns.result import Success
+
+from onward import Catalog, run, task
+from onward.backends.celery import celery
+
+
+@task(name="shared.before")
+def before(n: int) -> int:
+    return n + 1
+
+
+@task(name="shared.after")
+def after(n: int) -> int:
+    return n + 1
+
+
+def test_a_shared_task_of_the_same_name_is_not_run_in_place_of_ours() -> None:
+    @shared_task(name="shared.before")
+    def one(n: int) -> int:
+        raise AssertionError("not ours")
+
+    backend = celery("memory://")
+
+    @shared_task(name="shared.after")
+    def two(n: int) -> int:
+        raise AssertionError("not ours")
+
+    assert "shared.before" not in backend.app.tasks, "a worker runs only what its catalog names"
+    assert "shared.after" not in backend.app.tasks
+    worker = backend.serve(Catalog(before, after)).unwrap()
+    try:
+        assert run((before >> after)(1), on=backend, timeout=10) == Success(3)
+    finally:
+        worker.stop()
+        backend.close()
+
+
+def test_a_task_of_another_app_is_not_run_either() -> None:
+    other = Celery("other", set_as_current=False)
+
+    @other.task(name="of.another")
+    def third() -> None:
+        raise AssertionError("not ours")
+
+    backend = celery("memory://")
+    assert "of.another" not in backend.app.tasks
+    backend.close()
+    other.close()
