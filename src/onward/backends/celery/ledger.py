@@ -184,6 +184,7 @@ return redis.call('HINCRBY', KEYS[1], 'revived', 1)
 """
 
 _TO_SETTLE = """
+if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
 if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
 redis.call('RPUSH', KEYS[2], 1)
@@ -444,8 +445,8 @@ class MemoryLedger:
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
         with self._changed:
-            call = self._calls.setdefault(id, {})
-            if "end" in call:
+            call = self._calls.get(id)
+            if call is None or "end" in call:
                 return False
             call["end"], call["outcome"] = end.encode(), outcomes.encode(outcome)
             self._ended.append((time.monotonic(), id))
