@@ -59,15 +59,15 @@ def written_down(call: Call[int], backend: CeleryBackend) -> str:
     prepared = prepare(call, None, 0.0, None, None, None)
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
-    assert backend.ledger.open(plan.id, plans.encode(plan), 0.0)
+    assert backend.ledger.open([(plan.id, plans.encode(plan), 0.0)]) == [True]
     return plan.id
 
 
 def waiting(backend: CeleryBackend, queue: str) -> int:
-    """How many messages are in a queue of Redis."""
+    """How many messages are in a queue of Redis, of whatever priority."""
     with backend.app.connection_for_read() as connection:
         channel: Any = connection.default_channel
-        return int(channel.client.llen(queue))
+        return int(channel._size(queue))
 
 
 @contextmanager

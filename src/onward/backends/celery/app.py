@@ -11,6 +11,9 @@ from celery import _state as celery_state
 LONGEST = 24 * 3600
 """How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
 
+_MIDDLE = 4
+"""The priority of what names none."""
+
 
 def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
     """A Celery app that registers itself nowhere."""
@@ -43,7 +46,6 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_enable_remote_control=True,
-        task_default_priority=4,
         task_queue_max_priority=9,
         enable_utc=True,
     )
@@ -61,6 +63,12 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
 def verified() -> dict[str, Any]:
     """What makes RabbitMQ's client look who certified the broker, and for which host."""
     return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # the one in the URL
+
+
+def priority_on(broker_url: str, priority: int | None) -> int:
+    """What a priority from 0 (least) to 9 (most urgent) is to this broker."""
+    priority = _MIDDLE if priority is None else priority
+    return priority if broker_url.startswith("amqp") else 9 - priority
 
 
 def _transport(broker_url: str) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import compress, groupby
 from typing import Any
 
 from celery import Celery
@@ -21,14 +22,20 @@ from returns.result import Failure, Result, Success
 from onward import plan as plans
 from onward.backend import State, Status, Submission, Worker
 from onward.backends.celery import native
+from onward.backends.celery.app import priority_on
 from onward.backends.celery.ledger import Entry, Ledger
 from onward.backends.celery.message import Now, Started, Ticket, write
+from onward.backends.celery.post import Letter, letter, post
 from onward.backends.celery.signing import Signer, sealed
 from onward.catalog import Catalog
 from onward.context import Progress
 from onward.fault import Cancelled, Expired, Fault, Unavailable, Unknown
 from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import FusedNode, Plan, StepNode
+
+_AT_ONCE = 500
+_BYTES_AT_ONCE = 4_000_000
+"""How many calls, and how many bytes of them, a client holds ready to send."""
 
 _SLICE = 1.0
 _PAUSE = 0.2
@@ -54,7 +61,19 @@ class Canvas:
         source: str = "",
         delay: float = 0.0,
     ) -> Signature[Any]:
-        """A line as one signature.
+        """A line as one signature; the arguments are those of `line`."""
+        line = self.line(parts, now, source=source, delay=delay)
+        return line[0] if len(line) == 1 else chain_of(*line)
+
+    def line(
+        self,
+        parts: Iterable[native.Part],
+        now: Now | None = None,
+        *,
+        source: str = "",
+        delay: float = 0.0,
+    ) -> list[Signature[Any]]:
+        """A line as the signatures of its tasks and chords.
 
         Args:
             parts: The line.
@@ -73,7 +92,7 @@ class Canvas:
             else:
                 signatures.append(self._one(part, now, (source,), delay))
             now, source = None, native.source(part)
-        return signatures[0] if len(signatures) == 1 else chain_of(*signatures)
+        return signatures
 
     def fan(self, fan: native.Fan, nows: Iterable[Now]) -> Signature[Any]:
         """Branches side by side, each from where it starts, and what gathers where they end."""
@@ -107,9 +126,12 @@ class Canvas:
         if isinstance(step, StepNode | FusedNode):
             queue = step.queue or queue
             priority = step.priority if step.priority is not None else priority
-        options: dict[str, Any] = {"queue": queue or self._queue}
-        if priority is not None:
-            options["priority"] = 9 - priority
+        options = {
+            "queue": queue or self._queue,
+            "priority": priority_on(self._app.conf.broker_url, priority),
+            # What people see of it, who would else see all of the ticket.
+            "kwargsrepr": repr({"call": ticket.call, "at": ticket.at}),
+        }
         args: tuple[str, ...] = ()
         if now is not None:
             sources = (f"@{ticket.at}",)  # no other task of the call can do with it
@@ -146,35 +168,41 @@ class CeleryBackend:
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""
-        plan = submission.plan
-        try:
-            is_new = self.ledger.open(plan.id, plans.encode(plan), submission.delay)
-        except (RedisError, OSError) as problem:
-            return Failure(Unavailable(plan.flow, f"the ledger: {problem}"))
-        if is_new:
-            # Once it is written down it will be sent, if not by us then by the reconciler; and
-            # others may have submitted it with the same key meanwhile, and count on it.
-            with contextlib.suppress(OperationalError, RedisError, OSError):
-                self.publish(plan, submission.delay)
-        return Success(plan.id)
-
-    def publish(self, plan: Plan, delay: float = 0.0) -> None:
-        """Sends a call's first tasks to the broker."""
-        parts = native.compiled(plan)
-        self.queues |= native.queues(plan)
-        signature = self.canvas.signature(parts, Started(plan.args), delay=delay)
-        # The call's id stands in every message, where the reconciler finds it.
-        signature.apply_async(countdown=delay, root_id=plan.id)
+        return self.submit_all([submission]).map(lambda ids: ids[0])
 
     def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `Backend.submit_all`."""
         ids: list[str] = []
-        for submission in submissions:
-            submitted = self.submit(submission)
-            if isinstance(submitted, Failure):
-                return Failure(submitted.failure())
-            ids.append(submitted.unwrap())
+        for batch in _batches(submissions):
+            some = [submission.plan.id for submission, _ in batch]
+            try:
+                is_new = self.ledger.open([(it.plan.id, raw, it.delay) for it, raw in batch])
+            except (RedisError, OSError) as problem:
+                flow = batch[0][0].plan.flow
+                return Failure(Unavailable(flow, f"the ledger: {problem}"))
+            # Once it is written down it will be sent, if not by us then by the reconciler; and
+            # others may have submitted it with the same key meanwhile, and count on it.
+            with contextlib.suppress(OperationalError, RedisError, OSError):
+                self.publish(submission for submission, _ in compress(batch, is_new))
+            ids += some
         return Success(ids)
+
+    def publish(self, submissions: Iterable[Submission]) -> None:
+        """Sends the first tasks of calls to the broker, in the order of the calls."""
+        lines = [(each, native.compiled(each.plan)) for each in submissions]
+        for is_plain, some in groupby(lines, lambda line: all(map(_is_plain, line[1]))):
+            if is_plain:
+                post(self.app, [self._letter(each, parts) for each, parts in some])
+                continue
+            for each, parts in some:
+                now = Started(each.plan.args)
+                signature = self.canvas.signature(parts, now, delay=each.delay)
+                # The call's id stands in every message, where the reconciler finds it.
+                signature.apply_async(countdown=each.delay, root_id=each.plan.id)
+
+    def _letter(self, submission: Submission, parts: Sequence[native.Part]) -> Letter:
+        plan, delay = submission.plan, submission.delay
+        return letter(self.canvas.line(parts, Started(plan.args), delay=delay), plan.id, delay)
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """See `Backend.outcome`."""
@@ -270,6 +298,25 @@ class CeleryBackend:
             client.close()
         self.app.close()
         self.ledger.close()
+
+
+def _batches(submissions: Iterable[Submission]) -> Iterator[list[tuple[Submission, bytes]]]:
+    """Submissions with their plans' bytes, as many as are sent at once."""
+    batch: list[tuple[Submission, bytes]] = []
+    size = 0
+    for submission in submissions:
+        raw = plans.encode(submission.plan)
+        batch.append((submission, raw))
+        size += len(raw)
+        if len(batch) == _AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _is_plain(part: native.Part) -> bool:
+    return isinstance(part, native.One)
 
 
 def expired(flow: str) -> Expired:

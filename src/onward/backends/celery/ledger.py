@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -54,12 +54,12 @@ class Ledger(Protocol):
         """
         ...
 
-    def open(self, id: str, plan: bytes, delay: float) -> bool:
-        """Writes a call down that starts so many seconds from now; False if it was there."""
+    def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Writes calls down: id, plan, and in how many seconds it starts. False for known ones."""
         ...
 
-    def forget(self, id: str) -> None:
-        """Strikes a call out, which then was never submitted."""
+    def forget(self, ids: Collection[str]) -> None:
+        """Strikes calls out, which then were never submitted."""
         ...
 
     def look(self, id: str) -> Entry | None:
@@ -126,10 +126,16 @@ _LONGEST_OPEN = 30 * 24 * 3600
 # When a call is next to be heard of never comes nearer: a step of it may be put off until then.
 
 _TO_OPEN = """
-if redis.call('HSETNX', KEYS[1], 'plan', ARGV[2]) == 0 then return 0 end
-redis.call('EXPIRE', KEYS[1], ARGV[3] + ARGV[4])
-redis.call('ZADD', KEYS[2], redis.call('TIME')[1] + ARGV[3], ARGV[1])
-return 1
+local now, opened = redis.call('TIME')[1], {}
+for index = 2, #KEYS do
+    local id, plan, delay = unpack(ARGV, 3 * index - 4, 3 * index - 2)
+    opened[index - 1] = redis.call('HSETNX', KEYS[index], 'plan', plan)
+    if opened[index - 1] == 1 then
+        redis.call('EXPIRE', KEYS[index], delay + ARGV[1])
+        redis.call('ZADD', KEYS[1], now + delay, id)
+    end
+end
+return opened
 """
 
 _TO_BEGIN = """
@@ -243,16 +249,19 @@ class RedisLedger:
     def of_worker(self) -> RedisLedger:
         return self._of_worker()
 
-    def open(self, id: str, plan: bytes, delay: float) -> bool:
-        raw = sealed(self._signer, plan, "plan", id)
-        args = [id, raw, math.ceil(delay), _LONGEST_OPEN]
-        return bool(self._to_open([_key(id), _OPEN], args))
+    def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        args: list[str | bytes | int] = [_LONGEST_OPEN]
+        for id, plan, delay in calls:
+            args += [id, sealed(self._signer, plan, "plan", id), math.ceil(delay)]
+        opened = self._to_open([_OPEN, *(_key(id) for id, _, _ in calls)], args)
+        return [is_new == 1 for is_new in opened]
 
-    def forget(self, id: str) -> None:
-        pipe = self._client.pipeline(transaction=True)
-        pipe.delete(_key(id))
-        pipe.zrem(_OPEN, id)
-        pipe.execute()
+    def forget(self, ids: Collection[str]) -> None:
+        if ids:
+            pipe = self._client.pipeline(transaction=True)
+            pipe.delete(*map(_key, ids))
+            pipe.zrem(_OPEN, *ids)
+            pipe.execute()
 
     def look(self, id: str) -> Entry | None:
         found = self._client.hgetall(_key(id))
@@ -389,18 +398,20 @@ class MemoryLedger:
     def of_worker(self) -> MemoryLedger:
         return self
 
-    def open(self, id: str, plan: bytes, delay: float) -> bool:
+    def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         with self._changed:
             while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
                 self._calls.pop(self._ended.popleft()[1], None)
-            if id in self._calls:
-                return False
-            self._calls[id] = {"plan": plan}
-            return True
+            opened: list[bool] = []
+            for id, plan, _ in calls:
+                opened.append(id not in self._calls)
+                self._calls.setdefault(id, {"plan": plan})
+            return opened
 
-    def forget(self, id: str) -> None:
+    def forget(self, ids: Collection[str]) -> None:
         with self._changed:
-            self._calls.pop(id, None)
+            for id in ids:
+                self._calls.pop(id, None)
 
     def look(self, id: str) -> Entry | None:
         with self._changed:

@@ -16,6 +16,7 @@ from typing import Any
 from kombu import Connection
 
 from onward import plan as plans
+from onward.backend import Submission
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger, distrusted
@@ -116,7 +117,7 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
             message = f"it was sent {MOST} times, and its workers died each time"
             backend.ledger.settle(id, faulted(Lost(plan.flow, message, MOST)), "failed")
             continue
-        backend.publish(plan)
+        backend.publish([Submission(plan)])
         sent.append(id)
     return sent
 
@@ -124,7 +125,7 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
 def _plan(backend: CeleryBackend, id: str) -> Plan | None:
     entry = backend.ledger.look(id)
     if entry is None:
-        backend.ledger.forget(id)  # it was kept no longer
+        backend.ledger.forget([id])  # it was kept no longer
         return None
     if not entry.plan:  # with keys of its own, a worker would sign whatever is there
         backend.ledger.settle(id, faulted(distrusted("its plan")), "failed")

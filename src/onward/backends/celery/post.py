@@ -1,0 +1,161 @@
+"""Sends many task messages at once, each as Celery writes it (its protocol, version 2).
+
+Celery takes ten times as long for a message, nearly all of it for what is the same in each.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import amqp
+import msgspec
+from celery import Celery
+from celery.canvas import Signature
+from kombu import Producer
+from kombu.exceptions import OperationalError
+from msgspec import Struct
+
+from onward.backends.celery import transport
+
+_SHOWN = 200
+"""How many characters of its arguments people see of a task."""
+
+_CONFIRMED_WITHIN = 30.0
+"""How long RabbitMQ may take to confirm what it was sent, in seconds."""
+
+
+class Letter(Struct, frozen=True):
+    """A task's message, and where it goes."""
+
+    queue: str
+    priority: int
+    headers: Mapping[str, object]
+    body: bytes
+
+
+def letter(line: Sequence[Signature[Any]], call: str, delay: float = 0.0) -> Letter:
+    """The first message of a line of tasks; the tasks after it are in it.
+
+    Args:
+        line: The tasks, none of them a group or a chord, and the first with its arguments.
+        call: The call's id, which stands in every message, where the reconciler finds it.
+        delay: How long it waits before it starts, in seconds.
+    """
+    first, *rest = line
+    options = first.options
+    headers = {
+        "lang": "py",
+        "task": first.task,
+        "id": _id(),
+        "root_id": call,
+        "parent_id": None,
+        "group": None,
+        "eta": (datetime.now(UTC) + timedelta(seconds=delay)).isoformat() if delay else None,
+        "argsrepr": repr(first.args)[:_SHOWN],
+        "kwargsrepr": options["kwargsrepr"],
+    }
+    after = [
+        {**each, "options": {**each.options, "task_id": _id(), "root_id": call}}
+        for each in reversed(rest)
+    ]
+    body = _ENCODER.encode((first.args, first.kwargs, {"chain": after or None}))
+    return Letter(options["queue"], options["priority"], headers, body)
+
+
+def post(app: Celery, letters: Sequence[Letter]) -> None:
+    """Sends messages, in their order; once it returns, the broker has all of them.
+
+    Raises:
+        OperationalError: If the broker cannot be reached for as long as Celery tries again. It may
+            have some of the messages then.
+    """
+    with app.producer_pool.acquire(block=True) as producer:
+        connection: Any = producer.connection
+        policy = app.conf.task_publish_retry_policy
+        connection.ensure(producer, _send, **policy)(app, producer, letters)
+
+
+def _send(app: Celery, producer: Producer, letters: Sequence[Letter]) -> None:
+    channel: Any = producer.channel
+    if isinstance(channel, transport.Channel):
+        for (queue, priority), some in groupby(letters, lambda each: (each.queue, each.priority)):
+            channel.put_all(queue, priority, map(_listed, some))
+    elif isinstance(channel, amqp.Channel) and len(letters) > 1:
+        for queue in {each.queue for each in letters}:
+            producer.maybe_declare(app.amqp.queues[queue])
+        _send_unconfirmed(producer.connection, letters)
+    else:
+        for each in letters:
+            producer.publish(
+                each.body,
+                exchange="",
+                routing_key=each.queue,
+                priority=each.priority,
+                content_type="application/json",
+                content_encoding="utf-8",
+                headers={**each.headers},
+                correlation_id=each.headers["id"],
+                declare=[app.amqp.queues[each.queue]],
+            )
+
+
+def _listed(letter: Letter) -> bytes:
+    """As kombu has it in a list of Redis."""
+    properties = {
+        "correlation_id": letter.headers["id"],
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": letter.queue},
+        "priority": letter.priority,
+        "body_encoding": "base64",
+        "delivery_tag": _id(),
+    }
+    return _ENCODER.encode(
+        {
+            "body": b64encode(letter.body).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": letter.headers,
+            "properties": properties,
+        }
+    )
+
+
+def _send_unconfirmed(connection: Any, letters: Sequence[Letter]) -> None:
+    """Waits for RabbitMQ's confirmations only after all is sent."""
+    unconfirmed = set(range(1, len(letters) + 1))
+
+    def confirmed(tag: int, are_more: bool) -> None:
+        unconfirmed.difference_update(range(1, tag + 1) if are_more else (tag,))
+
+    def refused(*_: object) -> None:
+        raise OperationalError("RabbitMQ refused a message")
+
+    with connection.channel() as channel:
+        channel.confirm_select()
+        channel.events["basic_ack"].add(confirmed)
+        channel.events["basic_nack"].add(refused)
+        for each in letters:
+            message = channel.prepare_message(
+                each.body,
+                priority=each.priority,
+                content_type="application/json",
+                content_encoding="utf-8",
+                headers=each.headers,
+                properties={"correlation_id": each.headers["id"], "delivery_mode": 2},
+            )
+            # The channel's own `basic_publish` waits for each.
+            amqp.Channel.basic_publish(channel, message, exchange="", routing_key=each.queue)
+        while unconfirmed:
+            channel.connection.drain_events(timeout=_CONFIRMED_WITHIN)
+
+
+def _id() -> str:
+    return os.urandom(16).hex()
+
+
+_ENCODER = msgspec.json.Encoder()
