@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -122,6 +123,12 @@ _OPEN = "onward:open"
 _LONGEST_OPEN = 30 * 24 * 3600
 """How long a call that nobody runs is kept, in seconds."""
 
+_AT_ONCE = 1_000
+"""How many calls are looked for in one go, so that Redis has time for others in between."""
+
+_GATHERING = 50e-6
+"""How long it is then left to others to end, for each call that is waited for, in seconds."""
+
 # A script is one round trip, of which nobody sees a half; and all of them go by the server's clock.
 # When a call is next to be heard of never comes nearer: a step of it may be put off until then.
 
@@ -202,11 +209,14 @@ return 1
 
 _TO_HEAR = """
 local heard = {}
-for index, key in ipairs(KEYS) do
-    local outcome = redis.call('HGET', key, 'outcome')
-    if outcome or redis.call('EXISTS', key) == 0 then
-        heard[#heard + 1] = index - 1
-        heard[#heard + 1] = outcome
+for index, id in ipairs(ARGV) do
+    if not redis.call('ZSCORE', KEYS[1], id) then
+        local key = 'onward:' .. id
+        local outcome = redis.call('HGET', key, 'outcome')
+        if outcome or redis.call('EXISTS', key) == 0 then
+            heard[#heard + 1] = index - 1
+            heard[#heard + 1] = outcome
+        end
     end
 end
 return heard
@@ -319,9 +329,13 @@ class RedisLedger:
         if len(ids) == 1:
             [only] = ids
             return self._hear(only, timeout)
-        rung = self._client.blpop([_bell(id) for id in ids], timeout=timeout)
+        # A look for all of them takes Redis as long as some of their steps do. So it is not taken
+        # for each that ends; and where they are very many, what is listened for is the first ones.
+        some = list(islice(ids, _AT_ONCE))
+        rung = self._client.blpop(list(map(_bell, some)), timeout=timeout)
         if rung is not None:
             self._client.rpush(rung[0], "1")  # for whoever else waits
+            time.sleep(min(_GATHERING * len(some), timeout))
         return self._heard(ids)
 
     def _hear(self, id: str, timeout: float) -> dict[str, Outcome | None]:
@@ -334,12 +348,13 @@ class RedisLedger:
 
     def _heard(self, ids: Collection[str]) -> dict[str, Outcome | None]:
         """The calls that have ended, or are unknown."""
-        heard = iter(self._to_hear([_key(id) for id in ids]))
-        named = list(ids)
-        return {
-            named[index]: None if raw is None else self._outcome(named[index], raw)
-            for index, raw in zip(heard, heard, strict=True)
-        }
+        found: dict[str, Outcome | None] = {}
+        left = iter(ids)
+        while some := list(islice(left, _AT_ONCE)):
+            heard = iter(self._to_hear([_OPEN], some))
+            for index, raw in zip(heard, heard, strict=True):
+                found[some[index]] = None if raw is None else self._outcome(some[index], raw)
+        return found
 
     def _outcome(self, id: str, raw: bytes) -> Outcome:
         read = opened(self._signer, raw, "outcome", id)

@@ -1,0 +1,19 @@
+"""What those who wait are told, however many calls they wait for."""
+
+from msgspec import Raw
+
+from onward.backends.celery.ledger import RedisLedger
+from onward.outcome import Value
+from tests.engines.valkey import Valkey
+
+
+def test_of_very_many_calls_the_last_is_heard_of_too(valkey: Valkey) -> None:
+    ledger = RedisLedger(valkey.url, keep=60, lease=60)
+    ids = [f"many-{number}" for number in range(2_500)]
+    ledger.open([(id, b"{}", 0.0) for id in ids])
+    assert ledger.wait(ids, 0.1) == {}
+    done = Value(Raw(b"1"))
+    ledger.settle(ids[-1], done, "done")
+    assert ledger.wait(ids, 0) == {ids[-1]: done}
+    assert ledger.wait([*ids, "unknown"], 0) == {ids[-1]: done, "unknown": None}
+    ledger.close()
