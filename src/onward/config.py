@@ -194,11 +194,9 @@ def _redis(url: str) -> str:
         raise ValueError("result_backend is a Redis: redis://localhost:6379/0, or rediss://")
     if not re.fullmatch(r"/?\d*", parts.path):
         raise ValueError("what follows the host of a Redis is the number of a database, as in /0")
-    query = parts.query
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in query:
-        # Left out, Celery's client would take any certificate, and its worker none.
-        query = "&".join(filter(None, [query, "ssl_cert_reqs=required"]))
-    return f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{query}" if query else "")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}" + (
+        f"?{parts.query}" if parts.query else ""
+    )
 
 
 def _refuse_host(url: str) -> None:

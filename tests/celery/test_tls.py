@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import Queue
 from typing import TypeAlias
@@ -17,6 +17,7 @@ import pytest
 from returns.result import Success
 
 from onward import Catalog, Unavailable, connect, run, submit, task
+from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST, Server
@@ -135,6 +136,11 @@ def test_a_redis_that_is_not_certified_is_not_spoken_to(valkey: Valkey, ours: Pa
         over_tls(valkey, ours) as port,
         connected(f"celery+rediss://localhost:{port}/12") as client,
     ):
+        assert_unverified(submit(double(1), on=client).failure())
+
+
+def test_without_connect_too_a_redis_has_to_be_certified(valkey: Valkey, ours: Pair) -> None:
+    with over_tls(valkey, ours) as port, closing(celery(f"rediss://localhost:{port}/12")) as client:
         assert_unverified(submit(double(1), on=client).failure())
 
 

@@ -194,6 +194,15 @@ def test_on_rabbitmq_a_call_that_is_in_no_queue_is_sent(on_rabbitmq: CeleryBacke
         assert result(chain.ref(id), on=on_rabbitmq, timeout=30) == Success(4)
 
 
+def test_on_rabbitmq_a_call_that_was_never_sent_waits_for_no_backlog(
+    on_rabbitmq: CeleryBackend,
+) -> None:
+    submit(chain(1), on=on_rabbitmq).unwrap()
+    id = written_down(chain(2), on_rabbitmq)
+    assert reconcile(on_rabbitmq, patience=0) == [id]
+    assert reconcile(on_rabbitmq, patience=0) == []
+
+
 def test_a_step_that_no_worker_knows_ends_its_call_as_unknown(backend: CeleryBackend) -> None:
     with serving(backend):
         for call in (unserved(1), (step >> unserved >> step)(1), each(unserved)([1, 2])):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from onward.backends.celery.app import make_app
+from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
 from onward.backends.celery.reconcile import reconcile
@@ -54,7 +54,8 @@ def celery(
             raise ValueError(f"{name} is a number of seconds from 1 up, not {seconds}")
     signer = None if signing_keys is None else Signer(signing_keys)
     settings = dict(options or {})
-    kept_at = result_backend or broker_url
+    broker_url = verifying(broker_url)
+    kept_at = verifying(result_backend or broker_url)
     ledger: Ledger
     scheme = urlsplit(kept_at).scheme
     if scheme not in ("memory", "redis", "rediss"):

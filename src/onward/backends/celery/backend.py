@@ -162,6 +162,7 @@ class CeleryBackend:
         self.signer = signer
         self.canvas = Canvas(app, queue, signer)
         self._text = text
+        self._is_on_rabbitmq = app.conf.broker_url.startswith("amqp")
 
     def __repr__(self) -> str:
         return self._text
@@ -190,6 +191,8 @@ class CeleryBackend:
     def publish(self, submissions: Iterable[Submission]) -> None:
         """Sends the first tasks of calls to the broker, in the order of the calls."""
         lines = [(each, native.compiled(each.plan)) for each in submissions]
+        if not lines:
+            return
         for is_plain, some in groupby(lines, lambda line: all(map(_is_plain, line[1]))):
             if is_plain:
                 post(self.app, [self._letter(each, parts) for each, parts in some])
@@ -199,6 +202,9 @@ class CeleryBackend:
                 signature = self.canvas.signature(parts, now, delay=each.delay)
                 # The call's id stands in every message, where the reconciler finds it.
                 signature.apply_async(countdown=each.delay, root_id=each.plan.id)
+        if self._is_on_rabbitmq:
+            # It has confirmed them, and loses none; but it does not tell whose are in its queues.
+            self.ledger.sent([each.plan.id for each, _ in lines])
 
     def _letter(self, submission: Submission, parts: Sequence[native.Part]) -> Letter:
         plan, delay = submission.plan, submission.delay

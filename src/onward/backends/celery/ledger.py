@@ -63,6 +63,10 @@ class Ledger(Protocol):
         """Strikes calls out, which then were never submitted."""
         ...
 
+    def sent(self, ids: Collection[str]) -> None:
+        """Notes that the broker has taken these calls over."""
+        ...
+
     def look(self, id: str) -> Entry | None:
         """What is known of a call."""
         ...
@@ -169,6 +173,12 @@ _TO_NOTE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 """
 
+_TO_NOTE_SENT = """
+for _, key in ipairs(KEYS) do
+    if redis.call('EXISTS', key) == 1 then redis.call('HSET', key, 'sent', 1) end
+end
+"""
+
 _TO_PUT_OFF = """
 redis.call('DEL', KEYS[1])
 redis.call('ZADD', KEYS[2], 'XX', 'GT', redis.call('TIME')[1] + ARGV[2], ARGV[1])
@@ -245,6 +255,7 @@ class RedisLedger:
         self._lease = int(lease * 1000)
         self._signer = signer
         self._to_open = client.register_script(_TO_OPEN)
+        self._to_note_sent = client.register_script(_TO_NOTE_SENT)
         self._to_begin = client.register_script(_TO_BEGIN)
         self._to_record = client.register_script(_TO_RECORD)
         self._to_note = client.register_script(_TO_NOTE)
@@ -272,6 +283,9 @@ class RedisLedger:
             pipe.delete(*map(_key, ids))
             pipe.zrem(_OPEN, *ids)
             pipe.execute()
+
+    def sent(self, ids: Collection[str]) -> None:
+        self._to_note_sent(list(map(_key, ids)))
 
     def look(self, id: str) -> Entry | None:
         found = self._client.hgetall(_key(id))
@@ -444,6 +458,9 @@ class MemoryLedger:
             self._calls[id][f"o:{at}"] = outcome
 
     # Nobody else can die, and nothing gets lost on the way: there is nothing to watch over.
+
+    def sent(self, ids: Collection[str]) -> None:
+        pass
 
     def put_off(self, id: str, at: str, delay: float) -> None:
         pass

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 from kombu import Connection
 
@@ -29,6 +30,9 @@ PATIENCE = 1.5
 
 MOST = 50
 """How often a call is sent again before it counts as lost."""
+
+_REST = 20
+"""How many times as long as a look took it is then left alone."""
 
 _ROOT = re.compile(rb'"root_id": ?"([0-9a-f]{32})"')
 _PAGE = 1000
@@ -82,9 +86,13 @@ class Reconciler:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._backend.lease / 2):
+        pause = self._backend.lease / 2
+        while not self._ended.wait(pause):
+            start = time.monotonic()
             with contextlib.suppress(Exception):  # the broker is away; the next look may find it
                 reconcile(self._backend)
+            # A look reads all that waits: the longer that is, the rarer it must be.
+            pause = max(self._backend.lease / 2, _REST * (time.monotonic() - start))
 
 
 def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[str]:
@@ -101,15 +109,19 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
     silent = backend.ledger.silent(patience)
     if not silent:
         return []
-    found = {id: plan for id in silent if (plan := _plan(backend, id)) is not None}
-    for plan in found.values():
-        backend.queues |= native.queues(plan)
+    found = {id: known for id in silent if (known := _known(backend, id)) is not None}
+    for known in found.values():
+        backend.queues |= native.queues(known.plan)
     queued = _queued(backend)
-    waiting = {id for id in found if queued is None or id.encode() in queued}
+    waiting = {
+        id
+        for id, known in found.items()
+        if (known.is_sent if queued is None else id.encode() in queued)
+    }
     backend.ledger.heard(waiting)  # so that the queues need not be read again at once
     sent: list[str] = []
     for id in found.keys() - waiting:
-        plan = found[id]
+        plan = found[id].plan
         times = backend.ledger.revive(id, patience)
         if times == 0:
             continue  # another worker has sent it meanwhile
@@ -122,7 +134,13 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
     return sent
 
 
-def _plan(backend: CeleryBackend, id: str) -> Plan | None:
+class _Known(NamedTuple):
+    plan: Plan
+    is_sent: bool
+    """Whether RabbitMQ has confirmed that it has it."""
+
+
+def _known(backend: CeleryBackend, id: str) -> _Known | None:
     entry = backend.ledger.look(id)
     if entry is None:
         backend.ledger.forget([id])  # it was kept no longer
@@ -130,18 +148,18 @@ def _plan(backend: CeleryBackend, id: str) -> Plan | None:
     if not entry.plan:  # with keys of its own, a worker would sign whatever is there
         backend.ledger.settle(id, faulted(distrusted("its plan")), "failed")
         return None
-    return plans.decode(entry.plan).value_or(None)
+    plan = plans.decode(entry.plan).value_or(None)
+    return None if plan is None else _Known(plan, "sent" in entry.fields)
 
 
 def _queued(backend: CeleryBackend) -> set[bytes] | None:
-    """The ids of the calls of which a message waits in a queue; None if they may be any calls'."""
+    """The ids of the calls of which a message waits; None if it may be any that the broker has."""
     found: set[bytes] = set()
     with backend.app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         client = getattr(channel, "client", None)
         if client is None:
-            # RabbitMQ tells how much waits, and not what. It loses nothing itself: what a client
-            # wrote down and died before it sent can wait until there is nothing else to do.
+            # RabbitMQ tells how much waits, and not what.
             return None if any(_count(connection, queue) for queue in backend.queues) else found
         for queue in sorted(backend.queues):
             for priority in channel.priority_steps:

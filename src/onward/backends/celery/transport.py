@@ -21,6 +21,13 @@ class Channel(redis.Channel):
             self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
         return self._kept
 
+    def decode_body(self, body: Any, encoding: Any = None) -> Any:
+        """Kombu's own, but what cannot be decoded is left to the worker, which drops it."""
+        try:
+            return super().decode_body(body, encoding)
+        except (AttributeError, TypeError, ValueError):
+            return b""
+
     def put_all(self, queue: str, priority: int, messages: Iterable[bytes]) -> None:
         """Puts messages into a queue, in their order."""
         name = self._q_for_pri(queue, priority)  # type: ignore[attr-defined]  # not in the stubs

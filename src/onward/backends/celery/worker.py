@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
 from datetime import UTC, datetime
@@ -376,6 +376,8 @@ class _Strategies(dict[str, Any]):
 class _Consumer(Consumer):
     Strategies = _Strategies
     strategies: dict[str, Any]
+    connection_errors: tuple[type[Exception], ...]
+    channel_errors: tuple[type[Exception], ...]
 
     def update_strategies(self) -> None:
         super().update_strategies()
@@ -383,6 +385,22 @@ class _Consumer(Consumer):
         for name, task in self.app.tasks.items():
             if task.__module__ == "celery.app.builtins":
                 del self.strategies[name]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Celery's own, but a message that it trips over is dropped, and not fetched again."""
+        handle = super().create_task_handler(*args, **kwargs)
+        away = (*self.connection_errors, *self.channel_errors)
+
+        def on_message(message: Any) -> None:
+            try:
+                handle(message)
+            except away:
+                raise
+            except Exception as problem:
+                _LOGGER.warning("dropped a message that makes no sense: %r", problem)
+                message.reject_log_error(_LOGGER, self.connection_errors)
+
+        return on_message
 
     def ensure_connected(self, conn: Any) -> Any:
         """Like Celery's own, but a worker that is to stop does not wait for its broker first."""
