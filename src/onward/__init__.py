@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from onward.backend import Backend, Cancels, Status
+from onward.backend import Backend, Cancels, Schedule, Schedules, Status
 from onward.catalog import Catalog
 from onward.combine import each, fused, given, identity, together
 from onward.context import Context, Progress, current, progress
@@ -25,12 +25,17 @@ from onward.flow import Call, Flow, Ref, Step, Task
 from onward.interpret import (
     cancel,
     check,
+    pause_schedule,
     result,
     results,
+    resume_schedule,
     run,
+    schedule,
+    schedules,
     status,
     submit,
     submit_all,
+    unschedule,
     work,
 )
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
@@ -62,6 +67,8 @@ __all__ = [
     "Raised",
     "Ref",
     "Retry",
+    "Schedule",
+    "Schedules",
     "Status",
     "Step",
     "Task",
@@ -81,15 +88,20 @@ __all__ = [
     "given",
     "identity",
     "local",
+    "pause_schedule",
     "progress",
     "result",
     "results",
+    "resume_schedule",
     "run",
+    "schedule",
+    "schedules",
     "status",
     "submit",
     "submit_all",
     "task",
     "together",
+    "unschedule",
     "work",
 ]
 

@@ -23,9 +23,9 @@ from typing import TypeVar, cast
 from returns.result import Failure, Result
 
 from onward import interpret
-from onward.backend import AsyncRunsHere, Backend, Cancels, Status
+from onward.backend import AsyncRunsHere, Backend, Cancels, Schedule, Schedules, Status
 from onward.catalog import Catalog
-from onward.colour import awaitable, awaitable_cancels
+from onward.colour import awaitable, awaitable_cancels, awaitable_schedules
 from onward.fault import Fault, Unavailable
 from onward.flow import Call, Ref
 from onward.prepare import (
@@ -35,8 +35,10 @@ from onward.prepare import (
     check_ref,
     prepare,
     prepare_all,
+    prepare_schedule,
     read,
     refs_of,
+    wrong_name,
     wrong_timeout,
     wrong_work,
 )
@@ -151,6 +153,53 @@ async def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
     """Like `onward.cancel`."""
     check_backend(on, "cancel")
     return await awaitable_cancels(on).cancel(check_ref(ref).id)
+
+
+async def schedule(
+    call: Call[R, E],
+    /,
+    on: Schedules,
+    *,
+    name: str,
+    cron: str | None = None,
+    every: float | timedelta | None = None,
+    timezone: str = "UTC",
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Result[Schedule, Fault]:
+    """Like `onward.schedule`."""
+    check_backend(on, "schedule")
+    prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    return await awaitable_schedules(on).schedule(*prepared)
+
+
+async def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
+    """Like `onward.schedules`."""
+    check_backend(on, "schedule", "schedules")
+    return await awaitable_schedules(on).schedules()
+
+
+async def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
+    """Like `onward.pause_schedule`."""
+    check_backend(on, "schedule", "pause_schedule")
+    wrong = wrong_name(name)
+    return Failure(wrong) if wrong else await awaitable_schedules(on).pause_schedule(name)
+
+
+async def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
+    """Like `onward.resume_schedule`."""
+    check_backend(on, "schedule", "resume_schedule")
+    wrong = wrong_name(name)
+    return Failure(wrong) if wrong else await awaitable_schedules(on).resume_schedule(name)
+
+
+async def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
+    """Like `onward.unschedule`."""
+    check_backend(on, "schedule", "unschedule")
+    wrong = wrong_name(name)
+    return Failure(wrong) if wrong else await awaitable_schedules(on).unschedule(name)
 
 
 async def work(

@@ -7,7 +7,8 @@ blocks, or `AsyncBackend` if it awaits; `onward.colour` gives it the other one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 from returns.result import Result
@@ -59,6 +60,34 @@ class Submission(Struct, frozen=True):
     plan: Plan
     delay: float = 0.0
     flow: Flow[..., Any, Any] | None = None
+
+
+class Schedule(Struct, frozen=True):
+    """A call that a backend makes again and again, by a name.
+
+    Args:
+        name: What it goes by.
+        flow: The flow's name, for people.
+        cron: When it runs, as the five fields of cron: minute, hour, day of the month, month, day
+            of the week.
+        every: How many seconds lie between two runs, where it goes by no cron.
+        timezone: The time zone that cron's fields are in, by its IANA name.
+        paused: Whether it runs nothing until it is resumed.
+        next_at: When it runs next, with a time zone, where the engine tells.
+
+    Example:
+        >>> Schedule("nightly-report", "report", cron="30 2 * * *", timezone="Europe/Berlin")
+        Schedule(name='nightly-report', flow='report', cron='30 2 * * *', every=None, \
+timezone='Europe/Berlin', paused=False, next_at=None)
+    """
+
+    name: str
+    flow: str
+    cron: str | None = None
+    every: int | None = None
+    timezone: str = "UTC"
+    paused: bool = False
+    next_at: datetime | None = None
 
 
 class Worker(Protocol):
@@ -143,8 +172,9 @@ class AsyncBackend(Protocol):
         ...
 
 
+@runtime_checkable
 class Cancels(Backend, Protocol):
-    """A backend that can cancel a call."""
+    """A backend that can cancel a call; `isinstance(backend, Cancels)` tells whether it can."""
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """Sees to it that the call ends as `Cancelled`, if it has no outcome yet."""
@@ -156,6 +186,68 @@ class AsyncCancels(AsyncBackend, Protocol):
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """Like `Cancels.cancel`."""
+        ...
+
+
+@runtime_checkable
+class Schedules(Backend, Protocol):
+    """A backend that makes calls by the clock; `isinstance(backend, Schedules)` tells.
+
+    What an engine knows only part of (no `every`, no pausing) is `Unsupported` there.
+    """
+
+    def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """Makes a schedule, or puts it in the place of the one of that name.
+
+        Args:
+            schedule: Its name, and either its cron or its `every`; nothing of it needs a check.
+            plan: What to run. It has no id: each run is a call of its own, whose id the backend
+                gives to it. Runs may overlap.
+
+        Returns:
+            The schedule as it is now: one that was paused stays so, and one that is declared again
+            unchanged goes on as it was.
+        """
+        ...
+
+    def schedules(self) -> Result[list[Schedule], Fault]:
+        """The schedules there are, by name; those that Onward made, and no others."""
+        ...
+
+    def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """Lets a schedule run nothing until it is resumed; `Unknown` if there is none."""
+        ...
+
+    def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """Lets a paused schedule run again, from now on; `Unknown` if there is none."""
+        ...
+
+    def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """Takes a schedule away, and leaves the calls it has made; `Unknown` if there is none."""
+        ...
+
+
+class AsyncSchedules(AsyncBackend, Protocol):
+    """A backend that makes calls by the clock, for callers that await."""
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """Like `Schedules.schedule`."""
+        ...
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        """Like `Schedules.schedules`."""
+        ...
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """Like `Schedules.pause_schedule`."""
+        ...
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """Like `Schedules.resume_schedule`."""
+        ...
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """Like `Schedules.unschedule`."""
         ...
 
 

@@ -13,14 +13,26 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from returns.result import Failure, Result
 
-from onward.backend import AsyncBackend, AsyncCancels, Backend, Cancels, Status, Submission, Worker
+from onward.backend import (
+    AsyncBackend,
+    AsyncCancels,
+    AsyncSchedules,
+    Backend,
+    Cancels,
+    Schedule,
+    Schedules,
+    Status,
+    Submission,
+    Worker,
+)
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured, Unavailable
 from onward.outcome import Outcome
+from onward.plan import Plan
 
 T = TypeVar("T")
 Core = TypeVar("Core", bound=AsyncBackend)
@@ -267,6 +279,71 @@ class OnThreadCancels(OnThread):
         return await self._hop(lambda: self._cancels.cancel(id))
 
 
+class AsyncEngine(AsyncCancels, AsyncSchedules, Protocol):
+    """A backend with all capabilities, for callers that await."""
+
+
+class BlockingEngine(BlockingCancels):
+    """A `Cancels` and `Schedules` over an awaitable one."""
+
+    def __init__(self, core: AsyncEngine, thread: LoopThread) -> None:
+        super().__init__(core, thread)
+        self._engine = core
+
+    @property
+    def aio(self) -> AsyncEngine:
+        """The same backend for callers that await, on any loop."""
+        return OnThreadEngine(self._engine, self._thread)
+
+    def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """See `Schedules.schedule`."""
+        return self._wait(lambda: self._engine.schedule(schedule, plan))
+
+    def schedules(self) -> Result[list[Schedule], Fault]:
+        """See `Schedules.schedules`."""
+        return self._wait(self._engine.schedules)
+
+    def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.pause_schedule`."""
+        return self._wait(lambda: self._engine.pause_schedule(name))
+
+    def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.resume_schedule`."""
+        return self._wait(lambda: self._engine.resume_schedule(name))
+
+    def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.unschedule`."""
+        return self._wait(lambda: self._engine.unschedule(name))
+
+
+class OnThreadEngine(OnThreadCancels):
+    """An `AsyncEngine` whose work is done on the loop thread that the core lives on."""
+
+    def __init__(self, core: AsyncEngine, thread: LoopThread) -> None:
+        super().__init__(core, thread)
+        self._engine = core
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """See `Schedules.schedule`."""
+        return await self._hop(lambda: self._engine.schedule(schedule, plan))
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        """See `Schedules.schedules`."""
+        return await self._hop(self._engine.schedules)
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.pause_schedule`."""
+        return await self._hop(lambda: self._engine.pause_schedule(name))
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.resume_schedule`."""
+        return await self._hop(lambda: self._engine.resume_schedule(name))
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.unschedule`."""
+        return await self._hop(lambda: self._engine.unschedule(name))
+
+
 class InThreads:
     """An `AsyncBackend` over a blocking one, each of whose calls takes a thread meanwhile."""
 
@@ -316,6 +393,34 @@ class InThreadsCancels(InThreads):
         return await asyncio.to_thread(self._cancels.cancel, id)
 
 
+class InThreadsSchedules(InThreads):
+    """An `AsyncSchedules` over a blocking one."""
+
+    def __init__(self, backend: Schedules) -> None:
+        super().__init__(backend)
+        self._schedules = backend
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """See `Schedules.schedule`."""
+        return await asyncio.to_thread(self._schedules.schedule, schedule, plan)
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        """See `Schedules.schedules`."""
+        return await asyncio.to_thread(self._schedules.schedules)
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.pause_schedule`."""
+        return await asyncio.to_thread(self._schedules.pause_schedule, name)
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.resume_schedule`."""
+        return await asyncio.to_thread(self._schedules.resume_schedule, name)
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.unschedule`."""
+        return await asyncio.to_thread(self._schedules.unschedule, name)
+
+
 def awaitable(backend: Backend) -> AsyncBackend:
     """The backend for callers that await: its own awaitable side, or threads around it."""
     return backend.aio if isinstance(backend, Blocking) else InThreads(backend)
@@ -324,3 +429,8 @@ def awaitable(backend: Backend) -> AsyncBackend:
 def awaitable_cancels(backend: Cancels) -> AsyncCancels:
     """Like `awaitable`, for a backend that can cancel."""
     return backend.aio if isinstance(backend, BlockingCancels) else InThreadsCancels(backend)
+
+
+def awaitable_schedules(backend: Schedules) -> AsyncSchedules:
+    """Like `awaitable`, for a backend that makes calls by the clock."""
+    return backend.aio if isinstance(backend, BlockingEngine) else InThreadsSchedules(backend)

@@ -38,6 +38,9 @@ def connect(url: str, /) -> Result[Backend, Misconfigured]:
     asked of the engine yet. For Celery, the environment's `ONWARD_SIGNING_KEYS` has the keys that
     calls are signed with, with commas between them.
 
+    What only some backends can do, `isinstance(backend, Cancels)` and
+    `isinstance(backend, Schedules)` tell, at run time and to type checkers.
+
     Args:
         url: Where it is, and what it is told: `celery+redis://localhost:6379/0?queue=mail`. What a
             parameter says is percent-encoded; but a URL may stand there as it is.

@@ -122,7 +122,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     Args:
         v: The version of the wire form.
-        id: The id that its ref carries.
+        id: The id that its ref carries; empty in a schedule's, whose runs each get their own.
         flow: The flow's name, for people.
         root: What to run.
         args: The arguments of its first step.
@@ -275,6 +275,8 @@ async def evaluate(
             for index, branch in enumerate(node.branches)
         ]
         return gather(await _settle(jobs, min(in_flight, len(jobs))))
+    if isinstance(node, FusedNode):  # what a backend made of it: also something to run as a whole
+        return await run_step(node, args, where or "0")
     assert isinstance(node, EachNode)
     return await _each(node, args, run_step, where, in_flight)
 

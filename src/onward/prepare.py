@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from msgspec.structs import replace
 from returns.result import Failure, Result
 
-from onward.backend import Submission
+from onward.backend import Schedule, Submission
 from onward.catalog import Catalog
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
 from onward.flow import AnyFlow, Call, Flow, Named, Ref, Task, enclosed
 from onward.outcome import Outcome
 from onward.plan import VERSION, Plan
-from onward.policy import check_priority, check_queue
+from onward.policy import check_name, check_priority, check_queue
 
 R = TypeVar("R")
 E = TypeVar("E")
@@ -25,6 +27,10 @@ Deadline: TypeAlias = float | timedelta | datetime | None
 """How many seconds from now a call may take, or the moment (with its time zone) when it expires."""
 
 _LONGEST = timedelta(days=3650).total_seconds()
+
+# The shape that every engine reads alike; what its numbers mean is the engine's to check.
+_CRON_PART = r"(\*|\w+(-\w+)?)(/\d+)?"
+_CRON_FIELD = f"{_CRON_PART}(,{_CRON_PART})*"
 
 
 def prepare(
@@ -87,6 +93,38 @@ def prepare_all(
     return flows, submissions
 
 
+def prepare_schedule(
+    call: Call[R, E],
+    name: str,
+    cron: str | None,
+    every: float | timedelta | None,
+    timezone: str,
+    queue: str | None,
+    priority: int | None,
+) -> tuple[Schedule, Plan] | Fault:
+    """A call and when to make it as a schedule and its plan, or what is wrong with them.
+
+    The plan has no id, for each run is a call of its own.
+    """
+    prepared = prepare(call, None, 0.0, None, queue, priority)
+    if isinstance(prepared, Fault):
+        return prepared
+    flow = call.flow.name
+    try:
+        check_name("schedule", name)
+        if cron is not None and every is None:
+            schedule = Schedule(name, flow, _cron(cron), timezone=_timezone(timezone))
+        elif every is not None and cron is None:
+            if timezone != "UTC":
+                raise ValueError("a time zone is for a schedule that goes by cron")
+            schedule = Schedule(name, flow, every=_whole_seconds(every))
+        else:
+            raise ValueError("a schedule goes by cron='30 2 * * *' or by every=60: write one")
+    except (TypeError, ValueError) as problem:
+        return Misconfigured(flow, str(problem))
+    return schedule, replace(prepared.plan, id="")
+
+
 def refs_of(flows: Sequence[AnyFlow], ids: Sequence[str]) -> list[Ref[Any, Any]]:
     """Ids as refs of the flows that they were given for."""
     return [Ref(id, flow) for id, flow in zip(ids, flows, strict=True)]
@@ -123,9 +161,19 @@ def check_backend(backend: object, *needs: str) -> None:
     """Raises TypeError for what is no backend, or has not what is needed of it."""
     for method in needs:
         if not callable(getattr(backend, method, None)):
-            raise TypeError(
-                f"{backend!r} is no backend that can {method}: write on=local(), or another one"
-            )
+            cure = "take one that can"
+            if not hasattr(backend, "submit"):
+                cure = "write on=local(), or another one"
+            raise TypeError(f"{backend!r} is no backend that can {method}: {cure}")
+
+
+def wrong_name(name: str) -> Fault | None:
+    """What is wrong with a schedule's name, if anything."""
+    try:
+        check_name("schedule", name)
+    except (TypeError, ValueError) as problem:
+        return Misconfigured("name", str(problem))
+    return None
 
 
 def wrong_timeout(timeout: float | None) -> Fault | None:
@@ -229,6 +277,48 @@ def _seconds(what: str, value: float | timedelta) -> float:
     if not 0 <= seconds <= _LONGEST:
         raise ValueError(f"{what} is from 0 seconds to ten years, not {value!r}")
     return float(seconds)
+
+
+def _whole_seconds(every: float | timedelta) -> int:
+    seconds = _seconds("every", every)
+    if seconds < 1 or not seconds.is_integer():
+        raise ValueError(f"every is a whole number of seconds from 1 up, not {every!r}")
+    return int(seconds)
+
+
+def _cron(text: str) -> str:
+    """A cron's five fields, with one space between them."""
+    if not isinstance(text, str):
+        raise TypeError(f"cron is a text of five fields, not {text!r}")
+    fields = text.split()
+    if len(fields) != 5 or not all(re.fullmatch(_CRON_FIELD, field, re.ASCII) for field in fields):
+        raise ValueError(
+            "cron has five fields (minute, hour, day of the month, month, day of the week), each "
+            f"like *, 5, 1-5, */15 or MON,FRI, not {text!r}"
+        )
+    if fields[2] != "*" and fields[4] != "*":
+        raise ValueError(
+            f"cron {text!r} names days of the month and of the week, which some engines read as "
+            "either and some as both: make two schedules, or let the task look at the date"
+        )
+    return " ".join(fields)
+
+
+def _timezone(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"timezone is a name, such as 'Europe/Berlin', not {name!r}")
+    if name == "UTC":  # known also where there is no time zone database
+        return name
+    import zoneinfo
+
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"no time zone {name!r} is known here: write an IANA name, such as 'Europe/Berlin', "
+            "and install the package tzdata where the system has none"
+        ) from None
+    return name
 
 
 def _moment(deadline: float | timedelta | datetime) -> float:

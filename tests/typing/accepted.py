@@ -32,6 +32,8 @@ from onward import (
     Raised,
     Ref,
     Retry,
+    Schedule,
+    Schedules,
     Status,
     Step,
     Task,
@@ -51,19 +53,25 @@ from onward import (
     given,
     identity,
     local,
+    pause_schedule,
     progress,
     result,
     results,
+    resume_schedule,
     run,
+    schedule,
+    schedules,
     status,
     submit,
     submit_all,
     task,
     together,
+    unschedule,
     work,
 )
 from onward.backend import Submission, Worker
 from onward.outcome import Outcome
+from onward.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -358,6 +366,60 @@ class ThirdCancels(Third):
         return self._cancels.cancel(id)
 
 
+class ThirdSchedules(Third):
+    """The same, and it makes calls by a clock, which stands still."""
+
+    def __init__(self, other: Backend) -> None:
+        super().__init__(other)
+        self._kept: dict[str, Schedule] = {}
+
+    def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        return Success(self._kept.setdefault(schedule.name, schedule))
+
+    def schedules(self) -> Result[list[Schedule], Fault]:
+        return Success([*self._kept.values()])
+
+    def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        return Failure(Unsupported(name, "it stands still"))
+
+    def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        return Failure(Unsupported(name, "it stands still"))
+
+    def unschedule(self, name: str, /) -> Result[None, Fault]:
+        return Success(None) if self._kept.pop(name, None) else Failure(Unknown(name, "not here"))
+
+
+def by_the_clock(on: Schedules) -> None:
+    made = schedule(double(1), on=on, name="a", cron="0 2 * * *", timezone="UTC", queue="q")
+    assert_type(made, Result[Schedule, Fault])
+    assert_type(made.unwrap().cron, str | None)
+    _ = schedule(ingest("u"), on=on, name="b", every=timedelta(minutes=5), priority=1).unwrap()
+    assert_type(schedules(on), Result[list[Schedule], Fault])
+    assert_type(pause_schedule("a", on=on), Result[None, Fault])
+    assert_type(resume_schedule("a", on=on), Result[None, Fault])
+    assert_type(unschedule("a", on=on), Result[None, Fault])
+
+
+async def awaiting_the_clock(on: Schedules) -> None:
+    made = await aio.schedule(ingest("u"), on=on, name="c", every=60)
+    assert_type(made, Result[Schedule, Fault])
+    assert_type(await aio.schedules(on), Result[list[Schedule], Fault])
+    assert_type(await aio.pause_schedule("c", on=on), Result[None, Fault])
+    assert_type(await aio.resume_schedule("c", on=on), Result[None, Fault])
+    assert_type(await aio.unschedule("c", on=on), Result[None, Fault])
+
+
+def what_a_backend_can_do_is_told_by_isinstance(on: Backend) -> str:
+    can: list[str] = []
+    if isinstance(on, Cancels):
+        assert_type(cancel(double.ref("id"), on=on), Result[None, Fault])
+        can.append("cancel")
+    if isinstance(on, Schedules):
+        assert_type(schedules(on), Result[list[Schedule], Fault])
+        can.append("schedule")
+    return ", ".join(can)
+
+
 def blocking(on: Cancels) -> None:
     call = ingest("https://example.org/a.csv")
     assert_type(check(call, on=on), Result[None, tuple[Fault, ...]])
@@ -491,6 +553,11 @@ def main() -> None:
     blocking(with_local)
     asyncio.run(awaiting(with_local))
     serving(with_local)
+    with_clock = ThirdSchedules(with_local)
+    by_the_clock(with_clock)
+    asyncio.run(awaiting_the_clock(with_clock))
+    assert what_a_backend_can_do_is_told_by_isinstance(connect("local://").unwrap()) == "cancel"
+    assert what_a_backend_can_do_is_told_by_isinstance(with_clock) == "schedule"
     assert a_result_is_told_apart_by_match(with_local) == "3 rows"
     assert a_result_is_told_apart_by_isinstance(with_local) == 6
     assert a_fault_is_told_apart_by_match(Unknown("double", "nobody knows it")) == "double"

@@ -18,19 +18,24 @@ from onward import (
     Raised,
     Ref,
     Retry,
+    Schedules,
     Step,
     Task,
     aio,
     cancel,
+    connect,
     each,
     explain,
     fused,
     given,
     identity,
     local,
+    pause_schedule,
     result,
     results,
     run,
+    schedule,
+    schedules,
     status,
     submit,
     submit_all,
@@ -367,6 +372,24 @@ class Half:
 def a_backend_that_is_not_whole() -> None:
     _ = run(double(1), on=Half())  # E
     _ = cancel(double.ref("id"), on=Half())  # E
+
+
+def a_backend_of_which_it_is_not_known_what_it_can_do() -> None:
+    backend = connect("local://").unwrap()
+    _ = cancel(double.ref("id"), on=backend)  # E
+    _ = schedule(double(1), on=backend, name="n", every=60)  # E
+
+
+def a_schedule_that_cannot_be(on: Schedules) -> None:
+    _ = schedule(double(1), on=local(), name="n", every=60)  # E
+    _ = aio.schedule(double(1), on=local(), name="n", every=60)  # E
+    _ = schedules(on=local())  # E
+    _ = schedule(double, on=on, name="n", every=60)  # E
+    _ = schedule(double(1), on=on, every=60)  # E
+    _ = schedule(double(1), on=on, name="n", every="60")  # E
+    _ = schedule(double(1), on=on, name="n", cron=5)  # E
+    _ = schedule(double(1), on=on, name="n", every=60, key="k")  # E
+    _ = pause_schedule(double.ref("id"), on=on)  # E
 
 
 # -- policies and values --------------------------------------------------------------------------

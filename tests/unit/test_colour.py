@@ -11,28 +11,47 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from onward import (
+    Cancels,
     Catalog,
     Fault,
     Misconfigured,
     Raised,
+    Schedule,
+    Schedules,
     Unavailable,
     aio,
     cancel,
     local,
+    pause_schedule,
     result,
     results,
+    resume_schedule,
     run,
+    schedule,
+    schedules,
     status,
     submit,
     submit_all,
     task,
+    unschedule,
 )
-from onward.backend import AsyncBackend, AsyncCancels, Backend, Cancels
+from onward.backend import AsyncBackend, AsyncCancels, AsyncSchedules, Backend
 from onward.backends.local import Local
-from onward.colour import LoopThread, awaitable, awaitable_cancels
+from onward.colour import (
+    AsyncEngine,
+    BlockingEngine,
+    InThreadsSchedules,
+    LoopThread,
+    OnThreadEngine,
+    awaitable,
+    awaitable_cancels,
+    awaitable_schedules,
+)
+from onward.plan import Plan
+from tests.unit.clockwork import Clockwork
 from tests.unit.third_party import Postal
 
 PATIENCE = 30.0
@@ -224,6 +243,90 @@ def test_a_backend_that_cannot_cancel_says_so_in_either_colour(post: Postal) -> 
         cancel(ref, on=backend)  # type: ignore[arg-type]  # which is what is tried
     with pytest.raises(TypeError, match="no backend that can cancel"):
         asyncio.run(aio.cancel(ref, on=backend))  # type: ignore[arg-type]  # which is what is tried
+
+
+class Engine(InThreadsSchedules):
+    """An engine that awaits, and notes which thread its loop is on."""
+
+    def __init__(self, clock: Clockwork) -> None:
+        super().__init__(clock)
+        self.clock = clock
+        self.threads: set[str] = set()
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        self.threads.add(threading.current_thread().name)
+        return await super().schedule(schedule, plan)
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        self.threads.add(threading.current_thread().name)
+        return await asyncio.to_thread(self.clock.cancel, id)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    clock = Clockwork()
+    yield Engine(clock)
+    clock.close()
+
+
+def test_an_engine_that_awaits_has_both_colours_and_all_capabilities(engine: Engine) -> None:
+    core: AsyncEngine = engine
+    on = BlockingEngine(core, LoopThread("test-engine"))
+    assert isinstance(on, Cancels)
+    assert isinstance(on, Schedules)
+    for awaited in (awaitable(on), awaitable_cancels(on), awaitable_schedules(on)):
+        assert isinstance(awaited, OnThreadEngine)
+    yearly = Schedule("n", "inc", cron="0 0 1 1 *")
+    assert schedule(inc(1), on=on, name="n", cron="0 0 1 1 *") == Success(yearly)
+    assert pause_schedule("n", on=on) == Success(None)
+    assert [each.paused for each in schedules(on).unwrap()] == [True]
+    assert resume_schedule("n", on=on) == Success(None)
+    ref = submit(never(1), on=on).unwrap()
+    assert cancel(ref, on=on) == Success(None)
+
+    async def main() -> None:
+        assert await aio.schedules(on) == Success([yearly])
+        made = await aio.schedule(inc(1), on=on, name="m", cron="0 0 1 1 *")
+        assert made.unwrap().name == "m"
+        assert await aio.cancel(ref, on=on) == Success(None)
+        assert (await aio.status(ref, on=on)).unwrap().state == "cancelled"
+        assert await aio.pause_schedule("m", on=on) == Success(None)
+        assert await aio.resume_schedule("m", on=on) == Success(None)
+        assert await aio.unschedule("m", on=on) == Success(None)
+
+    asyncio.run(main())
+    assert unschedule("n", on=on) == Success(None)
+    assert schedules(on) == Success([])
+    assert engine.threads == {"test-engine"}
+    on.close()
+    assert isinstance(schedules(on).failure(), Unavailable)
+    assert isinstance(asyncio.run(aio.schedules(on)).failure(), Unavailable)
+
+
+def test_an_engine_s_blocking_schedules_on_its_own_loop_are_a_fault(engine: Engine) -> None:
+    thread = LoopThread("test-engine")
+    on = BlockingEngine(engine, thread)
+
+    async def asks() -> list[Result[object, Fault]]:
+        return [
+            schedule(inc(1), on=on, name="n", every=60),
+            schedules(on),
+            pause_schedule("n", on=on),
+            resume_schedule("n", on=on),
+            unschedule("n", on=on),
+        ]
+
+    for answer in thread.call(asks):
+        assert isinstance(answer.failure(), Misconfigured)
+    on.close()
+
+
+def test_a_blocking_clock_is_awaited_without_blocking_the_loop(engine: Engine) -> None:
+    scheduling: AsyncSchedules = awaitable_schedules(engine.clock)
+    assert isinstance(scheduling, InThreadsSchedules)
+    for name in ("schedule", "schedules", "pause_schedule", "resume_schedule", "unschedule"):
+        assert asyncio.iscoroutinefunction(getattr(scheduling, name))
+    assert asyncio.run(scheduling.schedules()) == Success([])
 
 
 def test_a_loop_thread_runs_from_its_first_use_to_its_close() -> None:

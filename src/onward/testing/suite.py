@@ -10,23 +10,47 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from msgspec import Raw
-from returns.result import Failure, Success
+from msgspec.structs import replace
+from returns.result import Failure, Result, Success
 
 from onward import aio
-from onward.backend import Backend, Cancels, Submission
+from onward.backend import Backend, Cancels, Schedule, Schedules, Submission
 from onward.backends.local import local
 from onward.catalog import Catalog
 from onward.combine import each, fused, identity, together
 from onward.combine import given as given_
-from onward.fault import BadPayload, Cancelled, Expired, Raised, TimedOut, Unknown
+from onward.fault import (
+    BadPayload,
+    Cancelled,
+    Expired,
+    Fault,
+    Raised,
+    TimedOut,
+    Unknown,
+    Unsupported,
+)
 from onward.flow import AnyFlow, Call
-from onward.interpret import cancel, result, results, run, status, submit, submit_all
+from onward.interpret import (
+    cancel,
+    pause_schedule,
+    result,
+    results,
+    resume_schedule,
+    run,
+    schedule,
+    schedules,
+    status,
+    submit,
+    submit_all,
+    unschedule,
+)
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from onward.testing import tasks
 from onward.testing.oracle import Observed, comparable, expect
@@ -386,9 +410,9 @@ class BackendSuite:
 
     def test_a_cancelled_call_ends(self, backend: Backend, traces: Path) -> None:
         """As Cancelled, whether it waits or runs; one that has an outcome keeps it."""
-        if not hasattr(backend, "cancel"):
+        if not isinstance(backend, Cancels):
             pytest.skip("this backend has not the capability Cancels")
-        on = cast(Cancels, backend)
+        on: Cancels = backend
         waiting = submit(tasks.inc(1), on=on, delay=600).unwrap()
         running = submit((tasks.linger >> tasks.linger)(600.0), on=on).unwrap()
         self.until(lambda: status(running, on=on).unwrap().progress is not None)
@@ -417,6 +441,109 @@ class BackendSuite:
 
         for _ in range(3):
             asyncio.run(main())
+
+    # -- schedules ----------------------------------------------------------------------------
+
+    @pytest.fixture
+    @staticmethod
+    def names(backend: Backend) -> Iterator[tuple[str, str]]:
+        """Names for the schedules of one test, which are taken away after it."""
+        names = (f"suite.{os.urandom(8).hex()}", f"suite.{os.urandom(8).hex()}")
+        yield names
+        if isinstance(backend, Schedules):
+            for name in names:
+                unschedule(name, on=backend)
+
+    def test_a_schedule_is_declared_again_and_again(
+        self, backend: Backend, names: tuple[str, str]
+    ) -> None:
+        """There is one of a name, as it was declared last, until it is taken away."""
+        clock = self.clock(backend)
+        name, other = names
+        self.declare(Schedule(name, "inc", cron="0 0 1 1 *"), tasks.inc(1), clock)
+        self.declare(Schedule(name, "double", cron="30 2 28 2 *"), tasks.double(1), clock)
+        self.declare(Schedule(other, "inc", cron="0 0 1 1 *"), tasks.inc(2), clock)
+        assert unschedule(name, on=clock) == Success(None)
+        self.until(lambda: self.listed(name, clock) == [])
+        assert len(self.listed(other, clock)) == 1
+        assert isinstance(unschedule(name, on=clock).failure(), Unknown)
+        assert asyncio.run(aio.unschedule(other, on=clock)) == Success(None)
+
+    def test_a_schedule_goes_by_its_time_zone(
+        self, backend: Backend, names: tuple[str, str]
+    ) -> None:
+        """Where the engine tells when it runs next, that is the hour there."""
+        clock = self.clock(backend)
+        name, _ = names
+        made = schedule(
+            tasks.inc(1), on=clock, name=name, cron="30 2 28 2 *", timezone="Asia/Tokyo"
+        )
+        if is_unsupported(made):
+            pytest.skip("this backend knows no time zones")
+        next_at = made.unwrap().next_at
+        if next_at is not None:
+            assert next_at.tzinfo is not None
+            there = next_at.astimezone(ZoneInfo("Asia/Tokyo"))
+            assert (there.month, there.day, there.hour, there.minute) == (2, 28, 2, 30)
+
+    def test_a_paused_schedule_stays_paused(self, backend: Backend, names: tuple[str, str]) -> None:
+        """Also when it is declared again, until it is resumed."""
+        clock = self.clock(backend)
+        name, unknown = names
+        yearly = Schedule(name, "inc", cron="0 0 1 1 *")
+        self.declare(yearly, tasks.inc(1), clock)
+        if is_unsupported(pause_schedule(name, on=clock)):
+            pytest.skip("this backend cannot pause a schedule")
+        self.declare(replace(yearly, cron="30 2 28 2 *", paused=True), tasks.inc(1), clock)
+        assert asyncio.run(aio.resume_schedule(name, on=clock)) == Success(None)
+        self.declare(yearly, tasks.inc(1), clock)
+        assert isinstance(pause_schedule(unknown, on=clock).failure(), Unknown)
+        assert isinstance(resume_schedule(unknown, on=clock).failure(), Unknown)
+
+    def test_each_run_of_a_schedule_is_a_call_of_its_own(
+        self, backend: Backend, names: tuple[str, str], traces: Path
+    ) -> None:
+        """With an id by which its outcome can be had."""
+        clock = self.clock(backend)
+        name, _ = names
+        n, times, patience = int.from_bytes(os.urandom(4)), 2, self.patience
+        made = schedule(tasks.inc(n), on=clock, name=name, every=1)
+        if is_unsupported(made):
+            times, patience = 1, self.patience + 60
+            made = schedule(tasks.inc(n), on=clock, name=name, cron="* * * * *")
+        made.unwrap()
+        self.until(lambda: len(self.calls_on(n, traces)) >= times, patience)
+        for id in self.calls_on(n, traces):
+            assert result(tasks.inc.ref(id), on=clock, timeout=self.patience) == Success(n + 1)
+
+    def test_a_schedule_that_is_paused_or_taken_away_runs_nothing(
+        self, backend: Backend, names: tuple[str, str], traces: Path
+    ) -> None:
+        """While another one goes on."""
+        clock = self.clock(backend)
+        name, metronome = names
+        n, beat = int.from_bytes(os.urandom(4)), int.from_bytes(os.urandom(4))
+        if is_unsupported(schedule(tasks.inc(n), on=clock, name=name, every=1)):
+            pytest.skip("this backend's schedules go by cron alone")
+        schedule(tasks.inc(beat), on=clock, name=metronome, every=1).unwrap()
+
+        def comes_again(number: int, times: int = 1) -> None:
+            more = len(self.calls_on(number, traces)) + times
+            self.until(lambda: len(self.calls_on(number, traces)) >= more)
+
+        def is_still() -> bool:
+            comes_again(beat, 2)  # What had begun has arrived by then.
+            before = len(self.calls_on(n, traces))
+            comes_again(beat, 2)
+            return len(self.calls_on(n, traces)) == before
+
+        comes_again(n)
+        if not is_unsupported(pause_schedule(name, on=clock)):
+            assert is_still()
+            assert resume_schedule(name, on=clock) == Success(None)
+            comes_again(n)
+        assert unschedule(name, on=clock) == Success(None)
+        assert is_still()
 
     # -- tools --------------------------------------------------------------------------------
 
@@ -452,9 +579,35 @@ class BackendSuite:
         file.unlink()
         return Counter(lines)
 
-    def until(self, condition: Callable[[], bool]) -> None:
+    def clock(self, backend: Backend) -> Schedules:
+        """The backend under test, if it makes calls by the clock; else the test is skipped."""
+        if not isinstance(backend, Schedules):
+            pytest.skip("this backend has not the capability Schedules")
+        return backend
+
+    def declare(self, expected: Schedule, call: Call[Any, Any], clock: Schedules) -> None:
+        """Declares a schedule, and sees that it is what was expected, also in the list of all."""
+        made = schedule(call, on=clock, name=expected.name, cron=expected.cron).unwrap()
+        assert replace(made, next_at=None) == expected
+        self.until(lambda: self.listed(expected.name, clock) == [expected])
+
+    def listed(self, name: str, clock: Schedules) -> list[Schedule]:
+        """What the list of all schedules has by this name, but for when it runs next."""
+        found = schedules(on=clock).unwrap()
+        return [replace(one, next_at=None) for one in found if one.name == name]
+
+    def calls_on(self, n: int, traces: Path) -> list[str]:
+        """The ids of the calls that have run `inc` on this number."""
+        return [file.name for file in traces.iterdir() if file.read_text() == f"inc {n} 1\n"]
+
+    def until(self, condition: Callable[[], bool], patience: float | None = None) -> None:
         """Waits for what has to come to be true, and fails if it does not."""
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + (self.patience if patience is None else patience)
         while not condition():
             assert time.monotonic() < end, "it never came to be true"
             time.sleep(0.005)
+
+
+def is_unsupported(answer: Result[Any, Fault]) -> bool:
+    """Whether this is something that the backend's engine cannot do."""
+    return isinstance(answer, Failure) and isinstance(answer.failure(), Unsupported)
