@@ -1,0 +1,78 @@
+"""Temporal: every flow as a durable workflow, and a single task as an activity of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from temporalio.converter import DataConverter
+from temporalio.service import TLSConfig
+
+from onward.backends.temporal.backend import TemporalBackend
+from onward.backends.temporal.client import Address
+from onward.policy import check_queue
+
+__all__ = ["TemporalBackend", "temporal"]
+
+
+def temporal(
+    host: str = "localhost",
+    port: int = 7233,
+    *,
+    namespace: str = "default",
+    task_queue: str = "onward",
+    heartbeat: float = 10.0,
+    tls: bool | TLSConfig | None = None,
+    api_key: str | None = None,
+    data_converter: DataConverter | None = None,
+    rpc_metadata: Mapping[str, str] | None = None,
+) -> TemporalBackend:
+    """A backend that runs flows on Temporal.
+
+    Args:
+        host: The server's host.
+        port: Its port.
+        namespace: The namespace, which has to be there.
+        task_queue: The task queue of workflows, and of steps that name no queue.
+        heartbeat: How long a worker that is at a step may be silent, in seconds, before the step
+            is another's.
+        tls: Whether to speak TLS, or how; None for yes where there is an API key.
+        api_key: The API key, as for Temporal Cloud.
+        data_converter: Whose payload codec (encryption) and failure converter are used. Payloads
+            themselves are JSON, as Onward makes them.
+        rpc_metadata: Headers of each request.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If it is out of bounds.
+
+    Example:
+        >>> from onward.backends.temporal import temporal
+        >>> temporal("localhost", 7233, task_queue="reports")
+        temporal('localhost:7233', namespace='default', task_queue='reports')
+    """
+    for name, text in (("host", host), ("namespace", namespace)):
+        if not isinstance(text, str):
+            raise TypeError(f"{name} is a text, not {text!r}")
+        if not text:
+            raise ValueError(f"{name} is empty")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port is a number, not {port!r}")
+    if not 0 < port < 65536:
+        raise ValueError(f"port is from 1 to 65535, not {port}")
+    check_queue(task_queue)
+    if isinstance(heartbeat, bool) or not isinstance(heartbeat, int | float):
+        raise TypeError(f"heartbeat is a number of seconds, not {heartbeat!r}")
+    if not 1 <= heartbeat <= 3600:
+        raise ValueError(f"heartbeat is from 1 to 3600 seconds, not {heartbeat}")
+    return TemporalBackend(
+        Address(
+            f"{host}:{port}",
+            namespace,
+            task_queue,
+            heartbeat,
+            tls,
+            api_key,
+            data_converter,
+            dict(rpc_metadata or {}),
+        )
+    )

@@ -1,0 +1,129 @@
+"""A call by its id: an activity of its own, or a workflow."""
+
+from __future__ import annotations
+
+from msgspec import Raw
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import (
+    ActivityExecutionStatus,
+    ActivityFailureError,
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+)
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from onward.backend import State, Status
+from onward.backends.temporal.client import PROMPT
+from onward.backends.temporal.message import CANCELLED, Beat, outcome_of, read_beat
+from onward.fault import Cancelled, Expired
+from onward.outcome import Failed, Outcome, Value
+
+SINGLE = "task-"
+"""What the id of a call begins with that is an activity."""
+
+_BEGUN = 5
+"""How many events a workflow's history has when its first step is scheduled."""
+
+
+async def wait(client: Client, id: str) -> Outcome:
+    """Waits for the outcome of a call; raises RPCError."""
+    try:
+        if id.startswith(SINGLE):
+            given = await client.get_activity_handle(id, result_type=RawValue).result()
+        else:
+            given = await client.get_workflow_handle(id, result_type=RawValue).result()
+    except (ActivityFailureError, WorkflowFailureError) as problem:
+        if isinstance(problem.cause, ApplicationError):
+            return outcome_of(problem.cause, id)
+        return outcome_of(problem.cause, await name(client, id))
+    return Value(Raw(given.payload.data))
+
+
+async def name(client: Client, id: str) -> str:
+    """The task or flow of a call; raises RPCError."""
+    if id.startswith(SINGLE):
+        return (await client.get_activity_handle(id).describe(rpc_timeout=PROMPT)).activity_type
+    return (await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)).workflow_type
+
+
+async def has_ended(client: Client, id: str) -> bool:
+    """Whether a call has an outcome; raises RPCError."""
+    if id.startswith(SINGLE):
+        single = await client.get_activity_handle(id).describe(rpc_timeout=PROMPT)
+        return single.status != ActivityExecutionStatus.RUNNING
+    flow = await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)
+    return flow.status != WorkflowExecutionStatus.RUNNING
+
+
+async def end(client: Client, id: str) -> None:
+    """Ends a call for good, whether or not a worker is there; raises RPCError."""
+    if id.startswith(SINGLE):
+        await client.get_activity_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
+    else:
+        await client.get_workflow_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
+
+
+async def status(client: Client, id: str) -> Status:
+    """Where a call is; raises RPCError."""
+    return await (_single(client, id) if id.startswith(SINGLE) else _flow(client, id))
+
+
+async def _single(client: Client, id: str) -> Status:
+    found = await client.get_activity_handle(id).describe(rpc_timeout=PROMPT)
+    if found.status != ActivityExecutionStatus.RUNNING:
+        is_done = found.status == ActivityExecutionStatus.COMPLETED
+        return Status("done" if is_done else ended(await wait(client, id)), found.activity_type)
+    said = await found.heartbeat_details() if found.has_heartbeat_details() else []
+    beat = read_beat(said[0]) if said else Beat()
+    if found.last_started_time is None:
+        return Status("queued")
+    return Status("running", found.activity_type, "0", beat.attempt, beat.progress)
+
+
+async def _flow(client: Client, id: str) -> Status:
+    found = await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)
+    if found.status != WorkflowExecutionStatus.RUNNING:
+        is_done = found.status == WorkflowExecutionStatus.COMPLETED
+        return Status("done" if is_done else ended(await wait(client, id)))
+    raw = found.raw_description
+    pending = sorted(raw.pending_activities, key=_is_started, reverse=True)
+    if not pending:
+        # What is far along may go on in parts, each a workflow of its own.
+        for child in raw.pending_children:
+            return await _flow(client, child.workflow_id)
+        return Status("running" if found.history_length > _BEGUN else "queued")
+    step = pending[0]
+    if not _is_started(step) and found.history_length <= _BEGUN + 1:
+        return Status("queued")
+    beat = await _said(client, found, step)
+    return Status("running", step.activity_type.name, step.activity_id, beat.attempt, beat.progress)
+
+
+def _is_started(step: PendingActivityInfo) -> bool:
+    return step.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+
+
+async def _said(
+    client: Client, found: WorkflowExecutionDescription, step: PendingActivityInfo
+) -> Beat:
+    if not step.HasField("heartbeat_details"):
+        return Beat()
+    said = await client.data_converter.decode_wrapper(step.heartbeat_details)
+    return read_beat(said[0]) if said else Beat()
+
+
+def ended(outcome: Outcome) -> State:
+    """The state of a call with this outcome."""
+    if isinstance(outcome, Value):
+        return "done"
+    match None if isinstance(outcome, Failed) else outcome.fault:
+        case Cancelled():
+            return "cancelled"
+        case Expired():
+            return "expired"
+        case _:
+            return "failed"

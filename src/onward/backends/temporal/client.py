@@ -1,0 +1,106 @@
+"""The connection to the server, made late and kept, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from returns.result import Failure, Result, Success
+from temporalio.client import Client, TLSConfig
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError, RPCStatusCode
+
+from onward.backends.temporal.converter import converter
+from onward.backends.temporal.message import LIMIT
+from onward.fault import Fault, Misconfigured, TooLarge, Unavailable, Unknown
+
+T = TypeVar("T")
+
+PROMPT = timedelta(seconds=10)
+"""How long the server may take for what it answers at once."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server is, and how it is spoken to.
+
+    Args:
+        target: Its host and port.
+        namespace: The namespace.
+        task_queue: The task queue of workflows, and of steps that name no queue.
+        heartbeat: How long a worker that is at a step may be silent, in seconds.
+        tls: See `Client.connect`, as for what follows.
+        api_key: See there.
+        data_converter: Whose codec and failure converter are used.
+        rpc_metadata: See there.
+    """
+
+    target: str
+    namespace: str
+    task_queue: str
+    heartbeat: float
+    tls: bool | TLSConfig | None = None
+    api_key: str | None = field(default=None, repr=False)
+    data_converter: DataConverter | None = None
+    rpc_metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Connection:
+    """A client of the SDK, for one event loop."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._connecting = asyncio.Lock()
+        self._client: Client | None = None
+
+    async def client(self) -> Client:
+        """The client; raises RuntimeError if there is no connection to be had."""
+        async with self._connecting:
+            if self._client is None:
+                at = self.address
+                self._client = await Client.connect(
+                    at.target,
+                    namespace=at.namespace,
+                    tls=at.tls,
+                    api_key=at.api_key,
+                    data_converter=converter(at.data_converter),
+                    rpc_metadata=dict(at.rpc_metadata),
+                )
+            return self._client
+
+    async def ask(self, what: str, question: Callable[[Client], Awaitable[T]]) -> Result[T, Fault]:
+        """What the server answers, or the fault that it does not.
+
+        Args:
+            what: The flow or id that is asked about.
+            question: Asks.
+        """
+        try:
+            return Success(await question(await self.client()))
+        except RPCError as problem:
+            return Failure(self.fault(what, problem))
+        except RuntimeError as problem:  # so the SDK says that it could not connect
+            return Failure(Unavailable(what, f"{self.address.target}: {problem}"))
+
+    def fault(self, what: str, problem: RPCError) -> Fault:
+        """What an error of the server's means."""
+        text = problem.message
+        if problem.status == RPCStatusCode.NOT_FOUND and "amespace" in text:
+            return Misconfigured("namespace", f"{text}: create it, or name another one")
+        if problem.status == RPCStatusCode.NOT_FOUND:
+            return unknown(what)
+        is_size = problem.status in (
+            RPCStatusCode.INVALID_ARGUMENT,
+            RPCStatusCode.RESOURCE_EXHAUSTED,
+        )
+        if is_size and any(word in text for word in ("exceeds", "larger than")):
+            return TooLarge(what, text, 0, LIMIT)
+        return Unavailable(what, f"{self.address.target}: {problem.status.name}: {text}")
+
+
+def unknown(id: str) -> Unknown:
+    """The fault of a call that the server does not know."""
+    return Unknown(id, "no such call in this namespace, or it was kept no longer")
