@@ -15,9 +15,9 @@ from returns.result import Result
 
 from onward.catalog import Catalog
 from onward.context import Progress
-from onward.fault import Fault
+from onward.fault import Cancelled, Expired, Fault
 from onward.flow import Flow
-from onward.outcome import Outcome
+from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
 State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
@@ -88,6 +88,19 @@ timezone='Europe/Berlin', paused=False, next_at=None)
     timezone: str = "UTC"
     paused: bool = False
     next_at: datetime | None = None
+
+
+def state_of(outcome: Outcome) -> State:
+    """The state of a call that has this outcome."""
+    if isinstance(outcome, Value):
+        return "done"
+    match None if isinstance(outcome, Failed) else outcome.fault:
+        case Cancelled():
+            return "cancelled"
+        case Expired():
+            return "expired"
+        case _:
+            return "failed"
 
 
 class Worker(Protocol):

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.engines.process import living, until
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST, Server
+from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +24,12 @@ ROOT = Path(__file__).parents[2]
 RUN = """
 import pathlib, signal, sys
 from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 
 kind, folder, state = sys.argv[1:]
-server = {"Valkey": Valkey, "RabbitMQ": RabbitMQ}[kind].start(pathlib.Path(folder))
+kinds = {"Valkey": Valkey, "RabbitMQ": RabbitMQ, "Temporal": Temporal}
+server = kinds[kind].start(pathlib.Path(folder))
 if state == "paused":
     server.pause()
 print(server.pid, flush=True)
@@ -34,7 +37,7 @@ signal.pause()
 """
 
 
-@pytest.fixture(params=[Valkey, RabbitMQ])
+@pytest.fixture(params=[Valkey, RabbitMQ, Temporal])
 def kind(request: pytest.FixtureRequest) -> type[Server]:
     kind: type[Server] = request.param
     if reason := kind.missing():
@@ -61,7 +64,8 @@ def test_a_killed_server_restarts_at_the_same_url(server: Server) -> None:
 def test_the_pid_is_that_of_the_server_itself(server: Server) -> None:
     command = ["ps", "-o", "comm=", "-p", str(server.pid)]
     name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    assert Path(name).name == {Valkey: "valkey-server", RabbitMQ: "beam.smp"}[type(server)]
+    names = {Valkey: "valkey-server", RabbitMQ: "beam.smp", Temporal: "temporal"}
+    assert Path(name).name == names[type(server)]
 
 
 def test_a_stopped_server_has_ended_in_good_order(server: Server) -> None:
@@ -69,7 +73,11 @@ def test_a_stopped_server_has_ended_in_good_order(server: Server) -> None:
     server.stop()
     assert not living(group)
     assert not server.is_up()
-    goodbye = {Valkey: "ready to exit, bye bye", RabbitMQ: "SIGTERM received - shutting down"}
+    goodbye = {
+        Valkey: "ready to exit, bye bye",
+        RabbitMQ: "SIGTERM received - shutting down",
+        Temporal: "",  # which says nothing of it unless it is told to: see test_temporal.py
+    }
     assert goodbye[type(server)] in server.log.read_text()
 
 

@@ -19,13 +19,13 @@ from typing import Any, TypeAlias, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from onward.backend import State, Status, Submission, Worker
+from onward.backend import State, Status, Submission, Worker, state_of
 from onward.catalog import Catalog, Tasks
 from onward.colour import BlockingCancels, LoopThread, OnThreadCancels
 from onward.context import Context, Progress
 from onward.execute import perform, perform_async, raised, retried
 from onward.fault import Cancelled, Expired, Fault, Raised, TimedOut, Unknown
-from onward.outcome import Failed, Outcome, Value, faulted
+from onward.outcome import Outcome, faulted
 from onward.plan import (
     Args,
     ChainNode,
@@ -342,7 +342,7 @@ class Engine:
             outcome = faulted(Cancelled(plan.flow, "the backend was closed"))
         except BaseException as problem:  # not a step's, which is an outcome, but ours
             outcome = faulted(raised(plan.flow, problem))
-        self._finish(run, outcome, _state(outcome))
+        self._finish(run, outcome, state_of(outcome))
 
     def _end(self, run: Run, fault: Fault, state: State) -> None:
         """Settles a call from outside, whether or not its step lets itself be stopped."""
@@ -376,20 +376,6 @@ def _unknown(id: str) -> Unknown:
     return Unknown(
         id, "no such call in this process; local() keeps calls in memory, and outcomes for a while"
     )
-
-
-def _state(outcome: Outcome) -> State:
-    if isinstance(outcome, Value):
-        return "done"
-    if isinstance(outcome, Failed):
-        return "failed"
-    match outcome.fault:
-        case Cancelled():
-            return "cancelled"
-        case Expired():
-            return "expired"
-        case _:
-            return "failed"
 
 
 class Steps:

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
+from onward.backend import state_of
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend, expired
 from onward.backends.celery.ledger import distrusted
@@ -46,7 +47,7 @@ from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.context import Context, Progress
 from onward.execute import is_retried, raised
-from onward.fault import Cancelled, Expired
+from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args, Delivery, EachNode, Runnable, StepNode, join, split, walk
 
@@ -231,7 +232,7 @@ class Carrier:
         """Where the call stands after this task; ends the call with the last one."""
         if _ends(now, ticket):
             outcome = outcome_of(now)
-            self._ledger.settle(ticket.call, outcome, ending(outcome))
+            self._ledger.settle(ticket.call, outcome, state_of(outcome))
             task.request.chain = None
         return now
 
@@ -326,19 +327,6 @@ def gathered(nows: list[Now], ticket: Ticket) -> Now:
             return Broken(parts)
         values.extend(parts)
     return Flowing(join(values))
-
-
-def ending(outcome: Outcome) -> str:
-    """The state that a call with this outcome is in."""
-    if isinstance(outcome, Value):
-        return "done"
-    match outcome.fault if isinstance(outcome, Faulted) else None:
-        case Cancelled():
-            return "cancelled"
-        case Expired():
-            return "expired"
-        case _:
-            return "failed"
 
 
 class _Pool(TaskPool):

@@ -16,11 +16,10 @@ from temporalio.client import (
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from onward.backend import State, Status
+from onward.backend import State, Status, state_of
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.message import CANCELLED, Beat, outcome_of, read_beat
-from onward.fault import Cancelled, Expired
-from onward.outcome import Failed, Outcome, Value
+from onward.outcome import Outcome, Value
 
 SINGLE = "task-"
 """What the id of a call begins with that is an activity."""
@@ -73,10 +72,13 @@ async def status(client: Client, id: str) -> Status:
 
 
 async def _single(client: Client, id: str) -> Status:
-    found = await client.get_activity_handle(id).describe(rpc_timeout=PROMPT)
+    found = await client.get_activity_handle(id).describe(
+        include_heartbeat_details=True, rpc_timeout=PROMPT
+    )
     if found.status != ActivityExecutionStatus.RUNNING:
         is_done = found.status == ActivityExecutionStatus.COMPLETED
-        return Status("done" if is_done else ended(await wait(client, id)), found.activity_type)
+        state: State = "done" if is_done else state_of(await wait(client, id))
+        return Status(state, found.activity_type)
     said = await found.heartbeat_details() if found.has_heartbeat_details() else []
     beat = read_beat(said[0]) if said else Beat()
     if found.last_started_time is None:
@@ -88,7 +90,7 @@ async def _flow(client: Client, id: str) -> Status:
     found = await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)
     if found.status != WorkflowExecutionStatus.RUNNING:
         is_done = found.status == WorkflowExecutionStatus.COMPLETED
-        return Status("done" if is_done else ended(await wait(client, id)))
+        return Status("done" if is_done else state_of(await wait(client, id)))
     raw = found.raw_description
     pending = sorted(raw.pending_activities, key=_is_started, reverse=True)
     if not pending:
@@ -114,16 +116,3 @@ async def _said(
         return Beat()
     said = await client.data_converter.decode_wrapper(step.heartbeat_details)
     return read_beat(said[0]) if said else Beat()
-
-
-def ended(outcome: Outcome) -> State:
-    """The state of a call with this outcome."""
-    if isinstance(outcome, Value):
-        return "done"
-    match None if isinstance(outcome, Failed) else outcome.fault:
-        case Cancelled():
-            return "cancelled"
-        case Expired():
-            return "expired"
-        case _:
-            return "failed"

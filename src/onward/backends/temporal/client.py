@@ -98,6 +98,8 @@ class Connection:
         )
         if is_size and any(word in text for word in ("exceeds", "larger than")):
             return TooLarge(what, text, 0, LIMIT)
+        if problem.status == RPCStatusCode.INVALID_ARGUMENT:
+            return Misconfigured(what, text)
         return Unavailable(what, f"{self.address.target}: {problem.status.name}: {text}")
 
 
