@@ -122,7 +122,7 @@ def test_a_test_run_shares_one_server(
 
 def asked(server: Temporal, ask: Callable[[Client], Awaitable[T]]) -> T:
     async def ask_it() -> T:
-        once = RetryConfig(max_retries=0)
+        once = RetryConfig(max_retries=1)  # of attempts, whatever it is called
         return await ask(await Client.connect(server.address, retry_config=once))
 
     return asyncio.run(ask_it())

@@ -57,11 +57,11 @@ class Connection:
         self._client: Client | None = None
 
     async def client(self) -> Client:
-        """The client; raises RuntimeError if there is no connection to be had."""
+        """The client; raises RuntimeError or TimeoutError if there is no connection to be had."""
         async with self._connecting:
             if self._client is None:
                 at = self.address
-                self._client = await Client.connect(
+                connecting = Client.connect(
                     at.target,
                     namespace=at.namespace,
                     tls=at.tls,
@@ -69,6 +69,8 @@ class Connection:
                     data_converter=converter(at.data_converter),
                     rpc_metadata=dict(at.rpc_metadata),
                 )
+                # One that takes the connection and says nothing would be waited for without end.
+                self._client = await asyncio.wait_for(connecting, PROMPT.total_seconds())
             return self._client
 
     async def ask(self, what: str, question: Callable[[Client], Awaitable[T]]) -> Result[T, Fault]:
@@ -82,6 +84,8 @@ class Connection:
             return Success(await question(await self.client()))
         except RPCError as problem:
             return Failure(self.fault(what, problem))
+        except TimeoutError:
+            return Failure(Unavailable(what, f"{self.address.target}: it does not answer"))
         except RuntimeError as problem:  # so the SDK says that it could not connect
             return Failure(Unavailable(what, f"{self.address.target}: {problem}"))
 
