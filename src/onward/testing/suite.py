@@ -309,8 +309,8 @@ class BackendSuite:
             root=root,
             args=Args((Raw(b"1"),)),
         )
-        assert backend.submit(Submission(plan)) == Success(plan.id)
-        outcome = backend.outcome(plan.id, self.patience).unwrap()
+        id = backend.submit(Submission(plan)).unwrap()
+        outcome = backend.outcome(id, self.patience).unwrap()
         assert outcome is not None
         fault = tasks.inc.read(outcome).failure()
         assert isinstance(fault, Unknown)

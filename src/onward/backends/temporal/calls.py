@@ -14,12 +14,12 @@ from temporalio.client import (
     WorkflowFailureError,
 )
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, TimeoutError
 
 from onward.backend import State, Status, state_of
 from onward.backends.temporal.client import PROMPT
-from onward.backends.temporal.message import CANCELLED, Beat, outcome_of, read_beat
-from onward.outcome import Outcome, Value
+from onward.backends.temporal.message import CANCELLED, Beat, expired, outcome_of, read_beat
+from onward.outcome import Outcome, Value, faulted
 
 SINGLE = "task-"
 """What the id of a call begins with that is an activity."""
@@ -38,7 +38,10 @@ async def wait(client: Client, id: str) -> Outcome:
     except (ActivityFailureError, WorkflowFailureError) as problem:
         if isinstance(problem.cause, ApplicationError):
             return outcome_of(problem.cause, id)
-        return outcome_of(problem.cause, await name(client, id))
+        of = await name(client, id)
+        if isinstance(problem, WorkflowFailureError) and isinstance(problem.cause, TimeoutError):
+            return faulted(expired(of))  # a workflow has no time limit but its call's deadline
+        return outcome_of(problem.cause, of)
     return Value(Raw(given.payload.data))
 
 
