@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Raw
+from temporalio import exceptions
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
@@ -14,7 +15,7 @@ from temporalio.client import (
     WorkflowFailureError,
 )
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError, TimeoutError
+from temporalio.exceptions import ApplicationError
 
 from onward.backend import State, Status, state_of
 from onward.backends.temporal.client import PROMPT
@@ -39,7 +40,9 @@ async def wait(client: Client, id: str) -> Outcome:
         if isinstance(problem.cause, ApplicationError):
             return outcome_of(problem.cause, id)
         of = await name(client, id)
-        if isinstance(problem, WorkflowFailureError) and isinstance(problem.cause, TimeoutError):
+        if isinstance(problem, WorkflowFailureError) and isinstance(
+            problem.cause, exceptions.TimeoutError
+        ):
             return faulted(expired(of))  # a workflow has no time limit but its call's deadline
         return outcome_of(problem.cause, of)
     return Value(Raw(given.payload.data))
