@@ -43,10 +43,17 @@ class LoopThread:
 
     It starts when first needed, and ends with `close`, with the interpreter, or when nobody holds
     it any more.
+
+    Args:
+        name: What the thread goes by.
+        linger: How long the loop still goes on when it is to end, in seconds. Threads of a client
+            that is no Python may just be about to tell it something, and one that is in Python
+            when the interpreter goes takes the process down with it.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, linger: float = 0.0) -> None:
         self._name = name
+        self._linger = linger
         self._lock = threading.Lock()
         self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         self._is_closed = False
@@ -66,7 +73,7 @@ class LoopThread:
             if self._running is None:
                 loop = asyncio.new_event_loop()
                 thread = threading.Thread(
-                    target=_run_loop, args=(loop,), name=self._name, daemon=True
+                    target=_run_loop, args=(loop, self._linger), name=self._name, daemon=True
                 )
                 thread.start()
                 self._running = loop, thread
@@ -116,7 +123,7 @@ async def _started(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return await start()
 
 
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop, linger: float) -> None:
     asyncio.set_event_loop(loop)
     try:
         while True:
@@ -133,6 +140,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         if pending:
             loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(asyncio.sleep(linger))
     finally:
         loop.close()
 
@@ -142,6 +150,22 @@ def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> Non
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join(timeout=1)
+
+
+class _Held:
+    """A worker that keeps the loop that it lives on, also where nobody keeps its backend."""
+
+    def __init__(self, worker: Worker, thread: LoopThread) -> None:
+        self._worker = worker
+        self._thread = thread
+
+    def stop(self, grace: float = 30.0) -> None:
+        """See `Worker.stop`."""
+        self._worker.stop(grace)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `Worker.wait`."""
+        return self._worker.wait(timeout)
 
 
 class Blocking(Generic[Core]):
@@ -191,7 +215,8 @@ class Blocking(Generic[Core]):
         self, catalog: Catalog, /, *, concurrency: int | None = None
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
-        return self._wait(lambda: self._core.serve(catalog, concurrency=concurrency))
+        served = self._wait(lambda: self._core.serve(catalog, concurrency=concurrency))
+        return served.map(lambda worker: _Held(worker, self._thread))
 
     def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
         if self._thread.is_this_thread():
@@ -251,7 +276,8 @@ class OnThread:
         self, catalog: Catalog, /, *, concurrency: int | None = None
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
-        return await self._hop(lambda: self._core.serve(catalog, concurrency=concurrency))
+        served = await self._hop(lambda: self._core.serve(catalog, concurrency=concurrency))
+        return served.map(lambda worker: _Held(worker, self._thread))
 
 
 class BlockingCancels(Blocking[AsyncCancels]):

@@ -16,6 +16,7 @@ from temporalio.client import (
 )
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import State, Status, state_of
 from onward.backends.temporal.client import PROMPT
@@ -66,10 +67,16 @@ async def has_ended(client: Client, id: str) -> bool:
 
 async def end(client: Client, id: str) -> None:
     """Ends a call for good, whether or not a worker is there; raises RPCError."""
-    if id.startswith(SINGLE):
-        await client.get_activity_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
-    else:
-        await client.get_workflow_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
+    try:
+        if id.startswith(SINGLE):
+            await client.get_activity_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
+        else:
+            await client.get_workflow_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
+    except RPCError as problem:
+        # The server refuses it also where there is an outcome.
+        is_away = problem.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED)
+        if is_away or not await has_ended(client, id):
+            raise
 
 
 async def status(client: Client, id: str) -> Status:
@@ -89,7 +96,8 @@ async def _single(client: Client, id: str) -> Status:
     beat = read_beat(said[0]) if said else Beat()
     if found.last_started_time is None:
         return Status("queued")
-    return Status("running", found.activity_type, "0", beat.attempt, beat.progress)
+    task = beat.task or found.activity_type
+    return Status("running", task, beat.step or "0", beat.attempt, beat.progress)
 
 
 async def _flow(client: Client, id: str) -> Status:
@@ -102,13 +110,27 @@ async def _flow(client: Client, id: str) -> Status:
     if not pending:
         # What is far along may go on in parts, each a workflow of its own.
         for child in raw.pending_children:
-            return await _flow(client, child.workflow_id)
+            inner = await _part(client, child.workflow_id)
+            if inner is not None:
+                return inner
         return Status("running" if found.history_length > _BEGUN else "queued")
     step = pending[0]
-    if not _is_started(step) and found.history_length <= _BEGUN + 1:
+    if not _is_started(step) and step.attempt <= 1 and found.history_length <= _BEGUN + 1:
         return Status("queued")
     beat = await _said(client, found, step)
-    return Status("running", step.activity_type.name, step.activity_id, beat.attempt, beat.progress)
+    task, place = beat.task or step.activity_type.name, beat.step or step.activity_id
+    return Status("running", task, place, beat.attempt, beat.progress)
+
+
+async def _part(client: Client, id: str) -> Status | None:
+    """Where a part of a call is, if it runs: it may not have begun, or have ended just now."""
+    try:
+        found = await _flow(client, id)
+    except RPCError as problem:
+        if problem.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return None
+    return found if found.state == "running" else None
 
 
 def _is_started(step: PendingActivityInfo) -> bool:

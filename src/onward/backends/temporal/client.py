@@ -53,25 +53,32 @@ class Connection:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._connecting = asyncio.Lock()
-        self._client: Client | None = None
+        self._connecting: asyncio.Task[Client] | None = None
 
     async def client(self) -> Client:
         """The client; raises RuntimeError or TimeoutError if there is no connection to be had."""
-        async with self._connecting:
-            if self._client is None:
-                at = self.address
-                connecting = Client.connect(
-                    at.target,
-                    namespace=at.namespace,
-                    tls=at.tls,
-                    api_key=at.api_key,
-                    data_converter=converter(at.data_converter),
-                    rpc_metadata=dict(at.rpc_metadata),
-                )
-                # One that takes the connection and says nothing would be waited for without end.
-                self._client = await asyncio.wait_for(connecting, PROMPT.total_seconds())
-            return self._client
+        # All who ask meanwhile wait for the same one: one after the other, each would wait longer.
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._connected)
+        return await asyncio.shield(self._connecting)
+
+    async def _connect(self) -> Client:
+        at = self.address
+        connecting = Client.connect(
+            at.target,
+            namespace=at.namespace,
+            tls=at.tls,
+            api_key=at.api_key,
+            data_converter=converter(at.data_converter),
+            rpc_metadata=dict(at.rpc_metadata),
+        )
+        # One that takes the connection and says nothing would be waited for without end.
+        return await asyncio.wait_for(connecting, PROMPT.total_seconds())
+
+    def _connected(self, connecting: asyncio.Task[Client]) -> None:
+        if connecting.cancelled() or connecting.exception() is not None:
+            self._connecting = None
 
     async def ask(self, what: str, question: Callable[[Client], Awaitable[T]]) -> Result[T, Fault]:
         """What the server answers, or the fault that it does not.

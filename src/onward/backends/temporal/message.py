@@ -189,13 +189,16 @@ def outcome_of(error: BaseException | None, name: str) -> Outcome:
             return outcomes.decode(raw)
         case exceptions.ActivityError() | exceptions.ChildWorkflowError():
             return outcome_of(error.cause, name)
-        case exceptions.TimeoutError(type=TimeoutType.HEARTBEAT | TimeoutType.START_TO_CLOSE):
+        case exceptions.TimeoutError(type=TimeoutType.HEARTBEAT):
             message = "its workers died each time"
             return faulted(Lost(name, message, CRASHES))
         case exceptions.TimeoutError():
             return faulted(expired(name))
         case exceptions.CancelledError():
             return faulted(Cancelled(name, "it was cancelled"))
+        case TerminatedError() if "exceeds limit" in error.message:
+            # The server's own end of what has too long a history, or too large a one.
+            return faulted(TooLarge(name, error.message))
         case TerminatedError():
             why = "" if CANCELLED in error.message else f" ({error.message})"
             return faulted(Cancelled(name, f"it was cancelled{why}"))

@@ -14,8 +14,11 @@ from onward.plan import (
     TogetherNode,
 )
 
-PART = 250
-"""How many steps or items of a long flow make a part of it."""
+STEPS = 20
+"""How many steps of a long chain make a part of it; large ones soon fill a history with 50 MB."""
+
+ITEMS = 250
+"""How many items of an `each` make a part of it, which are done before the next are begun."""
 
 
 class Part(FusedNode, frozen=True, tag="part", tag_field="op"):
@@ -30,20 +33,32 @@ def parted(node: Node) -> Node:
     """
     match node:
         case ChainNode(steps):
-            parts = tuple(map(parted, steps))
-            if len(parts) <= PART:
-                return ChainNode(parts)
-            cuts = range(0, len(parts), PART)
-            return ChainNode(tuple(Part(body=ChainNode(parts[at : at + PART])) for at in cuts))
-        case EachNode(body, limit, chunk):
-            inner = EachNode(parted(body), limit, chunk)
-            return EachNode(Part(body=inner), limit=1, chunk=PART * (chunk or 1))
+            if len(steps) <= STEPS:
+                return within(node)
+            cuts = range(0, len(steps), STEPS)
+            return ChainNode(tuple(Part(body=ChainNode(steps[at : at + STEPS])) for at in cuts))
+        case EachNode(chunk=chunk):
+            return EachNode(Part(body=node), limit=1, chunk=ITEMS * (chunk or 1))
         case TogetherNode(branches):
             return TogetherNode(tuple(map(parted, branches)))
         case RescueNode(body, handler):
             return RescueNode(parted(body), parted(handler))
         case NamedNode(_, body):
             return parted(body)
+        case _:
+            return node
+
+
+def within(node: Node) -> Node:
+    """What makes up a part, with what may be long in there cut into parts of its own.
+
+    A part is left as it was until it runs, for it may have to travel.
+    """
+    match node:
+        case ChainNode(steps):
+            return ChainNode(tuple(map(parted, steps)))
+        case EachNode(body, limit, chunk):
+            return EachNode(parted(body), limit, chunk)
         case _:
             return node
 

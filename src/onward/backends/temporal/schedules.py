@@ -10,6 +10,7 @@ from temporalio.client import (
     Client,
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
+    ScheduleDescription,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
@@ -19,6 +20,7 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 from temporalio.client import Schedule as Scheduled
+from temporalio.service import RPCError, RPCStatusCode
 
 from onward import plan as plans
 from onward.backend import Schedule
@@ -44,6 +46,9 @@ async def put(
     except ScheduleAlreadyRunningError:
 
         def changed(given: ScheduleUpdateInput) -> ScheduleUpdate:
+            if _declared(given.description.schedule.state.note) is None:
+                taken = "there is a schedule of this name that Onward did not make: use another"
+                raise RPCError(taken, RPCStatusCode.INVALID_ARGUMENT, b"")
             made.state.paused = given.description.schedule.state.paused
             return ScheduleUpdate(made)
 
@@ -72,6 +77,7 @@ async def pause(client: Client, name: str, *, is_paused: bool) -> None:
     """Pauses a schedule, or lets it go on; raises RPCError."""
 
     def changed(given: ScheduleUpdateInput) -> ScheduleUpdate:
+        _refuse_others(given.description)
         # The SDK's own pause would write over the note.
         given.description.schedule.state.paused = is_paused
         return ScheduleUpdate(given.description.schedule)
@@ -81,7 +87,15 @@ async def pause(client: Client, name: str, *, is_paused: bool) -> None:
 
 async def remove(client: Client, name: str) -> None:
     """Takes a schedule away; raises RPCError."""
-    await client.get_schedule_handle(name).delete(rpc_timeout=PROMPT)
+    handle = client.get_schedule_handle(name)
+    _refuse_others(await handle.describe(rpc_timeout=PROMPT))
+    await handle.delete(rpc_timeout=PROMPT)
+
+
+def _refuse_others(found: ScheduleDescription) -> None:
+    """Raises RPCError for a schedule that Onward did not make, as for one that is not there."""
+    if _declared(found.schedule.state.note) is None:
+        raise RPCError("no schedule of Onward's", RPCStatusCode.NOT_FOUND, b"")
 
 
 def _made(schedule: Schedule, plan: Plan, how: How, task_queue: str) -> Scheduled:
@@ -96,7 +110,8 @@ def _made(schedule: Schedule, plan: Plan, how: How, task_queue: str) -> Schedule
         action=ScheduleActionStartWorkflow(
             shortened(plan.flow),
             args=[value(plans.encode(plan)), value(write(how))],
-            id=schedule.name,  # and the server adds when it is
+            # The server adds when it is; and no single task's id begins so.
+            id=f"schedule-{schedule.name}",
             task_queue=task_queue,
         ),
         spec=spec,

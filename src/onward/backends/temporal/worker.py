@@ -49,6 +49,9 @@ _PULSE = 1.0
 _PATIENCE = timedelta(days=1)
 """How long the SDK lets a stopping worker go on; it is told itself when that is over."""
 
+_STUCK = 60
+"""How long a workflow may compute without a break, in seconds."""
+
 _PARTING = 5.0
 """How long what is then given back may take, in seconds."""
 
@@ -82,8 +85,11 @@ class Carrier:
         step = ticket.step
         if attempt >= step.attempts or not is_retried(step, outcome):
             raise failure(outcome)
+        wait = step.backoff.delay(attempt, random.random())
+        if ticket.deadline is not None and time.time() + wait >= ticket.deadline:
+            raise failure(faulted(expired(ticket.flow)))
         pulse.say(Beat(attempt + 1))
-        raise failure(outcome, retry_after=step.backoff.delay(attempt, random.random()))
+        raise failure(outcome, retry_after=wait)
 
     async def _attempt(self, ticket: Ticket, args: Args, pulse: _Pulse) -> Outcome:
         if ticket.deadline is not None and ticket.deadline <= time.time():
@@ -182,7 +188,7 @@ class TemporalWorker:
     def _worker(
         self, client: Client, task_queue: str, concurrency: int | None, *, has_flows: bool
     ) -> Worker:
-        return Worker(
+        worker = Worker(
             client,
             task_queue=task_queue,
             activities=[self._carrier.run],
@@ -190,13 +196,16 @@ class TemporalWorker:
             # There is nobody's code in our workflow but ours: nothing to keep in a sandbox.
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_activities=concurrency,
-            # Else an exception in a workflow, which would be our mistake, is retried for ever.
-            workflow_failure_exception_types=[Exception],
             graceful_shutdown_timeout=_PATIENCE,
             max_heartbeat_throttle_interval=timedelta(seconds=_PULSE),
             # Who takes over from a worker that died need not wait for it.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         )
+        if worker._workflow_worker is not None:
+            # On a busy machine two seconds, the SDK's own limit, are soon over; and a workflow that
+            # it took for stuck may stay so for good.
+            worker._workflow_worker._deadlock_timeout_seconds = _STUCK
+        return worker
 
     async def _run(self) -> None:
         runs = [asyncio.create_task(worker.run()) for worker in self._workers]

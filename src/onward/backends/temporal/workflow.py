@@ -6,6 +6,7 @@ changes that, ends running calls; tests/temporal replays histories that were rec
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from returns.result import Failure
 from temporalio import workflow
 from temporalio.common import Priority, RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ChildWorkflowError
+from temporalio.exceptions import ActivityError, CancelledError, ChildWorkflowError
 
 from onward import plan as plans
 from onward.backends.temporal.converter import value
@@ -35,7 +36,8 @@ from onward.backends.temporal.message import (
     values,
     write,
 )
-from onward.backends.temporal.native import Part, parted
+from onward.backends.temporal.native import Part, parted, within
+from onward.execute import raised
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args, Plan, Runnable, evaluate
 
@@ -45,6 +47,9 @@ LONGEST = timedelta(days=365)
 _AT_ONCE = 2_000_000
 """How many bytes may be sent in one workflow task, which is one message of at most 4 MB."""
 
+_IN_FLIGHT = 100
+"""How many items of an `each` without a limit of its own are run at a time."""
+
 
 def retry_policy(step: Runnable) -> RetryPolicy:
     """How often Temporal makes an attempt.
@@ -53,7 +58,7 @@ def retry_policy(step: Runnable) -> RetryPolicy:
     """
     return RetryPolicy(
         initial_interval=timedelta(seconds=1),
-        maximum_interval=timedelta(seconds=60),
+        maximum_interval=timedelta(seconds=10),
         maximum_attempts=step.attempts + CRASHES,
     )
 
@@ -77,7 +82,10 @@ class FlowWorkflow:
     async def run(self, args: Sequence[RawValue]) -> RawValue:
         """Runs a plan; the arguments are the plan and the `How`."""
         name = workflow.info().workflow_type
-        outcome = checked(await _run([each.payload.data for each in args], name), name)
+        try:
+            outcome = checked(await _run([each.payload.data for each in args], name), name)
+        except Exception as problem:  # not a step's, which is an outcome, but ours
+            outcome = faulted(raised(name, problem))
         if isinstance(outcome, Value):
             return value(outcome.raw)
         raise failure(outcome)
@@ -93,7 +101,16 @@ async def _run(sent: Sequence[bytes], name: str) -> Outcome:
     if isinstance(decoded, Failure):
         return faulted(decoded.failure())
     plan = decoded.unwrap()
-    return await evaluate(parted(plan.root), plan.args, _Steps(plan, how), where=how.at)
+    root = within(plan.root) if how.at else parted(plan.root)
+    return await evaluate(root, plan.args, _Steps(plan, how), where=how.at, in_flight=_IN_FLIGHT)
+
+
+def _ended(error: ActivityError | ChildWorkflowError, name: str) -> Outcome:
+    """The outcome of a step that gave no value."""
+    if isinstance(error.cause, CancelledError):
+        # Nothing ends a step so but the end of the call, which no other step is to run after.
+        raise asyncio.CancelledError from error
+    return outcome_of(error, name)
 
 
 class _Steps:
@@ -110,7 +127,7 @@ class _Steps:
         if isinstance(step, Part):
             if workflow.info().is_continue_as_new_suggested() and size_of(args) < LIMIT:
                 return await self._elsewhere(step, args, where)
-            return await evaluate(step.body, args, self, where=where)
+            return await evaluate(within(step.body), args, self, where=where, in_flight=_IN_FLIGHT)
         return await self._activity(step, args, where)
 
     async def _activity(self, step: Runnable, args: Args, where: str) -> Outcome:
@@ -133,7 +150,7 @@ class _Steps:
                 priority=priority_of(step, self._plan),
             )
         except ActivityError as error:
-            return outcome_of(error, name)
+            return _ended(error, name)
         return Value(Raw(given.payload.data))
 
     async def _elsewhere(self, part: Part, args: Args, where: str) -> Outcome:
@@ -150,7 +167,7 @@ class _Steps:
                 id=f"{self._call}/{where}",
             )
         except ChildWorkflowError as error:
-            return outcome_of(error, plan.flow)
+            return _ended(error, plan.flow)
         return Value(Raw(given.payload.data))
 
     async def _room(self, size: int) -> None:

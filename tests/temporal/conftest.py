@@ -1,0 +1,82 @@
+"""What these tests share: a backend with its worker in this process, and Temporal's own client."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from onward import Ref, Status, status
+from onward.backends.temporal import TemporalBackend
+from onward.backends.temporal import temporal as temporal_at
+from tests.engines.process import until
+from tests.engines.server import HOST
+from tests.engines.temporal import Temporal
+from tests.engines.worker import WorkerProcess
+from tests.temporal.sdk import Sdk
+from tests.temporal.served import catalog
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
+    """One whose worker is in this process."""
+    with closing(temporal_at(HOST, temporal.port, task_queue="tests")) as made:
+        worker = made.serve(catalog).unwrap()
+        yield made
+        worker.stop(0)
+
+
+@pytest.fixture(scope="session")
+def sdk(temporal: Temporal) -> Iterator[Sdk]:
+    with closing(Sdk(temporal.address)) as made:
+        yield made
+
+
+@pytest.fixture
+def lonely(temporal: Temporal) -> Iterator[TemporalBackend]:
+    """One whose task queue nobody polls, unless the test sees to that."""
+    queue = uuid4().hex
+    with closing(temporal_at(HOST, temporal.port, task_queue=queue, heartbeat=1.0)) as made:
+        yield made
+
+
+def until_told(
+    ref: Ref[Any, Any],
+    on: TemporalBackend,
+    condition: Callable[[Status], bool],
+    *,
+    within: float = 30.0,
+) -> Status:
+    """The status of a call, once it is such a one."""
+    seen: list[Status] = []
+
+    def is_so() -> bool:
+        seen.append(status(ref, on=on).unwrap())
+        return condition(seen[-1])
+
+    until(is_so, within=within, otherwise=lambda: f"it is {seen[-1]}")
+    return seen[-1]
+
+
+@contextmanager
+def working(on: TemporalBackend, folder: Path, *options: str) -> Iterator[WorkerProcess]:
+    """A worker of such a backend, in a process of its own, that is ready."""
+    at = on._address
+    url = f"temporal://{at.target}/{at.namespace}?task_queue={at.task_queue}"
+    with WorkerProcess.module(
+        *("onward", "worker", "tests.temporal.served", *options, "--on", url),
+        log=folder / f"{uuid4().hex}.log",
+        folder=ROOT,
+        environment={"PYTHONWARNINGS": "error"},
+    ) as worker:
+        until(
+            lambda: "\nready" in worker.tail() or worker.exit_code() is not None,
+            within=30,
+            otherwise=worker.tail,
+        )
+        assert "\nready" in worker.tail(), worker.tail()
+        yield worker

@@ -1,0 +1,41 @@
+"""The flows whose histories are kept: something of all that the workflow does."""
+
+from __future__ import annotations
+
+from onward import each, fused, given, together
+from onward.flow import Call
+from tests.temporal.served import (
+    crash,
+    double,
+    first,
+    halve,
+    inc,
+    mend,
+    mend_all,
+    second_time,
+    shift,
+    span,
+    total,
+)
+
+CALLS: dict[str, Call[object, object]] = {
+    "chain": (inc >> double >> given(shift, 10, times=2))(1),
+    "together": (inc >> together(double, inc >> double) >> first)(1),
+    "each": (each(inc) >> total)(list(range(12))),
+    "each-limit": each(inc >> double, limit=2)(list(range(5))),
+    "each-chunk": each(inc, chunk=3)(list(range(8))),
+    "each-in-each": (span >> each(span >> each(inc) >> total))(3),
+    "rescue-not-taken": (inc >> halve.rescue(mend) >> inc)(1),
+    "rescue-taken": (inc >> halve.rescue(mend) >> inc)(2),
+    "domain-error": (inc >> halve)(2),
+    "fault": (crash >> inc)(10),
+    "named": ((inc >> double).named("inner") >> inc).named("outer")(1),
+    "fused": (inc >> fused(inc >> double))(1),
+    "retries": (inc >> second_time >> inc)(1),
+}
+
+LONG: dict[str, Call[object, object]] = {
+    "parts": (inc >> double >> inc >> span >> each(inc >> span >> each(inc)) >> each(total))(1),
+    "part-that-fails": (inc >> double >> inc >> span >> each(halve).rescue(mend_all))(1),
+}
+"""Those that go on in parts, each a workflow of its own, where histories have room for little."""

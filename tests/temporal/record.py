@@ -1,0 +1,69 @@
+"""Records the histories anew that test_replay.py replays: `python -m tests.temporal.record`.
+
+Only where no call can be running any more that was begun before: what no longer replays would
+have ended those.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from onward import result, submit
+from onward.backends.temporal import temporal
+from onward.flow import Call
+from tests.engines.server import HOST
+from tests.engines.temporal import Temporal
+from tests.temporal.flows import CALLS, LONG
+from tests.temporal.sdk import Sdk
+from tests.temporal.served import catalog
+
+FOLDER = Path(__file__).parent / "histories"
+SUGGEST = "limit.historyCount.suggestContinueAsNew=10"
+"""How many events a history has when the server says that it is long; else some 4,000."""
+
+
+class Hasty(Temporal):
+    """One for which a history is long that is not."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [*super().command(), "--dynamic-config-value", SUGGEST]
+
+
+def main() -> None:
+    """Runs each call, and writes down what happened."""
+    for path in FOLDER.glob("*.json"):
+        path.unlink()
+    record(Temporal, CALLS)
+    record(Hasty, LONG)
+
+
+def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> None:
+    """Runs some calls on a server of such a kind, and writes down what happened."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        kind.start(Path(folder), durable=False) as server,
+        closing(temporal(HOST, server.port, task_queue="recorded")) as backend,
+        closing(Sdk(server.address)) as sdk,
+    ):
+        worker = backend.serve(catalog).unwrap()
+        for name, call in calls.items():
+            ref = submit(call, on=backend).unwrap()
+            result(ref, on=backend, timeout=60)
+            _keep(name, sdk, ref.id)
+            for number, part in enumerate(sdk.children(ref.id)):
+                _keep(f"{name}-{number}", sdk, part)
+        worker.stop()
+
+
+def _keep(name: str, sdk: Sdk, id: str) -> None:
+    history = sdk.history(id)
+    kept = {"id": id, "history": history.to_json_dict()}
+    (FOLDER / f"{name}.json").write_text(f"{json.dumps(kept, separators=(',', ':'))}\n")
+
+
+if __name__ == "__main__":
+    main()

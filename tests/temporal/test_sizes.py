@@ -1,0 +1,235 @@
+"""What is too large is said to be at once, and what is only long goes on."""
+
+import pytest
+from returns.result import Failure, Success
+from temporalio.client import Client
+
+from onward import (
+    Raised,
+    TooLarge,
+    check,
+    each,
+    fused,
+    result,
+    run,
+    schedule,
+    schedules,
+    submit,
+    submit_all,
+    together,
+)
+from onward.backends.temporal import TemporalBackend
+from onward.backends.temporal.native import ITEMS
+from onward.flow import AnyFlow
+from onward.policy import Constant, Retry
+from tests.engines.process import until
+from tests.temporal.sdk import Sdk
+from tests.temporal.served import (
+    Long,
+    Odd,
+    blob,
+    complain,
+    crash,
+    double,
+    halve,
+    inc,
+    mend,
+    same,
+    size,
+    sizes,
+    span,
+    total,
+)
+
+HUGE = "x" * 2_000_001
+LARGE = 1_500_000
+PATIENCE = 60.0
+
+
+@pytest.mark.parametrize("flow", [size, same >> size, fused(same >> size)])
+def test_arguments_that_are_too_large_are_refused_at_once(
+    flow: AnyFlow, lonely: TemporalBackend
+) -> None:
+    """Nobody polls there: what is refused has not been submitted."""
+    fault = submit(flow(HUGE), on=lonely).failure()
+    assert isinstance(fault, TooLarge)
+    assert fault.size > fault.limit == 2_000_000
+    assert check(flow(HUGE), on=lonely).failure() == (fault,)
+
+
+def test_of_many_none_is_submitted_if_one_is_too_large(lonely: TemporalBackend, sdk: Sdk) -> None:
+    flow = same >> size
+    calls = [flow("small"), flow(HUGE), flow("small")]
+    assert isinstance(submit_all(calls, on=lonely).failure(), TooLarge)
+    after = submit(flow("small"), on=lonely).unwrap()
+
+    async def found(client: Client) -> list[str]:
+        query = f'TaskQueue = "{lonely._address.task_queue}"'
+        return [each.id async for each in client.list_workflows(query)]
+
+    until(lambda: bool(sdk.ask(found)), within=30, otherwise=lambda: "it is not listed")
+    assert sdk.ask(found) == [after.id]
+
+
+def test_a_schedule_that_is_too_large_is_none(lonely: TemporalBackend) -> None:
+    fault = schedule(size(HUGE), on=lonely, name="too-large", every=3600).failure()
+    assert isinstance(fault, TooLarge)
+    assert "too-large" not in [one.name for one in schedules(on=lonely).unwrap()]
+
+
+def test_arguments_of_almost_two_megabytes_arrive(backend: TemporalBackend) -> None:
+    text = "x" * 1_990_000
+    assert run(size(text), on=backend, timeout=PATIENCE) == Success(len(text))
+    assert run((same >> size)(text), on=backend, timeout=PATIENCE) == Success(len(text))
+
+
+@pytest.mark.parametrize("flow", [blob, blob >> size, inc >> blob, fused(blob >> same)])
+def test_a_value_that_is_too_large_is_a_fault_of_the_task_that_gave_it(
+    flow: AnyFlow, backend: TemporalBackend
+) -> None:
+    """In mid-chain and at the end, and not tried again and again."""
+    fault = run(flow(2_100_000), on=backend, timeout=PATIENCE).failure()
+    assert isinstance(fault, TooLarge)
+    assert fault.size > 2_000_000
+    assert fault.task in ("blob", flow.name)
+
+
+def test_what_is_too_large_can_be_rescued(backend: TemporalBackend) -> None:
+    flow = (blob >> size).rescue(mend) >> inc
+    assert run(flow(2_100_000), on=backend, timeout=PATIENCE) == Success(0)
+
+
+def test_a_large_domain_error_arrives_whole(backend: TemporalBackend) -> None:
+    n = 1_900_000
+    for flow in (complain, complain >> inc, inc >> complain):
+        fault = run(flow(n), on=backend, timeout=PATIENCE).failure()
+        assert isinstance(fault, Long)
+        assert len(fault.text) - n in (0, 1)
+    assert run(complain.rescue(mend)(n), on=backend, timeout=PATIENCE) == Success(n)
+
+
+def test_a_domain_error_that_is_too_large_is_a_fault(backend: TemporalBackend) -> None:
+    for flow in (complain, complain >> inc):
+        assert isinstance(run(flow(2_100_000), on=backend).failure(), TooLarge)
+
+
+def test_an_exception_with_a_long_text_keeps_its_traceback(backend: TemporalBackend) -> None:
+    """The server cuts what it keeps of a failed attempt to 4 KB."""
+    for flow in (crash, crash >> inc):
+        fault = run(flow(100_000), on=backend, timeout=PATIENCE).failure()
+        assert isinstance(fault, Raised)
+        assert fault.error_type == "ValueError"
+        assert 16_000 < len(fault.message) < 17_000
+        assert "in crash" in fault.traceback
+
+
+def test_an_exception_with_a_long_text_keeps_it_through_its_retries(
+    backend: TemporalBackend,
+) -> None:
+    again = crash.with_(retry=Retry(attempts=3, backoff=Constant(0.01)))
+    for flow in (again, again >> inc):
+        fault = run(flow(100_000), on=backend, timeout=PATIENCE).failure()
+        assert isinstance(fault, Raised)
+        assert fault.attempts == 3
+        assert "in crash" in fault.traceback
+
+
+def test_branches_may_together_take_more_than_one_message_holds(
+    backend: TemporalBackend,
+) -> None:
+    """Five times 1.5 MB are scheduled side by side, and a message has 4 MB at most."""
+    branch = same >> size
+    flow = blob >> together(branch, branch, branch, branch, branch)
+    assert run(flow(LARGE), on=backend, timeout=PATIENCE) == Success((LARGE,) * 5)
+
+
+def test_items_may_together_be_more_than_one_message_holds(backend: TemporalBackend) -> None:
+    flow = each(blob >> size) >> total
+    assert run(flow([LARGE] * 6), on=backend, timeout=PATIENCE) == Success(6 * LARGE)
+
+
+@pytest.mark.parametrize("flow", [each(blob), each(blob) >> sizes])
+def test_values_that_are_too_large_together_are_a_fault_where_they_have_to_travel(
+    flow: AnyFlow, backend: TemporalBackend
+) -> None:
+    fault = run(flow([600_000] * 4), on=backend, timeout=PATIENCE).failure()
+    assert isinstance(fault, TooLarge)
+    assert fault.size > 2_400_000
+
+
+def test_values_that_are_too_large_together_may_go_on_one_by_one(
+    backend: TemporalBackend,
+) -> None:
+    flow = each(blob) >> each(size)
+    assert run(flow([600_000] * 4), on=backend, timeout=PATIENCE) == Success([600_000] * 4)
+
+
+def test_a_history_that_is_too_large_is_said_to_be(backend: TemporalBackend) -> None:
+    """The server ends the workflow; nobody has cancelled it."""
+    flow = each(blob >> size, limit=4)
+    fault = run(flow([1_900_000] * 16), on=backend, timeout=PATIENCE).failure()
+    assert isinstance(fault, TooLarge)
+    assert "history" in fault.message
+
+
+# -- what is long ---------------------------------------------------------------------------------
+
+
+def chain(step: AnyFlow, length: int) -> AnyFlow:
+    flow = step
+    for _ in range(length - 1):
+        flow = flow >> step
+    return flow
+
+
+def test_a_chain_of_many_steps_goes_on_in_parts(backend: TemporalBackend, sdk: Sdk) -> None:
+    """Its own history has room for some."""
+    flow = chain(inc, 1_000).named("long")
+    ref = submit(flow(0), on=backend).unwrap()
+    assert result(ref, on=backend, timeout=100) == Success(1_000)
+    parts = sdk.children(ref.id)
+    assert parts
+    assert all(part.startswith(f"{ref.id}/") for part in parts)
+    assert sdk.describe(parts[0]).workflow_type == "long"
+
+
+def test_many_items_go_on_in_parts(backend: TemporalBackend, sdk: Sdk) -> None:
+    flow = each(inc)
+    ref = submit(flow(list(range(1_700))), on=backend).unwrap()
+    assert result(ref, on=backend, timeout=100) == Success(list(range(1, 1_701)))
+    assert sdk.children(ref.id)
+
+
+def test_what_goes_on_elsewhere_may_have_more_of_its_kind_inside(
+    backend: TemporalBackend, sdk: Sdk
+) -> None:
+    """Items that are lists, in a part of a list that has many."""
+    inner = (halve >> span >> each(inc) >> total).rescue(mend)
+    flow = each(inner)
+    numbers = [8] * (ITEMS + 10)
+    ref = submit(flow(numbers), on=backend).unwrap()
+    assert result(ref, on=backend, timeout=100) == Success([10] * len(numbers))
+    assert sdk.children(ref.id)
+
+
+def test_a_failure_far_along_is_the_outcome_of_the_whole(backend: TemporalBackend) -> None:
+    flow = each(double >> halve >> halve)
+    numbers = [2] * (2 * ITEMS + 20)
+    numbers[2 * ITEMS + 5] = 3
+    assert run(flow(numbers), on=backend, timeout=100) == Failure(Odd(3))
+
+
+def test_a_rescue_over_what_is_long_rescues_it(backend: TemporalBackend) -> None:
+    flow = (chain(inc, ITEMS + 10) >> halve >> inc).rescue(mend) >> double
+    assert run(flow(1), on=backend, timeout=PATIENCE) == Success(2 * (ITEMS + 10))
+
+
+@pytest.mark.parametrize(("limit", "chunk"), [(None, 7), (3, None), (2, 100), (None, 2 * ITEMS)])
+def test_limit_and_chunk_mean_the_same_across_parts(
+    limit: int | None, chunk: int | None, backend: TemporalBackend
+) -> None:
+    count = 2 * ITEMS + 30 if chunk != 7 else 7 * ITEMS + 30
+    flow = each(inc, limit=limit, chunk=chunk)
+    assert run(flow(list(range(count))), on=backend, timeout=100) == Success(
+        list(range(1, count + 1))
+    )

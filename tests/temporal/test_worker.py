@@ -1,0 +1,291 @@
+"""How a worker leaves, what it hears, and that nothing strange in its task queue harms it."""
+
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from msgspec import Raw
+from returns.result import Success
+from temporalio.client import ActivityFailureError, Client, WorkflowFailureError
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+
+from onward import (
+    Cancelled,
+    Ref,
+    TimedOut,
+    Unknown,
+    cancel,
+    fused,
+    result,
+    run,
+    status,
+    submit,
+)
+from onward.backend import Submission
+from onward.backends.temporal import TemporalBackend
+from onward.backends.temporal import temporal as temporal_at
+from onward.backends.temporal.converter import value
+from onward.flow import AnyFlow
+from onward.plan import VERSION, Args, ChainNode, Plan, RescueNode, StepNode, TogetherNode
+from tests.engines.process import until
+from tests.engines.server import HOST
+from tests.engines.temporal import Temporal
+from tests.temporal.conftest import until_told, working
+from tests.temporal.sdk import Sdk
+from tests.temporal.served import catalog, hold, hold_async, inc, noted, same
+
+PATIENCE = 60.0
+
+
+def began(folder: Path, times: int = 1) -> None:
+    def has_begun() -> bool:
+        return len([line for line in noted(folder) if line.startswith("hold ")]) >= times
+
+    until(has_begun, within=30, otherwise=lambda: f"it did not begin: {noted(folder)}")
+
+
+def heard(folder: Path) -> None:
+    until(lambda: "cancelled" in noted(folder), within=15, otherwise=lambda: "it goes on")
+
+
+@pytest.mark.parametrize("step", [hold, hold_async])
+def test_a_worker_that_stops_ends_what_it_has_begun(
+    step: AnyFlow, lonely: TemporalBackend, tmp_path: Path
+) -> None:
+    worker = lonely.serve(catalog).unwrap()
+    ref = submit(step(str(tmp_path)), on=lonely).unwrap()
+    began(tmp_path)
+    with ThreadPoolExecutor() as pool:
+        leaving = pool.submit(worker.stop, 30.0)
+        assert not worker.wait(0.3)
+        (tmp_path / "let-go").touch()
+        leaving.result(30)
+    assert worker.wait(0)
+    assert result(ref, on=lonely, timeout=PATIENCE) == Success(str(tmp_path))
+    assert len(noted(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("step", [hold, hold_async])
+def test_what_does_not_end_within_the_grace_is_another_worker_s(
+    step: AnyFlow, lonely: TemporalBackend, tmp_path: Path
+) -> None:
+    """At once, and as the same attempt; a sync task hears that it is not wanted any more."""
+    worker = lonely.serve(catalog).unwrap()
+    ref = submit((step >> same)(str(tmp_path)), on=lonely).unwrap()
+    began(tmp_path)
+    start = time.monotonic()
+    worker.stop(0.2)
+    assert worker.wait(0)
+    assert time.monotonic() - start < 5
+    heard(tmp_path)
+    with working(lonely, tmp_path):
+        began(tmp_path, 2)
+        (tmp_path / "let-go").touch()
+        assert result(ref, on=lonely, timeout=PATIENCE) == Success(str(tmp_path))
+    [first, _, second] = noted(tmp_path)
+    assert first.split()[:2] == second.split()[:2] == ["hold", "1"]
+
+
+def test_a_worker_s_process_ends_what_it_has_begun_when_it_is_told_to_stop(
+    lonely: TemporalBackend, tmp_path: Path
+) -> None:
+    ref = submit((hold >> same)(str(tmp_path)), on=lonely).unwrap()
+    with working(lonely, tmp_path) as worker:
+        began(tmp_path)
+        worker.terminate()
+        until(lambda: "stopping" in worker.tail(), within=30, otherwise=worker.tail)
+        assert worker.exit_code() is None
+        (tmp_path / "let-go").touch()
+        assert worker.wait(30) == 0
+        said = worker.tail()
+    assert "Traceback" not in said, said
+    assert "Warning" not in said, said
+    with working(lonely, tmp_path):  # for what comes after that step
+        assert result(ref, on=lonely, timeout=PATIENCE) == Success(str(tmp_path))
+    assert len(noted(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("flow", [hold, hold_async, hold >> same, fused(hold_async >> same)])
+def test_progress_is_seen_soon(flow: AnyFlow, backend: TemporalBackend, tmp_path: Path) -> None:
+    ref = submit(flow(str(tmp_path)), on=backend).unwrap()
+    began(tmp_path)
+    now = until_told(ref, backend, lambda now: now.progress is not None, within=3)
+    assert now.progress is not None
+    assert (now.progress.done, now.progress.total, now.progress.note) == (1, 2, "holding")
+    assert (now.state, now.attempt) == ("running", 1)
+    (tmp_path / "let-go").touch()
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(str(tmp_path))
+
+
+def test_status_tells_which_task_of_a_fused_flow_runs(
+    backend: TemporalBackend, tmp_path: Path
+) -> None:
+    for flow in (fused(same >> hold), same >> fused(same >> hold)):
+        ref = submit(flow(str(tmp_path)), on=backend).unwrap()
+        now = until_told(ref, backend, lambda now: now.progress is not None)
+        assert now.task == "hold"
+        assert now.step in ("0.1", "1.1")
+        cancel(ref, on=backend).unwrap()
+
+
+@pytest.mark.parametrize("flow", [hold, hold_async, same >> hold, same >> hold_async])
+def test_a_task_hears_soon_that_its_call_is_cancelled(
+    flow: AnyFlow, backend: TemporalBackend, tmp_path: Path
+) -> None:
+    ref = submit(flow(str(tmp_path)), on=backend).unwrap()
+    began(tmp_path)
+    start = time.monotonic()
+    assert cancel(ref, on=backend) == Success(None)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
+    assert time.monotonic() - start < 2
+    heard(tmp_path)
+
+
+def test_cancelling_and_leaving_make_no_noise(
+    temporal: Temporal, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with closing(temporal_at(HOST, temporal.port, task_queue=uuid4().hex)) as backend:
+        worker = backend.serve(catalog).unwrap()
+        refs = []
+        flows: tuple[AnyFlow, ...] = (hold, hold_async, same >> hold, same >> hold_async)
+        for number, step in enumerate(flows):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            refs.append(submit(step(str(folder)), on=backend).unwrap())
+            began(folder)
+        for ref in refs[::2]:
+            cancel(ref, on=backend).unwrap()
+        for number in (0, 2):
+            heard(tmp_path / str(number))
+        worker.stop(0.1)
+        for ref in refs:
+            cancel(ref, on=backend).unwrap()
+    texts = [record.getMessage() for record in caplog.records]
+    assert not [text for text in texts if "never retrieved" in text or "was destroyed" in text]
+
+
+# -- what no worker has ---------------------------------------------------------------------------
+
+
+def chain(*steps: StepNode | RescueNode | TogetherNode) -> ChainNode:
+    return ChainNode(steps)
+
+
+INC, GHOST, MEND = StepNode(task="inc"), StepNode(task="ghost"), StepNode(task="mend")
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        GHOST,
+        chain(GHOST, INC),
+        chain(INC, GHOST, INC),
+        chain(INC, TogetherNode((INC, GHOST))),
+        RescueNode(INC, GHOST),
+    ],
+)
+def test_a_task_that_no_worker_has_is_unknown_wherever_it_stands(
+    root: ChainNode, backend: TemporalBackend
+) -> None:
+    plan = Plan(
+        v=VERSION, id=os.urandom(16).hex(), flow="strange", root=root, args=Args((Raw(b'"x"'),))
+    )
+    if root not in (GHOST, chain(GHOST, INC), RescueNode(INC, GHOST)):
+        plan = Plan(v=VERSION, id=plan.id, flow="strange", root=root, args=Args((Raw(b"1"),)))
+    id = backend.submit(Submission(plan)).unwrap()
+    outcome = backend.outcome(id, PATIENCE).unwrap()
+    assert outcome is not None
+    fault = inc.read(outcome).failure()
+    assert isinstance(fault, Unknown)
+    assert fault.task == "ghost"
+
+
+GARBAGE: list[list[bytes]] = [
+    [],
+    [b""],
+    [b"\xff\x00"],
+    [b"1"],
+    [b"1", b"{}"],
+    [b"1", b"null", b"3"],
+    [b"[" * 5000, b"[" * 5000],
+    [b'{"v":1,"flow":"x","root":{"op":"part"},"args":{}}', b'{"heartbeat":1.0}'],
+    [b'{"v":2}', b'{"heartbeat":1.0}'],
+    [
+        b'{"v":1,"flow":"x","root":{"op":"step","task":"inc"},"args":{"positional":[1]}}',
+        b'{"heartbeat":-1e300}',
+    ],
+    [
+        b"1",
+        b'{"call":"x","flow":"x","at":"0","step":{"op":"step","task":"inc"},"keyword":["a","b"]}',
+    ],
+    [b"\xff", b'{"call":"x","flow":"x","at":"0","step":{"op":"step","task":"inc"}}'],
+    [
+        b"1",
+        b'{"call":"x","flow":"x","at":"0","step":'
+        + b'{"op":"fused","body":' * 3000
+        + b'{"op":"step","task":"inc"}'
+        + b"}" * 3001,
+    ],
+]
+
+
+@pytest.mark.parametrize("sent", GARBAGE, ids=range(len(GARBAGE)))
+def test_what_others_send_harms_nobody(
+    sent: list[bytes], backend: TemporalBackend, sdk: Sdk
+) -> None:
+    """It fails, and says why; the worker goes on."""
+    values = [value(raw) for raw in sent]
+
+    async def as_workflow(client: Client) -> None:
+        await client.execute_workflow(
+            "foreign",
+            args=values,
+            id=uuid4().hex,
+            task_queue="tests",
+            execution_timeout=timedelta(seconds=20),
+        )
+
+    async def as_activity(client: Client) -> None:
+        await client.execute_activity(
+            "inc",
+            args=values,
+            id=uuid4().hex,
+            task_queue="tests",
+            schedule_to_close_timeout=timedelta(seconds=20),
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+
+    for ask in (as_workflow, as_activity):
+        with pytest.raises((WorkflowFailureError, ActivityFailureError)) as caught:
+            sdk.ask(ask)
+        cause = caught.value.__cause__
+        assert isinstance(cause, ApplicationError), repr(cause)
+        assert cause.message
+    assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
+
+
+def test_a_stranger_s_workflow_is_no_harm_to_who_asks_for_it(
+    backend: TemporalBackend, sdk: Sdk
+) -> None:
+    """It has another outcome than any of ours, or none."""
+    id = uuid4().hex
+
+    async def start(client: Client) -> None:
+        await client.start_workflow("theirs", id=id, task_queue=uuid4().hex)
+
+    sdk.ask(start)
+    ref: Ref[int, object] = inc.ref(id)
+    assert status(ref, on=backend).unwrap().state == "queued"
+    early = result(ref, on=backend, timeout=0.1).failure()
+    assert isinstance(early, TimedOut)
+    assert early.still_running
+    assert cancel(ref, on=backend) == Success(None)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
