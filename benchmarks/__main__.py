@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead|celery]`: that one, or else both."""
+"""`python -m benchmarks [overhead|celery|temporal]`: that one, or else all of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import pyperf  # type: ignore[import-untyped]  # it ships no types
 import benchmarks
 from benchmarks.celery import measure as measure_celery
 from benchmarks.overhead import measure as measure_overhead
+from benchmarks.temporal import measure as measure_temporal
 
-BENCHMARKS = {"overhead": measure_overhead, "celery": measure_celery}
+BENCHMARKS = {
+    "overhead": measure_overhead,
+    "celery": measure_celery,
+    "temporal": measure_temporal,
+}
 
 
 def main() -> None:

@@ -1,46 +1,62 @@
-"""`connect`: from a URL to a backend.
+"""`connect`: from a URL, a YAML file or the environment to a backend.
 
-A backend goes by its URL's scheme, which is an entry point of the group `onward.backends`, with a
-dot where the scheme has a plus. It names a function that takes the whole URL and gives the backend,
-or raises ValueError for what makes no sense in it: that is how a third party's plugs in.
+A backend goes by the name of an entry point of the group `onward.backends`, which names an
+`onward.engines.Engine`: that is how a third party's plugs in. In a URL's scheme a plus is the dot
+of the entry point's name; a section of a file is the part before it.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, TypedDict
+from pathlib import Path
+from typing import NoReturn, TypedDict
 
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend
+from onward.document import Entry, Section, read
+from onward.document import settings as settings_in
+from onward.engines import Engine
 from onward.fault import Misconfigured
-from onward.url import instead_of, parameters, refuse_host
+from onward.settings import kinds, of_text, should_be
+from onward.url import instead_of
 
-if TYPE_CHECKING:
-    from onward.backends.local import Local
-
+_ENVIRONMENT = "the environment"
+_NAME = re.compile(r"[a-z][a-z0-9_-]*", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_TELLING = {
+    "CELERY_BROKER_URL": "celery",
+    "HATCHET_CLIENT_TOKEN": "hatchet",
+    "TEMPORAL_ADDRESS": "temporal",
+}
+"""The variables that tell which engine is meant where none of ours is set."""
 
 
-def connect(url: str, /) -> Result[Backend, Misconfigured]:
-    """The backend at a URL.
+class _Choice(TypedDict):
+    backend: str
+
+
+def connect(source: str | Path | None = None, /) -> Result[Backend, Misconfigured]:
+    """The backend that a URL, a file or the environment names.
 
     `local://`, `celery+redis://`, `celery+amqp://`, `celery+rediss://` and `celery+amqps://` (both
-    over TLS), `celery+memory://` and `temporal://` are there; installed packages may bring others.
-    Nothing is asked of the engine yet. What is secret stands in the environment: for Celery,
-    `ONWARD_SIGNING_KEYS` has the keys that calls are signed with, with commas between them; for
-    Temporal, `TEMPORAL_API_KEY` has the API key.
+    over TLS), `celery+memory://`, `hatchet://` and `temporal://` are there; installed packages may
+    bring others. Nothing is asked of the engine yet.
 
     What only some backends can do, `isinstance(backend, Cancels)` and
     `isinstance(backend, Schedules)` tell, at run time and to type checkers.
 
     Args:
-        url: Where it is, and what it is told: `celery+redis://localhost:6379/0?queue=mail`. What a
-            parameter says is percent-encoded; but a URL may stand there as it is.
+        source: A URL, as `celery+redis://localhost:6379/0?queue=mail`; what a parameter says is
+            percent-encoded, but a URL may stand there as it is. Or the path of a YAML file. Or
+            nothing: then `ONWARD_URL` has the one or `ONWARD_CONFIG` the other; or `ONWARD_BACKEND`
+            or the SDKs' own variables tell the engine, and these say the rest.
 
     Returns:
-        The backend; or what is wrong with the URL, which no password is ever in.
+        The backend; or what is wrong, which no secret is ever in.
 
     Example:
         >>> from onward import connect
@@ -49,44 +65,210 @@ def connect(url: str, /) -> Result[Backend, Misconfigured]:
         >>> print(connect("local://?worker=4").failure().message)
         there is no parameter 'worker' (did you mean 'workers'?). Known: keep, workers
     """
-    if not isinstance(url, str):
-        raise TypeError(f"connect takes a URL as a text, not {type(url).__name__}")
+    if not isinstance(source, str | Path | None):
+        raise TypeError(f"connect takes a URL or a path, not {type(source).__name__}")
+    try:
+        if source is None:
+            return Success(_by_environment())
+        if isinstance(source, Path) or _is_file(source):
+            return Success(_by_file(Path(source)))
+        return Success(_by_url(source))
+    except _Refused as refused:
+        return Failure(refused.fault)
+
+
+class _Refused(Exception):
+    """What is wrong with which source."""
+
+    def __init__(self, source: str, message: str) -> None:
+        super().__init__()
+        self.fault = Misconfigured(source, message)
+
+
+def _is_file(source: str) -> bool:
+    if _SCHEME.match(source):
+        return False
+    return source.endswith((".yaml", ".yml")) or Path(source).is_file()
+
+
+def _by_url(url: str) -> Backend:
     found = _SCHEME.match(url)
     if found is None:
         message = "it starts with a scheme: local://, celery+redis://localhost:6379/0"
-        return Failure(Misconfigured("a backend's URL", message))
+        raise _Refused("a backend's URL", message)
     scheme = found[1].lower()
-    known = {entry.name.replace(".", "+"): entry for entry in entry_points(group="onward.backends")}
+    known = {name.replace(".", "+"): entry for name, entry in _installed().items()}
     if scheme not in known:
-        message = f"there is no backend {instead_of(scheme, known)}"
-    else:
-        try:
-            return Success(known[scheme].load()(url))
-        except ModuleNotFoundError as missing:
-            package = str(missing.name).partition(".")[0]
-            message = f"{package} is not installed: {_installed_by(known[scheme])}"
-        except ValueError as problem:
-            message = str(problem)
-    return Failure(Misconfigured(f"{scheme}://", message))
+        raise _Refused(f"{scheme}://", f"there is no backend {instead_of(scheme, known)}")
+    try:
+        settings = _loaded(f"{scheme}://", known[scheme]).from_url(url)
+    except ValueError as problem:
+        raise _Refused(f"{scheme}://", str(problem)) from None
+    return _made(f"{scheme}://", "", known[scheme], settings)
 
 
-class _Local(TypedDict, total=False):
-    workers: int
-    keep: float
+def _by_file(path: Path, expected: str | None = None) -> Backend:
+    # What was never meant as a path may have a secret in it.
+    file = "the configuration" if "@" in str(path) else str(path)
+    engines = _by_first_name()
+    try:
+        document = read(path)
+        name = _chosen(document, engines, expected)
+        sections = {key: entry for key, entry in document.items() if key != "backend"}
+        settings: dict[str, object] = {}
+        for section, entry in sections.items():
+            if section not in engines:
+                there = instead_of(section, ["backend", *engines])
+                raise ValueError(f"line {entry.line}: there is no section {there}")
+            said = _section(section, entry)
+            if section == name:
+                known = _loaded(file, engines[name]).settings
+                settings = settings_in(said, known, os.environ)
+            else:
+                _look_over(said, engines[section])
+    except ModuleNotFoundError:
+        raise _Refused(file, 'PyYAML is not installed: pip install "onward[yaml]"') from None
+    except ValueError as problem:
+        raise _Refused(file, str(problem)) from None
+    return _made(file, f"{name}: ", engines[name], settings)
 
 
-def local_at(url: str) -> Local:
-    """The embedded backend, as a URL asks for it."""
-    from onward.backends.local import local
+def _chosen(document: Section, engines: Mapping[str, EntryPoint], expected: str | None) -> str:
+    """The engine that a file names."""
+    if "backend" not in document:
+        raise ValueError("it does not say which backend: write backend: celery")
+    entry = document["backend"]
+    name = settings_in({"backend": entry}, _Choice, os.environ)["backend"]
+    try:
+        _check_name(name, engines)
+    except ValueError as problem:
+        raise ValueError(f"line {entry.line}: {problem}") from None
+    if expected and name != expected:
+        raise ValueError(
+            f"line {entry.line}: backend is not what ONWARD_BACKEND says: leave one of them out"
+        )
+    return name
 
-    refuse_host(url)
-    return local(**parameters(url, _Local))
+
+def _section(name: str, entry: Entry) -> Section:
+    if entry.value is None:
+        return {}
+    if not isinstance(entry.value, dict):
+        raise ValueError(f"line {entry.line}: {name} is followed by its settings, each on a line")
+    return entry.value
 
 
-def _installed_by(entry: EntryPoint) -> str:
-    """The command that installs what an entry point needs."""
+def _look_over(section: Section, entry: EntryPoint) -> None:
+    """Raises ValueError for a section that is not in use and would make no sense if it were."""
+    try:
+        engine = entry.load()
+    except ModuleNotFoundError:
+        return
+    if isinstance(engine, Engine):
+        settings_in(section, engine.settings, None)
+
+
+def _by_environment() -> Backend:
+    url, file, name = (
+        os.environ.get(variable, "")
+        for variable in ("ONWARD_URL", "ONWARD_CONFIG", "ONWARD_BACKEND")
+    )
+    if url and file:
+        _refuse("ONWARD_URL and ONWARD_CONFIG are both set: leave one of them out")
+    if url:
+        if name and name != url.partition("://")[0].partition("+")[0].lower():
+            _refuse("ONWARD_URL is not of what ONWARD_BACKEND says: leave one of them out")
+        return _by_url(url)
+    if file:
+        return _by_file(Path(file), name)
+    engines = _by_first_name()
+    name = name or _told()
+    try:
+        _check_name(name, engines)
+    except ValueError as problem:
+        _refuse(f"ONWARD_BACKEND: {problem}")
+    engine = _loaded(_ENVIRONMENT, engines[name])
+    declared = kinds(engine.settings)
+    settings: dict[str, object] = {}
+    for setting, variable in engine.variables.items():
+        text = os.environ.get(variable)
+        if text:
+            try:
+                settings[setting] = of_text(declared[setting], text)
+            except ValueError:
+                _refuse(should_be(variable, declared[setting], "{}={}"))
+    return _made(_ENVIRONMENT, f"{name}: ", engines[name], settings)
+
+
+def _told() -> str:
+    """The engine whose own variables are set."""
+    told = {variable: name for variable, name in _TELLING.items() if os.environ.get(variable)}
+    if not told:
+        _refuse(
+            "nothing says which backend: pass a URL or a file, or set ONWARD_URL, as to "
+            "celery+redis://localhost:6379/0"
+        )
+    if len(told) > 1:
+        _refuse(f"{' and '.join(told)} are set: say which is meant, as by ONWARD_BACKEND=celery")
+    return told.popitem()[1]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise _Refused(_ENVIRONMENT, message) from None
+
+
+def _check_name(name: str, known: Mapping[str, EntryPoint]) -> None:
+    """Raises ValueError for a name that no engine goes by."""
+    if not _NAME.fullmatch(name):  # a URL with a password, perhaps
+        raise ValueError("a backend has a name here, as celery; a URL goes into ONWARD_URL")
+    if name not in known:
+        raise ValueError(f"there is no backend {instead_of(name, known)}")
+
+
+def _installed() -> dict[str, EntryPoint]:
+    entries = entry_points(group="onward.backends")
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+
+
+def _by_first_name() -> dict[str, EntryPoint]:
+    """What there is, by what stands before the first dot: its schemes have one engine."""
+    first: dict[str, EntryPoint] = {}
+    for name, entry in _installed().items():
+        first.setdefault(name.partition(".")[0], entry)
+    return first
+
+
+def _loaded(source: str, entry: EntryPoint) -> Engine[dict[str, object]]:
+    try:
+        engine = entry.load()
+    except ModuleNotFoundError as missing:
+        raise _Refused(source, _not_installed(missing, entry)) from None
+    if not isinstance(engine, Engine):
+        raise _Refused(source, f"{entry.value} is no onward.engines.Engine: update what brings it")
+    return engine
+
+
+def _made(source: str, where: str, entry: EntryPoint, settings: dict[str, object]) -> Backend:
+    """The backend of settings, to which come the secrets that they are silent of."""
+    engine = _loaded(source, entry)
+    secrets = {
+        setting: os.environ[variable]
+        for setting, variable in engine.secrets.items()
+        if variable in os.environ
+    }
+    try:
+        return engine.connect(secrets | settings)
+    except ModuleNotFoundError as missing:
+        raise _Refused(source, _not_installed(missing, entry)) from None
+    except ValueError as problem:
+        raise _Refused(source, f"{where}{problem}") from None
+
+
+def _not_installed(missing: ModuleNotFoundError, entry: EntryPoint) -> str:
+    """What is missing, and the command that installs it."""
     assert entry.dist is not None  # it was found in one
+    package = str(missing.name).partition(".")[0]
     extra = entry.name.partition(".")[0]
     if extra in entry.dist.metadata.get_all("Provides-Extra", []):
-        return f'pip install "{entry.dist.name}[{extra}]"'
-    return f"pip install {entry.dist.name}"
+        return f'{package} is not installed: pip install "{entry.dist.name}[{extra}]"'
+    return f"{package} is not installed: pip install {entry.dist.name}"

@@ -1,4 +1,4 @@
-"""Workers that are killed and come back, a broker that forgets nothing, and harm to them."""
+"""Workers that are killed and come back, and harm to them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from signal import SIGKILL
 from typing import Self
 
 from tests.engines.process import until
-from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
 from tests.faults.served import PACE, TRACE
-
-
-class Durable(Valkey):
-    """A Valkey that has on its disk what it acknowledged, whatever happens then."""
-
-    def command(self) -> Sequence[str | Path]:
-        return [*super().command(), "--appendfsync", "always"]
 
 
 class Workers:
@@ -96,19 +88,3 @@ def every(seconds: float, harm: Callable[[], object], times: int) -> Iterator[th
         thread.join()
     if problems:
         raise problems[0]
-
-
-def onward_workers(
-    folder: Path,
-    broker: str,
-    ledger: str | None = None,
-    *,
-    workers: int = 2,
-    lease: float = 1.0,
-    pace: float = 0.0,
-    crash: tuple[str, Path] | None = None,
-) -> Workers:
-    """Workers of ours, which may be made to crash at a point."""
-    dying = () if crash is None else (crash[0], str(crash[1]))
-    command = ["tests.faults.served", str(workers), str(lease), broker, ledger or broker, *dying]
-    return Workers(command, folder, pace=pace)

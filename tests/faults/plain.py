@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from celery import Celery
 
-from tests.faults.served import arm, keep, note, toil
+from tests.faults.celery_served import arm
+from tests.faults.served import keep, note, toil
 
 SETUPS: dict[str, dict[str, Any]] = {
     "Celery, defaults": {},

@@ -1,28 +1,14 @@
-"""What the workers serve that are killed, and how they start.
-
-`python -m tests.faults.served WORKERS LEASE BROKER LEDGER [POINT FLAG]` keeps so many of them going
-by forking, which is quicker than to start each anew. With a point, the first that comes by it while
-the flag is there, a file, takes the flag down and dies.
-"""
+"""What the workers serve that are killed, what is noted of it, and how they are kept going."""
 
 from __future__ import annotations
 
-import functools
-import importlib
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from celery.backends.redis import RedisBackend
-from kombu.transport.redis import Channel, QoS
-
-from onward import Catalog, current, each, task, together, work
-from onward.backends.celery import celery
-from onward.backends.celery.ledger import RedisLedger
+from onward import Catalog, current, each, task, together
 from onward.policy import Constant, Retry
 
 TRACE = "FAULTS_TRACE"
@@ -96,45 +82,9 @@ fan_out = (each(step) >> add_up).named("fan_out")
 pairs = (together(step, step >> step) >> each(step) >> add_up).named("pairs")
 catalog = Catalog(step, add_up, stumble, hold)
 
-POINTS: dict[str, tuple[type, str, bool]] = {
-    "popped": (QoS, "append", False),
-    "begun": (RedisLedger, "begin", True),
-    "recorded": (RedisLedger, "record", True),
-    "put off": (RedisLedger, "put_off", True),
-    "sent": (Channel, "_put", True),
-    "counted": (RedisBackend, "on_chord_part_return", False),
-    "gathered": (RedisBackend, "on_chord_part_return", True),
-    "settled": (RedisLedger, "settle", True),
-}
-"""Where a worker may die: a class, its method, and whether it dies after it or before."""
-
-
-def arm(point: str, flag: Path) -> None:
-    """Makes this process die at a point, if it is the first to take down the flag."""
-    owner, name, is_after = POINTS[point]
-    method: Callable[..., Any] = getattr(owner, name)
-
-    def die() -> None:
-        try:
-            flag.unlink()
-        except FileNotFoundError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    @functools.wraps(method)
-    def armed(*args: Any, **kwargs: Any) -> Any:
-        if not is_after:
-            die()
-        came = method(*args, **kwargs)
-        if is_after:
-            die()
-        return came
-
-    setattr(owner, name, armed)
-
 
 def keep(workers: int, serve: Callable[[], object]) -> NoReturn:
-    """Keeps so many processes going that do so."""
+    """Keeps so many processes going that do so, by forking: quicker than to start each anew."""
     going: set[int] = set()
     while True:
         while len(going) < workers:
@@ -147,22 +97,3 @@ def keep(workers: int, serve: Callable[[], object]) -> NoReturn:
             going.add(pid)
         pid, _ = os.wait()
         going.discard(pid)
-
-
-def serve(lease: float, broker: str, ledger: str) -> None:
-    """Works until it is stopped."""
-    backend = celery(broker, ledger, lease=lease)
-    print("started", flush=True)
-    work(catalog, on=backend, concurrency=THREADS).unwrap()
-
-
-def main(workers: str, lease: str, broker: str, ledger: str, *crash: str) -> NoReturn:
-    """Keeps so many workers going."""
-    importlib.import_module("onward.backends.celery.worker")  # once, before the first fork
-    if crash:
-        arm(crash[0], Path(crash[1]))
-    keep(int(workers), lambda: serve(float(lease), broker, ledger))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

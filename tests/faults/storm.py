@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from celery import chain as chain_of
-from celery import chord
 from returns.result import Result, Success
 
 from onward import Call, Fault, result, submit
-from onward.backends.celery import celery
+from onward.backend import Backend
 from onward.fault import TimedOut, Unknown
-from tests.faults.lanes import Durable, Workers, every, onward_workers
-from tests.faults.plain import SETUPS, app_of
-from tests.faults.served import THREADS, chain, fan_out, noted
+from tests.engines.server import Server
+from tests.faults.lanes import Workers, every
+from tests.faults.served import chain, fan_out, noted
 
 T = TypeVar("T")
 
 WIDTH = 4
 """How many branches a fan-out has."""
 PATIENCE = 60.0
-"""How long all calls together may take once nothing is killed any more, in seconds."""
-PROCESSES = 2
+"""How long the next call may take once nothing is killed any more, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,10 @@ class Size:
     kills: int
     pace: float
     """How long a step takes, in seconds."""
+
+
+SHORT = Size(chains=24, fan_outs=4, kills=3, pace=0.2)
+"""For the test run; `python -m benchmarks.faults` has many more."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,29 @@ class Client(Protocol):
         """The value of a call; None if there is none, and what it is if it is something else."""
         ...
 
+    def close(self) -> None:
+        """Gives back what it holds."""
+        ...
+
+
+class Closable(Backend, Protocol):
+    """A backend that holds connections."""
+
+    def close(self) -> None:
+        """Gives them back."""
+        ...
+
 
 class OnwardClient:
     """What users of Onward write."""
 
-    def __init__(self, url: str) -> None:
-        self._backend = celery(url, lease=1.0)
+    def __init__(self, backend: Closable) -> None:
+        self._backend = backend
 
     def put(self, n: int, *, is_chain: bool) -> str:
         call: Call[int] = chain(n) if is_chain else fan_out([n] * WIDTH)
         # With a key, to submit again what may have been submitted does no harm.
-        sent = _insisting(lambda: submit(call, on=self._backend, key=f"{n}").unwrap())
+        sent = insisting(lambda: submit(call, on=self._backend, key=f"{n}").unwrap())
         return sent.id
 
     def came(self, name: str, timeout: float) -> object:
@@ -85,41 +99,12 @@ class OnwardClient:
                 return None
         return found.failure()
 
-
-class PlainClient:
-    """What users of Celery write."""
-
-    def __init__(self, setup: str, url: str) -> None:
-        self._app = app_of(setup, url)
-        self._step = self._app.tasks["step"]
-        self._add_up = self._app.tasks["add_up"]
-        self._sent: dict[str, str] = {}
-
-    def put(self, n: int, *, is_chain: bool) -> str:
-        name = f"{'chain' if is_chain else 'fan-out'}-{n}"
-        step, add_up = self._step, self._add_up
-
-        def send() -> str:
-            if is_chain:
-                line = chain_of(step.s(n, name), step.s(name), step.s(name))
-                return str(line.apply_async().id)
-            return str(chord([step.s(n, name)] * WIDTH)(add_up.s(name)).id)
-
-        self._sent[name] = _insisting(send)
-        return name
-
-    def came(self, name: str, timeout: float) -> object:
-        end = time.monotonic() + timeout
-        while True:
-            meta = self._app.backend.get_task_meta(self._sent[name])
-            if meta["status"] in ("SUCCESS", "FAILURE"):
-                return meta["result"]
-            if time.monotonic() >= end:
-                return None
-            time.sleep(0.05)
+    def close(self) -> None:
+        self._backend.close()
 
 
-def _insisting(send: Callable[[], T]) -> T:
+def insisting(send: Callable[[], T]) -> T:
+    """What it gives, as soon as it does not raise."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -136,63 +121,66 @@ class Lane:
 
     client: Callable[[str], Client]
     workers: Callable[[str, Path, float, Path], Workers]
-    """At a URL, with a folder, at a pace, and with a flag: see `served.arm`."""
-
-
-def _plain(setup: str) -> Lane:
-    def workers(url: str, folder: Path, pace: float, flag: Path) -> Workers:
-        command = ["tests.faults.plain", setup, url, str(PROCESSES * THREADS), str(flag)]
-        return Workers(command, folder, pace=pace, ready=" ready.")
-
-    return Lane(lambda url: PlainClient(setup, url), workers)
-
-
-def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
-    return onward_workers(folder, url, workers=PROCESSES, pace=pace, crash=("popped", flag))
-
-
-LANES: dict[str, Lane] = {
-    "Onward": Lane(OnwardClient, _onward),
-    **{setup: _plain(setup) for setup in SETUPS},
-}
+    """At a URL, with a folder, at a pace, and with a flag that a harm may put up, a file."""
 
 
 class Harm(NamedTuple):
     """What is done every second, or only once."""
 
-    do: Callable[[Workers, Durable, Path], object]
+    do: Callable[[Workers, Server, Path], object]
     is_once: bool = False
 
 
-def _away(server: Durable, seconds: float) -> None:
+def _away(server: Server, seconds: float) -> None:
     server.kill()
     time.sleep(seconds)
     server.restart()
 
 
-HARMS: dict[str, Harm] = {
-    "one of the workers is killed": Harm(lambda workers, server, flag: workers.kill_one()),
-    "all workers are killed": Harm(lambda workers, server, flag: workers.kill_all()),
-    "the broker is killed": Harm(lambda workers, server, flag: _away(server, 0.0)),
-    "a worker dies between pop and unacked": Harm(lambda workers, server, flag: flag.touch()),
-    "the broker is away for 10 s": Harm(
-        lambda workers, server, flag: _away(server, 10.0), is_once=True
-    ),
-}
-"""With Celery, one of the workers is a child of the main process; ours have no children."""
+def _frozen(server: Server, seconds: float) -> None:
+    server.pause()
+    time.sleep(seconds)
+    server.resume()
 
 
-def storm(lane: Lane, harm: Harm, size: Size, folder: Path) -> Tally:
+KILL_ONE = Harm(lambda workers, server, flag: workers.kill_one())
+KILL_ALL = Harm(lambda workers, server, flag: workers.kill_all())
+KILL_SERVER = Harm(lambda workers, server, flag: _away(server, 0.0))
+AWAY = Harm(lambda workers, server, flag: _away(server, 10.0), is_once=True)
+"""It is not there for 10 s."""
+FROZEN = Harm(lambda workers, server, flag: _frozen(server, 10.0), is_once=True)
+"""It keeps its connections, and answers nothing for 10 s."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a storm goes over: a server, those who work on it, and what can happen to them.
+
+    Args:
+        packages: The distributions whose versions matter.
+        server: Starts one that has on its disk what it acknowledged, in a folder.
+        lanes: The contenders, by name.
+        harms: What can happen, by name.
+    """
+
+    packages: Sequence[str]
+    server: Callable[[Path], Server]
+    lanes: Mapping[str, Lane]
+    harms: Mapping[str, Harm]
+
+
+def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -> Tally:
     """What becomes of many calls while there is harm every second."""
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     flag = folder / "flag"
+    lane, harm = engine.lanes[contender], engine.harms[what]
     with (
-        Durable.start(folder / "valkey") as server,
+        engine.server(folder / "server") as server,
         lane.workers(server.url, folder, size.pace, flag) as workers,
+        closing(lane.client(server.url)) as client,
     ):
         workers.await_start()
-        client = lane.client(server.url)
         kinds = [True] * size.chains + [False] * size.fan_outs
         times = 1 if harm.is_once else size.kills
         with every(1.0, lambda: harm.do(workers, server, flag), times) as harming:
@@ -205,6 +193,8 @@ def storm(lane: Lane, harm: Harm, size: Size, folder: Path) -> Tally:
             steps = noted(workers.trace, name)
             least, last = (3, f"step {n + 2}") if is_chain else (WIDTH + 1, f"add_up {WIDTH}")
             again += max(len(steps) - least, 0)
+            if not lost + hung:  # that a machine is slow is no fault
+                end = time.monotonic() + PATIENCE
             if came is None:
                 hung += last in steps
                 lost += last not in steps

@@ -9,8 +9,9 @@ from onward import Call, each, result, submit
 from onward.backends.celery import celery
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
-from tests.faults.lanes import onward_workers
-from tests.faults.served import POINTS, THREADS, chain, fan_out, noted, pairs, stumble
+from tests.faults.celery_served import POINTS
+from tests.faults.celery_storm import onward_workers
+from tests.faults.served import THREADS, chain, fan_out, noted, pairs, stumble
 
 pytestmark = pytest.mark.faults
 

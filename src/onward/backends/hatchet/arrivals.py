@@ -1,0 +1,246 @@
+"""Waiting for runs to end.
+
+The engine tells of a run that ends on a stream, sometimes a second late, and not at all of one
+that it does not have. So who waits also asks, soon at first and then ever more seldom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from grpc.aio import StreamStreamCall
+from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
+
+from onward.backends.hatchet import reading
+from onward.backends.hatchet.wire import Problem, Wire, is_away
+from onward.fault import Unknown
+from onward.outcome import Faulted, Outcome, faulted
+
+_PAUSES = (0.1, 0.4, 1.0, 2.0, 5.0)
+"""After how many seconds a run is asked for, again and again."""
+
+_AT_ONCE = 16
+_MANY = 64
+"""Of how many runs that are waited for at a time the pauses become longer."""
+
+_OUTAGE = 60.0
+"""How long who waits puts up with an engine that is away, in seconds."""
+
+_KEPT = 60.0
+"""How long a run is listened for that nobody waits for any more, in seconds."""
+
+_Stream: TypeAlias = StreamStreamCall[SubscribeToWorkflowRunsRequest, WorkflowRunEvent]
+
+
+@dataclass(slots=True, eq=False)
+class _Awaited:
+    """A run that somebody waits for."""
+
+    outcome: asyncio.Future[Outcome]
+    asked: int = 0
+    was_missing: bool = False
+    waiting: int = 0
+    left_at: float = field(default_factory=time.monotonic)
+
+
+class Arrivals:
+    """The outcomes of runs, as they come.
+
+    Args:
+        wire: The connection.
+    """
+
+    def __init__(self, wire: Callable[[], Wire]) -> None:
+        self._wire = wire
+        self._awaited: dict[str, _Awaited] = {}
+        self._due: list[tuple[float, int, str]] = []
+        self._count = itertools.count()
+        self._more = asyncio.Event()
+        self._asked_for: asyncio.Queue[str] = asyncio.Queue()
+        self._jobs: list[asyncio.Task[None]] = []
+        self._away_since: float | None = None
+        self._broken: asyncio.Future[None] | None = None
+
+    async def settled(
+        self, ids: Collection[str], timeout: float | None = None
+    ) -> dict[str, Outcome]:
+        """The outcomes there are among runs, as soon as there is one; see `Backend.settled`.
+
+        Raises:
+            Problem: If the engine cannot be asked.
+        """
+        if not ids:
+            return {}
+        if not self._jobs:
+            loop = asyncio.get_running_loop()
+            self._jobs = [loop.create_task(self._ask()), loop.create_task(self._listen())]
+        broken = self._broken = self._broken or asyncio.get_running_loop().create_future()
+        awaited = {id: self._expect(id) for id in ids}
+        for each in awaited.values():
+            each.waiting += 1
+        try:
+            futures = {each.outcome for each in awaited.values()}
+            await asyncio.wait(
+                {*futures, broken}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if broken.done() and not any(future.done() for future in futures):
+                broken.result()
+            if timeout is not None:
+                await self._ask_at_last(awaited)
+        finally:
+            for each in awaited.values():
+                each.waiting -= 1
+                each.left_at = time.monotonic()
+        return {
+            id: each.outcome.result() for id, each in awaited.items() if self._is_taken(id, each)
+        }
+
+    async def outcome(self, id: str, timeout: float | None = None) -> Outcome | None:
+        """The outcome of a run; None if there is none after so many seconds."""
+        return (await self.settled([id], timeout)).get(id)
+
+    def _is_taken(self, id: str, awaited: _Awaited) -> bool:
+        if not awaited.outcome.done():
+            return False
+        if not awaited.waiting and self._awaited.get(id) is awaited:
+            del self._awaited[id]
+        return True
+
+    def _expect(self, id: str) -> _Awaited:
+        awaited = self._awaited.get(id)
+        if awaited is None:
+            outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            awaited = self._awaited[id] = _Awaited(outcome)
+            self._asked_for.put_nowait(id)
+            self._ask_later(id, awaited)
+        return awaited
+
+    def _ask_later(self, id: str, awaited: _Awaited) -> None:
+        pause = _PAUSES[min(awaited.asked, len(_PAUSES) - 1)]
+        pause *= max(1.0, len(self._awaited) / _MANY)
+        awaited.asked += 1
+        heapq.heappush(self._due, (time.monotonic() + pause, next(self._count), id))
+        self._more.set()
+
+    async def _ask_at_last(self, awaited: dict[str, _Awaited]) -> None:
+        """Asks for runs that were not asked for before their wait ended."""
+        if any(each.outcome.done() for each in awaited.values()):
+            return
+        early = [(id, each) for id, each in awaited.items() if each.asked <= 1]
+        with contextlib.suppress(Problem):  # they have no outcome yet, whatever the reason
+            for at in range(0, len(early), _AT_ONCE):
+                some = early[at : at + _AT_ONCE]
+                await asyncio.gather(*(self._look(id, each) for id, each in some))
+
+    async def _ask(self) -> None:
+        """Asks for those whose turn it is."""
+        while True:
+            self._more.clear()
+            pause = self._due[0][0] - time.monotonic() if self._due else None
+            if pause is None or pause > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._more.wait(), pause)
+                continue
+            some: list[tuple[str, _Awaited]] = []
+            while self._due and self._due[0][0] <= time.monotonic() and len(some) < _AT_ONCE:
+                _, _, id = heapq.heappop(self._due)
+                awaited = self._awaited.get(id)
+                if awaited is not None and not self._is_over(id, awaited):
+                    some.append((id, awaited))
+            await asyncio.gather(*(self._look_again(id, awaited) for id, awaited in some))
+
+    def _is_over(self, id: str, awaited: _Awaited) -> bool:
+        if not awaited.waiting and time.monotonic() - awaited.left_at > _KEPT:
+            del self._awaited[id]
+            return True
+        return awaited.outcome.done()
+
+    async def _look_again(self, id: str, awaited: _Awaited) -> None:
+        try:
+            await self._look(id, awaited)
+            self._away_since = None
+        except Problem as problem:
+            self._note(problem)
+        if not awaited.outcome.done():
+            self._ask_later(id, awaited)
+
+    async def _look(self, id: str, awaited: _Awaited) -> None:
+        details = await self._wire().details(id)
+        if details is not None:
+            outcome = reading.of_details(details)
+            if outcome is not None and not awaited.outcome.done():
+                awaited.outcome.set_result(outcome)
+        elif awaited.was_missing and not awaited.outcome.done():
+            awaited.outcome.set_result(faulted(unknown(id)))
+        else:
+            awaited.was_missing = True  # which may be for the moment
+
+    def _note(self, problem: Problem) -> None:
+        """Takes note that the engine could not be asked; all who wait hear of it in the end."""
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if is_away(problem) and now - self._away_since < _OUTAGE:
+            return
+        if self._broken is not None:
+            self._broken.set_exception(problem)
+            self._broken.exception()  # nobody may wait just now
+            self._broken = None
+
+    async def _listen(self) -> None:
+        """Hears of runs that end, and begins again when the stream breaks."""
+        while True:
+            while not self._asked_for.empty():  # they are among those that are awaited
+                self._asked_for.get_nowait()
+            stream = self._wire().subscribe()
+            writer = asyncio.create_task(self._write(stream, list(self._awaited)))
+            try:
+                async for event in stream:
+                    await self._arrived(event)
+            except Problem:
+                pass  # who asks finds out, and bears with it or not
+            finally:
+                writer.cancel()
+                stream.cancel()
+            await asyncio.sleep(0.5)
+
+    async def _write(self, stream: _Stream, ids: list[str]) -> None:
+        with contextlib.suppress(Problem, asyncio.InvalidStateError):
+            for id in ids:
+                await stream.write(SubscribeToWorkflowRunsRequest(workflow_run_id=id))
+            while True:
+                id = await self._asked_for.get()
+                await stream.write(SubscribeToWorkflowRunsRequest(workflow_run_id=id))
+
+    async def _arrived(self, event: WorkflowRunEvent) -> None:
+        id = event.workflow_run_id
+        awaited = self._awaited.get(id)
+        if awaited is None or awaited.outcome.done():
+            return
+        outcome = reading.of_event(event.results)
+        if outcome is not None:
+            awaited.outcome.set_result(outcome)
+        else:
+            with contextlib.suppress(Problem):
+                await self._look(id, awaited)
+
+
+def unknown(id: str) -> Unknown:
+    """The fault of an id that the engine does not know."""
+    message = "Hatchet has no run of this id, or no longer; or no worker has declared its workflow"
+    return Unknown(id, message)
+
+
+def is_unknown(outcome: Outcome | None, id: str) -> bool:
+    """Whether an outcome is that the engine does not know this id."""
+    if not isinstance(outcome, Faulted):
+        return False
+    fault = outcome.fault
+    return isinstance(fault, Unknown) and fault.task == id

@@ -1,0 +1,112 @@
+"""The public side: a backend for callers that block, over one connection on a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from returns.result import Result
+
+from onward.backend import Schedule, Status, Submission, Worker
+from onward.backends.hatchet import names, sdk
+from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.shown import shown
+from onward.catalog import Catalog
+from onward.colour import BlockingEngine, LoopThread
+from onward.fault import Fault
+from onward.outcome import Outcome
+from onward.plan import Plan
+
+if TYPE_CHECKING:
+    from onward.backends.hatchet.core import HatchetCore
+
+
+class HatchetBackend(BlockingEngine):
+    """What `hatchet()` gives."""
+
+    def __init__(self, settings: Settings, text: str) -> None:
+        super().__init__(Late(settings), LoopThread("onward-hatchet"))
+        self.settings = settings
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def check(self, plan: Plan, /) -> list[Fault]:
+        """See `Checks.check`."""
+        wrong = names.wrong(names.named_in(plan.root))
+        return [] if wrong is None else [wrong]
+
+    def explain(self, plan: Plan, /) -> str:
+        """See `Explains.explain`."""
+        return shown(plan.root, self.settings.prefix)
+
+
+class Late:
+    """The connection, made on the loop that it is to live on when it is first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._core: HatchetCore | None = None
+
+    def _now(self) -> HatchetCore:
+        if self._core is None:
+            sdk.load()
+            from onward.backends.hatchet.core import HatchetCore
+
+            self._core = HatchetCore(self._settings)
+        return self._core
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `AsyncBackend.submit`."""
+        return await self._now().submit(submission)
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `AsyncBackend.submit_all`."""
+        return await self._now().submit_all(submissions)
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        """See `AsyncBackend.outcome`."""
+        return await self._now().outcome(id, timeout)
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """See `AsyncBackend.settled`."""
+        return await self._now().settled(ids, timeout)
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        """See `AsyncBackend.status`."""
+        return await self._now().status(id)
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        """See `AsyncCancels.cancel`."""
+        return await self._now().cancel(id)
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """See `AsyncSchedules.schedule`."""
+        return await self._now().schedule(schedule, plan)
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        """See `AsyncSchedules.schedules`."""
+        return await self._now().schedules()
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.pause_schedule`."""
+        return await self._now().pause_schedule(name)
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.resume_schedule`."""
+        return await self._now().resume_schedule(name)
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.unschedule`."""
+        return await self._now().unschedule(name)
+
+    async def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """See `AsyncBackend.serve`."""
+        return await self._now().serve(catalog, concurrency=concurrency)

@@ -1,0 +1,186 @@
+"""The client's side, as one connection on one event loop sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Collection, Iterable, Mapping
+
+from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus
+from returns.result import Failure, Result, Success
+
+from onward.backend import Schedule, Status, Submission, Worker, state_of
+from onward.backends.hatchet import names, reading
+from onward.backends.hatchet.arrivals import Arrivals, is_unknown, unknown
+from onward.backends.hatchet.message import order
+from onward.backends.hatchet.progress import last_note
+from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.runs import Runs
+from onward.backends.hatchet.schedules import Crons
+from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.wire import Problem, Wire, fault_of
+from onward.backends.hatchet.worker import HatchetWorker
+from onward.catalog import Catalog
+from onward.fault import Fault, Unavailable
+from onward.outcome import Outcome
+from onward.plan import Plan, StepNode
+
+_PATIENCE = 3.0
+"""How long a submission is tried while the engine is away, in seconds."""
+
+_AT_ONCE = 1000
+"""How many calls are made ready to be sent at a time."""
+
+_SETTLES = 10.0
+"""How long the engine may take to note that a run is cancelled, in seconds."""
+
+
+class HatchetCore:
+    """What `hatchet()` gives, for callers on its own event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.wire = Wire(settings.address)
+        self.arrivals = Arrivals(lambda: self.wire)
+        self.runs = Runs(lambda: self.wire, settings.prefix, settings.queue)
+        self._rest = Rest(settings.server_url, settings.address.token)
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+        self._crons = Crons(self._rest, settings.tenant, settings.prefix, settings.queue)
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `AsyncBackend.submit`."""
+        plan, delay = submission.plan, submission.delay
+        wrong = names.wrong(names.named_in(plan.root))
+        if wrong is not None:
+            return Failure(wrong)
+        start = time.time() + delay if delay else 0.0
+        return await self.runs.start(plan, order(plan, start=start), plan.id, patience=_PATIENCE)
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `AsyncBackend.submit_all`."""
+        ids: list[str] = []
+        coming = iter(submissions)
+        while some := list(itertools.islice(coming, _AT_ONCE)):
+            # All that start in one turn of the loop go to the engine together.
+            for answer in await asyncio.gather(*map(self.submit, some)):
+                if isinstance(answer, Failure):
+                    return answer
+                ids.append(answer.unwrap())
+        return Success(ids)
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        """See `AsyncBackend.outcome`."""
+        found = await self.settled([id], timeout)
+        if isinstance(found, Failure):
+            return found
+        outcome = found.unwrap().get(id)
+        if is_unknown(outcome, id):
+            return Failure(unknown(id))
+        return Success(outcome)
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """See `AsyncBackend.settled`."""
+        try:
+            return Success(await self.arrivals.settled(ids, timeout))
+        except Problem as problem:
+            return Failure(fault_of(problem))
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        """See `AsyncBackend.status`."""
+        try:
+            details = await self.wire.details(id)
+        except Problem as problem:
+            return Failure(fault_of(problem))
+        if details is None:
+            return Failure(unknown(id))
+        outcome = reading.of_details(details)
+        if outcome is not None:
+            return Success(Status(state_of(outcome)))
+        return Success(await self._status_of_pending(details))
+
+    async def _status_of_pending(self, details: GetRunDetailsResponse) -> Status:
+        running = [task for task in details.task_runs.values() if task.status == RunStatus.RUNNING]
+        ordered = reading.order_of(details)
+        if not running or ordered is None or ordered[0].start > time.time():
+            done = any(task.status == RunStatus.COMPLETED for task in details.task_runs.values())
+            return Status("running" if done else "queued")
+        for task in running:
+            note = await last_note(self._rest, task.external_id)
+            if note is not None:
+                return Status("running", note.task, note.step, note.attempt, note.progress)
+        root = ordered[1].root
+        if isinstance(root, StepNode):
+            return Status("running", root.task, "0", 1)
+        return Status("running")
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        """See `AsyncCancels.cancel`."""
+        end = time.monotonic() + _SETTLES
+        try:
+            details = await self.wire.details(id)
+            if details is None:
+                return Failure(unknown(id))
+            if reading.of_details(details) is not None:
+                return Success(None)
+            await self.wire.cancel([id])
+            while not details.done and time.monotonic() < end:
+                await asyncio.sleep(0.02)
+                details = await self.wire.details(id) or details
+        except Problem as problem:
+            return Failure(fault_of(problem))
+        return Success(None)
+
+    async def serve(
+        self, catalog: Catalog, /, *, concurrency: int | None = None
+    ) -> Result[Worker, Fault]:
+        """See `AsyncBackend.serve`."""
+        wrong = names.wrong(catalog)
+        if wrong is not None:
+            return Failure(wrong)
+        worker = HatchetWorker(self, catalog, self._settings, concurrency)
+        try:
+            await worker.start()
+        except Problem as problem:
+            return Failure(fault_of(problem))
+        except TimeoutError:
+            return Failure(Unavailable("", "Hatchet went away while the worker started"))
+        return Success(worker)
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """See `AsyncSchedules.schedule`."""
+        wrong = names.wrong(names.named_in(plan.root))
+        return Failure(wrong) if wrong is not None else await self._crons.put(schedule, plan)
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        """See `AsyncSchedules.schedules`."""
+        return await self._crons.all()
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.pause_schedule`."""
+        return await self._crons.enable(name, enabled=False)
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.resume_schedule`."""
+        return await self._crons.enable(name, enabled=True)
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.unschedule`."""
+        return await self._crons.remove(name)
+
+    async def pause(self, worker: str) -> bool:
+        """Has the engine hand nothing more to a worker, if its HTTP API is reached."""
+        answer = await self._rest.ask("PATCH", f"workers/{worker}", body={"isPaused": True})
+        return isinstance(answer, Success)
+
+    async def _keep(self) -> None:
+        """Ends the connections when the loop ends, which cancels this."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._rest.close()
+            await self.wire.close()

@@ -1,0 +1,121 @@
+"""What a worker declares to the engine: a workflow for each task, and one for each named flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hatchet_sdk.contracts.v1.workflows_pb2 import (
+    CreateTaskOpts,
+    CreateWorkflowVersionRequest,
+    IdempotencyConfig,
+)
+from msgspec import Struct
+
+from onward.backends.hatchet import names, native
+from onward.backends.hatchet.message import KEY
+from onward.backends.hatchet.native import Dag
+from onward.backends.hatchet.runs import label, required
+from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.wire import duration
+from onward.catalog import Catalog
+from onward.plan import Delivery, walk
+
+STEPS = "default"
+FLOWS = "durable"
+"""The engine's slots that steps take, and those for flows, which wait more than they work."""
+
+_DELIVERIES = 100
+"""How often the engine hands out again what a worker gave back, or no longer answers for."""
+
+# A run by the clock has the metadata of its cron, and when it was due.
+_DUE = "additional_metadata.hatchet__cron_scheduled_at"
+_ONCE = f'additional_metadata.{KEY} + (has({_DUE}) ? " " + {_DUE} : "")'
+
+_TEN_YEARS = duration(10 * 365 * 24 * 3600)
+_MEDIUM = 2
+
+
+class Job(Struct, frozen=True):
+    """What a worker does with what it is handed.
+
+    Args:
+        dag: The flow's DAG, of which it is handed one step; None where it is handed the whole.
+        is_flow: Whether it is to run the evaluator.
+    """
+
+    dag: Dag | None = None
+    is_flow: bool = False
+
+
+class Workflow(Struct, frozen=True):
+    """A workflow to declare, and what the worker does with each of its actions."""
+
+    request: CreateWorkflowVersionRequest
+    jobs: dict[str, Job]
+
+
+def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
+    """What a catalog's worker declares."""
+    for name in catalog.tasks:
+        yield _single(names.workflow(name, settings.prefix), Job(), settings)
+    yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
+    yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
+    for name, flow in catalog.flows.items():
+        dag = native.compiled(flow.node)
+        workflow = names.workflow(name, settings.prefix)
+        if dag is None:
+            yield _single(workflow, Job(is_flow=True), settings)
+        else:
+            yield _dag(workflow, dag, settings)
+
+
+def queues(catalog: Catalog, settings: Settings) -> set[str]:
+    """The queues that a catalog's worker serves."""
+    nodes = [task.node for task in catalog.tasks.values()]
+    nodes += [node for flow in catalog.flows.values() for node in walk(flow.node)]
+    named = {node.queue for node in nodes if isinstance(node, Delivery) and node.queue}
+    return named | {settings.queue} if settings.queue else named
+
+
+def _single(name: str, job: Job, settings: Settings) -> Workflow:
+    action = f"{name}:run"
+    task = _task(name, action, FLOWS if job.is_flow else STEPS, settings)
+    return Workflow(_request(name, [task], settings), {action: job})
+
+
+def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:
+    tasks: list[CreateTaskOpts] = []
+    jobs: dict[str, Job] = {}
+    for part in dag.parts:
+        action = f"{name}:{part.name}"
+        task = _task(part.name, action, STEPS, settings)
+        task.parents.extend(dag.parents(part))
+        queue = part.step.queue or settings.queue
+        if queue is not None:
+            task.worker_labels[label(queue)].CopyFrom(required())
+        tasks.append(task)
+        jobs[action] = Job(dag=dag)
+    return Workflow(_request(name, tasks, settings), jobs)
+
+
+def _task(name: str, action: str, slots: str, settings: Settings) -> CreateTaskOpts:
+    return CreateTaskOpts(
+        readable_id=name,
+        action=action,
+        timeout=duration(settings.lease),
+        schedule_timeout=_TEN_YEARS,  # a deadline is the call's own, and for the whole of it
+        retries=_DELIVERIES,
+        slot_requests={slots: 1},
+    )
+
+
+def _request(
+    name: str, tasks: list[CreateTaskOpts], settings: Settings
+) -> CreateWorkflowVersionRequest:
+    return CreateWorkflowVersionRequest(
+        name=name,
+        description="Onward",
+        tasks=tasks,
+        default_priority=_MEDIUM,
+        idempotency=IdempotencyConfig(expression=_ONCE, ttl_ms=round(settings.keep * 1000)),
+    )

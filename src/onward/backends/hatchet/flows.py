@@ -1,0 +1,85 @@
+"""Running a flow that is no DAG: the evaluator here, each of its steps a run of its own.
+
+A step's run is known by its place in the call. So when the worker dies and another one begins the
+flow anew, the steps that have ended give what they gave, and none is run again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from returns.result import Failure
+
+from onward.backends.hatchet.arrivals import is_unknown
+from onward.backends.hatchet.message import order
+from onward.backends.hatchet.runs import Parent
+from onward.backends.hatchet.wire import Problem, is_away
+from onward.fault import Lost
+from onward.outcome import Outcome, faulted
+from onward.plan import Args, Plan, Runnable, evaluate
+
+if TYPE_CHECKING:
+    from onward.backends.hatchet.core import HatchetCore
+
+_PATIENCE = 600.0
+"""How long a step is tried to be started while the engine is away, in seconds."""
+
+
+class Evaluation:
+    """One flow, as one worker runs it.
+
+    Args:
+        core: Where its steps are started and waited for.
+        plan: The flow.
+        call: The call's id.
+        task: The task of the engine that the flow is.
+    """
+
+    def __init__(self, core: HatchetCore, plan: Plan, call: str, task: str) -> None:
+        self._core = core
+        self._plan = plan
+        self._call = call
+        self._task = task
+        self._running: set[str] = set()
+
+    async def run(self, args: Args) -> Outcome:
+        """Runs the flow to its end."""
+        return await evaluate(self._plan.root, args, self._run_step)
+
+    async def cancel(self) -> None:
+        """Cancels the steps that run."""
+        if self._running:
+            await self._core.wire.cancel(sorted(self._running))
+
+    async def _run_step(self, step: Runnable, args: Args, where: str) -> Outcome:
+        plan = replace(self._plan, root=step, args=args)
+        for place in (where, f"{where} again"):
+            started = await self._core.runs.start(
+                plan,
+                order(plan, at=where, call=self._call),
+                f"{self._call} {where}",
+                parent=Parent(self._task, place),
+                patience=_PATIENCE,
+            )
+            if isinstance(started, Failure):
+                return faulted(started.failure())
+            id = started.unwrap()
+            self._running.add(id)
+            outcome = await self._outcome(id)
+            self._running.discard(id)
+            if not is_unknown(outcome, id):
+                return outcome
+            # The engine took note of the place, and then failed to start the run.
+        return faulted(Lost(plan.flow, f"the engine lost its step at {where}"))
+
+    async def _outcome(self, id: str) -> Outcome:
+        while True:
+            try:
+                outcome = await self._core.arrivals.outcome(id)
+            except Problem as problem:
+                if not is_away(problem):
+                    raise
+            else:
+                assert outcome is not None  # there is no end to the wait
+                return outcome

@@ -1,0 +1,145 @@
+"""What travels through Hatchet: a plan as the input of a run, and its outcome as what it gives.
+
+Both are texts within JSON. The engine reads and writes JSON anew on its way, and not all of it
+comes out as it went in: large numbers do not.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+from returns.result import Failure, Result, Success
+
+from onward import outcome as outcomes
+from onward import plan as plans
+from onward.fault import BadPayload, Cancelled, Expired, Fault, TooLarge
+from onward.outcome import Failed, Outcome, Value, faulted
+from onward.plan import Plan
+
+_T = TypeVar("_T")
+
+LIMIT = 4 * 1024 * 1024 - 64 * 1024
+"""How many bytes of input or output the engine takes, less what it puts around them."""
+
+KEY = "onward"
+"""The entry of a run's metadata that has its idempotency key."""
+
+
+class Order(Struct, frozen=True, omit_defaults=True):
+    """The input of a run.
+
+    Args:
+        plan: The plan, as text.
+        at: The place of the plan's root within its call.
+        call: The call's id, where another run than this one has it.
+        start: When to start, in seconds since 1970; what comes too early is held back.
+    """
+
+    plan: str
+    at: str = ""
+    call: str = ""
+    start: float = 0.0
+
+
+class Came(Struct, frozen=True, omit_defaults=True):
+    """What came of a run, or of a step of a DAG.
+
+    Args:
+        error: What went wrong, for people.
+        outcome: The outcome, as text.
+        at: The place of the step.
+        ends: Whether it is the outcome of the whole call.
+    """
+
+    error: str = ""
+    outcome: str = ""
+    at: str = ""
+    ends: bool = False
+
+    @property
+    def read(self) -> Outcome:
+        """The outcome itself."""
+        return outcomes.decode(self.outcome.encode())
+
+
+class Payload(Struct, frozen=True):
+    """What a worker is handed: the run's input, and what came of a step's parents in the DAG."""
+
+    input: Order
+    parents: dict[str, Came] | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_ORDER = msgspec.json.Decoder(Order)
+_CAME = msgspec.json.Decoder(Came)
+_PAYLOAD = msgspec.json.Decoder(Payload)
+
+
+def order(plan: Plan, *, at: str = "", call: str = "", start: float = 0.0) -> Order:
+    """A plan as the input of a run."""
+    return Order(plans.encode(plan).decode(), at, call, start)
+
+
+def write(what: Order | Came) -> str:
+    """As text."""
+    return _ENCODER.encode(what).decode()
+
+
+def read_order(raw: bytes) -> Order | None:
+    """The order that a run's input holds, if it holds one."""
+    return _read(_ORDER, raw)
+
+
+def read_came(text: str | bytes) -> Came | None:
+    """What came of a run; None if its output or error is none of ours."""
+    return _read(_CAME, text) if text else None
+
+
+def read_payload(text: str) -> Result[Payload, Fault]:
+    """What a worker is handed; nothing is assumed of it."""
+    payload = _read(_PAYLOAD, text)
+    if payload is None:
+        return Failure(BadPayload("", "the run's input is no plan: it was not Onward's to make"))
+    return Success(payload)
+
+
+def came(outcome: Outcome, *, at: str, ends: bool) -> Came:
+    """An outcome, ready to travel; what is too large becomes a fault."""
+    text = outcomes.encode(outcome).decode()
+    whole = Came(_error(outcome), text, at, ends)
+    size = len(write(whole).encode())
+    if size <= LIMIT:
+        return whole
+    return came(faulted(too_large("", "what it gave", size)), at=at, ends=ends)
+
+
+def too_large(name: str, what: str, size: int) -> TooLarge:
+    """The fault that more bytes than Hatchet takes are."""
+    message = f"{what} comes to {size} bytes on the wire, and Hatchet takes {LIMIT}"
+    return TooLarge(name, message, size=size, limit=LIMIT)
+
+
+def expired(flow: str) -> Expired:
+    """The fault of a call whose deadline has passed."""
+    return Expired(flow, "its deadline passed before it had an outcome")
+
+
+def cancelled(flow: str) -> Cancelled:
+    """The fault of a call that was cancelled."""
+    return Cancelled(flow, "it was cancelled")
+
+
+def _error(outcome: Outcome) -> str:
+    if isinstance(outcome, Value):
+        return ""
+    text = bytes(outcome.raw).decode() if isinstance(outcome, Failed) else str(outcome.fault)
+    return text[:500].replace("\0", "\\0")  # which the engine takes nowhere
+
+
+def _read(decoder: msgspec.json.Decoder[_T], raw: str | bytes) -> _T | None:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError):
+        return None

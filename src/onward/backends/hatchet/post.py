@@ -1,0 +1,163 @@
+"""Runs on their way to the engine: those that are to start at once go in one request."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+import msgspec
+from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
+
+from onward.backends.hatchet.message import KEY
+from onward.backends.hatchet.wire import Collision, Problem, Wire, is_away
+
+_AT_ONCE = 500
+_BYTES_AT_ONCE = 3_500_000
+"""How many runs, and how many bytes of them, one request starts."""
+
+_PAUSE = 0.05
+_LONGEST = 1.0
+_IN_FLIGHT = 3
+"""How many requests are on their way at a time: the engine starts five, and refuses the sixth."""
+
+_APPEARS = (0.0, 0.1, 0.4, 1.5)
+"""When to look for a run whose key is taken, in seconds from one time to the next."""
+
+_Letter: TypeAlias = tuple[TriggerWorkflowRequest, asyncio.Future[str]]
+
+
+class Post:
+    """Starts runs, each of which has an idempotency key: one that is there already is given again.
+
+    So a request that failed on its way can be sent again without harm.
+
+    Args:
+        wire: The connection.
+    """
+
+    def __init__(self, wire: Callable[[], Wire]) -> None:
+        self._wire = wire
+        self._waiting: list[_Letter] = []
+        self._sending: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(_IN_FLIGHT)
+
+    async def send(self, request: TriggerWorkflowRequest, patience: float) -> str:
+        """Starts a run, and gives its id.
+
+        Args:
+            request: The run.
+            patience: How long to try while the engine is away, in seconds.
+
+        Raises:
+            Problem: If it could not be started.
+        """
+        end = time.monotonic() + patience
+        pause = _PAUSE
+        while True:
+            try:
+                return await self._once(request)
+            except Problem as problem:
+                if not is_away(problem) or time.monotonic() + pause >= end:
+                    raise
+            await asyncio.sleep(pause * (0.5 + random.random()))
+            pause = min(2 * pause, _LONGEST)
+
+    def _once(self, request: TriggerWorkflowRequest) -> asyncio.Future[str]:
+        loop = asyncio.get_running_loop()
+        sent: asyncio.Future[str] = loop.create_future()
+        if not self._waiting:
+            # Whoever is to be run in this turn of the loop joins in.
+            loop.call_soon(self._collect)
+        self._waiting.append((request, sent))
+        return sent
+
+    def _collect(self) -> None:
+        letters, self._waiting = self._waiting, []
+        for some in _batches(letters):
+            task = asyncio.get_running_loop().create_task(self._deliver(some))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _deliver(self, letters: list[_Letter]) -> None:
+        try:
+            ids = await self._together([request for request, _ in letters])
+        except Exception as problem:
+            for _, sent in letters:
+                if not sent.done():
+                    sent.set_exception(problem)
+        else:
+            if ids is None:
+                await asyncio.gather(*(self._alone(*letter) for letter in letters))
+                return
+            for (_, sent), id in zip(letters, ids, strict=True):
+                _settle(sent, id)
+
+    async def _together(self, requests: list[TriggerWorkflowRequest]) -> list[str] | None:
+        """Starts them in one request; None if each has to be asked for alone."""
+        if len(requests) == 1:
+            return None
+        try:
+            async with self._turns:
+                return await self._wire().trigger_all(requests)
+        except Collision:
+            # It is not told whose; but each of them is there now, and is found alone.
+            return None
+        except Problem as problem:
+            if is_away(problem):
+                raise
+            return None
+
+    async def _alone(self, request: TriggerWorkflowRequest, sent: asyncio.Future[str]) -> None:
+        try:
+            id = await self._found(request)
+        except Exception as problem:
+            if not sent.done():
+                sent.set_exception(problem)
+        else:
+            _settle(sent, id)
+
+    async def _found(self, request: TriggerWorkflowRequest) -> str:
+        """Starts a run, or finds the one of its key."""
+        while True:
+            try:
+                async with self._turns:
+                    return await self._wire().trigger(request)
+            except Collision as collision:
+                if await self._is_there(collision.existing):
+                    return collision.existing
+            # The engine remembered the key, and then failed to start the run. All who come to
+            # know of it go on to the same next key.
+            request = TriggerWorkflowRequest.FromString(request.SerializeToString())
+            metadata = msgspec.json.decode(request.additional_metadata, type=dict[str, str])
+            metadata[KEY] += " again"
+            request.additional_metadata = msgspec.json.encode(metadata).decode()
+
+    async def _is_there(self, id: str) -> bool:
+        """Whether there is a run of this id, which may have been started this very moment."""
+        for pause in _APPEARS:
+            await asyncio.sleep(pause)
+            if await self._wire().details(id) is not None:
+                return True
+        return False
+
+
+def _settle(sent: asyncio.Future[str], id: str) -> None:
+    if not sent.done():
+        sent.set_result(id)
+
+
+def _batches(letters: Iterable[_Letter]) -> Iterator[list[_Letter]]:
+    some: list[_Letter] = []
+    size = 0
+    for letter in letters:
+        bytes_ = letter[0].ByteSize()
+        if some and (len(some) == _AT_ONCE or size + bytes_ > _BYTES_AT_ONCE):
+            yield some
+            some, size = [], 0
+        some.append(letter)
+        size += bytes_
+    if some:
+        yield some

@@ -1,0 +1,180 @@
+"""Starting runs of plans: which workflow, with what input, where and how urgently."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+from hatchet_sdk.contracts.v1.shared.trigger_pb2 import DesiredWorkerLabels, TriggerWorkflowRequest
+from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse
+from msgspec import Struct
+from returns.result import Failure, Result, Success
+
+from onward.backends.hatchet import names
+from onward.backends.hatchet.message import KEY, LIMIT, Order, too_large, write
+from onward.backends.hatchet.post import Post
+from onward.backends.hatchet.wire import Problem, Wire, fault_of, is_too_large, is_unknown_name
+from onward.fault import Fault, Unknown
+from onward.plan import FusedNode, NamedNode, Plan, StepNode
+
+_MISSING = 2.0
+"""How long a workflow that nobody has declared is not asked for again, in seconds."""
+
+
+class Parent(Struct, frozen=True):
+    """What a run is a part of.
+
+    Args:
+        task: The task of the engine that starts it.
+        place: Where in it the run belongs; the engine starts one for each place.
+    """
+
+    task: str
+    place: str
+
+
+class Runs:
+    """Starts runs.
+
+    Args:
+        wire: The connection.
+        prefix: What stands before the names of workflows.
+        queue: The queue of steps that name none; None for any worker.
+    """
+
+    def __init__(self, wire: Callable[[], Wire], prefix: str, queue: str | None) -> None:
+        self._wire = wire
+        self._prefix = prefix
+        self._queue = queue
+        self._post = Post(wire)
+        self._declared: set[str] = set()
+        self._missing: dict[str, float] = {}
+        self._checking: dict[str, asyncio.Future[GetRunDetailsResponse | None]] = {}
+
+    async def start(
+        self,
+        plan: Plan,
+        order: Order,
+        key: str,
+        *,
+        parent: Parent | None = None,
+        patience: float,
+    ) -> Result[str, Fault]:
+        """Starts a run of a plan, in a workflow of its own if there is one.
+
+        Args:
+            plan: The plan.
+            order: Its input.
+            key: What tells it from all others; a run that is there already is given again.
+            parent: What it is a part of.
+            patience: How long to try while the engine is away, in seconds.
+
+        Returns:
+            Its id; `Unknown` if no worker has ever declared its task.
+        """
+        text = write(order)
+        size = len(text.encode())
+        if size > LIMIT:
+            return Failure(too_large(plan.flow, "what it is called with", size))
+        request = TriggerWorkflowRequest(
+            input=text,
+            additional_metadata=msgspec.json.encode(_metadata(plan, key)).decode(),
+            priority=priority_of(plan),
+            desired_worker_labels=self._labels(plan),
+        )
+        if parent is not None:
+            request.parent_task_run_external_id = parent.task
+            request.child_index = 0
+            request.child_key = parent.place
+        try:
+            for name in [names.FLOW] if order.start else workflows_of(plan):
+                id = await self._started(names.workflow(name, self._prefix), request, patience)
+                if id is not None:
+                    return Success(id)
+        except Problem as problem:
+            if is_too_large(problem):
+                return Failure(too_large(plan.flow, "what it is called with", size))
+            return Failure(fault_of(problem, plan.flow))
+        return Failure(undeclared(plan))
+
+    async def _started(
+        self, name: str, request: TriggerWorkflowRequest, patience: float
+    ) -> str | None:
+        """Starts a run of a workflow; None if nobody has declared one of this name."""
+        if self._missing.get(name, 0.0) > time.monotonic():
+            return None
+        request = TriggerWorkflowRequest.FromString(request.SerializeToString())
+        request.name = name
+        try:
+            id = await self._post.send(request, patience)
+        except Problem as problem:
+            if is_unknown_name(problem):
+                return None
+            raise
+        if name in self._declared:
+            return id
+        # The engine gives an id for a workflow that it does not have, and no run.
+        checking = self._checking.get(name)
+        if checking is None:
+            checking = self._checking[name] = asyncio.ensure_future(self._wire().details(id))
+            checking.add_done_callback(lambda _: self._checking.pop(name))
+        if await asyncio.shield(checking) is None:
+            self._missing[name] = time.monotonic() + _MISSING
+            return None
+        self._declared.add(name)
+        return id
+
+    def _labels(self, plan: Plan) -> Mapping[str, DesiredWorkerLabels]:
+        if not isinstance(plan.root, StepNode | FusedNode):
+            return {}  # its steps find workers of their own
+        queue = plan.root.queue or plan.queue or self._queue
+        return {} if queue is None else {label(queue): required()}
+
+
+def workflows_of(plan: Plan) -> list[str]:
+    """The workflows that can run a plan, the one that shows it best first."""
+    match plan.root:
+        case StepNode(task=name):
+            return [name]
+        case FusedNode():
+            return [names.FUSED]
+        case NamedNode(name) if names.is_allowed(name) and plan.queue is None:
+            return [name, names.FLOW]
+        case _:
+            return [names.FLOW]
+
+
+def label(queue: str) -> str:
+    """What a worker is labelled with that serves a queue."""
+    return f"queue:{queue}"
+
+
+def required() -> DesiredWorkerLabels:
+    """That a worker must have a label."""
+    return DesiredWorkerLabels(str_value="yes", required=True)
+
+
+def undeclared(plan: Plan) -> Unknown:
+    """The fault of a task that no worker has declared."""
+    name = plan.root.task if isinstance(plan.root, StepNode) else plan.flow
+    return Unknown(
+        name, "no worker has declared it to Hatchet: start one that serves it, and submit it then"
+    )
+
+
+def priority_of(plan: Plan) -> int | None:
+    """Its priority, of which Hatchet has three where we have ten."""
+    priority = plan.priority
+    if isinstance(plan.root, StepNode | FusedNode) and plan.root.priority is not None:
+        priority = plan.root.priority
+    if priority is None:
+        return None
+    return 1 if priority < 4 else 2 if priority < 7 else 3
+
+
+def _metadata(plan: Plan, key: str) -> dict[str, str]:
+    """What people can find a run by, and the engine those that it has already."""
+    metadata = {KEY: key, "flow": plan.flow[:200]}
+    return metadata if plan.key is None else metadata | {"key": plan.key}

@@ -1,0 +1,224 @@
+"""Calls by the clock: Hatchet's crons, which its dashboard shows too."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+from returns.result import Failure, Result, Success
+
+from onward.backend import Schedule
+from onward.backends.hatchet import names
+from onward.backends.hatchet.message import KEY, order, write
+from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.runs import priority_of, undeclared, workflows_of
+from onward.fault import Fault, Misconfigured, Unavailable, Unknown
+from onward.plan import FusedNode, Plan, StepNode
+
+_ZONE = "CRON_TZ="
+_EVERY = "@every "
+_PAGE = 100
+_MARK = "schedule"
+
+
+class _Meta(Struct, frozen=True):
+    id: str
+
+
+class _Cron(Struct, frozen=True, rename="camel"):
+    metadata: _Meta
+    workflow_name: str
+    cron: str
+    enabled: bool
+    name: str = ""
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+    additional_metadata: dict[str, object] | None = None
+    priority: int = 1
+
+
+class _Crons(Struct, frozen=True):
+    rows: list[_Cron] = []
+
+
+_CRONS = msgspec.json.Decoder(_Crons)
+
+
+class Crons:
+    """The schedules of a tenant.
+
+    Args:
+        rest: The HTTP API, which alone has them.
+        tenant: The tenant's id.
+        prefix: What stands before the names of workflows.
+        queue: The queue of steps that name none.
+    """
+
+    def __init__(self, rest: Rest, tenant: str, prefix: str, queue: str | None) -> None:
+        self._rest = rest
+        self._tenant = tenant
+        self._prefix = prefix
+        self._queue = queue
+
+    async def put(self, schedule: Schedule, plan: Plan) -> Result[Schedule, Fault]:
+        """See `AsyncSchedules.schedule`."""
+        found = await self._of(schedule.name)
+        if isinstance(found, Failure):
+            return found
+        old = found.unwrap()
+        body: dict[str, object] = {
+            "cronName": schedule.name,
+            "cronExpression": _expression(schedule),
+            "input": msgspec.Raw(write(order(plan)).encode()),
+            "additionalMetadata": {
+                KEY: f"schedule {self._prefix}{schedule.name}",
+                "flow": schedule.flow,
+                _MARK: self._prefix,
+            },
+            "priority": priority_of(plan) or 2,
+        }
+        for cron in old:
+            if _is_same(cron, body):
+                return Success(_schedule(cron))
+        is_paused = any(not cron.enabled for cron in old)
+        # The old goes first, for the engine has but one of a name and a time.
+        for cron in old:
+            gone = await self._delete(cron)
+            if isinstance(gone, Failure):
+                return gone
+        made = await self._create(plan, body)
+        if isinstance(made, Failure):
+            return made
+        if is_paused:
+            paused = await self._set(made.unwrap(), enabled=False)
+            if isinstance(paused, Failure):
+                return paused
+        return Success(replace(schedule, paused=is_paused))
+
+    async def all(self) -> Result[list[Schedule], Fault]:
+        """See `AsyncSchedules.schedules`."""
+        found = await self._list({})
+        return found.map(lambda crons: sorted(map(_schedule, crons), key=lambda one: one.name))
+
+    async def enable(self, name: str, *, enabled: bool) -> Result[None, Fault]:
+        """Lets a schedule run, or not; `Unknown` if there is none."""
+        found = await self._known(name)
+        if isinstance(found, Failure):
+            return found
+        for cron in found.unwrap():
+            answer = await self._set(cron.metadata.id, enabled=enabled)
+            if isinstance(answer, Failure):
+                return answer
+        return Success(None)
+
+    async def remove(self, name: str) -> Result[None, Fault]:
+        """Takes a schedule away; `Unknown` if there is none."""
+        found = await self._known(name)
+        if isinstance(found, Failure):
+            return found
+        for cron in found.unwrap():
+            answer = await self._delete(cron)
+            if isinstance(answer, Failure):
+                return answer
+        return Success(None)
+
+    async def _delete(self, cron: _Cron) -> Result[bytes, Fault]:
+        return await self._ask("DELETE", f"workflows/crons/{cron.metadata.id}")
+
+    async def _create(self, plan: Plan, body: dict[str, object]) -> Result[str, Fault]:
+        for name in self._workflows(plan):
+            path = f"tenants/{self._tenant}/workflows/{names.workflow(name, self._prefix)}/crons"
+            answer = await self._rest.ask("POST", path, body=body)
+            if isinstance(answer, Success):
+                return Success(msgspec.json.decode(answer.unwrap(), type=_Cron).metadata.id)
+            if answer.failure() != HTTPStatus.BAD_REQUEST:
+                return Failure(_fault(answer.failure()))
+        return Failure(undeclared(plan))
+
+    def _workflows(self, plan: Plan) -> list[str]:
+        """Those that can run a plan by the clock, the one that shows it best first."""
+        root = plan.root
+        if isinstance(root, StepNode | FusedNode) and (root.queue or plan.queue or self._queue):
+            return [names.FLOW]  # a cron names no queue; the evaluator names one for each step
+        return workflows_of(plan)
+
+    async def _set(self, id: str, *, enabled: bool) -> Result[bytes, Fault]:
+        return await self._ask("PATCH", f"workflows/crons/{id}", {"enabled": enabled})
+
+    async def _known(self, name: str) -> Result[list[_Cron], Fault]:
+        found = await self._of(name)
+        if isinstance(found, Success) and not found.unwrap():
+            return Failure(Unknown(name, "Hatchet has no schedule of this name that Onward made"))
+        return found
+
+    async def _of(self, name: str) -> Result[list[_Cron], Fault]:
+        found = await self._list({"cronName": name})
+        return found.map(lambda crons: [cron for cron in crons if cron.name == name])
+
+    async def _list(self, query: dict[str, str]) -> Result[list[_Cron], Fault]:
+        crons: list[_Cron] = []
+        while True:
+            page = {**query, "offset": str(len(crons)), "limit": str(_PAGE)}
+            answer = await self._ask("GET", "workflows/crons", query=page)
+            if isinstance(answer, Failure):
+                return answer
+            rows = _CRONS.decode(answer.unwrap()).rows
+            crons += rows
+            if len(rows) < _PAGE:
+                return Success([cron for cron in crons if self._is_ours(cron)])
+
+    def _is_ours(self, cron: _Cron) -> bool:
+        return (cron.additional_metadata or {}).get(_MARK) == self._prefix
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: dict[str, str] | None = None,
+    ) -> Result[bytes, Fault]:
+        url = f"tenants/{self._tenant}/{path}"
+        return (await self._rest.ask(method, url, query=query, body=body)).alt(_fault)
+
+
+def _expression(schedule: Schedule) -> str:
+    """When it runs, as the engine has it."""
+    if schedule.cron is None:
+        return f"{_EVERY}{schedule.every}s"
+    return schedule.cron if schedule.timezone == "UTC" else _in(schedule.timezone, schedule.cron)
+
+
+def _in(timezone: str, cron: str) -> str:
+    return f"{_ZONE}{timezone} {cron}"
+
+
+def _schedule(cron: _Cron) -> Schedule:
+    text, timezone, every = cron.cron, "UTC", None
+    if text.startswith(_ZONE):
+        timezone, _, text = text.removeprefix(_ZONE).partition(" ")
+    if text.startswith(_EVERY):
+        every = int(text.removeprefix(_EVERY).removesuffix("s"))
+    flow = str((cron.additional_metadata or {}).get("flow", ""))
+    return Schedule(
+        name=cron.name,
+        flow=flow,
+        cron=text if every is None else None,
+        every=every,
+        timezone=timezone,
+        paused=not cron.enabled,
+    )
+
+
+def _is_same(cron: _Cron, body: dict[str, object]) -> bool:
+    sent = msgspec.json.decode(msgspec.json.encode(body["input"]))
+    there = msgspec.json.decode(cron.input)
+    return (cron.cron, cron.priority, there) == (body["cronExpression"], body["priority"], sent)
+
+
+def _fault(problem: Fault | HTTPStatus) -> Fault:
+    if isinstance(problem, Fault):
+        return problem
+    if problem == HTTPStatus.BAD_REQUEST:
+        return Misconfigured("", "Hatchet refuses the schedule")
+    return Unavailable("", f"Hatchet's HTTP API: {problem.value} {problem.phrase}")

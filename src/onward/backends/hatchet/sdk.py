@@ -1,0 +1,22 @@
+"""Hatchet's SDK, imported when it is first needed: it takes a second, and is not silent."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+
+_NAME = "hatchet_sdk"
+
+
+def require() -> None:
+    """Raises ModuleNotFoundError if it is not installed, and does not import it."""
+    if importlib.util.find_spec(_NAME) is None:
+        raise ModuleNotFoundError(f"No module named {_NAME!r}", name=_NAME)
+
+
+def load() -> None:
+    """Imports it, whatever is done about warnings: what it imports warns of how it is used."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The 'initial' parameter", DeprecationWarning)
+        importlib.import_module(_NAME)

@@ -1,0 +1,61 @@
+"""What a Hatchet backend was told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How the connection to the engine is made safe.
+
+    Args:
+        root_certificates: A file of the authorities to trust; the system's if none is given.
+        certificate: A file of the client's own certificate, where the engine asks for one.
+        key: The file of its key.
+        server_name: What the engine's certificate says that it is called, if not its host.
+    """
+
+    root_certificates: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the engine is, and what opens it.
+
+    Args:
+        target: Its host and port.
+        token: The secret.
+        tls: How the connection is made safe; None for one that is not.
+    """
+
+    target: str
+    token: str = field(repr=False)
+    tls: Tls | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a Hatchet backend was told.
+
+    Args:
+        address: Where the engine is.
+        server_url: Where its HTTP API is.
+        tenant: The tenant's id.
+        prefix: What stands before the names of workflows.
+        queue: The queue of steps that name none; None for any worker.
+        keep: How long an idempotency key is remembered, in seconds.
+        lease: How long what a worker was handed is its own without its saying so again, in seconds.
+    """
+
+    address: Address
+    server_url: str
+    tenant: str
+    prefix: str
+    queue: str | None
+    keep: float
+    lease: float

@@ -1,0 +1,79 @@
+"""Running a step: its attempts, on an event loop that is not the connection's.
+
+What a step does to its loop must not keep the worker from saying that it is alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from datetime import UTC, datetime
+
+from onward.attempt import Attempts
+from onward.backends.hatchet.progress import Reporter
+from onward.catalog import Tasks
+from onward.colour import LoopThread
+from onward.context import Context
+from onward.execute import retried
+from onward.outcome import Outcome
+from onward.plan import Args, Plan, Runnable, StepNode
+
+
+class Steps:
+    """Runs the steps of a catalog's tasks.
+
+    Args:
+        tasks: The tasks that may be run.
+    """
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._attempts = Attempts(tasks)
+        self._thread = LoopThread("onward-hatchet-steps")
+
+    async def run(
+        self,
+        step: Runnable,
+        args: Args,
+        plan: Plan,
+        *,
+        call: str,
+        at: str,
+        reporter: Reporter,
+        given_up: threading.Event,
+    ) -> Outcome:
+        """Runs a step, retries and all.
+
+        Args:
+            step: The step.
+            args: What it takes.
+            plan: Whose step it is.
+            call: The call's id.
+            at: The step's place in the call.
+            reporter: Is told how far it is.
+            given_up: Is set once nobody wants it any more.
+        """
+
+        async def once(attempt: int) -> Outcome:
+            context = Context(
+                id=call,
+                task=step.task if isinstance(step, StepNode) else plan.flow,
+                step=at,
+                attempt=attempt,
+                key=plan.key,
+                deadline=_moment(plan.deadline),
+                report=reporter.says,
+                is_cancelled=given_up.is_set,
+            )
+            return await self._attempts.make(step, args, context, reporter.begins)
+
+        return await self._thread.hop(lambda: retried(step, once, asyncio.sleep, random.random))
+
+    def close(self) -> None:
+        """Cancels the steps that await; a sync one's thread goes on, for Python cannot stop it."""
+        self._thread.close()
+        del self._attempts  # and with it its idle threads
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,466 @@
+"""The worker's side: takes up what the engine hands out, and says what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from grpc.aio import UnaryStreamCall
+from hatchet_sdk.contracts.dispatcher_pb2 import (
+    STEP_EVENT_TYPE_COMPLETED,
+    STEP_EVENT_TYPE_FAILED,
+    STEP_EVENT_TYPE_STARTED,
+    ActionType,
+    AssignedAction,
+    StepActionEvent,
+    StepActionEventType,
+)
+from returns.result import Failure
+
+from onward import plan as plans
+from onward.backends.hatchet import declare, native, runs
+from onward.backends.hatchet.declare import FLOWS, STEPS, Job
+from onward.backends.hatchet.flows import Evaluation
+from onward.backends.hatchet.message import (
+    Came,
+    Payload,
+    came,
+    expired,
+    read_payload,
+    too_large,
+    write,
+)
+from onward.backends.hatchet.native import Dag
+from onward.backends.hatchet.progress import Reporter
+from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.steps import Steps
+from onward.backends.hatchet.wire import Problem, fault_of, is_away, is_gone, is_too_large, now
+from onward.catalog import Catalog
+from onward.execute import raised
+from onward.fault import BadPayload
+from onward.outcome import Outcome, faulted
+from onward.plan import Args, Plan, Runnable
+
+if TYPE_CHECKING:
+    from onward.backends.hatchet.core import HatchetCore
+
+_SLOTS = 100
+_FLOW_SLOTS = 1_000
+"""How many steps, and how many flows, a worker runs at a time."""
+
+_HEARTBEAT = 4.0
+_PAUSE = 0.5
+_AT_ONCE = 16
+_PATIENCE = 30.0
+_SETTLED = 0.1
+_LINGERS = 1.2
+"""How long the engine goes on to hand out to a worker that it was told to leave alone."""
+
+_GOODBYE = 2.0
+_LOGGER = logging.getLogger("onward.hatchet")
+
+
+@dataclass(eq=False)
+class _Held:
+    """Something that the worker was handed and has not answered for."""
+
+    action: AssignedAction
+    job: Job
+    given_up: threading.Event = field(default_factory=threading.Event)
+    is_returned: bool = False
+    is_late: bool = False
+    extended_at: float = field(default_factory=time.monotonic)
+    task: asyncio.Task[None] = field(init=False)
+
+
+class HatchetWorker:
+    """A worker on the event loop of its backend's connection, with its steps on another one.
+
+    Args:
+        core: The backend.
+        catalog: What it serves.
+        settings: What the backend was told.
+        concurrency: How many steps it runs at a time.
+    """
+
+    def __init__(
+        self, core: HatchetCore, catalog: Catalog, settings: Settings, concurrency: int | None
+    ) -> None:
+        self._core = core
+        self._catalog = catalog
+        self._settings = settings
+        self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
+        self._steps = Steps(catalog.tasks)
+        self._jobs: dict[str, Job] = {}
+        self._versions: set[str] = set()
+        self._held: dict[tuple[str, int], _Held] = {}
+        self._loop = asyncio.get_running_loop()
+        self._service: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[None]] = set()
+        self._stream: UnaryStreamCall[AssignedAction] | None = None
+        self._id = ""
+        self._said = ""
+        self._is_ready = asyncio.Event()
+        self._is_listening = True
+        self._is_leaving = False
+        self._ended = threading.Event()
+
+    async def start(self) -> None:
+        """Declares what it serves, and takes work from then on.
+
+        Raises:
+            Problem: If the engine refuses, or is away.
+            TimeoutError: If it went away meanwhile.
+        """
+        wire = self._core.wire
+        declared = list(declare.workflows(self._catalog, self._settings))
+        for at in range(0, len(declared), _AT_ONCE):
+            some = declared[at : at + _AT_ONCE]
+            puts = (wire.put_workflow(workflow.request) for workflow in some)
+            self._versions.update(await asyncio.gather(*puts))
+        for workflow in declared:
+            self._jobs |= workflow.jobs
+        self._id = await self._register()
+        tasks = (self._listen(), self._beat())
+        self._service = [self._loop.create_task(task) for task in tasks]
+        try:
+            await asyncio.wait_for(self._is_ready.wait(), _PATIENCE)
+        except TimeoutError:
+            self._end()
+            raise
+
+    def _register(self) -> Awaitable[str]:
+        queues = sorted(declare.queues(self._catalog, self._settings))
+        return self._core.wire.register(
+            f"onward-{platform.node()}-{os.getpid()}",
+            list(self._jobs),
+            self._slots,
+            [runs.label(queue) for queue in queues],
+        )
+
+    # -- what the engine says -----------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Takes what the engine hands out, and begins again when the stream breaks."""
+        try:
+            while self._is_listening:
+                try:
+                    if not self._id:
+                        self._id = await self._register()
+                    self._stream = self._core.wire.listen(self._id)
+                    async for action in self._stream:
+                        self._take(action)
+                except Problem as problem:
+                    self._note(problem)
+                except asyncio.CancelledError:  # of the stream, perhaps
+                    if _is_cancelled():
+                        raise
+                await asyncio.sleep(_PAUSE)
+        finally:
+            if self._stream is not None:
+                self._stream.cancel()
+            if not self._is_leaving:  # the backend was closed
+                self._ended.set()
+
+    def _take(self, action: AssignedAction) -> None:
+        key = (action.task_run_external_id, action.retry_count)
+        if action.action_type == ActionType.CANCEL_STEP_RUN:
+            held = self._held.get(key)
+            if held is not None:
+                self._give_up(held)
+            return
+        job = self._jobs.get(action.action_id)
+        if action.action_type != ActionType.START_STEP_RUN or job is None or key in self._held:
+            return
+        held = self._held[key] = _Held(action, job)
+        held.task = self._loop.create_task(self._answer(held))
+        held.task.add_done_callback(lambda _: self._held.pop(key))
+        if self._is_leaving and job.is_flow:
+            self._give_back(held)
+
+    async def _beat(self) -> None:
+        """Says that the worker is alive, and what it still holds."""
+        # The engine looks at a new worker with its first heartbeat, and not soon again if it does
+        # not find the worker listening.
+        await asyncio.sleep(_SETTLED)
+        refused = 0
+        while True:
+            pause = _HEARTBEAT
+            try:
+                if self._id and self._stream is not None:
+                    await self._core.wire.heartbeat(self._id)
+                    self._is_ready.set()
+                    refused, self._said = 0, ""
+            except Problem as problem:
+                refused += 1
+                pause = _PAUSE
+                self._note(problem)
+                if refused > 2 and self._stream is not None and not self._is_leaving:
+                    self._stream.cancel()  # the engine has no such stream any more
+            self._extend()
+            await asyncio.sleep(pause)
+
+    def _extend(self) -> None:
+        now = time.monotonic()
+        for held in self._held.values():
+            passed = now - held.extended_at
+            if passed >= self._settings.lease / 3:
+                held.extended_at = now
+                self._spawn(self._extend_one(held, passed))
+
+    async def _extend_one(self, held: _Held, seconds: float) -> None:
+        try:
+            if not await self._core.wire.extend(held.action.task_run_external_id, seconds):
+                self._give_up(held)  # it is no longer ours
+        except Problem:
+            held.extended_at -= seconds  # there is another time before it is too late
+
+    def _note(self, problem: Problem) -> None:
+        if is_gone(problem):
+            self._id = ""  # the engine has forgotten the worker, which registers anew
+            if self._stream is not None:
+                self._stream.cancel()
+        text = fault_of(problem).message
+        if text != self._said:
+            self._said = text
+            _LOGGER.warning("the worker cannot reach the engine: %s", text)
+
+    # -- what it does with it -----------------------------------------------------------------
+
+    async def _answer(self, held: _Held) -> None:
+        """Does one thing, and says what came of it."""
+        self._spawn(self._mention(held.action, STEP_EVENT_TYPE_STARTED))
+        try:
+            done = await self._done(held)
+        except asyncio.CancelledError:
+            if held.is_returned:
+                self._spawn(self._mention(held.action, STEP_EVENT_TYPE_FAILED))
+            return
+        except Exception as problem:  # not a step's, which is an outcome, but ours
+            _LOGGER.exception("%s could not be run", held.action.action_id)
+            done = came(faulted(raised(held.action.task_name, problem)), at="", ends=True)
+        telling = self._spawn(self._tell_came(held.action, done))
+        await asyncio.shield(telling)
+
+    async def _done(self, held: _Held) -> Came:
+        payload = read_payload(held.action.action_payload)
+        if isinstance(payload, Failure):
+            return came(faulted(payload.failure()), at="", ends=True)
+        decoded = plans.decode(payload.unwrap().input.plan.encode())
+        if isinstance(decoded, Failure):
+            return came(faulted(decoded.failure()), at="", ends=True)
+        plan = decoded.unwrap()
+        left = None if plan.deadline is None else plan.deadline - time.time()
+        late = came(faulted(expired(plan.flow)), at=payload.unwrap().input.at, ends=True)
+        if left is not None and left <= 0:
+            return late
+        work = self._loop.create_task(self._worked(held, plan, payload.unwrap()))
+        try:
+            await asyncio.wait([work], timeout=left)
+            held.is_late = not work.done()
+            return late if held.is_late else work.result()
+        finally:
+            held.given_up.set()
+            work.cancel()
+
+    async def _worked(self, held: _Held, plan: Plan, payload: Payload) -> Came:
+        order, job = payload.input, held.job
+        call = order.call or held.action.workflow_run_id
+        if job.is_flow:
+            await asyncio.sleep(order.start - time.time())
+            return came(await self._flow(held, plan, call), at=order.at, ends=True)
+        if job.dag is not None:
+            return await self._part(held, plan, payload, job.dag, call)
+        if not isinstance(plan.root, Runnable):
+            wrong = BadPayload(plan.flow, "a flow came where a single step was to be run")
+            return came(faulted(wrong), at=order.at, ends=True)
+        at = order.at or "0"
+        outcome = await self._step(held, plan.root, plan.args, plan, call, at)
+        return came(outcome, at=at, ends=True)
+
+    async def _part(
+        self, held: _Held, plan: Plan, payload: Payload, declared: Dag, call: str
+    ) -> Came:
+        """One step of a DAG."""
+        parents = (payload.parents or {}).values()
+        for parent in parents:
+            if parent.ends:  # it has run all of the call by itself
+                return parent
+        dag = native.compiled(plan.root)
+        part = None if dag is None else dag.part(held.action.task_name)
+        is_own = (
+            dag is not None
+            and dag.shape == declared.shape
+            and held.action.workflow_version_id in self._versions
+        )
+        if dag is None or part is None or not (parents or is_own):
+            # The caller's flow, or the engine's, is another release's than the worker's.
+            return await self._whole(held, plan, call)
+        outcomes = {parent.at: parent.read for parent in parents}
+        args = native.resolve(part.source, plan.args, outcomes)
+        if not isinstance(args, Args):
+            return came(args, at=part.at, ends=False)
+        outcome = await self._step(held, part.step, args, plan, call, part.at)
+        return came(outcome, at=part.at, ends=dag.source == part.at)
+
+    async def _whole(self, held: _Held, plan: Plan, call: str) -> Came:
+        # It waits more than it works, and those that it waits for want its slot.
+        await self._core.wire.release_slot(held.action.task_run_external_id)
+        return came(await self._flow(held, plan, call), at="", ends=True)
+
+    async def _step(
+        self, held: _Held, step: Runnable, args: Args, plan: Plan, call: str, at: str
+    ) -> Outcome:
+        # The log of the call's own run is where its state is looked up.
+        log = held.action.task_run_external_id if held.job.dag else call
+        reporter = Reporter(lambda: self._core.wire, log)
+        try:
+            return await self._steps.run(
+                step, args, plan, call=call, at=at, reporter=reporter, given_up=held.given_up
+            )
+        finally:
+            reporter.close()
+
+    async def _flow(self, held: _Held, plan: Plan, call: str) -> Outcome:
+        evaluation = Evaluation(self._core, plan, call, held.action.task_run_external_id)
+        try:
+            return await evaluation.run(plan.args)
+        except asyncio.CancelledError:
+            self._spawn(self._abandoned(held, evaluation))
+            raise
+
+    async def _abandoned(self, held: _Held, evaluation: Evaluation) -> None:
+        """Cancels the steps of a flow that has ended, but not of one that goes on elsewhere."""
+        with contextlib.suppress(Problem):
+            if not held.is_late:
+                details = await self._core.wire.details(held.action.workflow_run_id)
+                if details is None or not details.done:
+                    return
+            await evaluation.cancel()
+
+    def _give_up(self, held: _Held) -> None:
+        """Ends something that nobody wants any more."""
+        held.given_up.set()
+        held.task.cancel()
+
+    def _give_back(self, held: _Held) -> None:
+        """Lets another worker have something."""
+        held.is_returned = True
+        self._give_up(held)
+
+    # -- what it says to the engine -----------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _tell_came(self, action: AssignedAction, done: Came) -> None:
+        text = write(done)
+        kind = STEP_EVENT_TYPE_FAILED if done.error else STEP_EVENT_TYPE_COMPLETED
+        try:
+            await self._tell(action, kind, text)
+        except Problem as problem:
+            if not is_too_large(problem):
+                _LOGGER.warning("what came of %s is lost: %s", action.action_id, problem)
+                return
+            fault = too_large(action.task_name, "what it gave", len(text.encode()))
+            small = came(faulted(fault), at=done.at, ends=done.ends)
+            await self._tell(action, STEP_EVENT_TYPE_FAILED, write(small))
+
+    async def _mention(self, action: AssignedAction, kind: StepActionEventType) -> None:
+        """Says that something has begun, or is given back, which the engine can do without."""
+        with contextlib.suppress(Problem):
+            await self._tell(action, kind, "its worker stops, and gives it back", is_final=False)
+
+    async def _tell(
+        self,
+        action: AssignedAction,
+        kind: StepActionEventType,
+        text: str,
+        *,
+        is_final: bool = True,
+    ) -> None:
+        """Says what became of something, as often as it takes while the engine is away."""
+        event = StepActionEvent(
+            worker_id=self._id,
+            job_id=action.job_id,
+            job_run_id=action.job_run_id,
+            task_id=action.task_id,
+            task_run_external_id=action.task_run_external_id,
+            action_id=action.action_id,
+            event_timestamp=now(),
+            event_type=kind,
+            event_payload=text,
+            retry_count=action.retry_count,
+            should_not_retry=kind == STEP_EVENT_TYPE_FAILED and is_final,
+        )
+        while True:
+            try:
+                await self._core.wire.event(event)
+                return
+            except Problem as problem:
+                if not is_away(problem):
+                    raise
+            await asyncio.sleep(_PAUSE)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def stop(self, grace: float = 30.0) -> None:
+        """See `Worker.stop`."""
+        if self._is_leaving:
+            return
+        self._is_leaving = True
+        leaving = self._leave(grace)
+        try:
+            asyncio.run_coroutine_threadsafe(leaving, self._loop).result()
+        except (RuntimeError, concurrent.futures.CancelledError):  # the backend was closed
+            leaving.close()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `Worker.wait`."""
+        return self._ended.wait(timeout)
+
+    async def _leave(self, grace: float) -> None:
+        end = time.monotonic() + grace
+        if await self._core.pause(self._id):
+            await asyncio.sleep(min(_LINGERS, grace))
+        else:
+            self._is_listening = False
+            if self._stream is not None:
+                self._stream.cancel()
+        for held in list(self._held.values()):
+            if held.job.is_flow:
+                self._give_back(held)
+        while self._held and time.monotonic() < end:
+            tasks = [held.task for held in self._held.values()]
+            await asyncio.wait(tasks, timeout=end - time.monotonic())
+        for held in list(self._held.values()):
+            self._give_back(held)
+        await asyncio.sleep(0)
+        if self._background:
+            await asyncio.wait(self._background, timeout=_GOODBYE)
+        with contextlib.suppress(Problem, TimeoutError):
+            await asyncio.wait_for(self._core.wire.unsubscribe(self._id), _GOODBYE)
+        self._end()
+
+    def _end(self) -> None:
+        for task in self._service:
+            task.cancel()
+        self._steps.close()
+        self._ended.set()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,166 @@
+"""A YAML file of settings: what stands in it, and on which line. A value is never shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from onward.settings import is_of, kinds, of_text, should_be
+from onward.url import instead_of
+
+if TYPE_CHECKING:
+    from yaml import Node, SafeLoader
+
+T = TypeVar("T")
+
+LIMIT = 64 * 1024
+"""How large a file may be, in bytes."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_VARIABLE = re.compile(r"\$(\$\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
+
+
+@dataclass(frozen=True, repr=False)
+class Entry:
+    """What stands behind a name.
+
+    Args:
+        line: Its line, from 1 up.
+        value: A str, a number, a bool or None; a `Section`; or anything else, which is no setting.
+    """
+
+    line: int
+    value: object
+
+
+Section = dict[str, Entry]
+"""What stands behind names, one or more of them to a line."""
+
+
+def read(path: Path) -> Section:
+    """What a file says.
+
+    Raises:
+        ModuleNotFoundError: If PyYAML is not installed.
+        ValueError: If it cannot be read, or makes no sense.
+    """
+    import yaml
+
+    try:
+        loader = yaml.SafeLoader(_text(path))  # in Python: what is nested deeply ends it gently
+        root = loader.get_single_node()
+        return {} if root is None else _section(loader, root, depth=2)
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = "" if mark is None else f"line {mark.line + 1}: "
+        raise ValueError(
+            f"{where}it makes no sense as YAML: look at colons, indentation and quotes there, and "
+            "put quotes around a text with other signs than letters and digits"
+        ) from None
+    except RecursionError:
+        raise ValueError(
+            "it is nested too deeply: it has sections, and settings in those"
+        ) from None
+
+
+def _section(loader: SafeLoader, node: Node, depth: int) -> Section:
+    """What stands behind the names of a mapping."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError(f"line {_line(node)}: there are names here, each with a colon and a space")
+    section: Section = {}
+    for key, value in node.value:
+        name = key.value
+        has_colon = key.end_mark.index != value.start_mark.index
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or not has_colon:
+            raise ValueError(f"line {_line(key)}: a setting's name is missing or makes no sense")
+        if name in section:
+            raise ValueError(
+                f"line {_line(key)}: {name} is there twice, first on line {section[name].line}"
+            )
+        section[name] = Entry(_line(key), _value(loader, value, depth - 1))
+    return section
+
+
+def _value(loader: SafeLoader, node: Node, depth: int) -> object:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode) and depth > 0:
+        return _section(loader, node, depth)
+    if not isinstance(node, yaml.ScalarNode):
+        return node
+    try:
+        return loader.construct_object(node)
+    except ValueError:  # as from a date that there is not
+        return node
+
+
+def _line(node: Node) -> int:
+    return node.start_mark.line + 1
+
+
+def settings(section: Section, known: type[T], environment: Mapping[str, str] | None) -> T:
+    """What a section sets.
+
+    Args:
+        section: The section.
+        known: A TypedDict of what may stand in it.
+        environment: What `${VARIABLE}` and `${VARIABLE:-otherwise}` are looked up in; None to leave
+            out what has any.
+
+    Raises:
+        ValueError: If anything else stands in it, or there is no such variable.
+    """
+    declared = kinds(known)
+    values: dict[str, object] = {}
+    for name, entry in section.items():
+        where = f"line {entry.line}: "
+        if name not in declared:
+            raise ValueError(f"{where}there is no setting {instead_of(name, declared)}")
+        wrong = f"{where}{should_be(name, declared[name], '{}: {}')}"
+        value = entry.value
+        if isinstance(value, str) and "${" in value:
+            if environment is not None:
+                text = _expanded(value, environment, f"{where}{name}: ")
+                try:
+                    values[name] = of_text(declared[name], text)
+                except ValueError:
+                    raise ValueError(wrong) from None
+        elif is_of(declared[name], value):
+            values[name] = value
+        else:
+            raise ValueError(wrong)
+    return cast(T, values)
+
+
+def _expanded(text: str, environment: Mapping[str, str], where: str) -> str:
+    def value(found: re.Match[str]) -> str:
+        escaped, name, otherwise = found.groups()
+        if escaped:
+            return "${"
+        if name is None:
+            raise ValueError(f"{where}a ${{ begins a ${{VARIABLE}}: write $${{ for the two signs")
+        said = environment.get(name, otherwise)
+        if said is None:
+            raise ValueError(f"{where}the environment has no variable {name}: set it")
+        return said or otherwise or ""
+
+    return _VARIABLE.sub(value, text)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LIMIT + 1)
+    except OSError as problem:
+        raise ValueError(f"it cannot be read: {problem.strerror}") from None
+    if len(raw) > LIMIT:
+        raise ValueError(f"it has more than {LIMIT} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise ValueError("it is no text in UTF-8") from None

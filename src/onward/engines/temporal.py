@@ -1,0 +1,97 @@
+"""`temporal://host:port/namespace`."""
+
+from __future__ import annotations
+
+from typing import TypedDict, cast
+from urllib.parse import unquote
+
+from onward.backend import Backend
+from onward.engines import Engine
+from onward.url import host_and_port, ipv6_in_brackets, parameters, refuse_user, split
+
+
+class _Parameters(TypedDict, total=False):
+    task_queue: str
+    heartbeat: float
+    tls: bool
+    tls_ca: str
+    tls_cert: str
+    tls_key: str
+    tls_server_name: str
+
+
+class Settings(_Parameters, total=False):
+    """See `onward.backends.temporal.temporal`; `address` is host and port in one."""
+
+    address: str
+    host: str
+    port: int
+    namespace: str
+    api_key: str
+
+
+def _from_url(url: str) -> Settings:
+    refuse_user(url, "TEMPORAL_API_KEY has an API key")
+    parts = split(url)
+    settings = cast(Settings, parameters(url, _Parameters))
+    if parts.hostname:
+        settings["address"] = parts.netloc
+    elif parts.port is not None:
+        settings["port"] = parts.port
+    if parts.path.strip("/"):
+        settings["namespace"] = unquote(parts.path.strip("/"))
+    return settings
+
+
+class _Plain(TypedDict, total=False):
+    namespace: str
+    task_queue: str
+    heartbeat: float
+
+
+def _connect(settings: Settings) -> Backend:
+    from onward.backends.temporal import temporal
+    from onward.backends.temporal.tls import from_files
+
+    files = {name: what for name, what in settings.items() if name.startswith("tls_")}
+    tls = settings.get("tls")
+    if files and tls is False:
+        raise ValueError("tls is false, and yet there is more of it: leave one of them out")
+    if ("tls_cert" in files) != ("tls_key" in files):
+        raise ValueError("tls_cert and tls_key go together: the other one is missing")
+    host, port = _address(settings)
+    given = {name: what for name, what in settings.items() if name in _Plain.__annotations__}
+    return temporal(
+        host,
+        port,
+        tls=from_files(**cast(dict[str, str], files)) if files else tls,
+        api_key=settings.get("api_key") or None,
+        **cast(_Plain, given),
+    )
+
+
+def _address(settings: Settings) -> tuple[str, int]:
+    host, port = settings.get("host", "localhost"), settings.get("port", 7233)
+    if "address" in settings:
+        if "host" in settings or "port" in settings:
+            raise ValueError("there is an address, and yet host or port: leave one of them out")
+        host, said = host_and_port("address", settings["address"])
+        return host, 7233 if said is None else said
+    return ipv6_in_brackets(host), port
+
+
+ENGINE = Engine(
+    Settings,
+    _connect,
+    _from_url,
+    variables={
+        "address": "TEMPORAL_ADDRESS",
+        "namespace": "TEMPORAL_NAMESPACE",
+        "tls": "TEMPORAL_TLS",
+        "tls_ca": "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+        "tls_cert": "TEMPORAL_TLS_CLIENT_CERT_PATH",
+        "tls_key": "TEMPORAL_TLS_CLIENT_KEY_PATH",
+        "tls_server_name": "TEMPORAL_TLS_SERVER_NAME",
+    },
+    secrets={"api_key": "TEMPORAL_API_KEY"},
+)

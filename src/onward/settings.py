@@ -1,0 +1,51 @@
+"""What a setting may be: its kind, and its text."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, get_type_hints
+
+Kind: TypeAlias = type[str] | type[int] | type[float] | type[bool]
+
+_NAMES: dict[Kind, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+_EXAMPLES: dict[Kind, str] = {str: '"..."', int: "4", float: "60", bool: "true"}
+_WORDS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def kinds(known: type) -> dict[str, Kind]:
+    """The settings that a TypedDict declares."""
+    return get_type_hints(known)
+
+
+def of_text(kind: Kind, text: str) -> object:
+    """What a text says, where all is text; raises ValueError, which shows nothing of it."""
+    if kind is bool:
+        if text.lower() not in _WORDS:
+            raise ValueError
+        return _WORDS[text.lower()]
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError from None
+
+
+def is_of(kind: Kind, value: object) -> bool:
+    """Whether a value is of a kind, where a number is not a text."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def should_be(name: str, kind: Kind, written: str) -> str:
+    """What a setting is, and an example of it.
+
+    Args:
+        name: The setting.
+        kind: Its kind.
+        written: How a name and a value are written, as `{}={}`.
+    """
+    return f"{name} is {_NAMES[kind]}: write {written.format(name, _EXAMPLES[kind])}"

@@ -1,0 +1,38 @@
+"""The suite on Hatchet: on a real engine, and on the double where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onward.backend import Schedules
+from onward.backends.hatchet import HatchetBackend
+from onward.testing import BackendSuite
+from tests.hatchet.double import Double
+from tests.hatchet.served import Engine, fresh, serving
+
+
+class TestHatchet(BackendSuite):
+    examples = 20
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path, hatchet: Engine) -> Iterator[HatchetBackend]:
+        with serving(hatchet, cls.catalog, namespace=fresh()) as backend:
+            yield backend
+
+
+class TestHatchetDouble(BackendSuite):
+    examples = 20
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path) -> Iterator[HatchetBackend]:
+        with Double() as engine, serving(engine, cls.catalog, namespace=fresh()) as backend:
+            yield backend
+
+    def clock(self, backend: Any) -> Schedules:
+        pytest.skip("needs a real engine: the double has no clock")

@@ -1,0 +1,109 @@
+"""Storms over Hatchet: ours beside hand-written DAGs, on an engine that keeps all in PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from onward.colour import LoopThread
+from tests.engines.hatchet import Hatchet
+from tests.faults.hatchet_plain import flows
+from tests.faults.lanes import Workers
+from tests.faults.storm import (
+    FROZEN,
+    KILL_ALL,
+    KILL_ONE,
+    KILL_SERVER,
+    Engine,
+    Lane,
+    OnwardClient,
+    insisting,
+)
+from tests.hatchet.served import backend_on
+
+PROCESSES = 3
+NAMESPACE = "storm"
+
+
+class Named(Hatchet):
+    """An engine that the environment names, and that goes on at once after it was killed."""
+
+    client_environment: Any
+
+    def restart(self) -> Self:
+        super().restart()
+        os.environ.update(self.client_environment)
+        self.take_over()
+        return self
+
+
+class PlainClient:
+    """What users of the SDK write."""
+
+    def __init__(self) -> None:
+        self._thread = LoopThread("plain")
+        self._flows = flows()
+        self._sent: dict[str, str] = {}
+
+    def put(self, n: int, *, is_chain: bool) -> str:
+        name = f"{'chain' if is_chain else 'fan-out'}-{n}"
+        flow = self._flows.chain if is_chain else self._flows.fan_out
+
+        async def send() -> str:
+            ref = await flow.aio_run({"n": n, "name": name}, wait_for_result=False)
+            return str(ref.workflow_run_id)
+
+        self._sent[name] = insisting(lambda: self._thread.call(send))
+        return name
+
+    def came(self, name: str, timeout: float) -> object:
+        end = time.monotonic() + timeout
+        last = "third" if name.startswith("chain") else "sum"
+        while True:
+            found = insisting(lambda: self._flows.client.runs.get_details(self._sent[name]))
+            if found.done:
+                task = found.task_runs.get(last)
+                return task.output["n"] if task is not None and task.output else found.status
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        self._thread.close()
+
+
+class _Given:
+    client_environment = os.environ
+
+
+def _onward_client(url: str) -> OnwardClient:
+    return OnwardClient(backend_on(_Given(), namespace=NAMESPACE))
+
+
+def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
+    command = ["tests.hatchet.worker", str(PROCESSES), NAMESPACE, "60"]
+    return Workers(command, folder, pace=pace)
+
+
+def _plain(url: str, folder: Path, pace: float, flag: Path) -> Workers:
+    return Workers(["tests.faults.hatchet_plain", str(PROCESSES)], folder, pace=pace)
+
+
+HATCHET = Engine(
+    packages=("hatchet-sdk", "grpcio"),
+    server=Named.start,
+    lanes={
+        "Onward": Lane(
+            lambda url: OnwardClient(backend_on(_Given(), namespace=NAMESPACE)), _onward
+        ),
+        "hatchet-sdk": Lane(lambda url: PlainClient(), _plain),
+    },
+    harms={
+        "one of the workers is killed": KILL_ONE,
+        "all workers are killed": KILL_ALL,
+        "the engine is killed": KILL_SERVER,
+        "the engine answers nothing for 10 s": FROZEN,
+    },
+)

@@ -1,0 +1,142 @@
+"""On Hatchet, what dies takes no call with it: neither workers nor the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from returns.result import Success
+
+from onward import Ref, fused, result, status, submit
+from onward.backends.hatchet import HatchetBackend
+from onward.fault import Unavailable
+from onward.flow import AnyFlow
+from tests.engines.hatchet import Hatchet
+from tests.engines.process import until
+from tests.faults.lanes import Workers
+from tests.faults.served import chain, fan_out, hold, noted, step
+from tests.hatchet.served import backend_on, fresh
+from tests.hatchet.worker import wait_here
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+
+PATIENCE = 200
+"""The engine takes half a minute to miss a worker, and a lease of ours runs out after a minute."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hatchet]:
+    """One of our own, for it is killed."""
+    if reason := Hatchet.missing():
+        pytest.skip(reason)
+    with Hatchet.start(tmp_path_factory.mktemp("hatchet")) as started:
+        yield started
+
+
+@pytest.fixture
+def namespace() -> str:
+    return fresh()
+
+
+@pytest.fixture
+def backend(server: Hatchet, namespace: str) -> Iterator[HatchetBackend]:
+    made = backend_on(server, namespace=namespace)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def workers(
+    server: Hatchet,
+    namespace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Workers]:
+    for name, value in server.client_environment.items():
+        monkeypatch.setenv(name, value)
+    with Workers(["tests.hatchet.worker", "2", namespace, "60"], tmp_path, pace=0.05) as started:
+        started.await_start(2)
+        yield started
+
+
+def is_held(ref: Ref[object, object], workers: Workers) -> bool:
+    return "hold" in noted(workers.trace, ref.id)
+
+
+FLOWS: dict[str, AnyFlow] = {
+    "task": hold,
+    "chain": hold >> hold,
+    "fused": fused(hold >> hold),
+}
+
+
+def test_workers_that_are_killed_lose_nothing(
+    backend: HatchetBackend, workers: Workers, tmp_path: Path
+) -> None:
+    """A task, a flow, and a fused flow, each while it runs; and all that waits behind them."""
+    gate = tmp_path / "gate"
+    refs = [submit(flow(str(gate)), on=backend).unwrap() for flow in FLOWS.values()]
+    until(lambda: all(is_held(ref, workers) for ref in refs), within=60, otherwise=workers.tail)
+    chains = [submit(chain(n), on=backend).unwrap() for n in range(10)]
+    fans = [submit(fan_out([n, n]), on=backend).unwrap() for n in range(5)]
+    workers.kill_all()
+    gate.touch()
+    for ref in refs:
+        assert result(ref, on=backend, timeout=PATIENCE) == Success(str(gate)), workers.tail()
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in chains]
+    assert found == [Success(n + 3) for n in range(10)], workers.tail()
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in fans]
+    assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
+
+
+def test_the_steps_of_a_flow_that_have_run_are_not_run_again(
+    backend: HatchetBackend, workers: Workers, tmp_path: Path
+) -> None:
+    """When the worker dies that runs the flow, another one goes on where it was."""
+    ref = submit((step >> wait_here >> step)(1), on=backend).unwrap()
+    until(lambda: "wait_here 2" in noted(workers.trace, ref.id), within=60, otherwise=workers.tail)
+    workers.kill_all()
+    (tmp_path / "gate").touch()
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(3), workers.tail()
+    assert noted(workers.trace, ref.id) == ["step 1", "wait_here 2", "wait_here 2", "step 2"]
+
+
+def test_an_engine_that_is_killed_forgets_nothing(
+    server: Hatchet, backend: HatchetBackend, workers: Workers, tmp_path: Path
+) -> None:
+    """Neither what runs, nor what waits, nor who waits for it."""
+    gate = tmp_path / "gate"
+    held = submit((hold >> hold)(str(gate)), on=backend).unwrap()
+    until(lambda: is_held(held, workers), within=60, otherwise=workers.tail)
+    refs = [submit(chain(n), on=backend).unwrap() for n in range(10)]
+    fans = [submit(fan_out([n, n]), on=backend).unwrap() for n in range(5)]
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(result, held, backend, timeout=PATIENCE)
+        server.kill()
+        gate.touch()
+        time.sleep(3)
+        server.restart()
+        server.take_over()
+        assert waiting.result(PATIENCE + 5) == Success(str(gate)), workers.tail()
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in refs]
+    assert found == [Success(n + 3) for n in range(10)], workers.tail()
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in fans]
+    assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
+
+
+def test_while_there_is_no_engine_nothing_can_be_submitted(
+    server: Hatchet, backend: HatchetBackend, workers: Workers
+) -> None:
+    """And what was, is still there afterwards."""
+    ref = submit(chain(1), on=backend).unwrap()
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(4)
+    server.kill()
+    assert isinstance(submit(step(1), on=backend).failure(), Unavailable)
+    assert isinstance(status(ref, on=backend).failure(), Unavailable)
+    server.restart()
+    server.take_over()
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(4)
+    assert result(submit(step(1), on=backend).unwrap(), on=backend, timeout=PATIENCE) == Success(2)

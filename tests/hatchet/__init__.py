@@ -1,0 +1,1 @@
+"""What the suite does not ask of Hatchet: its names, its DAGs, its workers, and the double."""

@@ -1,0 +1,82 @@
+"""A Hatchet in this process, for where there is no real one: `with Double() as engine: ...`.
+
+It speaks the engine's own protocol over real connections, so that all of our code runs as it does
+beside the real one. It keeps nothing, knows no time (leases, crons, workers that are missed), and
+refuses what it does not model, which the tests then say needs a real engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from typing import Self
+
+import grpc.aio
+from aiohttp import web
+
+from onward.backends.hatchet import sdk
+from onward.colour import LoopThread
+from tests.engines.server import HOST
+
+MAX_MESSAGE = 4 * 1024 * 1024
+
+
+class Double:
+    """An engine on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._thread = LoopThread("hatchet-double")
+        claims = json.dumps({"sub": "5e6b7d5c-0000-4000-8000-000000000000"}).encode()
+        payload = base64.urlsafe_b64encode(claims).decode().rstrip("=")
+        self._token = f"e30.{payload}.double"
+        self._ports = (0, 0)
+
+    @property
+    def client_environment(self) -> Mapping[str, str]:
+        """By which its clients find it."""
+        port, http_port = self._ports
+        return {
+            "HATCHET_CLIENT_TOKEN": self._token,
+            "HATCHET_CLIENT_HOST_PORT": f"{HOST}:{port}",
+            "HATCHET_CLIENT_SERVER_URL": f"http://{HOST}:{http_port}",
+            "HATCHET_CLIENT_TLS_STRATEGY": "none",
+        }
+
+    def __enter__(self) -> Self:
+        self._ports = self._thread.call(self._start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.call(self._stop)
+        self._thread.close()
+
+    def take_away(self, id: str) -> None:
+        """Hands a task out anew, as when its lease has run out."""
+
+        async def take() -> None:
+            self._engine.take_away(id)
+
+        self._thread.call(take)
+
+    async def _start(self) -> tuple[int, int]:
+        sdk.load()
+        from tests.hatchet.double.engine import Engine
+        from tests.hatchet.double.services import Services, http
+
+        engine = self._engine = Engine()
+        self._server = grpc.aio.server([("grpc.max_receive_message_length", MAX_MESSAGE)])
+        self._server.add_generic_rpc_handlers(Services(engine, self._token).handlers())
+        port = self._server.add_insecure_port(f"{HOST}:0")
+        await self._server.start()
+        self._http = web.AppRunner(http(engine, self._token))
+        await self._http.setup()
+        site = web.TCPSite(self._http, HOST, 0)
+        await site.start()
+        return port, self._http.addresses[0][1]
+
+    async def _stop(self) -> None:
+        await self._server.stop(None)
+        await self._http.cleanup()
+        await asyncio.sleep(0.1)  # until gRPC's thread has told this loop all that there is to tell

@@ -1,0 +1,402 @@
+"""What Hatchet does with runs, in memory: as much as Onward uses, and no more.
+
+Measured on the real one (0.104) and done the same: what it gives for names that nobody has
+declared, for keys that are taken, for what was cancelled; and that numbers become floats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hatchet_sdk.contracts.dispatcher_pb2 import (
+    ActionType,
+    AssignedAction,
+    StepActionEvent,
+    StepActionEventType,
+    StepRunResult,
+    WorkerRegisterRequest,
+    WorkflowRunEvent,
+)
+from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
+from hatchet_sdk.contracts.v1.workflows_pb2 import (
+    CreateTaskOpts,
+    CreateWorkflowVersionRequest,
+    GetRunDetailsResponse,
+    RunStatus,
+    TaskRunDetail,
+)
+
+KEY = (
+    "additional_metadata.onward + (has(additional_metadata.hatchet__cron_scheduled_at)"
+    ' ? " " + additional_metadata.hatchet__cron_scheduled_at : "")'
+)
+"""The one expression that it can evaluate."""
+
+Output = dict[str, Any]
+
+
+class Refused(Exception):
+    """The engine does not take it."""
+
+
+class NotModelled(Exception):
+    """The engine can do it, and the double cannot: it needs a real one."""
+
+
+class Taken(Exception):
+    """A run of this key is there already."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A task of a run."""
+
+    run: Run
+    spec: CreateTaskOpts
+    id: str
+    number: int
+    status: Any = None
+    """None until its parents are done."""
+    worker: Worker | None = None
+    retries: int = 0
+    output: Output | None = None
+    error: str = ""
+    has_slot: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+@dataclass(eq=False)
+class Run:
+    """A run of a workflow."""
+
+    id: str
+    workflow: CreateWorkflowVersionRequest
+    version: str
+    request: TriggerWorkflowRequest
+    input: Output
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        return all(task.is_over for task in self.tasks.values())
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker, and what is sent to it."""
+
+    id: str
+    request: WorkerRegisterRequest
+    used: dict[str, int] = field(default_factory=dict)
+    stream: asyncio.Queue[AssignedAction] | None = None
+    is_paused: bool = False
+
+    def takes(self, task: Task) -> bool:
+        wanted = {**task.spec.worker_labels, **task.run.request.desired_worker_labels}
+        return (
+            self.stream is not None
+            and not self.is_paused
+            and task.spec.action in self.request.actions
+            and all(
+                self.request.labels[name].str_value == label.str_value
+                for name, label in wanted.items()
+            )
+            and all(
+                self.used.get(slot, 0) + count <= self.request.slot_config[slot]
+                for slot, count in task.spec.slot_requests.items()
+            )
+        )
+
+
+class Engine:
+    """All runs, workers and workflows there are."""
+
+    def __init__(self) -> None:
+        self.workflows: dict[str, tuple[CreateWorkflowVersionRequest, str]] = {}
+        self.runs: dict[str, Run] = {}
+        self.tasks: dict[str, Task] = {}
+        self.workers: dict[str, Worker] = {}
+        self.logs: dict[str, list[str]] = {}
+        self._keys: dict[str, str] = {}
+        self._children: dict[tuple[str, str], str] = {}
+        self._queued: dict[Task, None] = {}
+        self._numbers = itertools.count()
+        self._news = asyncio.Event()
+
+    # -- workflows and runs -------------------------------------------------------------------
+
+    def declare(self, request: CreateWorkflowVersionRequest) -> str:
+        """Declares a workflow; gives the id of its version."""
+        _refuse_unmodelled(request)
+        known = self.workflows.get(request.name)
+        if known is None or known[0] != request:
+            known = self.workflows[request.name] = request, str(uuid.uuid4())
+        return known[1]
+
+    def trigger(self, request: TriggerWorkflowRequest) -> str:
+        """Starts a run, and gives its id; `Taken`."""
+        for text in (request.input, request.additional_metadata):
+            if "\0" in json.dumps(json.loads(text), ensure_ascii=False):
+                raise Refused("encoded jsonb contains invalid null character")
+        if request.HasField("priority") and not 1 <= request.priority <= 3:
+            raise Refused(f"priority must be between 1 and 3, got {request.priority}")
+        id = str(uuid.uuid4())
+        child: tuple[str, str] | None = None
+        if request.HasField("parent_task_run_external_id"):
+            parent = self.tasks[request.parent_task_run_external_id].run
+            child = parent.id, request.child_key
+            if child in self._children:
+                return self._children[child]
+        if request.name not in self.workflows:
+            return id
+        workflow, version = self.workflows[request.name]
+        key = json.loads(request.additional_metadata)["onward"]
+        if key in self._keys:
+            raise Taken(self._keys[key])
+        self._keys[key] = id
+        if child is not None:
+            self._children[child] = id
+        run = Run(id, workflow, version, request, _through_floats(request.input))
+        for spec in workflow.tasks:
+            is_alone = len(workflow.tasks) == 1
+            task = Task(run, spec, id if is_alone else str(uuid.uuid4()), next(self._numbers))
+            run.tasks[spec.readable_id] = self.tasks[task.id] = task
+        self.runs[id] = run
+        self._go_on(run)
+        return id
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """Cancels runs, or tasks of them, that are not over."""
+        for id in ids:
+            run, task = self.runs.get(id), self.tasks.get(id)
+            for each in run.tasks.values() if run is not None else filter(None, [task]):
+                if not each.is_over:
+                    if each.status == RunStatus.RUNNING:
+                        self._send(each, ActionType.CANCEL_STEP_RUN)
+                    self._end(each, RunStatus.CANCELLED)
+
+    def details(self, id: str) -> GetRunDetailsResponse | None:
+        """What is to be told of a run; of its tasks no more than where they are until it ends."""
+        run = self.runs.get(id)
+        if run is None:
+            return None
+        tasks: dict[str, TaskRunDetail] = {}
+        for name, task in run.tasks.items():
+            if task.status is None:
+                continue
+            detail = TaskRunDetail(external_id=task.id, readable_id=name, status=task.status)
+            if run.is_over:
+                detail.error = task.error
+                detail.output = b"" if task.output is None else json.dumps(task.output).encode()
+            elif task.is_over:
+                detail.status = RunStatus.QUEUED
+            tasks[name] = detail
+        statuses = [task.status for task in tasks.values()]
+        order = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.RUNNING, RunStatus.QUEUED)
+        return GetRunDetailsResponse(
+            input=json.dumps(run.input).encode(),
+            status=next((each for each in order if each in statuses), RunStatus.COMPLETED),
+            task_runs=tasks,
+            done=run.is_over,
+            additional_metadata=run.request.additional_metadata.encode(),
+        )
+
+    async def ends(self, ids: set[str]) -> WorkflowRunEvent:
+        """The next of these runs that is over; it is taken out of them."""
+        while not (over := [id for id in ids if id in self.runs and self.runs[id].is_over]):
+            await self._news.wait()
+        ids.remove(over[0])
+        tasks = self.runs[over[0]].tasks.values()
+        return WorkflowRunEvent(workflow_run_id=over[0], results=map(_result, tasks))
+
+    def tell(self) -> None:
+        """A run is over, or somebody wants to hear of other runs as well."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    # -- workers ------------------------------------------------------------------------------
+
+    def register(self, request: WorkerRegisterRequest) -> str:
+        """Registers a worker, and gives its id."""
+        worker = Worker(str(uuid.uuid4()), request)
+        self.workers[worker.id] = worker
+        return worker.id
+
+    def connect(self, worker: Worker) -> asyncio.Queue[AssignedAction]:
+        """A worker takes work from now on."""
+        worker.stream = asyncio.Queue()
+        self._schedule()
+        return worker.stream
+
+    def disconnect(self, worker: Worker, stream: asyncio.Queue[AssignedAction]) -> None:
+        """A worker is gone. What it held would be handed out anew in half a minute."""
+        if worker.stream is not stream:
+            return
+        worker.stream = None
+        for task in list(self.tasks.values()):
+            if task.worker is worker and task.status == RunStatus.RUNNING:
+                task.error = "its worker died, which needs a real engine"
+                self._end(task, RunStatus.FAILED)
+
+    def event(self, event: StepActionEvent) -> None:
+        """A worker says what became of a task."""
+        task = self.tasks.get(event.task_run_external_id)
+        if task is None:
+            raise Refused(f"invalid task external run id {event.task_run_external_id}")
+        is_old = event.retry_count != task.retries or task.status != RunStatus.RUNNING
+        if is_old or event.event_type == StepActionEventType.STEP_EVENT_TYPE_STARTED:
+            return
+        if event.event_type == StepActionEventType.STEP_EVENT_TYPE_COMPLETED:
+            task.output = _through_floats(event.event_payload)
+            self._end(task, RunStatus.COMPLETED)
+        elif event.event_type != StepActionEventType.STEP_EVENT_TYPE_FAILED:
+            raise NotModelled(f"event {event.event_type}")
+        elif not event.should_not_retry and task.retries < task.spec.retries:
+            self._free(task)
+            task.retries += 1
+            task.worker = None
+            self._queue(task)
+            self._schedule()
+        else:
+            task.error = event.event_payload
+            self._end(task, RunStatus.FAILED)
+
+    def take_away(self, id: str) -> None:
+        """Hands a task out anew, as when its lease has run out."""
+        task = self.tasks[id]
+        self._send(task, ActionType.CANCEL_STEP_RUN)
+        self._free(task)
+        task.retries += 1
+        task.worker = None
+        self._queue(task)
+        self._schedule()
+
+    def release(self, id: str) -> None:
+        """A task goes on without its slot."""
+        self._free(self.tasks[id])
+        self._schedule()
+
+    def is_running(self, id: str) -> bool:
+        """Whether a task is at a worker."""
+        task = self.tasks.get(id)
+        return task is not None and task.status == RunStatus.RUNNING
+
+    def log(self, id: str, metadata: str) -> None:
+        """Writes into a task's log."""
+        self.logs.setdefault(id, []).append(metadata)
+
+    def resume(self) -> None:
+        """Workers may have room for what waits."""
+        self._schedule()
+
+    # -- what follows -------------------------------------------------------------------------
+
+    def _go_on(self, run: Run) -> None:
+        """Queues the tasks whose parents are done, and cancels those that will never be run."""
+        for task in run.tasks.values():
+            parents = [run.tasks[name] for name in task.spec.parents]
+            if task.status is not None or not all(parent.is_over for parent in parents):
+                continue
+            if all(parent.status == RunStatus.COMPLETED for parent in parents):
+                self._queue(task)
+            else:
+                self._end(task, RunStatus.CANCELLED)
+        self._schedule()
+
+    def _queue(self, task: Task) -> None:
+        task.status = RunStatus.QUEUED
+        self._queued[task] = None
+
+    def _schedule(self) -> None:
+        for task in sorted(self._queued, key=lambda task: (-_priority(task.run), task.number)):
+            worker = next((each for each in self.workers.values() if each.takes(task)), None)
+            if worker is not None:
+                for slot, count in task.spec.slot_requests.items():
+                    worker.used[slot] = worker.used.get(slot, 0) + count
+                task.has_slot = True
+                task.status, task.worker = RunStatus.RUNNING, worker
+                del self._queued[task]
+                self._send(task, ActionType.START_STEP_RUN)
+
+    def _send(self, task: Task, what: ActionType) -> None:
+        assert task.worker is not None
+        if task.worker.stream is None:
+            return
+        run = task.run
+        parents = {name: run.tasks[name].output for name in task.spec.parents}
+        task.worker.stream.put_nowait(
+            AssignedAction(
+                workflow_run_id=run.id,
+                task_run_external_id=task.id,
+                action_id=task.spec.action,
+                action_type=what,
+                action_payload=json.dumps({"input": run.input, "parents": parents}),
+                task_name=task.spec.readable_id,
+                retry_count=task.retries,
+                workflow_version_id=run.version,
+            )
+        )
+
+    def _end(self, task: Task, status: RunStatus) -> None:
+        self._free(task)
+        self._queued.pop(task, None)
+        task.status = status
+        self._go_on(task.run)
+        if task.run.is_over:
+            self.tell()
+
+    def _free(self, task: Task) -> None:
+        if task.has_slot and task.worker is not None:
+            for slot, count in task.spec.slot_requests.items():
+                task.worker.used[slot] -= count
+        task.has_slot = False
+
+
+def _priority(run: Run) -> int:
+    return run.request.priority or run.workflow.default_priority
+
+
+def _result(task: Task) -> StepRunResult:
+    """A stream's event, which says of what was cancelled no more than of what gave nothing."""
+    return StepRunResult(
+        task_run_external_id=task.id,
+        task_name=task.spec.readable_id,
+        error=task.error,
+        output=None if task.output is None else json.dumps(task.output),
+    )
+
+
+def _through_floats(text: str) -> Output:
+    """JSON as it comes out of the engine."""
+    came: Output = json.loads(text, parse_int=float)
+    return came
+
+
+def _refuse_unmodelled(request: CreateWorkflowVersionRequest) -> None:
+    known = {"name", "description", "tasks", "default_priority", "idempotency"}
+    of_task = {
+        "readable_id",
+        "action",
+        "timeout",
+        "parents",
+        "retries",
+        "worker_labels",
+        "schedule_timeout",
+        "slot_requests",
+    }
+    used = {each.name for each, _ in request.ListFields()} - known
+    for task in request.tasks:
+        used |= {each.name for each, _ in task.ListFields()} - of_task
+    if used:
+        raise NotModelled(f"workflow {request.name} has {sorted(used)}")
+    if request.idempotency.expression != KEY:
+        raise NotModelled(f"the key {request.idempotency.expression}")

@@ -1,0 +1,106 @@
+"""Backends on an engine that tests were given, with or without a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from onward.backends.hatchet import HatchetBackend, hatchet, sdk
+from onward.backends.hatchet.settings import Address
+from onward.catalog import Catalog
+
+
+class Engine(Protocol):
+    """An engine, as far as its clients are concerned."""
+
+    @property
+    def client_environment(self) -> Mapping[str, str]: ...
+
+
+def backend_on(
+    engine: Engine, *, namespace: str = "", queue: str | None = None, lease: float = 60.0
+) -> HatchetBackend:
+    """A backend on an engine."""
+    environment = engine.client_environment
+    return hatchet(
+        environment["HATCHET_CLIENT_TOKEN"],
+        environment.get("HATCHET_CLIENT_HOST_PORT"),
+        server_url=environment.get("HATCHET_CLIENT_SERVER_URL"),
+        tls=environment.get("HATCHET_CLIENT_TLS_STRATEGY") != "none",
+        namespace=namespace,
+        queue=queue,
+        lease=lease,
+    )
+
+
+def fresh() -> str:
+    """A namespace that nobody has used."""
+    return f"t{os.urandom(5).hex()}"
+
+
+@contextlib.contextmanager
+def serving(
+    engine: Engine,
+    catalog: Catalog,
+    *,
+    namespace: str = "",
+    queue: str | None = None,
+    concurrency: int | None = None,
+    lease: float = 60.0,
+) -> Iterator[HatchetBackend]:
+    """A backend on an engine, and a worker that serves a catalog."""
+    backend = backend_on(engine, namespace=namespace, queue=queue, lease=lease)
+    worker = backend.serve(catalog, concurrency=concurrency).unwrap()
+    try:
+        yield backend
+    finally:
+        worker.stop(grace=5)
+        backend.close()
+
+
+def steps_of(engine: Engine, id: str) -> set[str]:
+    """The names of the tasks that the engine shows in a run."""
+    sdk.load()
+    from onward.backends.hatchet.wire import Wire
+
+    async def look() -> set[str]:
+        wire = Wire(_address(engine))
+        try:
+            details = await wire.details(id)
+            assert details is not None
+            return set(details.task_runs)
+        finally:
+            await wire.close()
+
+    return asyncio.run(look())
+
+
+def foreign_run(engine: Engine, workflow: str, text: str) -> str:
+    """Starts a run as another program would, and gives its id."""
+    sdk.load()
+    from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
+
+    from onward.backends.hatchet.wire import Wire
+
+    async def start() -> str:
+        wire = Wire(_address(engine))
+        try:
+            metadata = f'{{"onward": "{os.urandom(8).hex()}"}}'
+            request = TriggerWorkflowRequest(
+                name=workflow, input=text, additional_metadata=metadata
+            )
+            return await wire.trigger(request)
+        finally:
+            await wire.close()
+
+    return asyncio.run(start())
+
+
+def _address(engine: Engine) -> Address:
+    environment = engine.client_environment
+    return Address(
+        environment["HATCHET_CLIENT_HOST_PORT"], environment["HATCHET_CLIENT_TOKEN"], None
+    )

@@ -1,0 +1,128 @@
+"""What the engine tells of a run, and what is made of it: nothing reads as an empty success."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import cast
+
+import pytest
+from hatchet_sdk.contracts.dispatcher_pb2 import StepRunResult
+from hatchet_sdk.contracts.v1.workflows_pb2 import (
+    GetRunDetailsResponse,
+    RunStatus,
+    TaskRunDetail,
+)
+from msgspec import Raw
+
+from onward import each, together
+from onward.backends.hatchet import reading
+from onward.backends.hatchet.message import came, order, write
+from onward.fault import BadPayload, Cancelled, Expired, Fault, Lost, Raised
+from onward.flow import AnyFlow
+from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.plan import VERSION, Args, Plan
+from onward.testing.tasks import add, double, inc, span, total
+
+FLOW = cast(AnyFlow, together(inc, double))
+ONE, TWO = Value(Raw(b"1")), Value(Raw(b"2"))
+
+
+def plan_of(flow: AnyFlow, deadline: float | None = None) -> Plan:
+    args = Args((Raw(b"1"),))
+    return Plan(v=VERSION, id="", flow="flow", root=flow.node, args=args, deadline=deadline)
+
+
+def details(
+    tasks: Mapping[str, TaskRunDetail], *, done: bool = True, plan: Plan | None = None
+) -> GetRunDetailsResponse:
+    text = write(order(plan or plan_of(FLOW)))
+    return GetRunDetailsResponse(input=text.encode(), task_runs=tasks, done=done)
+
+
+def completed(outcome: Outcome, at: str = "0", *, ends: bool = False) -> TaskRunDetail:
+    text = write(came(outcome, at=at, ends=ends))
+    return TaskRunDetail(status=RunStatus.COMPLETED, output=text.encode())
+
+
+def failed(error: str) -> TaskRunDetail:
+    return TaskRunDetail(status=RunStatus.FAILED, error=error)
+
+
+def fault_in(told: GetRunDetailsResponse) -> Fault:
+    outcome = reading.of_details(told)
+    assert isinstance(outcome, Faulted)
+    return outcome.fault
+
+
+def broken(text: str) -> Outcome:
+    return faulted(Raised("inc", "ValueError", text))
+
+
+@pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.EVICTED])
+def test_what_has_not_ended_has_no_outcome(status: RunStatus) -> None:
+    assert reading.of_details(details({"inc": TaskRunDetail(status=status)}, done=False)) is None
+
+
+def test_what_was_cancelled_is_cancelled() -> None:
+    """By whomever, or because the engine found no worker for it in time."""
+    cancelled = TaskRunDetail(status=RunStatus.CANCELLED)
+    assert isinstance(fault_in(details({"inc": cancelled})), Cancelled)
+    assert isinstance(fault_in(details({"inc": completed(ONE), "double": cancelled})), Cancelled)
+    assert reading.of_event([StepRunResult(task_name="inc", error="")]) is None
+
+
+@pytest.mark.parametrize("error", ["", "Task exceeded timeout of 60s", '{"error": 1}', "{}"])
+def test_what_the_engine_gave_up_is_lost(error: str) -> None:
+    fault = fault_in(details({"inc": failed(error)}))
+    assert isinstance(fault, Lost)
+    assert error in fault.message
+
+
+@pytest.mark.parametrize("output", [b"", b"null", b"{}", b'{"value": 1}', b"\xff"])
+def test_what_gave_something_else_is_no_success(output: bytes) -> None:
+    told = details({"inc": TaskRunDetail(status=RunStatus.COMPLETED, output=output)})
+    assert isinstance(fault_in(told), BadPayload)
+    foreign = GetRunDetailsResponse(input=b'{"n": 1}', done=True)
+    assert isinstance(fault_in(foreign), BadPayload)
+
+
+def test_a_deadline_that_passed_ends_what_has_not_ended() -> None:
+    """A moment later, so that its worker can say so first, or say how it ended in time."""
+    running = {"inc": TaskRunDetail(status=RunStatus.RUNNING)}
+    long_ago = plan_of(FLOW, time.time() - 10)
+    assert isinstance(fault_in(details(running, done=False, plan=long_ago)), Expired)
+    just_now = plan_of(FLOW, time.time())
+    assert reading.of_details(details(running, done=False, plan=just_now)) is None
+    ended = {"inc": completed(ONE, ends=True)}
+    assert reading.of_details(details(ended, plan=long_ago)) == ONE
+
+
+def test_the_values_of_a_dags_last_steps_are_gathered() -> None:
+    told = details({"inc": completed(ONE, "[0]"), "double": completed(TWO, "[1]")})
+    assert reading.of_details(told) == Value(Raw(b"[1,2]"))
+
+
+def test_of_a_dags_failures_the_leftmost_is_the_outcome() -> None:
+    """By their places, of which ten comes after nine."""
+    ten = failed(write(came(broken("ten"), at="[10]", ends=False)))
+    nine = failed(write(came(broken("nine"), at="[9].1", ends=False)))
+    assert reading.of_details(details({"a": ten, "b": nine, "c": completed(ONE)})) == broken("nine")
+    assert reading.of_event(
+        [StepRunResult(error=ten.error), StepRunResult(error=nine.error), StepRunResult(output="")]
+    ) == broken("nine")
+
+
+def test_what_ran_the_whole_call_has_its_outcome() -> None:
+    """Also where other steps of the DAG say something."""
+    whole = completed(TWO, "", ends=True)
+    assert reading.of_details(details({"a": completed(ONE), "b": whole})) == TWO
+
+
+def test_a_dag_that_lacks_a_step_of_the_callers_flow_is_no_success() -> None:
+    flow = cast(AnyFlow, together(inc, double) >> add)
+    told = details({"inc": completed(ONE, "0[0]"), "double": completed(TWO, "0[1]")})
+    told.input = write(order(plan_of(flow))).encode()
+    assert isinstance(fault_in(told), BadPayload)
+    told.input = write(order(plan_of(cast(AnyFlow, span >> each(inc) >> total)))).encode()
+    assert isinstance(fault_in(told), BadPayload)

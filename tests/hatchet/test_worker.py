@@ -1,0 +1,255 @@
+"""A worker is a guest in its process, and leaves nothing undone when it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from returns.result import Success
+
+from onward import Catalog, current, result, run, status, submit, task
+from onward.fault import Cancelled, TimedOut
+from tests.hatchet.double import Double
+from tests.hatchet.served import Engine, backend_on, fresh, serving
+
+
+def _begin(gate: str) -> None:
+    Path(gate).with_name(f"begun-{os.urandom(4).hex()}").touch()
+
+
+def _is_open(gate: str) -> bool:
+    return Path(gate).exists()
+
+
+@task
+def inc(n: int) -> int:
+    return n + 1
+
+
+@task
+async def hold(gate: str) -> str:
+    """Says that it has begun, and waits until it may end."""
+    _begin(gate)
+    while not _is_open(gate):  # noqa: ASYNC110 - what it waits for is in another process
+        await asyncio.sleep(0.01)
+    return gate
+
+
+@task
+def hold_thread(gate: str) -> str:
+    """The same, in a thread, and it looks whether it was cancelled."""
+    _begin(gate)
+    while not (_is_open(gate) or current().cancelled):
+        time.sleep(0.01)
+    Path(gate).with_name("ended").touch()
+    return gate
+
+
+@task
+async def block(seconds: float) -> float:
+    """Blocks the loop that it runs on, as it should not."""
+    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+    return seconds
+
+
+@task
+def note(text: str, file: str) -> None:
+    with Path(file).open("a") as opened:
+        opened.write(f"{text}\n")
+
+
+@task(queue="rare")
+def rare(n: int) -> int:
+    return n
+
+
+catalog = Catalog(inc, hold, hold_thread, block, note)
+
+
+def until(condition: Callable[[], bool], patience: float = 60.0) -> None:
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, "it never came to be true"
+        time.sleep(0.01)
+
+
+def begun(folder: Path) -> int:
+    return len(list(folder.glob("begun-*")))
+
+
+def children() -> set[str]:
+    """The processes that this one has started."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {pid for file in tasks for pid in file.read_text().split()}
+
+
+def test_it_leaves_signals_alone_and_starts_no_processes_and_no_thread_outlives_it(
+    engine: Engine,
+) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    before = [signal.getsignal(number) for number in numbers]
+    processes, threads = children(), set(threading.enumerate())
+    with serving(engine, catalog, namespace=fresh()) as backend:
+        assert run(inc(1), on=backend, timeout=60) == Success(2)
+        assert [signal.getsignal(number) for number in numbers] == before
+        assert children() == processes
+    assert children() == processes
+    ours = {thread for thread in threading.enumerate() if thread.name.startswith("onward")}
+    for thread in ours - threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_a_worker_can_be_served_from_any_thread(engine: Engine) -> None:
+    found: list[object] = []
+
+    def live() -> None:
+        with serving(engine, catalog, namespace=fresh()) as backend:
+            found.append(run(inc(1), on=backend, timeout=60))
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    thread.join(90)
+    assert found == [Success(2)]
+
+
+def test_stop_waits_for_what_runs(engine: Engine, tmp_path: Path) -> None:
+    backend = backend_on(engine, namespace=fresh())
+    worker = backend.serve(catalog).unwrap()
+    gate = tmp_path / "gate"
+    ref = submit(hold(str(gate)), on=backend).unwrap()
+    until(lambda: begun(tmp_path) == 1)
+    stopping = threading.Thread(target=worker.stop, args=(30.0,))
+    stopping.start()
+    assert not worker.wait(0.2)
+    gate.touch()
+    stopping.join(30)
+    assert worker.wait(0)
+    assert result(ref, on=backend, timeout=60) == Success(str(gate))
+    assert begun(tmp_path) == 1
+    backend.close()
+
+
+def test_what_it_cannot_end_another_worker_takes_up_at_once(engine: Engine, tmp_path: Path) -> None:
+    """A step that runs, and a flow that waits for a step."""
+    namespace = fresh()
+    backend = backend_on(engine, namespace=namespace)
+    worker = backend.serve(catalog).unwrap()
+    gate = tmp_path / "gate"
+    ref = submit(hold(str(gate)), on=backend).unwrap()
+    flow = submit((hold >> hold)(str(gate)), on=backend).unwrap()
+    until(lambda: begun(tmp_path) == 2)
+    worker.stop(grace=0.1)
+    start = time.monotonic()
+    with serving(engine, catalog, namespace=namespace):
+        until(lambda: begun(tmp_path) == 4, 20)
+        gate.touch()
+        assert result(ref, on=backend, timeout=20) == Success(str(gate))
+        assert result(flow, on=backend, timeout=20) == Success(str(gate))
+    assert time.monotonic() - start < 20  # without being given back, it would take 30 and more
+    backend.close()
+
+
+def test_a_cancelled_step_is_told(engine: Engine, tmp_path: Path) -> None:
+    """A sync one hears of it where it looks."""
+    with serving(engine, catalog, namespace=fresh()) as backend:
+        ref = submit(hold_thread(str(tmp_path / "gate")), on=backend).unwrap()
+        until(lambda: begun(tmp_path) == 1)
+        assert backend.cancel(ref.id) == Success(None)
+        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+        until((tmp_path / "ended").exists)
+
+
+def test_cancelling_a_flow_cancels_the_step_that_it_is_at(engine: Engine, tmp_path: Path) -> None:
+    with serving(engine, catalog, namespace=fresh()) as backend:
+        ref = submit((hold_thread >> hold)(str(tmp_path / "gate")), on=backend).unwrap()
+        until(lambda: begun(tmp_path) == 1)
+        assert backend.cancel(ref.id) == Success(None)
+        until((tmp_path / "ended").exists)
+        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+        assert begun(tmp_path) == 1
+
+
+def test_a_step_that_blocks_its_loop_does_not_silence_the_worker(engine: Engine) -> None:
+    """The connection has a loop of its own."""
+    with serving(engine, catalog, namespace=fresh()) as backend:
+        ref = submit(block(1.5), on=backend).unwrap()
+        until(lambda: status(ref, on=backend).unwrap().task == "block")
+        asked = 0
+        while status(ref, on=backend).unwrap().state == "running":
+            asked += 1
+        assert asked > 5
+        assert result(ref, on=backend, timeout=60) == Success(1.5)
+
+
+def test_a_step_longer_than_its_lease_runs_once(engine: Engine, tmp_path: Path) -> None:
+    """The worker says again and again that it is at it."""
+    if isinstance(engine, Double):
+        pytest.skip("needs a real engine: the double has no leases")
+    with serving(engine, catalog, namespace=fresh(), lease=10.0) as backend:
+        gate = tmp_path / "gate"
+        ref = submit(hold(str(gate)), on=backend).unwrap()
+        assert isinstance(result(ref, on=backend, timeout=14).failure(), TimedOut)
+        gate.touch()
+        assert result(ref, on=backend, timeout=60) == Success(str(gate))
+        assert begun(tmp_path) == 1
+
+
+def test_the_urgent_go_first(engine: Engine, tmp_path: Path) -> None:
+    """Of those that wait for the same task."""
+    trace, gate = str(tmp_path / "trace"), tmp_path / "gate"
+    with serving(engine, catalog, namespace=fresh(), concurrency=1) as backend:
+        first = submit(hold(str(gate)), on=backend).unwrap()
+        until(lambda: begun(tmp_path) == 1)
+        refs = [
+            submit(note(str(priority), trace), on=backend, priority=priority).unwrap()
+            for priority in (0, None, 9)
+            for _ in range(2)
+        ]
+        gate.touch()
+        result(first, on=backend, timeout=60)
+        for ref in refs:
+            result(ref, on=backend, timeout=60)
+    assert Path(trace).read_text().split() == ["9", "9", "None", "None", "0", "0"]
+
+
+def test_a_queue_is_served_by_workers_that_name_it(engine: Engine) -> None:
+    """A step of another queue waits until there is one."""
+    namespace = fresh()
+    with serving(engine, Catalog(inc, rare), namespace=namespace) as backend:
+        assert run((inc >> rare)(1), on=backend, timeout=60) == Success(2)
+        ref = submit(inc(1), on=backend, queue="elsewhere").unwrap()
+        assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
+        assert status(ref, on=backend).unwrap().state == "queued"
+        with serving(engine, Catalog(inc), namespace=namespace, queue="elsewhere"):
+            assert result(ref, on=backend, timeout=60) == Success(2)
+
+
+def test_a_flow_that_is_handed_out_anew_keeps_the_steps_that_run(tmp_path: Path) -> None:
+    """Its first worker, told to let go of it, does not cancel what its second one waits for."""
+    gate = tmp_path / "gate"
+    with Double() as double, serving(double, catalog, namespace=fresh()) as backend:
+        ref = submit((hold >> hold)(str(gate)), on=backend).unwrap()
+        until(lambda: begun(tmp_path) == 1)
+        double.take_away(ref.id)
+        assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
+        gate.touch()
+        assert result(ref, on=backend, timeout=60) == Success(str(gate))
+        assert begun(tmp_path) == 2
+
+
+@pytest.mark.parametrize("grace", [0.0, 5.0])
+def test_a_worker_whose_backend_is_closed_first_can_still_be_stopped(
+    engine: Engine, grace: float
+) -> None:
+    backend = backend_on(engine, namespace=fresh())
+    worker = backend.serve(catalog).unwrap()
+    backend.close()
+    worker.stop(grace)
+    assert worker.wait(5)

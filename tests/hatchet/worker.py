@@ -1,0 +1,48 @@
+"""Workers to be killed, on the engine that the environment names.
+
+`python -m tests.hatchet.worker WORKERS NAMESPACE LEASE` keeps so many of them going.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from onward import Catalog, current, task
+from tests.faults.served import THREADS, TRACE, add_up, chain, hold, keep, note, step
+from tests.hatchet.served import backend_on
+
+
+@task
+def wait_here(n: int) -> int:
+    """The same, once there is a file named gate beside the folder of the traces."""
+    note(current().id, f"wait_here {n}")
+    while not Path(os.environ[TRACE]).with_name("gate").exists():
+        time.sleep(0.01)
+    return n
+
+
+catalog = Catalog(step, add_up, hold, wait_here, chain)
+
+
+class _Given:
+    client_environment = os.environ
+
+
+def serve(namespace: str, lease: float) -> None:
+    """Works until it is stopped."""
+    backend = backend_on(_Given(), namespace=namespace, lease=lease)
+    worker = backend.serve(catalog, concurrency=THREADS).unwrap()
+    print("started", flush=True)
+    worker.wait()
+
+
+def main(workers: str, namespace: str, lease: str) -> None:
+    """Keeps so many workers going."""
+    keep(int(workers), lambda: serve(namespace, float(lease)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
