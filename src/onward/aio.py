@@ -16,7 +16,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import timedelta
 from typing import TypeVar, cast
 
@@ -203,16 +203,23 @@ async def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
 
 
 async def work(
-    catalog: Catalog, /, on: Backend, *, concurrency: int | None = None, grace: float = 30.0
+    catalog: Catalog,
+    /,
+    on: Backend,
+    *,
+    concurrency: int | None = None,
+    queues: Collection[str] | None = None,
+    grace: float = 30.0,
 ) -> Result[None, Fault]:
     """Like `onward.work`, until the awaiting task is cancelled; signals are the caller's own."""
     import asyncio
 
     check_backend(on, "serve")
-    wrong = wrong_work(catalog, concurrency, grace)
+    wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
-    serving = asyncio.ensure_future(awaitable(on).serve(catalog, concurrency=concurrency))
+    starting = awaitable(on).serve(catalog, concurrency=concurrency, queues=queues)
+    serving = asyncio.ensure_future(starting)
     try:
         served = await asyncio.shield(serving)
     except asyncio.CancelledError:

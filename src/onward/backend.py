@@ -145,9 +145,22 @@ class Backend(Protocol):
         ...
 
     def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
-        """Starts a worker that runs so many steps at a time."""
+        """Starts a worker.
+
+        Args:
+            catalog: What it runs.
+            concurrency: How many steps it runs at a time; None leaves it to the backend.
+            queues: The queues that it takes steps from; None for the backend's own, where steps
+                wait that name none, and those that the catalog names. In a backend without queues
+                it takes whatever comes.
+        """
         ...
 
 
@@ -179,7 +192,12 @@ class AsyncBackend(Protocol):
         ...
 
     async def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """Like `Backend.serve`."""
         ...

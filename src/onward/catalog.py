@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 from onward.codec import Tagged
 from onward.flow import Flow, Named, Task, refuse_namesakes, walk
+from onward.plan import Delivery
+from onward.plan import walk as walk_nodes
 
 Tasks: TypeAlias = Mapping[str, Task[..., Any, Any]]
 
@@ -61,6 +63,14 @@ class Catalog:
             raise ValueError(f"a task and a flow are both named {name!r}: rename one of them")
         object.__setattr__(self, "tasks", MappingProxyType(tasks))
         object.__setattr__(self, "flows", MappingProxyType(named))
+
+    @property
+    def queues(self) -> frozenset[str]:
+        """The queues that its tasks and flows name."""
+        nodes = [task.node for task in self.tasks.values()]
+        nodes += [node for flow in self.flows.values() for node in walk_nodes(flow.node)]
+        named = (node.queue for node in nodes if isinstance(node, Delivery))
+        return frozenset(queue for queue in named if queue)
 
     @classmethod
     def of(cls, *modules: ModuleType | str) -> Catalog:

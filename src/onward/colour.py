@@ -212,10 +212,17 @@ class Blocking(Generic[Core]):
         return self._wait(lambda: self._core.status(id))
 
     def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
-        served = self._wait(lambda: self._core.serve(catalog, concurrency=concurrency))
+        served = self._wait(
+            lambda: self._core.serve(catalog, concurrency=concurrency, queues=queues)
+        )
         return served.map(lambda worker: _Held(worker, self._thread))
 
     def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
@@ -273,10 +280,17 @@ class OnThread:
         return await self._hop(lambda: self._core.status(id))
 
     async def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
-        served = await self._hop(lambda: self._core.serve(catalog, concurrency=concurrency))
+        served = await self._hop(
+            lambda: self._core.serve(catalog, concurrency=concurrency, queues=queues)
+        )
         return served.map(lambda worker: _Held(worker, self._thread))
 
 
@@ -401,10 +415,17 @@ class InThreads:
         return await asyncio.to_thread(self._backend.status, id)
 
     async def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
-        return await asyncio.to_thread(self._backend.serve, catalog, concurrency=concurrency)
+        return await asyncio.to_thread(
+            self._backend.serve, catalog, concurrency=concurrency, queues=queues
+        )
 
 
 class InThreadsCancels(InThreads):

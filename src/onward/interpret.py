@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -438,6 +438,7 @@ def work(
     on: Backend,
     *,
     concurrency: int | None = None,
+    queues: Collection[str] | None = None,
     grace: float = 30.0,
     stop: threading.Event | None = None,
 ) -> Result[None, Fault]:
@@ -447,6 +448,8 @@ def work(
         catalog: The tasks and flows to serve; nothing else is run.
         on: Whose plans to take up.
         concurrency: How many steps to run at a time; None leaves it to the backend.
+        queues: The queues to take steps from; None for the backend's own, where steps wait that
+            name none, and those that the catalog names.
         grace: How long what is running may take to end, in seconds, once it is to stop.
         stop: Set by another thread to end it; signals reach the main thread alone.
 
@@ -467,11 +470,11 @@ def work(
     check_backend(on, "serve")
     if stop is not None and not callable(getattr(stop, "is_set", None)):
         raise TypeError(f"stop is a threading.Event, not {stop!r}")
-    wrong = wrong_work(catalog, concurrency, grace)
+    wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
     with _stop_signals() as came:
-        served = on.serve(catalog, concurrency=concurrency)
+        served = on.serve(catalog, concurrency=concurrency, queues=queues)
         if isinstance(served, Failure):
             return served
         worker = served.unwrap()

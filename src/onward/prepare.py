@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -187,7 +187,9 @@ def wrong_timeout(timeout: float | None) -> Fault | None:
     return None
 
 
-def wrong_work(catalog: Catalog, concurrency: int | None, grace: float) -> Fault | None:
+def wrong_work(
+    catalog: Catalog, concurrency: int | None, queues: Collection[str] | None, grace: float
+) -> Fault | None:
     """What is wrong with how a worker is to serve, if anything; TypeError for no catalog."""
     if not isinstance(catalog, Catalog):
         raise TypeError(f"{catalog!r} is no Catalog: write Catalog(task, flow, ...)")
@@ -195,12 +197,26 @@ def wrong_work(catalog: Catalog, concurrency: int | None, grace: float) -> Fault
         _seconds("grace", grace)
     except (TypeError, ValueError) as problem:
         return Misconfigured("grace", str(problem))
+    try:
+        if queues is not None:
+            _check_queues(queues)
+    except (TypeError, ValueError) as problem:
+        return Misconfigured("queues", str(problem))
     if concurrency is None:
         return None
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         message = f"concurrency is a whole number of steps from 1 up, not {concurrency!r}"
         return Misconfigured("concurrency", message)
     return None
+
+
+def _check_queues(queues: Collection[str]) -> None:
+    if isinstance(queues, str) or not isinstance(queues, Collection):
+        raise TypeError(f"queues is a collection of names, not {queues!r}: write [{queues!r}]")
+    if not queues:
+        raise ValueError("a worker of no queue has nothing to do: name one, or leave queues out")
+    for queue in queues:
+        check_name("queue", queue)
 
 
 class Waiting(Generic[R, E]):

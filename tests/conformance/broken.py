@@ -61,9 +61,14 @@ class Broken:
         return self._sound.cancel(id)
 
     def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
-        return self._sound.serve(catalog, concurrency=concurrency)
+        return self._sound.serve(catalog, concurrency=concurrency, queues=queues)
 
     def close(self) -> None:
         self._sound.close()

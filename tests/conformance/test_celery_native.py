@@ -2,8 +2,6 @@
 
 from onward import each, explain, fused, given, together
 from onward.backends.celery import celery
-from onward.backends.celery.worker import queues_of
-from onward.catalog import Catalog
 from onward.testing.tasks import add, double, halve, inc, mend, shrink, span, total
 
 BACKEND = celery("memory://")
@@ -30,8 +28,3 @@ def test_a_rescue_is_a_step_that_only_failures_run() -> None:
 
 def test_a_fused_flow_is_one_task() -> None:
     assert explain(fused(inc >> double), on=BACKEND) == "onward.fused(chain(inc, double))"
-
-
-def test_a_worker_listens_on_the_queues_that_its_catalog_names() -> None:
-    flow = (span >> each(double.with_(queue="wide")) >> fused(total, queue="slow")).named("some")
-    assert queues_of(Catalog(flow)) == {"wide", "slow"}

@@ -350,9 +350,14 @@ class Third:
         return self._other.status(id)
 
     def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
-        return self._other.serve(catalog, concurrency=concurrency)
+        return self._other.serve(catalog, concurrency=concurrency, queues=queues)
 
 
 class ThirdCancels(Third):

@@ -361,6 +361,17 @@ def test_a_concurrency_that_makes_no_sense_is_a_fault(backend: Local, concurrenc
         assert "concurrency is a whole number" in fault.message
 
 
+@pytest.mark.parametrize("queues", ["db", [], [""], ["a b"], [None], 5], ids=str)
+def test_queues_that_make_no_sense_are_a_fault(backend: Local, queues: Any) -> None:
+    for answer in (
+        work(Catalog(inc), on=backend, queues=queues, stop=stopped()),
+        asyncio.run(aio.work(Catalog(inc), on=backend, queues=queues)),
+    ):
+        fault = answer.failure()
+        assert isinstance(fault, Misconfigured)
+        assert fault.task == "queues"
+
+
 @pytest.mark.parametrize("grace", ["1 s", -1, math.nan, None], ids=str)
 def test_a_grace_that_makes_no_sense_is_a_fault(backend: Local, grace: Any) -> None:
     fault = work(Catalog(inc), on=backend, grace=grace, stop=stopped()).failure()

@@ -48,6 +48,12 @@ def test_a_catalog_looks_into_every_kind_of_flow() -> None:
     assert set(catalog.flows) == {"outer", "inner"}
 
 
+def test_a_catalog_knows_the_queues_that_its_tasks_and_flows_name() -> None:
+    flow = (each(double.with_(queue="wide")) >> fused(testing_tasks.total, queue="slow")).named("w")
+    assert Catalog(flow, inc.with_(queue="own")).queues == {"wide", "slow", "own"}
+    assert Catalog(inc).queues == frozenset()
+
+
 def test_the_same_task_and_the_same_flow_may_come_often() -> None:
     again = together(inc >> given(add, 1), fused(double)).named("whole")
     catalog = Catalog(WHOLE, again, inc, inc, inc.with_(timeout=3))

@@ -7,7 +7,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -334,11 +334,16 @@ def test_a_worker_that_was_cancelled_while_it_started_does_not_serve_on() -> Non
 
     class Slow(Postal):
         def serve(
-            self, catalog: Catalog, /, *, concurrency: int | None = None
+            self,
+            catalog: Catalog,
+            /,
+            *,
+            concurrency: int | None = None,
+            queues: Collection[str] | None = None,
         ) -> Result[Worker, Fault]:
             starting.set()
             assert go_on.wait(PATIENCE)
-            return super().serve(catalog, concurrency=concurrency)
+            return super().serve(catalog, concurrency=concurrency, queues=queues)
 
     post = Slow()
 

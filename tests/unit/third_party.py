@@ -56,11 +56,16 @@ class Postal:
         return self._post.cancel(id)
 
     def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         if self.is_down:
             return Failure(Unavailable("", "the post is closed"))
-        return self._post.serve(catalog, concurrency=concurrency)
+        return self._post.serve(catalog, concurrency=concurrency, queues=queues)
 
     def close(self) -> None:
         self._post.close()

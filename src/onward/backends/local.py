@@ -310,7 +310,12 @@ class Engine:
         return Success(None)
 
     async def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         loop = asyncio.get_running_loop()
         self._served.append(catalog)

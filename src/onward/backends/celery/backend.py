@@ -279,7 +279,12 @@ class CeleryBackend:
         return native.shown(native.compiled(plan))
 
     def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
         from onward.backends.celery.worker import start
@@ -290,7 +295,7 @@ class CeleryBackend:
                 broker.ensure_connection(max_retries=1, interval_start=0)
         except (OperationalError, RedisError, OSError) as problem:
             return Failure(Unavailable("", f"the broker or its ledger: {problem}"))
-        worker = start(self, catalog, concurrency)
+        worker = start(self, catalog, concurrency, queues)
         if worker.is_ready(timeout=10):
             return Success(worker)
         worker.stop(grace=1)

@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ from onward.context import Context, Progress
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
-from onward.plan import Args, Delivery, EachNode, Runnable, StepNode, join, split, walk
+from onward.plan import Args, EachNode, Runnable, StepNode, join, split
 
 _REGISTERED: dict[str, Any] = {
     "bind": True,
@@ -410,16 +410,24 @@ class _Consumer(Consumer):
 class CeleryWorker:
     """A Celery worker on a thread of this process, and what watches over lost calls beside it."""
 
-    def __init__(self, backend: CeleryBackend, catalog: Catalog, concurrency: int | None) -> None:
+    def __init__(
+        self,
+        backend: CeleryBackend,
+        catalog: Catalog,
+        concurrency: int | None,
+        queues: Collection[str] | None,
+    ) -> None:
         self._backend = backend
         self._carrier = Carrier(backend, catalog)
         self._carrier.register(catalog)
-        backend.queues.update(queues_of(catalog))
+        if queues is None:
+            queues = {backend.queue, *catalog.queues}
+        backend.queues.update(catalog.queues, queues)
         self._options: dict[str, Any] = {
             "pool": _Pool,
             "consumer_cls": _Consumer,
             "concurrency": concurrency or 8,
-            "queues": ",".join(sorted({backend.queue, *queues_of(catalog)})),
+            "queues": sorted(queues),
             "loglevel": "WARNING",
             "without_gossip": True,
             "without_mingle": True,
@@ -473,19 +481,17 @@ class CeleryWorker:
         return self._ended.wait(timeout)
 
 
-def queues_of(catalog: Catalog) -> set[str]:
-    """The queues that a catalog's tasks and flows name."""
-    nodes = [task.node for task in catalog.tasks.values()]
-    nodes += [node for flow in catalog.flows.values() for node in walk(flow.node)]
-    return {node.queue for node in nodes if isinstance(node, Delivery) and node.queue}
-
-
 def _let_go(executor: ThreadPoolExecutor) -> None:
     """Keeps a step that never returns from holding up the end of the process."""
     for each in executor._threads:
         futures._threads_queues.pop(each, None)  # type: ignore[attr-defined]  # not in the stubs
 
 
-def start(backend: CeleryBackend, catalog: Catalog, concurrency: int | None) -> CeleryWorker:
+def start(
+    backend: CeleryBackend,
+    catalog: Catalog,
+    concurrency: int | None,
+    queues: Collection[str] | None,
+) -> CeleryWorker:
     """Starts a worker on a thread of this process."""
-    return CeleryWorker(backend, catalog, concurrency)
+    return CeleryWorker(backend, catalog, concurrency, queues)

@@ -106,7 +106,12 @@ class Late:
         return await self._now().unschedule(name)
 
     async def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `AsyncBackend.serve`."""
-        return await self._now().serve(catalog, concurrency=concurrency)
+        return await self._now().serve(catalog, concurrency=concurrency, queues=queues)

@@ -136,13 +136,18 @@ class HatchetCore:
         return Success(None)
 
     async def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `AsyncBackend.serve`."""
         wrong = names.wrong(catalog)
         if wrong is not None:
             return Failure(wrong)
-        worker = HatchetWorker(self, catalog, self._settings, concurrency)
+        worker = HatchetWorker(self, catalog, self._settings, concurrency, queues)
         try:
             await worker.start()
         except Problem as problem:

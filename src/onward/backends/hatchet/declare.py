@@ -18,7 +18,6 @@ from onward.backends.hatchet.runs import label, required
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.wire import duration
 from onward.catalog import Catalog
-from onward.plan import Delivery, walk
 
 STEPS = "default"
 FLOWS = "durable"
@@ -67,14 +66,6 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
             yield _single(workflow, Job(is_flow=True), settings)
         else:
             yield _dag(workflow, dag, settings)
-
-
-def queues(catalog: Catalog, settings: Settings) -> set[str]:
-    """The queues that a catalog's worker serves."""
-    nodes = [task.node for task in catalog.tasks.values()]
-    nodes += [node for flow in catalog.flows.values() for node in walk(flow.node)]
-    named = {node.queue for node in nodes if isinstance(node, Delivery) and node.queue}
-    return named | {settings.queue} if settings.queue else named
 
 
 def _single(name: str, job: Job, settings: Settings) -> Workflow:

@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -90,14 +90,22 @@ class HatchetWorker:
         catalog: What it serves.
         settings: What the backend was told.
         concurrency: How many steps it runs at a time.
+        queues: The queues it serves; what names no queue comes to any worker.
     """
 
     def __init__(
-        self, core: HatchetCore, catalog: Catalog, settings: Settings, concurrency: int | None
+        self,
+        core: HatchetCore,
+        catalog: Catalog,
+        settings: Settings,
+        concurrency: int | None,
+        queues: Collection[str] | None,
     ) -> None:
         self._core = core
         self._catalog = catalog
         self._settings = settings
+        own = {settings.queue} if settings.queue else set[str]()
+        self._queues = sorted(own | catalog.queues if queues is None else queues)
         self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
         self._steps = Steps(catalog.tasks)
         self._jobs: dict[str, Job] = {}
@@ -139,12 +147,11 @@ class HatchetWorker:
             raise
 
     def _register(self) -> Awaitable[str]:
-        queues = sorted(declare.queues(self._catalog, self._settings))
         return self._core.wire.register(
             f"onward-{platform.node()}-{os.getpid()}",
             list(self._jobs),
             self._slots,
-            [runs.label(queue) for queue in queues],
+            [runs.label(queue) for queue in self._queues],
         )
 
     # -- what the engine says -----------------------------------------------------------------

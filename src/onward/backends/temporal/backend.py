@@ -31,7 +31,7 @@ from onward.catalog import Catalog
 from onward.colour import BlockingEngine, LoopThread
 from onward.fault import Fault, TooLarge, Unknown
 from onward.outcome import Failed, Outcome, Value
-from onward.plan import Delivery, FusedNode, Plan, StepNode, walk
+from onward.plan import FusedNode, Plan, StepNode
 
 _AT_ONCE = 32
 """How many calls are submitted side by side."""
@@ -178,13 +178,19 @@ class Core:
         return await self._connection.ask(id, lambda client: calls.end(client, id))
 
     async def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None = None
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         from onward.backends.temporal.worker import start
 
-        queues = [self._address.task_queue, *sorted(_queues(catalog) - {self._address.task_queue})]
+        flows = self._address.task_queue
+        steps = sorted({flows, *catalog.queues} if queues is None else set(queues))
         return await self._connection.ask(
-            "", lambda client: start(client, catalog, queues, concurrency)
+            "", lambda client: start(client, catalog, steps, flows, concurrency)
         )
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
@@ -211,13 +217,6 @@ class Core:
 
     async def unschedule(self, name: str, /) -> Result[None, Fault]:
         return await self._connection.ask(name, lambda client: schedules.remove(client, name))
-
-
-def _queues(catalog: Catalog) -> set[str]:
-    """The queues that a catalog's tasks and flows name."""
-    nodes = [task.node for task in catalog.tasks.values()]
-    nodes += [node for flow in catalog.flows.values() for node in walk(flow.node)]
-    return {node.queue for node in nodes if isinstance(node, Delivery) and node.queue}
 
 
 def _too_large(plan: Plan) -> TooLarge | None:

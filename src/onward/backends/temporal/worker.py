@@ -174,12 +174,17 @@ class TemporalWorker:
     """A worker on the backend's own event loop."""
 
     def __init__(
-        self, client: Client, catalog: Catalog, task_queues: Sequence[str], concurrency: int | None
+        self,
+        client: Client,
+        catalog: Catalog,
+        task_queues: Sequence[str],
+        flows: str,
+        concurrency: int | None,
     ) -> None:
         self._carrier = Carrier(catalog)
         self._workers = [
-            self._worker(client, queue, concurrency, has_flows=index == 0)
-            for index, queue in enumerate(task_queues)
+            self._worker(client, queue, concurrency, has_flows=queue == flows)
+            for queue in task_queues
         ]
         self._loop = asyncio.get_running_loop()
         self._ended = threading.Event()
@@ -243,17 +248,22 @@ class TemporalWorker:
 
 
 async def start(
-    client: Client, catalog: Catalog, task_queues: Sequence[str], concurrency: int | None
+    client: Client,
+    catalog: Catalog,
+    task_queues: Sequence[str],
+    flows: str,
+    concurrency: int | None,
 ) -> TemporalWorker:
     """Starts a worker on this event loop; raises RPCError.
 
     Args:
         client: The connection.
         catalog: The tasks to run.
-        task_queues: Where to take steps from; from the first, workflows too.
+        task_queues: Where to take steps from.
+        flows: From which of them to take workflows too.
         concurrency: How many steps run at a time from each.
     """
     await client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace=client.namespace), timeout=PROMPT
     )
-    return TemporalWorker(client, catalog, task_queues, concurrency)
+    return TemporalWorker(client, catalog, task_queues, flows, concurrency)
