@@ -1,6 +1,6 @@
 """What these tests share: a backend with its worker in this process, and Temporal's own client."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,16 @@ from tests.temporal.served import catalog
 
 ROOT = Path(__file__).parents[2]
 
+SUGGEST = "limit.historyCount.suggestContinueAsNew=50"
+"""How many events a history has when the server says that it is long; else some 4,000."""
+
+
+class Hasty(Temporal):
+    """One for which a history is long that is not."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [*super().command(), "--dynamic-config-value", SUGGEST]
+
 
 @pytest.fixture(scope="session")
 def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
@@ -33,6 +43,29 @@ def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
 @pytest.fixture(scope="session")
 def sdk(temporal: Temporal) -> Iterator[Sdk]:
     with closing(Sdk(temporal.address)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def hasty_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hasty]:
+    if reason := Hasty.missing():
+        pytest.skip(reason)
+    with Hasty.start(tmp_path_factory.mktemp("hasty"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hasty(hasty_temporal: Hasty) -> Iterator[TemporalBackend]:
+    """One whose flows soon go on in parts."""
+    with closing(temporal_at(HOST, hasty_temporal.port, task_queue="tests")) as made:
+        worker = made.serve(catalog).unwrap()
+        yield made
+        worker.stop(0)
+
+
+@pytest.fixture(scope="session")
+def hasty_sdk(hasty_temporal: Hasty) -> Iterator[Sdk]:
+    with closing(Sdk(hasty_temporal.address)) as made:
         yield made
 
 

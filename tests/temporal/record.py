@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -17,20 +17,12 @@ from onward.backends.temporal import temporal
 from onward.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
+from tests.temporal.conftest import Hasty
 from tests.temporal.flows import CALLS, LONG
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog
 
 FOLDER = Path(__file__).parent / "histories"
-SUGGEST = "limit.historyCount.suggestContinueAsNew=10"
-"""How many events a history has when the server says that it is long; else some 4,000."""
-
-
-class Hasty(Temporal):
-    """One for which a history is long that is not."""
-
-    def command(self) -> Sequence[str | Path]:
-        return [*super().command(), "--dynamic-config-value", SUGGEST]
 
 
 def main() -> None:

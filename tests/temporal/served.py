@@ -109,6 +109,11 @@ def same(text: str) -> str:
 
 
 @task
+def listed(numbers: list[int]) -> list[int]:
+    return numbers
+
+
+@task
 def size(text: str) -> int:
     return len(text)
 
@@ -220,6 +225,7 @@ def unserved(n: int) -> int:
 
 
 catalog = Catalog(
+    listed,
     *(inc, double, halve, mend, shift, span, total, blob, same, size, sizes, complain, crash),
     *(place, twice_in_vain, in_vain, fatal, hold, hold_async, die, die_and_fail, wait),
     *(first, second_time, mend_all, mended, soothed),

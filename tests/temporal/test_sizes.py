@@ -33,6 +33,7 @@ from tests.temporal.served import (
     double,
     halve,
     inc,
+    listed,
     mend,
     same,
     size,
@@ -182,54 +183,54 @@ def chain(step: AnyFlow, length: int) -> AnyFlow:
     return flow
 
 
-def test_a_chain_of_many_steps_goes_on_in_parts(backend: TemporalBackend, sdk: Sdk) -> None:
+LATE = chain(listed, 20)
+"""After these steps the history of their workflow is long, to a hasty server."""
+
+
+def test_a_chain_of_many_steps_goes_on_in_parts(hasty: TemporalBackend, hasty_sdk: Sdk) -> None:
     """Its own history has room for some."""
-    flow = chain(inc, 1_000).named("long")
-    ref = submit(flow(0), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=100) == Success(1_000)
-    parts = sdk.children(ref.id)
+    flow = chain(inc, 100).named("long")
+    ref = submit(flow(0), on=hasty).unwrap()
+    assert result(ref, on=hasty, timeout=PATIENCE) == Success(100)
+    parts = hasty_sdk.children(ref.id)
     assert parts
     assert all(part.startswith(f"{ref.id}/") for part in parts)
-    assert sdk.describe(parts[0]).workflow_type == "long"
+    assert hasty_sdk.describe(parts[0]).workflow_type == "long"
 
 
-def test_many_items_go_on_in_parts(backend: TemporalBackend, sdk: Sdk) -> None:
-    flow = each(inc)
-    ref = submit(flow(list(range(1_700))), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=100) == Success(list(range(1, 1_701)))
-    assert sdk.children(ref.id)
+def test_many_items_go_on_in_parts(hasty: TemporalBackend, hasty_sdk: Sdk) -> None:
+    numbers = list(range(ITEMS + 10))
+    ref = submit(each(inc)(numbers), on=hasty).unwrap()
+    assert result(ref, on=hasty, timeout=PATIENCE) == Success([n + 1 for n in numbers])
+    assert hasty_sdk.children(ref.id)
 
 
 def test_what_goes_on_elsewhere_may_have_more_of_its_kind_inside(
-    backend: TemporalBackend, sdk: Sdk
+    hasty: TemporalBackend, hasty_sdk: Sdk
 ) -> None:
-    """Items that are lists, in a part of a list that has many."""
+    """Items that are lists, in a part of its own."""
     inner = (halve >> span >> each(inc) >> total).rescue(mend)
-    flow = each(inner)
-    numbers = [8] * (ITEMS + 10)
-    ref = submit(flow(numbers), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=100) == Success([10] * len(numbers))
-    assert sdk.children(ref.id)
+    ref = submit((LATE >> each(inner))([8] * 5), on=hasty).unwrap()
+    assert result(ref, on=hasty, timeout=PATIENCE) == Success([10] * 5)
+    assert hasty_sdk.children(ref.id)
 
 
-def test_a_failure_far_along_is_the_outcome_of_the_whole(backend: TemporalBackend) -> None:
-    flow = each(double >> halve >> halve)
-    numbers = [2] * (2 * ITEMS + 20)
-    numbers[2 * ITEMS + 5] = 3
-    assert run(flow(numbers), on=backend, timeout=100) == Failure(Odd(3))
+def test_a_failure_far_along_is_the_outcome_of_the_whole(hasty: TemporalBackend) -> None:
+    flow = LATE >> each(double >> halve >> halve)
+    assert run(flow([2, 2, 3, 2]), on=hasty, timeout=PATIENCE) == Failure(Odd(3))
 
 
-def test_a_rescue_over_what_is_long_rescues_it(backend: TemporalBackend) -> None:
-    flow = (chain(inc, ITEMS + 10) >> halve >> inc).rescue(mend) >> double
-    assert run(flow(1), on=backend, timeout=PATIENCE) == Success(2 * (ITEMS + 10))
+def test_a_rescue_over_what_is_long_rescues_it(hasty: TemporalBackend) -> None:
+    flow = (chain(inc, 60) >> halve >> inc).rescue(mend) >> double
+    assert run(flow(1), on=hasty, timeout=PATIENCE) == Success(120)
 
 
 @pytest.mark.parametrize(("limit", "chunk"), [(None, 7), (3, None), (2, 100), (None, 2 * ITEMS)])
 def test_limit_and_chunk_mean_the_same_across_parts(
-    limit: int | None, chunk: int | None, backend: TemporalBackend
+    limit: int | None, chunk: int | None, hasty: TemporalBackend
 ) -> None:
-    count = 2 * ITEMS + 30 if chunk != 7 else 7 * ITEMS + 30
+    count = ITEMS + 30 if chunk != 7 else 7 * ITEMS + 30
     flow = each(inc, limit=limit, chunk=chunk)
-    assert run(flow(list(range(count))), on=backend, timeout=100) == Success(
+    assert run(flow(list(range(count))), on=hasty, timeout=PATIENCE) == Success(
         list(range(1, count + 1))
     )
