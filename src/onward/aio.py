@@ -28,6 +28,7 @@ from onward.catalog import Catalog
 from onward.colour import awaitable, awaitable_cancels, awaitable_schedules
 from onward.fault import Fault, Unavailable
 from onward.flow import Call, Ref
+from onward.observe import observers_of, told, watched_catalog
 from onward.prepare import (
     Deadline,
     Waiting,
@@ -69,9 +70,12 @@ async def run(
         return Failure(prepared)
     backend = awaitable(on)
     ref = call.flow.ref(prepared.plan.id)
-    if timeout is None and key is None and hasattr(backend, "run_here"):
+    observers = observers_of(on)
+    if timeout is None and key is None and not observers and hasattr(backend, "run_here"):
         return read(ref, await cast(AsyncRunsHere, backend).run_here(prepared), None)
-    submitted = await backend.submit(prepared)
+    with told([prepared], observers) as ([ready], answered):
+        submitted = await backend.submit(ready)
+        answered(submitted)
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
     return read(ref, await backend.outcome(submitted.unwrap(), timeout), timeout)
@@ -93,7 +97,10 @@ async def submit(
     prepared = prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    return (await awaitable(on).submit(prepared)).map(call.flow.ref)
+    with told([prepared], observers_of(on)) as ([ready], answered):
+        submitted = await awaitable(on).submit(ready)
+        answered(submitted)
+    return submitted.map(call.flow.ref)
 
 
 async def submit_all(
@@ -112,7 +119,9 @@ async def submit_all(
     if isinstance(prepared, Fault):
         return Failure(prepared)
     flows, submissions = prepared
-    submitted = await awaitable(on).submit_all(submissions)
+    with told(submissions, observers_of(on)) as (ready, answered):
+        submitted = await awaitable(on).submit_all(ready)
+        answered(submitted)
     return submitted.map(lambda ids: refs_of(flows, ids))
 
 
@@ -218,6 +227,7 @@ async def work(
     wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
+    catalog = watched_catalog(catalog, observers_of(on))
     starting = awaitable(on).serve(catalog, concurrency=concurrency, queues=queues)
     serving = asyncio.ensure_future(starting)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 
@@ -35,6 +35,7 @@ class Context(Struct, frozen=True):
         deadline: When the call expires.
         report: Takes what `progress` says.
         is_cancelled: What `cancelled` asks.
+        trace: What observers of the submission had travel along.
     """
 
     id: str = ""
@@ -45,6 +46,7 @@ class Context(Struct, frozen=True):
     deadline: datetime | None = None
     report: Callable[[Progress], None] = lambda _: None
     is_cancelled: Callable[[], bool] = lambda: False
+    trace: Mapping[str, str] = {}
 
     @property
     def cancelled(self) -> bool:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
-from onward.backend import Backend, Cancels, Checks, RunsHere, Schedule, Schedules, Status
+from onward.backend import (
+    Backend,
+    Cancels,
+    Checks,
+    RunsHere,
+    Schedule,
+    Schedules,
+    Status,
+    Submission,
+)
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
 from onward.flow import Call, Ref
@@ -33,6 +42,8 @@ from onward.prepare import (
 
 if TYPE_CHECKING:
     import threading
+
+    from onward.observe import Observer
 
 R = TypeVar("R")
 E = TypeVar("E")
@@ -79,10 +90,11 @@ def run(
     prepared = wrong_timeout(timeout) or prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    if timeout is None and key is None and hasattr(on, "run_here"):
+    observers = getattr(on, "observers", ())
+    if timeout is None and key is None and not observers and hasattr(on, "run_here"):
         here = cast(RunsHere, on).run_here(prepared)
         return read(Ref(prepared.plan.id, call.flow), here, None)
-    submitted = on.submit(prepared)
+    submitted = _submitted(on, prepared, observers)
     if isinstance(submitted, Failure):
         return submitted
     return result(Ref(submitted.unwrap(), call.flow), on, timeout=timeout)
@@ -128,7 +140,20 @@ def submit(
     prepared = prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    return on.submit(prepared).map(call.flow.ref)
+    return _submitted(on, prepared, getattr(on, "observers", ())).map(call.flow.ref)
+
+
+def _submitted(
+    on: Backend, submission: Submission, observers: tuple[Observer, ...]
+) -> Result[str, Fault]:
+    if not observers:
+        return on.submit(submission)
+    from onward.observe import told  # what nobody watches does not pay for it
+
+    with told([submission], observers) as ([ready], answered):
+        submitted = on.submit(ready)
+        answered(submitted)
+    return submitted
 
 
 def submit_all(
@@ -171,7 +196,14 @@ def submit_all(
     if isinstance(prepared, Fault):
         return Failure(prepared)
     flows, submissions = prepared
-    return on.submit_all(submissions).map(lambda ids: refs_of(flows, ids))
+    if not (observers := getattr(on, "observers", ())):
+        return on.submit_all(submissions).map(lambda ids: refs_of(flows, ids))
+    from onward.observe import told
+
+    with told(submissions, observers) as (ready, answered):
+        submitted = on.submit_all(ready)
+        answered(submitted)
+    return submitted.map(lambda ids: refs_of(flows, ids))
 
 
 def result(ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None) -> Result[R, E | Fault]:
@@ -473,6 +505,10 @@ def work(
     wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
+    if observers := getattr(on, "observers", ()):
+        from onward.observe import watched_catalog
+
+        catalog = watched_catalog(catalog, observers)
     with _stop_signals() as came:
         served = on.serve(catalog, concurrency=concurrency, queues=queues)
         if isinstance(served, Failure):

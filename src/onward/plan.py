@@ -30,6 +30,9 @@ MAX_JOINED = 256 * 1024 * 1024
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999, in seconds since 1970, past which no clock goes."""
 
+MAX_TRACE = 8192
+"""How many bytes a plan's trace may have."""
+
 IN_FLIGHT = 256
 """How many items of an `each` without a limit of its own are run at a time."""
 
@@ -130,6 +133,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         deadline: When it expires, in seconds since 1970-01-01 UTC.
         queue: The queue of the steps that name none.
         priority: The priority of the steps that have none.
+        trace: What observers have travel along, such as a W3C trace context.
     """
 
     v: int
@@ -141,6 +145,10 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     deadline: Annotated[float, Meta(ge=0, le=LAST_SECOND)] | None = None
     queue: _Name | None = None
     priority: _Priority | None = None
+    trace: dict[str, str] = {}
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.flow, self.root, self.args))
 
 
 class _Version(msgspec.Struct):
@@ -188,7 +196,15 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
         return Failure(_too_deep())
     except (msgspec.MsgspecError, UnicodeError, ValueError) as problem:
         return Failure(BadPayload("", f"no plan: {problem}"))
+    if not fits_trace(plan.trace):
+        return Failure(BadPayload("", f"no plan: its trace has more than {MAX_TRACE} bytes"))
     return Success(plan) if _is_shallow(plan.root) else Failure(_too_deep())
+
+
+def fits_trace(trace: dict[str, str]) -> bool:
+    """Whether a trace is small enough to travel."""
+    size = sum(len(name.encode()) + len(text.encode()) for name, text in trace.items())
+    return size <= MAX_TRACE
 
 
 def _too_deep() -> BadPayload:

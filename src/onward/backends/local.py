@@ -172,7 +172,7 @@ def _run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
             if type(step) is FusedNode:
                 return await evaluate(step.body, args, run_step, where=where, in_flight=1)
             assert type(step) is StepNode
-            context = Context(plan.id, step.task, where, attempt)
+            context = Context(plan.id, step.task, where, attempt, trace=plan.trace)
             return perform(step, args, tasks, context)
 
         return (
@@ -417,6 +417,7 @@ class Steps:
             deadline=_moment(run.plan.deadline),
             report=run.report,
             is_cancelled=given_up.is_set,
+            trace=run.plan.trace,
         )
         task = tasks.get(step.task)
         try:

@@ -56,6 +56,7 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
         deadline: When the call expires, in seconds since 1970-01-01 UTC.
         queue: The queue of the steps that name none.
         priority: The priority of the steps that have none.
+        trace: The plan's trace.
     """
 
     call: str
@@ -76,6 +77,7 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
     deadline: float | None = None
     queue: str | None = None
     priority: int | None = None
+    trace: dict[str, str] = {}
 
 
 def outcome_of(now: Now) -> Outcome:

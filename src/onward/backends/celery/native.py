@@ -58,6 +58,7 @@ def compiled(plan: Plan) -> list[Part]:
         deadline=plan.deadline,
         queue=plan.queue,
         priority=plan.priority,
+        trace=plan.trace,
     )
     return ended(line(plan.root, ticket), ticket)
 

@@ -57,6 +57,7 @@ class StepRunner:
                     context.deadline,
                     context.report,
                     context.is_cancelled,
+                    context.trace,
                 )
                 return self.attempt(inner, args, inside)
 

@@ -294,6 +294,7 @@ class Carrier:
             else datetime.fromtimestamp(ticket.deadline, UTC),
             report=report,
             is_cancelled=is_cancelled,
+            trace=ticket.trace,
         )
 
 

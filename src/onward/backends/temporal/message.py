@@ -54,6 +54,7 @@ class Ticket(Struct, frozen=True, omit_defaults=True):
         key: The call's idempotency key.
         deadline: When the call expires, in seconds since 1970.
         keyword: The names of those values, from the last, that go by one.
+        trace: The plan's trace.
     """
 
     call: str
@@ -63,6 +64,7 @@ class Ticket(Struct, frozen=True, omit_defaults=True):
     key: str | None = None
     deadline: float | None = None
     keyword: tuple[str, ...] = ()
+    trace: dict[str, str] = {}
 
     @property
     def name(self) -> str:

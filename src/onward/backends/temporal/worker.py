@@ -104,6 +104,7 @@ class Carrier:
             if ticket.deadline is None
             else datetime.fromtimestamp(ticket.deadline, UTC),
             report=pulse.report,
+            trace=ticket.trace,
         )
         with pulse.going():
             return await self._attempts.make(ticket.step, args, context, pulse.begins)

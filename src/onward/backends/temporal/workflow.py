@@ -71,7 +71,8 @@ def priority_of(step: Runnable, plan: Plan) -> Priority:
 
 def ticket_of(step: Runnable, args: Args, at: str, plan: Plan, call: str) -> Ticket:
     """What a worker is told of a step."""
-    return Ticket(call, plan.flow, at, step, plan.key, plan.deadline, tuple(args.keyword))
+    keyword = tuple(args.keyword)
+    return Ticket(call, plan.flow, at, step, plan.key, plan.deadline, keyword, plan.trace)
 
 
 @workflow.defn(dynamic=True, sandboxed=False)

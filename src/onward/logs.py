@@ -1,0 +1,56 @@
+"""What the log records of a task say of the call that it runs in, through the stdlib's logging.
+
+Example:
+    >>> import io, logging
+    >>> handler = tell(logging.StreamHandler(io.StringIO()))
+    >>> handler.setFormatter(Json())
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from onward.context import current
+
+H = TypeVar("H", bound=logging.Handler)
+
+FIELDS = ("ref", "task", "step", "attempt")
+"""What each record has then; empty outside of a task."""
+
+
+class Tell(logging.Filter):
+    """Puts `ref`, `task`, `step` and `attempt` on each record, and lets every one of them pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        context = current()
+        record.ref, record.task, record.step = context.id, context.task, context.step
+        record.attempt = context.attempt if context.id else ""
+        return True
+
+
+def tell(handler: H) -> H:
+    """The same handler, whose records tell of the call. Formats can use `%(ref)s` and the like."""
+    # On the handler and not on a logger, whose filters skip the records of its children.
+    handler.addFilter(Tell())
+    return handler
+
+
+class Json(logging.Formatter):
+    """A record as one line of JSON, with what `Tell` put on it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, "")}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()

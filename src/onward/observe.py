@@ -1,0 +1,257 @@
+"""Observers: what is told of the calls that are submitted and of the attempts at tasks.
+
+Backends know nothing of them. The interpreters tell of a submission, and wrap the functions of the
+tasks that are run; what an observer adds to a plan's `trace` travels with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from msgspec.structs import replace
+from returns.result import Failure, Result
+
+from onward.backend import Submission
+from onward.catalog import Catalog, Tasks
+from onward.context import Context, current
+from onward.fault import Fault
+from onward.flow import Named, Task
+from onward.plan import MAX_TRACE, fits_trace
+
+B = TypeVar("B")
+
+DUE = "onward-due"
+"""The entry of a plan's trace that says when it could start, in seconds since 1970."""
+
+_LOGGER = logging.getLogger("onward.observe")
+
+
+@dataclass(slots=True)
+class Sending:
+    """A call that is being submitted.
+
+    Args:
+        id: The id that its plan carries.
+        flow: The flow's name.
+        trace: What travels with the plan; an observer may add to it before the call is sent.
+        fault: Why it was not submitted, once that is known.
+    """
+
+    id: str
+    flow: str
+    trace: dict[str, str]
+    fault: Fault | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt at a task, from when its function is called until it returns or raises.
+
+    Args:
+        context: The call and the step that it is for, with the plan's `trace`.
+        queued: How long a call waited for its first attempt, in seconds; None for all others.
+        error: The domain error or the fault that the task answered with, once it has ended.
+        exception: What it raised.
+    """
+
+    context: Context
+    queued: float | None = None
+    error: object | None = None
+    exception: BaseException | None = field(default=None, repr=False)
+
+
+class Observer(Protocol):
+    """Is told of submissions and attempts, each as a context manager around it.
+
+    When one is left, the `Sending` or `Attempt` has what came of it. Whatever an observer raises is
+    logged, and does not touch the call.
+    """
+
+    def sending(self, sending: Sending, /) -> AbstractContextManager[object]:
+        """Around the submission of a call."""
+        ...
+
+    def attempt(self, attempt: Attempt, /) -> AbstractContextManager[object]:
+        """Around an attempt at a task, on the thread or in the asyncio task that runs it."""
+        ...
+
+
+def observed(backend: B, /, *observers: Observer) -> B:
+    """The same backend, over the same connections, with observers.
+
+    Args:
+        backend: Any backend.
+        observers: Are told of what is submitted on it, and of the attempts at tasks that `work`
+            serves on it; the first of them is the outermost.
+
+    Example:
+        >>> from contextlib import contextmanager
+        >>> from onward import local, run, task
+        >>> from onward.observe import observed
+        >>> class Printer:
+        ...     @contextmanager
+        ...     def sending(self, sending):
+        ...         print("sending", sending.flow)
+        ...         yield
+        ...
+        ...     @contextmanager
+        ...     def attempt(self, attempt):
+        ...         yield
+        ...         print("attempt", attempt.context.attempt, "at", attempt.context.task)
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> run(double(21), on=observed(local(), Printer()))
+        sending double
+        attempt 1 at double
+        <Success: 42>
+    """
+    other: Any = copy.copy(backend)
+    other.observers = (*observers_of(backend), *observers)
+    return other  # type: ignore[no-any-return]  # it is a copy of a B
+
+
+def observers_of(backend: object) -> tuple[Observer, ...]:
+    """The observers that `observed` gave to a backend."""
+    found: tuple[Observer, ...] = getattr(backend, "observers", ())
+    return found
+
+
+@contextlib.contextmanager
+def told(
+    submissions: Iterable[Submission], observers: Sequence[Observer]
+) -> Generator[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
+    """Tells observers of submissions; gives these as they are to be sent, and takes the answer."""
+    if not observers:
+        yield list(submissions), lambda _: None
+        return
+    with ExitStack() as stack:
+        all_sent: list[Sending] = []
+        ready: list[Submission] = []
+        for submission in submissions:
+            plan = submission.plan
+            trace = {DUE: repr(time.time() + submission.delay)}
+            sending = Sending(plan.id, plan.flow, trace)
+            for observer in observers:
+                _enter(stack, observer.sending, sending)
+            if not _can_travel(trace):
+                why = f"it is not all text, or over {MAX_TRACE} bytes"
+                _LOGGER.warning("dropped the trace of call %s: %s", plan.id, why)
+                trace = {}
+            flow = submission.flow
+            if flow is not None:
+                watching: Named[..., Any, Any] = Named(flow, flow.name)
+                object.__setattr__(watching, "_tasks", watched(flow.tasks, observers))
+                flow = watching
+            all_sent.append(sending)
+            ready.append(Submission(replace(plan, trace=dict(trace)), submission.delay, flow))
+
+        def answered(answer: Result[Any, Fault]) -> None:
+            if isinstance(answer, Failure):
+                for each in all_sent:
+                    each.fault = answer.failure()
+
+        yield ready, answered
+
+
+def _can_travel(trace: dict[str, str]) -> bool:
+    try:
+        return fits_trace(trace)
+    except (AttributeError, UnicodeEncodeError):  # an observer may put in what it should not
+        return False
+
+
+def watched(tasks: Tasks, observers: Sequence[Observer]) -> Mapping[str, Task[..., Any, Any]]:
+    """The same tasks, whose functions tell observers of each call."""
+    return {
+        name: Task(name, _watched(task, observers), task.policy, task.signature, task.declared)
+        for name, task in tasks.items()
+    }
+
+
+def watched_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog:
+    """The same catalog, whose tasks tell observers of each attempt."""
+    if not observers:
+        return catalog
+    other = Catalog()
+    object.__setattr__(other, "tasks", watched(catalog.tasks, observers))
+    object.__setattr__(other, "flows", catalog.flows)
+    return other
+
+
+def _watched(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callable[..., Any]:
+    fn: Callable[..., Any] = task.fn
+    if task.signature.is_async:
+
+        @functools.wraps(fn)
+        async def watched_async(*args: Any, **kwargs: Any) -> Any:
+            with _attempt(observers) as attempt:
+                return _noted(attempt, await fn(*args, **kwargs))
+
+        return watched_async
+
+    @functools.wraps(fn)
+    def watched_sync(*args: Any, **kwargs: Any) -> Any:
+        with _attempt(observers) as attempt:
+            return _noted(attempt, fn(*args, **kwargs))
+
+    return watched_sync
+
+
+def _noted(attempt: Attempt, value: Any) -> Any:
+    if isinstance(value, Failure):
+        attempt.error = value.failure()
+    return value
+
+
+@contextlib.contextmanager
+def _attempt(observers: Sequence[Observer]) -> Generator[Attempt]:
+    context = current()
+    attempt = Attempt(context, _queued(context))
+    with ExitStack() as stack:
+        for observer in observers:
+            _enter(stack, observer.attempt, attempt)
+        try:
+            yield attempt
+        except BaseException as problem:
+            attempt.exception = problem
+            raise
+
+
+def _queued(context: Context) -> float | None:
+    due = context.trace.get(DUE)
+    if due is None or context.attempt != 1 or context.step != "0":
+        return None
+    try:
+        return max(0.0, time.time() - float(due))
+    except ValueError:  # others can write it
+        return None
+
+
+T = TypeVar("T")
+
+
+def _enter(stack: ExitStack, told: Callable[[T], AbstractContextManager[object]], of: T) -> None:
+    """Enters what an observer gives; an observer that raises harms nobody."""
+    try:
+        around = told(of)
+        around.__enter__()
+    except Exception:
+        _LOGGER.exception("an observer raised")
+        return
+
+    def leave() -> None:
+        try:
+            around.__exit__(None, None, None)
+        except Exception:
+            _LOGGER.exception("an observer raised")
+
+    stack.callback(leave)

@@ -1,0 +1,139 @@
+"""OpenTelemetry: spans and metrics of what is submitted and run (extra `otel`).
+
+By the messaging conventions: a `send` span of kind PRODUCER around each submission, whose context
+travels with the plan, and a `process` span of kind CONSUMER around each attempt at a task. That is
+a child of the `send` span, and linked to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Mapping
+
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from onward.observe import Attempt, Sending
+from onward.policy import type_name
+
+SYSTEM = "onward"
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+
+class OpenTelemetry:
+    """An observer that makes spans and metrics.
+
+    Args:
+        tracer_provider: Where spans go; None for the global provider.
+        meter_provider: Where metrics go; None for the global provider.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        self._tracer = trace.get_tracer("onward", tracer_provider=tracer_provider)
+        meter = get_meter("onward", meter_provider=meter_provider)
+        self._submitted = meter.create_counter("messaging.client.sent.messages", "{message}")
+        self._started = meter.create_counter("onward.attempts.started", "{attempt}")
+        self._succeeded = meter.create_counter("onward.attempts.succeeded", "{attempt}")
+        self._failed = meter.create_counter("onward.attempts.failed", "{attempt}")
+        self._sent_in = meter.create_histogram(
+            "messaging.client.operation.duration",
+            "s",
+            explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
+        self._processed_in = meter.create_histogram(
+            "messaging.process.duration", "s", explicit_bucket_boundaries_advisory=_BUCKETS
+        )
+        self._queued = meter.create_histogram(
+            "onward.queue.duration", "s", explicit_bucket_boundaries_advisory=_BUCKETS
+        )
+        self._propagator = TraceContextTextMapPropagator()
+
+    @contextlib.contextmanager
+    def sending(self, sending: Sending, /) -> Generator[None]:
+        """See `Observer.sending`."""
+        about = _about("send", sending.flow)
+        began = time.perf_counter()
+        # Not the current one: of calls that are sent together, none is another's child.
+        span = self._tracer.start_span(
+            f"send {sending.flow}",
+            kind=SpanKind.PRODUCER,
+            attributes={**about, "messaging.message.id": sending.id},
+        )
+        self._propagator.inject(sending.trace, context=trace.set_span_in_context(span))
+        yield
+        kind = _kind(sending.fault)
+        if sending.fault is not None:
+            _fail(span, kind, sending.fault.message)
+        span.end()
+        about |= _error(kind)
+        self._submitted.add(1, about)
+        self._sent_in.record(time.perf_counter() - began, about)
+
+    @contextlib.contextmanager
+    def attempt(self, attempt: Attempt, /) -> Generator[None]:
+        """See `Observer.attempt`."""
+        of = attempt.context
+        about = _about("process", of.task)
+        created = self._propagator.extract(of.trace, context=contexts.Context())
+        sent = trace.get_current_span(created).get_span_context()
+        began = time.perf_counter()
+        self._started.add(1, about)
+        if attempt.queued is not None:
+            self._queued.record(attempt.queued, about)
+        with self._tracer.start_as_current_span(
+            f"process {of.task}",
+            context=created if sent.is_valid else None,
+            kind=SpanKind.CONSUMER,
+            links=[Link(sent)] if sent.is_valid else (),
+            attributes={
+                **about,
+                "messaging.message.id": of.id,
+                "onward.step": of.step,
+                "onward.attempt": of.attempt,
+            },
+        ) as span:
+            yield
+            failure = attempt.exception or attempt.error
+            kind = _kind(failure)
+            if attempt.exception is not None:
+                span.record_exception(attempt.exception)
+            if failure is not None:
+                _fail(span, kind, "" if attempt.exception is None else str(attempt.exception))
+        about |= _error(kind)
+        (self._failed if kind else self._succeeded).add(1, about)
+        self._processed_in.record(time.perf_counter() - began, about)
+
+
+def _about(operation: str, destination: str) -> dict[str, str]:
+    return {
+        "messaging.system": SYSTEM,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": destination,
+    }
+
+
+def _kind(failure: object) -> str:
+    """What a failure goes by: a fault by its kind, an error or an exception by its class."""
+    if failure is None:
+        return ""
+    if isinstance(failure, BaseException):
+        return type_name(type(failure))
+    return type(failure).__name__
+
+
+def _error(kind: str) -> Mapping[str, str]:
+    return {"error.type": kind} if kind else {}
+
+
+def _fail(span: Span, kind: str, message: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR, message))

@@ -1,0 +1,197 @@
+"""Observers are told of submissions and attempts, and never harm a call."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from io import StringIO
+
+import pytest
+from returns.result import Failure, Result, Success
+
+from onward import (
+    BadPayload,
+    Catalog,
+    Constant,
+    Raised,
+    Retry,
+    aio,
+    current,
+    local,
+    result,
+    run,
+    submit,
+    submit_all,
+    task,
+)
+from onward.backends.local import Local
+from onward.logs import Json, tell
+from onward.observe import Attempt, Sending, observed, watched_catalog
+from onward.plan import MAX_TRACE, VERSION, Plan, decode, encode
+
+
+@task
+def double(n: int) -> int:
+    return 2 * n
+
+
+@task
+async def inc(n: int) -> int:
+    await asyncio.sleep(0)
+    return n + 1
+
+
+@task
+def odd(n: int) -> Result[int, str]:
+    return Failure("odd")
+
+
+@task(retry=Retry(attempts=2, backoff=Constant(0)))
+def flaky(n: int) -> int:
+    if current().attempt == 1:
+        raise OSError("once")
+    return n
+
+
+@task
+def traced(n: int) -> str:
+    return current().trace["x"]
+
+
+class Notes:
+    def __init__(self, trace: str = "y") -> None:
+        self.sent: list[Sending] = []
+        self.attempts: list[Attempt] = []
+        self._trace = trace
+
+    @contextmanager
+    def sending(self, sending: Sending) -> Generator[None]:
+        sending.trace["x"] = self._trace
+        yield
+        self.sent.append(sending)
+
+    @contextmanager
+    def attempt(self, attempt: Attempt) -> Generator[None]:
+        yield
+        self.attempts.append(attempt)
+
+
+class Broken:
+    def sending(self, sending: Sending) -> AbstractContextManager[None]:
+        sending.trace["x"] = 1  # type: ignore[assignment]  # which is what is tried
+        raise RuntimeError("broken")
+
+    @contextmanager
+    def attempt(self, attempt: Attempt) -> Generator[None]:
+        yield
+        raise RuntimeError("broken")
+
+
+@pytest.fixture
+def backend() -> Iterator[Local]:
+    backend = local()
+    yield backend
+    backend.close()
+
+
+def test_an_observer_is_told_of_the_call_and_of_each_attempt(backend: Local) -> None:
+    notes = Notes()
+    assert run((flaky >> inc >> double)(1), on=observed(backend, notes)) == Success(4)
+    assert [each.flow for each in notes.sent] == ["flaky >> inc >> double"]
+    seen = [(each.context.task, each.context.attempt) for each in notes.attempts]
+    assert seen == [("flaky", 1), ("flaky", 2), ("inc", 1), ("double", 1)]
+    assert [type(each.exception) for each in notes.attempts][:2] == [OSError, type(None)]
+    assert [each.queued is None for each in notes.attempts] == [False, True, True, True]
+
+
+def test_an_observer_learns_of_a_domain_error(backend: Local) -> None:
+    notes = Notes()
+    assert run(odd(1), on=observed(backend, notes)) == Failure("odd")
+    assert notes.attempts[0].error == "odd"
+
+
+def test_what_an_observer_adds_to_the_trace_is_there_inside_the_task(backend: Local) -> None:
+    on = observed(backend, Notes("here"))
+    assert run(traced(1), on=on) == Success("here")
+    ref = submit(traced(1), on=on).unwrap()
+    assert result(ref, on=backend) == Success("here")
+    refs = submit_all([traced(1), traced(2)], on=on).unwrap()
+    assert [result(ref, on=on) for ref in refs] == [Success("here")] * 2
+    assert asyncio.run(aio.run(traced(1), on=on)) == Success("here")
+
+
+def test_a_backend_that_is_observed_leaves_the_first_one_alone(backend: Local) -> None:
+    notes = Notes()
+    observed(backend, notes)
+    assert run(double(1), on=backend) == Success(2)
+    assert notes.sent == []
+
+
+def test_an_observer_that_raises_harms_no_call(
+    backend: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes = Notes()
+    assert run(double(1), on=observed(backend, notes, Broken())) == Success(2)
+    assert len(notes.sent) == len(notes.attempts) == 1
+    assert "an observer raised" in caplog.text
+
+
+def test_a_trace_that_is_too_large_stays_behind(
+    backend: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = run(traced(1), on=observed(backend, Notes("x" * MAX_TRACE))).failure()
+    assert isinstance(failed, Raised)
+    assert failed.error_type == "KeyError"
+    assert "dropped the trace" in caplog.text
+
+
+def test_a_served_catalog_keeps_its_names_and_policies() -> None:
+    catalog = Catalog((flaky >> inc).named("both"))
+    other = watched_catalog(catalog, [Notes()])
+    assert list(other) == list(catalog)
+    assert other.tasks["flaky"].policy == flaky.policy
+    assert watched_catalog(catalog, []) is catalog
+
+
+def test_each_log_record_of_a_task_tells_of_its_call(backend: Local) -> None:
+    text = StringIO()
+    logger = logging.getLogger("tests.observe")
+    handler = tell(logging.StreamHandler(text))
+    handler.setFormatter(Json())
+    logger.addHandler(handler)
+
+    @task
+    def speak(n: int) -> int:
+        logger.warning("n is %d", n)
+        return n
+
+    try:
+        ref = submit(speak(3), on=backend).unwrap()
+        result(ref, on=backend)
+        logger.warning("outside")
+    finally:
+        logger.removeHandler(handler)
+    inside, outside = map(json.loads, text.getvalue().splitlines())
+    where = {name: inside[name] for name in ("message", "ref", "task", "step", "attempt")}
+    assert where == {
+        "message": "n is 3",
+        "ref": str(ref),
+        "task": "speak",
+        "step": "0",
+        "attempt": 1,
+    }
+    assert "ref" not in outside
+
+
+def test_a_trace_travels_in_the_plan_and_one_that_is_empty_leaves_no_mark() -> None:
+    plan = Plan(v=VERSION, flow="double", root=double.node, trace={"traceparent": "00-1-2-01"})
+    assert decode(encode(plan)) == Success(plan)
+    bare = Plan(v=VERSION, flow="double", root=double.node)
+    assert b"trace" not in encode(bare)
+    assert hash(plan) == hash(plan)
+
+
+def test_a_plan_with_a_trace_without_bounds_is_refused() -> None:
+    plan = Plan(v=VERSION, flow="double", root=double.node, trace={"x": "y" * MAX_TRACE})
+    assert isinstance(decode(encode(plan)).failure(), BadPayload)
