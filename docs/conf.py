@@ -14,6 +14,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
+myst_heading_anchors = 3  # which links lead to
 html_theme = "furo"
 html_title = project
 autodoc_member_order = "bysource"

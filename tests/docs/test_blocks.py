@@ -1,0 +1,129 @@
+"""Every code block of the pages runs, and what the pages tell of it is so."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from onward.cli import app
+from tests.docs.blocks import Block, Program, blocks
+from tests.docs.walk import Walk, commands
+from tests.engines.hatchet import GivenHatchet, Hatchet
+from tests.engines.temporal import Temporal
+from tests.engines.valkey import Valkey
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs/how-to").glob("*.md"))
+WEATHER = ROOT / "examples/ingest/data/seattle-weather.csv"
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+OF_THE_DEMO = """
+from returns.result import Failure, Success
+from examples.ingest.tasks import Malformed, fetch, ingest, parse, store
+from onward import Raised
+"""
+BEFORE = {
+    "README.md": OF_THE_DEMO,
+    "celery.md": f"{OF_THE_DEMO}\nfrom onward.backends.celery import celery\nkey = bytes(32)",
+    "temporal.md": OF_THE_DEMO,
+    "hatchet.md": OF_THE_DEMO,
+}
+"""What these pages take for granted, for it stands in others."""
+
+
+def programs() -> list[Path]:
+    return [page for page in PAGES if any(map(is_of_the_program, blocks(page)))]
+
+
+def walks() -> list[Path]:
+    return [page for page in PAGES if any(block.mark == "file" for block in blocks(page))]
+
+
+def is_of_the_program(block: Block) -> bool:
+    return block.language == "python" and not block.mark
+
+
+@pytest.fixture
+def instead(request: pytest.FixtureRequest, page: Path) -> Mapping[str, str]:
+    """This run's servers in the place of the reader's own, as far as the page has any."""
+    text = page.read_text()
+    found = {"https://example.org/weather.csv": str(WEATHER)}
+    if "redis://" in text:
+        valkey: Valkey = request.getfixturevalue("valkey")
+        found["redis://localhost:6379/0"] = own = valkey.url.replace("/0", "/9")
+        found['"redis://…"'] = repr(own)
+    if "temporal://" in text:
+        temporal: Temporal = request.getfixturevalue("temporal")
+        found["temporal://localhost:7233/default"] = temporal.url
+    if "hatchet://" in text:
+        hatchet: Hatchet | GivenHatchet = request.getfixturevalue("hatchet")
+        patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        for name, value in hatchet.client_environment.items():
+            patch.setenv(name, value)
+        where = hatchet.client_environment.get("HATCHET_CLIENT_HOST_PORT", "localhost:7077")
+        own = re.sub(r"\W", "_", page.stem)  # for each page has another flow named ingest
+        found["hatchet://localhost:7077"] = f"hatchet://{where}/{own}"
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the programs are run."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", programs(), ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path, instead: Mapping[str, str], folder: Path) -> None:
+    with Program.running(f"the_page_{page.stem}", instead) as program:
+        program.run(Block(page, 1, "python", BEFORE.get(page.name, "")))
+        for block in filter(is_of_the_program, blocks(page)):
+            program.run(block)
+
+
+@pytest.mark.parametrize("page", walks(), ids=lambda page: page.name)
+def test_who_does_what_a_page_says_sees_what_it_shows(
+    page: Path, instead: Mapping[str, str], folder: Path
+) -> None:
+    with Walk(folder, instead) as walk:
+        for block in blocks(page):
+            walk.take(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_that_a_page_shows_are_there(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "console" and block.mark != "not run":
+            for command, _ in commands(block):
+                check(shlex.split(command, comments=True))
+
+
+def check(words: list[str]) -> None:
+    """Fails for a command with a name, an option or an extra that there is not."""
+    match words:
+        case ["onward", name, *rest] if not name.startswith("-"):
+            check_command([name, *rest])
+        case ["make", target, *_]:
+            assert re.search(f"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case ["pip", "install", *wanted]:
+            extras = ",".join(re.findall(r"\[([\w,]+)\]", " ".join(wanted))).split(",")
+            assert {*extras} <= {"", *EXTRAS}
+
+
+def check_command(words: list[str]) -> None:
+    command: object = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    context = command.make_context("onward", words)
+    while isinstance(command, TyperGroup) and "--help" not in words:
+        name = words[0]
+        _, below, words = command.resolve_command(context, words)
+        assert below is not None
+        command, context = below, below.make_context(name, words, parent=context)

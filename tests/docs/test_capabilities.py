@@ -1,0 +1,50 @@
+"""The capability matrix tells what there is, as far as that can be seen without running it."""
+
+import pytest
+
+from onward import Cancels, Schedules
+from onward.backends.celery import CeleryBackend
+from onward.backends.hatchet import HatchetBackend
+from onward.backends.local import Local
+from onward.backends.temporal import TemporalBackend
+from onward.testing import BackendSuite
+from tests import capabilities
+
+FOUND = capabilities.read(capabilities.PAGE.read_text())
+MADE_BY = {
+    "TestLocal": Local,
+    "TestCeleryInMemory": CeleryBackend,
+    "TestCeleryOnRedis": CeleryBackend,
+    "TestCeleryOnRabbitMQ": CeleryBackend,
+    "TestTemporal": TemporalBackend,
+    "TestHatchet": HatchetBackend,
+}
+CURE = "run python -m tests.capabilities"
+
+
+def test_every_test_of_the_suite_is_in_one_group() -> None:
+    grouped = [test for tests in capabilities.GROUPS.values() for test in tests]
+    assert sorted(grouped) == sorted(
+        name.removeprefix("test_") for name in vars(BackendSuite) if name.startswith("test_")
+    )
+
+
+def test_every_backend_that_passes_the_suite_has_a_column() -> None:
+    stand_in, broken_on_purpose = "TestHatchetDouble", "TestSubject"
+    suites = {*capabilities.suites()} - {stand_in, broken_on_purpose}
+    assert suites == {*FOUND} == {*MADE_BY}, CURE
+
+
+@pytest.mark.parametrize("suite", FOUND)
+def test_the_matrix_says_what_a_backend_can_do(suite: str) -> None:
+    backend, cells = MADE_BY[suite], FOUND[suite]
+    for group, tests in capabilities.GROUPS.items():
+        can = {"`Cancels`": Cancels, "`Schedules`": Schedules}.get(group, object)
+        for test in tests:
+            assert cells[test].passed == issubclass(backend, can), f"{test}: {CURE}"
+
+
+def test_the_page_is_what_its_own_data_give() -> None:
+    page = capabilities.PAGE.read_text()
+    made = page.partition(capabilities.BEGIN)[2].partition(capabilities.END)[0]
+    assert made.strip() == capabilities.table(FOUND).strip(), CURE
