@@ -159,14 +159,14 @@ def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> A
         outcome: The outcome, which is all in there.
         retry_after: In how many seconds there is to be another attempt, if there is.
     """
-    category = ApplicationErrorCategory.UNSPECIFIED
     if isinstance(outcome, Failed):
-        # An answer like another: no alarm, and no traceback in the worker's log.
-        kind, message, category = "Failure", _start(outcome.raw), ApplicationErrorCategory.BENIGN
+        kind, message = "Failure", _start(outcome.raw)
     else:
         fault = outcome.fault
         kind = fault.error_type if isinstance(fault, Raised) else type(fault).__name__
         message = fault.message
+    # An answer, and what is tried again, is no alarm: the worker's log has no traceback of it.
+    is_benign = isinstance(outcome, Failed) or retry_after is not None
     # Temporal takes a delay of 0 for none given.
     delay = None if retry_after is None else timedelta(seconds=max(retry_after, 0.001))
     return ApplicationError(
@@ -175,7 +175,9 @@ def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> A
         type=kind,
         non_retryable=retry_after is None,
         next_retry_delay=delay,
-        category=category,
+        category=ApplicationErrorCategory.BENIGN
+        if is_benign
+        else ApplicationErrorCategory.UNSPECIFIED,
     )
 
 
