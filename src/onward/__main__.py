@@ -1,5 +1,6 @@
 """The `onward` command, also as `python -m onward`."""
 
+import os
 import sys
 
 
@@ -13,7 +14,16 @@ def main() -> None:
             raise
         sys.stderr.write(f'onward: {missing} is not installed: pip install "onward[cli]"\n')
         sys.exit(2)
-    app()
+    try:
+        app(prog_name="onward")  # also as `python -m onward`
+    except Exception as problem:
+        if os.environ.get("ONWARD_TRACEBACK"):
+            raise
+        sys.stderr.write(
+            f"onward: a mistake of Onward's own, {type(problem).__name__}: please report it, with "
+            "what it says with ONWARD_TRACEBACK=1 in the environment\n"
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,54 @@ timezone='Europe/Berlin', paused=False, next_at=None)
     next_at: datetime | None = None
 
 
+class Finding(Struct, frozen=True):
+    """Something that was found out about an engine, for people.
+
+    Args:
+        what: What it is about, in a word or two.
+        text: What is so; no secret is in it.
+        cure: What to do about it; empty where nothing need be done.
+        is_wrong: Whether it keeps calls from running as they should.
+    """
+
+    what: str
+    text: str
+    cure: str = ""
+    is_wrong: bool = False
+
+
+class SeenWorker(Struct, frozen=True):
+    """A worker, as the engine knows it.
+
+    Args:
+        name: What the engine calls it.
+        queues: Where it takes steps from.
+        tasks: The tasks that it serves; None where the engine cannot tell.
+    """
+
+    name: str
+    queues: frozenset[str]
+    tasks: frozenset[str] | None = None
+
+
+class Diagnosis(Struct, frozen=True):
+    """How an engine is.
+
+    Args:
+        queue: The queue of steps that name none.
+        findings: What was found out.
+        workers: The workers that are there.
+        waiting: How many steps wait in each queue.
+        clock: How far its clock is ahead of ours, in seconds; None where it cannot be told.
+    """
+
+    queue: str
+    findings: tuple[Finding, ...]
+    workers: tuple[SeenWorker, ...]
+    waiting: Mapping[str, int]
+    clock: float | None = None
+
+
 def state_of(outcome: Outcome) -> State:
     """The state of a call that has this outcome."""
     if isinstance(outcome, Value):
@@ -279,6 +327,15 @@ class AsyncSchedules(AsyncBackend, Protocol):
 
     async def unschedule(self, name: str, /) -> Result[None, Fault]:
         """Like `Schedules.unschedule`."""
+        ...
+
+
+@runtime_checkable
+class Diagnoses(Backend, Protocol):
+    """A backend that can tell how its engine is; `isinstance(backend, Diagnoses)` tells."""
+
+    def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
+        """Looks at the engine, its workers and its queues, these among them."""
         ...
 
 

@@ -23,12 +23,14 @@ FIELDS = ("ref", "task", "step", "attempt")
 
 
 class Tell(logging.Filter):
-    """Puts `ref`, `task`, `step` and `attempt` on each record, and lets every one of them pass."""
+    """Puts `ref`, `task`, `step`, `attempt` and, for people, `call` on each record; all pass."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = current()
         record.ref, record.task, record.step = context.id, context.task, context.step
         record.attempt = context.attempt if context.id else ""
+        at = f" [{context.task} at {context.step} of {context.id}, attempt {context.attempt}]"
+        record.call = at if context.id else ""
         return True
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from returns.result import Failure, Result, Success
 
-from onward import task
+from onward import progress, task
 
 
 @dataclass(frozen=True)
@@ -38,4 +38,34 @@ def hold(folder: str) -> str:
     return "done"
 
 
+@task
+def greet(name: str, times: int = 1, *, loud: bool = False) -> str:
+    """Greets somebody."""
+    said = ", ".join([f"hello {name}"] * times)
+    return said.upper() if loud else said
+
+
+@task
+def fail(text: str) -> None:
+    raise LookupError(text)
+
+
+@task
+def count(folder: str, upto: int) -> int:
+    """Goes on to the next number when it is told to."""
+    for number in range(1, upto + 1):
+        progress(number, total=upto, note="steps")
+        end = time.monotonic() + 60
+        while not Path(folder, f"go-{number}").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    return upto
+
+
+@task
+def twice(number: int) -> int:
+    return 2 * number
+
+
+counted = (count >> twice).named("counted")
 summed = (parse >> total).named("summed")

@@ -2,35 +2,21 @@
 
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from redis import Redis
 
+from onward.cli import app
+from tests.cli.command import SCRIPT, SECRET, environment, mistake, onward
 from tests.engines.server import HOST
 from tests.engines.valkey import Valkey
 
 BROKER = "celery+redis://localhost:6379/0"
-SECRET = "s3cret"
-SCRIPT = Path(sys.executable).with_name("onward")
-
-
-def onward(*arguments: str, folder: Path, before: str = "") -> subprocess.CompletedProcess[str]:
-    """The command, run to its end; after some other code, if there is any."""
-    command = ["-m", "onward"]
-    if before:
-        command = ["-c", f"{before}; import runpy; runpy.run_module('onward', run_name='__main__')"]
-    return subprocess.run(
-        [sys.executable, "-W", "error", *command, *arguments],
-        check=False,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 @pytest.fixture
@@ -63,19 +49,86 @@ def test_its_help_tells_the_exit_codes(tmp_path: Path) -> None:
     assert "Exit codes: 0, it was stopped; 1, a fault" in " ".join(told.stdout.split())
 
 
-def test_it_completes_its_commands_in_a_shell() -> None:
-    asked = {"_ONWARD_COMPLETE": "complete_bash", "COMP_WORDS": "onward wor", "COMP_CWORD": "1"}
-    told = subprocess.run([SCRIPT], check=True, env=asked, capture_output=True, text=True)
-    assert told.stdout.strip() == "worker"
+COMMANDS = [
+    "run",
+    "submit",
+    "check",
+    "result",
+    "status",
+    "cancel",
+    "watch",
+    "worker",
+    "explain",
+    "doctor",
+    "dev celery",
+    "dev temporal",
+    "dev hatchet",
+]
 
 
-def mistake(*arguments: str, folder: Path, code: int = 2, before: str = "") -> str:
-    """What the command says of a mistake, which is one line."""
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_s_help_has_an_example_and_its_exit_codes(command: str) -> None:
+    found: Any = typer.main.get_command(app)
+    for name in command.split():
+        found = found.commands[name]
+    told = " ".join(found.help.split())
+    assert f"Example: `onward {command} " in told
+    assert "Exit codes: " in told
+
+
+def test_its_help_lists_every_command(tmp_path: Path) -> None:
+    told = onward("--help", folder=tmp_path).stdout
+    for command in COMMANDS:
+        assert command.split()[0] in told
+
+
+def test_no_engine_is_imported_before_it_is_needed(folder: Path) -> None:
+    after = (
+        "import atexit, sys; heavy = {'asyncio', 'celery', 'hatchet_sdk', 'temporalio', 'yaml'}; "
+        "atexit.register(lambda: print('imported', sorted(heavy & sys.modules.keys())))"
+    )
+    for arguments in (["--help"], ["run", "pipeline:summed", "--help"], ["explain", "--help"]):
+        done = onward(*arguments, folder=folder, before=after)
+        assert done.returncode == 0
+        assert done.stdout.endswith("imported []\n")
+
+
+def test_the_installation_of_completion_is_typer_s(tmp_path: Path) -> None:
+    told = onward("--show-completion", "bash", folder=tmp_path)
+    assert "_ONWARD_COMPLETE=complete_bash" in told.stdout
+    assert "complete -o default -F _onward_completion onward" in told.stdout
+
+
+def test_a_mistake_of_its_own_is_one_line_and_its_traceback_is_for_who_asks(folder: Path) -> None:
+    arguments = ["explain", "pipeline:summed"]
+    before = "import onward; onward.explain = None; import onward.cli"
     done = onward(*arguments, folder=folder, before=before)
-    assert done.returncode == code, done.stderr
-    assert done.stderr.startswith("onward: ")
+    assert done.returncode == 1
+    assert done.stderr.startswith("onward: a mistake of Onward's own, TypeError: ")
     assert done.stderr.count("\n") == 1
-    return done.stderr
+    asked = onward(*arguments, folder=folder, before=before, extra={"ONWARD_TRACEBACK": "1"})
+    assert "Traceback" in asked.stderr
+
+
+@pytest.mark.parametrize("extra", [{}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}])
+def test_without_a_terminal_or_with_no_color_there_are_no_colours(
+    extra: dict[str, str], folder: Path
+) -> None:
+    done = onward("run", "pipeline:nowhere", folder=folder, extra=extra)
+    assert "\x1b[3" not in done.stderr
+    assert "\x1b[1;3" not in done.stderr
+
+
+def test_it_completes_its_commands_in_a_shell() -> None:
+    asked = environment() | {
+        "_ONWARD_COMPLETE": "complete_bash",
+        "COMP_WORDS": "onward wor",
+        "COMP_CWORD": "1",
+    }
+    told = subprocess.run(
+        [SCRIPT], check=True, env=environment() | asked, capture_output=True, text=True
+    )
+    assert told.stdout.strip() == "worker"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +251,6 @@ def test_a_syntax_error_in_a_module_shows_where_it_is(folder: Path) -> None:
         ["work"],
         ["--verbose"],
         ["worker"],
-        ["worker", "pipeline"],
         ["worker", "pipeline", "--on", BROKER, "--concurrency", "0"],
         ["worker", "pipeline", "--on", BROKER, "--grace", "-1"],
     ],
@@ -210,3 +262,12 @@ def test_what_is_misspelt_or_left_out_is_a_matter_of_usage(
     assert done.returncode == 2
     assert "--help" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_url_in_the_wrong_place_is_told_without_its_password(folder: Path) -> None:
+    url = f"celery+redis://user:{SECRET}@host"
+    for arguments in ([url], ["result", "ref", url]):
+        done = onward(*arguments, folder=folder)
+        assert done.returncode == 2
+        assert "://user:***@host" in done.stderr
+        assert SECRET not in done.stderr

@@ -1,8 +1,6 @@
 """`onward worker`, as people run it: a process of its own, in the folder of their modules."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
@@ -11,19 +9,16 @@ from msgspec import Raw
 from redis import Redis
 from returns.result import Failure, Success
 
-from onward import Backend, connect, result, run, submit
+from onward import Backend, connect, result, run, status, submit
 from onward.backend import Submission
 from onward.outcome import Value
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
-from tests.cli.pipeline import Malformed, hold, summed
-from tests.engines.process import until
+from tests.cli.command import SECRET
+from tests.cli.pipeline import Malformed, hold, summed, twice
+from tests.cli.serving import PATIENCE, serving, wait_for_file, wait_for_text
 from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
-from tests.engines.worker import WorkerProcess
-
-SECRET = "s3cret"
-PATIENCE = 30.0
-"""How long to wait for what has to come, in seconds."""
 
 
 @pytest.fixture
@@ -35,37 +30,6 @@ def url(valkey: Valkey) -> str:
 @pytest.fixture
 def backend(url: str) -> Backend:
     return connect(url).unwrap()
-
-
-@contextmanager
-def serving(folder: Path, url: str, *arguments: str) -> Iterator[WorkerProcess]:
-    """A worker that is ready."""
-    with WorkerProcess.module(
-        "onward",
-        "worker",
-        "pipeline",
-        *arguments,
-        "--on",
-        url,
-        log=folder / "worker.log",
-        folder=folder,
-        environment={"PYTHONWARNINGS": "error"},
-    ) as worker:
-        wait_for_text(worker, "\nready")
-        yield worker
-
-
-def wait_for_text(worker: WorkerProcess, text: str) -> None:
-    until(
-        lambda: text in worker.tail() or worker.exit_code() is not None,
-        within=PATIENCE,
-        otherwise=lambda: f"It never said {text!r}:\n{worker.tail()}",
-    )
-    assert text in worker.tail()
-
-
-def wait_for_file(path: Path) -> None:
-    until(path.exists, within=PATIENCE, otherwise=lambda: f"{path} never came")
 
 
 def test_a_worker_does_what_another_process_submits(
@@ -117,8 +81,8 @@ def test_a_worker_says_what_it_serves_and_that_it_is_ready(folder: Path, url: st
         lines = worker.tail().splitlines()
     assert lines[0].startswith("onward ")
     assert "celery(redis://" in lines[0]
-    assert lines[1] == "tasks  another, hold, parse, total"
-    assert lines[2] == "flows  summed"
+    assert lines[1] == "tasks  another, count, fail, greet, hold, parse, total, twice"
+    assert lines[2] == "flows  counted, summed"
     assert lines[3].startswith("ready")
 
 
@@ -169,3 +133,20 @@ def test_a_worker_stops_after_the_grace_also_if_a_step_does_not_end(
         wait_for_file(folder / "running")
         worker.terminate()
         assert worker.wait(PATIENCE) == 0
+
+
+def test_a_worker_takes_steps_from_the_queues_that_it_is_given_and_no_other(
+    folder: Path, valkey: Valkey, temporal: Temporal
+) -> None:
+    db, own = uuid.uuid4().hex, uuid.uuid4().hex
+    queued = twice.with_(queue=db)
+    for url in (f"celery+{valkey.url}?queue={own}", f"{temporal.url}?task_queue={own}"):
+        backend = connect(url).unwrap()
+        with serving(folder, url, "--queues", db) as worker:
+            waiting = submit(twice(1), on=backend).unwrap()
+            assert run(queued(2), on=backend, timeout=PATIENCE) == Success(4)
+            assert status(waiting, on=backend).unwrap().state == "queued"
+            assert f"\nqueues {db}\n" in worker.tail()
+        with serving(folder, url, "--queues", f"{db}, {own}"):
+            assert result(waiting, on=backend, timeout=PATIENCE) == Success(2)
+            assert run((twice >> queued)(1), on=backend, timeout=PATIENCE) == Success(4)

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from returns.result import Failure, Result, Success
 
 from onward import plan as plans
-from onward.backend import State, Status, Submission, Worker
+from onward.backend import Diagnosis, State, Status, Submission, Worker
 from onward.backends.celery import native
 from onward.backends.celery.app import priority_on
 from onward.backends.celery.ledger import Entry, Ledger
@@ -277,6 +277,15 @@ class CeleryBackend:
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
         return native.shown(native.compiled(plan))
+
+    def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
+        """See `Diagnoses.diagnose`."""
+        from onward.backends.celery.diagnose import look
+
+        try:
+            return Success(look(self, queues))
+        except (OperationalError, RedisError, OSError) as problem:
+            return Failure(Unavailable("", f"the broker or its ledger: {problem}"))
 
     def serve(
         self,

@@ -270,6 +270,16 @@ class RedisLedger:
     def of_worker(self) -> RedisLedger:
         return self._of_worker()
 
+    def server(self) -> Mapping[str, object]:
+        """What its server says of itself."""
+        said: Mapping[str, object] = self._client.info()
+        return said
+
+    def clock(self) -> float:
+        """What time it is there, in seconds since 1970."""
+        seconds, micros = self._client.time()
+        return float(seconds) + float(micros) / 1e6
+
     def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         args: list[str | bytes | int] = [_LONGEST_OPEN]
         for id, plan, delay in calls:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -425,6 +428,8 @@ class CeleryWorker:
             queues = {backend.queue, *catalog.queues}
         backend.queues.update(catalog.queues, queues)
         self._options: dict[str, Any] = {
+            # Of two with the same name on one machine, the engine would tell as of one.
+            "hostname": f"onward-{os.getpid()}-{secrets.token_hex(2)}@{socket.gethostname()}",
             "pool": _Pool,
             "consumer_cls": _Consumer,
             "concurrency": concurrency or 8,

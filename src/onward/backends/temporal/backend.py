@@ -20,7 +20,7 @@ from temporalio.exceptions import ActivityAlreadyStartedError, WorkflowAlreadySt
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward import plan as plans
-from onward.backend import Schedule, Status, Submission, Worker
+from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backends.temporal import calls, native, schedules
 from onward.backends.temporal.client import PROMPT, Address, Connection
 from onward.backends.temporal.converter import value
@@ -47,7 +47,8 @@ class TemporalBackend(BlockingEngine):
     """What `temporal()` gives."""
 
     def __init__(self, address: Address) -> None:
-        super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))
+        self._here = Core(address)
+        super().__init__(self._here, LoopThread("onward-temporal", _LINGER))
         self._address = address
 
     def __repr__(self) -> str:
@@ -62,6 +63,10 @@ class TemporalBackend(BlockingEngine):
         """See `Checks.check`."""
         fault = _too_large(plan)
         return [] if fault is None else [fault]
+
+    def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
+        """See `Diagnoses.diagnose`."""
+        return self._wait(lambda: self._here.diagnose(queues))
 
 
 class Core:
@@ -192,6 +197,11 @@ class Core:
         return await self._connection.ask(
             "", lambda client: start(client, catalog, steps, flows, concurrency)
         )
+
+    async def diagnose(self, queues: Collection[str]) -> Result[Diagnosis, Fault]:
+        from onward.backends.temporal.diagnose import look
+
+        return await self._connection.ask("", lambda client: look(client, self._address, queues))
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         fault = _too_large(plan)

@@ -1,0 +1,71 @@
+"""How the server is, and who takes steps from which task queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from importlib.metadata import version
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse,
+    GetSystemInfoRequest,
+)
+from temporalio.client import Client
+
+from onward.backend import Diagnosis, Finding, SeenWorker
+from onward.backends.temporal.client import PROMPT, Address
+
+_GONE = 90.0
+"""For how long a worker that is there may not have asked for a step, in seconds."""
+
+
+async def look(client: Client, address: Address, queues: Collection[str]) -> Diagnosis:
+    """Looks at all of it; raises RPCError."""
+    service = client.workflow_service
+    system = await service.get_system_info(GetSystemInfoRequest(), timeout=PROMPT)
+    namespace = await service.describe_namespace(
+        DescribeNamespaceRequest(namespace=address.namespace), timeout=PROMPT
+    )
+    kept = namespace.config.workflow_execution_retention_ttl.ToTimedelta()
+    findings = (
+        Finding("SDK", f"temporalio {version('temporalio')}"),
+        Finding("server", f"Temporal {system.server_version}"),
+        Finding("namespace", f"{address.namespace}, which keeps outcomes for {kept}"),
+        _credentials(address),
+    )
+    taken: dict[str, set[str]] = {}
+    waiting: dict[str, int] = {}
+    for queue in sorted({address.task_queue, *queues}):
+        steps = await _queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+        waiting[queue] = steps.stats.approximate_backlog_count
+        found = [steps]
+        if queue == address.task_queue:
+            found.append(await _queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW))
+            waiting[queue] += found[-1].stats.approximate_backlog_count
+        for poller in (poller for each in found for poller in each.pollers):
+            if time.time() - poller.last_access_time.seconds < _GONE:
+                taken.setdefault(poller.identity, set()).add(queue)
+    workers = (SeenWorker(name, frozenset(taken[name])) for name in sorted(taken))
+    return Diagnosis(address.task_queue, findings, tuple(workers), waiting)
+
+
+async def _queue(
+    client: Client, queue: str, kind: TaskQueueType.ValueType
+) -> DescribeTaskQueueResponse:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=queue),
+        task_queue_type=kind,
+        report_stats=True,
+    )
+    return await client.workflow_service.describe_task_queue(request, timeout=PROMPT)
+
+
+def _credentials(address: Address) -> Finding:
+    key = "an API key" if address.api_key else "no API key"
+    is_tls = bool(address.tls) or (address.tls is None and address.api_key is not None)
+    return Finding("credentials", f"{key}; {'TLS' if is_tls else 'no TLS'}")

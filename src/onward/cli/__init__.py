@@ -1,0 +1,5 @@
+"""What the `onward` command does; `onward.__main__` starts it."""
+
+from onward.cli.app import app
+
+__all__ = ["app"]

@@ -1,0 +1,61 @@
+"""The command, made of its parts; docs/command-line.md is for those who use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version as version_of
+from typing import Annotated
+
+import typer
+
+from onward.cli import calls, dev, doctor, explain, refs, watch, worker
+from onward.cli.console import say
+from onward.cli.group import Discreet
+
+_PASSED_ON = {"ignore_unknown_options": True}
+"""What is no option of ours is the flow's, whose parameters are known only with it."""
+
+_ON_FLOWS: tuple[Callable[..., None], ...] = (calls.run, calls.submit, calls.check)
+_PLAIN: tuple[Callable[..., None], ...] = (
+    refs.result,
+    refs.status,
+    refs.cancel,
+    watch.watch,
+    worker.worker,
+    explain.explain,
+    doctor.doctor,
+)
+
+app = typer.Typer(
+    name="onward",
+    cls=Discreet,
+    help="Typed tasks, composed with >>, on the engine that a URL names.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,  # a traceback is the user's own, and shown as Python does
+)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"onward {version_of('onward')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _onward(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+for _each in _ON_FLOWS:
+    app.command(context_settings=_PASSED_ON, add_help_option=False)(_each)
+for _each in _PLAIN:
+    app.command()(_each)
+app.add_typer(dev.app)

@@ -1,0 +1,182 @@
+"""`onward run`, `submit` and `check`: a flow applied to what the command line says."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from returns.result import Failure
+
+from onward import interpret
+from onward.cli.arguments import call_of
+from onward.cli.console import code_of, err, fail, say, say_json, warn
+from onward.cli.options import (
+    Config,
+    Json,
+    On,
+    Timeout,
+    connected,
+    connected_elsewhere,
+    refuse_memory,
+)
+from onward.cli.shown import data_of_fault, end_with
+from onward.cli.target import flow_of
+from onward.cli.usage import show_usage
+from onward.cli.waiting import leaving, outcome_of
+from onward.fault import BadPayload
+from onward.flow import Call
+
+Target: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="TARGET", help="The task or flow: my.tasks:ingest")
+]
+Arguments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="ARGS…", help="What it takes, by position or as --name value; see TARGET --help."
+    ),
+]
+Key: TypeAlias = Annotated[
+    str | None, typer.Option(help="An idempotency key: with the same one, it runs only once.")
+]
+Delay: TypeAlias = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="How long it waits before it starts.")
+]
+Deadline: TypeAlias = Annotated[
+    float | None, typer.Option(metavar="SECONDS", min=0, help="How long it may take in all.")
+]
+Queue: TypeAlias = Annotated[
+    str | None, typer.Option(help="The queue of those steps whose task names none.")
+]
+Priority: TypeAlias = Annotated[
+    int | None, typer.Option(min=0, max=9, help="From 0 (least) to 9 (most urgent).")
+]
+Help: TypeAlias = Annotated[
+    bool, typer.Option("--help", help="Show this; after a TARGET, what that takes.")
+]
+
+
+def run(
+    context: typer.Context,
+    target: Target = None,
+    arguments: Arguments = None,
+    on: On = None,
+    config: Config = None,
+    key: Key = None,
+    deadline: Deadline = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    is_help: Help = False,
+) -> None:
+    """Run a task or flow, and print what comes of it.
+
+    Its own arguments are read by its annotations: a text as it is, a number, true or false, and
+    all else as JSON. What would be taken for an option of this command goes after `--`.
+
+    Example: `onward run my.tasks:ingest https://example.org/a.csv --sep ';' --on local://`
+
+    Exit codes: 0, it gave a value; 1, a fault; 2, what cannot be done as it was written; 3, a
+    domain error; 4, no outcome yet, after --timeout.
+    """
+    call = _call(context, target, arguments, is_help=is_help)
+    refuse_memory(on)
+    with connected(on, config) as backend:
+        submitted = interpret.submit(
+            call, on=backend, key=key, deadline=deadline, queue=queue, priority=priority
+        )
+        if isinstance(submitted, Failure):
+            fail(submitted.failure())
+        id = submitted.unwrap().id
+        with leaving(id), err.status(f"{call.flow.name} …"):
+            outcome = outcome_of(backend, id, timeout)
+        end_with(outcome, call.flow, as_json=as_json)
+
+
+def submit(
+    context: typer.Context,
+    target: Target = None,
+    arguments: Arguments = None,
+    on: On = None,
+    config: Config = None,
+    key: Key = None,
+    delay: Delay = 0.0,
+    deadline: Deadline = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    as_json: Json = False,
+    is_help: Help = False,
+) -> None:
+    """Submit a task or flow, and print its ref, by which `result` and the others know it.
+
+    Example: `onward submit my.tasks:ingest https://example.org/a.csv --key today`
+
+    Exit codes: 0, it was submitted; 1, a fault; 2, what cannot be done as it was written.
+    """
+    call = _call(context, target, arguments, is_help=is_help)
+    with connected_elsewhere(on, config) as backend:
+        submitted = interpret.submit(
+            call,
+            on=backend,
+            key=key,
+            delay=delay,
+            deadline=deadline,
+            queue=queue,
+            priority=priority,
+        )
+        if isinstance(submitted, Failure):
+            fail(submitted.failure())
+        ref = submitted.unwrap()
+    if as_json:
+        say_json({"ref": ref.id})
+    else:
+        say(ref.id)
+
+
+def check(
+    context: typer.Context,
+    target: Target = None,
+    arguments: Arguments = None,
+    on: On = None,
+    config: Config = None,
+    as_json: Json = False,
+    is_help: Help = False,
+) -> None:
+    """Tell what stands against a call, and submit nothing.
+
+    Example: `onward check my.tasks:ingest https://example.org/a.csv --on temporal://localhost`
+
+    Exit codes: 0, nothing is known to; 1, a fault stands against it; 2, what cannot be done as it
+    was written.
+    """
+    call = _call(context, target, arguments, is_help=is_help)
+    with connected(on, config) as backend:
+        checked = interpret.check(call, on=backend)
+    faults = checked.failure() if isinstance(checked, Failure) else ()
+    if as_json:
+        say_json({"faults": [data_of_fault(fault) for fault in faults]})
+    elif not faults:
+        say("nothing is known to stand against it", "green")
+    else:
+        for fault in faults:
+            warn(str(fault))
+    raise typer.Exit(max(map(code_of, faults), default=0))
+
+
+def _call(
+    context: typer.Context, target: str | None, arguments: list[str] | None, *, is_help: bool
+) -> Call[Any, Any]:
+    if target is None:
+        if is_help:
+            typer.echo(context.get_help())
+            raise typer.Exit
+        raise typer.BadParameter("which flow? Write my.tasks:ingest", ctx=context)
+    flow = flow_of(target)
+    if is_help:
+        ours = {option for each in context.command.params for option in each.opts}
+        show_usage(context.info_name or "", target, flow, ours)
+        raise typer.Exit
+    call = call_of(flow, arguments or [])
+    if isinstance(call.args, BadPayload):
+        fail(call.args)
+    return call

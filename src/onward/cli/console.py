@@ -1,0 +1,65 @@
+"""What the command says, and with which code it ends.
+
+What it was asked for goes to stdout; all else, and why it fails, to stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from onward.fault import Fault, Misconfigured, Unsupported
+
+FAULT = 1
+"""Something went wrong outside of any task's domain, or the user's own code raised."""
+
+USAGE = 2
+"""It cannot be done as it was written: to try again is of no use."""
+
+ERROR = 3
+"""A task answered with a domain error."""
+
+NOT_YET = 4
+"""There is no outcome yet."""
+
+INTERRUPTED = 130
+"""Ctrl-C, as shells have it."""
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """Says something on a line of its own."""
+    out.print(Text(text, style))
+
+
+def say_json(data: Mapping[str, object]) -> None:
+    """Prints data as one line of JSON."""
+    typer.echo(msgspec.json.encode(data))
+
+
+def warn(text: str) -> None:
+    """Says on one line of stderr what is wrong, or what to do."""
+    err.print(Text.assemble(("onward: ", "bold red"), " ".join(text.split())))
+
+
+def end(code: int, message: str, cause: BaseException | None = None) -> NoReturn:
+    """Ends the command, with what is wrong and what to do about it on one line."""
+    warn(message)
+    raise typer.Exit(code) from cause
+
+
+def fail(fault: Fault) -> NoReturn:
+    """Ends the command with a fault."""
+    end(code_of(fault), str(fault))
+
+
+def code_of(fault: Fault) -> int:
+    """The exit code for a fault."""
+    return USAGE if isinstance(fault, Misconfigured | Unsupported) else FAULT

@@ -1,0 +1,51 @@
+"""`onward explain`: what a flow is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from onward import explain as explained
+from onward.cli.console import USAGE, end, say_json
+from onward.cli.options import Config, Json, On, connected
+from onward.cli.target import flow_of
+
+
+def explain(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The task or flow: my.tasks:ingest")
+    ],
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="As a Mermaid flowchart, for a README.")
+    ] = False,
+    native: Annotated[
+        bool, typer.Option("--native", help="What the engine of --on will be given.")
+    ] = False,
+    on: On = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a flow is made of, in the order in which it runs.
+
+    With --json it is the flow as it travels, in a plan.
+
+    Example: `onward explain my.tasks:ingest --native --on temporal://localhost`
+
+    Exit codes: 0, it is shown; 1, an exception in a module; 2, what cannot be done as it was
+    written.
+    """
+    if mermaid + native + as_json > 1:
+        end(USAGE, "--mermaid, --native and --json are three forms: choose one")
+    flow = flow_of(target)
+    if native:
+        with connected(on, config) as backend:
+            if not hasattr(backend, "explain"):
+                end(USAGE, f"{backend!r} has no terms of its own: leave --native out")
+            typer.echo(explained(flow, on=backend))
+    elif on is not None or config is not None:
+        end(USAGE, "to show what an engine will be given, write --native too")
+    elif as_json:
+        say_json({"flow": flow.name, "root": flow.node})
+    else:
+        typer.echo(explained(flow, form="mermaid" if mermaid else "tree"))

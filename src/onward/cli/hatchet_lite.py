@@ -1,0 +1,181 @@
+"""Hatchet's engine, all of it in one process, on a PostgreSQL of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from msgspec import Struct
+
+from onward.cli.console import FAULT, USAGE, end
+from onward.cli.servers import HOST, free_port, running
+
+_ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""What a client of PostgreSQL may begin with; the answer is one letter."""
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+"""What a client of gRPC begins with: HTTP/2's greeting, and a frame of no settings."""
+
+_PROGRAMS = ("hatchet-lite", "hatchet-migrate", "hatchet-admin")
+
+
+class Engine(Struct, frozen=True):
+    """A Hatchet that is up.
+
+    Args:
+        process: The engine itself.
+        log: Its output.
+        api: Where its HTTP API is.
+        environment: What its clients need, its token among it.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    api: str
+    environment: Mapping[str, str]
+
+
+def refuse_if_missing() -> None:
+    """Ends the command where it cannot be started on this machine, and says what helps."""
+    missing = [each for each in _PROGRAMS if shutil.which(each) is None]
+    missing += [each for each in ("initdb", "postgres") if _postgresql(each) is None]
+    if missing:
+        end(
+            USAGE,
+            f"{', '.join(missing)} not found on the PATH: write docker compose up hatchet where "
+            "there is Docker, or see docs.hatchet.run/self-hosting",
+        )
+
+
+@contextlib.contextmanager
+def started(folder: Path, port: int) -> Generator[Engine]:
+    """An engine with one tenant, and all of its data in a folder."""
+    database_port, api_port = free_port(0, 0), free_port(0, 0)
+    database = f"postgresql://postgres@{HOST}:{database_port}/postgres?sslmode=disable"
+    api = f"http://{HOST}:{api_port}"
+    pages = folder / "pages"
+    pages.mkdir(exist_ok=True)
+    (pages / "index.html").touch()
+    settings = {
+        "DATABASE_URL": database,
+        "SERVER_MSGQUEUE_KIND": "postgres",
+        "SERVER_URL": api,
+        "SERVER_PORT": str(api_port),
+        "SERVER_GRPC_BIND_ADDRESS": HOST,
+        "SERVER_GRPC_PORT": str(port),
+        "SERVER_GRPC_BROADCAST_ADDRESS": f"{HOST}:{port}",
+        "SERVER_GRPC_INSECURE": "true",
+        "SERVER_AUTH_COOKIE_DOMAIN": HOST,
+        "SERVER_HEALTHCHECK": "false",
+        "SERVER_SECURITY_CHECK_ENABLED": "false",  # which asks a server of Hatchet's makers
+        # It must have a dashboard, whose pages do not come with the program.
+        "LITE_STATIC_ASSET_DIR": os.environ.get("LITE_STATIC_ASSET_DIR", str(pages)),
+        "LITE_FRONTEND_PORT": "0",
+        "LITE_RUNTIME_PORT": "0",
+    }
+    config = str(folder / "config")
+    keys = ["quickstart", "--skip", "certs", "--generated-config-dir", config]
+    log = folder / "hatchet.log"
+    with _postgres(folder, database_port):
+        _run(["hatchet-migrate"], folder, settings)
+        if not Path(config).exists():
+            _run(["hatchet-admin", *keys], folder, settings)
+        token = _run(["hatchet-admin", "token", "create", "--config", config], folder, settings)
+        with running(
+            ["hatchet-lite", "--config", config],
+            log=log,
+            is_up=lambda: _is_ready(port, api_port),
+            environment=settings,
+            patience=60.0,
+        ) as process:
+            environment = {
+                "HATCHET_CLIENT_TOKEN": token.strip(),
+                "HATCHET_CLIENT_HOST_PORT": f"{HOST}:{port}",
+                "HATCHET_CLIENT_SERVER_URL": api,
+                "HATCHET_CLIENT_TLS_STRATEGY": "none",
+            }
+            yield Engine(process, log, api, environment)
+
+
+@contextlib.contextmanager
+def _postgres(folder: Path, port: int) -> Generator[None]:
+    data = folder / "postgresql"
+    if not data.exists():
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8"]
+        _run([*_unprivileged(), str(_postgresql("initdb")), "-D", str(data), *options], folder, {})
+    settings = {
+        "listen_addresses": HOST,
+        "port": port,
+        "unix_socket_directories": "",
+        "dynamic_shared_memory_type": "mmap",  # in the folder, where a kill may leave it
+        "max_connections": 200,
+        "timezone": "UTC",
+    }
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    with running(
+        [*_unprivileged(), str(_postgresql("postgres")), "-D", str(data), *options],
+        log=folder / "postgresql.log",
+        is_up=lambda: _speaks(port),
+    ):
+        yield
+
+
+def _speaks(port: int) -> bool:
+    with socket.create_connection((HOST, port), timeout=1) as connection:
+        connection.sendall(_ASK_FOR_TLS)
+        return connection.recv(1) in (b"N", b"S")
+
+
+def _is_ready(port: int, api_port: int) -> bool:
+    from http.client import HTTPConnection, HTTPException  # with which comes all of ssl
+
+    with socket.create_connection((HOST, port), timeout=1) as connection:
+        connection.sendall(_PREFACE)
+        with connection.makefile("rb") as frames:
+            if frames.read(9)[3:4] != b"\x04":  # a frame of settings
+                return False
+    with closing(HTTPConnection(HOST, api_port, timeout=1)) as api:
+        try:
+            api.request("GET", "/api/ready")
+            return api.getresponse().status == 200
+        except HTTPException:
+            return False
+
+
+def _postgresql(name: str) -> Path | str | None:
+    """Debian's packages keep PostgreSQL's programs off the PATH."""
+    packaged = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return shutil.which(name) or (packaged[-1] if packaged else None)
+
+
+def _unprivileged() -> list[str]:
+    """What makes a command of PostgreSQL's run for root, whom it refuses.
+
+    To itself it is another user, in a namespace of its own; outside of that it stays root.
+    """
+    if os.geteuid() != 0:
+        return []
+    return ["unshare", "--ipc", "--user", "--map-user=1000", "--map-group=1000", "--"]
+
+
+def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> str:
+    """What a command prints that ends by itself."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr)[-2000:]
+        end(FAULT, f"{command[0]} ended with {done.returncode}. It said last: {said}")
+    return done.stdout

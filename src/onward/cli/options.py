@@ -1,0 +1,72 @@
+"""The options that several commands have, and the backend that they name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+from returns.result import Failure
+
+from onward.backend import Backend
+from onward.cli.console import USAGE, end, fail
+from onward.config import connect
+
+On: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--on", metavar="URL", help="The engine: celery+redis://localhost:6379/0"),
+]
+Config: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="A YAML file that names the engine instead."),
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Timeout: TypeAlias = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", min=0, help="How long to wait; the call goes on after that."),
+]
+
+_HERE = "ends with this process"
+
+
+@contextlib.contextmanager
+def connected(on: str | None, config: Path | None) -> Generator[Backend]:
+    """The backend of `--on` or `--config`, or else of the environment, while it is needed."""
+    if on is not None and config is not None:
+        end(USAGE, "--on and --config both say where: leave one of them out")
+    source = config if on is None else on
+    made = connect() if source is None else connect(source)
+    if isinstance(made, Failure):
+        fail(made.failure())
+    backend = made.unwrap()
+    try:
+        yield backend
+    finally:
+        close = getattr(backend, "close", None)
+        if close is not None:
+            close()
+
+
+@contextlib.contextmanager
+def connected_elsewhere(on: str | None, config: Path | None) -> Generator[Backend]:
+    """Like `connected`, for what makes sense only where other processes submit or serve."""
+    refuse_memory(on)
+    with connected(on, config) as backend:
+        if is_here(backend):
+            end(USAGE, f"no other process can submit to local://: it {_HERE}. Name a broker's URL")
+        yield backend
+
+
+def is_here(backend: Backend) -> bool:
+    """Whether a backend runs calls in this process, and needs no worker."""
+    return hasattr(backend, "run_here")
+
+
+def refuse_memory(on: str | None) -> None:
+    """Ends the command where a URL's broker is in this process, and so are its workers."""
+    url = os.environ.get("ONWARD_URL", "") if on is None else on
+    if url.lower().startswith("celery+memory:"):
+        end(USAGE, f"no other process can submit to celery+memory://: it {_HERE}. Name a broker's")

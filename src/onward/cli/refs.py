@@ -1,0 +1,86 @@
+"""`onward result`, `status` and `cancel`: a submitted call, by its ref."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+from returns.result import Failure
+
+from onward.backend import Cancels
+from onward.cli.console import fail, say, say_json
+from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
+from onward.cli.shown import data_of_status, end_with, text_of_status
+from onward.cli.target import flow_of
+from onward.cli.waiting import outcome_of
+from onward.fault import Unsupported
+
+Ref: TypeAlias = Annotated[
+    str, typer.Argument(metavar="REF", help="What `onward submit`, or str(ref), gave.")
+]
+OfFlow: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--flow", metavar="TARGET", help="Its flow, which reads the value: my.tasks:ingest"
+    ),
+]
+
+
+def result(
+    ref: Ref,
+    flow: OfFlow = None,
+    on: On = None,
+    config: Config = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+) -> None:
+    """Wait for a submitted call, and print what came of it.
+
+    Without --flow, the outcome is printed as JSON, just as with --json.
+
+    Example: `onward result 7c1f… --flow my.tasks:ingest --timeout 60`
+
+    Exit codes: 0, it gave a value; 1, a fault; 2, what cannot be done as it was written; 3, a
+    domain error; 4, no outcome yet, after --timeout.
+    """
+    reader = None if flow is None else flow_of(flow)
+    with connected_elsewhere(on, config) as backend:
+        outcome = outcome_of(backend, ref, timeout)
+    end_with(outcome, reader, as_json=as_json)
+
+
+def status(ref: Ref, on: On = None, config: Config = None, as_json: Json = False) -> None:
+    """Print where a submitted call is: its state, and the step, attempt and progress it is at.
+
+    Example: `onward status 7c1f… --on celery+redis://localhost:6379/0 --json`
+
+    Exit codes: 0, whatever its state; 1, a fault, as for a ref that nobody knows; 2, what cannot be
+    done as it was written.
+    """
+    with connected_elsewhere(on, config) as backend:
+        answer = backend.status(ref)
+    if isinstance(answer, Failure):
+        fail(answer.failure())
+    if as_json:
+        say_json(data_of_status(ref, answer.unwrap()))
+    else:
+        say(text_of_status(answer.unwrap()))
+
+
+def cancel(ref: Ref, on: On = None, config: Config = None, as_json: Json = False) -> None:
+    """Cancel a submitted call, unless it has an outcome already; print its state then.
+
+    Example: `onward cancel 7c1f… --on celery+redis://localhost:6379/0`
+
+    Exit codes: 0, the engine has taken note; 1, a fault; 2, what cannot be done as it was written.
+    """
+    with connected_elsewhere(on, config) as backend:
+        if not isinstance(backend, Cancels):
+            fail(Unsupported(ref, "this backend cannot cancel a call"))
+        answer = backend.cancel(ref).bind(lambda _: backend.status(ref))
+    if isinstance(answer, Failure):
+        fail(answer.failure())
+    if as_json:
+        say_json(data_of_status(ref, answer.unwrap()))
+    else:
+        say(answer.unwrap().state)

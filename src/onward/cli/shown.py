@@ -1,0 +1,118 @@
+"""Outcomes and states as people and programs are shown them."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import msgspec
+import typer
+from returns.result import Failure
+from rich.pretty import pretty_repr
+from rich.text import Text
+
+from onward.backend import Status
+from onward.cli.console import ERROR, code_of, end, err, fail, out, say, say_json
+from onward.codec import TAG, Refused
+from onward.fault import Fault, Raised
+from onward.flow import AnyFlow
+from onward.outcome import Failed, Faulted, Outcome, Value
+
+_WIDE = 1_000_000
+
+
+def end_with(outcome: Outcome, flow: AnyFlow | None, *, as_json: bool) -> NoReturn:
+    """Shows an outcome, and ends the command with the code for it.
+
+    Args:
+        outcome: What came of a call.
+        flow: The call's flow, which can read the value; without one it is shown as JSON.
+        as_json: Whether it is for a program.
+    """
+    if as_json or flow is None:
+        say_json(data_of(outcome))
+        raise typer.Exit(_code(outcome))
+    read = flow.read(outcome)
+    if not isinstance(read, Failure):
+        _say_value(read.unwrap())
+        raise typer.Exit(0)
+    failure = read.failure()
+    if isinstance(failure, Fault) and not isinstance(outcome, Failed):
+        if isinstance(failure, Raised) and failure.traceback:
+            err.print(Text(failure.traceback.rstrip()))
+        fail(failure)
+    name = _task_of(outcome)
+    end(ERROR, f"{name} answered with {pretty_repr(failure, max_width=_WIDE)}")
+
+
+def data_of(outcome: Outcome) -> dict[str, object]:
+    """An outcome as JSON data: `outcome` says which of value, error and fault there is."""
+    match outcome:
+        case Value(raw):
+            return {"outcome": "value", "value": raw}
+        case Failed(raw):
+            try:
+                tag = TAG.decode(raw)
+            except Refused:
+                return {"outcome": "error", "error": raw}
+            error = {"type": tag.type, "task": tag.task, "value": tag.value}
+            return {"outcome": "error", "error": error}
+        case Faulted():
+            return {"outcome": "fault", "fault": data_of_fault(outcome.fault)}
+
+
+def data_of_fault(fault: Fault) -> dict[str, object]:
+    """A fault as JSON data."""
+    fields: dict[str, object] = msgspec.to_builtins(fault)
+    return {"type": type(fault).__name__, **fields, "cure": fault.cure}
+
+
+def data_of_status(id: str, status: Status) -> dict[str, object]:
+    """Where a call is, as JSON data."""
+    return {"ref": id, **msgspec.to_builtins(status)}
+
+
+def text_of_status(status: Status) -> str:
+    """Where a call is, on one line."""
+    where = [f"{status.task} at {status.step}" if status.step else status.task]
+    if status.attempt > 1:
+        where.append(f"attempt {status.attempt}")
+    told = ", ".join(filter(None, where))
+    progress = text_of_progress(status)
+    return f"{status.state:<9} {told}{f': {progress}' if progress else ''}".rstrip()
+
+
+def text_of_progress(status: Status) -> str:
+    """What a task said of how far it is."""
+    said = status.progress
+    if said is None:
+        return ""
+    total = "" if said.total is None else f"/{said.total:g}"
+    return f"{said.done:g}{total} {said.note}".rstrip()
+
+
+def _say_value(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, str):
+        typer.echo(value)
+    elif out.is_terminal:
+        out.print(Text(pretty_repr(value, max_width=out.width)))
+    else:
+        say(pretty_repr(value, max_width=_WIDE))
+
+
+def _task_of(outcome: Outcome) -> str:
+    try:
+        return str(TAG.decode(outcome.raw).task)
+    except Refused:
+        return "a task"
+
+
+def _code(outcome: Outcome) -> int:
+    match outcome:
+        case Value():
+            return 0
+        case Failed():
+            return ERROR
+        case Faulted():
+            return code_of(outcome.fault)

@@ -1,0 +1,99 @@
+"""From `module:flow`, as it is written on a command line, to the flow."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from onward.catalog import Catalog
+from onward.cli.console import FAULT, USAGE, end
+from onward.flow import AnyFlow, Flow
+from onward.url import instead_of
+
+
+def flow_of(target: str) -> AnyFlow:
+    """The flow that a target names; modules are looked for in the current directory first."""
+    if "://" in target:  # which may hold a password
+        end(USAGE, "a URL stands where a flow should: write module:flow before it")
+    module_name, colon, name = target.partition(":")
+    if module_name.endswith(".py") or "/" in module_name:
+        module_name = _likely(module_name)
+        end(USAGE, f"a module goes by its name, not by its file: write {module_name}:{name or '…'}")
+    module = _module(module_name)
+    flows = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    if not colon or not name:
+        found = ", ".join(f"{module_name}:{each}" for each in sorted(flows))
+        end(USAGE, f"which flow of {module_name}? It has {found or 'none: put @task on functions'}")
+    if name not in flows and hasattr(module, name):
+        what = getattr(module, name)
+        cure = "put @task on it" if callable(what) else "a target is a task or a flow"
+        end(USAGE, f"{target} is no flow but {type(what).__name__}: {cure}")
+    if name not in flows:
+        end(USAGE, f"{module_name} has no {instead_of(name, flows)}")
+    return flows[name]
+
+
+def catalog_of(names: list[str]) -> Catalog:
+    """What there is to serve in some modules."""
+    modules = [_module(name) for name in names]
+    try:
+        return Catalog.of(*modules)
+    except ValueError as problem:
+        end(USAGE, str(problem), problem)
+
+
+def files_of(problem: BaseException | None) -> Iterator[Path]:
+    """The files that an exception came through."""
+    while problem is not None:
+        if isinstance(problem, SyntaxError) and problem.filename:
+            yield Path(problem.filename)
+        for frame, _ in traceback.walk_tb(problem.__traceback__):
+            yield Path(frame.f_code.co_filename)
+        problem = problem.__cause__
+
+
+def _module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if not name or name.startswith("."):
+        _no_module(name)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as problem:
+        if isinstance(problem, ModuleNotFoundError) and f"{name}.".startswith(f"{problem.name}."):
+            _no_module(name)
+        _show(problem)
+        raised = f"it raised {type(problem).__name__}, see above"
+        end(FAULT, f"{name} cannot be imported: {raised}", problem)
+
+
+def _no_module(name: str) -> NoReturn:
+    if "://" in name:  # which may hold a password
+        end(USAGE, "a URL stands where a module should: write it after --on")
+    likely = _likely(name)
+    cure = "check the spelling, or go to the directory that holds it"
+    if likely not in ("", name):
+        cure = f"write {likely}"
+    end(USAGE, f"no module {name!r} in {Path.cwd()}, nor among what is installed: {cure}")
+
+
+def _likely(name: str) -> str:
+    return name.partition(":")[0].removesuffix(".py").replace("/", ".").strip(".")
+
+
+def _show(problem: BaseException) -> None:
+    """Prints the traceback of what the user's code raised, without the frames that led there."""
+    frames = problem.__traceback__
+    while frames is not None and _is_on_the_way(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    traceback.print_exception(type(problem), problem, frames)
+
+
+def _is_on_the_way(file: str) -> bool:
+    return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")

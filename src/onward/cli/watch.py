@@ -1,0 +1,137 @@
+"""`onward watch`: a call while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from msgspec import Struct
+from returns.result import Failure
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from onward.backend import Backend, Status
+from onward.cli.console import USAGE, end, fail, out, say, say_json
+from onward.cli.options import Config, Json, On, connected_elsewhere
+from onward.cli.queues import watch_queues
+from onward.cli.refs import OfFlow
+from onward.cli.shown import data_of_status, end_with, text_of_progress, text_of_status
+from onward.cli.target import flow_of
+from onward.cli.waiting import leaving, outcome_of
+
+_PAUSE = 0.2
+"""How long it is from one look to the next, in seconds."""
+
+
+def watch(
+    ref: Annotated[
+        str | None, typer.Argument(metavar="REF", help="What `onward submit`, or str(ref), gave.")
+    ] = None,
+    flow: OfFlow = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="The queues instead, and who takes steps from them.")
+    ] = False,
+    on: On = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Watch a call and its steps until it ends, and print what came of it; or watch the queues.
+
+    With --json, each change is a line of JSON, and so is the outcome at the end. A step that is
+    over between two looks is not shown. Ctrl-C ends the watching, and not the call.
+
+    Example: `onward watch 7c1f… --flow my.tasks:ingest`
+
+    Exit codes: those of `onward result`.
+    """
+    if queue == (ref is not None):
+        end(USAGE, "watch either a call, by its REF, or the queues, with --queue")
+    if ref is None:
+        with connected_elsewhere(on, config) as backend:
+            watch_queues(backend, as_json=as_json)
+        return
+    reader = None if flow is None else flow_of(flow)
+    with connected_elsewhere(on, config) as backend:
+        with leaving(ref):
+            if as_json:
+                _follow(backend, ref, lambda status: say_json(data_of_status(ref, status)))
+            elif out.is_terminal:
+                steps = Steps(ref)
+                with Live(console=out, get_renderable=steps.shown, refresh_per_second=8):
+                    _follow(backend, ref, steps.note)
+            else:
+                _follow(backend, ref, lambda status: say(text_of_status(status)))
+        outcome = outcome_of(backend, ref, None)
+    end_with(outcome, reader, as_json=as_json)
+
+
+def _follow(backend: Backend, ref: str, show: Callable[[Status], None]) -> None:
+    """Shows where a call is whenever that has changed, until it has an outcome."""
+    before = None
+    while True:
+        answer = backend.status(ref)
+        if isinstance(answer, Failure):
+            fail(answer.failure())
+        status = answer.unwrap()
+        if status != before:
+            show(status)
+        if status.settled:
+            return
+        before = status
+        time.sleep(_PAUSE)
+
+
+class _Row(Struct):
+    status: Status
+    since: float
+    until: float | None = None
+
+
+class Steps:
+    """The steps of a call that were seen so far, as a table that people can watch."""
+
+    def __init__(self, ref: str) -> None:
+        self._ref = ref
+        self._state = ""
+        self._rows: dict[str, _Row] = {}
+
+    def note(self, status: Status) -> None:
+        """Takes note of where the call is."""
+        now = time.monotonic()
+        self._state = status.state
+        if status.step:
+            row = self._rows.setdefault(status.step, _Row(status, now))
+            row.status = status
+        for step, row in self._rows.items():
+            if row.until is None and (step != status.step or status.settled):
+                row.until = now
+
+    def shown(self) -> Group:
+        """The table as it is now."""
+        now = time.monotonic()
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for step, row in self._rows.items():
+            is_over = row.until is not None
+            seconds = (now if row.until is None else row.until) - row.since
+            table.add_row(
+                Text("✓" if is_over else "▸", "green" if is_over else "yellow"),
+                Text(step, "dim"),
+                Text(row.status.task, "bold"),
+                Text(f"attempt {row.status.attempt}" if row.status.attempt > 1 else "", "yellow"),
+                _bar(row.status),
+                Text(text_of_progress(row.status)),
+                Text(f"{seconds:.1f} s", "dim"),
+            )
+        return Group(Text(f"{self._ref}  {self._state}", "bold"), table)
+
+
+def _bar(status: Status) -> ProgressBar | Text:
+    said = status.progress
+    if said is None or not said.total:
+        return Text()
+    return ProgressBar(total=said.total, completed=said.done, width=24)

@@ -1,0 +1,194 @@
+"""`onward doctor` and `onward watch --queue`, on real engines."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from signal import SIGINT
+from typing import Any
+
+import pytest
+
+from onward import Backend, connect, submit
+from onward.backend import Diagnoses, Diagnosis, SeenWorker
+from onward.cli.doctor import judged
+from tests.cli.command import SECRET, environment, mistake, onward, printed
+from tests.cli.pipeline import summed, twice
+from tests.cli.serving import PATIENCE, serving, started, wait_for_text
+from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.temporal import Temporal
+from tests.engines.valkey import Valkey
+
+
+@pytest.fixture
+def on_celery(valkey: Valkey) -> str:
+    return f"celery+{valkey.url}?queue={uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def on_temporal(temporal: Temporal) -> str:
+    return f"{temporal.url}?task_queue={uuid.uuid4().hex}"
+
+
+def findings(*arguments: str, folder: Path, code: int) -> list[Mapping[str, Any]]:
+    """What the doctor says as JSON."""
+    said = json.loads(printed("doctor", *arguments, "--json", folder=folder, code=code))
+    found: list[Mapping[str, Any]] = said["findings"]
+    return found
+
+
+def wrong(*arguments: str, folder: Path) -> dict[str, str]:
+    """What the doctor finds wrong, each with its cure."""
+    found = findings(*arguments, folder=folder, code=1)
+    return {each["text"]: each["cure"] for each in found if each["is_wrong"]}
+
+
+def test_with_a_worker_for_every_task_nothing_is_wrong(folder: Path, on_celery: str) -> None:
+    with serving(folder, on_celery):
+        found = findings("pipeline", "--on", on_celery, folder=folder, code=0)
+    told = {each["what"]: each["text"] for each in found}
+    assert told["broker"].startswith("Valkey 9.")
+    assert told["ledger"].startswith("Valkey 9.")
+    assert told["SDK"].startswith("celery 5.")
+    assert told["clock"] == "the engine's and ours agree within 1 s"
+    assert "calls are not signed" in told["credentials"]
+    assert told["worker"].endswith(": count, fail, greet, hold, parse, total, twice")
+    assert not any(each["is_wrong"] for each in found)
+
+
+def test_people_see_a_line_for_each_finding_with_its_cure(folder: Path, on_celery: str) -> None:
+    done = onward("doctor", "--on", on_celery, folder=folder)
+    assert done.returncode == 1
+    assert "✗ workers      there is none: start one: onward worker MODULE\n" in done.stdout
+
+
+def test_steps_that_wait_where_nobody_takes_them_are_told(folder: Path, on_celery: str) -> None:
+    submit(summed("1,2"), on=connect(on_celery).unwrap()).unwrap()
+    queue = on_celery.partition("queue=")[2]
+    assert f"1 steps wait in {queue}, and no worker takes them" in wrong(
+        "--on", on_celery, folder=folder
+    )
+
+
+def test_what_workers_serve_is_compared_with_the_modules_at_hand(
+    folder: Path, on_celery: str
+) -> None:
+    (folder / "more.py").write_text(
+        "from onward import task\nfrom pipeline import parse\n"
+        "@task\ndef newer(n: int) -> int:\n    return n\n"
+        "@task(queue='elsewhere')\ndef far(n: int) -> int:\n    return n\n"
+    )
+    with serving(folder, on_celery):
+        found = wrong("more", "--on", on_celery, folder=folder)
+        with serving(folder, on_celery, "more", "--queues", on_celery.partition("queue=")[2]):
+            some = wrong("more", "--on", on_celery, folder=folder)
+    assert "newer is in no worker's catalog, and so its calls are Unknown" in found
+    assert "far waits in elsewhere, from which no worker takes steps" in found
+    assert any("newer is served by some workers" in text for text in some)
+
+
+def test_each_of_several_workers_on_a_machine_is_seen(folder: Path, on_celery: str) -> None:
+    with serving(folder, on_celery), serving(folder, on_celery):
+        found = findings("--on", on_celery, folder=folder, code=0)
+    assert len([each for each in found if each["what"] == "worker"]) == 2
+
+
+def test_an_engine_that_is_not_reached_is_told_and_no_secret_is_shown(folder: Path) -> None:
+    for url in (f"celery+redis://:{SECRET}@127.0.0.1:1/0", "temporal://127.0.0.1:1"):
+        done = onward("doctor", "--on", url, folder=folder)
+        assert done.returncode == 1
+        assert "✗ engine" in done.stdout
+        assert "Check that the engine runs" in done.stdout
+        assert SECRET not in done.stdout + done.stderr
+
+
+def test_credentials_are_told_of_and_not_shown(folder: Path, valkey: Valkey) -> None:
+    keys = {"ONWARD_SIGNING_KEYS": SECRET * 8}
+    done = onward("doctor", "--on", f"celery+{valkey.url}", folder=folder, extra=keys)
+    assert "calls are signed" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_ledger_that_forgets_when_it_is_full_is_told(folder: Path) -> None:
+    from redis import Redis
+
+    with Valkey.start(folder / "server", append_only=False) as server:
+        with Redis.from_url(server.url) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+        found = findings("--on", f"celery+{server.url}", folder=folder, code=1)
+    told = {each["text"]: each["cure"] for each in found if each["what"] == "ledger"}
+    policy = "with maxmemory-policy allkeys-lru it drops calls when its memory is full"
+    assert told[policy] == "set maxmemory-policy noeviction"
+    assert any("no append-only file" in text for text in told)
+
+
+def test_rabbitmq_is_looked_at_beside_its_ledger(
+    folder: Path, rabbitmq: RabbitMQ, valkey: Valkey
+) -> None:
+    url = f"celery+{rabbitmq.url}?queue={uuid.uuid4().hex}&result_backend={valkey.url}"
+    with serving(folder, url):
+        done = onward("doctor", "pipeline", "--on", url, "--json", folder=folder)
+    assert done.returncode == 0
+    told = {each["what"]: each["text"] for each in json.loads(done.stdout)["findings"]}
+    assert told["broker"].startswith("RabbitMQ ")
+    assert told["ledger"].startswith("Valkey ")
+
+
+def test_temporal_tells_its_version_and_who_takes_steps(folder: Path, on_temporal: str) -> None:
+    assert "there is none" in wrong("--on", on_temporal, folder=folder)
+    with serving(folder, on_temporal):
+        found = findings("pipeline", "--on", on_temporal, folder=folder, code=0)
+        (folder / "more.py").write_text(
+            "from onward import task\n@task(queue='elsewhere')\n"
+            "def far(n: int) -> int:\n    return n\n"
+        )
+        missing = wrong("more", "--on", on_temporal, folder=folder)
+    told = {each["what"]: each["text"] for each in found}
+    assert told["server"].startswith("Temporal 1.")
+    assert told["namespace"].startswith("default, which keeps outcomes for ")
+    assert told["credentials"] == "no API key; no TLS"
+    assert "far waits in elsewhere, from which no worker takes steps" in missing
+
+
+def test_what_runs_in_this_process_has_nothing_to_tell(folder: Path) -> None:
+    [*_, engine] = findings("--on", "local://", folder=folder, code=0)
+    assert "has nothing to tell of itself" in engine["text"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "says"), [(90.0, "90.0 s ahead of ours"), (-2.5, "2.5 s behind ours")]
+)
+def test_clocks_that_disagree_are_told(ahead: float, says: str) -> None:
+    seen = Diagnosis("q", (), (SeenWorker("w", frozenset({"q"})),), {}, ahead)
+    [clock] = [each for each in judged(seen, None) if each.what == "clock"]
+    assert says in clock.text
+    assert clock.is_wrong
+    assert "NTP" in clock.cure
+
+
+def test_backends_that_can_tell_say_so_by_their_type(on_celery: str, on_temporal: str) -> None:
+    def can(backend: Backend) -> bool:
+        return isinstance(backend, Diagnoses)
+
+    urls = [on_celery, on_temporal, "local://"]
+    assert [can(connect(url).unwrap()) for url in urls] == [True, True, False]
+
+
+def test_watch_queue_shows_what_waits_and_who_takes_it(folder: Path, on_celery: str) -> None:
+    submit(twice(1), on=connect(on_celery).unwrap()).unwrap()
+    queue = on_celery.partition("queue=")[2]
+    arguments = ["watch", "--queue", "--on", on_celery]
+    with started(*arguments, folder=folder, environment=environment()) as watching:
+        wait_for_text(watching, f"{queue}: 1 waiting, workers: none\n")
+        with serving(folder, on_celery):
+            wait_for_text(watching, f"{queue}: 0 waiting, workers: onward-")
+        watching.send(SIGINT)
+        assert watching.wait(PATIENCE) == 0
+
+
+def test_watch_takes_a_ref_or_the_queues(folder: Path, on_celery: str) -> None:
+    for arguments in ([], ["ref", "--queue"]):
+        said = mistake("watch", *arguments, "--on", on_celery, folder=folder)
+        assert "either a call, by its REF, or the queues" in said
+    said = mistake("watch", "--queue", "--on", "local://", folder=folder)
+    assert "no other process can submit to local://" in said

@@ -1,0 +1,147 @@
+"""`onward submit` and what takes its ref, on real engines with a worker of the command's own."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT
+
+import pytest
+
+from tests.cli.command import mistake, onward, printed
+from tests.cli.conftest import HERE
+from tests.cli.serving import PATIENCE, serving, started, wait_for_text
+from tests.engines.temporal import Temporal
+from tests.engines.valkey import Valkey
+
+TARGET = "pipeline:counted"
+
+
+@pytest.fixture(scope="module")
+def on(valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of Celery with a worker."""
+    url = f"celery+{valkey.url}?queue={uuid.uuid4().hex}"
+    with serving(modules(tmp_path_factory), url):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def on_temporal(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of Temporal with a worker."""
+    url = f"{temporal.url}?task_queue={uuid.uuid4().hex}"
+    with serving(modules(tmp_path_factory), url):
+        yield url
+
+
+@pytest.fixture(params=["on", "on_temporal"])
+def either(request: pytest.FixtureRequest) -> str:
+    """The URL of one engine and then of the other."""
+    return str(request.getfixturevalue(request.param))
+
+
+def modules(folders: pytest.TempPathFactory) -> Path:
+    folder = folders.mktemp("served")
+    (folder / "pipeline.py").write_text((HERE / "pipeline.py").read_text())
+    return folder
+
+
+def submitted(*arguments: str, folder: Path, on: str) -> str:
+    return printed("submit", *arguments, "--on", on, folder=folder).strip()
+
+
+def test_a_ref_is_all_that_another_process_needs(folder: Path, either: str) -> None:
+    ref = submitted("pipeline:summed", "1,2", folder=folder, on=either)
+    raw = printed("result", ref, "--on", either, folder=folder)
+    assert json.loads(raw) == {"outcome": "value", "value": 3}
+    read = printed("result", ref, "--flow", "pipeline:summed", "--on", either, folder=folder)
+    assert read == "3\n"
+    state = json.loads(printed("status", ref, "--json", "--on", either, folder=folder))
+    assert state["ref"] == ref
+    assert state["state"] == "done"
+
+
+def test_domain_errors_and_faults_have_codes_of_their_own_also_without_the_flow(
+    folder: Path, on: str
+) -> None:
+    wrong = submitted("pipeline:summed", "1;2", folder=folder, on=on)
+    error = json.loads(printed("result", wrong, "--on", on, folder=folder, code=3))["error"]
+    assert error == {"type": "Malformed", "task": "parse", "value": {"text": "1;2"}}
+    raised = submitted("pipeline:fail", "why", folder=folder, on=on)
+    fault = json.loads(printed("result", raised, "--on", on, folder=folder, code=1))["fault"]
+    assert fault["type"] == "Raised"
+    assert "LookupError: why" in fault["traceback"]
+
+
+def test_with_the_same_key_it_is_the_same_call(folder: Path, on: str) -> None:
+    def ref() -> str:
+        arguments = ["submit", "pipeline:summed", "1,2", "--key", "once", "--json", "--on", on]
+        told = json.loads(printed(*arguments, folder=folder))
+        return str(told["ref"])
+
+    assert ref() == ref()
+
+
+def test_watch_shows_each_step_until_the_call_ends(folder: Path, either: str) -> None:
+    ref = submitted(TARGET, str(folder), "2", folder=folder, on=either)
+    with started("watch", ref, "--json", "--on", either, folder=folder) as watching:
+        for number in (1, 2):
+            wait_for_text(watching, f'"done":{number}')
+            (folder / f"go-{number}").touch()
+        assert watching.wait(PATIENCE) == 0
+    *changes, outcome = map(json.loads, watching.log.read_text().splitlines())
+    assert outcome == {"outcome": "value", "value": 4}
+    assert changes[-1]["state"] == "done"
+    running = [change for change in changes if change["task"] == "count"]
+    assert [change["progress"]["done"] for change in running if change["progress"]][:2] == [1, 2]
+    assert all(change["ref"] == ref for change in changes)
+
+
+def test_status_shows_the_step_and_its_progress_and_cancel_ends_the_call(
+    folder: Path, either: str
+) -> None:
+    ref = submitted(TARGET, str(folder), "1", folder=folder, on=either)
+    with started("watch", ref, "--on", either, folder=folder) as watching:
+        wait_for_text(watching, "running   count at 0: 1/1 steps\n")
+        state = printed("status", ref, "--on", either, folder=folder)
+        assert state == "running   count at 0: 1/1 steps\n"
+        assert printed("cancel", ref, "--on", either, folder=folder) == "cancelled\n"
+        assert watching.wait(PATIENCE) == 1
+    last = json.loads(watching.tail().splitlines()[-1])
+    assert last["fault"]["type"] == "Cancelled"
+    (folder / "go-1").touch()
+
+
+def test_ctrl_c_ends_the_wait_and_not_the_call(folder: Path, on: str) -> None:
+    ref = submitted("pipeline:hold", str(folder), folder=folder, on=on)
+    with started("watch", ref, "--on", on, folder=folder) as watching:
+        wait_for_text(watching, "running   hold at 0\n")
+        watching.send(SIGINT)
+        assert watching.wait(PATIENCE) == 130
+    last = watching.tail().splitlines()[-1]
+    assert last == f"onward: no longer waiting; the call goes on: onward result {ref}"
+    (folder / "let-go").touch()
+    done = printed("result", ref, "--flow", "pipeline:hold", "--on", on, folder=folder)
+    assert done == "done\n"
+
+
+def test_a_ref_that_nobody_knows_is_a_fault(folder: Path, on: str) -> None:
+    for command in ("result", "status", "cancel", "watch"):
+        said = mistake(command, "0" * 32, "--on", on, folder=folder, code=1)
+        assert said.startswith(f"onward: {'0' * 32}: no such call")
+
+
+def test_a_result_that_is_not_there_yet_has_a_code_of_its_own(folder: Path, on: str) -> None:
+    delayed = submitted("pipeline:summed", "1", "--delay", "60", folder=folder, on=on)
+    said = mistake("result", delayed, "--timeout", "0.1", "--on", on, folder=folder, code=4)
+    assert "no outcome after 0.1 s" in said
+    assert printed("status", delayed, "--on", on, folder=folder) == "queued\n"
+    printed("cancel", delayed, "--on", on, folder=folder)
+
+
+def test_on_a_terminal_watch_draws_the_steps(folder: Path, on: str) -> None:
+    ref = submitted("pipeline:summed", "1,2", folder=folder, on=on)
+    printed("result", ref, "--on", on, folder=folder)
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "100"}
+    done = onward("watch", ref, "--on", on, folder=folder, extra=terminal)
+    assert done.returncode == 0
+    assert f"{ref}  done" in done.stdout
