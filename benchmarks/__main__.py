@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead|celery|temporal]`: that one, or else all of them."""
+"""`python -m benchmarks [overhead|celery|hatchet|temporal]`: that one, or else all of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import pyperf  # type: ignore[import-untyped]  # it ships no types
 
 import benchmarks
 from benchmarks.celery import measure as measure_celery
+from benchmarks.hatchet import measure as measure_hatchet
 from benchmarks.overhead import measure as measure_overhead
 from benchmarks.temporal import measure as measure_temporal
 
 BENCHMARKS = {
     "overhead": measure_overhead,
     "celery": measure_celery,
+    "hatchet": measure_hatchet,
     "temporal": measure_temporal,
 }
 

@@ -21,7 +21,7 @@ class Engine(Protocol):
 
 
 def backend_on(
-    engine: Engine, *, namespace: str = "", queue: str | None = None, lease: float = 60.0
+    engine: Engine, *, namespace: str = "", queue: str = "onward", lease: float = 60.0
 ) -> HatchetBackend:
     """A backend on an engine."""
     environment = engine.client_environment
@@ -47,7 +47,7 @@ def serving(
     catalog: Catalog,
     *,
     namespace: str = "",
-    queue: str | None = None,
+    queue: str = "onward",
     concurrency: int | None = None,
     lease: float = 60.0,
 ) -> Iterator[HatchetBackend]:

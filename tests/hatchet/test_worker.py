@@ -231,6 +231,21 @@ def test_a_queue_is_served_by_workers_that_name_it(engine: Engine) -> None:
             assert result(ref, on=backend, timeout=60) == Success(2)
 
 
+def test_a_worker_takes_steps_from_the_queues_alone_that_it_is_told(engine: Engine) -> None:
+    """Neither steps that name no queue, nor flows."""
+    backend = backend_on(engine, namespace=fresh())
+    worker = backend.serve(Catalog(inc, rare), queues=["rare"]).unwrap()
+    assert run(rare(1), on=backend, timeout=60) == Success(1)
+    refs = [submit(flow(1), on=backend).unwrap() for flow in (inc, inc >> rare)]
+    for ref in refs:
+        assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
+    other = backend.serve(Catalog(inc, rare), queues=["onward"]).unwrap()
+    assert [result(ref, on=backend, timeout=60) for ref in refs] == [Success(2), Success(2)]
+    worker.stop()
+    other.stop()
+    backend.close()
+
+
 def test_a_flow_that_is_handed_out_anew_keeps_the_steps_that_run(tmp_path: Path) -> None:
     """Its first worker, told to let go of it, does not cancel what its second one waits for."""
     gate = tmp_path / "gate"

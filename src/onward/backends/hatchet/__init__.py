@@ -26,7 +26,7 @@ def hatchet(
     server_url: str | None = None,
     tls: bool | Tls | None = None,
     namespace: str = "",
-    queue: str | None = None,
+    queue: str = "onward",
     keep: float = _MONTH,
     lease: float = 60.0,
 ) -> HatchetBackend:
@@ -39,8 +39,7 @@ def hatchet(
             says it too.
         tls: Whether to speak TLS, or how; None for yes, unless the engine is on this machine.
         namespace: What the names of its workflows begin with, as for Hatchet's own SDKs.
-        queue: The queue of steps that name none, so that only workers told the same run them; any
-            worker does if not given.
+        queue: The queue of steps that name none.
         keep: How long a key is remembered, in seconds, and a flow's steps that have run already.
         lease: How long what a worker was handed is its own without its saying so again, in
             seconds.

@@ -11,9 +11,9 @@ import contextlib
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from grpc.aio import StreamStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
@@ -23,12 +23,15 @@ from onward.backends.hatchet.wire import Problem, Wire, is_away
 from onward.fault import Unknown
 from onward.outcome import Faulted, Outcome, faulted
 
-_PAUSES = (0.1, 0.4, 1.0, 2.0, 5.0)
+_PAUSES = (0.25, 0.5, 1.0, 3.0, 10.0)
 """After how many seconds a run is asked for, again and again."""
 
-_AT_ONCE = 16
-_MANY = 64
+_MANY = 4
 """Of how many runs that are waited for at a time the pauses become longer."""
+
+_AT_ONCE = 16
+_BREATH = 0.05
+"""How long nothing is asked after each question, in seconds: the stream tells of almost all."""
 
 _OUTAGE = 60.0
 """How long who waits puts up with an engine that is away, in seconds."""
@@ -63,6 +66,7 @@ class Arrivals:
         self._due: list[tuple[float, int, str]] = []
         self._count = itertools.count()
         self._more = asyncio.Event()
+        self._news = asyncio.Event()
         self._asked_for: asyncio.Queue[str] = asyncio.Queue()
         self._jobs: list[asyncio.Task[None]] = []
         self._away_since: float | None = None
@@ -86,10 +90,12 @@ class Arrivals:
         for each in awaited.values():
             each.waiting += 1
         try:
-            futures = {each.outcome for each in awaited.values()}
-            await asyncio.wait(
-                {*futures, broken}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            futures = [each.outcome for each in awaited.values()]
+            if len(futures) == 1:
+                both = (*futures, broken)
+                await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await self._wait([*futures, broken], timeout)
             if broken.done() and not any(future.done() for future in futures):
                 broken.result()
             if timeout is not None:
@@ -101,6 +107,22 @@ class Arrivals:
         return {
             id: each.outcome.result() for id, each in awaited.items() if self._is_taken(id, each)
         }
+
+    async def _wait(self, futures: Sequence[asyncio.Future[Any]], timeout: float | None) -> None:
+        """Waits until one of so many is done that to watch each would take too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not any(future.done() for future in futures):
+                    await self._news.wait()
+
+    def _settle(self, awaited: _Awaited, outcome: Outcome) -> None:
+        if not awaited.outcome.done():
+            awaited.outcome.set_result(outcome)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def outcome(self, id: str, timeout: float | None = None) -> Outcome | None:
         """The outcome of a run; None if there is none after so many seconds."""
@@ -155,6 +177,7 @@ class Arrivals:
                 if awaited is not None and not self._is_over(id, awaited):
                     some.append((id, awaited))
             await asyncio.gather(*(self._look_again(id, awaited) for id, awaited in some))
+            await asyncio.sleep(_BREATH * len(some))
 
     def _is_over(self, id: str, awaited: _Awaited) -> bool:
         if not awaited.waiting and time.monotonic() - awaited.left_at > _KEPT:
@@ -175,10 +198,10 @@ class Arrivals:
         details = await self._wire().details(id)
         if details is not None:
             outcome = reading.of_details(details)
-            if outcome is not None and not awaited.outcome.done():
-                awaited.outcome.set_result(outcome)
-        elif awaited.was_missing and not awaited.outcome.done():
-            awaited.outcome.set_result(faulted(unknown(id)))
+            if outcome is not None:
+                self._settle(awaited, outcome)
+        elif awaited.was_missing:
+            self._settle(awaited, faulted(unknown(id)))
         else:
             awaited.was_missing = True  # which may be for the moment
 
@@ -192,6 +215,7 @@ class Arrivals:
         if self._broken is not None:
             self._broken.set_exception(problem)
             self._broken.exception()  # nobody may wait just now
+            self._tell()
             self._broken = None
 
     async def _listen(self) -> None:
@@ -226,7 +250,7 @@ class Arrivals:
             return
         outcome = reading.of_event(event.results)
         if outcome is not None:
-            awaited.outcome.set_result(outcome)
+            self._settle(awaited, outcome)
         else:
             with contextlib.suppress(Problem):
                 await self._look(id, awaited)

@@ -46,7 +46,7 @@ class HatchetCore:
         self.runs = Runs(lambda: self.wire, settings.prefix, settings.queue)
         self._rest = Rest(settings.server_url, settings.address.token)
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
-        self._crons = Crons(self._rest, settings.tenant, settings.prefix, settings.queue)
+        self._crons = Crons(self._rest, settings.tenant, settings.prefix)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `AsyncBackend.submit`."""

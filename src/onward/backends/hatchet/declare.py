@@ -71,6 +71,8 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
 def _single(name: str, job: Job, settings: Settings) -> Workflow:
     action = f"{name}:run"
     task = _task(name, action, FLOWS if job.is_flow else STEPS, settings)
+    if job.is_flow:  # a task's queue is its caller's to choose
+        task.worker_labels[label(settings.queue)].CopyFrom(required())
     return Workflow(_request(name, [task], settings), {action: job})
 
 
@@ -81,9 +83,7 @@ def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:
         action = f"{name}:{part.name}"
         task = _task(part.name, action, STEPS, settings)
         task.parents.extend(dag.parents(part))
-        queue = part.step.queue or settings.queue
-        if queue is not None:
-            task.worker_labels[label(queue)].CopyFrom(required())
+        task.worker_labels[label(part.step.queue or settings.queue)].CopyFrom(required())
         tasks.append(task)
         jobs[action] = Job(dag=dag)
     return Workflow(_request(name, tasks, settings), jobs)

@@ -41,10 +41,10 @@ class Runs:
     Args:
         wire: The connection.
         prefix: What stands before the names of workflows.
-        queue: The queue of steps that name none; None for any worker.
+        queue: The queue of steps that name none.
     """
 
-    def __init__(self, wire: Callable[[], Wire], prefix: str, queue: str | None) -> None:
+    def __init__(self, wire: Callable[[], Wire], prefix: str, queue: str) -> None:
         self._wire = wire
         self._prefix = prefix
         self._queue = queue
@@ -128,9 +128,8 @@ class Runs:
 
     def _labels(self, plan: Plan) -> Mapping[str, DesiredWorkerLabels]:
         if not isinstance(plan.root, StepNode | FusedNode):
-            return {}  # its steps find workers of their own
-        queue = plan.root.queue or plan.queue or self._queue
-        return {} if queue is None else {label(queue): required()}
+            return {}  # a flow's workflow says it
+        return {label(plan.root.queue or plan.queue or self._queue): required()}
 
 
 def workflows_of(plan: Plan) -> list[str]:

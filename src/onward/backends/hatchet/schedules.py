@@ -52,14 +52,12 @@ class Crons:
         rest: The HTTP API, which alone has them.
         tenant: The tenant's id.
         prefix: What stands before the names of workflows.
-        queue: The queue of steps that name none.
     """
 
-    def __init__(self, rest: Rest, tenant: str, prefix: str, queue: str | None) -> None:
+    def __init__(self, rest: Rest, tenant: str, prefix: str) -> None:
         self._rest = rest
         self._tenant = tenant
         self._prefix = prefix
-        self._queue = queue
 
     async def put(self, schedule: Schedule, plan: Plan) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
@@ -138,8 +136,7 @@ class Crons:
 
     def _workflows(self, plan: Plan) -> list[str]:
         """Those that can run a plan by the clock, the one that shows it best first."""
-        root = plan.root
-        if isinstance(root, StepNode | FusedNode) and (root.queue or plan.queue or self._queue):
+        if isinstance(plan.root, StepNode | FusedNode):
             return [names.FLOW]  # a cron names no queue; the evaluator names one for each step
         return workflows_of(plan)
 

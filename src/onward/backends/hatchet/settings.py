@@ -47,7 +47,7 @@ class Settings:
         server_url: Where its HTTP API is.
         tenant: The tenant's id.
         prefix: What stands before the names of workflows.
-        queue: The queue of steps that name none; None for any worker.
+        queue: The queue of steps that name none.
         keep: How long an idempotency key is remembered, in seconds.
         lease: How long what a worker was handed is its own without its saying so again, in seconds.
     """
@@ -56,6 +56,6 @@ class Settings:
     server_url: str
     tenant: str
     prefix: str
-    queue: str | None
+    queue: str
     keep: float
     lease: float

@@ -62,6 +62,7 @@ class Steps:
                 attempt=attempt,
                 key=plan.key,
                 deadline=_moment(plan.deadline),
+                trace=plan.trace,
                 report=reporter.says,
                 is_cancelled=given_up.is_set,
             )

@@ -90,7 +90,7 @@ class HatchetWorker:
         catalog: What it serves.
         settings: What the backend was told.
         concurrency: How many steps it runs at a time.
-        queues: The queues it serves; what names no queue comes to any worker.
+        queues: The queues it serves; None for the backend's own and those that the catalog names.
     """
 
     def __init__(
@@ -104,8 +104,7 @@ class HatchetWorker:
         self._core = core
         self._catalog = catalog
         self._settings = settings
-        own = {settings.queue} if settings.queue else set[str]()
-        self._queues = sorted(own | catalog.queues if queues is None else queues)
+        self._queues = sorted({settings.queue, *catalog.queues} if queues is None else queues)
         self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
         self._steps = Steps(catalog.tasks)
         self._jobs: dict[str, Job] = {}
