@@ -18,6 +18,7 @@ from onward.backends.hatchet.runs import label, required
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.wire import duration
 from onward.catalog import Catalog
+from onward.plan import StepNode
 
 STEPS = "default"
 FLOWS = "durable"
@@ -38,19 +39,24 @@ class Job(Struct, frozen=True):
     """What a worker does with what it is handed.
 
     Args:
-        dag: The flow's DAG, of which it is handed one step; None where it is handed the whole.
-        is_flow: Whether it is to run the evaluator.
+        is_flow: Whether it is to run the evaluator; else it is one step.
     """
 
-    dag: Dag | None = None
     is_flow: bool = False
 
 
 class Workflow(Struct, frozen=True):
-    """A workflow to declare, and what the worker does with each of its actions."""
+    """A workflow to declare, and what the worker does with each of its actions.
+
+    Args:
+        request: What the engine is told.
+        jobs: What is done, by action.
+        dag: The flow's DAG, if it is one.
+    """
 
     request: CreateWorkflowVersionRequest
     jobs: dict[str, Job]
+    dag: Dag | None = None
 
 
 def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
@@ -80,13 +86,16 @@ def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:
     tasks: list[CreateTaskOpts] = []
     jobs: dict[str, Job] = {}
     for part in dag.parts:
-        action = f"{name}:{part.name}"
+        # The same as of the task by itself: whoever serves the task can run it, also for a call
+        # that began before a deploy gave the flow other steps.
+        task_name = part.step.task if isinstance(part.step, StepNode) else names.FUSED
+        action = f"{names.workflow(task_name, settings.prefix)}:run"
         task = _task(part.name, action, STEPS, settings)
         task.parents.extend(dag.parents(part))
         task.worker_labels[label(part.step.queue or settings.queue)].CopyFrom(required())
         tasks.append(task)
-        jobs[action] = Job(dag=dag)
-    return Workflow(_request(name, tasks, settings), jobs)
+        jobs[action] = Job()
+    return Workflow(_request(name, tasks, settings), jobs, dag)
 
 
 def _task(name: str, action: str, slots: str, settings: Settings) -> CreateTaskOpts:

@@ -46,7 +46,6 @@ from onward.backends.hatchet.steps import Steps
 from onward.backends.hatchet.wire import Problem, fault_of, is_away, is_gone, is_too_large, now
 from onward.catalog import Catalog
 from onward.execute import raised
-from onward.fault import BadPayload
 from onward.outcome import Outcome, faulted
 from onward.plan import Args, Plan, Runnable
 
@@ -108,7 +107,7 @@ class HatchetWorker:
         self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
         self._steps = Steps(catalog.tasks)
         self._jobs: dict[str, Job] = {}
-        self._versions: set[str] = set()
+        self._dags: dict[str, Dag] = {}
         self._held: dict[tuple[str, int], _Held] = {}
         self._loop = asyncio.get_running_loop()
         self._service: list[asyncio.Task[None]] = []
@@ -130,11 +129,14 @@ class HatchetWorker:
         """
         wire = self._core.wire
         declared = list(declare.workflows(self._catalog, self._settings))
-        for at in range(0, len(declared), _AT_ONCE):
-            some = declared[at : at + _AT_ONCE]
-            puts = (wire.put_workflow(workflow.request) for workflow in some)
-            self._versions.update(await asyncio.gather(*puts))
+        single = [workflow for workflow in declared if workflow.dag is None]
+        for at in range(0, len(single), _AT_ONCE):
+            some = single[at : at + _AT_ONCE]
+            await asyncio.gather(*(wire.put_workflow(workflow.request) for workflow in some))
+        # DAGs share the actions of their tasks, over which the engine trips if two come at once.
         for workflow in declared:
+            if workflow.dag is not None:
+                self._dags[await wire.put_workflow(workflow.request)] = workflow.dag
             self._jobs |= workflow.jobs
         self._id = await self._register()
         tasks = (self._listen(), self._beat())
@@ -284,18 +286,13 @@ class HatchetWorker:
         if job.is_flow:
             await asyncio.sleep(order.start - time.time())
             return came(await self._flow(held, plan, call), at=order.at, ends=True)
-        if job.dag is not None:
-            return await self._part(held, plan, payload, job.dag, call)
         if not isinstance(plan.root, Runnable):
-            wrong = BadPayload(plan.flow, "a flow came where a single step was to be run")
-            return came(faulted(wrong), at=order.at, ends=True)
+            return await self._part(held, plan, payload, call)
         at = order.at or "0"
         outcome = await self._step(held, plan.root, plan.args, plan, call, at)
         return came(outcome, at=at, ends=True)
 
-    async def _part(
-        self, held: _Held, plan: Plan, payload: Payload, declared: Dag, call: str
-    ) -> Came:
+    async def _part(self, held: _Held, plan: Plan, payload: Payload, call: str) -> Came:
         """One step of a DAG."""
         parents = (payload.parents or {}).values()
         for parent in parents:
@@ -303,11 +300,8 @@ class HatchetWorker:
                 return parent
         dag = native.compiled(plan.root)
         part = None if dag is None else dag.part(held.action.task_name)
-        is_own = (
-            dag is not None
-            and dag.shape == declared.shape
-            and held.action.workflow_version_id in self._versions
-        )
+        declared = self._dags.get(held.action.workflow_version_id)
+        is_own = dag is not None and declared is not None and dag.shape == declared.shape
         if dag is None or part is None or not (parents or is_own):
             # The caller's flow, or the engine's, is another release's than the worker's.
             return await self._whole(held, plan, call)
@@ -327,7 +321,8 @@ class HatchetWorker:
         self, held: _Held, step: Runnable, args: Args, plan: Plan, call: str, at: str
     ) -> Outcome:
         # The log of the call's own run is where its state is looked up.
-        log = held.action.task_run_external_id if held.job.dag else call
+        is_part = not isinstance(plan.root, Runnable)
+        log = held.action.task_run_external_id if is_part else call
         reporter = Reporter(lambda: self._core.wire, log)
         try:
             return await self._steps.run(
