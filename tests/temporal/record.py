@@ -7,17 +7,20 @@ have ended those.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from socket import gethostname
 
 from onward import result, submit
 from onward.backends.temporal import temporal
 from onward.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
-from tests.temporal.conftest import Hasty
+from tests.temporal.conftest import ROOT, Hasty
 from tests.temporal.flows import CALLS, LONG
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog
@@ -53,8 +56,25 @@ def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> N
 
 def _keep(name: str, sdk: Sdk, id: str) -> None:
     history = sdk.history(id)
-    kept = {"id": id, "history": history.to_json_dict()}
+    kept = _general({"id": id, "history": history.to_json_dict()})
     (FOLDER / f"{name}.json").write_text(f"{json.dumps(kept, separators=(',', ':'))}\n")
+
+
+def _general(part: object) -> object:
+    """A part of a history without what is of the machine alone that it was recorded on."""
+    match part:
+        case dict():
+            return {key: _general(of) for key, of in part.items() if key != "stackTrace"}
+        case list():
+            return [_general(each) for each in part]
+        case str():
+            with suppress(ValueError):  # it is no payload
+                raw = b64decode(part, validate=True)
+                if str(ROOT).encode() in raw:
+                    return b64encode(raw.replace(str(ROOT).encode(), b"/app")).decode()
+            return re.sub(rf"\b\d+@{re.escape(gethostname())}\b", "1@worker", part)
+        case _:
+            return part
 
 
 if __name__ == "__main__":
