@@ -20,7 +20,7 @@ def served(backend: CeleryBackend) -> Iterator[CeleryBackend]:
 
 
 class TestCeleryInMemory(BackendSuite):
-    examples = 20
+    examples = 12
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -38,7 +38,7 @@ class TestCeleryOnRedis(BackendSuite):
 
 
 class TestCeleryOnRabbitMQ(BackendSuite):
-    examples = 20
+    examples = 12
 
     @pytest.fixture(scope="class")
     @classmethod

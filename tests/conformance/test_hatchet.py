@@ -26,7 +26,7 @@ class TestHatchet(BackendSuite):
 
 
 class TestHatchetDouble(BackendSuite):
-    examples = 20
+    examples = 10
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -13,7 +13,7 @@ from tests.engines.temporal import Temporal
 
 
 class TestTemporal(BackendSuite):
-    examples = 15
+    examples = 10
 
     @pytest.fixture(scope="class")
     @classmethod
