@@ -19,10 +19,10 @@ from onward.context import Context
 from onward.execute import perform, perform_async, retried
 from onward.fault import Raised, TimedOut
 from onward.outcome import Outcome, faulted
-from onward.plan import Args, FusedNode, Runnable, StepNode, evaluate
+from onward.plan import Args, Delivery, FusedNode, Runnable, StepNode, evaluate
 from onward.pool import Threads
 
-_Work: TypeAlias = Callable[[], Coroutine[Any, Any, Outcome]]
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, Outcome]]
 
 
 class Attempts:
@@ -52,7 +52,8 @@ class Attempts:
             begins: Is told of each attempt at a task, those within a fused step included.
         """
         if isinstance(step, FusedNode):
-            return await _in_time(step, context, partial(self._fused, step, args, context, begins))
+            whole = partial(self._fused, step, args, context, begins)
+            return await in_time(step, context.task, context.attempt, whole)
         begins(context)
         given_up = threading.Event()
         is_cancelled = context.is_cancelled
@@ -64,7 +65,7 @@ class Attempts:
             else:
                 here = partial(perform, step, args, self._tasks, context)
                 work = partial(self._threads.run, here)
-            return await _in_time(step, context, work)
+            return await in_time(step, context.task, context.attempt, work)
         finally:
             given_up.set()
 
@@ -86,23 +87,32 @@ class Attempts:
         return await evaluate(step.body, args, run_step, where=context.step)
 
 
-async def _in_time(step: Runnable, context: Context, work: _Work) -> Outcome:
+async def in_time(step: Delivery, name: str, attempt: int, work: Work) -> Outcome:
+    """What comes of an attempt, for as long as the step's timeout allows.
+
+    Args:
+        step: Its policy.
+        name: The task, or the flow that is fused.
+        attempt: Which attempt it is, from 1.
+        work: Makes the attempt.
+    """
     # A task of its own, for a step may cancel itself, and may not let itself be cancelled.
     job = asyncio.create_task(work())
     try:
         await asyncio.wait([job], timeout=step.timeout)
         if not job.done():
-            return _timed_out(step, context)
+            return timed_out(step, name, attempt)
         if not job.cancelled():
             return job.result()
         message = "it cancelled itself: nobody had asked for it"
-        return faulted(Raised(context.task, "asyncio.exceptions.CancelledError", message))
+        return faulted(Raised(name, "asyncio.exceptions.CancelledError", message))
     finally:
         job.cancel()
 
 
-def _timed_out(step: Runnable, context: Context) -> Outcome:
+def timed_out(step: Delivery, name: str, attempt: int) -> Outcome:
+    """The outcome of an attempt that took too long."""
     assert step.timeout is not None
     note = "(a sync task's thread goes on, for Python cannot stop it)"
     message = f"no value after {step.timeout:g} s {note}"
-    return faulted(TimedOut(context.task, message, step.timeout, context.attempt))
+    return faulted(TimedOut(name, message, step.timeout, attempt))

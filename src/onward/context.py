@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -52,6 +52,11 @@ class Context(Struct, frozen=True):
     def cancelled(self) -> bool:
         """Whether the call was cancelled meanwhile; a long sync task looks here and returns."""
         return self.is_cancelled()
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """A plan's deadline, in seconds since 1970, as the moment that it is."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 CURRENT: ContextVar[Context] = ContextVar("onward_current")

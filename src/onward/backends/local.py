@@ -13,18 +13,18 @@ from collections import ChainMap, deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from returns.result import Failure, Result, Success
 
+from onward.attempt import in_time
 from onward.backend import State, Status, Submission, Worker, state_of
 from onward.catalog import Catalog, Tasks
 from onward.colour import BlockingCancels, LoopThread, OnThreadCancels
-from onward.context import Context, Progress
+from onward.context import Context, Progress, moment
 from onward.execute import perform, perform_async, raised, retried
-from onward.fault import Cancelled, Expired, Fault, Raised, TimedOut, Unknown
+from onward.fault import Cancelled, Expired, Fault, Unknown
 from onward.outcome import Outcome, faulted
 from onward.plan import (
     Args,
@@ -405,7 +405,8 @@ class Steps:
             whole = partial(
                 _holding, engine.slots, partial(evaluate, step.body, args, inside, where=where)
             )
-            return await self._in_slot(step, partial(self._in_time, step, whole, attempt))
+            name = run.plan.flow
+            return await self._in_slot(step, partial(in_time, step, name, attempt, whole))
         run.task, run.step, run.attempt, run.progress = step.task, where, attempt, None
         given_up = threading.Event()
         context = Context(
@@ -414,7 +415,7 @@ class Steps:
             step=where,
             attempt=attempt,
             key=run.plan.key,
-            deadline=_moment(run.plan.deadline),
+            deadline=moment(run.plan.deadline),
             report=run.report,
             is_cancelled=given_up.is_set,
             trace=run.plan.trace,
@@ -423,9 +424,9 @@ class Steps:
         try:
             if task is not None and task.signature.is_async:
                 awaiting = partial(perform_async, step, args, tasks, context)
-                return await self._in_time(step, awaiting, attempt)
+                return await in_time(step, step.task, attempt, awaiting)
             blocking = partial(engine.in_thread, partial(perform, step, args, tasks, context))
-            return await self._in_slot(step, partial(self._in_time, step, blocking, attempt))
+            return await self._in_slot(step, partial(in_time, step, step.task, attempt, blocking))
         finally:
             given_up.set()
 
@@ -439,36 +440,6 @@ class Steps:
             return await work()
         finally:
             self._engine.slots.add(1)
-
-    async def _in_time(self, step: Runnable, work: _Work, attempt: int) -> Outcome:
-        # A task of its own, for a step may cancel itself, and may not let itself be cancelled.
-        job = asyncio.create_task(work())
-        try:
-            await asyncio.wait([job], timeout=step.timeout)
-            if not job.done():
-                return faulted(self._timed_out(step, attempt))
-            if not job.cancelled():
-                return job.result()
-            message = "it cancelled itself: nobody had asked for it"
-            itself = step.task if isinstance(step, StepNode) else self._run.plan.flow
-            return faulted(Raised(itself, "asyncio.exceptions.CancelledError", message))
-        finally:
-            job.cancel()
-
-    def _timed_out(self, step: Runnable, attempt: int) -> TimedOut:
-        assert step.timeout is not None
-        name = step.task if isinstance(step, StepNode) else self._run.plan.flow
-        return TimedOut(
-            name,
-            f"no value after {step.timeout:g} s (a sync task's thread goes on, for Python cannot "
-            "stop it)",
-            seconds=step.timeout,
-            attempts=attempt,
-        )
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import threading
 import time
@@ -10,12 +9,12 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from onward.attempt import in_time, timed_out
 from onward.catalog import Tasks
 from onward.colour import LoopThread
 from onward.context import Context
 from onward.execute import perform, perform_async, retried
-from onward.fault import Raised, TimedOut
-from onward.outcome import Outcome, faulted
+from onward.outcome import Outcome
 from onward.plan import Args, FusedNode, Runnable, StepNode, evaluate
 
 
@@ -37,7 +36,8 @@ class StepRunner:
             return _in_time(step, context, whole)
         task = self._tasks.get(step.task)
         if task is not None and task.signature.is_async:
-            return self._loop.call(partial(self._awaited, step, args, context))
+            work = partial(perform_async, step, args, self._tasks, context)
+            return self._loop.call(partial(in_time, step, context.task, context.attempt, work))
         return _in_time(step, context, partial(perform, step, args, self._tasks, context))
 
     def close(self) -> None:
@@ -65,28 +65,6 @@ class StepRunner:
 
         return _driven(evaluate(step.body, args, run_step, where=context.step, in_flight=1))
 
-    async def _awaited(self, step: StepNode, args: Args, context: Context) -> Outcome:
-        # A task of its own, for a step may cancel itself, and may not let itself be cancelled.
-        job = asyncio.create_task(perform_async(step, args, self._tasks, context))
-        try:
-            await asyncio.wait([job], timeout=step.timeout)
-            if not job.done():
-                return timed_out(step, context)
-            if not job.cancelled():
-                return job.result()
-            message = "it cancelled itself: nobody had asked for it"
-            return faulted(Raised(step.task, "asyncio.exceptions.CancelledError", message))
-        finally:
-            job.cancel()
-
-
-def timed_out(step: Runnable, context: Context) -> Outcome:
-    """The outcome of an attempt that took too long."""
-    assert step.timeout is not None
-    note = "(a sync task's thread goes on, for Python cannot stop it)"
-    message = f"no value after {step.timeout:g} s {note}"
-    return faulted(TimedOut(context.task, message, step.timeout, context.attempt))
-
 
 def _in_time(step: Runnable, context: Context, work: Callable[[], Outcome]) -> Outcome:
     if step.timeout is None:
@@ -95,7 +73,7 @@ def _in_time(step: Runnable, context: Context, work: Callable[[], Outcome]) -> O
     thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
     thread.start()
     thread.join(step.timeout)
-    return done[0] if done else timed_out(step, context)
+    return done[0] if done else timed_out(step, context.task, context.attempt)
 
 
 def _driven(evaluation: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
-from datetime import UTC, datetime
 from typing import Any
 
 from celery import _state as celery_state
@@ -48,7 +47,7 @@ from onward.backends.celery.reconcile import Pulse, Reconciler
 from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
-from onward.context import Context, Progress
+from onward.context import Context, Progress, moment
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
@@ -292,9 +291,7 @@ class Carrier:
             step=ticket.at,
             attempt=attempt,
             key=ticket.key,
-            deadline=None
-            if ticket.deadline is None
-            else datetime.fromtimestamp(ticket.deadline, UTC),
+            deadline=moment(ticket.deadline),
             report=report,
             is_cancelled=is_cancelled,
             trace=ticket.trace,

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from datetime import UTC, datetime
 
 from onward.attempt import Attempts
 from onward.backends.hatchet.progress import Reporter
 from onward.catalog import Tasks
 from onward.colour import LoopThread
-from onward.context import Context
+from onward.context import Context, moment
 from onward.execute import retried
 from onward.outcome import Outcome
 from onward.plan import Args, Plan, Runnable, StepNode
@@ -61,7 +60,7 @@ class Steps:
                 step=at,
                 attempt=attempt,
                 key=plan.key,
-                deadline=_moment(plan.deadline),
+                deadline=moment(plan.deadline),
                 trace=plan.trace,
                 report=reporter.says,
                 is_cancelled=given_up.is_set,
@@ -74,7 +73,3 @@ class Steps:
         """Cancels the steps that await; a sync one's thread goes on, for Python cannot stop it."""
         self._thread.close()
         del self._attempts  # and with it its idle threads
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Generator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from msgspec import MsgspecError
 from msgspec.structs import replace
@@ -38,7 +38,7 @@ from onward.backends.temporal.message import (
 )
 from onward.backends.temporal.workflow import FlowWorkflow
 from onward.catalog import Catalog
-from onward.context import Context, Progress
+from onward.context import Context, Progress, moment
 from onward.execute import is_retried
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args
@@ -100,9 +100,7 @@ class Carrier:
             step=ticket.at,
             attempt=pulse.beat.attempt,
             key=ticket.key,
-            deadline=None
-            if ticket.deadline is None
-            else datetime.fromtimestamp(ticket.deadline, UTC),
+            deadline=moment(ticket.deadline),
             report=pulse.report,
             trace=ticket.trace,
         )
