@@ -155,38 +155,56 @@ def _onward(lane: Lane, backend: Backend) -> Iterator[Row]:
 def measure(*, fast: bool) -> Any:
     """Measures, and prints the tables and how the bars stand; gives all values."""
     rounds, share = (1, 4) if fast else (7, 1)
+    values: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         loop = stack.enter_context(asyncio.Runner())
-        server = Temporal.start(folder / "temporal", durable=False)
-        url = stack.enter_context(server).url
-        rows: list[Row] = []
-        for name in [*SETUPS, ONWARD]:
-            lane = stack.enter_context(Lane(name, url, folder))
-            if name in SETUPS:
-                rows += _by_hand(name, lane, url, loop)
-            else:
-                rows += _onward(lane, backend_at(url))
-        rows.sort(key=lambda row: list(TABLES).index(row.table))
-        values: dict[Row, list[float]] = {row: [] for row in rows}
-        for row in rows:
-            row.time(20)  # until everything is warm
-        for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
-            for row in rows:
-                gc.collect()  # or this row would pay for what the one before it left
-                values[row] += row.time(share)
+        for number, table in enumerate(TABLES, 1):
+            say(f"table {number} of {len(TABLES)}")
+            # The more a server has kept in memory, the longer takes each call: so each has its own.
+            with _rows(table, folder / str(number), loop) as rows:
+                values |= _measured(rows, rounds, share)
 
-    suite = pyperf.BenchmarkSuite([_benchmark(row, values[row]) for row in rows])
+    suite = pyperf.BenchmarkSuite([_benchmark(*row, values[row]) for row in values])
     print(*heading(suite, PACKAGES), sep="\n")
     print(f"medians of {rounds} rounds; each worker has {THREADS} threads.")
     print(*tables(suite, rates=True), sep="\n", end="\n\n")
-    print(*_bars({(row.table, row.name): median(values[row]) for row in rows}), sep="\n")
+    print(*_bars({row: median(values[row]) for row in values}), sep="\n")
     return suite
 
 
-def _benchmark(row: Row, values: list[float]) -> Any:
-    about = {"name": f"{row.table}: {row.name}", "table": row.table}
+@contextmanager
+def _rows(table: str, folder: Path, loop: asyncio.Runner) -> Iterator[list[Row]]:
+    """The rows of a table, on a server of their own."""
+    with ExitStack() as stack:
+        folder.mkdir()
+        server = stack.enter_context(Temporal.start(folder / "temporal", durable=False))
+        rows: list[Row] = []
+        for name in [*SETUPS, ONWARD]:
+            lane = stack.enter_context(Lane(name, server.url, folder))
+            if name in SETUPS:
+                rows += _by_hand(name, lane, server.url, loop)
+            else:
+                backend = backend_at(server.url)
+                stack.callback(backend.close)
+                rows += _onward(lane, backend)
+        yield [row for row in rows if row.table == table]
+
+
+def _measured(rows: list[Row], rounds: int, share: int) -> dict[tuple[str, str], list[float]]:
+    values: dict[tuple[str, str], list[float]] = {(row.table, row.name): [] for row in rows}
+    for row in rows:
+        row.time(20)  # until everything is warm
+    for number in range(rounds):
+        # Forth and back, for what comes later finds a fuller server.
+        for row in rows if number % 2 == 0 else reversed(rows):
+            gc.collect()  # or this row would pay for what the one before it left
+            values[row.table, row.name] += row.time(share)
+    return values
+
+
+def _benchmark(table: str, name: str, values: list[float]) -> Any:
+    about = {"name": f"{table}: {name}", "table": table}
     return pyperf.Benchmark([pyperf.Run(values, metadata=about)])
 
 

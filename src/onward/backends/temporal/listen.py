@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Collection, Mapping
 from itertools import compress
@@ -34,6 +35,7 @@ class Listener:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._news = asyncio.Event()
         self._waits: dict[str, asyncio.Task[Outcome | Fault]] = {}
 
     async def first(
@@ -69,7 +71,11 @@ class Listener:
         """What came of these, as soon as there is something."""
         waits = {id: self._wait(id) for id in ids}
         patience = None if timeout == math.inf else timeout
-        await asyncio.wait(waits.values(), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                # To have each of so many tell it by itself, and anew each time, takes too long.
+                while not any(wait.done() for wait in waits.values()):
+                    await self._news.wait()
         heard: dict[str, Outcome | Fault] = {}
         for id, wait in waits.items():
             if wait.done():
@@ -82,8 +88,13 @@ class Listener:
         if id not in self._waits:
             while len(self._waits) >= 2 * _AT_ONCE:
                 self._waits.pop(next(iter(self._waits))).cancel()
-            self._waits[id] = asyncio.create_task(self._listen(id))
+            self._waits[id] = wait = asyncio.create_task(self._listen(id))
+            wait.add_done_callback(self._tell)
         return self._waits[id]
+
+    def _tell(self, _: object) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def _listen(self, id: str) -> Outcome | Fault:
         found = await self._connection.ask(id, lambda client: calls.wait(client, id))
