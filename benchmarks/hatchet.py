@@ -1,6 +1,6 @@
 """Onward on Hatchet beside Hatchet's own SDK: the same work, on the same engine, in the same run.
 
-Each contender has a worker process. They go in turn, round after round. `python -m
+Each contender has a worker process. They go in turn, round after round, forth and back. `python -m
 benchmarks.hatchet NAME` is what such a process runs, on the engine that the environment names.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NamedTuple, TypeAlias
 
 import pyperf  # type: ignore[import-untyped]  # it ships no types
@@ -34,6 +34,10 @@ PACKAGES = ("onward", "hatchet-sdk", "grpcio")
 ONWARD, RAW = "Onward", "hatchet-sdk"
 SLOTS = 100
 PATIENCE = 120
+REST = 3
+"""How long the engine is left alone between two rows, in seconds: it goes on to write down what it
+did for the one, and the other would wait for that.
+"""
 
 Work: TypeAlias = Callable[[int], object]
 """Does something so many times."""
@@ -211,7 +215,8 @@ def measure(*, fast: bool) -> Any:
             row.time(20)  # until everything is warm
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
-            for row in rows:
+            for row in rows if number % 2 == 0 else reversed(rows):
+                sleep(REST)
                 gc.collect()  # or this row would pay for what the one before it left
                 values[row] += row.time(share)
 

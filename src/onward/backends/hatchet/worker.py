@@ -10,11 +10,10 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Awaitable, Collection, Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from grpc.aio import UnaryStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     STEP_EVENT_TYPE_COMPLETED,
     STEP_EVENT_TYPE_FAILED,
@@ -41,9 +40,10 @@ from onward.backends.hatchet.message import (
 )
 from onward.backends.hatchet.native import Dag
 from onward.backends.hatchet.progress import Reporter
+from onward.backends.hatchet.registration import Registration
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.steps import Steps
-from onward.backends.hatchet.wire import Problem, fault_of, is_away, is_gone, is_too_large, now
+from onward.backends.hatchet.wire import Problem, fault_of, is_away, is_too_large, now
 from onward.catalog import Catalog
 from onward.execute import raised
 from onward.outcome import Outcome, faulted
@@ -56,11 +56,9 @@ _SLOTS = 100
 _FLOW_SLOTS = 1_000
 """How many steps, and how many flows, a worker runs at a time."""
 
-_HEARTBEAT = 4.0
 _PAUSE = 0.5
 _AT_ONCE = 16
 _PATIENCE = 30.0
-_SETTLED = 0.1
 _LINGERS = 1.2
 """How long the engine goes on to hand out to a worker that it was told to leave alone."""
 
@@ -74,6 +72,7 @@ class _Held:
 
     action: AssignedAction
     job: Job
+    worker: Registration
     given_up: threading.Event = field(default_factory=threading.Event)
     is_returned: bool = False
     is_late: bool = False
@@ -110,13 +109,10 @@ class HatchetWorker:
         self._dags: dict[str, Dag] = {}
         self._held: dict[tuple[str, int], _Held] = {}
         self._loop = asyncio.get_running_loop()
+        self._registrations: list[Registration] = []
         self._service: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
-        self._stream: UnaryStreamCall[AssignedAction] | None = None
-        self._id = ""
         self._said = ""
-        self._is_ready = asyncio.Event()
-        self._is_listening = True
         self._is_leaving = False
         self._ended = threading.Event()
 
@@ -138,48 +134,35 @@ class HatchetWorker:
             if workflow.dag is not None:
                 self._dags[await wire.put_workflow(workflow.request)] = workflow.dag
             self._jobs |= workflow.jobs
-        self._id = await self._register()
-        tasks = (self._listen(), self._beat())
-        self._service = [self._loop.create_task(task) for task in tasks]
+        # As one worker with slots of both kinds, it would be handed steps a hundred at a time, and
+        # then none for a second: the engine takes the slots that are free for flows for a reserve.
+        self._registrations = [self._registration(kind) for kind in (STEPS, FLOWS)]
         try:
-            await asyncio.wait_for(self._is_ready.wait(), _PATIENCE)
-        except TimeoutError:
+            for registration in self._registrations:
+                (await registration.open()).add_done_callback(self._lost)
+            ready = asyncio.gather(*(each.ready.wait() for each in self._registrations))
+            await asyncio.wait_for(ready, _PATIENCE)
+        except BaseException:
             self._end()
             raise
+        self._service = [self._loop.create_task(self._extend())]
 
-    def _register(self) -> Awaitable[str]:
-        return self._core.wire.register(
-            f"onward-{platform.node()}-{os.getpid()}",
-            list(self._jobs),
-            self._slots,
+    def _registration(self, slots: str) -> Registration:
+        name = f"onward-{platform.node()}-{os.getpid()}"
+        actions = [action for action, job in self._jobs.items() if job.is_flow == (slots == FLOWS)]
+        return Registration(
+            lambda: self._core.wire,
+            f"{name}-flows" if slots == FLOWS else name,
+            actions,
+            {slots: self._slots[slots]},
             [runs.label(queue) for queue in self._queues],
+            take=self._take,
+            note=self._note,
         )
 
     # -- what the engine says -----------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        """Takes what the engine hands out, and begins again when the stream breaks."""
-        try:
-            while self._is_listening:
-                try:
-                    if not self._id:
-                        self._id = await self._register()
-                    self._stream = self._core.wire.listen(self._id)
-                    async for action in self._stream:
-                        self._take(action)
-                except Problem as problem:
-                    self._note(problem)
-                except asyncio.CancelledError:  # of the stream, perhaps
-                    if _is_cancelled():
-                        raise
-                await asyncio.sleep(_PAUSE)
-        finally:
-            if self._stream is not None:
-                self._stream.cancel()
-            if not self._is_leaving:  # the backend was closed
-                self._ended.set()
-
-    def _take(self, action: AssignedAction) -> None:
+    def _take(self, action: AssignedAction, worker: Registration) -> None:
         key = (action.task_run_external_id, action.retry_count)
         if action.action_type == ActionType.CANCEL_STEP_RUN:
             held = self._held.get(key)
@@ -189,41 +172,22 @@ class HatchetWorker:
         job = self._jobs.get(action.action_id)
         if action.action_type != ActionType.START_STEP_RUN or job is None or key in self._held:
             return
-        held = self._held[key] = _Held(action, job)
+        held = self._held[key] = _Held(action, job, worker)
         held.task = self._loop.create_task(self._answer(held))
         held.task.add_done_callback(lambda _: self._held.pop(key))
         if self._is_leaving and job.is_flow:
             self._give_back(held)
 
-    async def _beat(self) -> None:
-        """Says that the worker is alive, and what it still holds."""
-        # The engine looks at a new worker with its first heartbeat, and not soon again if it does
-        # not find the worker listening.
-        await asyncio.sleep(_SETTLED)
-        refused = 0
+    async def _extend(self) -> None:
+        """Says of what takes long that it is still being done."""
         while True:
-            pause = _HEARTBEAT
-            try:
-                if self._id and self._stream is not None:
-                    await self._core.wire.heartbeat(self._id)
-                    self._is_ready.set()
-                    refused, self._said = 0, ""
-            except Problem as problem:
-                refused += 1
-                pause = _PAUSE
-                self._note(problem)
-                if refused > 2 and self._stream is not None and not self._is_leaving:
-                    self._stream.cancel()  # the engine has no such stream any more
-            self._extend()
-            await asyncio.sleep(pause)
-
-    def _extend(self) -> None:
-        now = time.monotonic()
-        for held in self._held.values():
-            passed = now - held.extended_at
-            if passed >= self._settings.lease / 3:
-                held.extended_at = now
-                self._spawn(self._extend_one(held, passed))
+            await asyncio.sleep(_PAUSE)
+            now = time.monotonic()
+            for held in self._held.values():
+                passed = now - held.extended_at
+                if passed >= self._settings.lease / 3:
+                    held.extended_at = now
+                    self._spawn(self._extend_one(held, passed))
 
     async def _extend_one(self, held: _Held, seconds: float) -> None:
         try:
@@ -232,31 +196,31 @@ class HatchetWorker:
         except Problem:
             held.extended_at -= seconds  # there is another time before it is too late
 
-    def _note(self, problem: Problem) -> None:
-        if is_gone(problem):
-            self._id = ""  # the engine has forgotten the worker, which registers anew
-            if self._stream is not None:
-                self._stream.cancel()
-        text = fault_of(problem).message
-        if text != self._said:
-            self._said = text
+    def _note(self, problem: Problem | None) -> None:
+        text = "" if problem is None else fault_of(problem).message
+        if text and text != self._said:
             _LOGGER.warning("the worker cannot reach the engine: %s", text)
+        self._said = text
+
+    def _lost(self, _: object) -> None:
+        if not self._is_leaving:  # the backend was closed
+            self._ended.set()
 
     # -- what it does with it -----------------------------------------------------------------
 
     async def _answer(self, held: _Held) -> None:
         """Does one thing, and says what came of it."""
-        self._spawn(self._mention(held.action, STEP_EVENT_TYPE_STARTED))
+        self._spawn(self._mention(held, STEP_EVENT_TYPE_STARTED))
         try:
             done = await self._done(held)
         except asyncio.CancelledError:
             if held.is_returned:
-                self._spawn(self._mention(held.action, STEP_EVENT_TYPE_FAILED))
+                self._spawn(self._mention(held, STEP_EVENT_TYPE_FAILED))
             return
         except Exception as problem:  # not a step's, which is an outcome, but ours
             _LOGGER.exception("%s could not be run", held.action.action_id)
             done = came(faulted(raised(held.action.task_name, problem)), at="", ends=True)
-        telling = self._spawn(self._tell_came(held.action, done))
+        telling = self._spawn(self._tell_came(held, done))
         await asyncio.shield(telling)
 
     async def _done(self, held: _Held) -> Came:
@@ -366,35 +330,37 @@ class HatchetWorker:
         task.add_done_callback(self._background.discard)
         return task
 
-    async def _tell_came(self, action: AssignedAction, done: Came) -> None:
+    async def _tell_came(self, held: _Held, done: Came) -> None:
+        action = held.action
         text = write(done)
         kind = STEP_EVENT_TYPE_FAILED if done.error else STEP_EVENT_TYPE_COMPLETED
         try:
-            await self._tell(action, kind, text)
+            await self._tell(held, kind, text)
         except Problem as problem:
             if not is_too_large(problem):
                 _LOGGER.warning("what came of %s is lost: %s", action.action_id, problem)
                 return
             fault = too_large(action.task_name, "what it gave", len(text.encode()))
             small = came(faulted(fault), at=done.at, ends=done.ends)
-            await self._tell(action, STEP_EVENT_TYPE_FAILED, write(small))
+            await self._tell(held, STEP_EVENT_TYPE_FAILED, write(small))
 
-    async def _mention(self, action: AssignedAction, kind: StepActionEventType) -> None:
+    async def _mention(self, held: _Held, kind: StepActionEventType) -> None:
         """Says that something has begun, or is given back, which the engine can do without."""
         with contextlib.suppress(Problem):
-            await self._tell(action, kind, "its worker stops, and gives it back", is_final=False)
+            await self._tell(held, kind, "its worker stops, and gives it back", is_final=False)
 
     async def _tell(
         self,
-        action: AssignedAction,
+        held: _Held,
         kind: StepActionEventType,
         text: str,
         *,
         is_final: bool = True,
     ) -> None:
         """Says what became of something, as often as it takes while the engine is away."""
+        action = held.action
         event = StepActionEvent(
-            worker_id=self._id,
+            worker_id=held.worker.id,
             job_id=action.job_id,
             job_run_id=action.job_run_id,
             task_id=action.task_id,
@@ -434,12 +400,12 @@ class HatchetWorker:
 
     async def _leave(self, grace: float) -> None:
         end = time.monotonic() + grace
-        if await self._core.pause(self._id):
+        workers = self._registrations
+        if all(await asyncio.gather(*(self._core.pause(worker.id) for worker in workers))):
             await asyncio.sleep(min(_LINGERS, grace))
         else:
-            self._is_listening = False
-            if self._stream is not None:
-                self._stream.cancel()
+            for worker in workers:
+                worker.take_no_more()
         for held in list(self._held.values()):
             if held.job.is_flow:
                 self._give_back(held)
@@ -451,17 +417,15 @@ class HatchetWorker:
         await asyncio.sleep(0)
         if self._background:
             await asyncio.wait(self._background, timeout=_GOODBYE)
-        with contextlib.suppress(Problem, TimeoutError):
-            await asyncio.wait_for(self._core.wire.unsubscribe(self._id), _GOODBYE)
+        for worker in workers:
+            with contextlib.suppress(Problem, TimeoutError):
+                await asyncio.wait_for(self._core.wire.unsubscribe(worker.id), _GOODBYE)
         self._end()
 
     def _end(self) -> None:
+        for registration in self._registrations:
+            registration.close()
         for task in self._service:
             task.cancel()
         self._steps.close()
         self._ended.set()
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
