@@ -88,7 +88,8 @@ def foreign_run(engine: Engine, workflow: str, text: str) -> str:
     async def start() -> str:
         wire = Wire(_address(engine))
         try:
-            metadata = f'{{"onward": "{os.urandom(8).hex()}"}}'
+            key = os.urandom(8).hex()
+            metadata = f'{{"onward": "{key}", "hatchet__cron_scheduled_at": ""}}'
             request = TriggerWorkflowRequest(
                 name=workflow, input=text, additional_metadata=metadata
             )

@@ -32,10 +32,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     TaskRunDetail,
 )
 
-KEY = (
-    "additional_metadata.onward + (has(additional_metadata.hatchet__cron_scheduled_at)"
-    ' ? " " + additional_metadata.hatchet__cron_scheduled_at : "")'
-)
+KEY = "additional_metadata.onward + additional_metadata.hatchet__cron_scheduled_at"
 """The one expression that it can evaluate."""
 
 Output = dict[str, Any]

@@ -12,7 +12,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
 from msgspec import Struct
 
 from onward.backends.hatchet import names, native
-from onward.backends.hatchet.message import KEY
+from onward.backends.hatchet.message import DUE, KEY
 from onward.backends.hatchet.native import Dag
 from onward.backends.hatchet.runs import label, required
 from onward.backends.hatchet.settings import Settings
@@ -27,9 +27,9 @@ FLOWS = "durable"
 _DELIVERIES = 100
 """How often the engine hands out again what a worker gave back, or no longer answers for."""
 
-# A run by the clock has the metadata of its cron, and when it was due.
-_DUE = "additional_metadata.hatchet__cron_scheduled_at"
-_ONCE = f'additional_metadata.{KEY} + (has({_DUE}) ? " " + {_DUE} : "")'
+# A run by the clock has the metadata of its cron, and when it was due. The engine compiles this for
+# every single run, and the less there is of it, the sooner: so all others have that too, empty.
+_ONCE = f"additional_metadata.{KEY} + additional_metadata.{DUE}"
 
 _TEN_YEARS = duration(10 * 365 * 24 * 3600)
 _MEDIUM = 2

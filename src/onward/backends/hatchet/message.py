@@ -26,6 +26,9 @@ LIMIT = 4 * 1024 * 1024 - 64 * 1024
 KEY = "onward"
 """The entry of a run's metadata that has its idempotency key."""
 
+DUE = "hatchet__cron_scheduled_at"
+"""The entry in which the engine says of a run by the clock when it was due."""
+
 
 class Order(Struct, frozen=True, omit_defaults=True):
     """The input of a run.

@@ -13,7 +13,7 @@ from msgspec import Struct
 from returns.result import Failure, Result, Success
 
 from onward.backends.hatchet import names
-from onward.backends.hatchet.message import KEY, LIMIT, Order, too_large, write
+from onward.backends.hatchet.message import DUE, KEY, LIMIT, Order, too_large, write
 from onward.backends.hatchet.post import Post
 from onward.backends.hatchet.wire import Problem, Wire, fault_of, is_too_large, is_unknown_name
 from onward.fault import Fault, Unknown
@@ -175,5 +175,5 @@ def priority_of(plan: Plan) -> int | None:
 
 def _metadata(plan: Plan, key: str) -> dict[str, str]:
     """What people can find a run by, and the engine those that it has already."""
-    metadata = {KEY: key, "flow": plan.flow[:200]}
+    metadata = {KEY: key, DUE: "", "flow": plan.flow[:200]}
     return metadata if plan.key is None else metadata | {"key": plan.key}

@@ -22,6 +22,9 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     SDKS,
     ActionEventResponse,
     AssignedAction,
+    BatchActionEvent,
+    GetVersionRequest,
+    GetVersionResponse,
     HeartbeatRequest,
     HeartbeatResponse,
     RefreshTimeoutRequest,
@@ -136,12 +139,16 @@ class Wire:
         self._event = self._unary(
             "/Dispatcher/SendStepActionEvent", StepActionEvent, ActionEventResponse
         )
+        self._events = self._unary(
+            "/Dispatcher/SendBatchActionEvent", BatchActionEvent, ActionEventResponse
+        )
         self._release = self._unary(
             "/Dispatcher/ReleaseSlot", ReleaseSlotRequest, ReleaseSlotResponse
         )
         self._refresh = self._unary(
             "/Dispatcher/RefreshTimeout", RefreshTimeoutRequest, RefreshTimeoutResponse
         )
+        self._version = self._unary("/Dispatcher/GetVersion", GetVersionRequest, GetVersionResponse)
         self._log = self._unary("/EventsService/PutLog", PutLogRequest, PutLogResponse)
         self._listen = self._channel.unary_stream(
             "/Dispatcher/ListenV2",
@@ -162,6 +169,10 @@ class Wire:
         # What it cancels is told by a thread of gRPC's, which has one for all loops, and stumbles
         # over one that is closed.
         await asyncio.sleep(_ENDS)
+
+    async def version(self) -> str:
+        """Which version of the engine this is, as it writes it."""
+        return (await self._version(GetVersionRequest())).version
 
     async def put_workflow(self, workflow: CreateWorkflowVersionRequest) -> str:
         """Declares a workflow; gives the id of its version, the same as long as it is the same."""
@@ -236,6 +247,10 @@ class Wire:
     async def event(self, event: StepActionEvent) -> None:
         """Says what became of something that a worker was to do."""
         await self._event(event)
+
+    async def events(self, events: BatchActionEvent) -> None:
+        """Says the same of several things that a worker was to do."""
+        await self._events(events)
 
     async def release_slot(self, task: str) -> None:
         """Gives back the slot of something that a worker does, which goes on with it."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     STEP_EVENT_TYPE_COMPLETED,
     STEP_EVENT_TYPE_FAILED,
-    STEP_EVENT_TYPE_STARTED,
     ActionType,
     AssignedAction,
     StepActionEvent,
@@ -27,6 +26,7 @@ from returns.result import Failure
 
 from onward import plan as plans
 from onward.backends.hatchet import declare, native, runs
+from onward.backends.hatchet.begun import Begun
 from onward.backends.hatchet.declare import FLOWS, STEPS, Job
 from onward.backends.hatchet.flows import Evaluation
 from onward.backends.hatchet.message import (
@@ -112,6 +112,7 @@ class HatchetWorker:
         self._registrations: list[Registration] = []
         self._service: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
+        self._begun = Begun(lambda: core.wire, self._spawn)
         self._said = ""
         self._is_leaving = False
         self._ended = threading.Event()
@@ -210,12 +211,12 @@ class HatchetWorker:
 
     async def _answer(self, held: _Held) -> None:
         """Does one thing, and says what came of it."""
-        self._spawn(self._mention(held, STEP_EVENT_TYPE_STARTED))
+        self._begun.add(held.action, held.worker.id)
         try:
             done = await self._done(held)
         except asyncio.CancelledError:
             if held.is_returned:
-                self._spawn(self._mention(held, STEP_EVENT_TYPE_FAILED))
+                self._spawn(self._tell_returned(held))
             return
         except Exception as problem:  # not a step's, which is an outcome, but ours
             _LOGGER.exception("%s could not be run", held.action.action_id)
@@ -344,10 +345,11 @@ class HatchetWorker:
             small = came(faulted(fault), at=done.at, ends=done.ends)
             await self._tell(held, STEP_EVENT_TYPE_FAILED, write(small))
 
-    async def _mention(self, held: _Held, kind: StepActionEventType) -> None:
-        """Says that something has begun, or is given back, which the engine can do without."""
+    async def _tell_returned(self, held: _Held) -> None:
+        """Says that something is given back, which the engine also finds out by itself."""
+        text = "its worker stops, and gives it back"
         with contextlib.suppress(Problem):
-            await self._tell(held, kind, "its worker stops, and gives it back", is_final=False)
+            await self._tell(held, STEP_EVENT_TYPE_FAILED, text, is_final=False)
 
     async def _tell(
         self,

@@ -1,0 +1,102 @@
+"""Telling the engine what has begun, which only its dashboard goes by: of many in one request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from hatchet_sdk.contracts.dispatcher_pb2 import (
+    STEP_EVENT_TYPE_STARTED,
+    AssignedAction,
+    BatchActionEvent,
+    BatchActionEventItem,
+    StepActionEvent,
+)
+
+from onward.backends.hatchet.wire import Problem, Wire, now
+
+_GATHERS = 0.02
+"""How long more are waited for that go in the same request, in seconds."""
+
+
+class _Kind(NamedTuple):
+    """What all that goes in one request has in common."""
+
+    worker: str
+    job: str
+    action: str
+
+
+class Begun:
+    """Tells of what a worker has begun.
+
+    Args:
+        wire: The connection.
+        spawn: Runs something beside all else.
+    """
+
+    def __init__(
+        self, wire: Callable[[], Wire], spawn: Callable[[Coroutine[Any, Any, None]], object]
+    ) -> None:
+        self._wire = wire
+        self._spawn = spawn
+        self._waiting: dict[_Kind, list[AssignedAction]] = {}
+        self._takes_many = True
+
+    def add(self, action: AssignedAction, worker: str) -> None:
+        """Tells, soon, that something has begun."""
+        kind = _Kind(worker, action.job_id, action.action_id)
+        waiting = self._waiting.setdefault(kind, [])
+        if not waiting:
+            since = now()
+            asyncio.get_running_loop().call_later(
+                _GATHERS, lambda: self._spawn(self._tell(kind, self._waiting.pop(kind), since))
+            )
+        waiting.append(action)
+
+    async def _tell(self, kind: _Kind, actions: list[AssignedAction], since: Timestamp) -> None:
+        try:
+            if self._takes_many:
+                await self._together(kind, actions, since)
+            else:
+                await asyncio.gather(*(self._alone(kind, action, since) for action in actions))
+        except Problem as problem:
+            if self._takes_many and problem.code() == grpc.StatusCode.UNIMPLEMENTED:
+                self._takes_many = False  # an older engine
+                await self._tell(kind, actions, since)
+
+    async def _together(self, kind: _Kind, actions: list[AssignedAction], since: Timestamp) -> None:
+        await self._wire().events(
+            BatchActionEvent(
+                worker_id=kind.worker,
+                job_id=kind.job,
+                action_id=kind.action,
+                event_timestamp=since,
+                event_type=STEP_EVENT_TYPE_STARTED,
+                items=[
+                    BatchActionEventItem(
+                        task_run_external_id=action.task_run_external_id,
+                        retry_count=action.retry_count,
+                    )
+                    for action in actions
+                ],
+            )
+        )
+
+    async def _alone(self, kind: _Kind, action: AssignedAction, since: Timestamp) -> None:
+        await self._wire().event(
+            StepActionEvent(
+                worker_id=kind.worker,
+                job_id=kind.job,
+                job_run_id=action.job_run_id,
+                task_id=action.task_id,
+                task_run_external_id=action.task_run_external_id,
+                action_id=kind.action,
+                event_timestamp=since,
+                event_type=STEP_EVENT_TYPE_STARTED,
+                retry_count=action.retry_count,
+            )
+        )
