@@ -6,7 +6,6 @@ round after round, and where it is not a worker's turn, it is halted.
 
 from __future__ import annotations
 
-import gc
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
@@ -14,16 +13,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
-from statistics import median
-from time import perf_counter
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self
 
-import pyperf  # type: ignore[import-untyped]  # it ships no types
 from celery import chain, group
 from celery import exceptions as celery_errors
 from redis import Redis
 
-from benchmarks.report import bar, heading, say, tables
+from benchmarks.report import bar
+from benchmarks.rounds import Work, measured, medians, shown, timed
 from benchmarks.served import BELL, SETUPS, THREADS, Setup, flow, last, step
 from onward import Call, each, fused, results, run, submit, submit_all
 from onward.backend import Backend, Submission
@@ -39,9 +36,6 @@ MANY = 10_000
 CHUNK = 50
 PATIENCE = 120
 """How long a worker may take for all that it is given, in seconds."""
-
-Work: TypeAlias = Callable[[int], object]
-"""Does something so many times; where it is timed together with the worker, until all is done."""
 
 
 class Lane:
@@ -63,22 +57,22 @@ class Lane:
     def in_turn(self, call: Work, times: int) -> list[float]:
         """One call after the other, each waited for."""
         with self._working():
-            return [_timed(call, 1) for _ in range(times)]
+            return [timed(call, 1) for _ in range(times)]
 
     def at_once(self, calls: Work, times: int) -> list[float]:
         """All at once, and waited for; the time for each of them."""
         with self._working():
-            return [_timed(calls, times) / times]
+            return [timed(calls, times) / times]
 
     def worker_alone(self, put: Work, times: int) -> list[float]:
         """The worker on calls that are all there already; the time for each of them."""
         put(times)
         with self._working():
-            return [_timed(self._heard, times) / times]
+            return [timed(self._heard, times) / times]
 
     def client_alone(self, put: Work, times: int) -> list[float]:
         """The client; the time for each call. They are then thrown away."""
-        seconds = _timed(put, times)
+        seconds = timed(put, times)
         self._redis.flushdb()
         return [seconds / times]
 
@@ -91,14 +85,6 @@ class Lane:
         self._worker.send(SIGCONT)
         yield
         self._worker.send(SIGSTOP)
-
-
-def _timed(work: Work, times: int) -> float:
-    start = perf_counter()
-    kept = work(times)  # what it gives is not to be thrown away within the time
-    seconds = perf_counter() - start
-    del kept
-    return seconds
 
 
 ONE = "One task, submitted and waited for"
@@ -213,28 +199,13 @@ def measure(*, fast: bool) -> Any:
             lane = stack.enter_context(Lane(name, f"{server}/{number}", folder))
             rows += _celery(name, lane, SETUPS[name]) if name in SETUPS else _onward(lane)
         rows.sort(key=lambda row: list(TABLES).index(row.table))
-        values: dict[Row, list[float]] = {row: [] for row in rows}
-        for row in rows:
-            row.time(20)  # until everything is warm
-        for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
-            for row in rows:
-                gc.collect()  # or this row would pay for what the one before it left
-                values[row] += row.time(share)
+        values = measured(rows, rounds, share)
         held = [_held(celery(f"{server}/{len(SETUPS) + 1}"), calls) for calls in (MANY // 10, MANY)]
 
-    suite = pyperf.BenchmarkSuite([_benchmark(row, values[row]) for row in rows])
-    print(*heading(suite, PACKAGES), sep="\n")
-    print(f"medians of {rounds} rounds; each worker has {THREADS} threads.")
-    print(*tables(suite, rates=True), sep="\n", end="\n\n")
-    medians = {(row.table, row.name): median(values[row]) for row in rows}
-    print(*_bars(medians), _bounded(*held), sep="\n")
+    about = f"medians of {rounds} rounds; each worker has {THREADS} threads."
+    suite = shown(values, PACKAGES, about)
+    print(*_bars(medians(values)), _bounded(*held), sep="\n")
     return suite
-
-
-def _benchmark(row: Row, values: list[float]) -> Any:
-    about = {"name": f"{row.table}: {row.name}", "table": row.table}
-    return pyperf.Benchmark([pyperf.Run(values, metadata=about)])
 
 
 def _held(backend: Backend, calls: int) -> int:
@@ -255,7 +226,7 @@ def _held(backend: Backend, calls: int) -> int:
     return peak - now
 
 
-def _bars(medians: Mapping[tuple[str, str], float]) -> Iterator[str]:
+def _bars(took: Mapping[tuple[str, str], float]) -> Iterator[str]:
     """How the bars stand in this run, against each of Celery's setups."""
     for table, ours, theirs, least in (
         (ONE, "", "", 0.95),
@@ -266,8 +237,8 @@ def _bars(medians: Mapping[tuple[str, str], float]) -> Iterator[str]:
         (SUBMITS, ": submit_all", ": apply_async", 5),
         (FAN_OUT, ": submit_all, results", ": group", 3),
     ):
-        onward = medians[table, f"{ONWARD}{ours}"]
-        ratios = [medians[table, f"{name}{theirs}"] / onward for name in SETUPS]
+        onward = took[table, f"{ONWARD}{ours}"]
+        ratios = [took[table, f"{name}{theirs}"] / onward for name in SETUPS]
         shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
         yield bar(
             min(ratios) >= least,

@@ -7,7 +7,6 @@ benchmarks.hatchet NAME` is what such a process runs, on the engine that the env
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -15,14 +14,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
-from time import perf_counter, sleep
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import pyperf  # type: ignore[import-untyped]  # it ships no types
 from returns.result import Success
 
-from benchmarks.report import bar, heading, say, tables
+from benchmarks.report import bar
+from benchmarks.rounds import Work, measured, medians, shown, timed
 from onward import Call, Catalog, fused, results, run, submit, submit_all, task, work
 from onward.backends.hatchet import HatchetBackend, hatchet, sdk
 from onward.colour import LoopThread
@@ -38,9 +35,6 @@ REST = 3
 """How long the engine is left alone between two rows, in seconds: it goes on to write down what it
 did for the one, and the other would wait for that.
 """
-
-Work: TypeAlias = Callable[[int], object]
-"""Does something so many times."""
 
 
 @task
@@ -78,18 +72,10 @@ class Row(NamedTuple):
         is_alone, times = TABLES[self.table]
         count = max(times // share, 1)
         if is_alone:
-            return [_timed(self.work, 1) for _ in range(count)]
-        seconds = _timed(self.work, count) / count
+            return [timed(self.work, 1) for _ in range(count)]
+        seconds = timed(self.work, count) / count
         self.after()
         return [seconds]
-
-
-def _timed(work: Work, times: int) -> float:
-    start = perf_counter()
-    kept = work(times)  # what it gives is not to be thrown away within the time
-    seconds = perf_counter() - start
-    del kept
-    return seconds
 
 
 def _onward(backend: HatchetBackend) -> Iterator[Row]:
@@ -210,22 +196,11 @@ def measure(*, fast: bool) -> Any:
         rows = sorted(
             [*_raw(thread, flows), *_onward(backend)], key=lambda row: list(TABLES).index(row.table)
         )
-        values: dict[Row, list[float]] = {row: [] for row in rows}
-        for row in rows:
-            row.time(20)  # until everything is warm
-        for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
-            for row in rows if number % 2 == 0 else reversed(rows):
-                sleep(REST)
-                gc.collect()  # or this row would pay for what the one before it left
-                values[row] += row.time(share)
+        values = measured(rows, rounds, share, REST)
 
-    suite = pyperf.BenchmarkSuite([_benchmark(row, values[row]) for row in rows])
-    print(*heading(suite, PACKAGES), sep="\n")
-    print(f"medians of {rounds} rounds; each worker has {SLOTS} slots.")
-    print(*tables(suite, rates=True), sep="\n", end="\n\n")
-    medians = {(row.table, row.name): median(values[row]) for row in rows}
-    print(*_bars(medians), sep="\n")
+    about = f"medians of {rounds} rounds; each worker has {SLOTS} slots."
+    suite = shown(values, PACKAGES, about)
+    print(*_bars(medians(values)), sep="\n")
     return suite
 
 
@@ -235,12 +210,7 @@ def _is_served(backend: HatchetBackend, thread: LoopThread, flows: _RawFlows) ->
     return bool(listed.rows) and isinstance(submit(flow(1), on=backend), Success)
 
 
-def _benchmark(row: Row, values: list[float]) -> Any:
-    about = {"name": f"{row.table}: {row.name}", "table": row.table}
-    return pyperf.Benchmark([pyperf.Run(values, metadata=about)])
-
-
-def _bars(medians: Mapping[tuple[str, str], float]) -> Iterator[str]:
+def _bars(took: Mapping[tuple[str, str], float]) -> Iterator[str]:
     """How the bars stand in this run."""
     for table, ours, theirs, least in (
         (ONE, "", "", 0.95),
@@ -249,7 +219,7 @@ def _bars(medians: Mapping[tuple[str, str], float]) -> Iterator[str]:
         (DAG, ": fused", ": a DAG", 2),
         (SUBMITS, ": submit_all", ": aio_run_many", 1),
     ):
-        ratio = medians[table, f"{RAW}{theirs}"] / medians[table, f"{ONWARD}{ours}"]
+        ratio = took[table, f"{RAW}{theirs}"] / took[table, f"{ONWARD}{ours}"]
         text = f"{ONWARD}{ours} is {ratio:.2f} times as fast as {RAW}{theirs}; at least {least}"
         yield bar(ratio >= least, f"{table}: {text}")
 

