@@ -129,6 +129,10 @@ class Diagnosis(Struct, frozen=True):
         workers: The workers that are there.
         waiting: How many steps wait in each queue.
         clock: How far its clock is ahead of ours, in seconds; None where it cannot be told.
+        tells_workers: Whether the engine was heard about its workers; if not, none are known.
+        knows_capitals: Whether it does; if not, there are none in the names of workers' tasks.
+        knows_tasks: Whether it hands a step only to workers that serve its task; else to whichever
+            worker takes steps from the queue.
     """
 
     queue: str
@@ -136,6 +140,9 @@ class Diagnosis(Struct, frozen=True):
     workers: tuple[SeenWorker, ...]
     waiting: Mapping[str, int]
     clock: float | None = None
+    tells_workers: bool = True
+    knows_capitals: bool = True
+    knows_tasks: bool = False
 
 
 def state_of(outcome: Outcome) -> State:

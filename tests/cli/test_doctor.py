@@ -8,14 +8,18 @@ from signal import SIGINT
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from onward import Backend, connect, submit
+from onward import Backend, Catalog, connect, submit, task
 from onward.backend import Diagnoses, Diagnosis, SeenWorker
+from onward.backends.hatchet import hatchet as hatchet_at
 from onward.cli.doctor import judged
 from tests.cli.command import SECRET, environment, mistake, onward, printed
-from tests.cli.pipeline import summed, twice
+from tests.cli.pipeline import parse, summed, twice
 from tests.cli.serving import PATIENCE, serving, started, wait_for_text
+from tests.engines.hatchet import GivenHatchet, Hatchet
 from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 
@@ -28,6 +32,18 @@ def on_celery(valkey: Valkey) -> str:
 @pytest.fixture
 def on_temporal(temporal: Temporal) -> str:
     return f"{temporal.url}?task_queue={uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def on_hatchet(folder: Path, hatchet: Hatchet | GivenHatchet) -> str:
+    """A file that names it: the command is not told of it by its environment."""
+    given = hatchet.client_environment
+    prefix = "HATCHET_CLIENT_"
+    settings = {name.removeprefix(prefix).lower(): each for name, each in given.items()}
+    lines = [f"  {name}: {each}" for name, each in settings.items()]
+    text = ["backend: hatchet", "hatchet:", *lines, f"  namespace: {uuid.uuid4().hex}"]
+    (folder / "hatchet.yaml").write_text("\n".join(text))
+    return "hatchet.yaml"
 
 
 def findings(*arguments: str, folder: Path, code: int) -> list[Mapping[str, Any]]:
@@ -134,20 +150,48 @@ def test_rabbitmq_is_looked_at_beside_its_ledger(
     assert told["ledger"].startswith("Valkey ")
 
 
-def test_temporal_tells_its_version_and_who_takes_steps(folder: Path, on_temporal: str) -> None:
+def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_temporal: str) -> None:
     assert "there is none" in wrong("--on", on_temporal, folder=folder)
     with serving(folder, on_temporal):
         found = findings("pipeline", "--on", on_temporal, folder=folder, code=0)
         (folder / "more.py").write_text(
             "from onward import task\n@task(queue='elsewhere')\n"
             "def far(n: int) -> int:\n    return n\n"
+            "@task\ndef newer(n: int) -> int:\n    return n\n"
         )
         missing = wrong("more", "--on", on_temporal, folder=folder)
     told = {each["what"]: each["text"] for each in found}
     assert told["server"].startswith("Temporal 1.")
     assert told["namespace"].startswith("default, which keeps outcomes for ")
     assert told["credentials"] == "no API key; no TLS"
+    assert told["clock"] == "the engine's and ours agree within 1 s"
+    assert told["worker"].endswith(": count, fail, greet, hold, parse, total, twice")
+    assert "newer is in no worker's catalog, and so its calls are Unknown" in missing
     assert "far waits in elsewhere, from which no worker takes steps" in missing
+
+
+def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
+    folder: Path, hatchet: Hatchet | GivenHatchet, on_hatchet: str
+) -> None:
+    (folder / "more.py").write_text(
+        "from onward import task\nfrom pipeline import parse\n"
+        "@task\ndef newer(n: int) -> int:\n    return n\n"
+    )
+    with started("worker", "pipeline", "--config", on_hatchet, folder=folder) as worker:
+        wait_for_text(worker, "\nready")
+        found = findings("more", "--config", on_hatchet, folder=folder, code=1)
+    told = {each["what"]: each["text"] for each in found}
+    assert told["SDK"].startswith("hatchet-sdk 1.")
+    assert told["server"].startswith("Hatchet 0.")
+    assert told["credentials"].startswith("a token that ")
+    assert told["HTTP API"].endswith(" is reached")
+    assert told["clock"] == "the engine's and ours agree within 1 s"
+    assert told["worker"].endswith(" on onward: count, fail, greet, hold, parse, total, twice")
+    [missing] = [each for each in found if each["is_wrong"]]
+    assert missing["text"] == "newer is in no worker's catalog, and so its calls wait"
+    assert hatchet.token.split(".")[1] not in json.dumps(found)
+    said = mistake("watch", "--queue", "--config", on_hatchet, folder=folder)
+    assert "does not tell how many steps wait in which queue" in said
 
 
 def test_what_runs_in_this_process_has_nothing_to_tell(folder: Path) -> None:
@@ -170,8 +214,32 @@ def test_backends_that_can_tell_say_so_by_their_type(on_celery: str, on_temporal
     def can(backend: Backend) -> bool:
         return isinstance(backend, Diagnoses)
 
-    urls = [on_celery, on_temporal, "local://"]
-    assert [can(connect(url).unwrap()) for url in urls] == [True, True, False]
+    made = [connect(url).unwrap() for url in (on_celery, on_temporal, "local://")]
+    assert [can(each) for each in made] == [True, True, False]
+    assert can(hatchet_at("e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ.", f"{HOST}:7077"))
+
+
+def test_an_engine_that_knows_no_capitals_knows_tasks_that_have_some() -> None:
+    worker = SeenWorker("w", frozenset({"q"}), frozenset({"parse"}))
+    seen = Diagnosis("q", (), (worker,), {}, knows_capitals=False)
+    capital = Catalog(task(name="Parse")(parse.fn))
+    assert [each.what for each in judged(seen, capital)] == ["clock", "worker"]
+
+
+def test_on_an_engine_that_gives_steps_to_those_that_serve_them_not_all_need_to() -> None:
+    old, new = (
+        SeenWorker(name, frozenset({"q"}), frozenset(tasks))
+        for name, tasks in (("old", ["parse"]), ("new", ["parse", "twice"]))
+    )
+    catalog = Catalog(parse, twice)
+    seen = Diagnosis("q", (), (old, new), {}, knows_tasks=True)
+    assert not any(each.is_wrong for each in judged(seen, catalog))
+    assert any(each.is_wrong for each in judged(replace(seen, knows_tasks=False), catalog))
+
+
+def test_of_workers_that_could_not_be_asked_for_nothing_is_said() -> None:
+    seen = Diagnosis("q", (), (), {}, tells_workers=False)
+    assert [each.what for each in judged(seen, Catalog(parse))] == ["clock"]
 
 
 def test_watch_queue_shows_what_waits_and_who_takes_it(folder: Path, on_celery: str) -> None:

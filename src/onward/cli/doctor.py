@@ -91,7 +91,7 @@ def _clock(ahead: float | None) -> Finding:
 
 
 def _workers(seen: Diagnosis) -> Iterator[Finding]:
-    if not seen.workers:
+    if not seen.workers and seen.tells_workers:
         yield Finding("workers", "there is none", "start one: onward worker MODULE", is_wrong=True)
     for worker in seen.workers:
         tasks = "" if worker.tasks is None else f": {', '.join(sorted(worker.tasks)) or 'no tasks'}"
@@ -109,9 +109,13 @@ def _workers(seen: Diagnosis) -> Iterator[Finding]:
 
 
 def _served(seen: Diagnosis, catalog: Catalog) -> Iterator[Finding]:
+    more = {name for worker in seen.workers for name in worker.tasks or ()}
     for name, task in sorted(catalog.tasks.items()):
         queue = task.policy.queue or seen.queue
+        known_as = name if seen.knows_capitals else name.lower()
+        more.discard(known_as)
         there = [worker for worker in seen.workers if queue in worker.queues]
+        lacks = [worker.tasks is not None and known_as not in worker.tasks for worker in there]
         if not there:
             yield Finding(
                 "task",
@@ -119,22 +123,22 @@ def _served(seen: Diagnosis, catalog: Catalog) -> Iterator[Finding]:
                 "start a worker for it",
                 is_wrong=True,
             )
-        elif all(worker.tasks is not None and name not in worker.tasks for worker in there):
+        elif all(lacks):
+            then = "wait" if seen.knows_tasks else "are Unknown"
             yield Finding(
                 "task",
-                f"{name} is in no worker's catalog, and so its calls are Unknown",
+                f"{name} is in no worker's catalog, and so its calls {then}",
                 "start the workers again, with the module and the code that has it",
                 is_wrong=True,
             )
-        elif any(worker.tasks is not None and name not in worker.tasks for worker in there):
+        elif any(lacks) and not seen.knows_tasks:
             yield Finding(
                 "task",
                 f"{name} is served by some workers on {queue} and not by others",
                 "start those with the older code again, or give it a queue of its own",
                 is_wrong=True,
             )
-    served = {name for worker in seen.workers for name in worker.tasks or ()}
-    if more := served - catalog.tasks.keys():
+    if more:
         yield Finding("task", f"workers also serve {', '.join(sorted(more))}")
 
 

@@ -48,7 +48,10 @@ def _look(backend: Diagnoses) -> Diagnosis:
     answer = backend.diagnose()
     if isinstance(answer, Failure):
         fail(answer.failure())
-    return answer.unwrap()
+    seen = answer.unwrap()
+    if not seen.waiting:
+        fail(Unsupported("watch", f"{backend!r} does not tell how many steps wait in which queue"))
+    return seen
 
 
 def _rows(seen: Diagnosis) -> list[tuple[str, int, list[str]]]:

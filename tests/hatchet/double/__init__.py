@@ -24,12 +24,16 @@ MAX_MESSAGE = 4 * 1024 * 1024
 
 
 class Double:
-    """An engine on a thread of its own."""
+    """An engine on a thread of its own.
 
-    def __init__(self) -> None:
+    Args:
+        expires: When its token says that it is over, as a Unix time.
+    """
+
+    def __init__(self, expires: float | None = None) -> None:
         self._thread = LoopThread("hatchet-double")
-        claims = json.dumps({"sub": "5e6b7d5c-0000-4000-8000-000000000000"}).encode()
-        payload = base64.urlsafe_b64encode(claims).decode().rstrip("=")
+        claims = {"sub": "5e6b7d5c-0000-4000-8000-000000000000", "exp": expires}
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         self._token = f"e30.{payload}.double"
         self._ports = (0, 0)
 

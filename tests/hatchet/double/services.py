@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import grpc
@@ -17,6 +19,8 @@ from grpc.aio import ServicerContext
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     ActionEventResponse,
     AssignedAction,
+    GetVersionRequest,
+    GetVersionResponse,
     HeartbeatRequest,
     HeartbeatResponse,
     RefreshTimeoutRequest,
@@ -42,6 +46,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     GetRunDetailsRequest,
     GetRunDetailsResponse,
     IdempotencyCollisionError,
+    RunStatus,
 )
 from hatchet_sdk.contracts.workflows_pb2 import (
     BulkTriggerWorkflowRequest,
@@ -126,6 +131,9 @@ class Services:
                 raise KeyError("task run not found")
             return RefreshTimeoutResponse()  # no lease ever runs out here
 
+        async def version(request: GetVersionRequest) -> GetVersionResponse:
+            return GetVersionResponse(version="v0-double")
+
         async def log(request: PutLogRequest) -> PutLogResponse:
             engine.log(request.task_run_external_id, request.metadata)
             return PutLogResponse()
@@ -142,6 +150,7 @@ class Services:
             },
             "EventsService": {"PutLog": self._unary(log, PutLogRequest)},
             "Dispatcher": {
+                "GetVersion": self._unary(version, GetVersionRequest),
                 "Register": self._unary(register, WorkerRegisterRequest),
                 "Heartbeat": self._unary(heartbeat, HeartbeatRequest),
                 "Unsubscribe": self._unary(unsubscribe, WorkerUnsubscribeRequest),
@@ -223,7 +232,7 @@ class Services:
 
 
 def http(engine: Engine, token: str) -> web.Application:
-    """The HTTP API: logs, and workers that are to be left alone. It has no crons."""
+    """The HTTP API: logs, workers, those to be left alone, and what waits. It has no crons."""
 
     @web.middleware
     async def authorized(
@@ -243,11 +252,33 @@ def http(engine: Engine, token: str) -> web.Application:
         engine.resume()
         return web.json_response({})
 
+    async def workers(request: web.Request) -> web.StreamResponse:
+        now = datetime.now(UTC).isoformat()
+        rows = [
+            {
+                "name": worker.request.worker_name,
+                "status": "PAUSED" if worker.is_paused else "ACTIVE",
+                "lastHeartbeatAt": None if worker.stream is None else now,
+                "actions": list(worker.request.actions),
+                "labels": [{"key": name} for name in worker.request.labels],
+            }
+            for worker in engine.workers.values()
+        ]
+        return web.json_response({"rows": rows})
+
+    async def waiting(request: web.Request) -> web.StreamResponse:
+        tasks = engine.tasks.values()
+        queues = Counter(task.spec.action for task in tasks if task.status == RunStatus.QUEUED)
+        return web.json_response({"queues": queues})
+
     async def not_modelled(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotImplemented(text=f"{request.path} needs a real engine")
 
     application = web.Application(middlewares=[authorized])
     application.router.add_get("/api/v1/stable/tasks/{task}/logs", logs)
+    tenant = "/api/v1/tenants/{tenant}"
+    application.router.add_get(f"{tenant}/worker", workers)
+    application.router.add_get(f"{tenant}/step-run-queue-metrics", waiting)
     application.router.add_patch("/api/v1/workers/{worker}", update)
     application.router.add_route("*", "/{rest:.*}", not_modelled)
     return application

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from returns.result import Result
 
-from onward.backend import Schedule, Status, Submission, Worker
+from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backends.hatchet import names, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.shown import shown
@@ -25,7 +25,8 @@ class HatchetBackend(BlockingEngine):
     """What `hatchet()` gives."""
 
     def __init__(self, settings: Settings, text: str) -> None:
-        super().__init__(Late(settings), LoopThread("onward-hatchet"))
+        self._late = Late(settings)
+        super().__init__(self._late, LoopThread("onward-hatchet"))
         self.settings = settings
         self._text = text
 
@@ -40,6 +41,10 @@ class HatchetBackend(BlockingEngine):
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
         return shown(plan.root, self.settings.prefix)
+
+    def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
+        """See `Diagnoses.diagnose`."""
+        return self._wait(self._late.diagnose)
 
 
 class Late:
@@ -84,6 +89,10 @@ class Late:
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `AsyncCancels.cancel`."""
         return await self._now().cancel(id)
+
+    async def diagnose(self) -> Result[Diagnosis, Fault]:
+        """Looks at the engine and its workers."""
+        return await self._now().diagnose()
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus
 from returns.result import Failure, Result, Success
 
-from onward.backend import Schedule, Status, Submission, Worker, state_of
-from onward.backends.hatchet import names, reading
+from onward.backend import Diagnosis, Schedule, Status, Submission, Worker, state_of
+from onward.backends.hatchet import diagnose, names, reading
 from onward.backends.hatchet.arrivals import Arrivals, is_unknown, unknown
 from onward.backends.hatchet.message import order
 from onward.backends.hatchet.progress import last_note
@@ -155,6 +155,10 @@ class HatchetCore:
         except TimeoutError:
             return Failure(Unavailable("", "Hatchet went away while the worker started"))
         return Success(worker)
+
+    async def diagnose(self) -> Result[Diagnosis, Fault]:
+        """Looks at the engine and its workers."""
+        return await diagnose.look(self.wire, self._rest, self._settings)
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""

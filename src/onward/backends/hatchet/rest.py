@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import aiohttp
 import msgspec
+from msgspec import Struct
 from returns.result import Failure, Result, Success
 
 from onward.fault import Fault, Unavailable
 
 _PATIENCE = 10.0
 _AWAY = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class Answer(Struct, frozen=True):
+    """What came of a request.
+
+    Args:
+        raw: The answer.
+        ahead: How far the server's clock is ahead of ours, in seconds, give or take half a second;
+            None where it does not tell the time.
+    """
+
+    raw: bytes
+    ahead: float | None
 
 
 class Rest:
@@ -52,6 +68,18 @@ class Rest:
         Returns:
             What came; the status, if that is no success; `Unavailable` if nothing came.
         """
+        answer = await self.answer(method, path, query=query, body=body)
+        return answer.map(lambda answer: answer.raw)
+
+    async def answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> Result[Answer, Fault | HTTPStatus]:
+        """Like `ask`, and tells of the server's clock."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers={
@@ -62,9 +90,28 @@ class Rest:
             )
         url = f"{self._url}/api/v1/{path}"
         data = None if body is None else msgspec.json.encode(body)
+        before = time.time()
         try:
             async with self._session.request(method, url, params=query, data=data) as answer:
+                middle = (before + time.time()) / 2
                 raw = await answer.read()
         except _AWAY as problem:
             return Failure(Unavailable("", f"Hatchet's HTTP API at {self._url}: {problem}"))
-        return Success(raw) if answer.ok else Failure(HTTPStatus(answer.status))
+        if not answer.ok:
+            return Failure(self._status(answer.status))
+        there = _date(answer.headers.get("Date", ""))
+        return Success(Answer(raw, None if there is None else there - middle))
+
+    def _status(self, code: int) -> HTTPStatus | Unavailable:
+        try:
+            return HTTPStatus(code)
+        except ValueError:  # a proxy has some of its own
+            return Unavailable("", f"Hatchet's HTTP API at {self._url}: it answers {code}")
+
+
+def _date(text: str) -> float | None:
+    """The moment that a server says it is, which it tells to the second: in the midst of that."""
+    try:
+        return parsedate_to_datetime(text).timestamp() + 0.5
+    except ValueError:
+        return None

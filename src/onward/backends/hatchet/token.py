@@ -16,11 +16,13 @@ class Claims(Struct, frozen=True):
         sub: The tenant's id.
         server_url: Where its HTTP API and dashboard are.
         grpc_broadcast_address: Where its workers and clients connect to.
+        exp: When it is over, as a Unix time; None if it never is.
     """
 
     sub: str
     server_url: str = ""
     grpc_broadcast_address: str = ""
+    exp: float | None = None
 
 
 def claims(token: str) -> Claims:

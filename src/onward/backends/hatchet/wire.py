@@ -56,6 +56,8 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
 from hatchet_sdk.contracts.workflows_pb2 import (
     BulkTriggerWorkflowRequest,
     BulkTriggerWorkflowResponse,
+    PutRateLimitRequest,
+    PutRateLimitResponse,
     TriggerWorkflowResponse,
 )
 
@@ -92,6 +94,20 @@ _AWAY = (
     grpc.StatusCode.ABORTED,
 )
 
+_UNSAFE = {
+    "CERTIFICATE_VERIFY_FAILED": "no authority that is trusted here certifies it: see tls_ca",
+    "Hostname Verification": "it is certified by another name: see tls_server_name",
+    "TSI_DATA_CORRUPTED": (
+        "it wants a certificate from its clients, and one that it trusts: see tls_cert and tls_key"
+    ),
+    "security handshaker": "one of the files for TLS has no certificate or no key of it in it",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS: see tls",
+    ": Socket closed": (
+        "it hung up: if it wants TLS, or a certificate from its clients, see tls and tls_cert"
+    ),
+}
+"""What gRPC says of a connection that TLS forbids, and what that means."""
+
 Problem = aio.AioRpcError
 """What every request raises that fails."""
 
@@ -114,6 +130,9 @@ class Wire:
             "/v1.AdminService/PutWorkflow",
             CreateWorkflowVersionRequest,
             CreateWorkflowVersionResponse,
+        )
+        self._put_rate_limit = self._unary(
+            "/WorkflowService/PutRateLimit", PutRateLimitRequest, PutRateLimitResponse
         )
         self._trigger = self._unary(
             "/WorkflowService/TriggerWorkflow", TriggerWorkflowRequest, TriggerWorkflowResponse
@@ -177,6 +196,11 @@ class Wire:
     async def put_workflow(self, workflow: CreateWorkflowVersionRequest) -> str:
         """Declares a workflow; gives the id of its version, the same as long as it is the same."""
         return (await self._put_workflow(workflow)).id
+
+    async def put_rate_limit(self, key: str, limit: int, per: str) -> None:
+        """Declares how often tasks that name this key may be handed out, in a window of time."""
+        request = PutRateLimitRequest(key=key, limit=limit, duration=per.upper())
+        await self._put_rate_limit(request)
 
     async def trigger(self, request: TriggerWorkflowRequest) -> str:
         """Starts a run, and gives its id; or `Collision`.
@@ -359,7 +383,9 @@ def fault_of(problem: Problem, flow: str = "") -> Fault:
         return Unavailable(flow, f"Hatchet does not take the token: {said(problem)}")
     if code == grpc.StatusCode.INVALID_ARGUMENT:
         return Misconfigured(flow, f"Hatchet refuses it: {said(problem)}")
-    return Unavailable(flow, f"Hatchet: {code.name.lower()}, {said(problem)}")
+    text = f"{code.name.lower()}, {said(problem)}"
+    means = next((means for word, means in _UNSAFE.items() if word in text), None)
+    return Unavailable(flow, f"Hatchet: {text}" if means is None else f"Hatchet: {means} ({text})")
 
 
 def _collision(problem: Problem) -> Collision | None:

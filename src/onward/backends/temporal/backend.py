@@ -26,6 +26,7 @@ from onward.backends.temporal.client import PROMPT, Address, Connection
 from onward.backends.temporal.converter import value
 from onward.backends.temporal.listen import Listener
 from onward.backends.temporal.message import LIMIT, How, name_of, shortened, values, write
+from onward.backends.temporal.probe import Census
 from onward.backends.temporal.workflow import LONGEST, priority_of, retry_policy, ticket_of
 from onward.catalog import Catalog
 from onward.colour import BlockingEngine, LoopThread
@@ -77,6 +78,7 @@ class Core:
         self._connection = Connection(address)
         self._listener = Listener(self._connection)
         self._has_activities = True
+        self._census = Census()
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         plan = submission.plan
@@ -201,7 +203,9 @@ class Core:
     async def diagnose(self, queues: Collection[str]) -> Result[Diagnosis, Fault]:
         from onward.backends.temporal.diagnose import look
 
-        return await self._connection.ask("", lambda client: look(client, self._address, queues))
+        return await self._connection.ask(
+            "", lambda client: look(client, self._address, queues, self._census)
+        )
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         fault = _too_large(plan)

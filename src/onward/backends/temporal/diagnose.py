@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -15,16 +15,27 @@ from temporalio.api.workflowservice.v1 import (
     GetSystemInfoRequest,
 )
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.temporal.client import PROMPT, Address
+from onward.backends.temporal.probe import Census
 
 _GONE = 90.0
 """For how long a worker that is there may not have asked for a step, in seconds."""
 
 
-async def look(client: Client, address: Address, queues: Collection[str]) -> Diagnosis:
-    """Looks at all of it; raises RPCError."""
+async def look(
+    client: Client, address: Address, queues: Collection[str], census: Census
+) -> Diagnosis:
+    """Looks at all of it; raises RPCError.
+
+    Args:
+        client: The connection.
+        address: What the backend was told.
+        queues: Further queues to look at.
+        census: What the workers said when they were last asked.
+    """
     service = client.workflow_service
     system = await service.get_system_info(GetSystemInfoRequest(), timeout=PROMPT)
     namespace = await service.describe_namespace(
@@ -49,8 +60,22 @@ async def look(client: Client, address: Address, queues: Collection[str]) -> Dia
         for poller in (poller for each in found for poller in each.pollers):
             if time.time() - poller.last_access_time.seconds < _GONE:
                 taken.setdefault(poller.identity, set()).add(queue)
-    workers = (SeenWorker(name, frozenset(taken[name])) for name in sorted(taken))
-    return Diagnosis(address.task_queue, findings, tuple(workers), waiting)
+    if namespace.namespace_info.capabilities.standalone_activities:
+        await _ask(census, client, address.task_queue, taken)
+    workers = tuple(
+        SeenWorker(name, frozenset(taken[name]), census.tasks.get(name)) for name in sorted(taken)
+    )
+    return Diagnosis(address.task_queue, findings, workers, waiting, census.clock)
+
+
+async def _ask(
+    census: Census, client: Client, queue: str, taken: Mapping[str, Collection[str]]
+) -> None:
+    try:
+        await census.take(client, queue, taken)
+    except RPCError as problem:
+        if problem.status != RPCStatusCode.PERMISSION_DENIED:  # one whose key may only look
+            raise
 
 
 async def _queue(

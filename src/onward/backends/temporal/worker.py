@@ -22,6 +22,7 @@ from temporalio.common import RawValue
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from onward.attempt import Attempts
+from onward.backends.temporal import probe
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import value
 from onward.backends.temporal.message import (
@@ -63,12 +64,15 @@ class Carrier:
 
     def __init__(self, catalog: Catalog) -> None:
         self._attempts = Attempts(catalog.tasks)
+        self._tasks = frozenset(catalog.tasks)
         self._running: set[asyncio.Task[object]] = set()
 
     @activity.defn(dynamic=True)
     async def run(self, args: Sequence[RawValue]) -> RawValue:
         """Makes an attempt at a step; the arguments are its values and the ticket."""
         info = activity.info()
+        if info.activity_type == probe.NAME and not args:
+            return probe.answer(self._tasks)
         *values, last = [each.payload.data for each in args] or [b""]
         try:
             ticket = read_ticket(last)

@@ -1,0 +1,204 @@
+"""What can be found out about an engine and its workers, and what is never said of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from returns.result import Failure
+
+from onward import Catalog, submit, task
+from onward.backend import Diagnosis, Finding
+from onward.backends.hatchet import HatchetBackend, hatchet
+from onward.fault import Misconfigured
+from tests.engines.process import until
+from tests.engines.server import HOST
+from tests.hatchet.double import Double
+from tests.hatchet.served import Engine, backend_on, fresh, serving
+
+
+@task
+def inc(n: int) -> int:
+    return n + 1
+
+
+@task(queue="far")
+def double(n: int) -> int:
+    return 2 * n
+
+
+@task(name="Loud")
+def loud(text: str) -> str:
+    return text.upper()
+
+
+@pytest.fixture(scope="module")
+def served(engine: Engine) -> Iterator[HatchetBackend]:
+    """One with a worker."""
+    catalog = Catalog(inc, (inc >> double).named("both"), loud)
+    with serving(engine, catalog, namespace=fresh()) as backend:
+        yield backend
+
+
+def look(backend: HatchetBackend) -> Diagnosis:
+    return backend.diagnose().unwrap()
+
+
+def told(seen: Diagnosis) -> dict[str, Finding]:
+    return {each.what: each for each in seen.findings}
+
+
+def waits(backend: HatchetBackend) -> dict[str, bool]:
+    """What waits, and whether that is wrong."""
+    found = look(backend).findings
+    return {each.text: each.is_wrong for each in found if each.what == "waiting"}
+
+
+def until_waits(backend: HatchetBackend, expected: dict[str, bool]) -> None:
+    until(
+        lambda: waits(backend) == expected, within=10, otherwise=lambda: f"it is {waits(backend)}"
+    )
+
+
+def secret_of(engine: Engine) -> str:
+    """The part of its token that is long enough to be found nowhere else."""
+    return engine.client_environment["HATCHET_CLIENT_TOKEN"].split(".")[1]
+
+
+def test_a_worker_is_one_though_the_engine_knows_two(served: HatchetBackend) -> None:
+    [worker] = look(served).workers
+    assert worker.name.startswith("onward-")
+    assert worker.name.endswith(f"-{os.getpid()}")
+    assert worker.queues == frozenset({"onward", "far"})
+    assert worker.tasks == frozenset({"inc", "double", "loud"})  # there are no capitals
+
+
+def test_workers_of_other_namespaces_are_left_out(engine: Engine, served: HatchetBackend) -> None:
+    assert look(served).workers
+    backend = backend_on(engine, namespace=fresh())
+    assert look(backend).workers == ()
+    backend.close()
+
+
+def test_what_waits_is_told_by_the_task(served: HatchetBackend) -> None:
+    submit(inc.with_(queue="nowhere")(1), on=served).unwrap()
+    until_waits(served, {"1 steps of inc wait": False})
+
+
+def test_a_worker_that_has_stopped_is_not_there_and_what_waits_for_it_is_wrong(
+    engine: Engine,
+) -> None:
+    namespace = fresh()
+    with serving(engine, Catalog(inc), namespace=namespace) as backend:
+        assert len(look(backend).workers) == 1
+    backend = backend_on(engine, namespace=namespace)
+    assert look(backend).workers == ()
+    submit(inc(1), on=backend).unwrap()
+    until_waits(backend, {"1 steps of inc wait, and no worker serves them": True})
+    backend.close()
+
+
+def test_versions_credentials_and_the_clock_are_told(engine: Engine) -> None:
+    backend = backend_on(engine, namespace=fresh())
+    seen = look(backend)
+    backend.close()
+    found = told(seen)
+    assert found["SDK"].text.startswith("hatchet-sdk 1.")
+    assert found["server"].text.startswith("Hatchet 0")
+    assert found["credentials"].text.startswith("a token that ")
+    assert found["credentials"].text.endswith("; no TLS")
+    assert found["HTTP API"].text.endswith(" is reached")
+    assert not any(each.is_wrong for each in seen.findings)
+    assert seen.clock is not None
+    assert abs(seen.clock) < 1.0
+    assert secret_of(engine) not in repr(seen)
+
+
+def test_without_the_http_api_the_rest_is_told_with_a_cure(engine: Engine) -> None:
+    environment = engine.client_environment
+    backend = hatchet(
+        environment["HATCHET_CLIENT_TOKEN"],
+        environment["HATCHET_CLIENT_HOST_PORT"],
+        server_url=f"http://{HOST}:1",
+        tls=False,
+    )
+    seen = look(backend)
+    backend.close()
+    api = told(seen)["HTTP API"]
+    assert api.is_wrong
+    assert f"http://{HOST}:1" in api.text
+    assert "HATCHET_CLIENT_SERVER_URL" in api.cure
+    assert told(seen)["server"].text.startswith("Hatchet ")
+    assert not seen.tells_workers
+
+
+def test_an_http_api_that_is_another_s_is_told_from_one_that_is_away() -> None:
+    with Double() as engine, Double() as other:
+        environment = engine.client_environment
+        backend = hatchet(
+            environment["HATCHET_CLIENT_TOKEN"],
+            environment["HATCHET_CLIENT_HOST_PORT"],
+            server_url=f"{other.client_environment['HATCHET_CLIENT_SERVER_URL']}/elsewhere",
+            tls=False,
+        )
+        seen = look(backend)
+        backend.close()
+    assert " answers 501" in told(seen)["HTTP API"].text
+
+
+@pytest.mark.parametrize(("status", "says"), [(200, "is no Hatchet"), (520, "answers 520")])
+def test_an_http_api_that_is_none_is_told_as_that(status: int, says: str) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - likewise
+            pass
+
+    with Double() as engine, HTTPServer((HOST, 0), Page) as pages:
+        serving_pages = threading.Thread(target=pages.serve_forever)
+        serving_pages.start()
+        environment = engine.client_environment
+        backend = hatchet(
+            environment["HATCHET_CLIENT_TOKEN"],
+            environment["HATCHET_CLIENT_HOST_PORT"],
+            server_url=f"http://{HOST}:{pages.server_port}",
+            tls=False,
+        )
+        seen = look(backend)
+        backend.close()
+        pages.shutdown()
+        serving_pages.join()
+    assert says in told(seen)["HTTP API"].text
+
+
+def test_a_token_that_will_soon_be_over_is_told_and_not_shown() -> None:
+    with Double(expires=time.time() + 3600) as engine:
+        backend = backend_on(engine)
+        seen = look(backend)
+        backend.close()
+    credentials = told(seen)["credentials"]
+    assert "expires on 2" in credentials.text
+    assert "make another" in credentials.cure
+    assert not credentials.is_wrong
+    assert secret_of(engine) not in repr(seen)
+
+
+def test_a_token_that_is_over_is_told_as_that_and_not_shown() -> None:
+    old = Double(expires=time.time() - 3600)
+    with Double() as engine:
+        target = engine.client_environment["HATCHET_CLIENT_HOST_PORT"]
+        backend = hatchet(old.client_environment["HATCHET_CLIENT_TOKEN"], target, tls=False)
+        answer = backend.diagnose()
+        backend.close()
+    assert isinstance(answer, Failure)
+    fault = answer.failure()
+    assert isinstance(fault, Misconfigured)
+    assert "the token expired on 2" in fault.message
+    assert secret_of(old) not in repr(fault)
