@@ -17,7 +17,7 @@ demo: $(VENV)/core.stamp ## run the example pipeline in-process
 	$(RUN) examples.ingest $(ARGS)
 
 test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp ## check style, types and layers
 	$(RUN) ruff format --check
