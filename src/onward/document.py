@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from onward.settings import is_of, kinds, of_text, should_be
+from onward.settings import is_of, kinds, of_entries, of_text, should_be
 from onward.url import instead_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 LIMIT = 64 * 1024
 """How large a file may be, in bytes."""
+
+_DEPTH = 4
+"""Of sections, settings, what is set for each of several names, and that."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
@@ -52,7 +55,7 @@ def read(path: Path) -> Section:
     try:
         loader = yaml.SafeLoader(_text(path))  # in Python: what is nested deeply ends it gently
         root = loader.get_single_node()
-        return {} if root is None else _section(loader, root, depth=2)
+        return {} if root is None else _section(loader, root, depth=_DEPTH)
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         where = "" if mark is None else f"line {mark.line + 1}: "
@@ -121,6 +124,10 @@ def settings(section: Section, known: type[T], environment: Mapping[str, str] | 
         where = f"line {entry.line}: "
         if name not in declared:
             raise ValueError(f"{where}there is no setting {instead_of(name, declared)}")
+        entries = of_entries(declared[name])
+        if entries is not None:
+            values[name] = _table(name, entry, entries, environment)
+            continue
         wrong = f"{where}{should_be(name, declared[name], '{}: {}')}"
         value = entry.value
         if isinstance(value, str) and "${" in value:
@@ -135,6 +142,21 @@ def settings(section: Section, known: type[T], environment: Mapping[str, str] | 
         else:
             raise ValueError(wrong)
     return cast(T, values)
+
+
+def _table(
+    name: str, entry: Entry, known: type, environment: Mapping[str, str] | None
+) -> dict[str, object]:
+    """What is set for each of several names."""
+    if not isinstance(entry.value, dict):
+        raise ValueError(f"line {entry.line}: {name} is followed by names, each on a line")
+    table: dict[str, object] = {}
+    for each, said in entry.value.items():
+        if not isinstance(said.value, dict):
+            there = f"its settings, as {' and '.join(sorted(kinds(known)))}"
+            raise ValueError(f"line {said.line}: {each} is followed by {there}")
+        table[each] = settings(said.value, known, environment)
+    return table
 
 
 def _expanded(text: str, environment: Mapping[str, str], where: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, get_type_hints
+from typing import TypeAlias, get_args, get_origin, get_type_hints
 
 Kind: TypeAlias = type[str] | type[int] | type[float] | type[bool]
 
@@ -19,6 +19,12 @@ _WORDS = {"true": True, "1": True, "false": False, "0": False}
 def kinds(known: type) -> dict[str, Kind]:
     """The settings that a TypedDict declares."""
     return get_type_hints(known)
+
+
+def of_entries(kind: object) -> type | None:
+    """What each entry of a table may have, where a setting is one: `dict[str, ATypedDict]`."""
+    entries: type | None = get_args(kind)[1] if get_origin(kind) is dict else None
+    return entries
 
 
 def of_text(kind: Kind, text: str) -> object:

@@ -18,7 +18,8 @@ class Engine(Generic[S]):
     However it is configured, by a URL, a file or the environment, it comes to the same settings.
 
     Args:
-        settings: A TypedDict of them, with `total=False`: each a str, an int, a float or a bool.
+        settings: A TypedDict of them, with `total=False`: each a str, an int, a float or a bool;
+            or, in a file alone, `dict[str, T]` with another such TypedDict for T.
         connect: Makes the backend; raises ValueError for what makes no sense, and
             ModuleNotFoundError where an extra is missing. The text of neither shows a secret.
         from_url: What a URL of its scheme says, which is passed whole; raises ValueError. See

@@ -11,7 +11,8 @@ from onward.engines import Engine
 from onward.url import host_and_port, parameters, refuse_user, split
 
 if TYPE_CHECKING:
-    from onward.backends.hatchet import Tls
+    from onward.backends.hatchet import Limit, Tls
+    from onward.backends.hatchet.limits import Per
 
 _STRATEGIES = {"none": False, "tls": True, "mtls": True}
 
@@ -31,6 +32,12 @@ class _Parameters(_Plain, total=False):
     tls_server_name: str
 
 
+class _Limit(TypedDict, total=False):
+    concurrency: int
+    rate: int
+    per: str
+
+
 class Settings(_Parameters, total=False):
     """See `onward.backends.hatchet.hatchet`; `tls_strategy` is `tls` as its own SDKs write it."""
 
@@ -38,6 +45,7 @@ class Settings(_Parameters, total=False):
     host_port: str
     namespace: str
     tls_strategy: str
+    limits: dict[str, _Limit]
 
 
 def _from_url(url: str) -> Settings:
@@ -69,8 +77,23 @@ def _connect(settings: Settings) -> Backend:
         target,
         namespace=settings.get("namespace", ""),
         tls=_tls(settings),
+        limits=_limits(settings),
         **cast(_Plain, given),
     )
+
+
+def _limits(settings: Settings) -> dict[str, Limit]:
+    """The limits of tasks."""
+    from onward.backends.hatchet import Limit
+
+    limits: dict[str, Limit] = {}
+    for task, said in settings.get("limits", {}).items():
+        per = cast("Per", said.get("per", "second"))  # which Limit looks at
+        try:
+            limits[task] = Limit(said.get("concurrency"), said.get("rate"), per)
+        except ValueError as problem:
+            raise ValueError(f"limits of {task}: {problem}") from None
+    return limits
 
 
 def _tls(settings: Settings) -> bool | Tls | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import re
+from pathlib import Path
 
 from onward.backends.hatchet import names, sdk
 from onward.backends.hatchet.backend import HatchetBackend
+from onward.backends.hatchet.limits import Limit, Limits, checked
 from onward.backends.hatchet.settings import Address, Settings, Tls
 from onward.backends.hatchet.token import claims
 from onward.policy import check_queue
 
-__all__ = ["HatchetBackend", "Tls", "hatchet"]
+__all__ = ["HatchetBackend", "Limit", "Tls", "hatchet"]
 
 _MONTH = 30 * 24 * 3600.0
 _TARGET = re.compile(r"([^\s:/]+|\[[0-9a-fA-F:]+\]):\d+")
@@ -29,6 +31,7 @@ def hatchet(
     queue: str = "onward",
     keep: float = _MONTH,
     lease: float = 60.0,
+    limits: Limits | None = None,
 ) -> HatchetBackend:
     """A backend that runs flows on Hatchet workers.
 
@@ -43,6 +46,7 @@ def hatchet(
         keep: How long a key is remembered, in seconds, and a flow's steps that have run already.
         lease: How long what a worker was handed is its own without its saying so again, in
             seconds.
+        limits: How much of a task runs over all workers, by the tasks' names.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -80,6 +84,7 @@ def hatchet(
         queue=queue,
         keep=float(keep),
         lease=float(lease),
+        limits=checked(limits),
     )
     return HatchetBackend(settings, f"hatchet({target!r})")
 
@@ -91,7 +96,18 @@ def _tls(said: bool | Tls | None, target: str) -> Tls | None:
         return Tls() if said else None
     if not isinstance(said, Tls):
         raise TypeError(f"tls is True, False or a Tls, not {said!r}")
+    # To gRPC, one without the other is reason to end the process.
+    if (said.certificate is None) != (said.key is None):
+        raise ValueError("tls: a certificate and its key go together: one of them is missing")
     for file in (said.root_certificates, said.certificate, said.key):
-        if file is not None and not file.is_file():
-            raise ValueError(f"tls: there is no file {file}")
+        if file is not None:
+            _look_at(file)
     return said
+
+
+def _look_at(file: Path) -> None:
+    """Raises ValueError for a file that cannot be read, which would be noticed only later."""
+    try:
+        file.open("rb").close()
+    except OSError as problem:
+        raise ValueError(f"tls: {file} cannot be read: {problem.strerror}") from None

@@ -11,7 +11,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunSta
 from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker, state_of
-from onward.backends.hatchet import diagnose, names, reading
+from onward.backends.hatchet import diagnose, limits, names, reading
 from onward.backends.hatchet.arrivals import Arrivals, is_unknown, unknown
 from onward.backends.hatchet.message import order
 from onward.backends.hatchet.progress import last_note
@@ -44,14 +44,16 @@ class HatchetCore:
         self.wire = Wire(settings.address)
         self.arrivals = Arrivals(lambda: self.wire)
         self.runs = Runs(lambda: self.wire, settings.prefix, settings.queue)
-        self._rest = Rest(settings.server_url, settings.address.token)
+        tls = settings.address.tls
+        authorities = None if tls is None else tls.root_certificates
+        self._rest = Rest(settings.server_url, settings.address.token, authorities)
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
         self._crons = Crons(self._rest, settings.tenant, settings.prefix)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `AsyncBackend.submit`."""
         plan, delay = submission.plan, submission.delay
-        wrong = names.wrong(names.named_in(plan.root))
+        wrong = self._wrong(plan)
         if wrong is not None:
             return Failure(wrong)
         start = time.time() + delay if delay else 0.0
@@ -144,11 +146,12 @@ class HatchetCore:
         queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `AsyncBackend.serve`."""
-        wrong = names.wrong(catalog)
+        wrong = names.wrong(catalog) or limits.unkept(catalog, self._settings.limits)
         if wrong is not None:
             return Failure(wrong)
         worker = HatchetWorker(self, catalog, self._settings, concurrency, queues)
         try:
+            await self._put_rates()
             await worker.start()
         except Problem as problem:
             return Failure(fault_of(problem))
@@ -162,7 +165,7 @@ class HatchetCore:
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
-        wrong = names.wrong(names.named_in(plan.root))
+        wrong = self._wrong(plan)
         return Failure(wrong) if wrong is not None else await self._crons.put(schedule, plan)
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
@@ -185,6 +188,18 @@ class HatchetCore:
         """Has the engine hand nothing more to a worker, if its HTTP API is reached."""
         answer = await self._rest.ask("PATCH", f"workers/{worker}", body={"isPaused": True})
         return isinstance(answer, Success)
+
+    async def _put_rates(self) -> None:
+        """Declares the rates of tasks, which what is declared of these then refers to."""
+        for name, limit in self._settings.limits.items():
+            if limit.rate is not None:
+                key = limits.key(name, self._settings.prefix)
+                await self.wire.put_rate_limit(key, limit.rate, limit.per)
+
+    def _wrong(self, plan: Plan) -> Fault | None:
+        return names.wrong(names.named_in(plan.root)) or limits.unkept_in(
+            plan.root, self._settings.limits
+        )
 
     async def _keep(self) -> None:
         """Ends the connections when the loop ends, which cancels this."""

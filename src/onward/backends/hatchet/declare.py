@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hatchet_sdk.contracts.v1.workflows_pb2 import (
+    Concurrency,
+    ConcurrencyLimitStrategy,
     CreateTaskOpts,
+    CreateTaskRateLimit,
     CreateWorkflowVersionRequest,
     IdempotencyConfig,
 )
 from msgspec import Struct
 
-from onward.backends.hatchet import names, native
+from onward.backends.hatchet import limits, names
 from onward.backends.hatchet.message import DUE, KEY
 from onward.backends.hatchet.native import Dag
 from onward.backends.hatchet.runs import label, required
@@ -62,11 +65,13 @@ class Workflow(Struct, frozen=True):
 def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
     """What a catalog's worker declares."""
     for name in catalog.tasks:
-        yield _single(names.workflow(name, settings.prefix), Job(), settings)
+        single = _single(names.workflow(name, settings.prefix), Job(), settings)
+        _limit(single.request.tasks[0], name, settings)
+        yield single
     yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
     yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
     for name, flow in catalog.flows.items():
-        dag = native.compiled(flow.node)
+        dag = limits.compiled(flow.node, settings.limits)
         workflow = names.workflow(name, settings.prefix)
         if dag is None:
             yield _single(workflow, Job(is_flow=True), settings)
@@ -93,6 +98,7 @@ def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:
         task = _task(part.name, action, STEPS, settings)
         task.parents.extend(dag.parents(part))
         task.worker_labels[label(part.step.queue or settings.queue)].CopyFrom(required())
+        _limit(task, task_name, settings)
         tasks.append(task)
         jobs[action] = Job()
     return Workflow(_request(name, tasks, settings), jobs, dag)
@@ -107,6 +113,23 @@ def _task(name: str, action: str, slots: str, settings: Settings) -> CreateTaskO
         retries=_DELIVERIES,
         slot_requests={slots: 1},
     )
+
+
+def _limit(task: CreateTaskOpts, name: str, settings: Settings) -> None:
+    """Has the engine hold back a task where there is a limit of it."""
+    limit = settings.limits.get(name)
+    if limit is None:
+        return
+    if limit.concurrency is not None:
+        task.concurrency.append(
+            Concurrency(
+                expression=f"'{name}'",  # all of one group
+                max_runs=limit.concurrency,
+                limit_strategy=ConcurrencyLimitStrategy.GROUP_ROUND_ROBIN,
+            )
+        )
+    if limit.rate is not None:
+        task.rate_limits.append(CreateTaskRateLimit(key=limits.key(name, settings.prefix), units=1))
 
 
 def _request(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onward.backends.hatchet.limits import Limits
+
 
 @dataclass(frozen=True)
 class Tls:
@@ -50,6 +52,7 @@ class Settings:
         queue: The queue of steps that name none.
         keep: How long an idempotency key is remembered, in seconds.
         lease: How long what a worker was handed is its own without its saying so again, in seconds.
+        limits: The limits of tasks, by the tasks' names.
     """
 
     address: Address
@@ -59,3 +62,4 @@ class Settings:
     queue: str
     keep: float
     lease: float
+    limits: Limits

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onward.backends.hatchet import names, native
+from onward.backends.hatchet import limits, names
+from onward.backends.hatchet.limits import Limits
 from onward.backends.hatchet.native import Dag
 from onward.plan import (
     ChainNode,
@@ -16,12 +17,13 @@ from onward.plan import (
 )
 
 
-def shown(root: Node, prefix: str) -> str:
+def shown(root: Node, prefix: str, limited: Limits) -> str:
     """The workflow that runs a plan's root, and what it is made of.
 
     Args:
         root: The plan's root.
         prefix: What stands before the names of workflows.
+        limited: The limits of tasks.
     """
     if isinstance(root, StepNode):
         return names.workflow(root.task, prefix)
@@ -29,7 +31,7 @@ def shown(root: Node, prefix: str) -> str:
         return f"{names.workflow(names.FUSED, prefix)}({_inside(root.body)})"
     if not isinstance(root, NamedNode):
         return f"{names.workflow(names.FLOW, prefix)}({_inside(root)})"
-    dag = native.compiled(root)
+    dag = limits.compiled(root, limited)
     inside = _inside(root.body) if dag is None else _dag(dag)
     return f"{names.workflow(root.name, prefix)}({inside})"
 

@@ -1,0 +1,306 @@
+"""Limits of tasks hold over all workers, and cost no call."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from returns.result import Success
+
+from onward import (
+    Catalog,
+    Constant,
+    Retry,
+    check,
+    connect,
+    current,
+    explain,
+    fused,
+    result,
+    results,
+    run,
+    status,
+    submit,
+    submit_all,
+    task,
+)
+from onward.backends.hatchet import HatchetBackend, Limit, hatchet
+from onward.fault import Cancelled, Misconfigured, TimedOut
+from tests.hatchet.double import Double
+from tests.hatchet.served import Engine, fresh, steps_of
+
+TOKEN = "e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ."
+
+running = threading.Lock()
+attempts: list[str] = []
+
+
+@task
+def fetch(n: int) -> int:
+    """Fails where it is not alone."""
+    assert running.acquire(blocking=False), "two of them at a time"
+    time.sleep(0.05)
+    running.release()
+    return n
+
+
+@task
+def inc(n: int) -> int:
+    return n + 1
+
+
+@task(retry=Retry(attempts=3, backoff=Constant(0.01)))
+def third_time(name: str) -> str:
+    attempts.append(name)
+    if current().attempt < 3:
+        raise OSError
+    return name
+
+
+@task
+def hold(gate: str) -> str:
+    """Says that it has begun, and waits until it may end."""
+    Path(gate).with_name(f"begun-{os.urandom(4).hex()}").touch()
+    while not (Path(gate).exists() or current().cancelled):
+        time.sleep(0.01)
+    return gate
+
+
+ingest = (inc >> fetch >> inc).named("ingest")
+twice = (third_time >> third_time).named("twice")
+
+catalog = Catalog(fetch, inc, ingest, twice, hold)
+
+
+@pytest.fixture
+def real(engine: Engine) -> Engine:
+    if isinstance(engine, Double):
+        pytest.skip("needs a real engine: the double has no limits")
+    return engine
+
+
+def limited(engine: Engine, limits: dict[str, Limit] | None, namespace: str = "") -> HatchetBackend:
+    """A backend on an engine, with limits."""
+    environment = engine.client_environment
+    return hatchet(
+        environment["HATCHET_CLIENT_TOKEN"],
+        environment.get("HATCHET_CLIENT_HOST_PORT"),
+        server_url=environment.get("HATCHET_CLIENT_SERVER_URL"),
+        tls=environment.get("HATCHET_CLIENT_TLS_STRATEGY") != "none",
+        namespace=namespace or fresh(),
+        limits=limits,
+    )
+
+
+@contextlib.contextmanager
+def two_workers(engine: Engine, limits: dict[str, Limit]) -> Generator[HatchetBackend]:
+    """A backend, and two workers of it."""
+    backend = limited(engine, limits)
+    workers = [backend.serve(catalog, concurrency=10).unwrap() for _ in range(2)]
+    try:
+        yield backend
+    finally:
+        for worker in workers:
+            worker.stop(grace=5)
+        backend.close()
+
+
+def begun(folder: Path, count: int, patience: float = 60.0) -> None:
+    """Waits until so many have begun."""
+    end = time.monotonic() + patience
+    while len(list(folder.glob("begun-*"))) < count:
+        assert time.monotonic() < end, "it never began"
+        time.sleep(0.01)
+
+
+# -- on an engine ---------------------------------------------------------------------------------
+
+
+def test_a_task_of_concurrency_one_is_never_run_twice_at_a_time(real: Engine) -> None:
+    """By no two workers, and whether it is called alone, in a named flow or in any other one."""
+    with two_workers(real, {"fetch": Limit(concurrency=1)}) as backend:
+        flows = [fetch, ingest, inc >> fetch]
+        calls = [flow(n) for n in range(3) for flow in flows]
+        refs = submit_all(calls, on=backend).unwrap()
+        found = {ref.id: outcome for ref, outcome in results(refs, on=backend, timeout=100)}
+        meant = itertools.chain.from_iterable((n, n + 2, n + 1) for n in range(3))
+        assert [found[ref.id] for ref in refs] == [Success(n) for n in meant]
+
+
+def test_a_rate_holds_over_all_workers_and_flows_and_a_retry_does_not_count(real: Engine) -> None:
+    """Of three attempts each, three steps may begin on a day: one alone, and two of a DAG."""
+    attempts.clear()
+    with two_workers(real, {"third_time": Limit(rate=3, per="day")}) as backend:
+        for flow in (third_time, twice):
+            assert run(flow("now"), on=backend, timeout=100) == Success("now")
+        flows = (third_time, twice, third_time >> third_time)
+        for ref in [submit(flow("later"), on=backend).unwrap() for flow in flows]:
+            assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
+        assert attempts == ["now"] * 9
+
+
+def test_what_waits_for_its_turn_has_its_key_and_can_be_cancelled(real: Engine) -> None:
+    key = fresh()
+    with two_workers(real, {"inc": Limit(rate=1, per="day")}) as backend:
+        assert run(inc(1), on=backend, timeout=60) == Success(2)
+        ref, again = (submit(inc(2), on=backend, key=key).unwrap() for _ in range(2))
+        assert ref.id == again.id
+        assert status(ref, on=backend).unwrap().state == "queued"
+        assert backend.cancel(ref.id) == Success(None)
+        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+
+
+def test_what_waits_for_its_turn_has_it_in_a_later_window(real: Engine) -> None:
+    """Of two in each second, eight need the ends of three seconds, of which one may be on."""
+    with two_workers(real, {"inc": Limit(rate=2)}) as backend:
+        start = time.monotonic()
+        refs = submit_all([inc(n) for n in range(8)], on=backend).unwrap()
+        found = [outcome.unwrap() for _, outcome in results(refs, on=backend, timeout=100)]
+        assert time.monotonic() - start >= 1.95
+        assert sorted(found) == list(range(1, 9))
+
+
+def test_what_a_worker_gives_back_makes_room_for_itself(real: Engine, tmp_path: Path) -> None:
+    """Another worker has it at once, and then those that waited for it."""
+    namespace, limits = fresh(), {"hold": Limit(concurrency=1)}
+    backend, gate = limited(real, limits, namespace), tmp_path / "gate"
+    worker = backend.serve(catalog).unwrap()
+    refs = [submit(hold(str(gate)), on=backend).unwrap() for _ in range(3)]
+    begun(tmp_path, 1)
+    worker.stop(grace=0.1)
+    other = backend.serve(catalog).unwrap()
+    begun(tmp_path, 2, patience=20)  # not given back, it would be missed after 30
+    gate.touch()
+    found = [result(ref, on=backend, timeout=60) for ref in refs]
+    assert found == [Success(str(gate))] * 3
+    assert len(list(tmp_path.glob("begun-*"))) == 4
+    other.stop()
+    backend.close()
+
+
+def test_without_limits_a_named_flow_is_the_dag_that_it_was(engine: Engine) -> None:
+    backend = limited(engine, None)
+    worker = backend.serve(Catalog(ingest)).unwrap()
+    ref = submit(ingest(1), on=backend).unwrap()
+    assert result(ref, on=backend, timeout=170) == Success(3)
+    assert steps_of(engine, ref.id) == {"inc", "fetch", "inc-2"}
+    worker.stop()
+    backend.close()
+
+
+@pytest.mark.parametrize("limit", [Limit(concurrency=1), Limit(rate=1)], ids=str)
+def test_the_double_refuses_limits_loudly(limit: Limit) -> None:
+    with Double() as double:
+        backend = limited(double, {"fetch": limit})
+        assert "unimplemented" in backend.serve(catalog).failure().message
+        backend.close()
+
+
+# -- before there is any --------------------------------------------------------------------------
+
+
+def test_a_limit_of_a_task_that_there_is_not_is_refused_with_the_nearest() -> None:
+    backend = hatchet(TOKEN, "localhost:7077", limits={"fetsh": Limit(rate=1)})
+    refused = backend.serve(catalog).failure()
+    assert isinstance(refused, Misconfigured)
+    assert "'fetsh' (did you mean 'fetch'?)" in refused.message
+    backend.close()
+
+
+def test_a_limited_task_within_fused_is_refused_where_its_limit_could_not_be_kept() -> None:
+    backend = hatchet(TOKEN, "localhost:7077", limits={"fetch": Limit(rate=1)})
+    flow = (inc >> fused(inc >> fetch)).named("flow")
+    for refused in (
+        backend.serve(Catalog(flow)).failure(),
+        submit(flow(1), on=backend).failure(),
+        *check(flow(1), on=backend).failure(),
+    ):
+        assert isinstance(refused, Misconfigured)
+        assert "leave it out of fused" in refused.message
+    backend.close()
+
+
+def test_explain_shows_that_only_a_concurrency_keeps_a_flow_from_being_a_dag() -> None:
+    for limit, shown in (
+        (Limit(rate=1), "ingest(inc, fetch <- inc, inc-2 <- fetch)"),
+        (Limit(concurrency=1), "ingest(inc, fetch, inc)"),
+    ):
+        assert (
+            explain(ingest, on=hatchet(TOKEN, "localhost:7077", limits={"fetch": limit})) == shown
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cure"),
+    [
+        ({}, r"write Limit\(concurrency=5\)"),
+        ({"concurrency": 0}, r"concurrency is from 1 .* write concurrency=5"),
+        ({"rate": -1}, r"rate is from 1 .* write rate=10"),
+        ({"rate": 10, "per": "seconds"}, "per is one of second, minute"),
+        ({"concurrency": True}, "whole number, not True: write concurrency=5"),
+        ({"rate": 0.5}, "whole number, not 0.5: write rate=10"),
+    ],
+    ids=str,
+)
+def test_a_limit_that_makes_no_sense_is_refused_with_a_cure(
+    wrong: dict[str, object], cure: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=cure):
+        Limit(**wrong)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("wrong", [5, ["fetch"], {"fetch": 5}, {fetch: Limit(rate=1)}], ids=str)
+def test_what_are_no_limits_is_refused(wrong: object) -> None:
+    with pytest.raises(TypeError, match="limit"):
+        hatchet(TOKEN, "localhost:7077", limits=wrong)  # type: ignore[arg-type]  # on purpose
+
+
+# -- in a file ------------------------------------------------------------------------------------
+
+HEAD = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  host_port: localhost:7077\n"
+
+
+def test_a_file_says_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "onward.yaml"
+    monkeypatch.setenv("AT_ONCE", "5")
+    file.write_text(
+        f"{HEAD}  limits:\n"
+        "    fetch: {concurrency: '${AT_ONCE}', rate: 10, per: minute}\n"
+        "    mail.send:\n      rate: 2\n"
+    )
+    backend = connect(file).unwrap()
+    assert isinstance(backend, HatchetBackend)
+    assert backend.settings.limits == {
+        "fetch": Limit(concurrency=5, rate=10, per="minute"),
+        "mail.send": Limit(rate=2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("limits", "cure"),
+    [
+        ("5", "line 5: limits is followed by names, each on a line"),
+        (
+            "{fetch: 5}",
+            "line 5: fetch is followed by its settings, as concurrency and per and rate",
+        ),
+        ("{fetch: {concurency: 5}}", "(did you mean 'concurrency'?)"),
+        ("{fetch: {rate: often}}", "line 5: rate is a whole number: write rate: 4"),
+        ("{fetch: {rate: {a: 1}}}", "line 5: rate is a whole number: write rate: 4"),
+        ("{fetch: {rate: 0}}", "limits of fetch: rate is from 1"),
+        ("{fetch: {}}", "limits of fetch: a limit has a concurrency, a rate or both"),
+        ("{fetch: {rate: 1, per: week-end}}", "limits of fetch: per is one of second"),
+    ],
+)
+def test_a_file_whose_limits_make_no_sense_is_refused_with_a_cure(
+    limits: str, cure: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "onward.yaml"
+    file.write_text(f"{HEAD}  limits: {limits}\n")
+    assert cure in connect(file).failure().message
