@@ -5,8 +5,9 @@ settings, on a server that writes everything to disk. Each calls 300 chains of t
 fan-outs, and against each a process is killed (kill -9) every second. With Celery, a worker is a
 child of the main process; with Onward, whose workers run their steps on threads, it is one of
 several processes. Onward's lease on Celery is 1 s here, where by default a lost call is found again
-ten times later; on Temporal its heartbeat is 2 s, and 10 s by default. Hatchet's engine, once
-killed, would do nothing for a minute; here it is made to go on at once.
+ten times later; on Temporal its heartbeat is 2 s, and 10 s by default; on Hatchet its lease is 15,
+and 60 by default. Hatchet's engine, once killed, would do nothing for a minute; here it is made to
+go on at once.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class Hatchet(Server):
         }
 
     def answers(self) -> bool:
-        with socket.create_connection((HOST, self.port), timeout=1) as connection:
+        with self.connection() as connection:
             connection.sendall(PREFACE)
             with connection.makefile("rb") as frames:
                 if frames.read(9)[3:4] != b"\x04":  # a frame of settings
@@ -170,6 +170,10 @@ class Hatchet(Server):
             return False
         finally:
             api.close()
+
+    def connection(self) -> socket.socket:
+        """One to where it speaks gRPC."""
+        return socket.create_connection((HOST, self.port), timeout=1)
 
     def restart(self) -> Self:
         try:

@@ -5,12 +5,14 @@ It keeps so many workers going, on the engine that the environment names.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
+from onward.backends.hatchet import sdk
 from tests.faults.served import THREADS, keep, note, toil
 
 WIDTH = 4
@@ -28,8 +30,6 @@ class Flows(NamedTuple):
 
 def flows() -> Flows:
     """A chain of three, and a fan-out whose values are added up, as DAGs."""
-    from onward.backends.hatchet import sdk
-
     sdk.load()
     import hatchet_sdk
 
@@ -97,6 +97,8 @@ def serve() -> None:
 
 def main(workers: str) -> NoReturn:
     """Keeps so many workers going."""
+    sdk.load()
+    importlib.import_module("hatchet_sdk")  # once, before the first fork
     keep(int(workers), serve)
 
 

@@ -52,9 +52,18 @@ class Workers:
 
     def kill_one(self) -> None:
         """SIGKILL to the youngest of the workers; in its place comes another."""
+        self._kill(-1)
+
+    def kill_oldest(self) -> None:
+        """SIGKILL to the one that has been at work the longest; waits for the one in its place."""
+        before = self._starts()
+        self._kill(0)
+        self.await_start(before + 1)
+
+    def _kill(self, index: int) -> None:
         workers = sorted(self._main.pids() - {self._main.pid})
         if workers:
-            os.kill(workers[-1], SIGKILL)
+            os.kill(workers[index], SIGKILL)
 
     def kill_all(self) -> None:
         """SIGKILL to all, the main process too; then waits until it has started anew."""

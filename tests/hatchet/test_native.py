@@ -130,6 +130,22 @@ def test_a_flow_of_another_release_is_run_as_its_caller_has_it(
     assert run(failing(1), on=backend, timeout=PATIENCE) == Failure(Odd(1))
 
 
+@pytest.mark.parametrize(
+    "old", [inc >> double >> inc, together(inc, inc) >> add, inc >> together(inc, double)]
+)
+def test_a_call_ends_though_the_engine_has_steps_in_its_flow_that_nobody_serves(
+    old: AnyFlow, engine: Engine
+) -> None:
+    """As in the seconds after a deploy, in which it starts runs of the flow as it was."""
+    namespace = fresh()
+    with serving(engine, Catalog(old.named("changed")), namespace=namespace):
+        pass
+    new = (inc >> halve >> inc).named("changed")
+    with serving(engine, Catalog(inc, halve), namespace=namespace) as backend:
+        assert run(new(1), on=backend, timeout=PATIENCE) == Success(2)
+        assert run(new(2), on=backend, timeout=PATIENCE) == Failure(Odd(3))
+
+
 def test_explain_says_what_hatchet_is_given() -> None:
     on = hatchet_backend(TOKEN, "localhost:7077")
     assert explain(inc, on=on) == "inc"

@@ -163,6 +163,14 @@ def test_a_key_is_one_call_from_however_many_threads(engine: Engine) -> None:
         each_.close()
 
 
+def test_a_key_is_another_call_in_another_namespace(engine: Engine) -> None:
+    refs = set()
+    for namespace in (fresh(), fresh()):
+        with serving(engine, Catalog(same), namespace=namespace) as backend:
+            refs.add(submit(same(1), on=backend, key="a key").unwrap())
+    assert len(refs) == 2
+
+
 def test_threads_and_loops_share_a_backend(backend: HatchetBackend) -> None:
     async def awaited(n: int) -> object:
         return await asyncio.gather(*(aio.run(same(n + i), on=backend) for i in range(5)))

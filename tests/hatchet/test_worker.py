@@ -201,6 +201,14 @@ def test_a_step_longer_than_its_lease_runs_once(engine: Engine, tmp_path: Path) 
         assert begun(tmp_path) == 1
 
 
+def test_a_step_that_the_engine_failed_to_start_is_started_anew() -> None:
+    """Also the first of its task, of which nobody knows yet that the engine has it."""
+    with Double() as double, serving(double, catalog) as backend:
+        for count in (1, 2, 1):
+            double.break_off(count)
+            assert run((inc >> inc)(1), on=backend, timeout=60) == Success(3)
+
+
 def test_the_urgent_go_first(engine: Engine, tmp_path: Path) -> None:
     """Of those that wait for the same task."""
     trace, gate = str(tmp_path / "trace"), tmp_path / "gate"

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
 from pathlib import Path
 
 from onward import Catalog, current, task
+from onward.backends.hatchet import sdk
 from tests.faults.served import THREADS, TRACE, add_up, chain, hold, keep, note, step
 from tests.hatchet.served import backend_on
 
@@ -41,6 +43,8 @@ def serve(namespace: str, lease: float) -> None:
 
 def main(workers: str, namespace: str, lease: str) -> None:
     """Keeps so many workers going."""
+    sdk.load()
+    importlib.import_module("onward.backends.hatchet.core")  # once, before the first fork
     keep(int(workers), lambda: serve(namespace, float(lease)))
 
 

@@ -64,6 +64,14 @@ class Double:
 
         self._thread.call(take)
 
+    def break_off(self, count: int) -> None:
+        """Starts no run of so many children, as when their worker dies meanwhile."""
+
+        async def break_off() -> None:
+            self._engine.broken_off = count
+
+        self._thread.call(break_off)
+
     async def _start(self) -> tuple[int, int]:
         sdk.load()
         from tests.hatchet.double.engine import Engine

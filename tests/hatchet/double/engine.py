@@ -70,6 +70,10 @@ class Task:
     def is_over(self) -> bool:
         return self.status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
+    @property
+    def is_skipping(self) -> bool:
+        return self.status == RunStatus.COMPLETED and bool((self.output or {}).get("skipped"))
+
 
 @dataclass(eq=False)
 class Run:
@@ -123,6 +127,8 @@ class Engine:
         self.tasks: dict[str, Task] = {}
         self.workers: dict[str, Worker] = {}
         self.logs: dict[str, list[str]] = {}
+        self.broken_off = 0
+        """Of how many children it is yet to take note of the place, and to start no run."""
         self._keys: dict[str, str] = {}
         self._children: dict[tuple[str, str], str] = {}
         self._queued: dict[Task, None] = {}
@@ -156,6 +162,10 @@ class Engine:
         if request.name not in self.workflows:
             return id
         workflow, version = self.workflows[request.name]
+        if child is not None and self.broken_off:
+            self.broken_off -= 1
+            self._children[child] = id
+            return id
         key = json.loads(request.additional_metadata)["onward"]
         if key in self._keys:
             raise Taken(self._keys[key])
@@ -303,7 +313,10 @@ class Engine:
             parents = [run.tasks[name] for name in task.spec.parents]
             if task.status is not None or not all(parent.is_over for parent in parents):
                 continue
-            if all(parent.status == RunStatus.COMPLETED for parent in parents):
+            if parents and all(parent.is_skipping for parent in parents):
+                task.output = {"skipped": True}
+                self._end(task, RunStatus.COMPLETED)
+            elif all(parent.status == RunStatus.COMPLETED for parent in parents):
                 self._queue(task)
             else:
                 self._end(task, RunStatus.CANCELLED)

@@ -15,12 +15,15 @@ from onward.backends.hatchet.arrivals import is_unknown
 from onward.backends.hatchet.message import order
 from onward.backends.hatchet.runs import Parent
 from onward.backends.hatchet.wire import Problem, is_away
-from onward.fault import Lost
+from onward.fault import Fault, Lost, Unknown
 from onward.outcome import Outcome, faulted
 from onward.plan import Args, Plan, Runnable, evaluate
 
 if TYPE_CHECKING:
     from onward.backends.hatchet.core import HatchetCore
+
+_PLACES = 3
+"""How often a step is given another place, where the engine has one without a run."""
 
 _PATIENCE = 600.0
 """How long a step is tried to be started while the engine is away, in seconds."""
@@ -54,16 +57,21 @@ class Evaluation:
 
     async def _run_step(self, step: Runnable, args: Args, where: str) -> Outcome:
         plan = replace(self._plan, root=step, args=args)
-        for place in (where, f"{where} again"):
+        fault: Fault = Lost(plan.flow, f"the engine lost its step at {where}")
+        for again in range(_PLACES):
+            place = where + " again" * again
             started = await self._core.runs.start(
                 plan,
                 order(plan, at=where, call=self._call),
-                f"{self._call} {where}",
+                f"{self._call} {place}",
                 parent=Parent(self._task, place),
                 patience=_PATIENCE,
             )
             if isinstance(started, Failure):
-                return faulted(started.failure())
+                fault = started.failure()
+                if isinstance(fault, Unknown):
+                    continue
+                break
             id = started.unwrap()
             self._running.add(id)
             outcome = await self._outcome(id)
@@ -71,7 +79,7 @@ class Evaluation:
             if not is_unknown(outcome, id):
                 return outcome
             # The engine took note of the place, and then failed to start the run.
-        return faulted(Lost(plan.flow, f"the engine lost its step at {where}"))
+        return faulted(fault)
 
     async def _outcome(self, id: str) -> Outcome:
         while True:

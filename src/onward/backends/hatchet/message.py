@@ -54,12 +54,15 @@ class Came(Struct, frozen=True, omit_defaults=True):
         outcome: The outcome, as text.
         at: The place of the step.
         ends: Whether it is the outcome of the whole call.
+        skips: Whether the engine is to leave out the steps after this one, for which it looks into
+            what a step gave.
     """
 
     error: str = ""
     outcome: str = ""
     at: str = ""
     ends: bool = False
+    skips: bool = msgspec.field(default=False, name="skipped")
 
     @property
     def read(self) -> Outcome:

@@ -53,11 +53,9 @@ def of_details(details: GetRunDetailsResponse) -> Outcome | None:
     tasks = list(details.task_runs.values())
     ended = [read_came(task.output if _is_completed(task.status) else task.error) for task in tasks]
     if not details.done:
-        # A step that ran the whole may have others beside it, of another release, that nobody runs.
-        whole = next((came.read for came in ended if came is not None and came.ends), None)
         deadline = ordered[1].deadline if ordered else None
         is_late = deadline is not None and deadline + SLACK <= time.time()
-        return faulted(expired(flow)) if whole is None and is_late else whole
+        return faulted(expired(flow)) if is_late else None
     found = _found(ended)
     if found is not None:
         return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -37,11 +39,13 @@ class Rest:
     Args:
         url: Where it is.
         token: What opens it.
+        authorities: A file of those to trust; the system's if none is given.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, authorities: Path | None = None) -> None:
         self._url = url
         self._token = token
+        self._authorities = authorities
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -80,18 +84,12 @@ class Rest:
         body: object = None,
     ) -> Result[Answer, Fault | HTTPStatus]:
         """Like `ask`, and tells of the server's clock."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers={
-                    "Authorization": f"Bearer {self._token}",
-                    "Content-Type": "application/json",
-                },
-                timeout=aiohttp.ClientTimeout(total=_PATIENCE),
-            )
         url = f"{self._url}/api/v1/{path}"
         data = None if body is None else msgspec.json.encode(body)
         before = time.time()
         try:
+            if self._session is None:
+                self._session = self._connected()
             async with self._session.request(method, url, params=query, data=data) as answer:
                 middle = (before + time.time()) / 2
                 raw = await answer.read()
@@ -101,6 +99,17 @@ class Rest:
             return Failure(self._status(answer.status))
         there = _date(answer.headers.get("Date", ""))
         return Success(Answer(raw, None if there is None else there - middle))
+
+    def _connected(self) -> aiohttp.ClientSession:
+        trusted = ssl.create_default_context(cafile=self._authorities)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=trusted),
+            headers={
+                "Authorization": f"Bearer {self._token}",
+                "Content-Type": "application/json",
+            },
+            timeout=aiohttp.ClientTimeout(total=_PATIENCE),
+        )
 
     def _status(self, code: int) -> HTTPStatus | Unavailable:
         try:

@@ -22,6 +22,9 @@ from onward.plan import FusedNode, NamedNode, Plan, StepNode
 _MISSING = 2.0
 """How long a workflow that nobody has declared is not asked for again, in seconds."""
 
+_APPEARS = 0.25
+"""How long a run may take to be there that another worker is just starting, in seconds."""
+
 
 class Parent(Struct, frozen=True):
     """What a run is a part of.
@@ -80,7 +83,7 @@ class Runs:
             return Failure(too_large(plan.flow, "what it is called with", size))
         request = TriggerWorkflowRequest(
             input=text,
-            additional_metadata=msgspec.json.encode(_metadata(plan, key)).decode(),
+            additional_metadata=msgspec.json.encode(self._metadata(plan, key)).decode(),
             priority=priority_of(plan),
             desired_worker_labels=self._labels(plan),
         )
@@ -120,11 +123,25 @@ class Runs:
         if checking is None:
             checking = self._checking[name] = asyncio.ensure_future(self._wire().details(id))
             checking.add_done_callback(lambda _: self._checking.pop(name))
-        if await asyncio.shield(checking) is None:
+        found = await asyncio.shield(checking)
+        is_part = request.HasField("parent_task_run_external_id")
+        if found is None and is_part:
+            # Nor has it one for a place whose start a dying worker broke off, which says nothing
+            # of the workflow, nor of other places.
+            await asyncio.sleep(_APPEARS)
+            found = await self._wire().details(id)
+        if found is not None:
+            self._declared.add(name)
+            return id
+        if not is_part:
             self._missing[name] = time.monotonic() + _MISSING
-            return None
-        self._declared.add(name)
-        return id
+        return None
+
+    def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
+        """What people can find a run by, and the engine those that it has already."""
+        # The engine knows a key whatever the workflow.
+        metadata = {KEY: f"{self._prefix}{key}", DUE: "", "flow": plan.flow[:200]}
+        return metadata if plan.key is None else metadata | {"key": plan.key}
 
     def _labels(self, plan: Plan) -> Mapping[str, DesiredWorkerLabels]:
         if not isinstance(plan.root, StepNode | FusedNode):
@@ -171,9 +188,3 @@ def priority_of(plan: Plan) -> int | None:
     if priority is None:
         return None
     return 1 if priority < 4 else 2 if priority < 7 else 3
-
-
-def _metadata(plan: Plan, key: str) -> dict[str, str]:
-    """What people can find a run by, and the engine those that it has already."""
-    metadata = {KEY: key, DUE: "", "flow": plan.flow[:200]}
-    return metadata if plan.key is None else metadata | {"key": plan.key}

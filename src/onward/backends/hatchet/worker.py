@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import platform
+import random
 import threading
 import time
 from collections.abc import Collection, Coroutine
@@ -22,12 +23,13 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     StepActionEvent,
     StepActionEventType,
 )
+from msgspec.structs import replace
 from returns.result import Failure
 
 from onward import plan as plans
 from onward.backends.hatchet import declare, native, runs
 from onward.backends.hatchet.begun import Begun
-from onward.backends.hatchet.declare import FLOWS, STEPS, Job
+from onward.backends.hatchet.declare import FLOWS, STEPS, Job, Workflow
 from onward.backends.hatchet.flows import Evaluation
 from onward.backends.hatchet.message import (
     Came,
@@ -58,6 +60,7 @@ _FLOW_SLOTS = 1_000
 
 _PAUSE = 0.5
 _AT_ONCE = 16
+_TRIES = 4
 _PATIENCE = 30.0
 _LINGERS = 1.2
 """How long the engine goes on to hand out to a worker that it was told to leave alone."""
@@ -115,6 +118,7 @@ class HatchetWorker:
         self._begun = Begun(lambda: core.wire, self._spawn)
         self._said = ""
         self._is_leaving = False
+        self._is_giving_back = False
         self._ended = threading.Event()
 
     async def start(self) -> None:
@@ -124,16 +128,15 @@ class HatchetWorker:
             Problem: If the engine refuses, or is away.
             TimeoutError: If it went away meanwhile.
         """
-        wire = self._core.wire
         declared = list(declare.workflows(self._catalog, self._settings))
         single = [workflow for workflow in declared if workflow.dag is None]
         for at in range(0, len(single), _AT_ONCE):
             some = single[at : at + _AT_ONCE]
-            await asyncio.gather(*(wire.put_workflow(workflow.request) for workflow in some))
+            await asyncio.gather(*map(self._declare, some))
         # DAGs share the actions of their tasks, over which the engine trips if two come at once.
         for workflow in declared:
             if workflow.dag is not None:
-                self._dags[await wire.put_workflow(workflow.request)] = workflow.dag
+                self._dags[await self._declare(workflow)] = workflow.dag
             self._jobs |= workflow.jobs
         # As one worker with slots of both kinds, it would be handed steps a hundred at a time, and
         # then none for a second: the engine takes the slots that are free for flows for a reserve.
@@ -147,6 +150,19 @@ class HatchetWorker:
             self._end()
             raise
         self._service = [self._loop.create_task(self._extend())]
+
+    async def _declare(self, workflow: Workflow) -> str:
+        """Declares a workflow; gives the id of its version."""
+        tries = 0
+        while True:
+            try:
+                return await self._core.wire.put_workflow(workflow.request)
+            except Problem as problem:
+                # The engine trips over a new one that two workers declare at once.
+                tries += 1
+                if not is_away(problem) or tries == _TRIES:
+                    raise
+            await asyncio.sleep(_PAUSE * random.random())
 
     def _registration(self, slots: str) -> Registration:
         name = f"onward-{platform.node()}-{os.getpid()}"
@@ -176,7 +192,7 @@ class HatchetWorker:
         held = self._held[key] = _Held(action, job, worker)
         held.task = self._loop.create_task(self._answer(held))
         held.task.add_done_callback(lambda _: self._held.pop(key))
-        if self._is_leaving and job.is_flow:
+        if self._is_giving_back or (self._is_leaving and job.is_flow):
             self._give_back(held)
 
     async def _extend(self) -> None:
@@ -280,7 +296,9 @@ class HatchetWorker:
     async def _whole(self, held: _Held, plan: Plan, call: str) -> Came:
         # It waits more than it works, and those that it waits for want its slot.
         await self._core.wire.release_slot(held.action.task_run_external_id)
-        return came(await self._flow(held, plan, call), at="", ends=True)
+        done = came(await self._flow(held, plan, call), at="", ends=True)
+        # The steps after it may be of tasks that nobody serves any more: they would wait for ever.
+        return replace(done, skips=True)
 
     async def _step(
         self, held: _Held, step: Runnable, args: Args, plan: Plan, call: str, at: str
@@ -414,15 +432,21 @@ class HatchetWorker:
         while self._held and time.monotonic() < end:
             tasks = [held.task for held in self._held.values()]
             await asyncio.wait(tasks, timeout=end - time.monotonic())
+        self._is_giving_back = True  # and what comes yet, for the engine lingers
         for held in list(self._held.values()):
             self._give_back(held)
-        await asyncio.sleep(0)
-        if self._background:
-            await asyncio.wait(self._background, timeout=_GOODBYE)
+        await self._settle()
         for worker in workers:
             with contextlib.suppress(Problem, TimeoutError):
                 await asyncio.wait_for(self._core.wire.unsubscribe(worker.id), _GOODBYE)
+        await self._settle()
         self._end()
+
+    async def _settle(self) -> None:
+        """Waits until the engine was told all."""
+        await asyncio.sleep(0)
+        if self._background:
+            await asyncio.wait(self._background, timeout=_GOODBYE)
 
     def _end(self) -> None:
         for registration in self._registrations:

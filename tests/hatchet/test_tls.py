@@ -1,0 +1,290 @@
+"""Hatchet over TLS: who is certified runs, and who is not hears why, and soon."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias, cast
+from urllib.parse import urlencode
+
+import pytest
+from returns.result import Result, Success
+
+from onward import Catalog, Unavailable, connect, run, schedules, status, submit, task
+from onward.backend import Worker
+from onward.backends.hatchet import HatchetBackend, Tls, hatchet
+from tests.engines.hatchet import Hatchet
+from tests.engines.server import HOST
+from tests.engines.tls import Authority, Identity, over_tls
+from tests.hatchet.double import Double
+
+BOUND = 20.0
+"""How long it may take to say what is wrong, on a machine with much to do."""
+
+
+@task
+def double(n: int) -> int:
+    return 2 * n
+
+
+class Certificates:
+    """Those of an engine and of a client, and of a client that somebody else certifies."""
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("ours", "theirs"):
+            (folder / name).mkdir(parents=True)
+        self.authority = Authority(folder / "ours")
+        self.engine = self.authority.certify("engine", "DNS:localhost", f"IP:{HOST}")
+        self.client = self.authority.certify("client")
+        self.other_authority = Authority(folder / "theirs")
+        self.stranger = self.other_authority.certify("stranger")
+
+
+def tls_of(authority: Authority, client: Identity | None = None, name: str | None = None) -> Tls:
+    if client is None:
+        return Tls(authority.file, server_name=name)
+    return Tls(authority.file, client.certificate, client.key, name)
+
+
+class Secured(Hatchet):
+    """One that asks for a certificate, or with the strategy `tls` for none."""
+
+    strategy = "mtls"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.certificates = Certificates(folder / "certificates")
+
+    def environment(self) -> Mapping[str, str]:
+        certificates = self.certificates
+        return {
+            **super().environment(),
+            "SERVER_GRPC_INSECURE": "false",
+            "SERVER_TLS_STRATEGY": self.strategy,
+            "SERVER_TLS_CERT_FILE": str(certificates.engine.certificate),
+            "SERVER_TLS_KEY_FILE": str(certificates.engine.key),
+            "SERVER_TLS_ROOT_CA_FILE": str(certificates.authority.file),
+        }
+
+    def connection(self) -> socket.socket:
+        certificates = self.certificates
+        context = ssl.create_default_context(cafile=certificates.authority.file)
+        context.load_cert_chain(certificates.client.certificate, certificates.client.key)
+        context.set_alpn_protocols(["h2"])
+        return context.wrap_socket(super().connection(), server_hostname=HOST)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What is behind TLS.
+
+    Args:
+        certificates: Of all who are there.
+        wants: Whether it asks for a certificate.
+        host_port: Where it speaks gRPC.
+        url: Where its HTTP API is.
+        token: What else opens it.
+    """
+
+    certificates: Certificates
+    wants: bool
+    host_port: str
+    url: str
+    token: str = field(repr=False)
+
+    @property
+    def tls(self) -> Tls:
+        """How it is to be spoken to."""
+        there = self.certificates
+        return tls_of(there.authority, there.client if self.wants else None)
+
+    def client(self, tls: Tls | bool) -> HatchetBackend:
+        """One that speaks to it so."""
+        return hatchet(self.token, self.host_port, server_url=self.url, tls=tls)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    if reason := Hatchet.missing():
+        pytest.skip(reason)
+    with Secured.start(tmp_path_factory.mktemp("secured")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["engine-mtls", "engine-tls", "double-mtls"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """The real one in each of its ways, and the double behind a proxy."""
+    kind, strategy = request.param.split("-")
+    if kind == "engine":
+        server = cast(Secured, request.getfixturevalue("secured"))
+        if server.strategy != strategy:
+            server.strategy = strategy
+            server.restart()
+            server.take_over()
+        wants = strategy == "mtls"
+        yield Engine(server.certificates, wants, server.host_port, server.url, server.token)
+        return
+    certificates = Certificates(tmp_path_factory.mktemp("certificates"))
+    with Double() as double:
+        environment = double.client_environment
+        port = int(environment["HATCHET_CLIENT_HOST_PORT"].rpartition(":")[2])
+        asks_for = certificates.authority.file
+        with over_tls(port, certificates.engine, asks_for=asks_for, protocols=["h2"]) as proxy:
+            yield Engine(
+                certificates,
+                wants=True,
+                host_port=f"{HOST}:{proxy}",
+                url=environment["HATCHET_CLIENT_SERVER_URL"],
+                token=environment["HATCHET_CLIENT_TOKEN"],
+            )
+
+
+@pytest.fixture(scope="module")
+def worker(engine: Engine) -> Iterator[Worker]:
+    """One that is certified."""
+    with closing(engine.client(engine.tls)) as backend:
+        serving = backend.serve(Catalog(double)).unwrap()
+        yield serving
+        serving.stop(grace=5)
+
+
+@pytest.mark.usefixtures("worker")
+def test_calls_run_over_tls(engine: Engine) -> None:
+    with closing(engine.client(engine.tls)) as backend:
+        assert run(double(3), on=backend, timeout=60) == Success(6)
+        assert run((double >> double)(3), on=backend, timeout=60) == Success(12)
+
+
+Connects: TypeAlias = Callable[[Engine, pytest.MonkeyPatch, Path], HatchetBackend]
+
+
+def files_of(engine: Engine) -> dict[str, str]:
+    tls = engine.tls
+    files = {"tls_ca": tls.root_certificates, "tls_cert": tls.certificate, "tls_key": tls.key}
+    return {name: str(file) for name, file in files.items() if file is not None}
+
+
+def by_url(engine: Engine, environment: pytest.MonkeyPatch, folder: Path) -> HatchetBackend:
+    environment.setenv("HATCHET_CLIENT_TOKEN", engine.token)
+    said = urlencode({"server_url": engine.url, **files_of(engine)})
+    return made(f"hatchet://{engine.host_port}?{said}")
+
+
+def by_yaml(engine: Engine, environment: pytest.MonkeyPatch, folder: Path) -> HatchetBackend:
+    environment.setenv("TOKEN", engine.token)
+    said = {"token": "${TOKEN}", "host_port": engine.host_port, "server_url": engine.url}
+    lines = [f'  {name}: "{what}"' for name, what in (said | files_of(engine)).items()]
+    file = folder / "onward.yaml"
+    file.write_text("\n".join(["backend: hatchet", "hatchet:", *lines]))
+    return made(file)
+
+
+def by_environment(engine: Engine, environment: pytest.MonkeyPatch, folder: Path) -> HatchetBackend:
+    """By the variables that Hatchet's own clients go by."""
+    for name in [name for name in os.environ if name.startswith(("HATCHET_", "ONWARD_"))]:
+        environment.delenv(name)
+    variables = {"tls_ca": "ROOT_CA_FILE", "tls_cert": "CERT_FILE", "tls_key": "KEY_FILE"}
+    said = {
+        "TOKEN": engine.token,
+        "HOST_PORT": engine.host_port,
+        "SERVER_URL": engine.url,
+        "TLS_STRATEGY": "mtls" if engine.wants else "tls",
+        **{f"TLS_{variables[name]}": file for name, file in files_of(engine).items()},
+    }
+    for name, what in said.items():
+        environment.setenv(f"HATCHET_CLIENT_{name}", what)
+    return made(None)
+
+
+def made(source: str | Path | None) -> HatchetBackend:
+    backend = connect(source).unwrap()
+    assert isinstance(backend, HatchetBackend)
+    return backend
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("connects", [by_url, by_yaml, by_environment])
+def test_settings_say_which_files_tls_goes_by(
+    connects: Connects, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with closing(connects(engine, monkeypatch, tmp_path)) as backend:
+        assert backend.settings.address.tls == engine.tls
+        assert run(double(3), on=backend, timeout=60) == Success(6)
+
+
+def test_who_is_not_certified_hears_why_and_soon(engine: Engine) -> None:
+    """Neither client nor worker waits for what does not come."""
+    there = engine.certificates
+    wrong: dict[str, list[Tls | bool]] = {
+        "see tls_ca": [tls_of(there.other_authority, there.client), True],
+        "see tls_server_name": [tls_of(there.authority, there.client, "elsewhere")],
+        "tls_cert": [tls_of(there.authority, there.stranger), False],
+    }
+    if engine.wants:
+        wrong["tls_cert"].append(tls_of(there.authority))
+    tried = [(tls, cure) for cure, some in wrong.items() for tls in some]
+    with ThreadPoolExecutor(len(tried)) as pool:
+        for done in [pool.submit(assert_refused, engine, *each) for each in tried]:
+            done.result()
+
+
+def assert_refused(engine: Engine, tls: Tls | bool, cure: str) -> None:
+    with closing(engine.client(tls)) as backend:
+        asked: tuple[Callable[[], Result[object, object]], ...] = (
+            lambda: submit(double(1), on=backend),
+            lambda: status(double.ref("0" * 32), on=backend),
+            lambda: backend.serve(Catalog(double)),
+        )
+        for ask in asked:
+            start = time.monotonic()
+            fault = ask().failure()
+            assert time.monotonic() - start < BOUND
+            assert isinstance(fault, Unavailable)
+            assert cure in fault.message, fault.message
+            assert engine.token not in repr(fault)
+
+
+def test_the_http_api_is_certified_by_the_same_authority(engine: Engine) -> None:
+    """It has schedules, and is behind TLS of its own."""
+    there = engine.certificates
+    api = int(engine.url.rpartition(":")[2])
+    with over_tls(api, there.engine) as port:
+        url = f"https://localhost:{port}"
+        with closing(replace(engine, url=url).client(engine.tls)) as backend:
+            assert "certificate" not in str(schedules(on=backend))  # the double has none
+        stranger = tls_of(there.other_authority)
+        with closing(replace(engine, url=url).client(stranger)) as backend:
+            fault = schedules(on=backend).failure()
+    assert isinstance(fault, Unavailable)
+    assert "certificate verify failed" in fault.message
+
+
+def test_who_speaks_tls_to_an_engine_that_does_not_hears_so(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    with Double() as plain:
+        environment = plain.client_environment
+        token, where = environment["HATCHET_CLIENT_TOKEN"], environment["HATCHET_CLIENT_HOST_PORT"]
+        for tls, word in ((True, "it speaks no TLS"), (Tls(file), "the files for TLS")):
+            with closing(hatchet(token, where, tls=tls)) as backend:
+                fault = status(double.ref("0" * 32), on=backend).failure()
+            assert isinstance(fault, Unavailable)
+            assert word in fault.message
+
+
+def test_a_certificate_and_its_key_go_together(tmp_path: Path) -> None:
+    """To give gRPC one without the other would end the process."""
+    certified = Authority(tmp_path).certify("client")
+    token = "e30.eyJzdWIiOiAidGVuYW50In0.secret"
+    for tls in (Tls(certificate=certified.certificate), Tls(key=certified.key)):
+        with pytest.raises(ValueError, match="go together"):
+            hatchet(token, "localhost:7077", tls=tls)
