@@ -178,9 +178,11 @@ SHORT = {
 
 def short(temporal: Temporal, how: str) -> subprocess.CompletedProcess[str]:
     """A process that does so, and ends."""
-    script = SHORT[how]
     # One that serves may be given what the others submit, and does not know all of it.
-    task_queue = "served" if "served" in how else "tests"
+    return python(SHORT[how], temporal, "served" if "served" in how else "tests")
+
+
+def python(script: str, temporal: Temporal, task_queue: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", BEGIN + script, str(temporal.port), task_queue],
         cwd=ROOT,
@@ -202,3 +204,17 @@ def test_a_process_that_lives_shortly_ends_well(
         assert ended.returncode == (7 if how == "raised" else 0), ended.stderr
         assert ended.stderr == ""
         assert ended.stdout == ""
+
+
+def test_large_values_make_no_noise(temporal: Temporal) -> None:
+    """The SDK by itself writes a line for each of more than 512 KB."""
+    script = (
+        "from tests.temporal.served import blob, same, size\n"
+        "worker = backend.serve(Catalog(blob, same, size)).unwrap()\n"
+        "assert run((blob >> same >> size)(1_900_000), on=backend).unwrap() == 1_900_000\n"
+        "assert len(run(blob(1_900_000), on=backend).unwrap()) == 1_900_000\n"
+        "assert run(size('x' * 1_900_000), on=backend).unwrap() == 1_900_000\n"
+        "worker.stop(); backend.close()"
+    )
+    ended = python(script, temporal, "large")
+    assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from msgspec import Raw
 from temporalio import exceptions
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
@@ -20,7 +19,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import State, Status, state_of
 from onward.backends.temporal.client import PROMPT
-from onward.backends.temporal.message import CANCELLED, Beat, expired, outcome_of, read_beat
+from onward.backends.temporal.message import (
+    CANCELLED,
+    Beat,
+    expired,
+    outcome_of,
+    read_beat,
+    taken,
+)
 from onward.outcome import Outcome, Value, faulted
 
 SINGLE = "task-"
@@ -46,7 +52,8 @@ async def wait(client: Client, id: str) -> Outcome:
         ):
             return faulted(expired(of))  # a workflow has no time limit but its call's deadline
         return outcome_of(problem.cause, of)
-    return Value(Raw(given.payload.data))
+    outcome = taken(given, id)
+    return outcome if isinstance(outcome, Value) else taken(given, await name(client, id))
 
 
 async def name(client: Client, id: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
 from returns.result import Failure, Result, Success
-from temporalio.client import Client, TLSConfig
+from temporalio.client import Client, PayloadLimitsConfig, TLSConfig
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -21,6 +23,28 @@ T = TypeVar("T")
 
 PROMPT = timedelta(seconds=10)
 """How long the server may take for what it answers at once."""
+
+_MEANS = {
+    "refused": ("nothing listens at {}", "start Temporal there, or correct the host and port"),
+    "tcp connect error": ("{} cannot be reached", "see that it runs, and that no firewall forbids"),
+    "dns error": ("nobody knows the host of {}", "correct its name"),
+    "InvalidCertificate": (
+        "the certificate of {} does not hold",
+        "name the authority that signed it, and the host that it is for",
+    ),
+    "InvalidContentType": ("{} speaks no TLS", "leave TLS out, or name the port that does"),
+    "h2 protocol error": ("{} speaks no gRPC", "name the port where Temporal itself listens"),
+    "nauth": ("{} lets nobody in with these credentials", "correct the API key"),
+    "ermission": ("{} forbids it", "see what the API key or the certificate is for"),
+    "transport error": ("{} hangs up", "see whether it wants TLS, or a client's certificate"),
+    "canceled": ("{} hangs up", "see that it is Temporal, and whether it wants TLS"),
+    "imeout": ("{} does not answer", "see that it runs, and that it is Temporal"),
+    "deadline exceeded": ("{} does not answer in time", "see whether it has too much to do"),
+}
+"""What the SDK says of a server that is of no use: what that means, and what helps."""
+
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"|Invalid\w+\((\w+)')
+"""What people can read of an error that the SDK shows as its own language would."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,8 @@ class Connection:
             api_key=at.api_key,
             data_converter=converter(at.data_converter),
             rpc_metadata=dict(at.rpc_metadata),
+            # What is too large we say ourselves, and what is not needs no lines on stderr.
+            payload_limits=PayloadLimitsConfig(payloads_warn_size=0, memo_warn_size=0),
         )
         # One that takes the connection and says nothing would be waited for without end.
         return await asyncio.wait_for(connecting, PROMPT.total_seconds())
@@ -92,9 +118,9 @@ class Connection:
         except RPCError as problem:
             return Failure(self.fault(what, problem))
         except TimeoutError:
-            return Failure(Unavailable(what, f"{self.address.target}: it does not answer"))
+            return Failure(self._away(what, f"timeout after {PROMPT.total_seconds():g} s"))
         except RuntimeError as problem:  # so the SDK says that it could not connect
-            return Failure(Unavailable(what, f"{self.address.target}: {problem}"))
+            return Failure(self._away(what, str(problem)))
 
     def fault(self, what: str, problem: RPCError) -> Fault:
         """What an error of the server's means."""
@@ -111,7 +137,16 @@ class Connection:
             return TooLarge(what, text, 0, LIMIT)
         if problem.status == RPCStatusCode.INVALID_ARGUMENT:
             return Misconfigured(what, text)
-        return Unavailable(what, f"{self.address.target}: {problem.status.name}: {text}")
+        if problem.status == RPCStatusCode.UNIMPLEMENTED and "ctivity" in text:
+            return unknown(what)  # it is the id of a single task, and there are none
+        return self._away(what, f"{problem.status.name.lower().replace('_', ' ')}: {text}")
+
+    def _away(self, what: str, said: str) -> Unavailable:
+        unclear = ("{} fails", "try again, and look into its log if that is of no use")
+        means, cure = next((found for word, found in _MEANS.items() if word in said), unclear)
+        causes = ["".join(found) for found in _CAUSE.findall(said)]
+        cause = textwrap.shorten((causes or [said])[-1].partition(": http")[0], 100)
+        return Unavailable(what, f"{means.format(self.address.target)} ({cause}): {cure}")
 
 
 def unknown(id: str) -> Unknown:

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 from temporalio import exceptions
+from temporalio.common import RawValue
 from temporalio.exceptions import (
     ApplicationError,
     ApplicationErrorCategory,
@@ -18,7 +20,7 @@ from temporalio.exceptions import (
 from onward import outcome as outcomes
 from onward.context import Progress
 from onward.fault import BadPayload, Cancelled, Expired, Fault, Lost, Raised, TooLarge
-from onward.outcome import Failed, Faulted, Outcome, faulted
+from onward.outcome import Failed, Faulted, Outcome, Value, faulted
 from onward.plan import Args, Runnable
 
 LIMIT = 2_000_000
@@ -31,16 +33,22 @@ CANCELLED = "cancelled by onward.cancel"
 """The reason for which a call is terminated that somebody cancelled."""
 
 
+OMITTED = "onward-omitted"
+"""What the metadata of a payload have that stands for one which was too large to be sent."""
+
+
 class How(Struct, frozen=True, omit_defaults=True):
     """How a workflow runs its plan.
 
     Args:
         heartbeat: How long a worker that is at a step may be silent, in seconds.
         at: The place of the plan within its call, where it is a part of one.
+        crashes: How often a step's worker may die before the step counts as lost.
     """
 
     heartbeat: float
     at: str = ""
+    crashes: int = CRASHES
 
 
 class Ticket(Struct, frozen=True, omit_defaults=True):
@@ -146,6 +154,33 @@ def too_large(name: str, size: int) -> Faulted:
     return faulted(TooLarge(name, message, size, LIMIT))
 
 
+def omitted(sent: Sequence[RawValue], name: str) -> Outcome | None:
+    """That one of these was too large to be sent, if so.
+
+    Args:
+        sent: What came.
+        name: The task or flow that it is of.
+    """
+    for each in sent:
+        if OMITTED in each.payload.metadata:
+            return _named(outcomes.decode(each.payload.data), name)
+    return None
+
+
+def taken(given: RawValue, name: str) -> Outcome:
+    """The outcome of a step or call that gave a value."""
+    return omitted([given], name) or Value(Raw(given.payload.data))
+
+
+def _named(outcome: Outcome, name: str) -> Outcome:
+    """An outcome; what stands for something too large does not know whose it is."""
+    if isinstance(outcome, Faulted):
+        fault = outcome.fault
+        if isinstance(fault, TooLarge) and not fault.task:
+            return faulted(replace(fault, task=name))
+    return outcome
+
+
 def checked(outcome: Outcome, name: str) -> Outcome:
     """An outcome, if it can be sent; else that it cannot."""
     size = memoryview(outcome.raw).nbytes
@@ -190,7 +225,7 @@ def outcome_of(error: BaseException | None, name: str) -> Outcome:
     """
     match error:
         case ApplicationError(details=[bytes() as raw, *_]):
-            return outcomes.decode(raw)
+            return _named(outcomes.decode(raw), name)
         case exceptions.ActivityError() | exceptions.ChildWorkflowError():
             return outcome_of(error.cause, name)
         case exceptions.TimeoutError(type=TimeoutType.HEARTBEAT):

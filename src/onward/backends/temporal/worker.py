@@ -24,7 +24,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from onward.attempt import Attempts
 from onward.backends.temporal import probe
 from onward.backends.temporal.client import PROMPT
-from onward.backends.temporal.converter import value
+from onward.backends.temporal.converter import bounded, value
 from onward.backends.temporal.message import (
     Beat,
     Ticket,
@@ -32,6 +32,7 @@ from onward.backends.temporal.message import (
     checked,
     expired,
     failure,
+    omitted,
     read_beat,
     read_ticket,
     unreadable,
@@ -79,6 +80,9 @@ class Carrier:
             taken = args_of(values, ticket.keyword)
         except (MsgspecError, ValueError) as problem:
             raise failure(unreadable(info.activity_type, problem)) from None
+        missing = omitted(args, ticket.name)
+        if missing is not None and not isinstance(missing, Value):
+            raise failure(missing)
         said = [read_beat(raw) for raw in info.heartbeat_details]
         attempt = said[0].attempt if said else 1
         pulse = _Pulse(Beat(attempt, ticket.name, ticket.at), info.heartbeat_timeout)
@@ -269,4 +273,6 @@ async def start(
     await client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace=client.namespace), timeout=PROMPT
     )
-    return TemporalWorker(client, catalog, task_queues, flows, concurrency)
+    config = client.config()
+    config["data_converter"] = bounded(client.data_converter)
+    return TemporalWorker(Client(**config), catalog, task_queues, flows, concurrency)

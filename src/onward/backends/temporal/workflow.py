@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
-from msgspec import MsgspecError, Raw
+from msgspec import MsgspecError
 from msgspec.structs import replace
 from returns.result import Failure
 from temporalio import workflow
@@ -27,10 +27,12 @@ from onward.backends.temporal.message import (
     checked,
     failure,
     name_of,
+    omitted,
     outcome_of,
     read_how,
     shortened,
     size_of,
+    taken,
     too_large,
     unreadable,
     values,
@@ -51,15 +53,19 @@ _IN_FLIGHT = 100
 """How many items of an `each` without a limit of its own are run at a time."""
 
 
-def retry_policy(step: Runnable) -> RetryPolicy:
+def retry_policy(step: Runnable, crashes: int = CRASHES) -> RetryPolicy:
     """How often Temporal makes an attempt.
 
     When the next one is due, the worker says that has failed; the wait here is for one that died.
+
+    Args:
+        step: The step.
+        crashes: How often its worker may die.
     """
     return RetryPolicy(
         initial_interval=timedelta(seconds=1),
         maximum_interval=timedelta(seconds=10),
-        maximum_attempts=step.attempts + CRASHES,
+        maximum_attempts=step.attempts + crashes,
     )
 
 
@@ -84,7 +90,9 @@ class FlowWorkflow:
         """Runs a plan; the arguments are the plan and the `How`."""
         name = workflow.info().workflow_type
         try:
-            outcome = checked(await _run([each.payload.data for each in args], name), name)
+            outcome = omitted(args, name)
+            if outcome is None:
+                outcome = checked(await _run([each.payload.data for each in args], name), name)
         except Exception as problem:  # not a step's, which is an outcome, but ours
             outcome = faulted(raised(name, problem))
         if isinstance(outcome, Value):
@@ -147,12 +155,12 @@ class _Steps:
                 activity_id=where,
                 start_to_close_timeout=LONGEST,
                 heartbeat_timeout=timedelta(seconds=self._how.heartbeat),
-                retry_policy=retry_policy(step),
+                retry_policy=retry_policy(step, self._how.crashes),
                 priority=priority_of(step, self._plan),
             )
         except ActivityError as error:
             return _ended(error, name)
-        return Value(Raw(given.payload.data))
+        return taken(given, name)
 
     async def _elsewhere(self, part: Part, args: Args, where: str) -> Outcome:
         plan = replace(self._plan, id=self._call, root=part.body, args=args)
@@ -169,7 +177,7 @@ class _Steps:
             )
         except ChildWorkflowError as error:
             return _ended(error, plan.flow)
-        return Value(Raw(given.payload.data))
+        return taken(given, plan.flow)
 
     async def _room(self, size: int) -> None:
         """Waits for the next workflow task, if there is no room for so many bytes in this one."""
