@@ -10,8 +10,9 @@ import inspect
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
@@ -27,6 +28,14 @@ _RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 _TIMED_OUT = tuple(map(type_name, TimeoutError.__mro__))
 
 AnyTask: TypeAlias = Task[..., Any, Any]
+
+
+class Watches(Protocol):
+    """Tasks of whose attempts somebody is told."""
+
+    def watch(self) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
+        """Around an attempt in the current context; what it gives passes its outcome on."""
+        ...
 
 
 def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
@@ -46,6 +55,14 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outco
     """
     token = CURRENT.set(context)
     try:
+        with _watch(tasks) as came:
+            return came(_performed(step, args, tasks, context))
+    finally:
+        CURRENT.reset(token)
+
+
+def _performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
+    try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
         return task.signature.give(task.fn(*positional, **keyword), task.name)
@@ -53,8 +70,6 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outco
         if _is_ctrl_c(problem):
             raise
         return _faulted(step, problem, tasks, context.attempt)
-    finally:
-        CURRENT.reset(token)
 
 
 async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
@@ -63,9 +78,17 @@ async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Conte
     Raises:
         asyncio.CancelledError: If it was the caller who cancelled.
     """
+    token = CURRENT.set(context)
+    try:
+        with _watch(tasks) as came:
+            return came(await _performed_async(step, args, tasks, context))
+    finally:
+        CURRENT.reset(token)
+
+
+async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
     import asyncio
 
-    token = CURRENT.set(context)
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
@@ -78,6 +101,27 @@ async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Conte
         if isinstance(problem, asyncio.CancelledError) and running and running.cancelling():
             raise
         return _faulted(step, problem, tasks, context.attempt)
+
+
+_UNWATCHED: AbstractContextManager[Callable[[Outcome], Outcome]] = nullcontext(lambda it: it)
+
+
+def _watch(tasks: Tasks) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
+    return cast(Watches, tasks).watch() if hasattr(tasks, "watch") else _UNWATCHED
+
+
+def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
+    """Tells those who watch of an attempt that ended without its worker.
+
+    Args:
+        tasks: The tasks, which somebody may watch.
+        context: Which attempt it was.
+        outcome: What came of it.
+    """
+    token = CURRENT.set(context)
+    try:
+        with _watch(tasks) as came:
+            came(outcome)
     finally:
         CURRENT.reset(token)
 

@@ -11,8 +11,9 @@ import copy
 import functools
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +25,7 @@ from onward.catalog import Catalog, Tasks
 from onward.context import Context, current
 from onward.fault import Fault
 from onward.flow import Named, Task
+from onward.outcome import Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
 
 B = TypeVar("B")
@@ -53,13 +55,14 @@ class Sending:
 
 @dataclass(slots=True)
 class Attempt:
-    """An attempt at a task, from when its function is called until it returns or raises.
+    """An attempt at a task, from before its arguments are read until its value can travel.
 
     Args:
         context: The call and the step that it is for, with the plan's `trace`.
         queued: How long a call waited for its first attempt, in seconds; None for all others.
-        error: The domain error or the fault that the task answered with, once it has ended.
-        exception: What it raised.
+        error: The domain error that the task answered with, or the fault that the attempt ended
+            as where the function did not raise, once it has ended.
+        exception: What the function raised.
     """
 
     context: Context
@@ -149,7 +152,7 @@ def told(
             flow = submission.flow
             if flow is not None:
                 watching: Named[..., Any, Any] = Named(flow, flow.name)
-                object.__setattr__(watching, "_tasks", watched(flow.tasks, observers))
+                object.__setattr__(watching, "_tasks", Watched(flow.tasks, observers))
                 flow = watching
             all_sent.append(sending)
             ready.append(Submission(replace(plan, trace=dict(trace)), submission.delay, flow))
@@ -169,12 +172,30 @@ def _can_travel(trace: dict[str, str]) -> bool:
         return False
 
 
-def watched(tasks: Tasks, observers: Sequence[Observer]) -> Mapping[str, Task[..., Any, Any]]:
-    """The same tasks, whose functions tell observers of each call."""
-    return {
-        name: Task(name, _watched(task, observers), task.policy, task.signature, task.declared)
-        for name, task in tasks.items()
-    }
+class Watched(dict[str, Task[..., Any, Any]]):
+    """The same tasks, of whose attempts observers are told."""
+
+    def __init__(self, tasks: Tasks, observers: Sequence[Observer]) -> None:
+        super().__init__(
+            (
+                name,
+                Task(name, _watched(task, observers), task.policy, task.signature, task.declared),
+            )
+            for name, task in tasks.items()
+        )
+        self._observers = observers
+
+    @contextlib.contextmanager
+    def watch(self) -> Generator[Callable[[Outcome], Outcome]]:
+        """See `onward.execute.Watches`."""
+        with _attempt(self._observers) as attempt:
+
+            def came(outcome: Outcome) -> Outcome:
+                if isinstance(outcome, Faulted) and attempt.exception is None:
+                    attempt.error = outcome.fault
+                return outcome
+
+            yield came
 
 
 def watched_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog:
@@ -182,7 +203,7 @@ def watched_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog:
     if not observers:
         return catalog
     other = Catalog()
-    object.__setattr__(other, "tasks", watched(catalog.tasks, observers))
+    object.__setattr__(other, "tasks", Watched(catalog.tasks, observers))
     object.__setattr__(other, "flows", catalog.flows)
     return other
 
@@ -214,16 +235,24 @@ def _noted(attempt: Attempt, value: Any) -> Any:
 
 @contextlib.contextmanager
 def _attempt(observers: Sequence[Observer]) -> Generator[Attempt]:
+    """The attempt that goes on here; it begins now if it has not yet."""
     context = current()
-    attempt = Attempt(context, _queued(context))
+    attempt = _GOING_ON.get(None)
     with ExitStack() as stack:
-        for observer in observers:
-            _enter(stack, observer.attempt, attempt)
+        # Who looks tasks up in a mapping that is no `Watched` begins with the function.
+        if attempt is None or attempt.context is not context:
+            attempt = Attempt(context, _queued(context))
+            stack.callback(_GOING_ON.reset, _GOING_ON.set(attempt))
+            for observer in observers:
+                _enter(stack, observer.attempt, attempt)
         try:
             yield attempt
         except BaseException as problem:
             attempt.exception = problem
             raise
+
+
+_GOING_ON: ContextVar[Attempt] = ContextVar("onward_attempt")
 
 
 def _queued(context: Context) -> float | None:

@@ -17,6 +17,7 @@ from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from onward.fault import Fault
 from onward.observe import Attempt, Sending
 from onward.policy import type_name
 
@@ -106,7 +107,7 @@ class OpenTelemetry:
             if attempt.exception is not None:
                 span.record_exception(attempt.exception)
             if failure is not None:
-                _fail(span, kind, "" if attempt.exception is None else str(attempt.exception))
+                _fail(span, kind, _message(failure))
         about |= _error(kind)
         (self._failed if kind else self._succeeded).add(1, about)
         self._processed_in.record(time.perf_counter() - began, about)
@@ -128,6 +129,13 @@ def _kind(failure: object) -> str:
     if isinstance(failure, BaseException):
         return type_name(type(failure))
     return type(failure).__name__
+
+
+def _message(failure: object) -> str:
+    """What there is to say of a failure; a domain error may hold what is nobody else's business."""
+    if isinstance(failure, Fault):
+        return failure.message
+    return str(failure) if isinstance(failure, BaseException) else ""
 
 
 def _error(kind: str) -> Mapping[str, str]:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
-from queue import Queue
-from typing import TypeAlias
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
@@ -21,6 +15,7 @@ from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST, Server
+from tests.engines.tls import Authority, Identity, over_tls
 from tests.engines.valkey import Valkey
 
 
@@ -29,75 +24,43 @@ def double(n: int) -> int:
     return 2 * n
 
 
-Pair: TypeAlias = tuple[Path, Path]
-"""The files of a certificate, which is its own authority, and of its key."""
+@dataclass(frozen=True)
+class Certified:
+    """A certificate, which its server shows and wants its clients to show."""
+
+    authority: Authority
+    identity: Identity
 
 
 @pytest.fixture(scope="module")
-def certified(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
-    def certify(hosts: str) -> Pair:
-        folder = tmp_path_factory.mktemp("certificate")
-        files = folder / "cert.pem", folder / "key.pem"
-        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test"]
-        command += ["-addext", f"subjectAltName={hosts}"]
-        subprocess.run(
-            [*command, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True
-        )
-        return files
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Certified]:
+    def certify(*hosts: str) -> Certified:
+        authority = Authority(tmp_path_factory.mktemp("certificates"))
+        return Certified(authority, authority.certify("test", *hosts))
 
     return certify
 
 
 @pytest.fixture(scope="module")
-def ours(certified: Callable[[str], Pair]) -> Pair:
-    return certified(f"DNS:localhost,IP:{HOST}")
+def ours(certified: Callable[..., Certified]) -> Certified:
+    return certified("DNS:localhost", f"IP:{HOST}")
 
 
 @pytest.fixture(scope="module")
-def elsewhere(certified: Callable[[str], Pair]) -> Pair:
+def elsewhere(certified: Callable[..., Certified]) -> Certified:
     return certified("DNS:elsewhere")
 
 
 @contextmanager
-def over_tls(server: Server, pair: Pair) -> Iterator[int]:
+def secured(server: Server, by: Certified) -> Iterator[int]:
     """The port of a proxy that takes nobody without this certificate, and shows it."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pair[0])
-    context.load_cert_chain(*pair)
-    context.verify_mode = ssl.CERT_REQUIRED
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65_536):
-                writer.write(data)
-        finally:
-            writer.transport.abort()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(HOST, server.port)
-        await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
-
-    ports: Queue[int] = Queue()
-    ended = asyncio.Event()
-
-    async def main() -> None:
-        proxy = await asyncio.start_server(serve, HOST, 0, ssl=context)
-        async with proxy:
-            loops.append(asyncio.get_running_loop())
-            ports.put(proxy.sockets[0].getsockname()[1])
-            await ended.wait()
-
-    loops: list[asyncio.AbstractEventLoop] = []
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    try:
-        yield ports.get(timeout=30)
-    finally:
-        loops[0].call_soon_threadsafe(ended.set)
-        thread.join()
+    with over_tls(server.port, by.identity, asks_for=by.authority.file) as port:
+        yield port
 
 
-def files(pair: Pair) -> str:
-    return f"ssl_ca_certs={pair[0]}&ssl_certfile={pair[0]}&ssl_keyfile={pair[1]}"
+def files(by: Certified) -> str:
+    certificate, key = by.identity.certificate, by.identity.key
+    return f"ssl_ca_certs={by.authority.file}&ssl_certfile={certificate}&ssl_keyfile={key}"
 
 
 @contextmanager
@@ -119,34 +82,36 @@ def assert_calls_run(url: str) -> None:
             worker.stop()
 
 
-def test_calls_run_over_tls_on_redis(valkey: Valkey, ours: Pair) -> None:
-    with over_tls(valkey, ours) as port:
+def test_calls_run_over_tls_on_redis(valkey: Valkey, ours: Certified) -> None:
+    with secured(valkey, ours) as port:
         assert_calls_run(f"celery+rediss://localhost:{port}/12?{files(ours)}")
 
 
-def test_calls_run_over_tls_on_rabbitmq(rabbitmq: RabbitMQ, valkey: Valkey, ours: Pair) -> None:
-    with over_tls(rabbitmq, ours) as port, over_tls(valkey, ours) as ledger_port:
+def test_calls_run_over_tls_on_rabbitmq(
+    rabbitmq: RabbitMQ, valkey: Valkey, ours: Certified
+) -> None:
+    with secured(rabbitmq, ours) as port, secured(valkey, ours) as ledger_port:
         ledger = quote(f"rediss://localhost:{ledger_port}/12?{files(ours)}", safe="")
         broker = f"celery+amqps://guest:guest@localhost:{port}//"
         assert_calls_run(f"{broker}?{files(ours)}&result_backend={ledger}")
 
 
-def test_a_redis_that_is_not_certified_is_not_spoken_to(valkey: Valkey, ours: Pair) -> None:
+def test_a_redis_that_is_not_certified_is_not_spoken_to(valkey: Valkey, ours: Certified) -> None:
     with (
-        over_tls(valkey, ours) as port,
+        secured(valkey, ours) as port,
         connected(f"celery+rediss://localhost:{port}/12") as client,
     ):
         assert_unverified(submit(double(1), on=client).failure())
 
 
-def test_without_connect_too_a_redis_has_to_be_certified(valkey: Valkey, ours: Pair) -> None:
-    with over_tls(valkey, ours) as port, closing(celery(f"rediss://localhost:{port}/12")) as client:
+def test_without_connect_too_a_redis_has_to_be_certified(valkey: Valkey, ours: Certified) -> None:
+    with secured(valkey, ours) as port, closing(celery(f"rediss://localhost:{port}/12")) as client:
         assert_unverified(submit(double(1), on=client).failure())
 
 
-def test_a_redis_with_another_name_is_not_spoken_to(valkey: Valkey, elsewhere: Pair) -> None:
+def test_a_redis_with_another_name_is_not_spoken_to(valkey: Valkey, elsewhere: Certified) -> None:
     with (
-        over_tls(valkey, elsewhere) as port,
+        secured(valkey, elsewhere) as port,
         connected(f"celery+rediss://localhost:{port}/12?{files(elsewhere)}") as client,
     ):
         assert_unverified(submit(double(1), on=client).failure())
@@ -154,10 +119,10 @@ def test_a_redis_with_another_name_is_not_spoken_to(valkey: Valkey, elsewhere: P
 
 @pytest.mark.parametrize("is_certified", [False, True])
 def test_a_rabbitmq_that_is_not_certified_or_has_another_name_is_not_spoken_to(
-    is_certified: bool, rabbitmq: RabbitMQ, valkey: Valkey, elsewhere: Pair
+    is_certified: bool, rabbitmq: RabbitMQ, valkey: Valkey, elsewhere: Certified
 ) -> None:
     tls = files(elsewhere) if is_certified else ""
-    with over_tls(rabbitmq, elsewhere) as port:
+    with secured(rabbitmq, elsewhere) as port:
         broker = f"celery+amqps://guest:guest@localhost:{port}//"
         with connected(f"{broker}?{tls}&result_backend={valkey.url}") as worker:
             assert_unverified(worker.serve(Catalog(double)).failure())

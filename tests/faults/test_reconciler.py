@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.reconcile import MOST, reconcile
 from onward.fault import Fault, Lost, Unknown
+from onward.observe import Attempt, Sending, watched_catalog
 from onward.prepare import prepare
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
@@ -28,6 +29,20 @@ pytestmark = pytest.mark.faults
 def slow(n: int) -> int:
     """The same, in a queue of its own."""
     return n
+
+
+class Notes:
+    """Takes note of the attempts that it is told of."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    def sending(self, sending: Sending) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def attempt(self, attempt: Attempt) -> AbstractContextManager[None]:
+        self.attempts.append(attempt)
+        return nullcontext()
 
 
 @pytest.fixture
@@ -172,14 +187,17 @@ def test_however_many_look_at_once_a_lost_call_is_sent_once(
 
 
 def test_a_call_that_is_lost_time_and_again_ends_as_lost(backend: CeleryBackend) -> None:
+    notes = Notes()
+    tasks = watched_catalog(catalog, [notes]).tasks
     id = written_down(chain(1), backend)
     for _ in range(MOST + 1):
-        reconcile(backend, patience=0)
+        reconcile(backend, patience=0, tasks=tasks)
         with backend.app.connection_for_write() as connection:
             channel: Any = connection.default_channel
             channel.queue_purge(backend.queue)
     found = result(chain.ref(id), on=backend, timeout=5).failure()
     assert isinstance(found, Lost)
+    assert [(each.context.id, each.error) for each in notes.attempts] == [(id, found)]
 
 
 def test_on_rabbitmq_a_call_that_waits_is_left_there(on_rabbitmq: CeleryBackend) -> None:

@@ -3,17 +3,20 @@
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from returns.result import Success
 
-from onward import Backend, connect, local, run, submit_all, task
-from onward.observe import observed
+from onward import Backend, Catalog, connect, local, run, submit_all, task
+from onward.backend import Submission
+from onward.observe import observed, watched_catalog
 from onward.otel import OpenTelemetry
+from onward.plan import VERSION, Args, Plan, StepNode
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
@@ -30,6 +33,20 @@ class Seen:
 
     def spans(self) -> dict[str, ReadableSpan]:
         return {span.name: span for span in self.exporter.get_finished_spans()}
+
+    def failed(self) -> dict[object, int | float]:
+        """How many attempts failed, by the kind of fault."""
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        return {
+            (point.attributes or {})["error.type"]: point.value
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "onward.attempts.failed"
+            for point in metric.data.data_points
+            if isinstance(point, NumberDataPoint)
+        }
 
     def metrics(self) -> set[str]:
         data = self.reader.get_metrics_data()
@@ -100,6 +117,18 @@ def test_there_are_metrics_of_what_is_submitted_and_run(seen: Seen) -> None:
         "onward.attempts.failed",
         "onward.queue.duration",
     }
+
+
+def test_an_attempt_counts_as_failed_whose_arguments_cannot_be_read(seen: Seen) -> None:
+    backend = local()
+    worker = backend.serve(watched_catalog(Catalog(upper), [seen.observer])).unwrap()
+    args = Args((Raw(b"1"),))
+    plan = Plan(v=VERSION, id="id", flow="upper", root=StepNode(task="upper"), args=args)
+    backend.outcome(backend.submit(Submission(plan)).unwrap(), 30).unwrap()
+    worker.stop()
+    backend.close()
+    assert seen.failed() == {"BadPayload": 1}
+    assert seen.spans()["process upper"].status.status_code is StatusCode.ERROR
 
 
 def test_calls_that_are_sent_together_are_no_children_of_each_other(seen: Seen) -> None:

@@ -3,20 +3,25 @@
 import asyncio
 import json
 import logging
+import uuid
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import StringIO
 
 import pytest
+from msgspec import Raw
 from returns.result import Failure, Result, Success
 
 from onward import (
     BadPayload,
     Catalog,
     Constant,
+    Fault,
     Raised,
     Retry,
+    Unknown,
     aio,
+    connect,
     current,
     local,
     result,
@@ -25,10 +30,12 @@ from onward import (
     submit_all,
     task,
 )
+from onward.backend import Submission
 from onward.backends.local import Local
 from onward.logs import Json, tell
 from onward.observe import Attempt, Sending, observed, watched_catalog
-from onward.plan import MAX_TRACE, VERSION, Plan, decode, encode
+from onward.outcome import Faulted
+from onward.plan import MAX_TRACE, VERSION, Args, Plan, StepNode, decode, encode
 
 
 @task
@@ -57,6 +64,19 @@ def flaky(n: int) -> int:
 @task
 def traced(n: int) -> str:
     return current().trace["x"]
+
+
+@task
+def untrue(n: int) -> int:
+    return "text"  # type: ignore[return-value]  # which is what is tried
+
+
+def by_hand(name: str, raw: bytes) -> Submission:
+    """A call as another release, or another program, would send it."""
+    id = uuid.uuid4().hex
+    return Submission(
+        Plan(v=VERSION, id=id, flow=name, root=StepNode(task=name), args=Args((Raw(raw),)))
+    )
 
 
 class Notes:
@@ -109,6 +129,29 @@ def test_an_observer_learns_of_a_domain_error(backend: Local) -> None:
     notes = Notes()
     assert run(odd(1), on=observed(backend, notes)) == Failure("odd")
     assert notes.attempts[0].error == "odd"
+
+
+@pytest.mark.parametrize("url", ["local://", "celery+memory://"])
+@pytest.mark.parametrize(
+    ("name", "raw", "fault"),
+    [
+        ("double", b'"text"', BadPayload),
+        ("inc", b'"text"', BadPayload),
+        ("untrue", b"1", BadPayload),
+        ("nobody_serves_it", b"1", Unknown),
+    ],
+)
+def test_an_observer_learns_of_a_fault_that_no_function_raised(
+    url: str, name: str, raw: bytes, fault: type[Fault]
+) -> None:
+    notes = Notes()
+    backend = connect(url).unwrap()
+    worker = backend.serve(watched_catalog(Catalog(double, inc, untrue), [notes])).unwrap()
+    id = backend.submit(by_hand(name, raw)).unwrap()
+    assert isinstance(backend.outcome(id, 30).unwrap(), Faulted)
+    worker.stop()
+    assert [each.context.task for each in notes.attempts] == [name]
+    assert isinstance(notes.attempts[0].error, fault)
 
 
 def test_what_an_observer_adds_to_the_trace_is_there_inside_the_task(backend: Local) -> None:

@@ -7,6 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from returns.result import Success
 
 from onward import (
@@ -29,6 +32,8 @@ from onward import (
     task,
     unschedule,
 )
+from onward.observe import observed
+from onward.otel import OpenTelemetry
 from onward.plan import VERSION, Args, Plan, StepNode
 from tests.unit.clockwork import Clockwork
 from tests.unit.third_party import Postal
@@ -50,6 +55,19 @@ def clock() -> Iterator[Clockwork]:
 
 
 # -- what a backend is handed -----------------------------------------------------------------
+
+
+def test_a_schedule_is_no_submission_and_observers_leave_its_plan_as_it_is(
+    clock: Clockwork,
+) -> None:
+    """Else each deploy would change it."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    on = observed(clock, OpenTelemetry(provider))
+    schedule(inc(1), on=on, name="n", cron="30 2 * * *").unwrap()
+    assert clock.plans["n"].trace == {}
+    assert spans.get_finished_spans() == ()
 
 
 def test_a_cron_reaches_the_backend_with_its_time_zone(clock: Clockwork) -> None:

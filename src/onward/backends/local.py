@@ -340,7 +340,8 @@ class Engine:
             await asyncio.sleep(delay)
             if run.tasks is None:
                 await self._serving.wait()
-                run.tasks = ChainMap(*(dict(each.tasks) for each in self._served))
+                first, *others = (each.tasks for each in self._served)
+                run.tasks = ChainMap(dict(first), *map(dict, others)) if others else first
             run.state = "running"
             outcome = await evaluate(plan.root, plan.args, self.steps(run))
         except asyncio.CancelledError:

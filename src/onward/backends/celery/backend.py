@@ -13,7 +13,8 @@ from celery import Celery
 from celery import chain as chain_of
 from celery import chord as chord_of
 from celery.canvas import Signature
-from kombu.exceptions import OperationalError
+from kombu.connection import ConnectionPool
+from kombu.exceptions import ConnectionLimitExceeded, OperationalError
 from msgspec.structs import replace
 from redis import exceptions as redis_errors
 from redis.exceptions import RedisError
@@ -162,6 +163,8 @@ class CeleryBackend:
         self.signer = signer
         self.canvas = Canvas(app, queue, signer)
         self._text = text
+        self.is_in_memory = app.conf.broker_url.startswith("memory:")
+        """Whether the broker is in this process, and so is every worker."""
         self._is_on_rabbitmq = app.conf.broker_url.startswith("amqp")
 
     def __repr__(self) -> str:
@@ -237,25 +240,28 @@ class CeleryBackend:
                         {id: outcome or faulted(_unknown(id)) for id, outcome in found.items()}
                     )
                 for id in ids:
-                    self._expire(id)
+                    self._looked(id)
                 given_up = min(end, time.monotonic() + _OUTAGE)
             except (RedisError, OSError) as problem:
                 if time.monotonic() >= given_up or not isinstance(problem, _AWAY):
                     return Failure(Unavailable("", f"the ledger: {problem}"))
                 time.sleep(min(_PAUSE, left))
 
-    def _expire(self, id: str) -> None:
+    def _looked(self, id: str) -> Entry | None:
+        """What the ledger has of a call, which ends here if its deadline has passed."""
         entry = self.ledger.look(id)
-        if entry is None:
-            return
+        if entry is None or entry.end:
+            return entry
         plan = plans.decode(entry.plan).value_or(None)
-        if plan is not None and plan.deadline is not None and plan.deadline <= time.time():
-            self.ledger.settle(id, faulted(expired(plan.flow)), "expired")
+        if plan is None or plan.deadline is None or plan.deadline > time.time():
+            return entry
+        self.ledger.settle(id, faulted(expired(plan.flow)), "expired")
+        return self.ledger.look(id)
 
     def status(self, id: str, /) -> Result[Status, Fault]:
         """See `Backend.status`."""
         try:
-            entry = self.ledger.look(id)
+            entry = self._looked(id)
         except (RedisError, OSError) as problem:
             return Failure(Unavailable("", f"the ledger: {problem}"))
         if entry is None:
@@ -316,8 +322,24 @@ class CeleryBackend:
         client = vars(results).get("client")  # where one was made
         if hasattr(client, "close"):
             client.close()
+        pool: Any = self.app.pool  # of connections, and not of what its type says
+        _hang_up(pool)
         self.app.close()
         self.ledger.close()
+
+
+def _hang_up(pool: ConnectionPool) -> None:
+    """Ends the connections to the broker that nobody uses just now.
+
+    The pool is kombu's, and shared by all in the process who have the same broker.
+    """
+    idle: list[Any] = []
+    with contextlib.suppress(ConnectionLimitExceeded):  # the others are in use
+        while len(idle) < (pool.limit or 0):
+            idle.append(pool.acquire())
+    for connection in idle:
+        connection.collect()  # at once, where a broker that is away would not answer a goodbye
+        connection.release()
 
 
 def _batches(submissions: Iterable[Submission]) -> Iterator[list[tuple[Submission, bytes]]]:

@@ -21,6 +21,9 @@ from onward.backend import Submission
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import Ledger, distrusted
+from onward.catalog import Tasks
+from onward.context import Context
+from onward.execute import tell
 from onward.fault import Lost
 from onward.outcome import faulted
 from onward.plan import Plan
@@ -76,8 +79,9 @@ class Pulse:
 class Reconciler:
     """Looks for lost calls every now and then, in a worker."""
 
-    def __init__(self, backend: CeleryBackend) -> None:
+    def __init__(self, backend: CeleryBackend, tasks: Tasks) -> None:
         self._backend = backend
+        self._tasks = tasks
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="onward-reconcile", daemon=True).start()
 
@@ -90,17 +94,20 @@ class Reconciler:
         while not self._ended.wait(pause):
             start = time.monotonic()
             with contextlib.suppress(Exception):  # the broker is away; the next look may find it
-                reconcile(self._backend)
+                reconcile(self._backend, tasks=self._tasks)
             # A look reads all that waits: the longer that is, the rarer it must be.
             pause = max(self._backend.lease / 2, _REST * (time.monotonic() - start))
 
 
-def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[str]:
+def reconcile(
+    backend: CeleryBackend, *, patience: float | None = None, tasks: Tasks | None = None
+) -> list[str]:
     """Sends those calls again that are open, in no queue, and at no worker's hands.
 
     Args:
         backend: Whose calls.
         patience: How long nothing was heard of them, in seconds; some more than a lease if None.
+        tasks: Whose observers are told of calls that count as lost.
 
     Returns:
         The ids of the calls that were sent again.
@@ -127,7 +134,9 @@ def reconcile(backend: CeleryBackend, *, patience: float | None = None) -> list[
             continue  # another worker has sent it meanwhile
         if times > MOST:
             message = f"it was sent {MOST} times, and its workers died each time"
-            backend.ledger.settle(id, faulted(Lost(plan.flow, message, MOST)), "failed")
+            lost = faulted(Lost(plan.flow, message, MOST))
+            backend.ledger.settle(id, lost, "failed")
+            tell(tasks or {}, Context(id, plan.flow, trace=plan.trace), lost)
             continue
         backend.publish([Submission(plan)])
         sent.append(id)

@@ -233,7 +233,8 @@ class Carrier:
     def _passed(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
         """Where the call stands after this task; ends the call with the last one."""
         if _ends(now, ticket):
-            outcome = outcome_of(now)
+            is_late = ticket.deadline is not None and ticket.deadline <= time.time()
+            outcome = faulted(expired(ticket.flow)) if is_late else outcome_of(now)
             self._ledger.settle(ticket.call, outcome, state_of(outcome))
             task.request.chain = None
         return now
@@ -440,7 +441,7 @@ class CeleryWorker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._controller: Any = None
-        self._reconciler = Reconciler(backend)
+        self._reconciler = Reconciler(backend, catalog.tasks)
         self._thread = threading.Thread(target=self._run, name="onward-celery", daemon=True)
         self._thread.start()
 

@@ -1,0 +1,60 @@
+"""A backend that is closed leaves nothing open, and nobody else's connections closed."""
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+from returns.result import Success
+
+from onward import Catalog, run, submit, task
+from onward.backends.celery import celery
+from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.valkey import Valkey
+
+SCRIPT = """
+import sys
+from onward import connect, submit, task
+
+@task
+def inc(n: int) -> int:
+    return n + 1
+
+backend = connect(sys.argv[1]).unwrap()
+submit(inc(1), on=backend).unwrap()
+submit((inc >> inc)(1), on=backend).unwrap()
+backend.close()
+"""
+
+
+@task
+def inc(n: int) -> int:
+    return n + 1
+
+
+def test_a_script_that_submits_over_amqp_and_closes_leaves_no_connection_open(
+    rabbitmq: RabbitMQ, valkey: Valkey, tmp_path: Path
+) -> None:
+    url = f"celery+{rabbitmq.url}?queue={uuid4().hex}&result_backend={valkey.url}"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT, url],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    # What is still open at the end is told there, and does not change the exit code.
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_backend_on_the_same_broker_goes_on(rabbitmq: RabbitMQ, valkey: Valkey) -> None:
+    queue = uuid4().hex
+    one, other = (celery(rabbitmq.url, valkey.url, queue=queue) for _ in range(2))
+    with closing(other):
+        worker = other.serve(Catalog(inc)).unwrap()
+        with closing(one):
+            submit(inc(1), on=one).unwrap()
+        assert run((inc >> inc)(1), on=other, timeout=30) == Success(3)
+        worker.stop()
