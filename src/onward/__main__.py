@@ -14,6 +14,8 @@ def main() -> None:
             raise
         sys.stderr.write(f'onward: {missing} is not installed: pip install "onward[cli]"\n')
         sys.exit(2)
+    except KeyboardInterrupt:  # while it is imported
+        sys.exit(130)
     try:
         app(prog_name="onward")  # also as `python -m onward`
     except Exception as problem:

@@ -101,10 +101,20 @@ def _by_url(url: str) -> Backend:
     if scheme not in known:
         raise _Refused(f"{scheme}://", f"there is no backend {instead_of(scheme, known)}")
     try:
-        settings = _loaded(f"{scheme}://", known[scheme]).from_url(url)
+        engine = _loaded(f"{scheme}://", known[scheme])
+        _refuse_secrets(url, engine)
+        settings = engine.from_url(url)
     except ValueError as problem:
         raise _Refused(f"{scheme}://", str(problem)) from None
     return _made(f"{scheme}://", "", known[scheme], settings)
+
+
+def _refuse_secrets(url: str, engine: Engine[dict[str, object]]) -> None:
+    """Raises ValueError where a secret stands in a URL, which is shown and logged everywhere."""
+    said = {part.partition("=")[0] for part in url.partition("?")[2].split("&")}
+    for setting, variable in engine.secrets.items():
+        if setting in said:
+            raise ValueError(f"{setting} has no place in a URL: set {variable}")
 
 
 def _by_file(path: Path, expected: str | None = None) -> Backend:
@@ -113,13 +123,14 @@ def _by_file(path: Path, expected: str | None = None) -> Backend:
     engines = _by_first_name()
     try:
         document = read(path)
-        name = _chosen(document, engines, expected)
         sections = {key: entry for key, entry in document.items() if key != "backend"}
-        settings: dict[str, object] = {}
         for section, entry in sections.items():
             if section not in engines:
                 there = instead_of(section, ["backend", *engines])
                 raise ValueError(f"line {entry.line}: there is no section {there}")
+        name = _chosen(document, engines, expected)
+        settings: dict[str, object] = {}
+        for section, entry in sections.items():
             said = _section(section, entry)
             if section == name:
                 known = _loaded(file, engines[name]).settings

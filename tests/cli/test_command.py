@@ -179,6 +179,13 @@ def test_urls_that_no_worker_can_serve_are_told_with_the_cure(
     assert SECRET not in said
 
 
+def test_a_memory_broker_that_a_file_names_is_refused_as_by_url(folder: Path) -> None:
+    (folder / "onward.yaml").write_text("backend: celery\ncelery: {broker_url: 'memory://'}\n")
+    said = mistake("worker", "pipeline", "--config", "onward.yaml", folder=folder)
+    assert "no other process can submit to celery+memory://" in said
+    assert "Name a broker's URL" in said
+
+
 @pytest.mark.parametrize(
     "broker", ["celery+redis://:{}@{}:{}/0", "celery+amqp://user:{}@{}:{}//?result_backend={}"]
 )

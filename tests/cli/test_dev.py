@@ -136,6 +136,13 @@ def test_hatchet_starts_with_a_token_and_ends_with_the_command(tmp_path: Path) -
         assert said["url"].startswith(f"hatchet://{HOST}:")
         assert is_listening(said["url"])
         assert "HATCHET_CLIENT_TOKEN" in said["environment"]
+        api = urlsplit(said["environment"]["HATCHET_CLIENT_SERVER_URL"])
+        known = json.dumps({"email": "admin@example.com", "password": "Admin123!!"})
+        with closing(HTTPConnection(api.netloc, timeout=10)) as anybody:
+            anybody.request(
+                "POST", "/api/v1/users/login", known, {"Content-Type": "application/json"}
+            )
+            assert anybody.getresponse().status == 405  # for it listens on all addresses
         stop(process)
         assert not is_listening(said["url"])
 

@@ -130,6 +130,14 @@ def test_a_ref_that_nobody_knows_is_a_fault(folder: Path, on: str) -> None:
         assert said.startswith(f"onward: {'0' * 32}: no such call")
 
 
+def test_what_cannot_be_a_ref_is_refused_and_no_password_in_it_is_shown(folder: Path) -> None:
+    for command in ("result", "status", "cancel"):
+        assert "the ref is empty" in mistake(command, "", "--on", "local://", folder=folder)
+        said = mistake(command, "redis://u:s3cret@h", "--on", "local://", folder=folder)
+        assert "write it after --on" in said
+        assert "s3cret" not in said
+
+
 def test_a_result_that_is_not_there_yet_has_a_code_of_its_own(folder: Path, on: str) -> None:
     delayed = submitted("pipeline:summed", "1", "--delay", "60", folder=folder, on=on)
     said = mistake("result", delayed, "--timeout", "0.1", "--on", on, folder=folder, code=4)

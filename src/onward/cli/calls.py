@@ -80,8 +80,8 @@ def run(
     domain error; 4, no outcome yet, after --timeout.
     """
     call = _call(context, target, arguments, is_help=is_help)
-    refuse_memory(on)
     with connected(on, config) as backend:
+        refuse_memory(backend)
         submitted = interpret.submit(
             call, on=backend, key=key, deadline=deadline, queue=queue, priority=priority
         )

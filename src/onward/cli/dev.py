@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from onward.cli import hatchet_lite
-from onward.cli.console import say, say_json
+from onward.cli.console import err, say, say_json
 from onward.cli.options import Json
 from onward.cli.servers import HOST, attend, free_port, program, running, stoppable
 
@@ -111,7 +111,7 @@ def hatchet(data: Data = None, port: Port = None, as_json: Json = False) -> None
         _until_stopped(),
         hatchet_lite.started(folder, at) as engine,
     ):
-        url = f"hatchet://{HOST}:{at}?tls=false"
+        url = f"hatchet://{HOST}:{at}"
         _announce(url, {"API": engine.api}, engine.environment, data, as_json=as_json)
         attend(engine.process, engine.log)
 
@@ -131,6 +131,7 @@ def _until_stopped() -> Generator[None]:
     """Ends what is in here at Ctrl-C, and says so when it has ended."""
     with contextlib.suppress(KeyboardInterrupt):
         yield
+    err.print("stopped")
 
 
 @contextlib.contextmanager

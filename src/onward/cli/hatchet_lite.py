@@ -59,6 +59,7 @@ def started(folder: Path, port: int) -> Generator[Engine]:
     database_port, api_port = free_port(0, 0), free_port(0, 0)
     database = f"postgresql://postgres@{HOST}:{database_port}/postgres?sslmode=disable"
     api = f"http://{HOST}:{api_port}"
+    dashboard = os.environ.get("LITE_STATIC_ASSET_DIR")
     pages = folder / "pages"
     pages.mkdir(exist_ok=True)
     (pages / "index.html").touch()
@@ -72,10 +73,12 @@ def started(folder: Path, port: int) -> Generator[Engine]:
         "SERVER_GRPC_BROADCAST_ADDRESS": f"{HOST}:{port}",
         "SERVER_GRPC_INSECURE": "true",
         "SERVER_AUTH_COOKIE_DOMAIN": HOST,
+        # Its HTTP API listens on all addresses, and everybody knows the password it comes with.
+        "SERVER_AUTH_BASIC_AUTH_ENABLED": "true" if dashboard else "false",
         "SERVER_HEALTHCHECK": "false",
         "SERVER_SECURITY_CHECK_ENABLED": "false",  # which asks a server of Hatchet's makers
         # It must have a dashboard, whose pages do not come with the program.
-        "LITE_STATIC_ASSET_DIR": os.environ.get("LITE_STATIC_ASSET_DIR", str(pages)),
+        "LITE_STATIC_ASSET_DIR": dashboard or str(pages),
         "LITE_FRONTEND_PORT": "0",
         "LITE_RUNTIME_PORT": "0",
     }

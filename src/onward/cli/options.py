@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -53,8 +52,8 @@ def connected(on: str | None, config: Path | None) -> Generator[Backend]:
 @contextlib.contextmanager
 def connected_elsewhere(on: str | None, config: Path | None) -> Generator[Backend]:
     """Like `connected`, for what makes sense only where other processes submit or serve."""
-    refuse_memory(on)
     with connected(on, config) as backend:
+        refuse_memory(backend)
         if is_here(backend):
             end(USAGE, f"no other process can submit to local://: it {_HERE}. Name a broker's URL")
         yield backend
@@ -65,8 +64,8 @@ def is_here(backend: Backend) -> bool:
     return hasattr(backend, "run_here")
 
 
-def refuse_memory(on: str | None) -> None:
-    """Ends the command where a URL's broker is in this process, and so are its workers."""
-    url = os.environ.get("ONWARD_URL", "") if on is None else on
-    if url.lower().startswith("celery+memory:"):
-        end(USAGE, f"no other process can submit to celery+memory://: it {_HERE}. Name a broker's")
+def refuse_memory(backend: Backend) -> None:
+    """Ends the command where a backend's broker is in this process, and so are its workers."""
+    if getattr(backend, "is_in_memory", False):
+        it = "no other process can submit to celery+memory://: it"
+        end(USAGE, f"{it} {_HERE}. Name a broker's URL")

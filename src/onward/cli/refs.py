@@ -8,15 +8,28 @@ import typer
 from returns.result import Failure
 
 from onward.backend import Cancels
-from onward.cli.console import fail, say, say_json
+from onward.cli.console import USAGE, end, fail, say, say_json
 from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
 from onward.cli.shown import data_of_status, end_with, text_of_status
 from onward.cli.target import flow_of
 from onward.cli.waiting import outcome_of
 from onward.fault import Unsupported
 
+
+def likely_ref(text: str | None) -> str | None:
+    """A text that may be a ref; ends the command for one that cannot be."""
+    if text is not None and not text.strip():  # such as "$ref", when nothing was submitted
+        end(USAGE, "the ref is empty: write what onward submit gave")
+    if text is not None and "://" in text:  # which may hold a password
+        end(USAGE, "a URL stands where a ref should: write it after --on")
+    return text
+
+
 Ref: TypeAlias = Annotated[
-    str, typer.Argument(metavar="REF", help="What `onward submit`, or str(ref), gave.")
+    str,
+    typer.Argument(
+        metavar="REF", help="What `onward submit`, or str(ref), gave.", callback=likely_ref
+    ),
 ]
 OfFlow: TypeAlias = Annotated[
     str | None,

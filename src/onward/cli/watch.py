@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,13 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from onward.backend import Backend, Status
-from onward.cli.console import USAGE, end, fail, out, say, say_json
-from onward.cli.options import Config, Json, On, connected_elsewhere
+from onward.cli.console import NOT_YET, USAGE, end, fail, out, say, say_json, warn
+from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
 from onward.cli.queues import watch_queues
-from onward.cli.refs import OfFlow
+from onward.cli.refs import OfFlow, likely_ref
 from onward.cli.shown import data_of_status, end_with, text_of_progress, text_of_status
 from onward.cli.target import flow_of
 from onward.cli.waiting import leaving, outcome_of
+from onward.fault import Unavailable
 
 _PAUSE = 0.2
 """How long it is from one look to the next, in seconds."""
@@ -30,7 +33,10 @@ _PAUSE = 0.2
 
 def watch(
     ref: Annotated[
-        str | None, typer.Argument(metavar="REF", help="What `onward submit`, or str(ref), gave.")
+        str | None,
+        typer.Argument(
+            metavar="REF", help="What `onward submit`, or str(ref), gave.", callback=likely_ref
+        ),
     ] = None,
     flow: OfFlow = None,
     queue: Annotated[
@@ -38,12 +44,14 @@ def watch(
     ] = False,
     on: On = None,
     config: Config = None,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Watch a call and its steps until it ends, and print what came of it; or watch the queues.
 
     With --json, each change is a line of JSON, and so is the outcome at the end. A step that is
-    over between two looks is not shown. Ctrl-C ends the watching, and not the call.
+    over between two looks is not shown. An engine that is away is waited for. Ctrl-C and --timeout
+    end the watching, and not the call.
 
     Example: `onward watch 7c1f… --flow my.tasks:ingest`
 
@@ -52,37 +60,55 @@ def watch(
     if queue == (ref is not None):
         end(USAGE, "watch either a call, by its REF, or the queues, with --queue")
     if ref is None:
+        if timeout is not None:
+            end(USAGE, "--timeout is for a call; the queues are watched until Ctrl-C")
         with connected_elsewhere(on, config) as backend:
             watch_queues(backend, as_json=as_json)
         return
     reader = None if flow is None else flow_of(flow)
     with connected_elsewhere(on, config) as backend:
         with leaving(ref):
+            follow = partial(_follow, backend, ref, timeout)
             if as_json:
-                _follow(backend, ref, lambda status: say_json(data_of_status(ref, status)))
+                follow(lambda status: say_json(data_of_status(ref, status)), warn)
             elif out.is_terminal:
                 steps = Steps(ref)
                 with Live(console=out, get_renderable=steps.shown, refresh_per_second=8):
-                    _follow(backend, ref, steps.note)
+                    follow(steps.note, partial(say, style="yellow"))
             else:
-                _follow(backend, ref, lambda status: say(text_of_status(status)))
+                follow(lambda status: say(text_of_status(status)), warn)
         outcome = outcome_of(backend, ref, None)
     end_with(outcome, reader, as_json=as_json)
 
 
-def _follow(backend: Backend, ref: str, show: Callable[[Status], None]) -> None:
+def _follow(
+    backend: Backend,
+    ref: str,
+    timeout: float | None,
+    show: Callable[[Status], None],
+    note: Callable[[str], None],
+) -> None:
     """Shows where a call is whenever that has changed, until it has an outcome."""
-    before = None
+    until = math.inf if timeout is None else time.monotonic() + timeout
+    before: Status | Unavailable | None = None
     while True:
         answer = backend.status(ref)
         if isinstance(answer, Failure):
-            fail(answer.failure())
-        status = answer.unwrap()
-        if status != before:
-            show(status)
-        if status.settled:
-            return
-        before = status
+            fault = answer.failure()
+            if not isinstance(fault, Unavailable):
+                fail(fault)
+            if not isinstance(before, Unavailable):
+                note(f"the engine is away, and is waited for: {fault.message}")
+            before = fault
+        else:
+            status = answer.unwrap()
+            if status != before:
+                show(status)
+            if status.settled:
+                return
+            before = status
+        if time.monotonic() >= until:
+            end(NOT_YET, f"no outcome after {timeout:g} s; it goes on: onward result {ref}")
         time.sleep(_PAUSE)
 
 

@@ -15,7 +15,7 @@ from returns.result import Failure, Result
 from onward.backend import Backend, Worker
 from onward.catalog import Catalog
 from onward.cli.console import fail, say
-from onward.cli.options import Config, On, connected_elsewhere, refuse_memory
+from onward.cli.options import Config, On, connected_elsewhere
 from onward.cli.reload import Changes
 from onward.cli.target import catalog_of, files_of
 from onward.fault import Fault
@@ -62,7 +62,6 @@ def worker(
     Exit codes: 0, it was stopped; 1, a fault (the engine was not reached), or an exception in a
     module; 2, what cannot be done as it was written.
     """
-    refuse_memory(on)
     changes = Changes() if reload else None
     catalog = _loaded(modules, changes)
     if catalog is not None:
