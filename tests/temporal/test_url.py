@@ -53,7 +53,7 @@ def test_a_url_says_where_it_is(url: str, expected: tuple[str, str, str, float])
         ("temporal://h?tls=yes", "tls is true or false"),
         ("temporal://h?tls=false&tls_ca=ca.pem", "leave one of them out"),
         ("temporal://h?tls_ca=/nowhere/ca.pem", "tls_ca: /nowhere/ca.pem cannot be read"),
-        ("temporal://h?api_key=abc", "there is no parameter 'api_key'"),
+        ("temporal://h?api_key=abc", "api_key has no place in a URL: set TEMPORAL_API_KEY"),
         ("temporal://h:99999", "port"),
         ("temporal://h?task_queue=a&task_queue=b", "twice"),
     ],

@@ -94,6 +94,8 @@ _AWAY = (
     grpc.StatusCode.ABORTED,
 )
 
+_HUNG_UP = "it hung up: if it wants TLS, or a certificate from its clients, see tls and tls_cert"
+
 _UNSAFE = {
     "CERTIFICATE_VERIFY_FAILED": "no authority that is trusted here certifies it: see tls_ca",
     "Hostname Verification": "it is certified by another name: see tls_server_name",
@@ -102,9 +104,8 @@ _UNSAFE = {
     ),
     "security handshaker": "one of the files for TLS has no certificate or no key of it in it",
     "WRONG_VERSION_NUMBER": "it speaks no TLS: see tls",
-    ": Socket closed": (
-        "it hung up: if it wants TLS, or a certificate from its clients, see tls and tls_cert"
-    ),
+    ": Socket closed": _HUNG_UP,
+    "Connection reset by peer": _HUNG_UP,
 }
 """What gRPC says of a connection that TLS forbids, and what that means."""
 
