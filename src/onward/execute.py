@@ -10,7 +10,7 @@ import inspect
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -55,7 +55,10 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outco
     """
     token = CURRENT.set(context)
     try:
-        with _watch(tasks) as came:
+        watching = _watching(tasks)
+        if watching is None:
+            return _performed(step, args, tasks, context)
+        with watching.watch() as came:
             return came(_performed(step, args, tasks, context))
     finally:
         CURRENT.reset(token)
@@ -80,7 +83,10 @@ async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Conte
     """
     token = CURRENT.set(context)
     try:
-        with _watch(tasks) as came:
+        watching = _watching(tasks)
+        if watching is None:
+            return await _performed_async(step, args, tasks, context)
+        with watching.watch() as came:
             return came(await _performed_async(step, args, tasks, context))
     finally:
         CURRENT.reset(token)
@@ -103,11 +109,8 @@ async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Co
         return _faulted(step, problem, tasks, context.attempt)
 
 
-_UNWATCHED: AbstractContextManager[Callable[[Outcome], Outcome]] = nullcontext(lambda it: it)
-
-
-def _watch(tasks: Tasks) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
-    return cast(Watches, tasks).watch() if hasattr(tasks, "watch") else _UNWATCHED
+def _watching(tasks: Tasks) -> Watches | None:
+    return cast(Watches, tasks) if hasattr(tasks, "watch") else None
 
 
 def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
@@ -118,9 +121,12 @@ def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
         context: Which attempt it was.
         outcome: What came of it.
     """
+    watching = _watching(tasks)
+    if watching is None:
+        return
     token = CURRENT.set(context)
     try:
-        with _watch(tasks) as came:
+        with watching.watch() as came:
             came(outcome)
     finally:
         CURRENT.reset(token)
