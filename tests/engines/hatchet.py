@@ -13,6 +13,7 @@ from typing import Self
 
 import pytest
 
+from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST, Server
 
 TOKEN = "HATCHET_CLIENT_TOKEN"
@@ -217,6 +218,39 @@ class Hatchet(Server):
         _run(["hatchet-migrate"], self.folder, self.environment())
         _run(["hatchet-admin", *keys], self.folder, self.environment())
         self.token = _run(["hatchet-admin", *token], self.folder, self.environment()).strip()
+
+
+class DurableHatchet(Hatchet):
+    """One with a RabbitMQ for its queue, as in production.
+
+    Where that is its PostgreSQL, it forgets what it had read from there when it is killed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._queue = RabbitMQ(folder / "rabbitmq")
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return super().missing() or RabbitMQ.missing()
+
+    def environment(self) -> Mapping[str, str]:
+        return {
+            **super().environment(),
+            "SERVER_MSGQUEUE_KIND": "rabbitmq",
+            "SERVER_MSGQUEUE_RABBITMQ_URL": self._queue.url,
+        }
+
+    def restart(self) -> Self:
+        if not self._queue.is_up():
+            self._queue.restart()
+        return super().restart()
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._queue.close()
 
 
 class GivenHatchet:

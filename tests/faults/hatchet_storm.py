@@ -1,4 +1,4 @@
-"""Storms over Hatchet: ours beside hand-written DAGs, on an engine that keeps all in PostgreSQL."""
+"""Storms over Hatchet: ours beside hand-written DAGs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from onward.colour import LoopThread
-from tests.engines.hatchet import Hatchet
+from tests.engines.hatchet import DurableHatchet
 from tests.faults.hatchet_plain import flows
 from tests.faults.lanes import Workers
 from tests.faults.storm import (
@@ -29,7 +29,7 @@ LEASE = 15
 NAMESPACE = "storm"
 
 
-class Named(Hatchet):
+class Named(DurableHatchet):
     """An engine that the environment names, and that goes on at once after it was killed."""
 
     client_environment: Any

@@ -14,7 +14,7 @@ from onward import Ref, fused, result, status, submit
 from onward.backends.hatchet import HatchetBackend
 from onward.fault import Unavailable
 from onward.flow import AnyFlow
-from tests.engines.hatchet import Hatchet
+from tests.engines.hatchet import DurableHatchet, Hatchet
 from tests.engines.process import until
 from tests.faults.lanes import Workers
 from tests.faults.served import chain, fan_out, hold, noted, step
@@ -30,9 +30,9 @@ PATIENCE = 200
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hatchet]:
     """One of our own, for it is killed."""
-    if reason := Hatchet.missing():
+    if reason := DurableHatchet.missing():
         pytest.skip(reason)
-    with Hatchet.start(tmp_path_factory.mktemp("hatchet")) as started:
+    with DurableHatchet.start(tmp_path_factory.mktemp("hatchet")) as started:
         yield started
 
 

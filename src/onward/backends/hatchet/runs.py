@@ -15,13 +15,21 @@ from returns.result import Failure, Result, Success
 from onward.backends.hatchet import names
 from onward.backends.hatchet.message import DUE, KEY, LIMIT, Order, too_large, write
 from onward.backends.hatchet.post import Post
-from onward.backends.hatchet.wire import Problem, Wire, fault_of, is_too_large, is_unknown_name
+from onward.backends.hatchet.wire import (
+    Problem,
+    Wire,
+    fault_of,
+    is_away,
+    is_too_large,
+    is_unknown_name,
+)
 from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, StepNode
 
 _MISSING = 2.0
 """How long a workflow that nobody has declared is not asked for again, in seconds."""
 
+_PAUSE = 0.2
 _APPEARS = 0.25
 """How long a run may take to be there that another worker is just starting, in seconds."""
 
@@ -121,7 +129,7 @@ class Runs:
         # The engine gives an id for a workflow that it does not have, and no run.
         checking = self._checking.get(name)
         if checking is None:
-            checking = self._checking[name] = asyncio.ensure_future(self._wire().details(id))
+            checking = self._checking[name] = asyncio.ensure_future(self._details(id, patience))
             checking.add_done_callback(lambda _: self._checking.pop(name))
         found = await asyncio.shield(checking)
         is_part = request.HasField("parent_task_run_external_id")
@@ -129,13 +137,24 @@ class Runs:
             # Nor has it one for a place whose start a dying worker broke off, which says nothing
             # of the workflow, nor of other places.
             await asyncio.sleep(_APPEARS)
-            found = await self._wire().details(id)
+            found = await self._details(id, patience)
         if found is not None:
             self._declared.add(name)
             return id
         if not is_part:
             self._missing[name] = time.monotonic() + _MISSING
         return None
+
+    async def _details(self, id: str, patience: float) -> GetRunDetailsResponse | None:
+        """What the engine tells of a run, which it may have started just before it went away."""
+        end = time.monotonic() + patience
+        while True:
+            try:
+                return await self._wire().details(id)
+            except Problem as problem:
+                if not is_away(problem) or time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(_PAUSE)
 
     def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
         """What people can find a run by, and the engine those that it has already."""
