@@ -14,6 +14,7 @@ from typing import Self
 import pytest
 
 from tests.engines.rabbitmq import RabbitMQ
+from tests.engines.running import running
 from tests.engines.server import HOST, Server
 
 TOKEN = "HATCHET_CLIENT_TOKEN"
@@ -270,10 +271,7 @@ def hatchet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hatchet | Give
     if os.environ.get(TOKEN):
         yield GivenHatchet(os.environ)
         return
-    if reason := Hatchet.missing():
-        pytest.skip(reason)
-    with Hatchet.start(tmp_path_factory.mktemp("hatchet")) as server:
-        yield server
+    yield from running(Hatchet, tmp_path_factory)
 
 
 def _postgresql(program: str) -> Path | str | None:

@@ -12,6 +12,7 @@ from typing import Self
 
 import pytest
 
+from tests.engines.running import running
 from tests.engines.server import HOST, Server
 
 SETTINGS = (
@@ -40,6 +41,11 @@ class Temporal(Server):
     @classmethod
     def start(cls, folder: Path, *, durable: bool = True) -> Self:
         return cls(folder, durable=durable).restart()
+
+    @classmethod
+    def start_forgetful(cls, folder: Path) -> Self:
+        """One that keeps nothing on disk."""
+        return cls.start(folder, durable=False)
 
     @classmethod
     def missing(cls) -> str | None:
@@ -89,10 +95,7 @@ class Temporal(Server):
 @pytest.fixture(scope="session")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
     """One for the whole test run, which keeps nothing on disk."""
-    if reason := Temporal.missing():
-        pytest.skip(reason)
-    with Temporal.start(tmp_path_factory.mktemp("temporal"), durable=False) as server:
-        yield server
+    yield from running(Temporal, tmp_path_factory, Temporal.start_forgetful)
 
 
 def _binary() -> Path | str | None:

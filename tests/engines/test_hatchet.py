@@ -12,6 +12,7 @@ import pytest
 
 from tests.engines.hatchet import TOKEN, Hatchet
 from tests.engines.process import Process, living, until
+from tests.engines.running import running
 from tests.engines.server import HOST
 
 ROOT = Path(__file__).parents[2]
@@ -75,10 +76,7 @@ def client(server: Hatchet, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hatchet]:
-    if reason := Hatchet.missing():
-        pytest.skip(reason)
-    with Hatchet.start(tmp_path_factory.mktemp("hatchet")) as server:
-        yield server
+    yield from running(Hatchet, tmp_path_factory)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from onward.fault import Unavailable
 from onward.flow import AnyFlow
 from tests.engines.hatchet import DurableHatchet, Hatchet
 from tests.engines.process import until
+from tests.engines.running import running
 from tests.faults.lanes import Workers
 from tests.faults.served import chain, fan_out, hold, noted, step
 from tests.hatchet.served import backend_on, fresh
@@ -30,10 +31,7 @@ PATIENCE = 200
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hatchet]:
     """One of our own, for it is killed."""
-    if reason := DurableHatchet.missing():
-        pytest.skip(reason)
-    with DurableHatchet.start(tmp_path_factory.mktemp("hatchet")) as started:
-        yield started
+    yield from running(DurableHatchet, tmp_path_factory)
 
 
 @pytest.fixture

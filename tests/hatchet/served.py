@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from onward.backends.hatchet import HatchetBackend, hatchet, sdk
+from onward.backends.hatchet.limits import Limits
 from onward.backends.hatchet.settings import Address
 from onward.catalog import Catalog
 
@@ -21,18 +22,25 @@ class Engine(Protocol):
 
 
 def backend_on(
-    engine: Engine, *, namespace: str = "", queue: str = "onward", lease: float = 60.0
+    engine: Engine,
+    *,
+    namespace: str = "",
+    queue: str = "onward",
+    lease: float = 60.0,
+    server_url: str | None = None,
+    limits: Limits | None = None,
 ) -> HatchetBackend:
-    """A backend on an engine."""
+    """A backend on an engine, whose HTTP API may be said to be elsewhere."""
     environment = engine.client_environment
     return hatchet(
         environment["HATCHET_CLIENT_TOKEN"],
         environment.get("HATCHET_CLIENT_HOST_PORT"),
-        server_url=environment.get("HATCHET_CLIENT_SERVER_URL"),
+        server_url=server_url or environment.get("HATCHET_CLIENT_SERVER_URL"),
         tls=environment.get("HATCHET_CLIENT_TLS_STRATEGY") != "none",
         namespace=namespace,
         queue=queue,
         lease=lease,
+        limits=limits,
     )
 
 

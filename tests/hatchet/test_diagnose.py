@@ -119,13 +119,7 @@ def test_versions_credentials_and_the_clock_are_told(engine: Engine) -> None:
 
 
 def test_without_the_http_api_the_rest_is_told_with_a_cure(engine: Engine) -> None:
-    environment = engine.client_environment
-    backend = hatchet(
-        environment["HATCHET_CLIENT_TOKEN"],
-        environment["HATCHET_CLIENT_HOST_PORT"],
-        server_url=f"http://{HOST}:1",
-        tls=False,
-    )
+    backend = backend_on(engine, server_url=f"http://{HOST}:1")
     seen = look(backend)
     backend.close()
     api = told(seen)["HTTP API"]
@@ -138,13 +132,8 @@ def test_without_the_http_api_the_rest_is_told_with_a_cure(engine: Engine) -> No
 
 def test_an_http_api_that_is_another_s_is_told_from_one_that_is_away() -> None:
     with Double() as engine, Double() as other:
-        environment = engine.client_environment
-        backend = hatchet(
-            environment["HATCHET_CLIENT_TOKEN"],
-            environment["HATCHET_CLIENT_HOST_PORT"],
-            server_url=f"{other.client_environment['HATCHET_CLIENT_SERVER_URL']}/elsewhere",
-            tls=False,
-        )
+        url = f"{other.client_environment['HATCHET_CLIENT_SERVER_URL']}/elsewhere"
+        backend = backend_on(engine, server_url=url)
         seen = look(backend)
         backend.close()
     assert " answers 501" in told(seen)["HTTP API"].text

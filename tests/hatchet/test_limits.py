@@ -33,7 +33,7 @@ from onward import (
 from onward.backends.hatchet import HatchetBackend, Limit, hatchet
 from onward.fault import Cancelled, Misconfigured, TimedOut
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, fresh, steps_of
+from tests.hatchet.served import Engine, backend_on, fresh, steps_of
 
 TOKEN = "e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ."
 
@@ -85,23 +85,10 @@ def real(engine: Engine) -> Engine:
     return engine
 
 
-def limited(engine: Engine, limits: dict[str, Limit] | None, namespace: str = "") -> HatchetBackend:
-    """A backend on an engine, with limits."""
-    environment = engine.client_environment
-    return hatchet(
-        environment["HATCHET_CLIENT_TOKEN"],
-        environment.get("HATCHET_CLIENT_HOST_PORT"),
-        server_url=environment.get("HATCHET_CLIENT_SERVER_URL"),
-        tls=environment.get("HATCHET_CLIENT_TLS_STRATEGY") != "none",
-        namespace=namespace or fresh(),
-        limits=limits,
-    )
-
-
 @contextlib.contextmanager
 def two_workers(engine: Engine, limits: dict[str, Limit]) -> Generator[HatchetBackend]:
     """A backend, and two workers of it."""
-    backend = limited(engine, limits)
+    backend = backend_on(engine, namespace=fresh(), limits=limits)
     workers = [backend.serve(catalog, concurrency=10).unwrap() for _ in range(2)]
     try:
         yield backend
@@ -169,7 +156,7 @@ def test_what_waits_for_its_turn_has_it_in_a_later_window(real: Engine) -> None:
 def test_what_a_worker_gives_back_makes_room_for_itself(real: Engine, tmp_path: Path) -> None:
     """Another worker has it at once, and then those that waited for it."""
     namespace, limits = fresh(), {"hold": Limit(concurrency=1)}
-    backend, gate = limited(real, limits, namespace), tmp_path / "gate"
+    backend, gate = backend_on(real, namespace=namespace, limits=limits), tmp_path / "gate"
     worker = backend.serve(catalog).unwrap()
     refs = [submit(hold(str(gate)), on=backend).unwrap() for _ in range(3)]
     begun(tmp_path, 1)
@@ -185,7 +172,7 @@ def test_what_a_worker_gives_back_makes_room_for_itself(real: Engine, tmp_path: 
 
 
 def test_without_limits_a_named_flow_is_the_dag_that_it_was(engine: Engine) -> None:
-    backend = limited(engine, None)
+    backend = backend_on(engine, namespace=fresh())
     worker = backend.serve(Catalog(ingest)).unwrap()
     ref = submit(ingest(1), on=backend).unwrap()
     assert result(ref, on=backend, timeout=170) == Success(3)
@@ -197,7 +184,7 @@ def test_without_limits_a_named_flow_is_the_dag_that_it_was(engine: Engine) -> N
 @pytest.mark.parametrize("limit", [Limit(concurrency=1), Limit(rate=1)], ids=str)
 def test_the_double_refuses_limits_loudly(limit: Limit) -> None:
     with Double() as double:
-        backend = limited(double, {"fetch": limit})
+        backend = backend_on(double, namespace=fresh(), limits={"fetch": limit})
         assert "unimplemented" in backend.serve(catalog).failure().message
         backend.close()
 

@@ -21,6 +21,7 @@ from onward import Catalog, Unavailable, connect, run, schedules, status, submit
 from onward.backend import Worker
 from onward.backends.hatchet import HatchetBackend, Tls, hatchet
 from tests.engines.hatchet import Hatchet
+from tests.engines.running import running
 from tests.engines.server import HOST
 from tests.engines.tls import Authority, Identity, over_tls
 from tests.hatchet.double import Double
@@ -112,10 +113,7 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    if reason := Hatchet.missing():
-        pytest.skip(reason)
-    with Secured.start(tmp_path_factory.mktemp("secured")) as server:
-        yield server
+    yield from running(Secured, tmp_path_factory)
 
 
 @pytest.fixture(scope="module", params=["engine-mtls", "engine-tls", "double-mtls"])

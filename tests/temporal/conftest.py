@@ -12,6 +12,7 @@ from onward import Ref, Status, status
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from tests.engines.process import until
+from tests.engines.running import running
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.engines.worker import WorkerProcess
@@ -31,13 +32,25 @@ class Hasty(Temporal):
         return [*super().command(), "--dynamic-config-value", SUGGEST]
 
 
-@pytest.fixture(scope="session")
-def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
-    """One whose worker is in this process."""
-    with closing(temporal_at(HOST, temporal.port, task_queue="tests")) as made:
+class Older(Temporal):
+    """One that knows no activities but those of workflows."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [*super().command(), "--dynamic-config-value", "activity.enableStandalone=false"]
+
+
+def served_on(server: Temporal) -> Iterator[TemporalBackend]:
+    """A backend whose worker is in this process."""
+    with closing(temporal_at(HOST, server.port, task_queue="tests")) as made:
         worker = made.serve(catalog).unwrap()
         yield made
         worker.stop(0)
+
+
+@pytest.fixture(scope="session")
+def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
+    """One whose worker is in this process."""
+    yield from served_on(temporal)
 
 
 @pytest.fixture(scope="session")
@@ -48,19 +61,18 @@ def sdk(temporal: Temporal) -> Iterator[Sdk]:
 
 @pytest.fixture(scope="session")
 def hasty_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hasty]:
-    if reason := Hasty.missing():
-        pytest.skip(reason)
-    with Hasty.start(tmp_path_factory.mktemp("hasty"), durable=False) as server:
-        yield server
+    yield from running(Hasty, tmp_path_factory, Hasty.start_forgetful)
+
+
+@pytest.fixture(scope="session")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Older]:
+    yield from running(Older, tmp_path_factory, Older.start_forgetful)
 
 
 @pytest.fixture(scope="session")
 def hasty(hasty_temporal: Hasty) -> Iterator[TemporalBackend]:
     """One whose flows soon go on in parts."""
-    with closing(temporal_at(HOST, hasty_temporal.port, task_queue="tests")) as made:
-        worker = made.serve(catalog).unwrap()
-        yield made
-        worker.stop(0)
+    yield from served_on(hasty_temporal)
 
 
 @pytest.fixture(scope="session")

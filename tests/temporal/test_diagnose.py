@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
-import pytest
 from returns.result import Success
 from temporalio import activity
 from temporalio.client import Client
@@ -22,17 +22,9 @@ from onward.backends.temporal import temporal as temporal_at
 from onward.colour import LoopThread
 from tests.engines.process import until
 from tests.engines.server import HOST
-from tests.engines.temporal import Temporal
-from tests.temporal.conftest import working
+from tests.temporal.conftest import Older, working
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog, inc, place
-
-
-class Old(Temporal):
-    """One that knows no activities but those of workflows."""
-
-    def command(self) -> Sequence[str | Path]:
-        return [*super().command(), "--dynamic-config-value", "activity.enableStandalone=false"]
 
 
 @contextmanager
@@ -134,13 +126,8 @@ def test_a_task_may_have_the_name_by_which_workers_are_asked(lonely: TemporalBac
     worker.stop(0)
 
 
-def test_a_server_that_cannot_ask_workers_still_tells_who_they_are(tmp_path: Path) -> None:
-    if reason := Old.missing():
-        pytest.skip(reason)
-    with (
-        Old.start(tmp_path, durable=False) as server,
-        closing(temporal_at(HOST, server.port, task_queue="q")) as backend,
-    ):
+def test_a_server_that_cannot_ask_workers_still_tells_who_they_are(older: Older) -> None:
+    with closing(temporal_at(HOST, older.port, task_queue=uuid4().hex)) as backend:
         worker = backend.serve(Catalog(inc)).unwrap()
         seen = seen_on(backend, workers=1)
         clock = look(backend).clock

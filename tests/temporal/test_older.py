@@ -1,6 +1,6 @@
 """Where the server has no activities of their own, a single task is a workflow of one step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -26,13 +26,11 @@ from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from tests.engines.process import until
 from tests.engines.server import HOST
-from tests.engines.temporal import Temporal
-from tests.temporal.conftest import until_told
+from tests.temporal.conftest import Older, served_on, until_told
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import (
     Odd,
     blob,
-    catalog,
     halve,
     hold,
     inc,
@@ -44,29 +42,10 @@ from tests.temporal.served import (
 PATIENCE = 60.0
 
 
-class Older(Temporal):
-    """One as they were before they had them."""
-
-    def command(self) -> Sequence[str | Path]:
-        setting = "activity.enableStandalone=false"
-        return [*super().command(), "--dynamic-config-value", setting]
-
-
-@pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Older]:
-    if reason := Older.missing():
-        pytest.skip(reason)
-    with Older.start(tmp_path_factory.mktemp("older"), durable=False) as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def there(older: Older) -> Iterator[TemporalBackend]:
     """One whose worker is in this process."""
-    with closing(temporal_at(HOST, older.port, task_queue="tests")) as made:
-        worker = made.serve(catalog).unwrap()
-        yield made
-        worker.stop(0)
+    yield from served_on(older)
 
 
 @pytest.fixture

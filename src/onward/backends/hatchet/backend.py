@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from returns.result import Result
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
-from onward.backends.hatchet import limits, names, sdk
+from onward.backends.hatchet import limits, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.shown import shown
 from onward.catalog import Catalog
@@ -35,11 +35,7 @@ class HatchetBackend(BlockingEngine):
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """See `Checks.check`."""
-        found = (
-            names.wrong(names.named_in(plan.root)),
-            limits.unkept_in(plan.root, self.settings.limits),
-        )
-        return [wrong for wrong in found if wrong is not None]
+        return limits.wrong_in(plan.root, self.settings.limits)
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""

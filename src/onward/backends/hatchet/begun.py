@@ -13,10 +13,9 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     AssignedAction,
     BatchActionEvent,
     BatchActionEventItem,
-    StepActionEvent,
 )
 
-from onward.backends.hatchet.wire import Problem, Wire, now
+from onward.backends.hatchet.wire import Problem, Wire, event_of, now
 
 _GATHERS = 0.02
 """How long more are waited for that go in the same request, in seconds."""
@@ -87,16 +86,5 @@ class Begun:
         )
 
     async def _alone(self, kind: _Kind, action: AssignedAction, since: Timestamp) -> None:
-        await self._wire().event(
-            StepActionEvent(
-                worker_id=kind.worker,
-                job_id=kind.job,
-                job_run_id=action.job_run_id,
-                task_id=action.task_id,
-                task_run_external_id=action.task_run_external_id,
-                action_id=kind.action,
-                event_timestamp=since,
-                event_type=STEP_EVENT_TYPE_STARTED,
-                retry_count=action.retry_count,
-            )
-        )
+        event = event_of(action, kind.worker, STEP_EVENT_TYPE_STARTED, since)
+        await self._wire().event(event)

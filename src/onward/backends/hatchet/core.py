@@ -197,9 +197,7 @@ class HatchetCore:
                 await self.wire.put_rate_limit(key, limit.rate, limit.per)
 
     def _wrong(self, plan: Plan) -> Fault | None:
-        return names.wrong(names.named_in(plan.root)) or limits.unkept_in(
-            plan.root, self._settings.limits
-        )
+        return next(iter(limits.wrong_in(plan.root, self._settings.limits)), None)
 
     async def _keep(self) -> None:
         """Ends the connections when the loop ends, which cancels this."""

@@ -10,7 +10,7 @@ import msgspec
 from onward.backends.hatchet import names, native
 from onward.backends.hatchet.native import Dag
 from onward.catalog import Catalog
-from onward.fault import Misconfigured
+from onward.fault import Fault, Misconfigured
 from onward.plan import FusedNode, Node, StepNode, walk
 from onward.url import instead_of
 
@@ -106,6 +106,12 @@ def unkept(catalog: Catalog, limits: Limits) -> Misconfigured | None:
             return Misconfigured(name, message)
     found = (unkept_in(flow.node, limits) for flow in catalog.flows.values())
     return next(filter(None, found), None)
+
+
+def wrong_in(root: Node, limits: Limits) -> list[Fault]:
+    """What is wrong with a plan before it is sent: its names, and limits that would not be kept."""
+    found = (names.wrong(names.named_in(root)), unkept_in(root, limits))
+    return [wrong for wrong in found if wrong is not None]
 
 
 def unkept_in(root: Node, limits: Limits) -> Misconfigured | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
@@ -12,14 +10,12 @@ import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 
 from onward.backends.hatchet.message import KEY
-from onward.backends.hatchet.wire import Collision, Problem, Wire, is_away
+from onward.backends.hatchet.wire import Collision, Problem, Wire, is_away, patiently
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 3_500_000
 """How many runs, and how many bytes of them, one request starts."""
 
-_PAUSE = 0.05
-_LONGEST = 1.0
 _IN_FLIGHT = 3
 """How many requests are on their way at a time: the engine starts five, and refuses the sixth."""
 
@@ -54,16 +50,7 @@ class Post:
         Raises:
             Problem: If it could not be started.
         """
-        end = time.monotonic() + patience
-        pause = _PAUSE
-        while True:
-            try:
-                return await self._once(request)
-            except Problem as problem:
-                if not is_away(problem) or time.monotonic() + pause >= end:
-                    raise
-            await asyncio.sleep(pause * (0.5 + random.random()))
-            pause = min(2 * pause, _LONGEST)
+        return await patiently(lambda: self._once(request), patience)
 
     def _once(self, request: TriggerWorkflowRequest) -> asyncio.Future[str]:
         loop = asyncio.get_running_loop()

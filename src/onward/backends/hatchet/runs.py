@@ -19,9 +19,9 @@ from onward.backends.hatchet.wire import (
     Problem,
     Wire,
     fault_of,
-    is_away,
     is_too_large,
     is_unknown_name,
+    patiently,
 )
 from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, StepNode
@@ -29,7 +29,6 @@ from onward.plan import FusedNode, NamedNode, Plan, StepNode
 _MISSING = 2.0
 """How long a workflow that nobody has declared is not asked for again, in seconds."""
 
-_PAUSE = 0.2
 _APPEARS = 0.25
 """How long a run may take to be there that another worker is just starting, in seconds."""
 
@@ -147,14 +146,7 @@ class Runs:
 
     async def _details(self, id: str, patience: float) -> GetRunDetailsResponse | None:
         """What the engine tells of a run, which it may have started just before it went away."""
-        end = time.monotonic() + patience
-        while True:
-            try:
-                return await self._wire().details(id)
-            except Problem as problem:
-                if not is_away(problem) or time.monotonic() >= end:
-                    raise
-            await asyncio.sleep(_PAUSE)
+        return await patiently(lambda: self._wire().details(id), patience)
 
     def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
         """What people can find a run by, and the engine those that it has already."""

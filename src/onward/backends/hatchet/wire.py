@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,7 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     ReleaseSlotResponse,
     RuntimeInfo,
     StepActionEvent,
+    StepActionEventType,
     SubscribeToWorkflowRunsRequest,
     WorkerLabels,
     WorkerListenRequest,
@@ -66,9 +69,14 @@ from onward.fault import Fault, Misconfigured, Unavailable
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+T = TypeVar("T")
 
 _PATIENCE = 15.0
 """How long one request may take, in seconds."""
+
+_SHORTEST = 0.05
+_LONGEST = 1.0
+"""How long it is from one try to the next while the engine is away, in seconds."""
 
 _ENDS = 0.1
 
@@ -336,6 +344,52 @@ def _channel(address: Address) -> aio.Channel:
 
 def _bytes(file: Path | None) -> bytes | None:
     return None if file is None else file.read_bytes()
+
+
+def event_of(
+    action: AssignedAction, worker: str, kind: StepActionEventType, since: Timestamp
+) -> StepActionEvent:
+    """What a worker says of something that it was handed.
+
+    Args:
+        action: What it was handed.
+        worker: By which the engine knows it.
+        kind: What became of it.
+        since: Since when.
+    """
+    return StepActionEvent(
+        worker_id=worker,
+        job_id=action.job_id,
+        job_run_id=action.job_run_id,
+        task_id=action.task_id,
+        task_run_external_id=action.task_run_external_id,
+        action_id=action.action_id,
+        event_timestamp=since,
+        event_type=kind,
+        retry_count=action.retry_count,
+    )
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], patience: float) -> T:
+    """Asks until the engine is there.
+
+    Args:
+        ask: Makes a request, which can be made again without harm.
+        patience: How long to try while the engine is away, in seconds.
+
+    Raises:
+        Problem: If it refuses, or is away for longer.
+    """
+    end = time.monotonic() + patience
+    pause = _SHORTEST
+    while True:
+        try:
+            return await ask()
+        except Problem as problem:
+            if not is_away(problem) or time.monotonic() + pause >= end:
+                raise
+        await asyncio.sleep(pause * (0.5 + random.random()))
+        pause = min(2 * pause, _LONGEST)
 
 
 def now() -> Timestamp:

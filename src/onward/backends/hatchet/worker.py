@@ -20,7 +20,6 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     STEP_EVENT_TYPE_FAILED,
     ActionType,
     AssignedAction,
-    StepActionEvent,
     StepActionEventType,
 )
 from msgspec.structs import replace
@@ -45,7 +44,7 @@ from onward.backends.hatchet.progress import Reporter
 from onward.backends.hatchet.registration import Registration
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.steps import Steps
-from onward.backends.hatchet.wire import Problem, fault_of, is_away, is_too_large, now
+from onward.backends.hatchet.wire import Problem, event_of, fault_of, is_away, is_too_large, now
 from onward.catalog import Catalog
 from onward.execute import raised
 from onward.outcome import Outcome, faulted
@@ -198,12 +197,12 @@ class HatchetWorker:
     async def _extend(self) -> None:
         """Says of what takes long that it is still being done."""
         while True:
-            await asyncio.sleep(_PAUSE)
-            now = time.monotonic()
+            await asyncio.sleep(self._settings.lease / 6)
+            at = time.monotonic()
             for held in self._held.values():
-                passed = now - held.extended_at
+                passed = at - held.extended_at
                 if passed >= self._settings.lease / 3:
-                    held.extended_at = now
+                    held.extended_at = at
                     self._spawn(self._extend_one(held, passed))
 
     async def _extend_one(self, held: _Held, seconds: float) -> None:
@@ -378,20 +377,9 @@ class HatchetWorker:
         is_final: bool = True,
     ) -> None:
         """Says what became of something, as often as it takes while the engine is away."""
-        action = held.action
-        event = StepActionEvent(
-            worker_id=held.worker.id,
-            job_id=action.job_id,
-            job_run_id=action.job_run_id,
-            task_id=action.task_id,
-            task_run_external_id=action.task_run_external_id,
-            action_id=action.action_id,
-            event_timestamp=now(),
-            event_type=kind,
-            event_payload=text,
-            retry_count=action.retry_count,
-            should_not_retry=kind == STEP_EVENT_TYPE_FAILED and is_final,
-        )
+        event = event_of(held.action, held.worker.id, kind, now())
+        event.event_payload = text
+        event.should_not_retry = kind == STEP_EVENT_TYPE_FAILED and is_final
         while True:
             try:
                 await self._core.wire.event(event)
