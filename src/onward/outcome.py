@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import TypeAlias, TypeGuard
 
 import msgspec
+from returns.result import Failure, Result, Success
 
 from onward.codec import Refused, decode_fault, encode_fault
-from onward.fault import BadPayload, Fault
+from onward.fault import BadPayload, Fault, Unknown
 
 
 class Value(msgspec.Struct, frozen=True, tag="value", tag_field="outcome"):
@@ -42,6 +44,24 @@ Outcome: TypeAlias = Value | Failed | Faulted
 def faulted(fault: Fault) -> Faulted:
     """The outcome that a fault is."""
     return Faulted(msgspec.Raw(encode_fault(fault)))
+
+
+def is_unknown(outcome: Outcome | None, id: str) -> TypeGuard[Faulted]:
+    """Whether an outcome is that nobody knows this id."""
+    if not isinstance(outcome, Faulted):
+        return False
+    fault = outcome.fault
+    return isinstance(fault, Unknown) and fault.task == id
+
+
+def one_of(found: Result[Mapping[str, Outcome], Fault], id: str) -> Result[Outcome | None, Fault]:
+    """What `Backend.outcome` answers, where `Backend.settled` found this."""
+    if isinstance(found, Failure):
+        return Failure(found.failure())
+    outcome = found.unwrap().get(id)
+    if is_unknown(outcome, id):
+        return Failure(outcome.fault)
+    return Success(outcome)
 
 
 def encode(outcome: Outcome) -> bytes:

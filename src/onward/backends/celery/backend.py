@@ -31,7 +31,7 @@ from onward.backends.celery.signing import Signer, sealed
 from onward.catalog import Catalog
 from onward.context import Progress
 from onward.fault import Cancelled, Expired, Fault, Unavailable, Unknown
-from onward.outcome import Failed, Outcome, Value, faulted
+from onward.outcome import Outcome, faulted, one_of
 from onward.plan import FusedNode, Plan, StepNode
 
 _AT_ONCE = 500
@@ -215,15 +215,7 @@ class CeleryBackend:
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """See `Backend.outcome`."""
-        found = self.settled([id], timeout)
-        if isinstance(found, Failure):
-            return Failure(found.failure())
-        outcome = found.unwrap().get(id)
-        if outcome is not None and not isinstance(outcome, Value | Failed):
-            fault = outcome.fault
-            if isinstance(fault, Unknown) and fault.task == id:
-                return Failure(fault)
-        return Success(outcome)
+        return one_of(self.settled([id], timeout), id)
 
     def settled(
         self, ids: Collection[str], /, timeout: float | None = None

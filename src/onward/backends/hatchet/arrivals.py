@@ -21,7 +21,7 @@ from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest,
 from onward.backends.hatchet import reading
 from onward.backends.hatchet.wire import Problem, Wire, is_away
 from onward.fault import Unknown
-from onward.outcome import Faulted, Outcome, faulted
+from onward.outcome import Outcome, faulted
 
 _PAUSES = (0.25, 0.5, 1.0, 3.0, 10.0)
 """After how many seconds a run is asked for, again and again."""
@@ -260,11 +260,3 @@ def unknown(id: str) -> Unknown:
     """The fault of an id that the engine does not know."""
     message = "Hatchet has no run of this id, or no longer; or no worker has declared its workflow"
     return Unknown(id, message)
-
-
-def is_unknown(outcome: Outcome | None, id: str) -> bool:
-    """Whether an outcome is that the engine does not know this id."""
-    if not isinstance(outcome, Faulted):
-        return False
-    fault = outcome.fault
-    return isinstance(fault, Unknown) and fault.task == id

@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker, state_of
 from onward.backends.hatchet import diagnose, limits, names, reading
-from onward.backends.hatchet.arrivals import Arrivals, is_unknown, unknown
+from onward.backends.hatchet.arrivals import Arrivals, unknown
 from onward.backends.hatchet.message import order
 from onward.backends.hatchet.progress import last_note
 from onward.backends.hatchet.rest import Rest
@@ -23,7 +23,7 @@ from onward.backends.hatchet.wire import Problem, Wire, fault_of
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
-from onward.outcome import Outcome
+from onward.outcome import Outcome, one_of
 from onward.plan import Plan, StepNode
 
 _PATIENCE = 3.0
@@ -75,13 +75,7 @@ class HatchetCore:
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
         """See `AsyncBackend.outcome`."""
-        found = await self.settled([id], timeout)
-        if isinstance(found, Failure):
-            return found
-        outcome = found.unwrap().get(id)
-        if is_unknown(outcome, id):
-            return Failure(unknown(id))
-        return Success(outcome)
+        return one_of(await self.settled([id], timeout), id)
 
     async def settled(
         self, ids: Collection[str], /, timeout: float | None = None

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from returns.result import Failure
 
-from onward.backends.hatchet.arrivals import is_unknown
 from onward.backends.hatchet.message import order
 from onward.backends.hatchet.runs import Parent
 from onward.backends.hatchet.wire import Problem, is_away
 from onward.fault import Fault, Lost, Unknown
-from onward.outcome import Outcome, faulted
+from onward.outcome import Outcome, faulted, is_unknown
 from onward.plan import Args, Plan, Runnable, evaluate
 
 if TYPE_CHECKING:

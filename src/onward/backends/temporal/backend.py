@@ -30,8 +30,8 @@ from onward.backends.temporal.probe import Census
 from onward.backends.temporal.workflow import LONGEST, priority_of, retry_policy, ticket_of
 from onward.catalog import Catalog
 from onward.colour import BlockingEngine, LoopThread
-from onward.fault import Fault, TooLarge, Unknown
-from onward.outcome import Failed, Outcome, Value
+from onward.fault import Fault, TooLarge
+from onward.outcome import Outcome, one_of
 from onward.plan import FusedNode, Plan, StepNode
 
 _AT_ONCE = 32
@@ -163,15 +163,7 @@ class Core:
     async def outcome(
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
-        found = await self._listener.first([id], timeout)
-        if isinstance(found, Failure):
-            return Failure(found.failure())
-        outcome = found.unwrap().get(id)
-        if outcome is not None and not isinstance(outcome, Value | Failed):
-            fault = outcome.fault
-            if isinstance(fault, Unknown) and fault.task == id:
-                return Failure(fault)
-        return Success(outcome)
+        return one_of(await self.settled([id], timeout), id)
 
     async def settled(
         self, ids: Collection[str], /, timeout: float | None = None
