@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from onward.catalog import Tasks
 from onward.context import Context
-from onward.execute import perform, perform_async, retried
+from onward.execute import perform, perform_async, retried, tell
 from onward.fault import Raised, TimedOut
-from onward.outcome import Outcome, faulted
+from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import Args, Delivery, FusedNode, Runnable, StepNode, evaluate
 from onward.pool import Threads
 
@@ -65,7 +65,10 @@ class Attempts:
             else:
                 here = partial(perform, step, args, self._tasks, context)
                 work = partial(self._threads.run, here)
-            return await in_time(step, context.task, context.attempt, work)
+            outcome = await in_time(step, context.task, context.attempt, work)
+            if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
+                tell(self._tasks, context, outcome)
+            return outcome
         finally:
             given_up.set()
 

@@ -8,11 +8,10 @@ Example:
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import TypeVar
-
-import msgspec
 
 from onward.context import current
 
@@ -27,10 +26,12 @@ class Tell(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = current()
-        record.ref, record.task, record.step = context.id, context.task, context.step
-        record.attempt = context.attempt if context.id else ""
-        at = f" [{context.task} at {context.step} of {context.id}, attempt {context.attempt}]"
-        record.call = at if context.id else ""
+        attempt = context.attempt if context.id else ""
+        at = f" [{context.task} at {context.step} of {context.id}, attempt {attempt}]"
+        told = zip(FIELDS, (context.id, context.task, context.step, attempt), strict=True)
+        for name, what in (*told, ("call", at if context.id else "")):
+            # What is there already counts: another handler's, of another thread, or a task's own.
+            vars(record).setdefault(name, what)
         return True
 
 
@@ -55,4 +56,5 @@ class Json(logging.Formatter):
         line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, "")}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        # Not msgspec: a message may hold half a surrogate, such as of a file's name.
+        return json.dumps(line, default=str)

@@ -6,15 +6,18 @@ tasks that are run; what an observer adds to a plan's `trace` travels with it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
-import functools
 import logging
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -23,7 +26,7 @@ from returns.result import Failure, Result
 from onward.backend import Submission
 from onward.catalog import Catalog, Tasks
 from onward.context import Context, current
-from onward.fault import Fault
+from onward.fault import Cancelled, Expired, Fault, Raised
 from onward.flow import Named, Task
 from onward.outcome import Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
@@ -33,6 +36,9 @@ B = TypeVar("B")
 DUE = "onward-due"
 """The entry of a plan's trace that says when it could start, in seconds since 1970."""
 
+_FIRST = re.compile(r"(?:\.?(?:0|try|\[0\]))+")
+"""The place of a step that comes first: of a chain, of the items, of what is tried."""
+
 _LOGGER = logging.getLogger("onward.observe")
 
 
@@ -41,7 +47,7 @@ class Sending:
     """A call that is being submitted.
 
     Args:
-        id: The id that its plan carries.
+        id: The id that its plan carries; once it is submitted, the one that its ref does.
         flow: The flow's name.
         trace: What travels with the plan; an observer may add to it before the call is sent.
         fault: Why it was not submitted, once that is known.
@@ -61,7 +67,8 @@ class Attempt:
         context: The call and the step that it is for, with the plan's `trace`.
         queued: How long a call waited for its first attempt, in seconds; None for all others.
         error: The domain error that the task answered with, or the fault that the attempt ended
-            as where the function did not raise, once it has ended.
+            as where the function did not raise, once it has ended. Of one that was cut short, that
+            is `TimedOut`, `Expired` or `Cancelled`.
         exception: What the function raised.
     """
 
@@ -161,8 +168,17 @@ def told(
             if isinstance(answer, Failure):
                 for each in all_sent:
                     each.fault = answer.failure()
+                return
+            ids = answer.unwrap()
+            for each, id in zip(all_sent, [ids] if isinstance(ids, str) else ids, strict=False):
+                each.id = id
 
-        yield ready, answered
+        try:
+            yield ready, answered
+        except BaseException:
+            why = "its submission was interrupted: it may have been made, or not"
+            answered(Failure(Cancelled("", why)))
+            raise
 
 
 def _can_travel(trace: dict[str, str]) -> bool:
@@ -184,18 +200,40 @@ class Watched(dict[str, Task[..., Any, Any]]):
             for name, task in tasks.items()
         )
         self._observers = observers
+        self._running: dict[tuple[str, str, int], list[Fault]] = {}
 
     @contextlib.contextmanager
     def watch(self) -> Generator[Callable[[Outcome], Outcome]]:
         """See `onward.execute.Watches`."""
+        context = current()
+        key = (context.id, context.step, context.attempt)
+        faults = self._running.get(key)
+        if faults is not None:  # it timed out, and goes on; what it still gives does not count
+            yield partial(_take_note, faults)
+            return
+        faults = self._running[key] = []
         with _attempt(self._observers) as attempt:
+            try:
+                yield partial(_take_note, faults)
+            except asyncio.CancelledError:  # the caller's; a task's own is an outcome
+                faults.append(_cut_short(context))
+                raise
+            finally:
+                self._running.pop(key, None)
+                if faults and (attempt.exception is None or not isinstance(faults[0], Raised)):
+                    attempt.error, attempt.exception = faults[0], None
 
-            def came(outcome: Outcome) -> Outcome:
-                if isinstance(outcome, Faulted) and attempt.exception is None:
-                    attempt.error = outcome.fault
-                return outcome
 
-            yield came
+def _take_note(faults: list[Fault], outcome: Outcome) -> Outcome:
+    if isinstance(outcome, Faulted):
+        faults.append(outcome.fault)
+    return outcome
+
+
+def _cut_short(context: Context) -> Fault:
+    if context.deadline is not None and context.deadline <= datetime.now(UTC):
+        return Expired(context.task, "its deadline passed while it ran")
+    return Cancelled(context.task, "it was cancelled, or its worker stopped")
 
 
 def watched_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog:
@@ -212,14 +250,14 @@ def _watched(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callab
     fn: Callable[..., Any] = task.fn
     if task.signature.is_async:
 
-        @functools.wraps(fn)
+        @wraps(fn)
         async def watched_async(*args: Any, **kwargs: Any) -> Any:
             with _attempt(observers) as attempt:
                 return _noted(attempt, await fn(*args, **kwargs))
 
         return watched_async
 
-    @functools.wraps(fn)
+    @wraps(fn)
     def watched_sync(*args: Any, **kwargs: Any) -> Any:
         with _attempt(observers) as attempt:
             return _noted(attempt, fn(*args, **kwargs))
@@ -248,7 +286,8 @@ def _attempt(observers: Sequence[Observer]) -> Generator[Attempt]:
         try:
             yield attempt
         except BaseException as problem:
-            attempt.exception = problem
+            if attempt.error is None:
+                attempt.exception = problem
             raise
 
 
@@ -257,7 +296,7 @@ _GOING_ON: ContextVar[Attempt] = ContextVar("onward_attempt")
 
 def _queued(context: Context) -> float | None:
     due = context.trace.get(DUE)
-    if due is None or context.attempt != 1 or context.step != "0":
+    if due is None or context.attempt != 1 or not _FIRST.fullmatch(context.step):
         return None
     try:
         return max(0.0, time.time() - float(due))

@@ -2,7 +2,8 @@
 
 By the messaging conventions: a `send` span of kind PRODUCER around each submission, whose context
 travels with the plan, and a `process` span of kind CONSUMER around each attempt at a task. That is
-a child of the `send` span, and linked to it.
+a child of the `send` span, and linked to it. How a context travels is the global propagator's to
+say, so that baggage does too.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator, Mapping
+from importlib.metadata import version
 
 from opentelemetry import context as contexts
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from onward.fault import Fault
 from onward.observe import Attempt, Sending
 from onward.policy import type_name
 
 SYSTEM = "onward"
+_CONVENTIONS = "https://opentelemetry.io/schemas/1.44.0"
+_OURS = version("onward")
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 
@@ -38,8 +41,8 @@ class OpenTelemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        self._tracer = trace.get_tracer("onward", tracer_provider=tracer_provider)
-        meter = get_meter("onward", meter_provider=meter_provider)
+        self._tracer = trace.get_tracer("onward", _OURS, tracer_provider, _CONVENTIONS)
+        meter = get_meter("onward", _OURS, meter_provider, _CONVENTIONS)
         self._submitted = meter.create_counter("messaging.client.sent.messages", "{message}")
         self._started = meter.create_counter("onward.attempts.started", "{attempt}")
         self._succeeded = meter.create_counter("onward.attempts.succeeded", "{attempt}")
@@ -55,7 +58,6 @@ class OpenTelemetry:
         self._queued = meter.create_histogram(
             "onward.queue.duration", "s", explicit_bucket_boundaries_advisory=_BUCKETS
         )
-        self._propagator = TraceContextTextMapPropagator()
 
     @contextlib.contextmanager
     def sending(self, sending: Sending, /) -> Generator[None]:
@@ -66,10 +68,11 @@ class OpenTelemetry:
         span = self._tracer.start_span(
             f"send {sending.flow}",
             kind=SpanKind.PRODUCER,
-            attributes={**about, "messaging.message.id": sending.id},
+            attributes=about,
         )
-        self._propagator.inject(sending.trace, context=trace.set_span_in_context(span))
+        propagate.inject(sending.trace, context=trace.set_span_in_context(span))
         yield
+        span.set_attribute("messaging.message.id", sending.id)
         kind = _kind(sending.fault)
         if sending.fault is not None:
             _fail(span, kind, sending.fault.message)
@@ -83,17 +86,18 @@ class OpenTelemetry:
         """See `Observer.attempt`."""
         of = attempt.context
         about = _about("process", of.task)
-        created = self._propagator.extract(of.trace, context=contexts.Context())
+        around = trace.get_current_span().get_span_context()
+        created = propagate.extract(of.trace, contexts.get_current())
         sent = trace.get_current_span(created).get_span_context()
+        links = [] if sent == around else [Link(sent)]
+        if links and around.is_valid and around.trace_id != sent.trace_id:
+            links.append(Link(around))
         began = time.perf_counter()
-        self._started.add(1, about)
-        if attempt.queued is not None:
-            self._queued.record(attempt.queued, about)
+        token = contexts.attach(created)
         with self._tracer.start_as_current_span(
             f"process {of.task}",
-            context=created if sent.is_valid else None,
             kind=SpanKind.CONSUMER,
-            links=[Link(sent)] if sent.is_valid else (),
+            links=links,
             attributes={
                 **about,
                 "messaging.message.id": of.id,
@@ -101,6 +105,9 @@ class OpenTelemetry:
                 "onward.attempt": of.attempt,
             },
         ) as span:
+            self._started.add(1, about)
+            if attempt.queued is not None:
+                self._queued.record(attempt.queued, about)
             yield
             failure = attempt.exception or attempt.error
             kind = _kind(failure)
@@ -108,9 +115,10 @@ class OpenTelemetry:
                 span.record_exception(attempt.exception)
             if failure is not None:
                 _fail(span, kind, _message(failure))
-        about |= _error(kind)
-        (self._failed if kind else self._succeeded).add(1, about)
-        self._processed_in.record(time.perf_counter() - began, about)
+            about |= _error(kind)
+            (self._failed if kind else self._succeeded).add(1, about)
+            self._processed_in.record(time.perf_counter() - began, about)
+        contexts.detach(token)
 
 
 def _about(operation: str, destination: str) -> dict[str, str]:

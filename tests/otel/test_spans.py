@@ -1,26 +1,54 @@
 """Spans and metrics, as the OpenTelemetry SDK gets them."""
 
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from msgspec import Raw
+from opentelemetry import baggage, context, trace
+from opentelemetry.context import Context as OtelContext
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 from returns.result import Success
 
-from onward import Backend, Catalog, connect, local, run, submit_all, task
+from onward import (
+    Backend,
+    Catalog,
+    Context,
+    TimedOut,
+    connect,
+    local,
+    result,
+    run,
+    submit,
+    submit_all,
+    task,
+)
 from onward.backend import Submission
-from onward.observe import observed, watched_catalog
+from onward.observe import Attempt, observed, watched_catalog
 from onward.otel import OpenTelemetry
 from onward.plan import VERSION, Args, Plan, StepNode
+from tests.engines.process import until
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
-from tests.otel.served import bad, spanned, upper
+from tests.hatchet.served import Engine, fresh, serving
+from tests.otel.served import bad, carried, late, late_async, passed_on, spanned, upper
+
+PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
 
 
 class Seen:
@@ -34,34 +62,45 @@ class Seen:
     def spans(self) -> dict[str, ReadableSpan]:
         return {span.name: span for span in self.exporter.get_finished_spans()}
 
-    def failed(self) -> dict[object, int | float]:
-        """How many attempts failed, by the kind of fault."""
-        data = self.reader.get_metrics_data()
-        assert data is not None
+    def ids(self, name: str) -> set[str]:
+        """Those of the messages that the spans of this name are about."""
+        spans = [span for span in self.exporter.get_finished_spans() if span.name == name]
+        return {str((span.attributes or {})["messaging.message.id"]) for span in spans}
+
+    def failed(self) -> dict[tuple[object, object], int | float]:
+        """How many attempts failed, by the task and the kind of fault."""
         return {
-            (point.attributes or {})["error.type"]: point.value
-            for resource in data.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
+            (about["messaging.destination.name"], about["error.type"]): point.value
+            for metric in self.metrics()
             if metric.name == "onward.attempts.failed"
             for point in metric.data.data_points
             if isinstance(point, NumberDataPoint)
+            if (about := point.attributes)
         }
 
-    def metrics(self) -> set[str]:
+    def metrics(self) -> list[Metric]:
         data = self.reader.get_metrics_data()
         assert data is not None
-        return {
-            metric.name
+        return [
+            metric
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
-        }
+        ]
 
 
 @pytest.fixture
 def seen() -> Seen:
     return Seen()
+
+
+@contextmanager
+def in_context(wanted: OtelContext) -> Generator[None]:
+    token = context.attach(wanted)
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 def id_of(span: ReadableSpan) -> int:
@@ -104,19 +143,14 @@ def test_a_failed_attempt_has_its_error_and_its_exception(seen: Seen) -> None:
     assert [event.name for event in span.events] == ["exception"]
 
 
-def test_there_are_metrics_of_what_is_submitted_and_run(seen: Seen) -> None:
+def test_the_metrics_are_those_of_the_page(seen: Seen) -> None:
     on = observed(local(), seen.observer)
     run(bad(1), on=on)
     run(upper("a"), on=on)
-    assert seen.metrics() == {
-        "messaging.client.sent.messages",
-        "messaging.client.operation.duration",
-        "messaging.process.duration",
-        "onward.attempts.started",
-        "onward.attempts.succeeded",
-        "onward.attempts.failed",
-        "onward.queue.duration",
-    }
+    rows = re.findall(
+        r"^\| `((?:messaging|onward)\.\S+)` \| `(\S+)` \|", PAGE.read_text(), re.MULTILINE
+    )
+    assert sorted((metric.name, metric.unit) for metric in seen.metrics()) == sorted(rows)
 
 
 def test_an_attempt_counts_as_failed_whose_arguments_cannot_be_read(seen: Seen) -> None:
@@ -127,7 +161,7 @@ def test_an_attempt_counts_as_failed_whose_arguments_cannot_be_read(seen: Seen) 
     backend.outcome(backend.submit(Submission(plan)).unwrap(), 30).unwrap()
     worker.stop()
     backend.close()
-    assert seen.failed() == {"BadPayload": 1}
+    assert seen.failed() == {("upper", "BadPayload"): 1}
     assert seen.spans()["process upper"].status.status_code is StatusCode.ERROR
 
 
@@ -151,14 +185,61 @@ def test_a_call_that_is_submitted_inside_a_task_is_its_child(seen: Seen) -> None
     assert parent.span_id == id_of(spans["process outer"])
 
 
+def test_who_is_not_sampled_stays_so(seen: Seen) -> None:
+    parent = NonRecordingSpan(SpanContext(1, 1, True, TraceFlags(TraceFlags.DEFAULT)))
+    with in_context(trace.set_span_in_context(parent)):
+        given = run(carried("vendor"), on=observed(local(), seen.observer))
+    assert given == Success(("None", "", False))
+    assert seen.spans() == {}
+    assert len(seen.metrics()) == 6
+
+
+def test_an_attempt_is_linked_to_the_span_around_it_where_that_is_of_another_trace(
+    seen: Seen,
+) -> None:
+    sent = "00-00000000000000000000000000000001-0000000000000002-01"
+    around = NonRecordingSpan(SpanContext(3, 4, True, TraceFlags(TraceFlags.SAMPLED)))
+    with in_context(trace.set_span_in_context(around)):
+        for headers in ({"traceparent": sent}, {}):
+            with seen.observer.attempt(Attempt(Context(task="t", trace=headers))):
+                pass
+        assert trace.get_current_span() is around
+    linked, alone = seen.exporter.get_finished_spans()
+    assert [link.context.span_id for link in linked.links] == [2, 4]
+    assert linked.parent is not None
+    assert linked.parent.span_id == 2
+    assert alone.links == ()
+    assert alone.parent is not None
+    assert alone.parent.span_id == 4
+
+
 def check_other_process(seen: Seen, url: str, folder: Path) -> None:
     """That what a worker in another process runs is a child of the submission in this one."""
     backend: Backend = connect(url).unwrap()
+    on = observed(backend, seen.observer)
     with WorkerProcess.module("tests.otel.served", url, log=folder / "log"):
-        given = run((spanned >> upper)(1), on=observed(backend, seen.observer), timeout=30)
+        given = run((spanned >> upper)(1), on=on, timeout=30)
+        refs = submit_all([upper("a"), upper("b")], on=on).unwrap()
     sent = seen.spans()["send spanned >> upper"].get_span_context()
     assert sent is not None
     assert given == Success(f"{sent.trace_id} {sent.span_id}")
+    assert seen.ids("send upper") == set(map(str, refs))
+
+
+def test_baggage_and_the_trace_s_state_travel_too(
+    seen: Seen, valkey: Valkey, tmp_path: Path
+) -> None:
+    url = f"celery+{valkey.url}?queue=baggage"
+    state = TraceState([("vendor", "here")])
+    parent = NonRecordingSpan(SpanContext(1, 1, True, TraceFlags(TraceFlags.SAMPLED), state))
+    around = baggage.set_baggage("vendor", "there", trace.set_span_in_context(parent))
+    on = observed(connect(url).unwrap(), seen.observer)
+    with (
+        WorkerProcess.module("tests.otel.served", url, log=tmp_path / "log"),
+        in_context(around),
+    ):
+        assert run(carried("vendor"), on=on, timeout=30) == Success(("there", "here", True))
+    assert {span.context.trace_id for span in seen.spans().values() if span.context} == {1}
 
 
 def test_the_context_travels_over_celery(seen: Seen, valkey: Valkey, tmp_path: Path) -> None:
@@ -167,3 +248,57 @@ def test_the_context_travels_over_celery(seen: Seen, valkey: Valkey, tmp_path: P
 
 def test_the_context_travels_over_temporal(seen: Seen, temporal: Temporal, tmp_path: Path) -> None:
     check_other_process(seen, f"{temporal.url}?task_queue=otel", tmp_path)
+
+
+def test_the_context_travels_over_hatchet(seen: Seen, hatchet: Engine) -> None:
+    catalog = watched_catalog(Catalog(spanned, upper, spanned >> upper), [seen.observer])
+    with serving(hatchet, catalog, namespace=fresh()) as backend:
+        on = observed(backend, seen.observer)
+        given = run((spanned >> upper)(1), on=on, timeout=60)
+        check_chain(seen.spans(), "spanned >> upper")
+        assert given == Success(place_of(seen.spans()["process spanned"]))
+        ref = submit(upper("a"), on=on).unwrap()
+        result(ref, on=on, timeout=60).unwrap()
+    assert seen.ids("send upper") == {str(ref)}
+    assert str(ref) in seen.ids("process upper")
+
+
+def check_timeouts(seen: Seen, backend: Backend) -> None:
+    """That an attempt that times out fails as that, and once."""
+    on = observed(backend, seen.observer)
+    for call in (late(1), late_async(1)):
+        assert isinstance(run(call, on=on, timeout=60).failure(), TimedOut)
+    told = "the attempts that timed out are not all told of"
+    until(lambda: len(seen.spans()) == 4, within=30, otherwise=lambda: told)
+    assert seen.failed() == {("late", "TimedOut"): 1, ("late_async", "TimedOut"): 1}
+
+
+def test_a_timeout_is_told_on_temporal(seen: Seen, temporal: Temporal) -> None:
+    backend: Backend = connect(f"{temporal.url}?task_queue=late").unwrap()
+    catalog = watched_catalog(Catalog(late, late_async), [seen.observer])
+    worker = backend.serve(catalog, concurrency=None, queues=None).unwrap()
+    check_timeouts(seen, backend)
+    worker.stop()
+
+
+def test_a_timeout_is_told_on_hatchet(seen: Seen, hatchet: Engine) -> None:
+    catalog = watched_catalog(Catalog(late, late_async), [seen.observer])
+    with serving(hatchet, catalog, namespace=fresh()) as backend:
+        check_timeouts(seen, backend)
+
+
+def test_a_trace_goes_on_where_a_task_on_one_engine_submits_to_another(
+    seen: Seen, valkey: Valkey, temporal: Temporal, tmp_path: Path
+) -> None:
+    here, there = f"celery+{valkey.url}?queue=passing", f"{temporal.url}?task_queue=passing"
+    backend = connect(here).unwrap()
+    with (
+        WorkerProcess.module("tests.otel.served", here, log=tmp_path / "here"),
+        WorkerProcess.module("tests.otel.served", there, log=tmp_path / "there"),
+    ):
+        given = run(passed_on(there), on=observed(backend, seen.observer), timeout=60).unwrap()
+    sent = seen.spans()["send passed_on"].get_span_context()
+    assert sent is not None
+    trace_id, parent_id = map(int, given.split())
+    assert trace_id == sent.trace_id
+    assert parent_id != sent.span_id

@@ -12,12 +12,15 @@ from uuid import uuid4
 import pytest
 from msgspec import Raw
 from returns.result import Success
+from temporalio import activity
 from temporalio.client import ActivityFailureError, Client, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
 
 from onward import (
     Cancelled,
+    Raised,
     Ref,
     TimedOut,
     Unknown,
@@ -39,7 +42,7 @@ from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.conftest import until_told, working
 from tests.temporal.sdk import Sdk
-from tests.temporal.served import catalog, hold, hold_async, inc, noted, same
+from tests.temporal.served import catalog, hold, hold_async, in_vain, inc, noted, same
 
 PATIENCE = 60.0
 
@@ -152,7 +155,8 @@ def test_cancelling_and_leaving_make_no_noise(
     temporal: Temporal, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    with closing(temporal_at(HOST, temporal.port, task_queue=uuid4().hex)) as backend:
+    queue = uuid4().hex
+    with closing(temporal_at(HOST, temporal.port, task_queue=queue)) as backend:
         worker = backend.serve(catalog).unwrap()
         refs = []
         flows: tuple[AnyFlow, ...] = (hold, hold_async, same >> hold, same >> hold_async)
@@ -168,8 +172,50 @@ def test_cancelling_and_leaving_make_no_noise(
         worker.stop(0.1)
         for ref in refs:
             cancel(ref, on=backend).unwrap()
+    noise = (queue, "never retrieved", "was destroyed")
     texts = [record.getMessage() for record in caplog.records]
-    assert not [text for text in texts if "never retrieved" in text or "was destroyed" in text]
+    assert not [text for text in texts if any(each in text for each in noise)]
+
+
+def test_a_fault_is_one_line_in_the_log(
+    lonely: TemporalBackend, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Once for all of a step's attempts, and without a traceback of what runs steps."""
+    queue = lonely._address.task_queue
+    worker = lonely.serve(catalog).unwrap()
+    for flow in (in_vain, same >> in_vain):
+        caplog.clear()
+        fault = run(flow(str(tmp_path)), on=lonely, timeout=PATIENCE).failure()
+        assert isinstance(fault, Raised)
+        [record] = [each for each in caplog.records if queue in each.getMessage()]
+        assert (record.levelname, record.exc_info) == ("WARNING", None)
+        assert record.getMessage().endswith(": OSError: in vain")
+    worker.stop()
+
+
+def test_the_log_of_who_uses_the_sdk_beside_it_is_left_as_it_is(
+    backend: TemporalBackend, sdk: Sdk, caplog: pytest.LogCaptureFixture
+) -> None:
+    @activity.defn
+    async def theirs() -> None:
+        raise ValueError("theirs alone")
+
+    async def run_it(client: Client) -> None:
+        queue = uuid4().hex
+        async with Worker(client, task_queue=queue, activities=[theirs]):
+            await client.execute_activity(
+                theirs,
+                id=uuid4().hex,
+                task_queue=queue,
+                schedule_to_close_timeout=timedelta(seconds=20),
+                retry_policy=RetryPolicy(maximum_attempts=1),
+            )
+
+    with pytest.raises(ActivityFailureError):
+        sdk.ask(run_it)
+    [record] = [each for each in caplog.records if "'theirs'" in each.getMessage()]
+    assert record.exc_info is not None
+    assert "theirs alone" in str(record.exc_info[1])
 
 
 # -- what no worker has ---------------------------------------------------------------------------

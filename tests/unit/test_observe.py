@@ -3,10 +3,14 @@
 import asyncio
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from io import StringIO
+from logging.handlers import QueueHandler
+from queue import SimpleQueue
 
 import pytest
 from msgspec import Raw
@@ -14,21 +18,29 @@ from returns.result import Failure, Result, Success
 
 from onward import (
     BadPayload,
+    Call,
+    Cancelled,
     Catalog,
     Constant,
+    Expired,
     Fault,
     Raised,
     Retry,
+    TimedOut,
     Unknown,
     aio,
+    cancel,
     connect,
     current,
+    each,
+    fused,
     local,
     result,
     run,
     submit,
     submit_all,
     task,
+    together,
 )
 from onward.backend import Submission
 from onward.backends.local import Local
@@ -71,6 +83,35 @@ def untrue(n: int) -> int:
     return "text"  # type: ignore[return-value]  # which is what is tried
 
 
+@task
+def mend(error: str | Fault) -> int:
+    return 0
+
+
+LET_GO = threading.Event()
+
+
+@task(timeout=0.1)
+def slow(n: int) -> int:
+    LET_GO.wait(30)
+    return n
+
+
+@task(timeout=0.1)
+async def slow_async(n: int) -> int:
+    await asyncio.sleep(30)
+    return n
+
+
+@task
+async def endless(begun: str) -> None:
+    BEGUN.put(begun)
+    await asyncio.sleep(30)
+
+
+BEGUN: SimpleQueue[str] = SimpleQueue()
+
+
 def by_hand(name: str, raw: bytes) -> Submission:
     """A call as another release, or another program, would send it."""
     id = uuid.uuid4().hex
@@ -95,6 +136,22 @@ class Notes:
     def attempt(self, attempt: Attempt) -> Generator[None]:
         yield
         self.attempts.append(attempt)
+
+
+class Ends:
+    """Hands each attempt over when it has ended."""
+
+    def __init__(self) -> None:
+        self.attempts: SimpleQueue[Attempt] = SimpleQueue()
+
+    @contextmanager
+    def sending(self, sending: Sending) -> Generator[None]:
+        yield
+
+    @contextmanager
+    def attempt(self, attempt: Attempt) -> Generator[None]:
+        yield
+        self.attempts.put(attempt)
 
 
 class Broken:
@@ -152,6 +209,67 @@ def test_an_observer_learns_of_a_fault_that_no_function_raised(
     worker.stop()
     assert [each.context.task for each in notes.attempts] == [name]
     assert isinstance(notes.attempts[0].error, fault)
+
+
+@pytest.mark.parametrize("url", ["local://", "celery+memory://"])
+def test_an_attempt_that_times_out_ends_as_that(url: str) -> None:
+    LET_GO.clear()
+    ends = Ends()
+    backend = connect(url).unwrap()
+    worker = backend.serve(watched_catalog(Catalog(slow, slow_async), [ends])).unwrap()
+    for call in (slow(1), slow_async(1)):
+        assert isinstance(run(call, on=observed(backend, ends), timeout=30).failure(), TimedOut)
+        LET_GO.set()
+        attempt = ends.attempts.get(timeout=30)
+        assert isinstance(attempt.error, TimedOut)
+        assert attempt.exception is None
+    worker.stop()
+    assert ends.attempts.empty()
+
+
+def test_an_attempt_that_is_cut_short_ends_as_what_its_call_does(backend: Local) -> None:
+    ends = Ends()
+    on = observed(backend, ends)
+    ref = submit(endless("one"), on=on).unwrap()
+    BEGUN.get(timeout=30)
+    cancel(ref, on=on)
+    assert isinstance(ends.attempts.get(timeout=30).error, Cancelled)
+    run(endless("other"), on=on, deadline=timedelta(seconds=0.1))
+    assert isinstance(ends.attempts.get(timeout=30).error, Expired)
+
+
+@pytest.mark.parametrize("url", ["local://", "celery+memory://"])
+def test_how_long_a_call_waited_is_told_once_whatever_its_shape(url: str) -> None:
+    notes = Notes()
+    backend = connect(url).unwrap()
+    catalog = watched_catalog(Catalog(double, inc, flaky, odd, mend), [notes])
+    worker = backend.serve(catalog).unwrap()
+    calls: list[Call[object, object]] = [
+        (double >> inc)(1),
+        flaky(1),
+        odd.rescue(mend)(1),
+        each(double >> inc)([1, 2]),
+        together(double, inc)(1),
+        fused(double >> inc)(1),
+    ]
+    for call in calls:
+        notes.attempts.clear()
+        run(call, on=observed(backend, notes), timeout=30)
+        waited = [seen.context.step for seen in notes.attempts if seen.queued is not None]
+        assert len(waited) == 1, call
+    worker.stop()
+
+
+def test_a_submission_that_is_given_up_is_none_that_succeeded(backend: Local) -> None:
+    notes = Notes()
+
+    async def give_up() -> None:
+        async with asyncio.timeout(0):
+            await aio.submit(double(1), on=observed(backend, notes))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    assert [type(each.fault) for each in notes.sent] == [Cancelled]
 
 
 def test_what_an_observer_adds_to_the_trace_is_there_inside_the_task(backend: Local) -> None:
@@ -225,6 +343,58 @@ def test_each_log_record_of_a_task_tells_of_its_call(backend: Local) -> None:
         "attempt": 1,
     }
     assert "ref" not in outside
+
+
+def test_what_a_task_starts_and_calls_logs_as_the_task_does(backend: Local) -> None:
+    records: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = tell(QueueHandler(records))
+    library = logging.getLogger("somebody.else")
+
+    async def helps() -> None:
+        library.warning("in an asyncio task")
+
+    @task
+    async def speaks() -> None:
+        library.warning("in the task")
+        await asyncio.gather(helps(), asyncio.to_thread(library.warning, "on a thread"))
+
+    logging.getLogger().addHandler(handler)
+    try:
+        run(speaks(), on=backend)
+    finally:
+        logging.getLogger().removeHandler(handler)
+    heard = [records.get(timeout=30) for _ in range(3)]
+    assert [vars(record)["task"] for record in heard] == ["speaks"] * 3
+
+
+def test_a_log_record_keeps_what_it_was_told_in_its_task(backend: Local) -> None:
+    records: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    logger = logging.getLogger("tests.observe.queue")
+    handler = tell(QueueHandler(records))
+    logger.addHandler(handler)
+
+    @task
+    def speak(n: int) -> int:
+        logger.warning("n is %d", n, extra={"step": "mine"})
+        return n
+
+    try:
+        ref = submit(speak(3), on=backend).unwrap()
+        result(ref, on=backend)
+    finally:
+        logger.removeHandler(handler)
+    text = StringIO()
+    last = tell(logging.StreamHandler(text))
+    last.setFormatter(Json())
+    last.handle(records.get(timeout=30))
+    line = json.loads(text.getvalue())
+    assert (line["ref"], line["step"], line["attempt"]) == (str(ref), "mine", 1)
+
+
+def test_a_log_record_of_anything_is_a_line_of_json() -> None:
+    record = logging.makeLogRecord({"msg": "caf\udce9\n", "name": "x"})
+    assert json.loads(Json().format(record))["message"] == "caf\udce9\n"
+    assert "\n" not in Json().format(record)
 
 
 def test_a_trace_travels_in_the_plan_and_one_that_is_empty_leaves_no_mark() -> None:

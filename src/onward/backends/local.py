@@ -23,9 +23,9 @@ from onward.backend import State, Status, Submission, Worker, state_of
 from onward.catalog import Catalog, Tasks
 from onward.colour import BlockingCancels, LoopThread, OnThreadCancels
 from onward.context import Context, Progress, moment
-from onward.execute import perform, perform_async, raised, retried
-from onward.fault import Cancelled, Expired, Fault, Unknown
-from onward.outcome import Outcome, faulted
+from onward.execute import perform, perform_async, raised, retried, tell
+from onward.fault import Cancelled, Expired, Fault, TimedOut, Unknown
+from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import (
     Args,
     ChainNode,
@@ -425,9 +425,14 @@ class Steps:
         try:
             if task is not None and task.signature.is_async:
                 awaiting = partial(perform_async, step, args, tasks, context)
-                return await in_time(step, step.task, attempt, awaiting)
-            blocking = partial(engine.in_thread, partial(perform, step, args, tasks, context))
-            return await self._in_slot(step, partial(in_time, step, step.task, attempt, blocking))
+                outcome = await in_time(step, step.task, attempt, awaiting)
+            else:
+                here = partial(engine.in_thread, partial(perform, step, args, tasks, context))
+                work = partial(in_time, step, step.task, attempt, here)
+                outcome = await self._in_slot(step, work)
+            if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
+                tell(tasks, context, outcome)
+            return outcome
         finally:
             given_up.set()
 

@@ -13,8 +13,9 @@ from onward.attempt import in_time, timed_out
 from onward.catalog import Tasks
 from onward.colour import LoopThread
 from onward.context import Context
-from onward.execute import perform, perform_async, retried
-from onward.outcome import Outcome
+from onward.execute import perform, perform_async, retried, tell
+from onward.fault import TimedOut
+from onward.outcome import Faulted, Outcome
 from onward.plan import Args, FusedNode, Runnable, StepNode, evaluate
 
 
@@ -36,13 +37,22 @@ class StepRunner:
             return _in_time(step, context, whole)
         task = self._tasks.get(step.task)
         if task is not None and task.signature.is_async:
-            work = partial(perform_async, step, args, self._tasks, context)
-            return self._loop.call(partial(in_time, step, context.task, context.attempt, work))
-        return _in_time(step, context, partial(perform, step, args, self._tasks, context))
+            return self._loop.call(partial(self._awaited, step, args, context))
+        work = partial(perform, step, args, self._tasks, context)
+        return self._told(context, _in_time(step, context, work))
 
     def close(self) -> None:
         """Ends the loop."""
         self._loop.close()
+
+    async def _awaited(self, step: StepNode, args: Args, context: Context) -> Outcome:
+        work = partial(perform_async, step, args, self._tasks, context)
+        return self._told(context, await in_time(step, context.task, context.attempt, work))
+
+    def _told(self, context: Context, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
+            tell(self._tasks, context, outcome)
+        return outcome
 
     def _fused(self, step: FusedNode, args: Args, context: Context) -> Outcome:
         async def run_step(inner: Runnable, args: Args, where: str) -> Outcome:

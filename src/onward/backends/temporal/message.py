@@ -187,7 +187,11 @@ def checked(outcome: Outcome, name: str) -> Outcome:
     return outcome if size <= LIMIT else too_large(name, size)
 
 
-def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> ApplicationError:
+class StepError(ApplicationError):
+    """An outcome that is no value, for the SDK to send."""
+
+
+def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> StepError:
     """An outcome that is no value as the error that Temporal shows.
 
     Args:
@@ -200,11 +204,11 @@ def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> A
         fault = outcome.fault
         kind = fault.error_type if isinstance(fault, Raised) else type(fault).__name__
         message = fault.message
-    # An answer, and what is tried again, is no alarm: the worker's log has no traceback of it.
+    # An answer, and what is tried again, is no alarm to the worker's log and to the SDK's metrics.
     is_benign = isinstance(outcome, Failed) or retry_after is not None
     # Temporal takes a delay of 0 for none given.
     delay = None if retry_after is None else timedelta(seconds=max(retry_after, 0.001))
-    return ApplicationError(
+    return StepError(
         message[:1000],
         outcomes.encode(outcome),
         type=kind,

@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import logging
 import random
+import textwrap
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -27,6 +28,7 @@ from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import bounded, value
 from onward.backends.temporal.message import (
     Beat,
+    StepError,
     Ticket,
     args_of,
     checked,
@@ -42,6 +44,7 @@ from onward.backends.temporal.workflow import FlowWorkflow
 from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
 from onward.execute import is_retried
+from onward.fault import Lost
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args
 
@@ -60,13 +63,29 @@ _PARTING = 5.0
 _LOGGER = logging.getLogger("onward.temporal")
 
 
+class _Plain(logging.Filter):
+    """Has the SDK say on one line why a step failed: the traceback would be of what runs steps."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        problem = record.exc_info[1] if record.exc_info else None
+        if isinstance(problem, StepError):
+            why = textwrap.shorten(str(problem), 500)
+            record.msg, record.args = "%s: %s", (record.getMessage(), why)
+            record.exc_info = None
+        return True
+
+
+_PLAIN = _Plain()
+
+
 class Carrier:
     """Runs the steps of a catalog's tasks, each as an activity of the task's name."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._attempts = Attempts(catalog.tasks)
-        self._tasks = frozenset(catalog.tasks)
+        self._tasks = catalog.tasks
         self._running: set[asyncio.Task[object]] = set()
+        self._leaves = False
 
     @activity.defn(dynamic=True)
     async def run(self, args: Sequence[RawValue]) -> RawValue:
@@ -86,8 +105,14 @@ class Carrier:
         said = [read_beat(raw) for raw in info.heartbeat_details]
         attempt = said[0].attempt if said else 1
         pulse = _Pulse(Beat(attempt, ticket.name, ticket.at), info.heartbeat_timeout)
-        with self._noted():
-            outcome = checked(await self._attempt(ticket, taken, pulse), ticket.name)
+        try:
+            with self._noted():
+                outcome = checked(await self._attempt(ticket, taken, pulse), ticket.name)
+        except asyncio.CancelledError:
+            if not self._is_given_up():
+                raise
+            lost = Lost(ticket.name, "its worker stopped before it had an outcome")
+            raise failure(faulted(lost), retry_after=0) from None
         if isinstance(outcome, Value):
             return value(outcome.raw)
         step = ticket.step
@@ -125,8 +150,14 @@ class Carrier:
         finally:
             self._running.discard(running)
 
+    def _is_given_up(self) -> bool:
+        """Whether nobody waits here for a step that was interrupted: to the SDK, it had failed."""
+        asked = activity.cancellation_details()
+        return self._leaves if asked is None else asked.not_found or asked.timed_out
+
     def give_back(self) -> None:
         """Ends what is still running, which is then another worker's."""
+        self._leaves = True
         for running in self._running:
             running.cancel()
 
@@ -273,6 +304,7 @@ async def start(
     await client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace=client.namespace), timeout=PROMPT
     )
+    activity.logger.base_logger.addFilter(_PLAIN)
     config = client.config()
     config["data_converter"] = bounded(client.data_converter)
     return TemporalWorker(Client(**config), catalog, task_queues, flows, concurrency)
