@@ -1,4 +1,4 @@
-# A worker: docker build -t onward-worker . && docker run -v ./app:/app onward-worker worker app.tasks
+# docker build -t onward-worker . && docker run -v ./app:/app/app onward-worker worker app.tasks
 ARG PYTHON=3.13.14
 
 FROM python:${PYTHON}-slim AS build

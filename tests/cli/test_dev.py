@@ -3,7 +3,7 @@
 import json
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -16,20 +16,23 @@ from returns.result import Success
 
 from onward import connect, run, submit
 from tests.cli.command import environment, mistake, onward
+from tests.cli.docker import TOKEN, Docker
 from tests.cli.pipeline import summed
 from tests.cli.serving import PATIENCE, serving, started, wait_for_text
+from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.engines.worker import WorkerProcess
 
 
 @contextmanager
 def dev(
-    engine: str, *arguments: str, folder: Path
+    engine: str, *arguments: str, folder: Path, extra: Mapping[str, str] | None = None
 ) -> Iterator[tuple[WorkerProcess, dict[str, Any]]]:
     """The engine, and the JSON that it says once it is up."""
     folder.mkdir(exist_ok=True)
     command = ["dev", engine, "--port", "0", "--json", *arguments]
-    with started(*command, folder=folder, environment=environment()) as process:
+    given = {**environment(), **(extra or {})}
+    with started(*command, folder=folder, environment=given) as process:
         wait_for_text(process, "\n")
         yield process, json.loads(process.tail())
 
@@ -123,8 +126,7 @@ def test_what_is_not_installed_is_told_with_the_cure(tmp_path: Path) -> None:
         said = mistake("dev", engine, "--port", "0", folder=tmp_path, before=f"exec({hidden!r})")
         assert f'{name} is not installed: pip install "onward[dev]"' in said
     said = mistake("dev", "hatchet", "--port", "0", folder=tmp_path, before=f"exec({hidden!r})")
-    assert "hatchet-lite, hatchet-migrate, hatchet-admin" in said
-    assert "docker compose up hatchet" in said
+    assert "Hatchet needs Docker, which is not on the PATH: install it, or put hatchet-lite" in said
 
 
 @pytest.mark.skipif(
@@ -145,6 +147,136 @@ def test_hatchet_starts_with_a_token_and_ends_with_the_command(tmp_path: Path) -
             assert anybody.getresponse().status == 405  # for it listens on all addresses
         stop(process)
         assert not is_listening(said["url"])
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Docker:
+    return Docker(tmp_path / "docker")
+
+
+def test_hatchet_starts_by_docker_where_its_programs_are_not_on_the_path(
+    docker: Docker, tmp_path: Path
+) -> None:
+    with dev("hatchet", folder=tmp_path, extra=docker.environment) as (process, said):
+        assert is_listening(said["url"])
+        api = said["pages"]["API"]
+        assert said["environment"] == {
+            "HATCHET_CLIENT_TOKEN": TOKEN,
+            "HATCHET_CLIENT_HOST_PORT": said["url"].removeprefix("hatchet://"),
+            "HATCHET_CLIENT_SERVER_URL": api,
+            "HATCHET_CLIENT_TLS_STRATEGY": "none",
+        }
+        services = docker.definition()["services"]
+        at = [str(urlsplit(url).port) for url in (said["url"], api)]
+        assert services["hatchet"]["ports"] == [f"{HOST}:{at[0]}:7077", f"{HOST}:{at[1]}:8888"]
+        assert "ports" not in services["postgresql"]
+        stop(process, SIGINT)
+        assert not is_listening(said["url"])
+    assert docker.calls()[-1] == "down --volumes"
+    assert len(set(docker.projects())) == 1
+
+
+def test_hatchet_by_docker_keeps_its_data_if_asked_to(docker: Docker, tmp_path: Path) -> None:
+    kept = ["--data", str(tmp_path / "kept")]
+    for _ in range(2):
+        with dev("hatchet", *kept, folder=tmp_path, extra=docker.environment) as (process, _said):
+            stop(process)
+        assert docker.calls()[-1] == "down"
+    with dev("hatchet", folder=tmp_path, extra=docker.environment) as (process, _said):
+        stop(process)
+    ours, *_, other = docker.projects()
+    assert (tmp_path / "kept" / "docker-project").read_text() == ours
+    assert ours != other
+
+
+def test_data_by_docker_is_one_command_s_at_a_time(docker: Docker, tmp_path: Path) -> None:
+    kept = ["--data", str(tmp_path / "kept")]
+    with dev("hatchet", *kept, folder=tmp_path, extra=docker.environment) as (process, said):
+        refused = by_docker(docker, *kept, folder=tmp_path)
+        assert "another onward dev hatchet has its data in" in refused
+        assert is_listening(said["url"])
+        stop(process)
+
+
+def test_an_engine_by_docker_that_ends_by_itself_ends_the_command(
+    docker: Docker, tmp_path: Path
+) -> None:
+    with dev("hatchet", folder=tmp_path, extra=docker.environment) as (process, _said):
+        docker.kill()
+        assert process.wait(PATIENCE) == 1
+        assert "It said last: my last words" in process.tail()
+    assert docker.calls()[-1] == "down --volumes"
+
+
+@pytest.mark.parametrize(
+    ("fails", "code", "told"),
+    [
+        ("version", 2, "Docker's engine does not answer: start it, or put hatchet-lite"),
+        ("compose version", 2, "Docker is here without its plugin compose: install that, or put"),
+        ("up", 1, "stops it again: Error: no up --wait today. In its log: hatchet-1 | I am ill"),
+        ("exec", 1, "stops it again: Error: no exec"),
+    ],
+)
+def test_what_breaks_with_docker_is_told_on_one_line_and_leaves_nothing(
+    docker: Docker, tmp_path: Path, fails: str, code: int, told: str
+) -> None:
+    said = by_docker(docker, folder=tmp_path, code=code, fails=fails)
+    assert told in said
+    assert (docker.calls()[-1] == "down --volumes") == ("up --wait" in docker.calls())
+
+
+def test_an_image_that_cannot_be_fetched_is_told_with_the_cure(
+    docker: Docker, tmp_path: Path
+) -> None:
+    said = by_docker(docker, folder=tmp_path, code=1, fails="image inspect, pull")
+    assert "Docker cannot fetch postgres:" in said
+    assert "try docker pull postgres:" in said
+    assert "up --wait" not in docker.calls()
+
+
+def test_containers_that_may_be_left_are_told_with_the_command(
+    docker: Docker, tmp_path: Path
+) -> None:
+    with dev("hatchet", folder=tmp_path, extra={**docker.environment, "STANDIN_FAILS": "down"}) as (
+        process,
+        _said,
+    ):
+        process.send(SIGTERM)
+        assert process.wait(PATIENCE) == 1
+        by_hand = f"write docker compose --project-name {docker.projects()[-1]} down --volumes"
+        assert by_hand in process.tail()
+        docker.kill()
+
+
+@pytest.mark.parametrize("signal", [SIGINT, SIGTERM])
+@pytest.mark.parametrize("hangs", ["up --wait", "pull"])
+def test_hatchet_can_be_stopped_while_docker_starts_it(
+    docker: Docker, tmp_path: Path, hangs: str, signal: Signals
+) -> None:
+    slow = {"STANDIN_FAILS": "image inspect", "STANDIN_HANGS": "pull"}
+    if hangs != "pull":
+        slow = {"STANDIN_HANGS": hangs}
+    command = ["dev", "hatchet", "--port", "0"]
+    given = {**environment(), **docker.environment, **slow}
+    with started(*command, folder=tmp_path, environment=given) as process:
+        until(
+            lambda: any(each.startswith(hangs) for each in docker.calls()),
+            within=PATIENCE,
+            otherwise=process.tail,
+        )
+        stop(process, signal)
+        assert process.tail() == "stopped\n"
+    assert (docker.calls()[-1] == "down --volumes") == (hangs != "pull")
+
+
+def by_docker(
+    docker: Docker, *arguments: str, folder: Path, code: int = 2, fails: str = "none"
+) -> str:
+    """What the command says of Hatchet's not starting by Docker."""
+    given = {**docker.environment, "STANDIN_FAILS": fails}
+    before = f"import os; os.environ.update({given!r})"
+    command = ["dev", "hatchet", "--port", "0", *arguments]
+    return mistake(*command, folder=folder, code=code, before=before)
 
 
 def test_dev_without_an_engine_shows_which_there_are(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What docker-compose.yml and the Dockerfile promise, as far as that can be told without Docker."""
 
 import re
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -9,6 +11,10 @@ import yaml
 from returns.result import Success
 
 from onward import connect
+from onward.cli import hatchet_docker
+from tests.engines.server import HOST
+from tests.engines.temporal import Temporal
+from tests.engines.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
 Service: TypeAlias = dict[str, object]
@@ -71,6 +77,56 @@ def test_a_service_waits_for_those_it_needs() -> None:
         for other, how in cast(dict[str, Service], service.get("depends_on", {})).items():
             assert how["condition"] == "service_healthy"
             assert "healthcheck" in SERVICES[other]
+
+
+def test_onward_dev_starts_the_same_hatchet() -> None:
+    assert SERVICES["hatchet"]["image"] == hatchet_docker.HATCHET
+    assert SERVICES["hatchet-postgres"]["image"] == hatchet_docker.POSTGRESQL
+
+
+def test_hatchet_loses_nothing_when_it_dies_for_its_queue_is_rabbitmq() -> None:
+    hatchet = cast(dict[str, str], SERVICES["hatchet"]["environment"])
+    rabbitmq = cast(dict[str, str], SERVICES["rabbitmq"]["environment"])
+    known = f"{rabbitmq['RABBITMQ_DEFAULT_USER']}:{rabbitmq['RABBITMQ_DEFAULT_PASS']}"
+    assert hatchet["SERVER_MSGQUEUE_KIND"] == "rabbitmq"
+    assert hatchet["SERVER_MSGQUEUE_RABBITMQ_URL"] == f"amqp://{known}@rabbitmq:5672/"
+    assert "hatchet" in texts(SERVICES["rabbitmq"], "profiles")
+
+
+class ComposedValkey(Valkey):
+    def command(self) -> Sequence[str | Path]:
+        where = ["--bind", HOST, "--port", str(self.port), "--dir", str(self.folder)]
+        return [super().command()[0], *texts(SERVICES["valkey"], "command")[1:], *where]
+
+
+class ComposedTemporal(Temporal):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._ui_port = self.reserve_port()
+
+    def command(self) -> Sequence[str | Path]:
+        where = ["--ip", HOST, "--port", str(self.port), "--ui-port", str(self._ui_port)]
+        where += ["--http-port", str(self._http_port), "--metrics-port", str(self._metrics_port)]
+        where += ["--db-filename", str(self.folder / "temporal.db")]
+        return [super().command()[0], *texts(SERVICES["temporal"], "command"), *where]
+
+
+@pytest.mark.skipif(Valkey.missing() is not None, reason=str(Valkey.missing()))
+def test_valkey_starts_as_it_is_told_to(tmp_path: Path) -> None:
+    with ComposedValkey(tmp_path).restart():
+        assert (tmp_path / "appendonlydir").is_dir()
+
+
+@pytest.mark.skipif(Temporal.missing() is not None, reason=str(Temporal.missing()))
+def test_temporal_starts_as_it_is_told_to_and_its_check_says_so(tmp_path: Path) -> None:
+    check = texts(cast(Service, SERVICES["temporal"]["healthcheck"]), "test")
+    with ComposedTemporal(tmp_path).restart() as server:
+        asked = [part.replace("127.0.0.1:7233", server.address) for part in check[2:]]
+        answer = subprocess.run(
+            [server.command()[0], *asked], capture_output=True, text=True, check=False
+        )
+        assert answer.stdout.strip() == "SERVING", answer.stderr
+        assert (tmp_path / "temporal.db").exists()
 
 
 def test_the_worker_goes_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

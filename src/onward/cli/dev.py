@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from onward.cli import hatchet_lite
+from onward.cli import hatchet_docker, hatchet_lite
 from onward.cli.console import err, say, say_json
 from onward.cli.options import Json
 from onward.cli.servers import HOST, attend, free_port, program, running, stoppable
@@ -97,23 +97,28 @@ def temporal(data: Data = None, port: Port = None, as_json: Json = False) -> Non
 
 
 def hatchet(data: Data = None, port: Port = None, as_json: Json = False) -> None:
-    """Start Hatchet, from the programs on the PATH: hatchet-lite and PostgreSQL.
+    """Start Hatchet: hatchet-lite and PostgreSQL, from the PATH or else by Docker.
+
+    In Docker, the dashboard is where the API is, and --data keeps volumes that go by the name in
+    DIR/docker-project.
 
     Example: `onward dev hatchet --data .hatchet`
 
     Exit codes: 0, it was stopped; 1, it broke; 2, it cannot be started here.
     """
-    hatchet_lite.refuse_if_missing()
+    if missing := hatchet_lite.missing():
+        hatchet_docker.refuse_if_missing(missing)
     at = free_port(port, 7077)
-    with (
-        stoppable(),
-        _folder(data) as folder,
-        _until_stopped(),
-        hatchet_lite.started(folder, at) as engine,
-    ):
-        url = f"hatchet://{HOST}:{at}"
-        _announce(url, {"API": engine.api}, engine.environment, data, as_json=as_json)
-        attend(engine.process, engine.log)
+    with stoppable(), _folder(data) as folder, _until_stopped():
+        engines = (
+            hatchet_docker.started(folder, at, keep=data is not None)
+            if missing
+            else hatchet_lite.started(folder, at)
+        )
+        with engines as engine:
+            url = f"hatchet://{HOST}:{at}"
+            _announce(url, {"API": engine.api}, engine.environment, data, as_json=as_json)
+            attend(engine.process, engine.log)
 
 
 app = typer.Typer(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from onward.cli.console import FAULT, USAGE, end
+from onward.cli.console import FAULT, end
 from onward.cli.servers import HOST, free_port, running
 
 _ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -41,16 +41,10 @@ class Engine(Struct, frozen=True):
     environment: Mapping[str, str]
 
 
-def refuse_if_missing() -> None:
-    """Ends the command where it cannot be started on this machine, and says what helps."""
-    missing = [each for each in _PROGRAMS if shutil.which(each) is None]
-    missing += [each for each in ("initdb", "postgres") if _postgresql(each) is None]
-    if missing:
-        end(
-            USAGE,
-            f"{', '.join(missing)} not found on the PATH: write docker compose up hatchet where "
-            "there is Docker, or see docs.hatchet.run/self-hosting",
-        )
+def missing() -> list[str]:
+    """The programs that it needs and that are not on this machine."""
+    lacking = [each for each in _PROGRAMS if shutil.which(each) is None]
+    return lacking + [each for each in ("initdb", "postgres") if _postgresql(each) is None]
 
 
 @contextlib.contextmanager
@@ -93,17 +87,38 @@ def started(folder: Path, port: int) -> Generator[Engine]:
         with running(
             ["hatchet-lite", "--config", config],
             log=log,
-            is_up=lambda: _is_ready(port, api_port),
+            is_up=lambda: is_ready(port, api_port),
             environment=settings,
             patience=60.0,
         ) as process:
-            environment = {
-                "HATCHET_CLIENT_TOKEN": token.strip(),
-                "HATCHET_CLIENT_HOST_PORT": f"{HOST}:{port}",
-                "HATCHET_CLIENT_SERVER_URL": api,
-                "HATCHET_CLIENT_TLS_STRATEGY": "none",
-            }
-            yield Engine(process, log, api, environment)
+            yield Engine(process, log, api, client_environment(port, api, token))
+
+
+def client_environment(port: int, api: str, token: str) -> dict[str, str]:
+    """What clients of an engine on this machine need."""
+    return {
+        "HATCHET_CLIENT_TOKEN": token.strip(),
+        "HATCHET_CLIENT_HOST_PORT": f"{HOST}:{port}",
+        "HATCHET_CLIENT_SERVER_URL": api,
+        "HATCHET_CLIENT_TLS_STRATEGY": "none",
+    }
+
+
+def is_ready(port: int, api_port: int) -> bool:
+    """Whether an engine on this machine speaks gRPC, and its HTTP API says that it is ready."""
+    from http.client import HTTPConnection, HTTPException  # with which comes all of ssl
+
+    with socket.create_connection((HOST, port), timeout=1) as connection:
+        connection.sendall(_PREFACE)
+        with connection.makefile("rb") as frames:
+            if frames.read(9)[3:4] != b"\x04":  # a frame of settings
+                return False
+    with closing(HTTPConnection(HOST, api_port, timeout=1)) as api:
+        try:
+            api.request("GET", "/api/ready")
+            return api.getresponse().status == 200
+        except HTTPException:
+            return False
 
 
 @contextlib.contextmanager
@@ -133,22 +148,6 @@ def _speaks(port: int) -> bool:
     with socket.create_connection((HOST, port), timeout=1) as connection:
         connection.sendall(_ASK_FOR_TLS)
         return connection.recv(1) in (b"N", b"S")
-
-
-def _is_ready(port: int, api_port: int) -> bool:
-    from http.client import HTTPConnection, HTTPException  # with which comes all of ssl
-
-    with socket.create_connection((HOST, port), timeout=1) as connection:
-        connection.sendall(_PREFACE)
-        with connection.makefile("rb") as frames:
-            if frames.read(9)[3:4] != b"\x04":  # a frame of settings
-                return False
-    with closing(HTTPConnection(HOST, api_port, timeout=1)) as api:
-        try:
-            api.request("GET", "/api/ready")
-            return api.getresponse().status == 200
-        except HTTPException:
-            return False
 
 
 def _postgresql(name: str) -> Path | str | None:

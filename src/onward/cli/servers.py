@@ -29,6 +29,7 @@ def running(
     is_up: Callable[[], bool],
     environment: Mapping[str, str] | None = None,
     patience: float = 30.0,
+    stdin: Path | None = None,
 ) -> Generator[subprocess.Popen[bytes]]:
     """A server that is up, and that is stopped in good order afterwards.
 
@@ -38,12 +39,13 @@ def running(
         is_up: Whether it answers; an OSError means no.
         environment: What it needs beside our own.
         patience: How long it may take to start, and to stop, in seconds.
+        stdin: A file that it reads, if it reads one.
     """
-    with log.open("ab") as output:
+    with log.open("ab") as output, (stdin or Path(os.devnull)).open("rb") as given:
         # A session of its own, or Ctrl-C would end it before what uses it.
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
