@@ -6,6 +6,8 @@ import sys
 
 def main() -> None:
     """Runs the command, or says how to install what it needs."""
+    # What gRPC writes to stderr by itself of a connection that fails, the command says already.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from onward.cli import app
     except ModuleNotFoundError as problem:

@@ -24,6 +24,7 @@ from onward.fault import Misconfigured
 from onward.settings import kinds, of_text, should_be
 from onward.url import instead_of
 
+_GROUP = "onward.backends"
 _ENVIRONMENT = "the environment"
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -91,10 +92,14 @@ def _is_file(source: str) -> bool:
     return source.endswith((".yaml", ".yml")) or Path(source).is_file()
 
 
-def _by_url(url: str) -> Backend:
+def _by_url(said: str) -> Backend:
+    url = said.strip()
     found = _SCHEME.match(url)
     if found is None:
-        message = "it starts with a scheme: local://, celery+redis://localhost:6379/0"
+        message = (
+            "it starts with a scheme: local://, celery+redis://localhost:6379/0; and the name of "
+            "a file ends in .yaml"
+        )
         raise _Refused("a backend's URL", message)
     scheme = found[1].lower()
     known = {name.replace(".", "+"): entry for name, entry in _installed().items()}
@@ -173,7 +178,7 @@ def _look_over(section: Section, entry: EntryPoint) -> None:
     """Raises ValueError for a section that is not in use and would make no sense if it were."""
     try:
         engine = entry.load()
-    except ModuleNotFoundError:
+    except Exception:  # that is for who uses it
         return
     if isinstance(engine, Engine):
         settings_in(section, engine.settings, None)
@@ -237,7 +242,7 @@ def _check_name(name: str, known: Mapping[str, EntryPoint]) -> None:
 
 
 def _installed() -> dict[str, EntryPoint]:
-    entries = entry_points(group="onward.backends")
+    entries = entry_points(group=_GROUP)
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
 
 
@@ -250,10 +255,20 @@ def _by_first_name() -> dict[str, EntryPoint]:
 
 
 def _loaded(source: str, entry: EntryPoint) -> Engine[dict[str, object]]:
+    brought = entry_points(group=_GROUP, name=entry.name)
+    if len(brought) > 1:
+        who = " and ".join(sorted(map(_package, brought)))
+        raise _Refused(source, f"{who} each bring a backend {entry.name!r}: uninstall one of them")
     try:
         engine = entry.load()
     except ModuleNotFoundError as missing:
         raise _Refused(source, _not_installed(missing, entry)) from None
+    except Exception as problem:
+        message = (
+            f"{entry.value} cannot be loaded ({type(problem).__name__}): update {_package(entry)}, "
+            f'or see what python -c "import {entry.module}" says'
+        )
+        raise _Refused(source, message) from None
     if not isinstance(engine, Engine):
         raise _Refused(source, f"{entry.value} is no onward.engines.Engine: update what brings it")
     return engine
@@ -277,9 +292,15 @@ def _made(source: str, where: str, entry: EntryPoint, settings: dict[str, object
 
 def _not_installed(missing: ModuleNotFoundError, entry: EntryPoint) -> str:
     """What is missing, and the command that installs it."""
-    assert entry.dist is not None  # it was found in one
+    assert entry.dist is not None
     package = str(missing.name).partition(".")[0]
     extra = entry.name.partition(".")[0]
     if extra in entry.dist.metadata.get_all("Provides-Extra", []):
-        return f'{package} is not installed: pip install "{entry.dist.name}[{extra}]"'
-    return f"{package} is not installed: pip install {entry.dist.name}"
+        return f'{package} is not installed: pip install "{_package(entry)}[{extra}]"'
+    return f"{package} is not installed: pip install {_package(entry)}"
+
+
+def _package(entry: EntryPoint) -> str:
+    """What brings it."""
+    assert entry.dist is not None  # it was found in one
+    return entry.dist.name

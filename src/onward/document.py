@@ -54,7 +54,9 @@ def read(path: Path) -> Section:
 
     try:
         loader = yaml.SafeLoader(_text(path))  # in Python: what is nested deeply ends it gently
-        root = loader.get_single_node()
+        root = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            raise ValueError("it has several documents: leave one of them, and no --- after it")
         return {} if root is None else _section(loader, root, depth=_DEPTH)
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)

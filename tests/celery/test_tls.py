@@ -96,6 +96,15 @@ def test_calls_run_over_tls_on_rabbitmq(
         assert_calls_run(f"{broker}?{files(ours)}&result_backend={ledger}")
 
 
+def test_calls_run_over_tls_on_a_rabbitmq_that_is_certified_for_localhost_by_its_name(
+    rabbitmq: RabbitMQ, valkey: Valkey, certified: Callable[..., Certified]
+) -> None:
+    named = certified("DNS:localhost")
+    with secured(rabbitmq, named) as port:
+        broker = f"celery+amqps://guest:guest@localhost:{port}//"
+        assert_calls_run(f"{broker}?{files(named)}&result_backend={valkey.url}")
+
+
 def test_a_redis_that_is_not_certified_is_not_spoken_to(valkey: Valkey, ours: Certified) -> None:
     with (
         secured(valkey, ours) as port,

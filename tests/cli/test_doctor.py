@@ -14,6 +14,8 @@ from onward import Backend, Catalog, connect, submit, task
 from onward.backend import Diagnoses, Diagnosis, SeenWorker
 from onward.backends.hatchet import hatchet as hatchet_at
 from onward.cli.doctor import judged
+from onward.flow import Task
+from tests.cli import pipeline
 from tests.cli.command import SECRET, environment, mistake, onward, printed
 from tests.cli.pipeline import parse, summed, twice
 from tests.cli.serving import PATIENCE, serving, started, wait_for_text
@@ -22,6 +24,9 @@ from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
+
+TASKS = ", ".join(sorted(each.name for each in vars(pipeline).values() if isinstance(each, Task)))
+"""What a worker serves that has the module."""
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ def test_with_a_worker_for_every_task_nothing_is_wrong(folder: Path, on_celery: 
     assert told["SDK"].startswith("celery 5.")
     assert told["clock"] == "the engine's and ours agree within 1 s"
     assert "calls are not signed" in told["credentials"]
-    assert told["worker"].endswith(": count, fail, greet, hold, parse, total, twice")
+    assert told["worker"].endswith(f": {TASKS}")
     assert not any(each["is_wrong"] for each in found)
 
 
@@ -118,6 +123,35 @@ def test_an_engine_that_is_not_reached_is_told_and_no_secret_is_shown(folder: Pa
         assert SECRET not in done.stdout + done.stderr
 
 
+def test_a_namespace_that_is_not_there_is_told(folder: Path, temporal: Temporal) -> None:
+    done = onward("doctor", "--on", f"temporal://{temporal.address}/nowhere", folder=folder)
+    assert done.returncode == 1
+    assert "Namespace nowhere is not found: create it, or name another one" in done.stdout
+
+
+def test_what_grpc_says_by_itself_of_a_connection_stands_nowhere_else(
+    folder: Path, temporal: Temporal
+) -> None:
+    token = {"HATCHET_CLIENT_TOKEN": f"e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ.{SECRET}"}
+    url = f"hatchet://{temporal.address}?tls=true"
+    done = onward("doctor", "--on", url, folder=folder, extra=token)
+    assert done.returncode == 1
+    assert "it speaks no TLS: see tls" in done.stdout
+    assert done.stderr == ""
+    assert SECRET not in done.stdout
+
+
+def test_rabbitmq_that_lets_nobody_in_is_told_and_the_password_is_not_shown(
+    folder: Path, rabbitmq: RabbitMQ, valkey: Valkey
+) -> None:
+    broker = f"amqp://guest:{SECRET}@{HOST}:{rabbitmq.port}//"
+    url = f"celery+{broker}?result_backend={valkey.url}"
+    done = onward("doctor", "--on", url, folder=folder)
+    assert done.returncode == 1
+    assert f"✗ engine       the broker at amqp://{HOST}:{rabbitmq.port}: ACCESS_REF" in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+
+
 def test_credentials_are_told_of_and_not_shown(folder: Path, valkey: Valkey) -> None:
     keys = {"ONWARD_SIGNING_KEYS": SECRET * 8}
     done = onward("doctor", "--on", f"celery+{valkey.url}", folder=folder, extra=keys)
@@ -162,10 +196,10 @@ def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_tempora
         missing = wrong("more", "--on", on_temporal, folder=folder)
     told = {each["what"]: each["text"] for each in found}
     assert told["server"].startswith("Temporal 1.")
-    assert told["namespace"].startswith("default, which keeps outcomes for ")
+    assert told["namespace"] == "default, which keeps outcomes for 1 day"
     assert told["credentials"] == "no API key; no TLS"
     assert told["clock"] == "the engine's and ours agree within 1 s"
-    assert told["worker"].endswith(": count, fail, greet, hold, parse, total, twice")
+    assert told["worker"].endswith(f": {TASKS}")
     assert "newer is in no worker's catalog, and so its calls are Unknown" in missing
     assert "far waits in elsewhere, from which no worker takes steps" in missing
 
@@ -186,7 +220,7 @@ def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
     assert told["credentials"].startswith("a token that ")
     assert told["HTTP API"].endswith(" is reached")
     assert told["clock"] == "the engine's and ours agree within 1 s"
-    assert told["worker"].endswith(" on onward: count, fail, greet, hold, parse, total, twice")
+    assert told["worker"].endswith(f" on onward: {TASKS}")
     [missing] = [each for each in found if each["is_wrong"]]
     assert missing["text"] == "newer is in no worker's catalog, and so its calls wait"
     assert hatchet.token.split(".")[1] not in json.dumps(found)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from returns.result import Failure
+from returns.result import Failure, Result
 
 from onward import Catalog, submit, task
 from onward.backend import Diagnosis, Finding
 from onward.backends.hatchet import HatchetBackend, hatchet
-from onward.fault import Misconfigured
+from onward.fault import Fault, Misconfigured, Unavailable
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.hatchet.double import Double
 from tests.hatchet.served import Engine, backend_on, fresh, serving
+
+SECRET = "a-signature-that-is-not-the-engine-s"
 
 
 @task
@@ -191,3 +195,24 @@ def test_a_token_that_is_over_is_told_as_that_and_not_shown() -> None:
     assert isinstance(fault, Misconfigured)
     assert "the token expired on 2" in fault.message
     assert secret_of(old) not in repr(fault)
+
+
+def test_a_token_that_is_refused_is_told_as_that_and_never_shown(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    given = engine.client_environment
+    token = f"{given['HATCHET_CLIENT_TOKEN'].rpartition('.')[0]}.{SECRET}"
+    where = given["HATCHET_CLIENT_HOST_PORT"]
+    is_tls = given.get("HATCHET_CLIENT_TLS_STRATEGY") != "none"
+    with closing(hatchet(token, where, tls=is_tls)) as backend:
+        asked: tuple[Result[object, Fault], ...] = (
+            backend.diagnose(),
+            submit(inc(1), on=backend),
+            backend.serve(Catalog(inc)),
+        )
+    for fault in (answer.failure() for answer in asked):
+        assert isinstance(fault, Unavailable)
+        assert "Hatchet does not take the token" in fault.message
+        assert SECRET not in repr(fault)
+    assert SECRET not in caplog.text

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from onward.backends.hatchet import Tls, hatchet
+from onward import connect
+from onward.backends.hatchet import HatchetBackend, Tls, hatchet
 from onward.backends.hatchet.token import Claims, claims
 
 TOKEN = (
@@ -25,11 +26,23 @@ def test_a_token_says_where_the_engine_is(monkeypatch: pytest.MonkeyPatch) -> No
     assert repr(hatchet(host_port="localhost:7077")) == "hatchet('localhost:7077')"
 
 
-@pytest.mark.parametrize("token", ["", "secret", "a.secret.c", "e30.e30.secret", "é.é.secret"])
+@pytest.mark.parametrize(
+    "token", ["", "secret", "a.secret.c", "e30.e30.secret", "é.é.secret", f"{TOKEN}\n"]
+)
 def test_what_is_no_token_is_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="no Hatchet token") as caught:
         hatchet(token)
     assert "secret" not in str(caught.value)
+
+
+def test_what_surrounds_a_token_in_a_variable_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the end of the line in a file that it was taken from: gRPC would bear none."""
+    monkeypatch.setenv("HATCHET_CLIENT_TOKEN", f"{TOKEN}\n")
+    backend = connect("hatchet://").unwrap()
+    assert isinstance(backend, HatchetBackend)
+    assert backend.settings.address.token == TOKEN
 
 
 def test_an_engine_elsewhere_is_spoken_to_over_tls_unless_told_otherwise(tmp_path: Path) -> None:

@@ -162,6 +162,13 @@ def test_calls_run_over_tls(engine: Engine) -> None:
         assert run((double >> double)(3), on=backend, timeout=60) == Success(12)
 
 
+def test_it_is_told_how_it_is_spoken_to(engine: Engine) -> None:
+    with closing(engine.client(engine.tls)) as backend:
+        found = {each.what: each.text for each in backend.diagnose().unwrap().findings}
+    certified = ", with a client's certificate" if engine.wants else ""
+    assert found["credentials"].endswith(f"; TLS{certified}")
+
+
 Connects: TypeAlias = Callable[[Engine, pytest.MonkeyPatch, Path], HatchetBackend]
 
 

@@ -118,6 +118,13 @@ def test_calls_run_over_tls(gate: Gate) -> None:
         assert run((double >> double)(3), on=backend, timeout=PATIENCE) == Success(12)
 
 
+def test_it_is_told_how_it_is_spoken_to(gate: Gate) -> None:
+    with closing(gate.backend(tls_for(gate))) as backend:
+        found = {each.what: each.text for each in backend.diagnose().unwrap().findings}
+    certified = ", with a client's certificate" if gate.wants else ""
+    assert found["credentials"] == f"no API key; TLS{certified}"
+
+
 Connects: TypeAlias = Callable[[Gate, pytest.MonkeyPatch, Path], TemporalBackend]
 
 

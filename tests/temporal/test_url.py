@@ -76,7 +76,7 @@ def test_a_password_is_refused_and_not_shown(url: str) -> None:
 def test_an_api_key_comes_from_the_environment_and_is_never_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TEMPORAL_API_KEY", SECRET)
+    monkeypatch.setenv("TEMPORAL_API_KEY", f"{SECRET}\n")  # as from a file
     backend = at("temporal://127.0.0.1:1/ns")
     assert backend._address.api_key == SECRET
     for shown in (repr(backend), str(backend), repr(backend._address), repr(vars(backend))):

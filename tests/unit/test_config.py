@@ -4,7 +4,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from returns.result import Success
@@ -85,7 +85,7 @@ def test_a_url_in_a_url_may_stand_as_it_is_or_be_encoded(password: str) -> None:
     ("url", "ledger"),
     [
         ("celery+rediss://host", None),
-        ("celery+rediss://host?ssl_ca_certs=%2Fmy%2Fca.pem", None),
+        (f"celery+rediss://host?ssl_ca_certs={quote(__file__, safe='')}", None),
         ("celery+rediss://host?result_backend=rediss://other", "other"),
         ("celery+rediss://host?result_backend=rediss://other?ssl_certfile=/cert.pem", "other"),
     ],
@@ -97,18 +97,27 @@ def test_certificates_are_verified(url: str, ledger: str | None) -> None:
     assert "ssl_cert_reqs=required" in settings.result_backend
 
 
-def test_certificate_files_reach_the_broker_s_client() -> None:
-    url = "celery+rediss://host?ssl_ca_certs=/ca.pem&ssl_certfile=/cert.pem&ssl_keyfile=/my%20key"
-    tls = celery_at(url).app.connection_for_write().ssl
-    assert isinstance(tls, dict)
-    assert tls["ssl_ca_certs"] == "/ca.pem"
-    assert tls["ssl_certfile"] == "/cert.pem"
-    assert tls["ssl_keyfile"] == "/my key"
+def test_certificate_files_reach_the_broker_s_client(tmp_path: Path) -> None:
+    files = {
+        name: str(tmp_path / f"my {name}")
+        for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+    }
+    for file in files.values():
+        Path(file).touch()
+    tls = celery_at(f"celery+rediss://host?{urlencode(files, quote_via=quote)}").app
+    client = tls.connection_for_write().ssl
+    assert isinstance(client, dict)
+    assert {name: client[name] for name in files} == files
 
 
 @pytest.mark.parametrize("url", ["", "local", "/etc/onward", "user:word@host", "://host", "1://"])
 def test_what_is_no_url_is_told_how_one_starts(url: str) -> None:
     assert "it starts with a scheme: local://, celery+redis://" in message(url)
+    assert "the name of a file ends in .yaml" in message(url)
+
+
+def test_what_surrounds_a_url_is_no_part_of_it() -> None:
+    assert repr(connect(" local://?workers=3\n").unwrap()) == "local(workers=3)"
 
 
 def test_what_is_no_text_is_refused_where_it_stands() -> None:
@@ -144,6 +153,7 @@ def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
         ("local://?worker=4", "'worker' (did you mean 'workers'?). Known: keep, workers"),
         ("local://?queue=mail", "there is no parameter 'queue'. Known: keep, workers"),
         ("celery+redis://h?quue=a", "(did you mean 'queue'?). Known: keep, queue, result_backend"),
+        ("celery+rediss://h?ssl_ca_certs=/nowhere", "ssl_ca_certs: /nowhere cannot be read: No"),
         ("celery+redis://h?ssl_ca_certs=/x", "there is no parameter 'ssl_ca_certs'"),
         (f"celery+memory://?result_backend={LEDGER}", "Known: queue"),
         ("local://?workers=four", "workers is a whole number: write workers=4"),
@@ -293,6 +303,32 @@ def test_what_a_third_party_s_extra_brings_is_told_how_to_install(third_party: P
     with third_party.open("a") as metadata:
         metadata.write("Provides-Extra: acme\n")
     assert 'acme_sdk is not installed: pip install "onward-acme[acme]"' in message("acme+fast://")
+
+
+@pytest.mark.parametrize("named", ["onward_acme_broken:ENGINE", "onward_acme:ENGINES"])
+def test_an_entry_point_that_cannot_be_loaded_is_told_with_what_brings_it(
+    named: str, third_party: Path
+) -> None:
+    broken = third_party.parent.with_name("onward_acme_broken.py")
+    broken.write_text("raise RuntimeError('s3cret')")
+    entries = third_party.with_name("entry_points.txt")
+    entries.write_text(f"[onward.backends]\nacme = {named}\n")
+    said = message("acme://")
+    assert f"{named} cannot be loaded (" in said
+    assert "update onward-acme, or see what python -c" in said
+    assert "s3cret" not in said
+    file = third_party.with_name("onward.yaml")
+    file.write_text("backend: local\nlocal: {workers: 3}\nacme: {speed: 1}\n")
+    assert repr(connect(file).unwrap()) == "local(workers=3)"  # which needs no other engine
+
+
+def test_two_packages_with_a_backend_of_the_same_name_are_told(third_party: Path) -> None:
+    other = third_party.parent.with_name("onward_other-1.0.dist-info")
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: onward-other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[onward.backends]\nacme = onward_acme:ENGINE\n")
+    assert "onward-acme and onward-other each bring a backend 'acme'" in message("acme://")
+    assert repr(connect("local://?workers=3").unwrap()) == "local(workers=3)"
 
 
 def test_an_entry_point_that_names_something_else_is_refused(third_party: Path) -> None:

@@ -207,7 +207,7 @@ HATCHET = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  "
         ("backend: local\nbackend: celery\n", "line 2: backend is there twice, first on line 1"),
         ("backend: local\nlocal:\n  <<: {keep: 1}\n", "line 3: a setting's name is missing"),
         ("backend: local\n? [a]\n: 1\n", "a setting's name is missing or makes no sense"),
-        ("backend: local\n--- \nbackend: celery\n", "it makes no sense as YAML"),
+        ("backend: local\n--- \nbackend: celery\n", "it has several documents: leave one of th"),
         ("backend: local\nlocal: {\n", "it makes no sense as YAML"),
         ("backend: local\n\tlocal: 1\n", "line 2: it makes no sense as YAML"),
         ("backend: !!python/name:os.system x\n", "line 1: it makes no sense as YAML"),
@@ -245,6 +245,7 @@ HATCHET = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  "
         (f"{HATCHET}tls: false\n  tls_ca: /ca\n", "tls is off, and yet there is more of it"),
         (f"{HATCHET}tls_ca: /nowhere\n", "tls: /nowhere cannot be read: No such file"),
         (f"{HATCHET}host_port: http://h\n", "host_port is a host and a port"),
+        (f"{HATCHET}server_url: app.hatchet.run\n", "server_url is a URL: write https://app.hatch"),
         ("backend: hatchet\n", "hatchet: token is missing: set HATCHET_CLIENT_TOKEN"),
         ("backend: hatchet\nhatchet: {token: x}\n", "hatchet: it is no Hatchet token: take one"),
     ],
@@ -281,10 +282,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_rabbitmq_and_its_ledger_may_both_be_over_tls(write: Write) -> None:
-    text = f"{CELERY}broker_url: amqps://h//\n  result_backend: rediss://r\n  ssl_ca_certs: /ca\n"
+    ca = f"ssl_ca_certs: {__file__}"
+    text = f"{CELERY}broker_url: amqps://h//\n  result_backend: rediss://r\n  {ca}\n"
     backend = connect(write(text)).unwrap()
     assert isinstance(backend, CeleryBackend)
-    assert backend.app.conf.broker_use_ssl["ca_certs"] == "/ca"
+    assert backend.app.conf.broker_use_ssl["ca_certs"] == __file__
     assert "ssl_cert_reqs=required" in backend.app.conf.result_backend
 
 

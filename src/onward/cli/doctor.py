@@ -60,7 +60,7 @@ def _there(backend: Backend, catalog: Catalog | None) -> Iterator[Finding]:
     answer = backend.diagnose(catalog.queues if catalog else ())
     if isinstance(answer, Failure):
         fault = answer.failure()
-        yield Finding("engine", fault.message, fault.cure, is_wrong=True)
+        yield Finding("engine", fault.message.rstrip("."), fault.cure, is_wrong=True)
         return
     yield Finding("engine", f"{backend!r} is reached")
     yield from judged(answer.unwrap(), catalog)
@@ -148,5 +148,5 @@ def _show(finding: Finding) -> None:
         mark, style = "✓", "green"
     line = Text.assemble((mark, style), f" {finding.what:<12} {finding.text}")
     if finding.cure:
-        line.append(f": {finding.cure}", "bold")
+        line.append(f"{'. ' if finding.cure[0].isupper() else ': '}{finding.cure}", "bold")
     out.print(line)

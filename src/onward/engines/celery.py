@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TypedDict, cast
 from urllib.parse import SplitResult, urlencode
 
 from onward.backend import Backend
 from onward.engines import Engine
+from onward.settings import look_at
 from onward.url import parameters, refuse_host, split
 
 _OVER_TLS = ("rediss", "amqps")
@@ -57,14 +59,16 @@ def _connect(settings: Settings) -> Backend:
     from onward.backends.celery.app import verified
 
     transport, parts = _broker(settings)
-    tls = {name: file for name, file in settings.items() if name.startswith("ssl_")}
+    tls = {name: str(file) for name, file in settings.items() if name.startswith("ssl_")}
     if tls and transport not in _OVER_TLS:
         raise ValueError(f"{min(tls)} is for TLS: write rediss:// or amqps://")
+    for name, file in tls.items():
+        look_at(name, Path(file))
     options: dict[str, object] = {}
+    broker = f"{transport}://{parts.netloc}{parts.path}"
     if transport == "amqps":
         files = {name.removeprefix("ssl_"): file for name, file in tls.items()}
-        options["broker_use_ssl"] = verified() | files
-    broker = f"{transport}://{parts.netloc}{parts.path}"
+        options["broker_use_ssl"] = verified(broker) | files
     if transport.startswith("redis"):
         query = "&".join(filter(None, (parts.query, urlencode(tls))))
         broker = _redis("broker_url", parts._replace(query=query))

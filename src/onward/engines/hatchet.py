@@ -66,9 +66,12 @@ def _connect(settings: Settings) -> Backend:
     if target is not None:
         host, port = host_and_port("host_port", target)
         target = f"{host}:{7077 if port is None else port}"
-    if "@" in settings.get("server_url", ""):
+    server = settings.get("server_url")
+    if server is not None and "@" in server:
         raise ValueError("server_url has no user and no password: the token is what opens it")
-    token = settings.get("token")
+    if server is not None and not server.startswith(("http://", "https://")):
+        raise ValueError("server_url is a URL: write https://app.hatchet.run")
+    token = settings.get("token", "").strip()
     if not token:
         raise ValueError("token is missing: set HATCHET_CLIENT_TOKEN")
     given = {name: what for name, what in settings.items() if name in _Plain.__annotations__}

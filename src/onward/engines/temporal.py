@@ -65,7 +65,7 @@ def _connect(settings: Settings) -> Backend:
         host,
         port,
         tls=from_files(**cast(dict[str, str], files)) if files else tls,
-        api_key=settings.get("api_key") or None,
+        api_key=settings.get("api_key", "").strip() or None,
         **cast(_Plain, given),
     )
 

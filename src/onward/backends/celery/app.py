@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 from celery import _state as celery_state
@@ -50,7 +51,7 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
         enable_utc=True,
     )
     if broker_url.startswith("amqps:"):
-        app.conf.broker_use_ssl = verified()
+        app.conf.broker_use_ssl = verified(broker_url)
     app.conf.update(options)
     app.finalize()  # or a process that only submits could not
     # What a process shares with all its Celery apps, before or after this, is not for ours to run.
@@ -68,9 +69,11 @@ def verifying(redis_url: str) -> str:
     return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
 
 
-def verified() -> dict[str, Any]:
+def verified(amqps_url: str) -> dict[str, Any]:
     """What makes RabbitMQ's client look who certified the broker, and for which host."""
-    return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # the one in the URL
+    # The one in the URL; but of localhost, kombu makes an address.
+    host = "localhost" if urlsplit(amqps_url).hostname == "localhost" else None
+    return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host}
 
 
 def priority_on(broker_url: str, priority: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from celery import chain as chain_of
 from celery import chord as chord_of
 from celery.canvas import Signature
 from kombu.connection import ConnectionPool
-from kombu.exceptions import ConnectionLimitExceeded, OperationalError
+from kombu.exceptions import ConnectionLimitExceeded
 from msgspec.structs import replace
 from redis import exceptions as redis_errors
 from redis.exceptions import RedisError
@@ -27,6 +28,7 @@ from onward.backends.celery.app import priority_on
 from onward.backends.celery.ledger import Entry, Ledger
 from onward.backends.celery.message import Now, Started, Ticket, write
 from onward.backends.celery.post import Letter, letter, post
+from onward.backends.celery.reach import LEDGER, NOT_REACHED, broker_of, reached_for, unavailable
 from onward.backends.celery.signing import Signer, sealed
 from onward.catalog import Catalog
 from onward.context import Progress
@@ -42,6 +44,8 @@ _SLICE = 1.0
 _PAUSE = 0.2
 _OUTAGE = 60.0
 """How long who waits for an outcome puts up with a ledger that is away, in seconds."""
+
+_LOGGER = logging.getLogger("onward.celery")
 
 _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 
@@ -182,12 +186,14 @@ class CeleryBackend:
             try:
                 is_new = self.ledger.open([(it.plan.id, raw, it.delay) for it, raw in batch])
             except (RedisError, OSError) as problem:
-                flow = batch[0][0].plan.flow
-                return Failure(Unavailable(flow, f"the ledger: {problem}"))
+                return Failure(unavailable(LEDGER, problem, batch[0][0].plan.flow))
             # Once it is written down it will be sent, if not by us then by the reconciler; and
             # others may have submitted it with the same key meanwhile, and count on it.
-            with contextlib.suppress(OperationalError, RedisError, OSError):
+            try:
                 self.publish(submission for submission, _ in compress(batch, is_new))
+            except NOT_REACHED as problem:
+                why = self._unavailable(problem).message
+                _LOGGER.warning("calls wait in the ledger until a worker sends them: %s", why)
             ids += some
         return Success(ids)
 
@@ -236,7 +242,7 @@ class CeleryBackend:
                 given_up = min(end, time.monotonic() + _OUTAGE)
             except (RedisError, OSError) as problem:
                 if time.monotonic() >= given_up or not isinstance(problem, _AWAY):
-                    return Failure(Unavailable("", f"the ledger: {problem}"))
+                    return Failure(unavailable(LEDGER, problem))
                 time.sleep(min(_PAUSE, left))
 
     def _looked(self, id: str) -> Entry | None:
@@ -255,7 +261,7 @@ class CeleryBackend:
         try:
             entry = self._looked(id)
         except (RedisError, OSError) as problem:
-            return Failure(Unavailable("", f"the ledger: {problem}"))
+            return Failure(unavailable(LEDGER, problem))
         if entry is None:
             return Failure(_unknown(id))
         return Success(_status(entry))
@@ -269,7 +275,7 @@ class CeleryBackend:
             flow = plans.decode(entry.plan).map(lambda plan: plan.flow).value_or("")
             self.ledger.settle(id, faulted(Cancelled(flow, "it was cancelled")), "cancelled")
         except (RedisError, OSError) as problem:
-            return Failure(Unavailable("", f"the ledger: {problem}"))
+            return Failure(unavailable(LEDGER, problem))
         return Success(None)
 
     def explain(self, plan: Plan, /) -> str:
@@ -282,8 +288,8 @@ class CeleryBackend:
 
         try:
             return Success(look(self, queues))
-        except (OperationalError, RedisError, OSError) as problem:
-            return Failure(Unavailable("", f"the broker or its ledger: {problem}"))
+        except NOT_REACHED as problem:
+            return Failure(self._unavailable(problem))
 
     def serve(
         self,
@@ -298,15 +304,18 @@ class CeleryBackend:
 
         try:
             self.ledger.look("")
-            with self.app.connection_for_read() as broker:
-                broker.ensure_connection(max_retries=1, interval_start=0)
-        except (OperationalError, RedisError, OSError) as problem:
-            return Failure(Unavailable("", f"the broker or its ledger: {problem}"))
+            with broker_of(self.app):
+                pass
+        except NOT_REACHED as problem:
+            return Failure(self._unavailable(problem))
         worker = start(self, catalog, concurrency, queues)
         if worker.is_ready(timeout=10):
             return Success(worker)
         worker.stop(grace=1)
         return Failure(Unavailable("", "the broker let no worker take up messages within 10 s"))
+
+    def _unavailable(self, problem: Exception) -> Unavailable:
+        return unavailable(reached_for(self.app, problem), problem)
 
     def close(self) -> None:
         """Ends the connections. What was submitted stays with the broker."""

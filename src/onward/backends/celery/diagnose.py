@@ -12,6 +12,7 @@ from kombu import Connection
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import RedisLedger
+from onward.backends.celery.reach import broker_of
 
 _PATIENCE = 1.0
 """How long workers may take to answer, in seconds."""
@@ -21,8 +22,7 @@ def look(backend: CeleryBackend, queues: Collection[str]) -> Diagnosis:
     """Looks at all of them; raises what the clients raise where one is not reached."""
     findings = [Finding("SDK", f"celery {version('celery')}, kombu {version('kombu')}")]
     clock = None
-    with backend.app.connection_for_read() as broker:
-        broker.ensure_connection(max_retries=1, interval_start=0)
+    with broker_of(backend.app) as broker:
         findings.append(Finding("broker", _broker(broker)))
         if isinstance(backend.ledger, RedisLedger):
             before = time.time()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from pathlib import Path
 
 from onward.backends.hatchet import names, sdk
 from onward.backends.hatchet.backend import HatchetBackend
@@ -13,6 +12,7 @@ from onward.backends.hatchet.limits import Limit, Limits, checked
 from onward.backends.hatchet.settings import Address, Settings, Tls
 from onward.backends.hatchet.token import claims
 from onward.policy import check_queue
+from onward.settings import look_at
 
 __all__ = ["HatchetBackend", "Limit", "Tls", "hatchet"]
 
@@ -101,13 +101,5 @@ def _tls(said: bool | Tls | None, target: str) -> Tls | None:
         raise ValueError("tls: a certificate and its key go together: one of them is missing")
     for file in (said.root_certificates, said.certificate, said.key):
         if file is not None:
-            _look_at(file)
+            look_at("tls", file)
     return said
-
-
-def _look_at(file: Path) -> None:
-    """Raises ValueError for a file that cannot be read, which would be noticed only later."""
-    try:
-        file.open("rb").close()
-    except OSError as problem:
-        raise ValueError(f"tls: {file} cannot be read: {problem.strerror}") from None

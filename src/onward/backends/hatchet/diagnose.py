@@ -101,6 +101,8 @@ def _credentials(address: Address) -> Finding:
     until = "that does not expire" if end is None else f"that expires on {_day(end)}"
     is_old = end is not None and end - time.time() < _SOON
     tls = "no TLS" if address.tls is None else "TLS"
+    if address.tls is not None and address.tls.certificate is not None:
+        tls = "TLS, with a client's certificate"
     return Finding("credentials", f"a token {until}; {tls}", _ANOTHER if is_old else "")
 
 

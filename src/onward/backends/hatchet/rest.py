@@ -94,7 +94,8 @@ class Rest:
                 middle = (before + time.time()) / 2
                 raw = await answer.read()
         except _AWAY as problem:
-            return Failure(Unavailable("", f"Hatchet's HTTP API at {self._url}: {problem}"))
+            said = str(problem) or "it does not answer"
+            return Failure(Unavailable("", f"Hatchet's HTTP API at {self._url}: {said}"))
         if not answer.ok:
             return Failure(self._status(answer.status))
         there = _date(answer.headers.get("Date", ""))

@@ -104,7 +104,7 @@ _AWAY = (
 
 _HUNG_UP = "it hung up: if it wants TLS, or a certificate from its clients, see tls and tls_cert"
 
-_UNSAFE = {
+_MEANS = {
     "CERTIFICATE_VERIFY_FAILED": "no authority that is trusted here certifies it: see tls_ca",
     "Hostname Verification": "it is certified by another name: see tls_server_name",
     "TSI_DATA_CORRUPTED": (
@@ -114,8 +114,11 @@ _UNSAFE = {
     "WRONG_VERSION_NUMBER": "it speaks no TLS: see tls",
     ": Socket closed": _HUNG_UP,
     "Connection reset by peer": _HUNG_UP,
+    "Connection refused": "nothing listens there: start it, or correct host_port",
+    "resol": "nobody knows its host: correct host_port",
+    "timed out": "it does not answer: see that it runs, and that it is Hatchet",
 }
-"""What gRPC says of a connection that TLS forbids, and what that means."""
+"""What gRPC says of a connection that there is not, and what that means."""
 
 Problem = aio.AioRpcError
 """What every request raises that fails."""
@@ -439,7 +442,7 @@ def fault_of(problem: Problem, flow: str = "") -> Fault:
     if code == grpc.StatusCode.INVALID_ARGUMENT:
         return Misconfigured(flow, f"Hatchet refuses it: {said(problem)}")
     text = f"{code.name.lower()}, {said(problem)}"
-    means = next((means for word, means in _UNSAFE.items() if word in text), None)
+    means = next((means for word, means in _MEANS.items() if word in text), None)
     return Unavailable(flow, f"Hatchet: {text}" if means is None else f"Hatchet: {means} ({text})")
 
 

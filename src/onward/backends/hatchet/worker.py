@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import math
 import os
 import platform
 import random
@@ -65,6 +66,9 @@ _LINGERS = 1.2
 """How long the engine goes on to hand out to a worker that it was told to leave alone."""
 
 _GOODBYE = 2.0
+_PARTING = 10.0
+"""How long an answer of the engine's may take at the end, and all of the end."""
+
 _LOGGER = logging.getLogger("onward.hatchet")
 
 
@@ -116,6 +120,7 @@ class HatchetWorker:
         self._background: set[asyncio.Task[None]] = set()
         self._begun = Begun(lambda: core.wire, self._spawn)
         self._said = ""
+        self._until = math.inf
         self._is_leaving = False
         self._is_giving_back = False
         self._ended = threading.Event()
@@ -393,7 +398,9 @@ class HatchetWorker:
 
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""
+        self._until = min(self._until, time.monotonic() + grace)
         if self._is_leaving:
+            self._ended.wait(grace + _PARTING)
             return
         self._is_leaving = True
         leaving = self._leave(grace)
@@ -407,7 +414,6 @@ class HatchetWorker:
         return self._ended.wait(timeout)
 
     async def _leave(self, grace: float) -> None:
-        end = time.monotonic() + grace
         workers = self._registrations
         if all(await asyncio.gather(*(self._core.pause(worker.id) for worker in workers))):
             await asyncio.sleep(min(_LINGERS, grace))
@@ -417,9 +423,10 @@ class HatchetWorker:
         for held in list(self._held.values()):
             if held.job.is_flow:
                 self._give_back(held)
-        while self._held and time.monotonic() < end:
+        while self._held and time.monotonic() < self._until:
             tasks = [held.task for held in self._held.values()]
-            await asyncio.wait(tasks, timeout=end - time.monotonic())
+            left = self._until - time.monotonic()
+            await asyncio.wait(tasks, timeout=min(left, _PAUSE))  # it may become less
         self._is_giving_back = True  # and what comes yet, for the engine lingers
         for held in list(self._held.values()):
             self._give_back(held)

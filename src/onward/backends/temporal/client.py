@@ -124,7 +124,7 @@ class Connection:
 
     def fault(self, what: str, problem: RPCError) -> Fault:
         """What an error of the server's means."""
-        text = problem.message
+        text = problem.message.rstrip(".")
         if problem.status == RPCStatusCode.NOT_FOUND and "amespace" in text:
             return Misconfigured("namespace", f"{text}: create it, or name another one")
         if problem.status == RPCStatusCode.NOT_FOUND:

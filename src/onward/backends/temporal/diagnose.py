@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from importlib.metadata import version
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -15,7 +16,7 @@ from temporalio.api.workflowservice.v1 import (
     GetSystemInfoRequest,
 )
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.temporal.client import PROMPT, Address
@@ -45,7 +46,7 @@ async def look(
     findings = (
         Finding("SDK", f"temporalio {version('temporalio')}"),
         Finding("server", f"Temporal {system.server_version}"),
-        Finding("namespace", f"{address.namespace}, which keeps outcomes for {kept}"),
+        Finding("namespace", f"{address.namespace}, which keeps outcomes for {_span(kept)}"),
         _credentials(address),
     )
     taken: dict[str, set[str]] = {}
@@ -90,7 +91,17 @@ async def _queue(
     return await client.workflow_service.describe_task_queue(request, timeout=PROMPT)
 
 
+def _span(kept: timedelta) -> str:
+    days, rest = divmod(kept, timedelta(days=1))
+    if rest:
+        return f"{kept / timedelta(hours=1):g} hours"
+    return "1 day" if days == 1 else f"{days} days"
+
+
 def _credentials(address: Address) -> Finding:
     key = "an API key" if address.api_key else "no API key"
     is_tls = bool(address.tls) or (address.tls is None and address.api_key is not None)
-    return Finding("credentials", f"{key}; {'TLS' if is_tls else 'no TLS'}")
+    tls = "TLS" if is_tls else "no TLS"
+    if isinstance(address.tls, TLSConfig) and address.tls.client_cert:
+        tls = "TLS, with a client's certificate"
+    return Finding("credentials", f"{key}; {tls}")
