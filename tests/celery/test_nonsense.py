@@ -64,7 +64,7 @@ def test_a_message_that_makes_no_sense_holds_nobody_up(
 ) -> None:
     submit(double(1), on=backend).unwrap()
     redis: Any = Redis.from_url(valkey.url)
-    queue = f"{QUEUE}:5"
+    queue = f"{QUEUE}\x06\x165"  # Celery's name for that of priority 5
     redis.lpush(queue, json.dumps(spoil(json.loads(redis.lpop(queue)))))
     redis.close()
     worker = backend.serve(Catalog(double)).unwrap()

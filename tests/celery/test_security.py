@@ -48,8 +48,8 @@ SECRET = "s3cret" * 6
 WAIT = 1_000_000
 """Many days, in seconds."""
 
-QUEUES = ["onward", *(f"onward:{priority}" for priority in range(1, 10))]
-"""One for each priority."""
+QUEUES = ["onward", *(f"onward\x06\x16{priority}" for priority in range(1, 10))]
+"""One for each priority, as Celery names them."""
 
 Message: TypeAlias = dict[str, Any]
 

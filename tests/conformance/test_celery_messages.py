@@ -73,7 +73,7 @@ def test_a_message_is_what_celery_itself_would_have_sent(valkey: Valkey) -> None
     line.apply_async(root_id=plan.id, countdown=60.0)
     backend.publish([prepared])
     with Redis.from_url(valkey.url) as client:
-        ours, celerys = map(decoded, client.lrange("compared:2", 0, -1))
+        ours, celerys = map(decoded, client.lrange("compared\x06\x162", 0, -1))
     backend.close()
     assert ours == celerys
 

@@ -97,7 +97,6 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
             "unacked_restore_throttle": 1,
             "priority_steps": list(range(10)),
             "queue_order_strategy": "priority",
-            "sep": ":",
         }
     if scheme == "memory":
         return {"polling_interval": 0.002}
