@@ -4,6 +4,7 @@ What a block is for stands in an HTML comment right before it:
 
     <!-- file: tasks.py -->      it is written to this file, and run by a console block further down
     <!-- more: tasks.py -->      it is added to this file
+    <!-- refused -->             it is run by nobody, for mypy refuses it, and says what it tells
     <!-- not run: why -->        it is left alone
 
 All other Python blocks of a page run one after the other, as one program. An expression with a
@@ -33,7 +34,7 @@ from onward.catalog import Catalog
 from onward.flow import Flow
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
-_MARK = re.compile(r"<!-- (file|more|not run): ([^\n]*) -->\n *\Z")
+_MARK = re.compile(r"<!-- (file|more|refused|not run)(?:: ([^\n]*))? -->\n *\Z")
 _TOLD = re.compile(r"  # (.+)")
 
 
@@ -48,7 +49,7 @@ class Block(msgspec.Struct, frozen=True):
         line: The line that its code begins in.
         language: What stands behind its fence.
         code: What it holds.
-        mark: What it is for, if a comment says so: file, more or not run.
+        mark: What it is for, if a comment says so: file, more, refused or not run.
         about: The file, or the reason.
     """
 
@@ -69,7 +70,7 @@ def blocks(page: Path) -> list[Block]:
         if indent:
             code = re.sub(f"^{indent}", "", code, flags=re.MULTILINE)
         marked = _MARK.search(text[: fence.start()] + indent)
-        mark, about = marked.groups() if marked else ("", "")
+        mark, about = marked.groups("") if marked else ("", "")
         line = text.count("\n", 0, fence.start()) + 2
         found.append(Block(page, line, language, code, mark, about))
     return found
@@ -82,11 +83,16 @@ def changed(text: str, instead: Mapping[str, str]) -> str:
     return text
 
 
+def is_told(want: str, got: str) -> bool:
+    """Whether what came is what is told of it, where `...` stands for anything."""
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    return doctest.OutputChecker().check_output(f"{want}\n", f"{got.rstrip()}\n", options)
+
+
 def told(block: Block, want: str, got: str) -> None:
     """Fails if something else came than what the page tells."""
-    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    is_right = doctest.OutputChecker().check_output(f"{want}\n", f"{got.rstrip()}\n", options)
-    assert is_right, f"{block.page.name}, line {block.line}: it tells {want!r}, and it is {got!r}"
+    where = f"{block.page.name}, line {block.line}"
+    assert is_told(want, got), f"{where}: it tells {want!r}, and it is {got!r}"
 
 
 class Program:

@@ -1,10 +1,12 @@
 """Every code block of the pages runs, and what the pages tell of it is so."""
 
+import os
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 import typer.main
@@ -12,13 +14,15 @@ from typer.core import TyperGroup
 
 from onward.cli import app
 from tests.docs.blocks import Block, Program, blocks
-from tests.docs.walk import Walk, commands
-from tests.engines.hatchet import GivenHatchet, Hatchet
+from tests.docs.walk import Walk, commands, is_left_out
+from tests.engines.hatchet import TOKEN, Hatchet
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
+from tests.hatchet.double import Double
+from tests.hatchet.served import Engine
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "docs/how-to").glob("*.md"))
 WEATHER = ROOT / "examples/ingest/data/seattle-weather.csv"
 
@@ -30,13 +34,41 @@ from returns.result import Failure, Success
 from examples.ingest.tasks import Malformed, fetch, ingest, parse, store
 from onward import Raised
 """
+BY_CELERY = """
+from typing import Any
+from celery import Celery, chain
+from celery.canvas import Signature
+app = Celery("shop", set_as_current=False)
+"""
 BEFORE = {
-    "README.md": OF_THE_DEMO,
-    "celery.md": f"{OF_THE_DEMO}\nfrom onward.backends.celery import celery\nkey = bytes(32)",
+    "README.md": OF_THE_DEMO + BY_CELERY,
+    "celery.md": f"{OF_THE_DEMO}\nfrom onward.backends.celery import celery\nkey = bytes(32)\n",
     "temporal.md": OF_THE_DEMO,
     "hatchet.md": OF_THE_DEMO,
 }
 """What these pages take for granted, for it stands in others."""
+
+INGEST = """
+from onward import task
+
+@task
+def ingest(url: str, sep: str = ",") -> int:
+    return len(url.split(sep))
+"""
+REPORT = """
+from onward import task
+
+@task(queue="gpu")
+def report(month: str) -> str:
+    return month
+"""
+MODULES = {
+    "my/tasks.py": INGEST,
+    "other/tasks.py": REPORT,
+    "shop/tasks.py": INGEST,
+    "shop/reports.py": REPORT,
+}
+"""What stands for the reader's own modules."""
 
 
 def programs() -> list[Path]:
@@ -44,11 +76,31 @@ def programs() -> list[Path]:
 
 
 def walks() -> list[Path]:
-    return [page for page in PAGES if any(block.mark == "file" for block in blocks(page))]
+    return [page for page in PAGES if any(map(is_of_the_walk, blocks(page)))]
 
 
 def is_of_the_program(block: Block) -> bool:
     return block.language == "python" and not block.mark
+
+
+def is_of_the_walk(block: Block) -> bool:
+    return block.mark == "file" or any(not is_left_out(command) for command, _ in typed(block))
+
+
+def typed(block: Block) -> list[tuple[str, str]]:
+    """What a reader types, and what they see."""
+    is_run = block.language == "console" and not block.mark
+    return [*commands(block)] if is_run else []
+
+
+@pytest.fixture(scope="session")
+def some_hatchet(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A real one, or where there is none, a double."""
+    if TOKEN in os.environ or Hatchet.missing() is None:
+        yield cast(Engine, request.getfixturevalue("hatchet"))
+        return
+    with Double() as double:
+        yield double
 
 
 @pytest.fixture
@@ -62,9 +114,10 @@ def instead(request: pytest.FixtureRequest, page: Path) -> Mapping[str, str]:
         found['"redis://…"'] = repr(own)
     if "temporal://" in text:
         temporal: Temporal = request.getfixturevalue("temporal")
-        found["temporal://localhost:7233/default"] = temporal.url
+        found["localhost:7233"] = temporal.address
     if "hatchet://" in text:
-        hatchet: Hatchet | GivenHatchet = request.getfixturevalue("hatchet")
+        kind = "hatchet" if page.name == "hatchet.md" else "some_hatchet"  # for it has limits
+        hatchet: Engine = request.getfixturevalue(kind)
         patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
         for name, value in hatchet.client_environment.items():
             patch.setenv(name, value)
@@ -93,6 +146,10 @@ def test_the_python_of_a_page_runs(page: Path, instead: Mapping[str, str], folde
 def test_who_does_what_a_page_says_sees_what_it_shows(
     page: Path, instead: Mapping[str, str], folder: Path
 ) -> None:
+    for name, code in MODULES.items():
+        file = folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code)
     with Walk(folder, instead) as walk:
         for block in blocks(page):
             walk.take(block)
@@ -101,9 +158,8 @@ def test_who_does_what_a_page_says_sees_what_it_shows(
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_that_a_page_shows_are_there(page: Path) -> None:
     for block in blocks(page):
-        if block.language == "console" and block.mark != "not run":
-            for command, _ in commands(block):
-                check(shlex.split(command, comments=True))
+        for command, _ in typed(block):
+            check(shlex.split(command, comments=True))
 
 
 def check(words: list[str]) -> None:

@@ -1,4 +1,8 @@
-"""The capability matrix tells what there is, as far as that can be seen without running it."""
+"""The capability matrix tells what there is, as far as that can be seen without running it all."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +52,21 @@ def test_the_page_is_what_its_own_data_give() -> None:
     page = capabilities.PAGE.read_text()
     made = page.partition(capabilities.BEGIN)[2].partition(capabilities.END)[0]
     assert made.strip() == capabilities.table(FOUND).strip(), CURE
+
+
+def test_who_writes_the_page_again_finds_the_same(tmp_path: Path) -> None:
+    copy = tmp_path / "capabilities.md"
+    copy.write_text(capabilities.PAGE.read_text().replace("| yes | yes |", "| no | yes |"))
+    code = (
+        "import sys; from pathlib import Path; from tests import capabilities;"
+        "capabilities.PAGE = Path(sys.argv[1]); sys.exit(capabilities.main('local'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, copy],
+        cwd=capabilities.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert capabilities.read(copy.read_text())["TestLocal"] == FOUND["TestLocal"]

@@ -3,11 +3,17 @@
 import re
 import textwrap
 from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
 
 import pytest
 
+from onward.engines import celery, hatchet, local, temporal
+from onward.fault import KINDS
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -22,10 +28,20 @@ def test_the_readme_quotes_the_programs_that_celery_takes() -> None:
     assert code in (ROOT / "tests/typing/on_celery.py").read_text()
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for name, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page.read_text()):
+        target = page.parent / name if name else page
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
+
+
+def anchors(page: Path) -> list[str]:
+    """What links to a page may name in it, as GitHub and MyST make it of the headings."""
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    return slugs + re.findall(r"^\((.+)\)=$", text, re.MULTILINE)
 
 
 def test_times_are_told_as_they_were_measured() -> None:
@@ -33,3 +49,27 @@ def test_times_are_told_as_they_were_measured() -> None:
     measured = re.findall(r"\b[\d.,]+ [num]s\b", (ROOT / "docs/overhead.md").read_text())
     assert told
     assert set(told) <= set(measured)
+
+
+def test_ratios_are_told_as_they_were_measured() -> None:
+    why, overhead = ((ROOT / "docs" / name).read_text() for name in ("why.md", "overhead.md"))
+    told = re.findall(r"\b([\d.]+)(?: to ([\d.]+))? times\b", why.replace("\n", " "))
+    assert told
+    assert {number for pair in told for number in pair} <= {"", *re.findall(r"[\d.]+", overhead)}
+    assert overhead.count("- FAILS: ") == why.count("One of the bars") == 1
+
+
+def test_every_kind_of_fault_is_told_of() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/semantics.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("engine", [local, celery, hatchet, temporal])
+def test_every_setting_of_an_engine_is_told_of_and_every_variable(engine: ModuleType) -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    name = engine.__name__.rpartition(".")[2]
+    table = page.partition("| section | settings |")[2].partition("\n\n")[0]
+    (row,) = re.findall(rf"^\| `{name}` \| (.+) \|$", table, re.MULTILINE)
+    assert {*re.findall(r"`(\w+)`", row)} == {*get_type_hints(engine.ENGINE.settings)}
+    variables = engine.ENGINE.variables | engine.ENGINE.secrets
+    assert not [variable for variable in variables.values() if f"`{variable}`" not in page]
