@@ -65,7 +65,8 @@ class Raised(Fault, Struct, frozen=True):
 
     def __str__(self) -> str:
         times = "" if self.attempts == 1 else f" in the last of {self.attempts} attempts"
-        what = f"raised {self.error_type}{times}: {self.message.rstrip('.')}"
+        why = f": {self.message}" if self.message else ""
+        what = f"raised {self.error_type}{times}{why}".rstrip(".")
         return f"{self.task}: {what}. {self.cure}"
 
 

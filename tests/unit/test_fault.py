@@ -62,6 +62,10 @@ def test_a_fault_is_taken_apart_by_match() -> None:
             assert not still_running
 
 
+def test_raised_without_a_text_says_what_was_raised() -> None:
+    assert str(Raised("parse", "KeyError", "")).startswith("parse: raised KeyError. Mend the task")
+
+
 def test_raised_says_how_often_it_was_tried() -> None:
     assert "in the last of 3 attempts" in str(Raised("a", "OSError", "down", attempts=3))
     assert "attempts" not in str(Raised("a", "OSError", "down"))
