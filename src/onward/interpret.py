@@ -21,6 +21,7 @@ from onward.backend import (
     Schedules,
     Status,
     Submission,
+    Worker,
 )
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
@@ -476,6 +477,9 @@ def work(
 ) -> Result[None, Fault]:
     """Serves a catalog until it is told to stop: by SIGTERM, by Ctrl-C, or by an event.
 
+    What is running when it is told so has a grace time to end, and is else another worker's. A
+    second signal ends the grace time.
+
     Args:
         catalog: The tasks and flows to serve; nothing else is run.
         on: Whose plans to take up.
@@ -517,8 +521,21 @@ def work(
         while not (came or (stop is not None and stop.is_set())):
             if worker.wait(0.1):
                 return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
-        worker.stop(grace)
+        _leave(worker, grace, came)
     return Success(None)
+
+
+def _leave(worker: Worker, grace: float, came: list[int]) -> None:
+    """Stops a worker; at once if another stop signal comes meanwhile."""
+    import threading
+
+    told = len(came)
+    leaving = threading.Thread(target=worker.stop, args=(grace,), name="onward-leave", daemon=True)
+    leaving.start()
+    while leaving.is_alive() and len(came) == told:
+        leaving.join(0.1)
+    if leaving.is_alive():
+        worker.stop(0)
 
 
 @contextlib.contextmanager

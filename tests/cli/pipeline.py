@@ -1,6 +1,7 @@
 """The tasks that the workers of these tests serve, copied to where they are started."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +31,27 @@ async def total(numbers: list[int]) -> int:
 @task
 def hold(folder: str) -> str:
     """Says that it runs, and goes on until it is let go."""
-    Path(folder, "running").touch()
+    for _ in held(folder, "hold"):
+        time.sleep(0.01)
+    return "done"
+
+
+@task
+async def linger(folder: str) -> str:
+    """Like `hold`, and awaits."""
+    import asyncio  # a test looks what else imports it
+
+    for _ in held(folder, "linger"):
+        await asyncio.sleep(0.01)
+    return "done"
+
+
+def held(folder: str, name: str) -> Iterator[None]:
+    Path(folder, f"running-{name}").touch()
     end = time.monotonic() + 60
     while not Path(folder, "let-go").exists():
         assert time.monotonic() < end
-        time.sleep(0.01)
-    return "done"
+        yield
 
 
 @task

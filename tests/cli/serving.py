@@ -1,7 +1,7 @@
 """Commands that go on until they are told to stop."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PATIENCE = 30.0
 
 
 @contextmanager
-def serving(folder: Path, url: str, *arguments: str) -> Iterator[WorkerProcess]:
+def serving(folder: Path, url: str, *arguments: str) -> Generator[WorkerProcess]:
     """A worker that is ready."""
     with started("worker", "pipeline", *arguments, "--on", url, folder=folder) as worker:
         wait_for_text(worker, "\nready")
@@ -23,7 +23,7 @@ def serving(folder: Path, url: str, *arguments: str) -> Iterator[WorkerProcess]:
 @contextmanager
 def started(
     *arguments: str, folder: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[WorkerProcess]:
+) -> Generator[WorkerProcess]:
     """The command, started."""
     log = folder / f"{arguments[0]}-{uuid.uuid4().hex}.log"
     given = {"PYTHONWARNINGS": "error", **(environment or {})}
@@ -42,5 +42,5 @@ def wait_for_text(worker: WorkerProcess, text: str) -> None:
     assert text in worker.tail()
 
 
-def wait_for_file(path: Path) -> None:
-    until(path.exists, within=PATIENCE, otherwise=lambda: f"{path} never came")
+def wait_for_file(path: Path, within: float = PATIENCE) -> None:
+    until(path.exists, within=within, otherwise=lambda: f"{path} never came")

@@ -1,6 +1,7 @@
 """`onward submit` and what takes its ref, on real engines with a worker of the command's own."""
 
 import json
+import shlex
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,16 +119,19 @@ def test_ctrl_c_ends_the_wait_and_not_the_call(folder: Path, on: str) -> None:
         watching.send(SIGINT)
         assert watching.wait(PATIENCE) == 130
     last = watching.tail().splitlines()[-1]
-    assert last == f"onward: no longer waiting; the call goes on: onward result {ref}"
+    told, copied = last.split(": onward ")
+    assert told == "onward: no longer waiting; the call goes on"
     (folder / "let-go").touch()
-    done = printed("result", ref, "--flow", "pipeline:hold", "--on", on, folder=folder)
-    assert done == "done\n"
+    assert json.loads(printed(*shlex.split(copied), folder=folder))["value"] == "done"
 
 
 def test_a_ref_that_nobody_knows_is_a_fault(folder: Path, on: str) -> None:
     for command in ("result", "status", "cancel", "watch"):
         said = mistake(command, "0" * 32, "--on", on, folder=folder, code=1)
         assert said.startswith(f"onward: {'0' * 32}: no such call")
+        done = onward(command, "0" * 32, "--json", "--on", on, folder=folder)
+        assert json.loads(done.stdout)["fault"]["type"] == "Unknown"
+        assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_what_cannot_be_a_ref_is_refused_and_no_password_in_it_is_shown(folder: Path) -> None:
@@ -141,7 +145,7 @@ def test_what_cannot_be_a_ref_is_refused_and_no_password_in_it_is_shown(folder: 
 def test_a_result_that_is_not_there_yet_has_a_code_of_its_own(folder: Path, on: str) -> None:
     delayed = submitted("pipeline:summed", "1", "--delay", "60", folder=folder, on=on)
     said = mistake("result", delayed, "--timeout", "0.1", "--on", on, folder=folder, code=4)
-    assert "no outcome after 0.1 s" in said
+    assert "no outcome after 0.1 s; the call goes on: onward result" in said
     assert printed("status", delayed, "--on", on, folder=folder) == "queued\n"
     printed("cancel", delayed, "--on", on, folder=folder)
 

@@ -59,9 +59,9 @@ def test_a_worker_finishes_what_it_runs_before_it_starts_again(
 ) -> None:
     with serving(folder, url, "--reload") as worker:
         ref = submit(hold(str(folder)), on=backend).unwrap()
-        wait_for_file(folder / "running")
+        wait_for_file(folder / "running-hold")
         edit(folder, 'return "done"', 'return "edited"')
-        wait_for(worker, "stopping: what is running has 30 s to end")
+        wait_for(worker, "stopping: 1 task running, with 30 s to end")
         (folder / "let-go").touch()
         wait_for(worker, "\nready", 2)
         assert result_of(ref, on=backend, timeout=PATIENCE) == Success("done")
@@ -77,3 +77,16 @@ def test_a_worker_waits_out_a_module_that_cannot_be_imported(
         edit(folder, "return 3 * number +", "return 3 * number")
         wait_for(worker, "\nready", 2)
         assert run(twice(4), on=backend, timeout=PATIENCE) == Success(12)
+
+
+def test_a_worker_that_is_told_to_stop_while_it_starts_again_stops(
+    folder: Path, url: str, backend: Backend
+) -> None:
+    with serving(folder, url, "--reload") as worker:
+        submit(hold(str(folder)), on=backend).unwrap()
+        wait_for_file(folder / "running-hold")
+        edit(folder, 'return "done"', 'return "edited"')
+        wait_for(worker, "stopping: 1 task running, with 30 s to end")
+        worker.send(SIGTERM)
+        assert worker.wait(PATIENCE) == 0
+    assert worker.tail().endswith("\n0 tasks finished, 1 task given back\nstopped\n")

@@ -70,11 +70,11 @@ def test_a_task_s_exception_shows_its_own_traceback_and_none_of_ours(folder: Pat
     assert lines[-1].startswith("onward: fail: raised LookupError: why. Mend the task")
 
 
-def test_a_wait_that_ends_first_says_how_to_ask_again(folder: Path) -> None:
+def test_a_wait_that_ends_first_says_that_the_call_ends_here_too(folder: Path) -> None:
     said = mistake(
         "run", "pipeline:hold", str(folder), *LOCAL, "--timeout", "0.1", folder=folder, code=4
     )
-    assert said.startswith("onward: no outcome after 0.1 s; it goes on: onward result ")
+    assert said.startswith("onward: no outcome after 0.1 s; the call ends with this process")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,10 @@ def test_arguments_that_do_not_fit_are_told_by_the_parameter_s_name(
         ("pipeline:sumed", "pipeline has no 'sumed' (did you mean 'summed'?)"),
         ("pipeline:Malformed", "pipeline:Malformed is no flow but type: put @task on it"),
         ("pipeline.py:summed", "write pipeline:summed"),
+        ("./my/tasks.py:summed", "write my.tasks:summed"),
+        ("pipeline.summed", "a target is pipeline:summed"),
+        (":summed", "which module is it in? Write my.tasks:ingest"),
+        ("", "which module is it in?"),
         ("nowhere:summed", "no module 'nowhere'"),
         (f"celery+redis://:{SECRET}@host", "a URL stands where a flow should"),
     ],

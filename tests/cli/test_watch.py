@@ -1,14 +1,18 @@
 """What `onward watch` draws on a terminal, and what it does while the engine is away."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGINT
 
+import pytest
 from rich.console import Console
 
 from onward import Progress, Status, cancel, submit
 from onward.backends.celery import celery
+from onward.cli.waiting import goes_on
 from onward.cli.watch import Steps
-from tests.cli.command import onward
+from tests.cli.command import SECRET, onward
 from tests.cli.pipeline import twice
 from tests.cli.serving import PATIENCE, started, wait_for_text
 from tests.engines.server import HOST
@@ -61,12 +65,61 @@ def test_it_says_that_the_engine_is_away_and_goes_on_when_that_is_back(folder: P
     assert '"type":"Cancelled"' in log
 
 
-def test_it_waits_for_an_engine_that_is_away_no_longer_than_it_is_told(folder: Path) -> None:
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """Where nobody listens, nor can."""
     with socket.socket() as bound:
         bound.bind((HOST, 0))
-        url = f"celery+redis://{HOST}:{bound.getsockname()[1]}/0"
-        done = onward("watch", "ref", "--timeout", "0.1", "--on", url, folder=folder)
+        yield f"{HOST}:{bound.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("engine", ["celery+redis", "temporal"])
+def test_result_too_says_that_the_engine_is_away_and_waits_for_it(
+    engine: str, folder: Path, nowhere: str
+) -> None:
+    with started("result", "ref", "--on", f"{engine}://{nowhere}", folder=folder) as waiting:
+        wait_for_text(waiting, "onward: the engine is away, and is waited for: ")
+        assert waiting.exit_code() is None
+
+
+def test_it_waits_for_an_engine_that_is_away_no_longer_than_it_is_told(
+    folder: Path, nowhere: str
+) -> None:
+    url = f"celery+redis://{nowhere}/0"
+    done = onward("watch", "ref", "--timeout", "0.1", "--on", url, folder=folder)
     assert done.returncode == 4
     away, over = done.stderr.splitlines()
     assert "is away" in away
-    assert over == "onward: no outcome after 0.1 s; it goes on: onward result ref"
+    then = f"the call goes on: onward result ref --on {url}"
+    assert over == f"onward: no outcome after 0.1 s; {then}"
+
+
+@pytest.mark.parametrize(
+    ("on", "config", "options"),
+    [
+        (None, None, ""),
+        ("celery+redis://host?queue=a&keep=5", None, " --on 'celery+redis://host?queue=a&keep=5'"),
+        (None, Path("my engine.yaml"), " --config 'my engine.yaml'"),
+        (f"celery+redis://:{SECRET}@host", None, " --on …"),
+        (f"celery+amqp://host?result_backend=redis%3A%2F%2F%3A{SECRET}%40host", None, " --on …"),
+    ],
+)
+def test_the_command_to_copy_names_the_engine_and_shows_no_password(
+    on: str | None, config: Path | None, options: str
+) -> None:
+    assert goes_on("7c1f", on, config) == f"the call goes on: onward result 7c1f{options}"
+
+
+def test_the_queues_are_watched_through_an_engine_that_is_away(folder: Path) -> None:
+    with Valkey.start(folder / "server") as server:
+        url = f"celery+{server.url}"
+        with started("watch", "--queue", "--on", url, folder=folder) as watching:
+            wait_for_text(watching, "onward: 0 waiting, workers: none\n")
+            server.kill()
+            wait_for_text(watching, "onward: the engine is away, and is waited for: ")
+            server.restart()
+            submit(twice(1), on=celery(server.url)).unwrap()
+            wait_for_text(watching, "onward: 1 waiting, workers: none\n")
+            watching.send(SIGINT)
+            assert watching.wait(PATIENCE) == 0
+            assert watching.log.read_text().count("is away") == 1

@@ -14,11 +14,14 @@ from onward.backend import Submission
 from onward.outcome import Value
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from tests.cli.command import SECRET
-from tests.cli.pipeline import Malformed, hold, summed, twice
+from tests.cli.pipeline import Malformed, hold, linger, summed, twice
 from tests.cli.serving import PATIENCE, serving, wait_for_file, wait_for_text
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
+
+AT_ONCE = 10.0
+"""Less than it takes to notice a worker that is gone without a word, in seconds."""
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def test_a_worker_says_what_it_serves_and_that_it_is_ready(folder: Path, url: st
         lines = worker.tail().splitlines()
     assert lines[0].startswith("onward ")
     assert "celery(redis://" in lines[0]
-    assert lines[1] == "tasks  another, count, fail, greet, hold, parse, total, twice"
+    assert lines[1] == "tasks  another, count, fail, greet, hold, linger, parse, total, twice"
     assert lines[2] == "flows  counted, summed"
     assert lines[3].startswith("ready")
 
@@ -107,7 +110,7 @@ def test_a_worker_that_is_told_to_stop_says_so_and_ends_with_0(
         worker.send(signal)
         assert worker.wait(PATIENCE) == 0
     stopping, stopped = worker.log.read_text().partition("\nready")[2].splitlines()[1:]
-    assert stopping == "stopping: what is running has 30 s to end"
+    assert stopping == "stopping: nothing is running"
     assert stopped == "stopped"
 
 
@@ -116,23 +119,55 @@ def test_a_worker_finishes_what_it_runs_before_it_stops(
 ) -> None:
     with serving(folder, url) as worker:
         ref = submit(hold(str(folder)), on=backend).unwrap()
-        wait_for_file(folder / "running")
+        wait_for_file(folder / "running-hold")
         worker.terminate()
-        wait_for_text(worker, "stopping: what is running has 30 s to end")
+        wait_for_text(worker, "stopping: 1 task running, with 30 s to end")
         assert worker.exit_code() is None
         (folder / "let-go").touch()
         assert worker.wait(PATIENCE) == 0
+    assert worker.tail().endswith("\n1 task finished, 0 tasks given back\nstopped\n")
     assert result(ref, on=backend, timeout=PATIENCE) == Success("done")
 
 
-def test_a_worker_stops_after_the_grace_also_if_a_step_does_not_end(
-    folder: Path, url: str, backend: Backend
+@pytest.fixture(params=["celery", "temporal", "hatchet"])
+def any_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of the test's own on each engine in turn."""
+    own = uuid.uuid4().hex
+    if request.param == "celery":
+        return str(request.getfixturevalue("url"))
+    if request.param == "temporal":
+        return f"{request.getfixturevalue('temporal').url}?task_queue={own}"
+    environment = request.getfixturevalue("hatchet").client_environment
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return f"hatchet://{environment['HATCHET_CLIENT_HOST_PORT']}/{own}"
+
+
+@pytest.mark.parametrize("is_told_again", [False, True])
+def test_a_worker_gives_back_at_once_what_does_not_end_and_says_so(
+    is_told_again: bool, folder: Path, any_url: str
 ) -> None:
-    with serving(folder, url, "--grace", "0.1") as worker:
-        submit(hold(str(folder)), on=backend).unwrap()
-        wait_for_file(folder / "running")
-        worker.terminate()
-        assert worker.wait(PATIENCE) == 0
+    running = [folder / "running-hold", folder / "running-linger"]
+    backend = connect(any_url).unwrap()
+    with serving(folder, any_url, "--grace", "60" if is_told_again else "0.1") as worker:
+        refs = [submit(each(str(folder)), on=backend).unwrap() for each in (hold, linger)]
+        for file in running:
+            wait_for_file(file)
+            file.unlink()
+        with serving(folder, any_url):
+            worker.terminate()
+            if is_told_again:
+                wait_for_text(worker, "stopping: 2 tasks running, with 60 s to end")
+                worker.terminate()
+            for file in running:
+                wait_for_file(file, within=AT_ONCE)
+            assert worker.wait(PATIENCE) == 0
+            (folder / "let-go").touch()
+            for ref in refs:
+                assert result(ref, on=backend, timeout=PATIENCE) == Success("done")
+    *before, given_back, stopped = worker.log.read_text().splitlines()
+    assert ("told again: 2 tasks given back at once" in before) == is_told_again
+    assert (given_back, stopped) == ("0 tasks finished, 2 tasks given back", "stopped")
 
 
 def test_a_worker_takes_steps_from_the_queues_that_it_is_given_and_no_other(

@@ -191,7 +191,8 @@ def read(parameter: Parameter, text: str) -> object:
         return parameter.read(text.encode(errors="replace"))
     except Refused as refused:
         # What is no JSON was meant as a text, so say why that does not do.
-        raise (as_text if as_text and not _is_json(text) else refused) from None
+        is_text = not _is_json(text) and not text.lstrip().startswith(("{", "["))
+        raise (as_text if as_text and is_text else refused) from None
 
 
 def _is_json(text: str) -> bool:

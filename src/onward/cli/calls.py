@@ -9,7 +9,7 @@ from returns.result import Failure
 
 from onward import interpret
 from onward.cli.arguments import call_of
-from onward.cli.console import code_of, err, fail, say, say_json, warn
+from onward.cli.console import code_of, data_of_fault, err, fail, got, say, say_json, warn
 from onward.cli.options import (
     Config,
     Json,
@@ -17,12 +17,13 @@ from onward.cli.options import (
     Timeout,
     connected,
     connected_elsewhere,
+    is_here,
     refuse_memory,
 )
-from onward.cli.shown import data_of_fault, end_with
+from onward.cli.shown import end_with
 from onward.cli.target import flow_of
 from onward.cli.usage import show_usage
-from onward.cli.waiting import leaving, outcome_of
+from onward.cli.waiting import ENDS_HERE, goes_on, leaving, outcome_of
 from onward.fault import BadPayload
 from onward.flow import Call
 
@@ -82,14 +83,14 @@ def run(
     call = _call(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:
         refuse_memory(backend)
-        submitted = interpret.submit(
-            call, on=backend, key=key, deadline=deadline, queue=queue, priority=priority
+        ref = got(
+            interpret.submit(
+                call, on=backend, key=key, deadline=deadline, queue=queue, priority=priority
+            )
         )
-        if isinstance(submitted, Failure):
-            fail(submitted.failure())
-        id = submitted.unwrap().id
-        with leaving(id), err.status(f"{call.flow.name} …"):
-            outcome = outcome_of(backend, id, timeout)
+        then = ENDS_HERE if is_here(backend) else goes_on(ref.id, on, config)
+        with leaving(then), err.status(f"{call.flow.name} …"):
+            outcome = outcome_of(backend, ref.id, timeout, then)
         end_with(outcome, call.flow, as_json=as_json)
 
 
@@ -115,18 +116,17 @@ def submit(
     """
     call = _call(context, target, arguments, is_help=is_help)
     with connected_elsewhere(on, config) as backend:
-        submitted = interpret.submit(
-            call,
-            on=backend,
-            key=key,
-            delay=delay,
-            deadline=deadline,
-            queue=queue,
-            priority=priority,
+        ref = got(
+            interpret.submit(
+                call,
+                on=backend,
+                key=key,
+                delay=delay,
+                deadline=deadline,
+                queue=queue,
+                priority=priority,
+            )
         )
-        if isinstance(submitted, Failure):
-            fail(submitted.failure())
-        ref = submitted.unwrap()
     if as_json:
         say_json({"ref": ref.id})
     else:

@@ -6,14 +6,18 @@ What it was asked for goes to stdout; all else, and why it fails, to stderr.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NoReturn
+from contextvars import ContextVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 import typer
+from returns.result import Failure, Result
 from rich.console import Console
 from rich.text import Text
 
 from onward.fault import Fault, Misconfigured, Unsupported
+
+T = TypeVar("T")
 
 FAULT = 1
 """Something went wrong outside of any task's domain, or the user's own code raised."""
@@ -32,6 +36,15 @@ INTERRUPTED = 130
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+_IS_FOR_PROGRAM = ContextVar("onward_is_for_program", default=False)
+
+
+def for_program(is_so: bool) -> bool:
+    """Takes note of `--json`."""
+    _IS_FOR_PROGRAM.set(is_so)
+    return is_so
 
 
 def say(text: str, style: str = "") -> None:
@@ -56,8 +69,23 @@ def end(code: int, message: str, cause: BaseException | None = None) -> NoReturn
 
 
 def fail(fault: Fault) -> NoReturn:
-    """Ends the command with a fault."""
+    """Ends the command with a fault, which is on stdout too if that is for a program."""
+    if _IS_FOR_PROGRAM.get():
+        say_json({"fault": data_of_fault(fault)})
     end(code_of(fault), str(fault))
+
+
+def data_of_fault(fault: Fault) -> dict[str, object]:
+    """A fault as JSON data."""
+    fields: dict[str, object] = msgspec.to_builtins(fault)
+    return {"type": type(fault).__name__, **fields, "cure": fault.cure}
+
+
+def got(answer: Result[T, Fault]) -> T:
+    """What was answered; ends the command where that is a fault."""
+    if isinstance(answer, Failure):
+        fail(answer.failure())
+    return answer.unwrap()
 
 
 def code_of(fault: Fault) -> int:

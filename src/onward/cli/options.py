@@ -11,7 +11,7 @@ import typer
 from returns.result import Failure
 
 from onward.backend import Backend
-from onward.cli.console import USAGE, end, fail
+from onward.cli.console import USAGE, end, fail, for_program
 from onward.config import connect
 
 On: TypeAlias = Annotated[
@@ -22,7 +22,9 @@ Config: TypeAlias = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="A YAML file that names the engine instead."),
 ]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON, for programs.", callback=for_program)
+]
 Timeout: TypeAlias = Annotated[
     float | None,
     typer.Option(metavar="SECONDS", min=0, help="How long to wait; the call goes on after that."),

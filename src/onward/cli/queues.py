@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
+import msgspec
+from msgspec import Struct
 from returns.result import Failure
 from rich.live import Live
 from rich.table import Table
 
-from onward.backend import Backend, Diagnoses, Diagnosis
-from onward.cli.console import fail, out, say, say_json
-from onward.fault import Unsupported
+from onward.backend import Backend, Diagnoses
+from onward.cli.console import fail, got, out, say, say_json, warn
+from onward.cli.waiting import away
+from onward.fault import Unavailable, Unsupported
 
 _PAUSE = 1.0
 """How long it is from one look to the next, in seconds."""
+
+
+class _Row(Struct):
+    queue: str
+    waiting: int
+    workers: list[str]
 
 
 def watch_queues(backend: Backend, *, as_json: bool) -> None:
@@ -23,47 +35,54 @@ def watch_queues(backend: Backend, *, as_json: bool) -> None:
         fail(Unsupported("watch", f"{backend!r} does not tell of its queues"))
     with contextlib.suppress(KeyboardInterrupt):
         if as_json or not out.is_terminal:
-            _follow(backend, as_json=as_json)
+            _follow(backend, _say_json if as_json else _say, warn)
         with Live(console=out, auto_refresh=False) as live:
-            while True:
-                live.update(_table(_look(backend)), refresh=True)
-                time.sleep(_PAUSE)
+            show = partial(live.update, refresh=True)
+            _follow(backend, lambda rows: show(_table(rows)), partial(say, style="yellow"))
 
 
-def _follow(backend: Diagnoses, *, as_json: bool) -> None:
-    before = None
+def _follow(
+    backend: Diagnoses, show: Callable[[list[_Row]], None], note: Callable[[str], None]
+) -> NoReturn:
+    before: list[_Row] | Unavailable | None = None
     while True:
-        seen = _rows(_look(backend))
-        if seen != before:
-            for queue, waiting, workers in seen:
-                if as_json:
-                    say_json({"queue": queue, "waiting": waiting, "workers": workers})
-                else:
-                    say(f"{queue}: {waiting} waiting, workers: {', '.join(workers) or 'none'}")
+        seen = _look(backend)
+        if isinstance(seen, Unavailable):
+            if not isinstance(before, Unavailable):
+                note(away(seen))
+        elif seen != before:
+            show(seen)
         before = seen
         time.sleep(_PAUSE)
 
 
-def _look(backend: Diagnoses) -> Diagnosis:
+def _look(backend: Diagnoses) -> list[_Row] | Unavailable:
     answer = backend.diagnose()
-    if isinstance(answer, Failure):
-        fail(answer.failure())
-    seen = answer.unwrap()
+    if isinstance(answer, Failure) and isinstance(fault := answer.failure(), Unavailable):
+        return fault
+    seen = got(answer)
     if not seen.waiting:
         fail(Unsupported("watch", f"{backend!r} does not tell how many steps wait in which queue"))
-    return seen
-
-
-def _rows(seen: Diagnosis) -> list[tuple[str, int, list[str]]]:
     return [
-        (queue, waiting, [each.name for each in seen.workers if queue in each.queues])
+        _Row(queue, waiting, [each.name for each in seen.workers if queue in each.queues])
         for queue, waiting in sorted(seen.waiting.items())
     ]
 
 
-def _table(seen: Diagnosis) -> Table:
+def _say_json(rows: list[_Row]) -> None:
+    for row in rows:
+        say_json(msgspec.to_builtins(row))
+
+
+def _say(rows: list[_Row]) -> None:
+    for row in rows:
+        say(f"{row.queue}: {row.waiting} waiting, workers: {', '.join(row.workers) or 'none'}")
+
+
+def _table(rows: list[_Row]) -> Table:
     table = Table("queue", "waiting", "workers", box=None, padding=(0, 2, 0, 0))
-    for queue, waiting, workers in _rows(seen):
-        style = "red" if waiting and not workers else ""
-        table.add_row(queue, str(waiting), ", ".join(workers) or "none", style=style)
+    for row in rows:
+        style = "red" if row.waiting and not row.workers else ""
+        workers = ", ".join(row.workers) or "none"
+        table.add_row(row.queue, str(row.waiting), workers, style=style)
     return table

@@ -8,12 +8,12 @@ import typer
 from returns.result import Failure
 
 from onward.backend import Cancels
-from onward.cli.console import USAGE, end, fail, say, say_json
+from onward.cli.console import USAGE, end, fail, got, say, say_json, warn
 from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
 from onward.cli.shown import data_of_status, end_with, text_of_status
 from onward.cli.target import flow_of
-from onward.cli.waiting import outcome_of
-from onward.fault import Unsupported
+from onward.cli.waiting import away, goes_on, leaving, outcome_of
+from onward.fault import Unavailable, Unsupported
 
 
 def likely_ref(text: str | None) -> str | None:
@@ -49,7 +49,8 @@ def result(
 ) -> None:
     """Wait for a submitted call, and print what came of it.
 
-    Without --flow, the outcome is printed as JSON, just as with --json.
+    Without --flow, the outcome is printed as JSON, just as with --json. An engine that is away is
+    waited for.
 
     Example: `onward result 7c1f… --flow my.tasks:ingest --timeout 60`
 
@@ -57,8 +58,13 @@ def result(
     domain error; 4, no outcome yet, after --timeout.
     """
     reader = None if flow is None else flow_of(flow)
+    then = goes_on(ref, on, config)
     with connected_elsewhere(on, config) as backend:
-        outcome = outcome_of(backend, ref, timeout)
+        with leaving(then):
+            seen = backend.status(ref)
+        if isinstance(seen, Failure) and isinstance(fault := seen.failure(), Unavailable):
+            warn(away(fault))
+        outcome = outcome_of(backend, ref, timeout, then)
     end_with(outcome, reader, as_json=as_json)
 
 
@@ -71,13 +77,11 @@ def status(ref: Ref, on: On = None, config: Config = None, as_json: Json = False
     done as it was written.
     """
     with connected_elsewhere(on, config) as backend:
-        answer = backend.status(ref)
-    if isinstance(answer, Failure):
-        fail(answer.failure())
+        seen = got(backend.status(ref))
     if as_json:
-        say_json(data_of_status(ref, answer.unwrap()))
+        say_json(data_of_status(ref, seen))
     else:
-        say(text_of_status(answer.unwrap()))
+        say(text_of_status(seen))
 
 
 def cancel(ref: Ref, on: On = None, config: Config = None, as_json: Json = False) -> None:
@@ -90,10 +94,9 @@ def cancel(ref: Ref, on: On = None, config: Config = None, as_json: Json = False
     with connected_elsewhere(on, config) as backend:
         if not isinstance(backend, Cancels):
             fail(Unsupported(ref, "this backend cannot cancel a call"))
-        answer = backend.cancel(ref).bind(lambda _: backend.status(ref))
-    if isinstance(answer, Failure):
-        fail(answer.failure())
+        got(backend.cancel(ref))
+        seen = got(backend.status(ref))
     if as_json:
-        say_json(data_of_status(ref, answer.unwrap()))
+        say_json(data_of_status(ref, seen))
     else:
-        say(answer.unwrap().state)
+        say(seen.state)

@@ -11,7 +11,7 @@ from rich.pretty import pretty_repr
 from rich.text import Text
 
 from onward.backend import Status
-from onward.cli.console import ERROR, code_of, end, err, fail, out, say, say_json
+from onward.cli.console import ERROR, code_of, data_of_fault, end, err, fail, out, say, say_json
 from onward.codec import TAG, Refused
 from onward.fault import Fault, Raised
 from onward.flow import AnyFlow
@@ -58,12 +58,6 @@ def data_of(outcome: Outcome) -> dict[str, object]:
             return {"outcome": "error", "error": error}
         case Faulted():
             return {"outcome": "fault", "fault": data_of_fault(outcome.fault)}
-
-
-def data_of_fault(fault: Fault) -> dict[str, object]:
-    """A fault as JSON data."""
-    fields: dict[str, object] = msgspec.to_builtins(fault)
-    return {"type": type(fault).__name__, **fields, "cure": fault.cure}
 
 
 def data_of_status(id: str, status: Status) -> dict[str, object]:

@@ -24,6 +24,8 @@ def flow_of(target: str) -> AnyFlow:
     if module_name.endswith(".py") or "/" in module_name:
         module_name = _likely(module_name)
         end(USAGE, f"a module goes by its name, not by its file: write {module_name}:{name or '…'}")
+    if not module_name:
+        end(USAGE, "which module is it in? Write my.tasks:ingest")
     module = _module(module_name)
     flows = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
     if not colon or not name:
@@ -78,8 +80,11 @@ def _no_module(name: str) -> NoReturn:
         end(USAGE, "a URL stands where a module should: write it after --on")
     likely = _likely(name)
     cure = "check the spelling, or go to the directory that holds it"
+    parent, _, last = name.rpartition(".")
     if likely not in ("", name):
         cure = f"write {likely}"
+    elif hasattr(sys.modules.get(parent), last):  # which has been imported on the way
+        cure = f"{last!r} is in the module {parent}: a target is {parent}:{last}"
     end(USAGE, f"no module {name!r} in {Path.cwd()}, nor among what is installed: {cure}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,13 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from onward.backend import Backend, Status
-from onward.cli.console import NOT_YET, USAGE, end, fail, out, say, say_json, warn
+from onward.cli.console import USAGE, end, fail, out, say, say_json, warn
 from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
 from onward.cli.queues import watch_queues
 from onward.cli.refs import OfFlow, likely_ref
 from onward.cli.shown import data_of_status, end_with, text_of_progress, text_of_status
 from onward.cli.target import flow_of
-from onward.cli.waiting import leaving, outcome_of
+from onward.cli.waiting import away, goes_on, leaving, not_yet, outcome_of
 from onward.fault import Unavailable
 
 _PAUSE = 0.2
@@ -66,9 +65,10 @@ def watch(
             watch_queues(backend, as_json=as_json)
         return
     reader = None if flow is None else flow_of(flow)
+    then = goes_on(ref, on, config)
     with connected_elsewhere(on, config) as backend:
-        with leaving(ref):
-            follow = partial(_follow, backend, ref, timeout)
+        with leaving(then):
+            follow = partial(_follow, backend, ref, timeout, then)
             if as_json:
                 follow(lambda status: say_json(data_of_status(ref, status)), warn)
             elif out.is_terminal:
@@ -77,7 +77,7 @@ def watch(
                     follow(steps.note, partial(say, style="yellow"))
             else:
                 follow(lambda status: say(text_of_status(status)), warn)
-        outcome = outcome_of(backend, ref, None)
+        outcome = outcome_of(backend, ref, None, then)
     end_with(outcome, reader, as_json=as_json)
 
 
@@ -85,11 +85,12 @@ def _follow(
     backend: Backend,
     ref: str,
     timeout: float | None,
+    then: str,
     show: Callable[[Status], None],
     note: Callable[[str], None],
 ) -> None:
     """Shows where a call is whenever that has changed, until it has an outcome."""
-    until = math.inf if timeout is None else time.monotonic() + timeout
+    start = time.monotonic()
     before: Status | Unavailable | None = None
     while True:
         answer = backend.status(ref)
@@ -98,7 +99,7 @@ def _follow(
             if not isinstance(fault, Unavailable):
                 fail(fault)
             if not isinstance(before, Unavailable):
-                note(f"the engine is away, and is waited for: {fault.message}")
+                note(away(fault))
             before = fault
         else:
             status = answer.unwrap()
@@ -107,8 +108,8 @@ def _follow(
             if status.settled:
                 return
             before = status
-        if time.monotonic() >= until:
-            end(NOT_YET, f"no outcome after {timeout:g} s; it goes on: onward result {ref}")
+        if timeout is not None and time.monotonic() - start >= timeout:
+            not_yet(timeout, then)
         time.sleep(_PAUSE)
 
 

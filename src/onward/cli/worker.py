@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Annotated, cast
 
 import typer
-from returns.result import Failure, Result
 
-from onward.backend import Backend, Worker
+from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.cli.console import fail, say
+from onward.cli.console import got, say
 from onward.cli.options import Config, On, connected_elsewhere
 from onward.cli.reload import Changes
 from onward.cli.target import catalog_of, files_of
-from onward.fault import Fault
 from onward.interpret import work
 from onward.logs import tell
-from onward.observe import observed
 
 
 def worker(
@@ -55,7 +52,8 @@ def worker(
 ) -> None:
     """Serve the tasks and flows of modules until SIGTERM or Ctrl-C.
 
-    Modules are looked for in the current directory first.
+    What is running then has --grace to end; what does not, or at a second SIGTERM or Ctrl-C, is
+    given back, and another worker's. Modules are looked for in the current directory first.
 
     Example: `onward worker my.tasks --on celery+redis://localhost:6379/0 --concurrency 4`
 
@@ -103,57 +101,37 @@ def _serve(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s",
         handlers=[tell(logging.StreamHandler())],
     )
+    from onward.cli.leaving import Announced  # which imports more than --help has use for
+
     say(f"onward {version('onward')} on {backend!r}", "bold")
     say(f"tasks  {', '.join(sorted(catalog.tasks))}")
     if catalog.flows:
         say(f"flows  {', '.join(sorted(catalog.flows))}")
     if queues is not None:
         say(f"queues {', '.join(queues)}")
-    announced = cast(
-        Backend, _Announced(_traced(backend))
-    )  # a worker asks for no more than `serve`
+    announced = Announced(_traced(backend))
     stop = threading.Event()
     if changes is not None:
         changes.watch(stop)
     worked = work(
-        catalog, on=announced, concurrency=concurrency, queues=queues, grace=grace, stop=stop
+        catalog,
+        on=cast(Backend, announced),  # all that a worker needs of it
+        concurrency=concurrency,
+        queues=queues,
+        grace=grace,
+        stop=stop,
     )
     stop.set()
-    if isinstance(worked, Failure):
-        fail(worked.failure())
+    got(worked)
+    if changes is not None and announced.was_told_again:
+        changes.found = None  # it was to stop for good
 
 
 def _traced(backend: Backend) -> Backend:
     """The backend, observed by OpenTelemetry where its SDK is installed."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         return backend
+    from onward.observe import observed
     from onward.otel import OpenTelemetry
 
     return observed(backend, OpenTelemetry())
-
-
-class _Announced:
-    """A backend whose worker says when it is ready, and when it stops."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.observers = getattr(backend, "observers", ())
-
-    def serve(
-        self, catalog: Catalog, /, *, concurrency: int | None, queues: Collection[str] | None
-    ) -> Result[Worker, Fault]:
-        served = self._backend.serve(catalog, concurrency=concurrency, queues=queues)
-        return served.map(_AnnouncedWorker)
-
-
-class _AnnouncedWorker:
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        say("ready: Ctrl-C or SIGTERM stops it", "green")
-
-    def stop(self, grace: float = 30.0) -> None:
-        say(f"stopping: what is running has {grace:g} s to end", "yellow")
-        self._worker.stop(grace)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return self._worker.wait(timeout)

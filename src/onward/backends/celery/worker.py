@@ -47,6 +47,7 @@ from onward.backends.celery.reconcile import Pulse, Reconciler
 from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
+from onward.colour import Closed
 from onward.context import Context, Progress, moment
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled
@@ -65,6 +66,9 @@ _ASKED = "onward_asked"
 
 _LOOK_EVERY = 0.25
 """How often a running step's call is looked up for whether it has ended, in seconds at least."""
+
+_LEAVING = 3.0
+"""How long Celery may take to give back messages; its loop looks once a second at what is to do."""
 
 
 class Carrier:
@@ -98,6 +102,8 @@ class Carrier:
                 raise
             except (OperationalError, RedisError):  # the call is found again, and goes on
                 raise
+            except Closed:  # the step was given back: its message stays unanswered
+                raise WorkerShutdown(0) from None
             except Exception as problem:  # not a step's, which is an outcome, but ours
                 outcome = faulted(raised(read.flow, problem))
                 self._ledger.settle(read.call, outcome, "failed")
@@ -224,10 +230,14 @@ class Carrier:
         """What this delivery goes by, also when it is delivered again."""
         return str(task.request.id)
 
-    def close(self) -> None:
-        """Ends its threads."""
-        self._steps.close()
+    def give_back(self) -> None:
+        """Lets other workers have the steps that are running."""
         self._pulse.close()
+        self._steps.close()
+
+    def close(self) -> None:
+        """Ends its threads, and its connections."""
+        self.give_back()
         self._ledger.close()
 
     def _passed(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
@@ -336,6 +346,31 @@ class _Pool(TaskPool):
 
     Celery looks its tasks up on the current app, which is a thread's own; ours is nobody's default.
     """
+
+    executor: ThreadPoolExecutor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_over = threading.Event()
+
+    def on_stop(self) -> None:
+        """Waits for what is running, as Celery's own does, but not after `give_back`.
+
+        What comes after it, the channel's end, has the broker hand to others what is unanswered.
+        """
+
+        def wait() -> None:
+            super(_Pool, self).on_stop()
+            self._is_over.set()
+
+        threading.Thread(target=wait, name="onward-pool", daemon=True).start()
+        self._is_over.wait()
+
+    def give_back(self) -> None:
+        """Lets Celery stop, and the process end, whatever is running."""
+        self._is_over.set()
+        for each in self.executor._threads:
+            futures._threads_queues.pop(each, None)  # type: ignore[attr-defined]  # not in the stubs
 
     def on_apply(self, target: Any, *args: Any, **kwargs: Any) -> Any:
         def in_app(*args: Any, **kwargs: Any) -> Any:
@@ -468,27 +503,25 @@ class CeleryWorker:
 
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""
-        if self._stopping.is_set():
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._reconciler.close()
+            # Its connections are its own thread's: it is told to leave its loop, and stops there.
+            consumer = getattr(self._controller, "consumer", None)
+            if consumer is not None:
+                consumer.blueprint.state = CLOSE
+        if self._ended.wait(grace):
+            self._carrier.close()
             return
-        self._stopping.set()
-        self._reconciler.close()
-        # Its connections are its own thread's: it is told to leave its loop, and stops there.
-        consumer = getattr(self._controller, "consumer", None)
-        if consumer is not None:
-            consumer.blueprint.state = CLOSE
-        if not self._ended.wait(grace) and self._controller is not None:
-            _let_go(self._controller.pool.executor)
-        self._carrier.close()
+        self._carrier.give_back()
+        pool = getattr(self._controller, "pool", None)
+        if pool is not None:
+            pool.give_back()
+            self._ended.wait(_LEAVING)
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._ended.wait(timeout)
-
-
-def _let_go(executor: ThreadPoolExecutor) -> None:
-    """Keeps a step that never returns from holding up the end of the process."""
-    for each in executor._threads:
-        futures._threads_queues.pop(each, None)  # type: ignore[attr-defined]  # not in the stubs
 
 
 def start(
