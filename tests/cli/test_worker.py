@@ -9,7 +9,7 @@ from msgspec import Raw
 from redis import Redis
 from returns.result import Failure, Success
 
-from onward import Backend, connect, result, run, status, submit
+from onward import Backend, connect, result, run, status, submit, task
 from onward.backend import Submission
 from onward.outcome import Value
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
@@ -22,6 +22,11 @@ from tests.engines.valkey import Valkey
 
 AT_ONCE = 10.0
 """Less than it takes to notice a worker that is gone without a word, in seconds."""
+
+
+@task
+def say(what: str) -> None:
+    """What stands for a task of the same name that a worker serves."""
 
 
 @pytest.fixture
@@ -87,6 +92,26 @@ def test_a_worker_says_what_it_serves_and_that_it_is_ready(folder: Path, url: st
     assert lines[1] == "tasks  another, count, fail, greet, hold, linger, parse, total, twice"
     assert lines[2] == "flows  counted, summed"
     assert lines[3].startswith("ready")
+
+
+@pytest.mark.parametrize(
+    ("ours", "written"),
+    [
+        ("", " WARNING said: hi [say at 0 of REF, attempt 1]"),
+        ("logging.basicConfig(format='%(ref)s %(attempt)s %(message)s')", "REF 1 hi"),
+    ],
+)
+def test_what_a_task_logs_tells_of_the_call_whoever_set_up_logging(
+    folder: Path, url: str, backend: Backend, ours: str, written: str
+) -> None:
+    (folder / "said.py").write_text(
+        f"import logging\nfrom onward import task\n{ours}\n@task\ndef say(what: str) -> None:\n"
+        "    logging.getLogger(__name__).warning(what)\n"
+    )
+    with serving(folder, url, "said") as worker:
+        ref = submit(say("hi"), on=backend).unwrap()
+        assert result(ref, on=backend, timeout=PATIENCE) == Success(None)
+    assert f"{written.replace('REF', ref.id)}\n" in worker.log.read_text()
 
 
 def test_a_worker_that_loses_its_broker_says_so_and_shows_no_password(folder: Path) -> None:

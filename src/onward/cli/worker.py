@@ -97,10 +97,9 @@ def _serve(
     changes: Changes | None,
 ) -> None:
     # What Celery has to say of a lost broker goes nowhere else. A module may have set up its own.
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s",
-        handlers=[tell(logging.StreamHandler())],
-    )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s")
+    for each in logging.getLogger().handlers:
+        tell(each)
     from onward.cli.leaving import Announced  # which imports more than --help has use for
 
     say(f"onward {version('onward')} on {backend!r}", "bold")
