@@ -118,6 +118,7 @@ class Walk:
             folder=self._folder,
         )
         self._running.enter_context(process)
+        self._running.callback(_stop, process)
         until(
             lambda: is_told(output, process.tail()) or process.exit_code() is not None,
             within=PATIENCE,
@@ -136,6 +137,12 @@ class Walk:
         file = self._folder / words[1]
         is_theirs = words[0] in ("celery", "mypy")
         return not is_theirs and (not file.is_file() or "onward" in file.read_text())
+
+
+def _stop(process: WorkerProcess) -> None:
+    """Lets a process end what it has started itself, as `onward dev` its server."""
+    process.terminate()
+    process.wait(PATIENCE)
 
 
 def _module(words: Sequence[str]) -> Sequence[str]:
