@@ -10,6 +10,8 @@ from typing import cast
 
 import pytest
 import typer.main
+from celery import _state
+from celery.app import builtins
 from typer.core import TyperGroup
 
 from onward.cli import app
@@ -134,6 +136,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def celery_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps tasks from other apps, with which Celery shares them all for as long as we live."""
+    shared = _state._on_app_finalizers  # type: ignore[attr-defined]  # not in the stubs
+    own = {each for each in shared if each.__module__ == builtins.__name__}
+    monkeypatch.setattr(_state, "_on_app_finalizers", own)
+
+
+@pytest.mark.usefixtures("celery_to_itself")
 @pytest.mark.parametrize("page", programs(), ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page: Path, instead: Mapping[str, str], folder: Path) -> None:
     with Program.running(f"the_page_{page.stem}", instead) as program:
