@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from onward.catalog import Tasks
 from onward.context import Context
-from onward.execute import perform, perform_async, retried, tell
+from onward.execute import perform, perform_async, retried, told_if_late
 from onward.fault import Raised, TimedOut
-from onward.outcome import Faulted, Outcome, faulted
+from onward.outcome import Outcome, faulted
 from onward.plan import Args, Delivery, FusedNode, Runnable, StepNode, evaluate
 from onward.pool import Threads
 
@@ -66,9 +66,7 @@ class Attempts:
                 here = partial(perform, step, args, self._tasks, context)
                 work = partial(self._threads.run, here)
             outcome = await in_time(step, context.task, context.attempt, work)
-            if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
-                tell(self._tasks, context, outcome)
-            return outcome
+            return told_if_late(self._tasks, context, outcome)
         finally:
             given_up.set()
 

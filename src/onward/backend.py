@@ -162,7 +162,10 @@ class Worker(Protocol):
     """Something that serves a catalog until it is stopped."""
 
     def stop(self, grace: float = 30.0) -> None:
-        """Takes no more work, and waits so many seconds at most for what it holds to end."""
+        """Takes no more work, and waits so many seconds at most for what it holds to end.
+
+        Who is in a hurry calls it again meanwhile, from another thread, with fewer seconds.
+        """
         ...
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -132,6 +132,13 @@ def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
         CURRENT.reset(token)
 
 
+def told_if_late(tasks: Tasks, context: Context, outcome: Outcome) -> Outcome:
+    """The same outcome; of a timeout, of which no attempt hears, those who watch are told."""
+    if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
+        tell(tasks, context, outcome)
+    return outcome
+
+
 async def retried(
     step: Delivery,
     once: Callable[[int], Awaitable[Outcome]],

@@ -528,13 +528,24 @@ def work(
 def _leave(worker: Worker, grace: float, came: list[int]) -> None:
     """Stops a worker; at once if another stop signal comes meanwhile."""
     import threading
+    from concurrent.futures import Future, wait
+
+    left: Future[None] = Future()
+
+    def leave() -> None:
+        try:
+            worker.stop(grace)
+            left.set_result(None)
+        except BaseException as problem:
+            left.set_exception(problem)
 
     told = len(came)
-    leaving = threading.Thread(target=worker.stop, args=(grace,), name="onward-leave", daemon=True)
-    leaving.start()
-    while leaving.is_alive() and len(came) == told:
-        leaving.join(0.1)
-    if leaving.is_alive():
+    threading.Thread(target=leave, name="onward-leave", daemon=True).start()
+    while not left.done() and len(came) == told:
+        wait([left], 0.1)
+    if left.done():
+        left.result()  # it raises what `stop` did
+    else:
         worker.stop(0)
 
 

@@ -200,28 +200,30 @@ class Watched(dict[str, Task[..., Any, Any]]):
             for name, task in tasks.items()
         )
         self._observers = observers
-        self._running: dict[tuple[str, str, int], list[Fault]] = {}
+        self._running: dict[int, list[Fault]] = {}
+        """What has come of each attempt that goes on, by its context's identity."""
 
     @contextlib.contextmanager
     def watch(self) -> Generator[Callable[[Outcome], Outcome]]:
         """See `onward.execute.Watches`."""
         context = current()
-        key = (context.id, context.step, context.attempt)
-        faults = self._running.get(key)
+        faults = self._running.get(id(context))
         if faults is not None:  # it timed out, and goes on; what it still gives does not count
             yield partial(_take_note, faults)
             return
-        faults = self._running[key] = []
-        with _attempt(self._observers) as attempt:
-            try:
-                yield partial(_take_note, faults)
-            except asyncio.CancelledError:  # the caller's; a task's own is an outcome
-                faults.append(_cut_short(context))
-                raise
-            finally:
-                self._running.pop(key, None)
-                if faults and (attempt.exception is None or not isinstance(faults[0], Raised)):
-                    attempt.error, attempt.exception = faults[0], None
+        faults = self._running[id(context)] = []
+        try:
+            with _attempt(self._observers) as attempt:
+                try:
+                    yield partial(_take_note, faults)
+                except asyncio.CancelledError:  # the caller's; a task's own is an outcome
+                    faults.append(_cut_short(context))
+                    raise
+                finally:
+                    if faults and (attempt.exception is None or not isinstance(faults[0], Raised)):
+                        attempt.error, attempt.exception = faults[0], None
+        finally:
+            del self._running[id(context)]
 
 
 def _take_note(faults: list[Fault], outcome: Outcome) -> Outcome:

@@ -20,6 +20,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from onward.fault import Fault
 from onward.observe import Attempt, Sending
+from onward.plan import fits_trace
 from onward.policy import type_name
 
 SYSTEM = "onward"
@@ -71,6 +72,8 @@ class OpenTelemetry:
             attributes=about,
         )
         propagate.inject(sending.trace, context=trace.set_span_in_context(span))
+        if not fits_trace(sending.trace):  # it may fill all the room by itself
+            sending.trace.pop("baggage", None)
         yield
         span.set_attribute("messaging.message.id", sending.id)
         kind = _kind(sending.fault)
@@ -94,31 +97,33 @@ class OpenTelemetry:
             links.append(Link(around))
         began = time.perf_counter()
         token = contexts.attach(created)
-        with self._tracer.start_as_current_span(
-            f"process {of.task}",
-            kind=SpanKind.CONSUMER,
-            links=links,
-            attributes={
-                **about,
-                "messaging.message.id": of.id,
-                "onward.step": of.step,
-                "onward.attempt": of.attempt,
-            },
-        ) as span:
-            self._started.add(1, about)
-            if attempt.queued is not None:
-                self._queued.record(attempt.queued, about)
-            yield
-            failure = attempt.exception or attempt.error
-            kind = _kind(failure)
-            if attempt.exception is not None:
-                span.record_exception(attempt.exception)
-            if failure is not None:
-                _fail(span, kind, _message(failure))
-            about |= _error(kind)
-            (self._failed if kind else self._succeeded).add(1, about)
-            self._processed_in.record(time.perf_counter() - began, about)
-        contexts.detach(token)
+        try:
+            with self._tracer.start_as_current_span(
+                f"process {of.task}",
+                kind=SpanKind.CONSUMER,
+                links=links,
+                attributes={
+                    **about,
+                    "messaging.message.id": of.id,
+                    "onward.step": of.step,
+                    "onward.attempt": of.attempt,
+                },
+            ) as span:
+                self._started.add(1, about)
+                if attempt.queued is not None:
+                    self._queued.record(attempt.queued, about)
+                yield
+                failure = attempt.exception or attempt.error
+                kind = _kind(failure)
+                about |= _error(kind)
+                (self._failed if kind else self._succeeded).add(1, about)
+                self._processed_in.record(time.perf_counter() - began, about)
+                if failure is not None:
+                    _fail(span, kind, _message(failure))
+                if attempt.exception is not None:
+                    span.record_exception(attempt.exception)  # last, for it may raise
+        finally:
+            contexts.detach(token)
 
 
 def _about(operation: str, destination: str) -> dict[str, str]:
@@ -143,7 +148,12 @@ def _message(failure: object) -> str:
     """What there is to say of a failure; a domain error may hold what is nobody else's business."""
     if isinstance(failure, Fault):
         return failure.message
-    return str(failure) if isinstance(failure, BaseException) else ""
+    if not isinstance(failure, BaseException):
+        return ""
+    try:
+        return str(failure)
+    except Exception:  # it is the user's code
+        return ""
 
 
 def _error(kind: str) -> Mapping[str, str]:

@@ -90,3 +90,17 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_again_stops(
         worker.send(SIGTERM)
         assert worker.wait(PATIENCE) == 0
     assert worker.tail().endswith("\n0 tasks finished, 1 task given back\nstopped\n")
+
+
+def test_a_worker_that_is_told_to_stop_does_not_start_again(
+    folder: Path, url: str, backend: Backend
+) -> None:
+    """Also if something changes while what is running may end."""
+    with serving(folder, url, "--reload", "--grace", "2") as worker:
+        submit(hold(str(folder)), on=backend).unwrap()
+        wait_for_file(folder / "running-hold")
+        worker.send(SIGTERM)
+        wait_for(worker, "stopping: 1 task running, with 2 s to end")
+        edit(folder, 'return "done"', 'return "edited"')
+        assert worker.wait(PATIENCE) == 0
+    assert worker.tail().endswith("\n0 tasks finished, 1 task given back\nstopped\n")

@@ -34,7 +34,7 @@ def bad(n: int) -> int:
 @task(timeout=0.1)
 def late(n: int) -> int:
     """Ends some time after its timeout."""
-    time.sleep(0.3)
+    time.sleep(1)
     return n
 
 

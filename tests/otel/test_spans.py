@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -38,9 +38,9 @@ from onward import (
     task,
 )
 from onward.backend import Submission
-from onward.observe import Attempt, observed, watched_catalog
+from onward.observe import Attempt, Sending, observed, watched_catalog
 from onward.otel import OpenTelemetry
-from onward.plan import VERSION, Args, Plan, StepNode
+from onward.plan import MAX_TRACE, VERSION, Args, Plan, StepNode
 from tests.engines.process import until
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
@@ -143,6 +143,24 @@ def test_a_failed_attempt_has_its_error_and_its_exception(seen: Seen) -> None:
     assert [event.name for event in span.events] == ["exception"]
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("it has no text")
+
+
+def test_an_exception_without_a_text_counts_and_leaves_no_context_behind(seen: Seen) -> None:
+    sent = "00-00000000000000000000000000000001-0000000000000002-01"
+    attempt = Attempt(Context(task="t", trace={"traceparent": sent}))
+    with suppress(RuntimeError), seen.observer.attempt(attempt):
+        attempt.exception = Mute()
+    assert not trace.get_current_span().get_span_context().is_valid
+    [kind] = {kind for _, kind in seen.failed()}
+    assert str(kind).endswith("Mute")
+    attributes = seen.spans()["process t"].attributes
+    assert attributes is not None
+    assert attributes["error.type"] == kind
+
+
 def test_the_metrics_are_those_of_the_page(seen: Seen) -> None:
     on = observed(local(), seen.observer)
     run(bad(1), on=on)
@@ -224,6 +242,12 @@ def check_other_process(seen: Seen, url: str, folder: Path) -> None:
     assert sent is not None
     assert given == Success(f"{sent.trace_id} {sent.span_id}")
     assert seen.ids("send upper") == set(map(str, refs))
+
+
+def test_baggage_that_fills_all_the_room_is_left_behind_and_the_trace_is_not(seen: Seen) -> None:
+    sending = Sending("id", "flow", {})
+    with in_context(baggage.set_baggage("much", "x" * MAX_TRACE)), seen.observer.sending(sending):
+        assert sending.trace.keys() == {"traceparent"}
 
 
 def test_baggage_and_the_trace_s_state_travel_too(

@@ -314,6 +314,20 @@ def test_the_signals_are_handled_as_before_once_a_worker_has_stopped() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+def test_what_stopping_raises_is_not_taken_for_an_end_in_good_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(self: Worker, grace: float = 30.0) -> None:
+        raise OSError("the engine hung up")
+
+    backend = local()
+    monkeypatch.setattr("onward.colour._Held.stop", stop)
+    told = threading.Event()
+    told.set()
+    with pytest.raises(OSError, match="hung up"):
+        work(Catalog(inc), on=backend, stop=told)
+
+
 def test_an_awaited_worker_serves_until_it_is_cancelled() -> None:
     post = Postal()
 

@@ -227,6 +227,27 @@ def test_an_attempt_that_times_out_ends_as_that(url: str) -> None:
     assert ends.attempts.empty()
 
 
+def test_an_attempt_that_goes_on_has_nothing_of_the_next(backend: Local) -> None:
+    """Of a fused flow that is tried again, both go by the same place and number."""
+    LET_GO.clear()
+    times = iter((1, 2))
+
+    @task
+    def at_first_slow() -> int:
+        if next(times) == 1:
+            LET_GO.wait(30)
+            return 1
+        raise LookupError("of the second")
+
+    ends = Ends()
+    again = Retry(2, Constant(0.0), on=(TimeoutError,))
+    run(fused(at_first_slow, timeout=0.1, retry=again)(), on=observed(backend, ends))
+    assert isinstance(ends.attempts.get(timeout=30).exception, LookupError)
+    LET_GO.set()
+    first = ends.attempts.get(timeout=30)
+    assert (first.error, first.exception) == (None, None)
+
+
 def test_an_attempt_that_is_cut_short_ends_as_what_its_call_does(backend: Local) -> None:
     ends = Ends()
     on = observed(backend, ends)

@@ -23,9 +23,9 @@ from onward.backend import State, Status, Submission, Worker, state_of
 from onward.catalog import Catalog, Tasks
 from onward.colour import BlockingCancels, LoopThread, OnThreadCancels
 from onward.context import Context, Progress, moment
-from onward.execute import perform, perform_async, raised, retried, tell
-from onward.fault import Cancelled, Expired, Fault, TimedOut, Unknown
-from onward.outcome import Faulted, Outcome, faulted
+from onward.execute import perform, perform_async, raised, retried, told_if_late
+from onward.fault import Cancelled, Expired, Fault, Unknown
+from onward.outcome import Outcome, faulted
 from onward.plan import (
     Args,
     ChainNode,
@@ -430,9 +430,7 @@ class Steps:
                 here = partial(engine.in_thread, partial(perform, step, args, tasks, context))
                 work = partial(in_time, step, step.task, attempt, here)
                 outcome = await self._in_slot(step, work)
-            if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
-                tell(tasks, context, outcome)
-            return outcome
+            return told_if_late(tasks, context, outcome)
         finally:
             given_up.set()
 

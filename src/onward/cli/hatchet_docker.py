@@ -188,7 +188,7 @@ def _started(command: Sequence[str], stdin: Path, output: int) -> subprocess.Pop
             stdin=given,
             stdout=output,
             stderr=output,
-            cwd=stdin.parent,
+            cwd=os.sep,  # which is there to the end, unlike a folder that who is in a hurry leaves
             text=True,
             # A session of its own, or Ctrl-C would end it before what cleans up after it.
             start_new_session=True,

@@ -22,9 +22,11 @@ class Announced:
 
     Args:
         backend: The backend.
+        stop: Is set once the worker leaves, whoever told it to.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, stop: threading.Event) -> None:
+        self._stop = stop
         self._attempts = _Attempts()
         self._backend = backend
         self.observers = (*observers_of(backend), self._attempts)
@@ -39,16 +41,18 @@ class Announced:
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
         served = self._backend.serve(catalog, concurrency=concurrency, queues=queues)
-        return served.map(lambda worker: _AnnouncedWorker(worker, self._attempts))
+        return served.map(lambda worker: _AnnouncedWorker(worker, self._attempts, self._stop))
 
 
 class _AnnouncedWorker:
-    def __init__(self, worker: Worker, attempts: _Attempts) -> None:
+    def __init__(self, worker: Worker, attempts: _Attempts, stop: threading.Event) -> None:
         self._worker = worker
+        self._stop = stop
         self._attempts = attempts
         say("ready: Ctrl-C or SIGTERM stops it", "green")
 
     def stop(self, grace: float = 30.0) -> None:
+        self._stop.set()
         running = self._attempts.leave(grace)
         time_told = self._attempts.times_told
         if time_told > 1:
@@ -67,14 +71,14 @@ class _AnnouncedWorker:
 
 
 class _Attempts:
-    """Counts the attempts that go on, as an observer, and what becomes of them at the end."""
+    """Counts the steps that go on, as an observer, and what becomes of them at the end."""
 
     def __init__(self) -> None:
         self.times_told = 0
         """How often it was to leave."""
         self._lock = threading.Lock()
         self._running = 0
-        self._ended = 0
+        self._ended: set[tuple[str, str]] = set()
         self._cut_off = 0
         self._until = math.inf
 
@@ -85,20 +89,21 @@ class _Attempts:
     @contextmanager
     def attempt(self, attempt: Attempt, /) -> Generator[None]:
         """See `Observer.attempt`."""
+        step = attempt.context.id, attempt.context.step
         with self._lock:
             self._running += 1
+            self._ended.discard(step)  # for it is tried again
         yield
         is_cut_off = self._is_over() and isinstance(attempt.error, Cancelled)
         with self._lock:
             self._running -= 1
             self._cut_off += is_cut_off
-            self._ended += not is_cut_off
+            if self.times_told and not is_cut_off:
+                self._ended.add(step)
 
     def leave(self, grace: float) -> int:
         """Takes note that what is running has so many seconds to end; gives how much that is."""
         with self._lock:
-            if self.times_told == 0:
-                self._ended = 0
             self.times_told += 1
             self._until = min(self._until, time.monotonic() + grace)
             return self._running
@@ -108,7 +113,7 @@ class _Attempts:
         with self._lock:
             # What runs on where there was time is a thread that nobody waits for any more, for
             # its step has timed out.
-            return self._ended, self._running + self._cut_off if self._is_over() else 0
+            return len(self._ended), self._running + self._cut_off if self._is_over() else 0
 
     def _is_over(self) -> bool:
         return time.monotonic() >= self._until

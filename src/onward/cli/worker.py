@@ -108,8 +108,8 @@ def _serve(
         say(f"flows  {', '.join(sorted(catalog.flows))}")
     if queues is not None:
         say(f"queues {', '.join(queues)}")
-    announced = Announced(_traced(backend))
     stop = threading.Event()
+    announced = Announced(_traced(backend), stop)
     if changes is not None:
         changes.watch(stop)
     worked = work(

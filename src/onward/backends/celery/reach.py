@@ -23,11 +23,11 @@ _PROMPT = 3.0
 
 _PASSWORD = "correct the user and the password in its URL"
 _CURES = {
-    "ACCESS_REFUSED": _PASSWORD,
+    "Login was refused": _PASSWORD,  # as of what a user may not do, ACCESS_REFUSED is said too
     "username-password": _PASSWORD,
     "Authentication required": _PASSWORD,
     "already authenticated": _PASSWORD,
-    "vhost": "correct the virtual host in its URL",
+    "NOT_ALLOWED - vhost": "correct the virtual host in its URL",
     "CERTIFICATE_VERIFY_FAILED": "see who certifies it, and for which host",
     "WRONG_VERSION_NUMBER": "it speaks no TLS: write redis:// or amqp://",
     "closed": "if it wants TLS, write rediss:// or amqps://",
@@ -68,4 +68,6 @@ def reached_for(app: Celery, problem: Exception) -> str:
     if isinstance(problem, RedisError):
         return LEDGER
     parts = urlsplit(app.conf.broker_url)
+    if "@" in parts.path + parts.query + parts.fragment:
+        return "the broker"  # a password that is not percent-encoded may be all over the parts
     return f"the broker at {parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,8 @@ from onward.attempt import in_time, timed_out
 from onward.catalog import Tasks
 from onward.colour import LoopThread
 from onward.context import Context
-from onward.execute import perform, perform_async, retried, tell
-from onward.fault import TimedOut
-from onward.outcome import Faulted, Outcome
+from onward.execute import perform, perform_async, retried, told_if_late
+from onward.outcome import Outcome
 from onward.plan import Args, FusedNode, Runnable, StepNode, evaluate
 
 
@@ -39,7 +39,7 @@ class StepRunner:
         if task is not None and task.signature.is_async:
             return self._loop.call(partial(self._awaited, step, args, context))
         work = partial(perform, step, args, self._tasks, context)
-        return self._told(context, _in_time(step, context, work))
+        return told_if_late(self._tasks, context, _in_time(step, context, work))
 
     def close(self) -> None:
         """Ends the loop."""
@@ -47,12 +47,8 @@ class StepRunner:
 
     async def _awaited(self, step: StepNode, args: Args, context: Context) -> Outcome:
         work = partial(perform_async, step, args, self._tasks, context)
-        return self._told(context, await in_time(step, context.task, context.attempt, work))
-
-    def _told(self, context: Context, outcome: Outcome) -> Outcome:
-        if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
-            tell(self._tasks, context, outcome)
-        return outcome
+        outcome = await in_time(step, context.task, context.attempt, work)
+        return told_if_late(self._tasks, context, outcome)
 
     def _fused(self, step: FusedNode, args: Args, context: Context) -> Outcome:
         async def run_step(inner: Runnable, args: Args, where: str) -> Outcome:
@@ -79,11 +75,17 @@ class StepRunner:
 def _in_time(step: Runnable, context: Context, work: Callable[[], Outcome]) -> Outcome:
     if step.timeout is None:
         return work()
-    done: list[Outcome] = []
-    thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
-    thread.start()
-    thread.join(step.timeout)
-    return done[0] if done else timed_out(step, context.task, context.attempt)
+    done: Future[Outcome] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as problem:  # such as Closed, which is no timeout
+            done.set_exception(problem)
+
+    threading.Thread(target=run, daemon=True).start()
+    wait([done], step.timeout)
+    return done.result() if done.done() else timed_out(step, context.task, context.attempt)
 
 
 def _driven(evaluation: Coroutine[Any, Any, Outcome]) -> Outcome:

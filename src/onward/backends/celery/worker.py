@@ -79,6 +79,7 @@ class Carrier:
         self._ledger = backend.ledger.of_worker()
         self._steps = StepRunner(catalog.tasks)
         self._pulse = Pulse(self._ledger, backend.lease)
+        self._gives_back = False
 
     def register(self, catalog: Catalog) -> None:
         """Makes Celery tasks of a catalog's tasks, and of the plumbing."""
@@ -102,9 +103,9 @@ class Carrier:
                 raise
             except (OperationalError, RedisError):  # the call is found again, and goes on
                 raise
-            except Closed:  # the step was given back: its message stays unanswered
-                raise WorkerShutdown(0) from None
             except Exception as problem:  # not a step's, which is an outcome, but ours
+                if self._gives_back and isinstance(problem, Closed):
+                    raise WorkerShutdown(0) from None  # its message stays unanswered
                 outcome = faulted(raised(read.flow, problem))
                 self._ledger.settle(read.call, outcome, "failed")
                 raise
@@ -232,6 +233,7 @@ class Carrier:
 
     def give_back(self) -> None:
         """Lets other workers have the steps that are running."""
+        self._gives_back = True
         self._pulse.close()
         self._steps.close()
 
@@ -360,16 +362,22 @@ class _Pool(TaskPool):
         """
 
         def wait() -> None:
-            super(_Pool, self).on_stop()
-            self._is_over.set()
+            try:
+                super(_Pool, self).on_stop()
+            finally:
+                self._is_over.set()
 
         threading.Thread(target=wait, name="onward-pool", daemon=True).start()
         self._is_over.wait()
+        self._let_go()  # also of what has begun since `give_back`
 
     def give_back(self) -> None:
         """Lets Celery stop, and the process end, whatever is running."""
         self._is_over.set()
-        for each in self.executor._threads:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for each in list(self.executor._threads):  # Celery's loop may add to them
             futures._threads_queues.pop(each, None)  # type: ignore[attr-defined]  # not in the stubs
 
     def on_apply(self, target: Any, *args: Any, **kwargs: Any) -> Any:

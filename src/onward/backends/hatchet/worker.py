@@ -408,6 +408,7 @@ class HatchetWorker:
             asyncio.run_coroutine_threadsafe(leaving, self._loop).result()
         except (RuntimeError, concurrent.futures.CancelledError):  # the backend was closed
             leaving.close()
+            self._ended.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""

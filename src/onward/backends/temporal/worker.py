@@ -8,7 +8,6 @@ import contextlib
 import contextvars
 import logging
 import random
-import textwrap
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -60,6 +59,9 @@ _STUCK = 60
 _PARTING = 5.0
 """How long what is then given back may take, in seconds."""
 
+_ROOM = 500
+"""How many characters of why a step failed are logged."""
+
 _LOGGER = logging.getLogger("onward.temporal")
 
 
@@ -69,8 +71,8 @@ class _Plain(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         problem = record.exc_info[1] if record.exc_info else None
         if isinstance(problem, StepError):
-            why = textwrap.shorten(str(problem), 500)
-            record.msg, record.args = "%s: %s", (record.getMessage(), why)
+            why = " ".join(str(problem).split())
+            record.msg, record.args = "%s: %s", (record.getMessage(), why[:_ROOM])
             record.exc_info = None
         return True
 

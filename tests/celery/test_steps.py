@@ -1,0 +1,42 @@
+"""Steps that are given back have no outcome."""
+
+import asyncio
+import threading
+
+import pytest
+
+from onward import Catalog, fused, task
+from onward.backends.celery.steps import StepRunner
+from onward.colour import Closed
+from onward.context import Context
+from onward.fault import Fault
+from onward.flow import Flow
+from onward.plan import Runnable
+from onward.prepare import prepare
+
+BEGUN = threading.Event()
+
+
+@task
+async def hold(n: int) -> int:
+    BEGUN.set()
+    await asyncio.sleep(60)
+    return n
+
+
+@pytest.mark.parametrize("flow", [hold, fused(hold), fused(hold, timeout=50.0)])
+def test_what_is_given_back_has_not_timed_out(flow: Flow[[int], int, None]) -> None:
+    BEGUN.clear()
+    prepared = prepare(flow(1), None, 0.0, None, None, None)
+    assert not isinstance(prepared, Fault)
+    step = prepared.plan.root
+    assert isinstance(step, Runnable)
+    steps = StepRunner(Catalog(hold).tasks)
+
+    def give_back() -> None:
+        BEGUN.wait(30)
+        steps.close()
+
+    threading.Thread(target=give_back).start()
+    with pytest.raises(Closed):
+        steps.attempt(step, prepared.plan.args, Context("id", "hold", "0"))
