@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -139,6 +139,28 @@ def test_a_call_that_waits_in_a_queue_of_other_workers_is_left_there(
     for _ in range(MOST + 1):
         assert reconcile(other, patience=0) == []
     assert not status(ref, on=backend).unwrap().settled
+
+
+def test_a_call_of_a_backend_on_another_queue_is_left_there(
+    backend: CeleryBackend, redis: str
+) -> None:
+    """As of another app on the same Redis, whose workers may be busy or away."""
+    with closing(celery(redis, queue="of-another-app", lease=1.0)) as another:
+        submit(chain(1), on=another).unwrap()
+        for _ in range(MOST + 1):
+            assert reconcile(backend, patience=0) == []
+        assert waiting(another, "of-another-app") == 1
+
+
+def test_a_lost_call_of_a_backend_on_another_queue_is_sent_there(
+    backend: CeleryBackend, redis: str
+) -> None:
+    with closing(celery(redis, queue="of-another-app", lease=1.0)) as another:
+        ref = submit(chain(1), on=another).unwrap()
+        with Redis.from_url(redis) as client:
+            client.delete(*client.keys("of-another-app*"))
+        assert reconcile(backend, patience=0) == [ref.id]
+        assert waiting(another, "of-another-app") == 1
 
 
 def test_a_branch_that_waits_in_a_queue_of_other_workers_is_left_there(

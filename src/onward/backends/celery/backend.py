@@ -181,7 +181,7 @@ class CeleryBackend:
     def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `Backend.submit_all`."""
         ids: list[str] = []
-        for batch in _batches(submissions):
+        for batch in _batches(map(self._addressed, submissions)):
             some = [submission.plan.id for submission, _ in batch]
             try:
                 is_new = self.ledger.open([(it.plan.id, raw, it.delay) for it, raw in batch])
@@ -196,6 +196,13 @@ class CeleryBackend:
                 _LOGGER.warning("calls wait in the ledger until a worker sends them: %s", why)
             ids += some
         return Success(ids)
+
+    def _addressed(self, submission: Submission) -> Submission:
+        """The same call, whose plan names our queue: a reconciler may be of a worker on another."""
+        plan = submission.plan
+        if plan.queue is not None:
+            return submission
+        return replace(submission, plan=replace(plan, queue=self.queue))
 
     def publish(self, submissions: Iterable[Submission]) -> None:
         """Sends the first tasks of calls to the broker, in the order of the calls."""
