@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
+import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from returns.result import Failure, Result
@@ -384,6 +388,57 @@ class OnThreadEngine(OnThreadCancels):
         return await self._hop(lambda: self._engine.unschedule(name))
 
 
+_SLICE = 1.5
+"""How long a wait keeps its thread before others have their turn, in seconds.
+
+A thread cannot be told that nobody waits any more. It is not less, as a backend that looks for
+deadlines once a second would not come to it.
+"""
+
+_OUTAGE = 60.0
+"""How long who waits puts up with a backend that is away, in seconds."""
+
+_WAITS = 100
+"""How many waits of an event loop have a thread at a time; more of them take turns."""
+
+_WAITING: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, concurrent.futures.ThreadPoolExecutor
+] = weakref.WeakKeyDictionary()
+"""Where each event loop waits: not in its default executor, which is the program's own."""
+
+
+async def _waited(
+    ask: Callable[[float], Result[T, Fault]], timeout: float | None
+) -> Result[T, Fault]:
+    """What a blocking wait answers, whose thread is free again soon after nobody awaits this."""
+    loop = asyncio.get_running_loop()
+    threads = _WAITING.get(loop)
+    if threads is None:
+        threads = concurrent.futures.ThreadPoolExecutor(_WAITS, "onward-wait")
+        _WAITING[loop] = threads
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    given_up = min(end, time.monotonic() + _OUTAGE)
+
+    def asked() -> tuple[Result[T, Fault], bool]:
+        began = time.monotonic()
+        left = max(min(_SLICE, end - began), 0.0)
+        answer = ask(left)
+        return answer, time.monotonic() - began < left
+
+    while True:
+        variables = contextvars.copy_context()
+        answer, is_early = await loop.run_in_executor(threads, partial(variables.run, asked))
+        if isinstance(answer, Failure):
+            # One that comes at the end of a slice may only be for want of patience.
+            is_away = isinstance(answer.failure(), Unavailable) and not is_early
+            if not is_away or time.monotonic() >= given_up:
+                return answer
+            continue
+        if answer.unwrap() or time.monotonic() >= end:
+            return answer
+        given_up = min(end, time.monotonic() + _OUTAGE)
+
+
 class InThreads:
     """An `AsyncBackend` over a blocking one, each of whose calls takes a thread meanwhile."""
 
@@ -402,13 +457,13 @@ class InThreads:
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
         """See `Backend.outcome`."""
-        return await asyncio.to_thread(self._backend.outcome, id, timeout)
+        return await _waited(lambda left: self._backend.outcome(id, left), timeout)
 
     async def settled(
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
         """See `Backend.settled`."""
-        return await asyncio.to_thread(self._backend.settled, ids, timeout)
+        return await _waited(lambda left: self._backend.settled(ids, left), timeout)
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
         """See `Backend.status`."""

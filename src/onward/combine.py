@@ -248,8 +248,10 @@ def each(
 
     Args:
         step: Takes one item.
-        limit: How many items are in flight at a time; None leaves it to the backend.
-        chunk: How many items go to a worker as one delivery, one after the other; None for one.
+        limit: How many deliveries are in flight at a time, of an item or of a chunk each; None
+            leaves it to the backend.
+        chunk: How many items go to a worker as one delivery; None for one. Celery's workers run
+            these one after the other, the others side by side.
 
     Raises:
         TypeError, ValueError: If limit or chunk is no whole number from 1 up.

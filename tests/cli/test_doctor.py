@@ -86,7 +86,7 @@ def test_people_see_a_line_for_each_finding_with_its_cure(folder: Path, on_celer
 def test_steps_that_wait_where_nobody_takes_them_are_told(folder: Path, on_celery: str) -> None:
     submit(summed("1,2"), on=connect(on_celery).unwrap()).unwrap()
     queue = on_celery.partition("queue=")[2]
-    assert f"1 steps wait in {queue}, and no worker takes them" in wrong(
+    assert f"1 step waits in {queue}, from which no worker takes steps" in wrong(
         "--on", on_celery, folder=folder
     )
 
@@ -103,9 +103,22 @@ def test_what_workers_serve_is_compared_with_the_modules_at_hand(
         found = wrong("more", "--on", on_celery, folder=folder)
         with serving(folder, on_celery, "more", "--queues", on_celery.partition("queue=")[2]):
             some = wrong("more", "--on", on_celery, folder=folder)
-    assert "newer is in no worker's catalog, and so its calls are Unknown" in found
-    assert "far waits in elsewhere, from which no worker takes steps" in found
-    assert any("newer is served by some workers" in text for text in some)
+    assert "no worker's catalog has newer, and so calls are Unknown" in found
+    assert "no worker takes steps from elsewhere, the queue of far" in found
+    assert any("serve newer, and others do not" in text for text in some)
+
+
+@pytest.mark.parametrize("is_another_there", [False, True])
+def test_of_tasks_that_are_served_on_another_queue_alone_a_line_says_so(
+    is_another_there: bool,
+) -> None:
+    workers = [SeenWorker("ours", frozenset({"mine"}), frozenset({"parse", "twice"}))]
+    if is_another_there:
+        workers.append(SeenWorker("another", frozenset({"q"}), frozenset({"other"})))
+    seen = Diagnosis("q", (), tuple(workers), {})
+    [told] = [each for each in judged(seen, Catalog(parse, twice)) if each.is_wrong]
+    assert told.text == "no worker on q serves parse, twice, and those on mine do"
+    assert "start one for q with the module" in told.cure
 
 
 def test_each_of_several_workers_on_a_machine_is_seen(folder: Path, on_celery: str) -> None:
@@ -200,8 +213,8 @@ def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_tempora
     assert told["credentials"] == "no API key; no TLS"
     assert told["clock"] == "the engine's and ours agree within 1 s"
     assert told["worker"].endswith(f": {TASKS}")
-    assert "newer is in no worker's catalog, and so its calls are Unknown" in missing
-    assert "far waits in elsewhere, from which no worker takes steps" in missing
+    assert "no worker's catalog has newer, and so calls are Unknown" in missing
+    assert "no worker takes steps from elsewhere, the queue of far" in missing
 
 
 def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
@@ -222,7 +235,7 @@ def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
     assert told["clock"] == "the engine's and ours agree within 1 s"
     assert told["worker"].endswith(f" on onward: {TASKS}")
     [missing] = [each for each in found if each["is_wrong"]]
-    assert missing["text"] == "newer is in no worker's catalog, and so its calls wait"
+    assert missing["text"] == "no worker's catalog has newer, and so calls wait"
     assert hatchet.token.split(".")[1] not in json.dumps(found)
     said = mistake("watch", "--queue", "--config", on_hatchet, folder=folder)
     assert "does not tell how many steps wait in which queue" in said

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,7 @@ from onward.colour import (
     awaitable_cancels,
     awaitable_schedules,
 )
+from onward.outcome import Outcome
 from onward.plan import Plan
 from tests.unit.clockwork import Clockwork
 from tests.unit.third_party import Postal
@@ -327,6 +329,44 @@ def test_a_blocking_clock_is_awaited_without_blocking_the_loop(engine: Engine) -
     for name in ("schedule", "schedules", "pause_schedule", "resume_schedule", "unschedule"):
         assert asyncio.iscoroutinefunction(getattr(scheduling, name))
     assert asyncio.run(scheduling.schedules()) == Success([])
+
+
+class Patient(Postal):
+    """It puts up with being out of reach for as long as it is let, and is back after two asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asks = 0
+
+    def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
+        self.asks += 1
+        self.is_down = self.asks <= 2
+        if self.is_down:
+            assert timeout is not None
+            time.sleep(timeout)
+        return super().outcome(id, timeout)
+
+
+def test_who_awaits_a_blocking_backend_puts_up_with_an_outage() -> None:
+    post = Patient()
+    worker = post.serve(Catalog(FLOW)).unwrap()
+    assert asyncio.run(aio.run(FLOW(1), on=post)) == Success(4)
+    assert post.asks == 3
+    worker.stop(grace=0)
+    post.close()
+
+
+def test_who_awaits_a_blocking_backend_has_its_fault_once_their_time_is_over() -> None:
+    post = Patient()
+    answer = asyncio.run(aio.run(FLOW(1), on=post, timeout=0.1))
+    assert isinstance(answer.failure(), Unavailable)
+    post.close()
+
+
+def test_what_a_blocking_backend_refuses_at_once_is_not_asked_again(post: Postal) -> None:
+    post.is_down = True
+    answer = asyncio.run(aio.result(FLOW.ref("a"), on=post))
+    assert isinstance(answer.failure(), Unavailable)
 
 
 def test_a_loop_thread_runs_from_its_first_use_to_its_close() -> None:

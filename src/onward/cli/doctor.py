@@ -100,9 +100,10 @@ def _workers(seen: Diagnosis) -> Iterator[Finding]:
     taken = {queue for worker in seen.workers for queue in worker.queues}
     for queue, count in seen.waiting.items():
         if count and queue not in taken:
+            steps = "step waits" if count == 1 else "steps wait"
             yield Finding(
                 "queue",
-                f"{count} steps wait in {queue}, and no worker takes them",
+                f"{count} {steps} in {queue}, from which no worker takes steps",
                 "start a worker for it, whose tasks name it or with --queues",
                 is_wrong=True,
             )
@@ -110,36 +111,49 @@ def _workers(seen: Diagnosis) -> Iterator[Finding]:
 
 def _served(seen: Diagnosis, catalog: Catalog) -> Iterator[Finding]:
     more = {name for worker in seen.workers for name in worker.tasks or ()}
+    wrong: dict[tuple[str, str], list[str]] = {}
     for name, task in sorted(catalog.tasks.items()):
-        queue = task.policy.queue or seen.queue
         known_as = name if seen.knows_capitals else name.lower()
         more.discard(known_as)
-        there = [worker for worker in seen.workers if queue in worker.queues]
-        lacks = [worker.tasks is not None and known_as not in worker.tasks for worker in there]
-        if not there:
-            yield Finding(
-                "task",
-                f"{name} waits in {queue}, from which no worker takes steps",
-                "start a worker for it",
-                is_wrong=True,
-            )
-        elif all(lacks):
-            then = "wait" if seen.knows_tasks else "are Unknown"
-            yield Finding(
-                "task",
-                f"{name} is in no worker's catalog, and so its calls {then}",
-                "start the workers again, with the module and the code that has it",
-                is_wrong=True,
-            )
-        elif any(lacks) and not seen.knows_tasks:
-            yield Finding(
-                "task",
-                f"{name} is served by some workers on {queue} and not by others",
-                "start those with the older code again, or give it a queue of its own",
-                is_wrong=True,
-            )
+        problem = _unserved(seen, known_as, task.policy.queue or seen.queue)
+        if problem is not None:
+            wrong.setdefault(problem, []).append(name)
+    for (text, cure), names in wrong.items():
+        yield Finding("task", text.replace(_TASKS, ", ".join(names)), cure, is_wrong=True)
     if more:
         yield Finding("task", f"workers also serve {', '.join(sorted(more))}")
+
+
+_TASKS = "\0"
+"""Where the tasks go in a text that is the same for several; no name of a queue has it."""
+
+
+def _unserved(seen: Diagnosis, task: str, queue: str) -> tuple[str, str] | None:
+    """What keeps a task from being served, and what to do about it, if anything does."""
+    there = [worker for worker in seen.workers if queue in worker.queues]
+    lacks = [worker.tasks is not None and task not in worker.tasks for worker in there]
+    if not all(lacks):
+        if seen.knows_tasks or not any(lacks):
+            return None
+        return (
+            f"some workers on {queue} serve {_TASKS}, and others do not",
+            "start those with the older code again, or give the task a queue of its own",
+        )
+    serve = [worker for worker in seen.workers if task in (worker.tasks or ())]
+    elsewhere = {each for worker in serve for each in worker.queues}
+    if elsewhere:
+        others = ", ".join(sorted(elsewhere))
+        return (
+            f"no worker on {queue} serves {_TASKS}, and those on {others} do",
+            f"start one for {queue} with the module, or have --on or the task name another queue",
+        )
+    if not there:
+        return f"no worker takes steps from {queue}, the queue of {_TASKS}", "start a worker for it"
+    then = "wait" if seen.knows_tasks else "are Unknown"
+    return (
+        f"no worker's catalog has {_TASKS}, and so calls {then}",
+        "start the workers again, with the module and the code that has it",
+    )
 
 
 def _show(finding: Finding) -> None:
