@@ -8,16 +8,19 @@ ARGS ?=
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format docs bench lock clean
+.PHONY: help demo test test-long lint format docs bench lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/core.stamp ## run the example pipeline in-process
 	$(RUN) examples.ingest $(ARGS)
 
 test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
 	$(RUN) pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-long: $(VENV)/dev.stamp ## run the tests that take minutes each
+	$(RUN) pytest -m long $(ARGS)
 
 lint: $(VENV)/dev.stamp ## check style, types and layers
 	$(RUN) ruff format --check
