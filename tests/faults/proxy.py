@@ -1,0 +1,221 @@
+"""A network between clients and a server, which tests make fail in the ways that networks do.
+
+It passes bytes on and knows no protocol, so it stands before Redis, RabbitMQ and Temporal alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+from tests.engines.server import HOST
+
+T = TypeVar("T")
+
+_CHUNK = 65536
+_AHEAD = 64
+"""How many chunks wait in one direction of a connection before no more are read."""
+_PROMPT = 10.0
+"""How long what is asked of the proxy's own thread may take, in seconds."""
+
+
+class Proxy:
+    """Passes on what comes to its port: `with Proxy(server.port) as network: ...`.
+
+    Args:
+        target: The port of loopback that all of it goes to. The server may be away, or come later:
+            who connects meanwhile is hung up on.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.latency = 0.0
+        """How long all bytes take each way, in seconds."""
+        self.accepted = 0
+        """How many connections there have been."""
+        self._is_swallowing = False
+        self._connections: set[_Connection] = set()
+        self._loop = asyncio.new_event_loop()
+        listening = socket.create_server((HOST, 0), backlog=1000)
+        self.port: int = listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._accept, sock=listening), self._loop
+        ).result(_PROMPT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def url(self, url: str) -> str:
+        """The URL of a server, by way of this proxy."""
+        parts = urlsplit(url)
+        host = f"{parts.netloc.rpartition(':')[0]}:{self.port}"
+        return parts._replace(netloc=host).geturl()
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return self._told(lambda: len(self._connections))
+
+    def drop(self) -> int:
+        """Ends all connections in good order, as a restarted router does; how many there were."""
+        return self._each(_Connection.end)
+
+    def reset(self) -> int:
+        """Ends all connections with a reset; how many there were."""
+        return self._each(_Connection.reset)
+
+    def tear(self) -> int:
+        """Has each connection reset as the server's next bytes have come half through.
+
+        What the client asked for is then done, and it does not know.
+        """
+
+        def torn(connection: _Connection) -> None:
+            connection.is_torn = True
+
+        return self._each(torn)
+
+    def swallow(self) -> int:
+        """Makes all connections half-open, and those that come: both sides hear nothing any more.
+
+        Who connects is accepted. After `heal` only new connections work: these stay dead.
+        """
+        self._is_swallowing = True
+
+        def dead(connection: _Connection) -> None:
+            connection.is_dead = True
+
+        return self._each(dead)
+
+    def heal(self) -> None:
+        """Lets new connections work after `swallow`."""
+        self._told(lambda: setattr(self, "_is_swallowing", False))
+
+    def close(self) -> None:
+        """Ends all connections, and gives up the port."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_PROMPT)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_PROMPT)
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in list(self._connections):
+            connection.reset()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _each(self, do: Callable[[_Connection], None]) -> int:
+        def each() -> int:
+            there = list(self._connections)
+            for connection in there:
+                do(connection)
+            return len(there)
+
+        return self._told(each)
+
+    def _told(self, do: Callable[[], T]) -> T:
+        """What comes of something that is done on the proxy's own thread."""
+
+        async def done() -> T:
+            return do()
+
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(_PROMPT)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        connection = _Connection(writer)
+        connection.is_dead = self._is_swallowing
+        self._connections.add(connection)
+        pumps: list[asyncio.Task[None]] = []
+        # The server may be away; and a canceled handler would be logged as a failed one.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            there, server = await asyncio.open_connection(HOST, self.target)
+            connection.writers.append(server)
+            pumps += [
+                asyncio.ensure_future(self._pump(reader, server, connection, is_reply=False)),
+                asyncio.ensure_future(self._pump(there, writer, connection, is_reply=True)),
+            ]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for pump in pumps:
+            pump.cancel()
+        connection.end()
+        self._connections.discard(connection)
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        connection: _Connection,
+        *,
+        is_reply: bool,
+    ) -> None:
+        """Passes on what comes in one direction, each chunk in its time, until that ends."""
+        loop = asyncio.get_running_loop()
+        chunks: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_AHEAD)
+
+        async def read() -> None:
+            try:
+                while chunk := await reader.read(_CHUNK):
+                    await chunks.put((loop.time() + self.latency, chunk))
+            except OSError:
+                pass
+            await chunks.put((loop.time() + self.latency, b""))
+
+        reading = asyncio.ensure_future(read())
+        try:
+            while True:
+                due, chunk = await chunks.get()
+                if due > loop.time():
+                    await asyncio.sleep(due - loop.time())
+                if connection.is_dead:
+                    if not chunk:  # and the other side does not hear that this one has gone
+                        await asyncio.Event().wait()
+                    continue
+                if not chunk:
+                    return
+                if connection.is_torn and is_reply:
+                    writer.write(chunk[: len(chunk) // 2])
+                    connection.reset()
+                    return
+                writer.write(chunk)
+                await writer.drain()
+        except OSError:
+            return
+        finally:
+            reading.cancel()
+
+
+class _Connection:
+    """A client's connection, and the one to the server that goes with it."""
+
+    def __init__(self, client: asyncio.StreamWriter) -> None:
+        self.writers = [client]
+        self.is_dead = False
+        self.is_torn = False
+
+    def end(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+    def reset(self) -> None:
+        for writer in self.writers:
+            sock = writer.get_extra_info("socket")
+            if sock is not None and sock.fileno() >= 0:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
