@@ -44,11 +44,12 @@ from onward.backends.celery.message import (
     read_ticket,
 )
 from onward.backends.celery.reconcile import Pulse, Reconciler
+from onward.backends.celery.reports import Report, Reports
 from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.colour import Closed
-from onward.context import Context, Progress, moment
+from onward.context import Context, moment
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
@@ -64,9 +65,6 @@ _LOGGER = logging.getLogger("onward.celery")
 _ASKED = "onward_asked"
 """The header that has the name of a task that is unknown here."""
 
-_LOOK_EVERY = 0.25
-"""How often a running step's call is looked up for whether it has ended, in seconds at least."""
-
 _LEAVING = 3.0
 """How long Celery may take to give back messages; its loop looks once a second at what is to do."""
 
@@ -79,6 +77,7 @@ class Carrier:
         self._ledger = backend.ledger.of_worker()
         self._steps = StepRunner(catalog.tasks)
         self._pulse = Pulse(self._ledger, backend.lease)
+        self._reports = Reports(self._ledger)
         self._gives_back = False
 
     def register(self, catalog: Catalog) -> None:
@@ -215,8 +214,12 @@ class Carrier:
         if ticket.deadline is not None and ticket.deadline <= time.time():
             self._ledger.settle(ticket.call, faulted(expired(ticket.flow)), "expired")
             return self._dropped(task, ticket)
-        with self._pulse.at(ticket.call, ticket.at, self._name(task)):
-            outcome = self._steps.attempt(step, args, self._context(ticket, name, attempt))
+        with (
+            self._pulse.at(ticket.call, ticket.at, self._name(task)),
+            self._reports.of(ticket.call) as report,
+        ):
+            context = self._context(ticket, name, attempt, report)
+            outcome = self._steps.attempt(step, args, context)
         if attempt < step.attempts and is_retried(step, outcome):
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(ticket.call, ticket.at, wait)
@@ -235,6 +238,7 @@ class Carrier:
         """Lets other workers have the steps that are running."""
         self._gives_back = True
         self._pulse.close()
+        self._reports.close()
         self._steps.close()
 
     def close(self) -> None:
@@ -286,18 +290,7 @@ class Carrier:
         fan = replace(fan, gather=replace(fan.gather, ticket=rest))
         return self._backend.canvas.fan(fan, map(Flowing, items[:count]))
 
-    def _context(self, ticket: Ticket, name: str, attempt: int) -> Context:
-        looked = [time.monotonic(), False]
-
-        def is_cancelled() -> bool:
-            if time.monotonic() - looked[0] >= _LOOK_EVERY:
-                looked[:] = [time.monotonic(), not self._ledger.is_open(ticket.call)]
-            return bool(looked[1])
-
-        def report(progress: Progress) -> None:
-            total = "-" if progress.total is None else repr(progress.total)
-            self._ledger.note(ticket.call, progress=f"{progress.done!r} {total} {progress.note}")
-
+    def _context(self, ticket: Ticket, name: str, attempt: int, report: Report) -> Context:
         return Context(
             id=ticket.call,
             task=name,
@@ -305,8 +298,8 @@ class Carrier:
             attempt=attempt,
             key=ticket.key,
             deadline=moment(ticket.deadline),
-            report=report,
-            is_cancelled=is_cancelled,
+            report=report.say,
+            is_cancelled=report.is_cancelled,
             trace=ticket.trace,
         )
 

@@ -1,0 +1,69 @@
+"""A server that keeps its connections and answers nothing."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from returns.result import Success
+
+from onward import Catalog, current, progress, result, status, submit, task
+from onward.backends.celery import celery
+from tests.engines.valkey import Valkey
+
+pytestmark = pytest.mark.faults
+
+SAID = threading.Event()
+ASKED = threading.Event()
+TICKED = threading.Event()
+FROZEN = threading.Event()
+THAWED = threading.Event()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey.start(tmp_path, append_only=False) as started:
+        yield started
+
+
+@task
+async def talker(n: int) -> int:
+    while not THAWED.is_set():
+        progress(n, 10, "talking")
+        _ = current().cancelled
+        if FROZEN.is_set():
+            ASKED.set()
+        SAID.set()
+        await asyncio.sleep(0.01)
+    progress(n + 1, 10, "done")
+    return n
+
+
+@task
+async def ticker() -> None:
+    while not TICKED.is_set():
+        if ASKED.is_set():  # so it ran after the other had said and asked while nobody answered
+            TICKED.set()
+        await asyncio.sleep(0.01)
+
+
+def test_an_async_step_that_says_how_far_it_is_holds_up_no_other(server: Valkey) -> None:
+    with closing(celery(server.url, lease=2.0)) as backend:
+        worker = backend.serve(Catalog(talker, ticker)).unwrap()
+        refs = submit(talker(3), on=backend).unwrap(), submit(ticker(), on=backend).unwrap()
+        assert SAID.wait(30)
+        server.pause()
+        try:
+            FROZEN.set()
+            assert TICKED.wait(30), "the loop of the async steps waits for Redis"
+        finally:
+            server.resume()
+            THAWED.set()
+        assert result(refs[0], on=backend, timeout=60) == Success(3)
+        assert result(refs[1], on=backend, timeout=60) == Success(None)
+        last = status(refs[0], on=backend).unwrap().progress
+        assert last is not None
+        assert (last.done, last.note) == (4, "done")
+        worker.stop()
