@@ -7,7 +7,7 @@ from contextlib import closing
 
 from onward import Catalog, Raised, run, task
 from onward.backends.celery import celery
-from onward.backends.celery.worker import _Pool
+from onward.backends.celery.pool import Pool
 
 
 @task
@@ -28,7 +28,7 @@ def test_only_what_is_given_back_stays_unanswered() -> None:
 
 def test_what_begins_after_it_does_not_hold_up_the_end_of_the_process_either() -> None:
     let_go = threading.Event()
-    pool = _Pool(limit=1)
+    pool = Pool(limit=1)
     pool.give_back()
     pool.executor.submit(let_go.wait, 30)  # as Celery's loop does until it has heard of the end
     pool.on_stop()

@@ -1,0 +1,317 @@
+"""Does what a call's messages say, in a worker: runs its steps, and notes what comes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from celery.app.task import Task as CeleryTask
+from celery.canvas import Signature
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
+from kombu.exceptions import OperationalError
+from msgspec import MsgspecError, Raw
+from msgspec.structs import replace
+from redis.exceptions import RedisError
+
+from onward import outcome as outcomes
+from onward.backend import state_of
+from onward.backends.celery import native
+from onward.backends.celery.backend import CeleryBackend, expired
+from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.message import (
+    Broken,
+    Flowing,
+    Now,
+    Started,
+    Ticket,
+    outcome_of,
+    read_now,
+    read_ticket,
+)
+from onward.backends.celery.reconcile import Pulse
+from onward.backends.celery.reports import Report, Reports
+from onward.backends.celery.signing import SIZE, opened
+from onward.backends.celery.steps import StepRunner
+from onward.catalog import Catalog
+from onward.colour import Closed
+from onward.context import Context, moment
+from onward.execute import is_retried, raised
+from onward.fault import Cancelled
+from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.plan import Args, EachNode, Runnable, StepNode, join, split
+
+ASKED = "onward_asked"
+"""The header that has the name of a task that is unknown here."""
+
+_LOGGER = logging.getLogger("onward.celery")
+
+
+class Carrier:
+    """Does what tickets say, in a Celery worker."""
+
+    def __init__(self, backend: CeleryBackend, catalog: Catalog) -> None:
+        self._backend = backend
+        self._ledger = backend.ledger.of_worker()
+        self._steps = StepRunner(catalog.tasks)
+        self._pulse = Pulse(self._ledger, backend.lease)
+        self._reports = Reports(self._ledger)
+        self._gives_back = False
+
+    def register(self, catalog: Catalog) -> None:
+        """Makes Celery tasks of a catalog's tasks, and of the plumbing."""
+        app = self._backend.app
+        app.finalize()
+        names = [*catalog.tasks, native.FUSED, native.EACH, native.PASS]
+        for name in names:
+            app.task(name=name, bind=True, shared=False, lazy=False, max_retries=None)(
+                self._carrying()
+            )
+        app.task(name=native.GATHER, bind=True, shared=False, lazy=False, max_retries=None)(
+            self._gathering()
+        )
+
+    def _carrying(self) -> Any:
+        def carry(task: CeleryTask[Any, Any], now: str, ticket: str) -> str:
+            [came], read = self._opened(task, [now], ticket)
+            try:
+                return self._written(self.carry(task, came, read), read)
+            except (Retry, Ignore, Reject):  # how Celery is told of these
+                raise
+            except (OperationalError, RedisError):  # the call is found again, and goes on
+                raise
+            except Exception as problem:  # not a step's, which is an outcome, but ours
+                if self._gives_back and isinstance(problem, Closed):
+                    raise WorkerShutdown(0) from None  # its message stays unanswered
+                outcome = faulted(raised(read.flow, problem))
+                self._ledger.settle(read.call, outcome, "failed")
+                raise
+
+        return carry
+
+    def _gathering(self) -> Any:
+        def gather(task: CeleryTask[Any, Any], nows: list[str], ticket: str) -> str:
+            came, read = self._opened(task, nows, ticket)
+            ends = [*read.before, *came]
+            if isinstance(read.do, EachNode) and read.after:
+                raise task.replace(self._fan(read.after, read, read.do, ends))
+            return self._written(self._passed(task, gathered(ends, read), read), read)
+
+        return gather
+
+    def _opened(
+        self, task: CeleryTask[Any, Any], nows: list[str], ticket: str
+    ) -> tuple[list[Now], Ticket]:
+        """What a message says, none of which is decoded before its signature is known to hold."""
+        signer = self._backend.signer
+        sent = _bytes(ticket)
+        raw = opened(signer, sent, "ticket", self._asked(task))
+        if signer is None:
+            if raw is None:
+                self._end_signed(sent)
+                raise self._refused(task, "it is signed, and this worker has no signing keys")
+            return [read_now(_bytes(now)) for now in nows], read_ticket(raw)
+        if raw is None:
+            raise self._refused(task, "it is not signed for this task with a key of this worker")
+        read = read_ticket(raw)
+        call = f"in call {read.call!r}, {read.at!r}"
+        if read.until <= time.time():
+            raise self._refused(task, f"{call}: its signature has expired")
+        if not isinstance(nows, list) or len(nows) != len(read.takes):
+            raise self._refused(task, f"{call}: it comes with other values than it takes")
+        values = [
+            opened(signer, _bytes(now), "now", read.call, source)
+            for now, source in zip(nows, read.takes, strict=True)
+        ]
+        if None in values:
+            raise self._refused(task, f"{call}: a value is not signed as what it takes")
+        return [read_now(value) for value in values if value is not None], read
+
+    def _asked(self, task: CeleryTask[Any, Any]) -> str:
+        """The name of the task that a message is for, also where it is unknown here."""
+        asked = task.request.get(ASKED)
+        if task.name == native.PASS and isinstance(asked, str) and asked not in task.app.tasks:
+            return asked
+        return str(task.name)
+
+    def _refused(self, task: CeleryTask[Any, Any], why: str) -> Ignore:
+        """What drops a message. If its call is open, the reconciler sends it again, as it was."""
+        _LOGGER.warning("refused message %r for %r: %s", task.request.id, self._asked(task), why)
+        return Ignore(why)
+
+    def _end_signed(self, sent: bytes) -> None:
+        """Ends a call that only workers with keys can go on with, or it might wait for ever."""
+        with contextlib.suppress(MsgspecError):
+            call = read_ticket(sent[SIZE:]).call
+            self._ledger.settle(call, faulted(distrusted("a message of it")), "failed")
+
+    def _written(self, now: Now, ticket: Ticket) -> str:
+        return self._backend.canvas.now(now, ticket.call, native.source_of(ticket))
+
+    def carry(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
+        """Does what a ticket says to where the call stands; gives where it stands then."""
+        if isinstance(now, Flowing):
+            if now.past and now.past in ticket.skips:
+                return self._passed(task, now, ticket)
+            now = replace(now, past="")
+            if ticket.handles:
+                return self._passed(task, replace(now, past=ticket.handles), ticket)
+        if isinstance(now, Started) and ticket.handles:
+            return self._passed(task, Flowing(now.args.positional[0], ticket.handles), ticket)
+        if isinstance(now, Broken):
+            if ticket.handles not in now.inside or not ticket.handles:
+                return self._passed(task, now, ticket)
+            args = Args((now.outcome.raw,))
+        else:
+            args = now.args if isinstance(now, Started) else Args((now.raw,))
+        if isinstance(ticket.do, EachNode):
+            return self._spread(task, args, ticket, ticket.do)
+        if ticket.do is None:
+            return self._passed(task, now, ticket)
+        return self._stepped(task, args, ticket, ticket.do)
+
+    def _stepped(
+        self, task: CeleryTask[Any, Any], args: Args, ticket: Ticket, step: Runnable
+    ) -> Now:
+        name = step.task if isinstance(step, StepNode) else ticket.flow
+        attempt = (task.request.retries or 0) + 1
+        begun = self._ledger.begin(
+            ticket.call,
+            ticket.at,
+            self._name(task),
+            task=name,
+            step=ticket.at,
+            attempt=str(attempt),
+        )
+        if begun.outcome is not None:
+            return self._passed(task, _after(outcomes.decode(begun.outcome), ticket), ticket)
+        if not begun.is_open:
+            return self._dropped(task, ticket)
+        if begun.is_taken:
+            raise Ignore("another worker is at it")
+        if ticket.deadline is not None and ticket.deadline <= time.time():
+            self._ledger.settle(ticket.call, faulted(expired(ticket.flow)), "expired")
+            return self._dropped(task, ticket)
+        with (
+            self._pulse.at(ticket.call, ticket.at, self._name(task)),
+            self._reports.of(ticket.call) as report,
+        ):
+            context = self._context(ticket, name, attempt, report)
+            outcome = self._steps.attempt(step, args, context)
+        if attempt < step.attempts and is_retried(step, outcome):
+            wait = step.backoff.delay(attempt, random.random())
+            self._ledger.put_off(ticket.call, ticket.at, wait)
+            kwargs = self._backend.canvas.kwargs(self._asked(task), ticket, wait)
+            raise task.retry(countdown=wait, kwargs=kwargs)
+        now = _after(outcome, ticket)
+        if not _ends(now, ticket):
+            self._ledger.record(ticket.call, ticket.at, outcomes.encode(outcome))
+        return self._passed(task, now, ticket)
+
+    def _name(self, task: CeleryTask[Any, Any]) -> str:
+        """What this delivery goes by, also when it is delivered again."""
+        return str(task.request.id)
+
+    def give_back(self) -> None:
+        """Lets other workers have the steps that are running."""
+        self._gives_back = True
+        self._pulse.close()
+        self._reports.close()
+        self._steps.close()
+
+    def close(self) -> None:
+        """Ends its threads, and its connections."""
+        self.give_back()
+        self._ledger.close()
+
+    def _passed(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
+        """Where the call stands after this task; ends the call with the last one."""
+        if _ends(now, ticket):
+            is_late = ticket.deadline is not None and ticket.deadline <= time.time()
+            outcome = faulted(expired(ticket.flow)) if is_late else outcome_of(now)
+            self._ledger.settle(ticket.call, outcome, state_of(outcome))
+            task.request.chain = None
+        return now
+
+    def _dropped(self, task: CeleryTask[Any, Any], ticket: Ticket) -> Now:
+        """The call has ended meanwhile: nothing more is to be done for it."""
+        task.request.chain = None
+        return Broken(faulted(Cancelled(ticket.flow, "it has ended")))
+
+    def _spread(
+        self, task: CeleryTask[Any, Any], args: Args, ticket: Ticket, each: EachNode
+    ) -> Now:
+        items = split(args)
+        if isinstance(items, Faulted):
+            return self._passed(task, _after(items, ticket), ticket)
+        if each.chunk is not None:
+            items = [join(items[at : at + each.chunk]) for at in range(0, len(items), each.chunk)]
+        if not items:
+            return self._passed(task, Flowing(join([])), ticket)
+        raise task.replace(self._fan(items, ticket, each, []))
+
+    def _fan(
+        self, items: Sequence[Raw], ticket: Ticket, each: EachNode, before: Sequence[Now]
+    ) -> Signature[Any]:
+        """The next items of an `each` side by side, as many as its limit allows."""
+        count = min(each.limit or len(items), len(items))
+        fan = native.fan(
+            [each.body] * count, ticket, is_flat=each.chunk is not None, first=len(before)
+        )
+        rest = replace(
+            fan.gather.ticket,
+            at=ticket.at,
+            do=each,
+            before=tuple(before),
+            after=tuple(items[count:]),
+        )
+        fan = replace(fan, gather=replace(fan.gather, ticket=rest))
+        return self._backend.canvas.fan(fan, map(Flowing, items[:count]))
+
+    def _context(self, ticket: Ticket, name: str, attempt: int, report: Report) -> Context:
+        return Context(
+            id=ticket.call,
+            task=name,
+            step=ticket.at,
+            attempt=attempt,
+            key=ticket.key,
+            deadline=moment(ticket.deadline),
+            report=report.say,
+            is_cancelled=report.is_cancelled,
+            trace=ticket.trace,
+        )
+
+
+def _after(outcome: Outcome, ticket: Ticket) -> Now:
+    """Where the call stands after a step with this outcome."""
+    if isinstance(outcome, Value):
+        return Flowing(outcome.raw)
+    return Broken(outcome, ticket.inside)
+
+
+def _ends(now: Now, ticket: Ticket) -> bool:
+    """Whether the call ends here: with its last task, or with a failure that no rescue is for."""
+    is_lost = isinstance(now, Broken) and ticket.is_top and not now.inside
+    return ticket.is_last or is_lost
+
+
+def _bytes(sent: object) -> bytes:
+    """What a message has for a text, be it one or not."""
+    return sent.encode(errors="replace") if isinstance(sent, str) else b""
+
+
+def gathered(nows: list[Now], ticket: Ticket) -> Now:
+    """Where a call stands after a fan-out: all the values, or the first failure."""
+    values: list[Raw] = []
+    for now in nows:
+        if isinstance(now, Broken) or (isinstance(now, Flowing) and now.past in ticket.skips):
+            return now
+        raw = outcome_of(now).raw
+        parts = split(Args((raw,))) if ticket.is_flat else [raw]
+        if isinstance(parts, Faulted):
+            return Broken(parts)
+        values.extend(parts)
+    return Flowing(join(values))
