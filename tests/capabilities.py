@@ -77,7 +77,11 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "status_tells_where_a_call_is",
         "awaiting_gives_the_same",
     ),
-    "Keys": ("a_key_is_submitted_once", "a_key_belongs_to_its_flow"),
+    "Keys": (
+        "a_key_is_submitted_once",
+        "a_key_belongs_to_its_flow",
+        "a_key_gives_the_same_ref_in_every_process",
+    ),
     "`Cancels`": ("a_cancelled_call_ends",),
     "`Schedules`": (
         "a_schedule_is_declared_again_and_again",

@@ -11,6 +11,7 @@ from onward.codec import Tagged
 from onward.flow import Flow, Named, Task, refuse_namesakes, walk
 from onward.plan import Delivery
 from onward.plan import walk as walk_nodes
+from onward.policy import check_reserved
 
 Tasks: TypeAlias = Mapping[str, Task[..., Any, Any]]
 
@@ -23,7 +24,8 @@ class Catalog:
 
     Raises:
         TypeError: If something is no flow.
-        ValueError: If two different tasks, or two different flows, go by one name.
+        ValueError: If two different tasks, or two different flows, go by one name; or a name is
+            reserved, as those are that start with `onward.` or `celery.`.
 
     Example:
         >>> from onward import Catalog, task
@@ -52,6 +54,8 @@ class Catalog:
                     "or write Catalog.of(module)"
                 )
             for each in walk(flow):
+                if isinstance(each, Task | Named):
+                    check_reserved(each.name)
                 if isinstance(each, Task):
                     refuse_namesakes(tasks.setdefault(each.name, each), each)
                 elif isinstance(each, Named) and named.setdefault(each.name, each) != each:

@@ -324,7 +324,7 @@ _KEYS = (
 
 
 def _is_custom(kind: type) -> bool:
-    return _is_path(kind) or _is_model(kind)
+    return _is_path(kind) or is_model(kind)
 
 
 # A path or a pydantic model can only come from a program that has imported its module, so neither
@@ -340,7 +340,8 @@ def _is_path(kind: type) -> bool:
     )
 
 
-def _is_model(kind: type) -> bool:
+def is_model(kind: type) -> bool:
+    """Whether a class is a pydantic model."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
@@ -348,18 +349,18 @@ def _is_model(kind: type) -> bool:
 def _encode_custom(value: Any) -> Any:
     if _is_path(type(value)):
         return str(value)
-    if _is_model(type(value)):
+    if is_model(type(value)):
         return msgspec.Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
     raise TypeError(f"{type(value).__qualname__} has no JSON form")
 
 
 def _shown(value: Any) -> Any:
     # Only to look for NaN in, which a model does not hide: it comes back with None in its place.
-    return None if _is_model(type(value)) else _encode_custom(value)
+    return None if is_model(type(value)) else _encode_custom(value)
 
 
 def _decode_custom(kind: type, value: Any) -> Any:
-    if _is_model(kind):
+    if is_model(kind):
         # JSON mode, so that a strict model still takes a date that was written as a str.
         return kind.model_validate_json(_ENCODER.encode(value))  # type: ignore[attr-defined]  # pydantic's, which mypy need not have installed
     if not isinstance(value, str):

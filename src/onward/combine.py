@@ -333,8 +333,12 @@ class Given(Single[[Any], Any, Any]):
         return (self.flow,)
 
     def __repr__(self) -> str:
-        rest = self.flow.show(self.rest, skip=1)
-        return f"given({self.flow!r}{', ' if rest else ''}{rest})"
+        return f"given({', '.join([repr(self.flow), *self.shown])})"
+
+    @property
+    def shown(self) -> list[str]:
+        """Which arguments it brings. Not their values: names are logged, and one may be secret."""
+        return ["..."] * len(self.rest.positional) + [f"{name}=..." for name in self.rest.keyword]
 
     def _compile(self, given: Args) -> Node:
         return self.flow._compile(self.rest)

@@ -58,7 +58,8 @@ def _title(flow: AnyFlow) -> str:
         case Task():
             return f"{flow.name}{_notes(flow.policy)}"
         case Given():
-            return f"{_title(flow.flow)} given {flow.flow.show(flow.rest, skip=1)}"
+            title = _title(flow.flow)
+            return f"{title} given {', '.join(flow.shown)}" if flow.shown else title
         case Chain():
             return "chain"
         case Together():

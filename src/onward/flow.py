@@ -28,7 +28,7 @@ from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import MAX_DEPTH, NO_ARGS, Args, Node
-from onward.policy import ONCE, Policy, Retry, check_name, type_name
+from onward.policy import ONCE, Policy, Retry, check_name, check_reserved, type_name
 from onward.signature import Signature, place
 
 P = ParamSpec("P")
@@ -238,9 +238,13 @@ class Flow(Generic[P, R_co, E_co]):
 
     _tasks: Mapping[str, Task[..., Any, Any]]
 
+    def arguments(self, args: Args, skip: int = 0) -> tuple[list[Any], dict[str, Any]]:
+        """Encoded arguments, without the first `skip`, as the values that they were made of."""
+        return self._decode(args, skip)
+
     def show(self, args: Args, skip: int = 0) -> str:
         """Encoded arguments as the text of the values that they were made of."""
-        positional, keyword = self._decode(args, skip)
+        positional, keyword = self.arguments(args, skip)
         named = [f"{name}={value!r}" for name, value in keyword.items()]
         return ", ".join([*map(repr, positional), *named])
 
@@ -671,9 +675,15 @@ def walk(flow: AnyFlow) -> Iterator[AnyFlow]:
 
 
 def tasks_of(flow: AnyFlow) -> dict[str, Task[..., Any, Any]]:
-    """The tasks of a flow by their names; ValueError where two different ones share a name."""
+    """The tasks of a flow by their names.
+
+    Raises:
+        ValueError: If two different ones share a name, or a name is reserved.
+    """
     found: dict[str, Task[..., Any, Any]] = {}
     for each in walk(flow):
+        if isinstance(each, Task | Named):
+            check_reserved(each.name)
         if isinstance(each, Task):
             refuse_namesakes(found.setdefault(each.name, each), each)
     return found

@@ -27,7 +27,7 @@ from onward.backend import Submission
 from onward.catalog import Catalog, Tasks
 from onward.context import Context, current
 from onward.fault import Cancelled, Expired, Fault, Raised
-from onward.flow import Named, Task
+from onward.flow import Task
 from onward.outcome import Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
 
@@ -156,13 +156,15 @@ def told(
                 why = f"it is not all text, or over {MAX_TRACE} bytes"
                 _LOGGER.warning("dropped the trace of call %s: %s", plan.id, why)
                 trace = {}
-            flow = submission.flow
-            if flow is not None:
-                watching: Named[..., Any, Any] = Named(flow, flow.name)
-                object.__setattr__(watching, "_tasks", Watched(flow.tasks, observers))
-                flow = watching
+            tasks = submission.tasks
             all_sent.append(sending)
-            ready.append(Submission(replace(plan, trace=dict(trace)), submission.delay, flow))
+            ready.append(
+                replace(
+                    submission,
+                    plan=replace(plan, trace=dict(trace)),
+                    watched=None if tasks is None else Watched(tasks, observers),
+                )
+            )
 
         def answered(answer: Result[Any, Fault]) -> None:
             if isinstance(answer, Failure):

@@ -9,6 +9,15 @@ import msgspec
 MAX_ATTEMPTS = 10_000
 MAX_SECONDS = 365 * 24 * 3600.0
 _NAME_LIMIT = 200
+_RESERVED = {
+    "onward.": "Onward",
+    "celery.": "Celery",
+    "__temporal_": "Temporal",
+    "__stack_trace": "Temporal",
+    "__enhanced_stack_trace": "Temporal",
+}
+"""How the names start that the engines' workers have for tasks of their own, and whose they are."""
+_PREFIXES = tuple(_RESERVED)
 
 
 def _seconds(what: str, value: float, *, zero: bool = True) -> None:
@@ -234,6 +243,17 @@ def check_name(what: str, name: str) -> None:
         )
     if any(letter.isspace() for letter in name):
         raise ValueError(f"a {what}'s name has no spaces: write {'_'.join(name.split())!r}")
+
+
+def check_reserved(name: str) -> None:
+    """Raises ValueError for a task's or flow's name that an engine's worker has a use for."""
+    lower = name.lower()  # as Hatchet takes it
+    if lower.startswith(_PREFIXES):
+        [owner] = [owner for prefix, owner in _RESERVED.items() if lower.startswith(prefix)]
+        raise ValueError(
+            f"the name {name!r} is reserved: {owner} has tasks of its own that start like this. "
+            f"Choose another one, such as {'my_' + lower.strip('_').replace('.', '_')!r}"
+        )
 
 
 def type_name(kind: type[BaseException]) -> str:

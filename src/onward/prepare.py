@@ -15,7 +15,7 @@ from returns.result import Failure, Result
 from onward.backend import Schedule, Submission
 from onward.catalog import Catalog
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
-from onward.flow import AnyFlow, Call, Flow, Named, Ref, Task, enclosed
+from onward.flow import AnyFlow, Call, Flow, Ref, enclosed
 from onward.outcome import Outcome
 from onward.plan import VERSION, Plan
 from onward.policy import check_name, check_priority, check_queue
@@ -359,13 +359,11 @@ def _is_past(seconds: object) -> bool:
 
 
 def _id_of(flow: AnyFlow, key: str) -> str:
-    """The id that every submission of a flow with this key has."""
+    """The id of a call with a key; raises ValueError for what is no key."""
     if not isinstance(key, str) or not key:
         raise ValueError(f"key is a text that is not empty, not {key!r}")
     if any("\ud800" <= letter <= "\udfff" for letter in key):
         raise ValueError(f"key {key!r} has lone surrogates, which no text on the wire has")
-    import hashlib
+    from onward.canonical import id_of  # what has no key does not pay for it
 
-    # A flow with no name of its own goes by its text, which says all that it is made of.
-    scope = flow.name if isinstance(flow, Task | Named) else repr(flow)
-    return hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()[:32]
+    return id_of(flow, key)

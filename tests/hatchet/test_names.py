@@ -22,7 +22,7 @@ def named(name: str, by: int = 1) -> AnyFlow:
     return task(name=name)(add)
 
 
-@pytest.mark.parametrize("name", ["a/b", "a:b", "f[x]", "onward.flow", "Onward.Fused"])
+@pytest.mark.parametrize("name", ["a/b", "a:b", "f[x]"])
 def test_what_hatchet_refuses_is_refused_first(name: str) -> None:
     bad = named(name)
     for flow in (bad, bad >> bad, together(bad, bad), (bad >> bad).named("good")):

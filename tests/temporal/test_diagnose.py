@@ -15,7 +15,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from onward import Catalog, run, task
+from onward import Catalog, run
 from onward.backend import Diagnosis
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
@@ -113,17 +113,6 @@ def test_to_look_leaves_nothing_behind(lonely: TemporalBackend, sdk: Sdk) -> Non
         return [each.activity_type async for each in client.list_activities(query)]
 
     until(lambda: sdk.ask(left) == ["inc"], within=30, otherwise=lambda: f"it has {sdk.ask(left)}")
-
-
-def test_a_task_may_have_the_name_by_which_workers_are_asked(lonely: TemporalBackend) -> None:
-    @task(name="onward.doctor")
-    def same() -> int:
-        return 7
-
-    worker = lonely.serve(Catalog(same)).unwrap()
-    assert run(same(), on=lonely) == Success(7)
-    assert list(seen_on(lonely, workers=1).values()) == [frozenset({"onward.doctor"})]
-    worker.stop(0)
 
 
 def test_a_server_that_cannot_ask_workers_still_tells_who_they_are(older: Older) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onward import Catalog, each, fused, given, task, together
+from onward import Catalog, Misconfigured, each, fused, given, local, run, task, together
 from onward.testing import tasks as testing_tasks
 
 
@@ -116,3 +116,18 @@ def test_a_catalog_is_frozen() -> None:
         with pytest.raises(AttributeError):
             change()
     assert list(copy.deepcopy(catalog)) == ["inc"]
+
+
+@pytest.mark.parametrize(
+    "name", ["onward.gather", "Onward.Flow", "celery.chord", "__temporal_x", "__stack_trace"]
+)
+def test_a_name_that_an_engine_has_a_use_for_is_refused(name: str) -> None:
+    reserved = task(name=name)(inc.fn)
+    with pytest.raises(ValueError, match=r"is reserved: .* Choose another one, such as 'my_"):
+        Catalog(inc >> reserved)
+    with pytest.raises(ValueError, match="is reserved"):
+        Catalog((inc >> inc).named(name))
+    for flow in (reserved, inc >> reserved, (inc >> inc).named(name)):
+        fault = run(flow(1), on=local()).failure()
+        assert isinstance(fault, Misconfigured)
+        assert repr(name) in fault.message

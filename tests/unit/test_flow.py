@@ -105,7 +105,7 @@ KINDS: dict[str, AnyFlow] = {
         given(add, 2) >> fused(inc.rescue(instead).named("inner"), timeout=2.5), identity
     ).named("outer"),
 }
-"""Flows of every kind; each is written as its repr has to read."""
+"""Flows of every kind; each is written as its repr has to read, but for the values of `given`."""
 
 kinds = pytest.mark.parametrize("flow", KINDS.values(), ids=KINDS)
 
@@ -129,7 +129,10 @@ def test_a_flow_is_slotted(flow: AnyFlow) -> None:
     assert not hasattr(flow, "__dict__")
 
 
-@kinds
+@pytest.mark.parametrize(
+    "flow",
+    [flow for flow in KINDS.values() if "..." not in repr(flow)],
+)
 def test_a_flow_reads_like_the_code_that_made_it(flow: AnyFlow) -> None:
     again = rebuilt(flow)
     assert again == flow
@@ -145,7 +148,15 @@ def test_a_flow_equals_its_copies_and_nothing_else(flow: AnyFlow) -> None:
     assert flow != repr(flow)
 
 
-@when(flows())
+def test_a_flow_shows_which_arguments_it_is_given_and_no_value_of_them() -> None:
+    assert repr(given(add, 2)) == "given(add, ...)"
+    assert repr(given(add, times=2.5, by=3)) == "given(add, times=..., by=...)"
+    assert repr(given(inc)) == "given(inc)"
+    assert (given(add, 2) >> inc).name == "given(add, ...) >> inc"
+    assert repr(given(add, 2)(7)) == "given(add, ...)(7)"
+
+
+@when(flows().filter(lambda flow: "..." not in repr(flow)))
 def test_any_flow_reads_like_the_code_that_made_it(flow: AnyFlow) -> None:
     again = eval(repr(flow), {**globals(), **vars(testing_tasks)})
     assert again == flow

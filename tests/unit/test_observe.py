@@ -44,10 +44,11 @@ from onward import (
 )
 from onward.backend import Submission
 from onward.backends.local import Local
+from onward.flow import AnyFlow
 from onward.logs import Json, tell
 from onward.observe import Attempt, Sending, observed, watched_catalog
 from onward.outcome import Faulted
-from onward.plan import MAX_TRACE, VERSION, Args, Plan, StepNode, decode, encode
+from onward.plan import MAX_DEPTH, MAX_TRACE, VERSION, Args, Plan, StepNode, decode, encode
 
 
 @task
@@ -429,3 +430,12 @@ def test_a_trace_travels_in_the_plan_and_one_that_is_empty_leaves_no_mark() -> N
 def test_a_plan_with_a_trace_without_bounds_is_refused() -> None:
     plan = Plan(v=VERSION, flow="double", root=double.node, trace={"x": "y" * MAX_TRACE})
     assert isinstance(decode(encode(plan)).failure(), BadPayload)
+
+
+def test_the_deepest_flow_that_there_can_be_is_watched(backend: Local) -> None:
+    flow: AnyFlow = inc
+    while flow.depth < MAX_DEPTH:
+        flow = flow.named(f"n{flow.depth}")
+    notes = Notes()
+    assert run(flow(1), on=observed(backend, notes)) == Success(2)
+    assert [attempt.context.task for attempt in notes.attempts] == ["inc"]

@@ -101,10 +101,10 @@ class Local(BlockingCancels):
 
     def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
-        plan, flow = submission.plan, submission.flow
+        plan, tasks = submission.plan, submission.tasks
         is_at_once = plan.deadline is None and not submission.delay
-        if flow is not None and is_at_once and _is_plain(plan.root, flow.tasks):
-            return Success(_run_in_this_thread(plan, flow.tasks))
+        if tasks is not None and is_at_once and _is_plain(plan.root, tasks):
+            return Success(_run_in_this_thread(plan, tasks))
         return self._wait(lambda: self._engine.run(submission))
 
 
@@ -235,8 +235,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         plan = submission.plan
         run = Run(plan, loop.create_future())
-        if submission.flow is not None:
-            run.tasks = submission.flow.tasks
+        run.tasks = submission.tasks
         if plan.deadline is not None:
             run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
         run.job = loop.create_task(self._live(run, submission.delay))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,7 +57,7 @@ from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from onward.testing import tasks
 from onward.testing.oracle import Observed, comparable, expect
 from onward.testing.strategies import flows, numbers, parcels, pure_steps, steps
-from onward.testing.tasks import Odd, TooSmall
+from onward.testing.tasks import Choice, Odd, TooSmall
 
 Law = TypeVar("Law", bound=Callable[..., None])
 
@@ -348,6 +350,38 @@ class BackendSuite:
         key = os.urandom(8).hex()
         assert run(tasks.inc(1), on=backend, key=key) == Success(2)
         assert run((tasks.inc >> tasks.inc)(1), on=backend, key=key) == Success(3)
+
+    def test_a_key_gives_the_same_ref_in_every_process(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """Whatever its hash seed, and in whichever order a dict was filled."""
+        key = os.urandom(8).hex()
+        words = frozenset({"red", "green", "blue", "black"})
+        flow = given_(tasks.among, Choice(words, {"a": 1, "b": 2}, "n"))
+        ref = submit(flow("red"), on=backend, key=key).unwrap()
+        here = local()
+        id = submit(flow("red"), on=here, key=key).unwrap().id
+        here.close()
+        program = (
+            "import sys; from onward import given, local, submit; from onward.testing import tasks;"
+            "w = frozenset({'black', 'blue', 'green', 'red'});"
+            "flow = given(tasks.among, tasks.Choice(w, {'b': 2, 'a': 1}, 'n'));"
+            "print(submit(flow('red'), on=local(), key=sys.argv[1]).unwrap())"
+        )
+        for seed in ("1", "2"):
+            elsewhere = subprocess.run(
+                [sys.executable, "-c", program, key],
+                env=os.environ | {"PYTHONHASHSEED": seed},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert elsewhere.stdout.strip() == id
+        shuffled = given_(tasks.among, Choice(words, {"b": 2, "a": 1}, "n"))
+        assert submit(shuffled("red"), on=backend, key=key).unwrap().id == ref.id
+        assert result(ref, on=backend, timeout=self.patience) == Success(True)
+        other = given_(tasks.among, Choice(words, {"a": 1, "b": 2}, "m"))
+        assert submit(other("red"), on=backend, key=key).unwrap().id != ref.id
 
     def test_many_are_submitted_and_come_as_they_complete(
         self, backend: Backend, traces: Path

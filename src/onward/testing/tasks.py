@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -72,6 +72,15 @@ class Parcel:
     sizes: tuple[int, str]
     inner: list[Parcel]
     counts: dict[int, bool]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value that may be written in as many ways as its parts have orders."""
+
+    words: frozenset[str]
+    options: dict[str, int]
+    note: str = field(default="", repr=False)
 
 
 def _note(number: object) -> None:
@@ -233,3 +242,9 @@ def linger(seconds: float) -> float:
         progress(seconds - (end - time.monotonic()), seconds, "lingering")
         time.sleep(0.01)
     return seconds
+
+
+@task
+def among(word: str, choice: Choice) -> bool:
+    """Whether a word is among some."""
+    return word in choice.words

@@ -15,7 +15,6 @@ FUSED = "onward.fused"
 """The workflow of a fused flow that has no name of its own."""
 
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
-_RESERVED = {FLOW, FUSED}
 
 
 def prefix(namespace: str) -> str:
@@ -30,15 +29,13 @@ def workflow(name: str, prefix: str) -> str:
 
 def is_allowed(name: str) -> bool:
     """Whether Hatchet takes a name."""
-    return _ALLOWED.fullmatch(name) is not None and name.lower() not in _RESERVED
+    return _ALLOWED.fullmatch(name) is not None
 
 
 def wrong(names: Iterable[str]) -> Misconfigured | None:
     """What is wrong with names that are to be told apart on Hatchet, if anything."""
     seen: dict[str, str] = {}
     for name in names:
-        if name.lower() in _RESERVED:
-            return Misconfigured(name, "Onward has a workflow of this name of its own: rename it")
         if not is_allowed(name):
             return Misconfigured(
                 name,
