@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.connections import Patience, Timeouts
 from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
 from onward.backends.celery.reconcile import reconcile
 from onward.backends.celery.results import Results
@@ -27,6 +28,8 @@ def celery(
     lease: float = 10.0,
     options: dict[str, Any] | None = None,
     signing_keys: Sequence[bytes] | None = None,
+    connect_timeout: float = 5.0,
+    socket_timeout: float = 5.0,
 ) -> CeleryBackend:
     """A backend that runs flows on Celery workers.
 
@@ -41,17 +44,27 @@ def celery(
         signing_keys: Secrets that clients and workers share, of 32 random bytes or more: what
             passes through the broker and the ledger is signed with the first, and refused unless
             one of them signed it.
+        connect_timeout: How long the broker and the ledger may take to let a client or a worker
+            connect, in seconds.
+        socket_timeout: How long they may take to answer, in seconds, before the connection counts
+            as broken and another one is tried.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If it is out of bounds, or there is no Redis to keep the ledger in.
     """
     check_queue(queue)
-    for name, seconds in (("keep", keep), ("lease", lease)):
+    for name, seconds, least in (
+        ("keep", keep, 1.0),
+        ("lease", lease, 1.0),
+        ("connect_timeout", connect_timeout, 0.1),
+        ("socket_timeout", socket_timeout, 0.1),
+    ):
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
-        if not 1 <= seconds < math.inf:
-            raise ValueError(f"{name} is a number of seconds from 1 up, not {seconds}")
+        if not least <= seconds < math.inf:
+            raise ValueError(f"{name} is a number of seconds from {least:g} up, not {seconds}")
+    timeouts = Timeouts(float(connect_timeout), float(socket_timeout))
     signer = None if signing_keys is None else Signer(signing_keys)
     settings = dict(options or {})
     broker_url = verifying(broker_url)
@@ -67,10 +80,11 @@ def celery(
         settings.setdefault("result_backend", "cache+memory://")
         settings.setdefault("task_ignore_result", False)
     else:
-        ledger = RedisLedger(kept_at, keep, lease, signer)
+        ledger = RedisLedger(kept_at, keep, lease, signer, timeouts)
         settings.setdefault("result_backend", kept_at)
-    app = make_app(broker_url, queue=queue, options=settings)
+    patience = Patience()
+    app = make_app(broker_url, queue=queue, options=settings, timeouts=timeouts, patience=patience)
     if scheme != "memory":
         app.backend_cls = f"{Results.__module__}:{Results.__name__}+{app.conf.result_backend}"
     text = f"celery({urlsplit(broker_url).scheme}://...)"
-    return CeleryBackend(app, ledger, queue, lease, text, signer)
+    return CeleryBackend(app, ledger, queue, lease, text, signer, timeouts, patience)

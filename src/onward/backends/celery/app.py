@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from celery import Celery
 from celery import _state as celery_state
 
+from onward.backends.celery.connections import Patience, Timeouts
+
 LONGEST = 24 * 3600
 """How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
 
@@ -16,8 +18,20 @@ _MIDDLE = 4
 """The priority of what names none."""
 
 
-def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
+def make_app(
+    broker_url: str,
+    *,
+    queue: str,
+    options: dict[str, Any],
+    timeouts: Timeouts,
+    patience: Patience,
+) -> Celery:
     """A Celery app that registers itself nowhere."""
+    options = dict(options)
+    transport_options = {
+        **_transport_options(broker_url, timeouts),
+        **options.pop("broker_transport_options", {}),
+    }
     app = Celery("onward", set_as_current=False, autofinalize=False, fixups=[])
     app.conf.update(
         broker_url=broker_url,
@@ -30,13 +44,20 @@ def make_app(broker_url: str, *, queue: str, options: dict[str, Any]) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        broker_transport_options=_transport_options(broker_url),
+        broker_transport_options=transport_options,
         task_publish_retry_policy={
             "max_retries": 10,  # about 7 s; what is not published then is found again
             "interval_start": 0.1,
             "interval_step": 0.2,
             "interval_max": 1,
+            "errback": patience,
         },
+        broker_pool_acquire_timeout=timeouts.turn,
+        broker_connection_timeout=timeouts.connect,
+        broker_heartbeat=timeouts.heartbeat,
+        redis_socket_connect_timeout=timeouts.connect,
+        redis_socket_timeout=timeouts.socket,
+        redis_socket_keepalive=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=True,
@@ -88,10 +109,12 @@ def _transport(broker_url: str) -> str | None:
     return None  # kombu's own, by the scheme
 
 
-def _transport_options(broker_url: str) -> dict[str, Any]:
+def _transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
     scheme = broker_url.partition(":")[0]
     if scheme.startswith(("redis", "rediss", "valkey")):
         return {
+            **timeouts.of_redis(),
+            "health_check_interval": timeouts.check,
             "visibility_timeout": LONGEST,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
@@ -100,4 +123,4 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
         }
     if scheme == "memory":
         return {"polling_interval": 0.002}
-    return {"confirm_publish": True}
+    return {**timeouts.of_rabbitmq(), "confirm_publish": True}

@@ -25,6 +25,7 @@ from onward import plan as plans
 from onward.backend import Diagnosis, State, Status, Submission, Worker
 from onward.backends.celery import native
 from onward.backends.celery.app import priority_on
+from onward.backends.celery.connections import Patience, Timeouts
 from onward.backends.celery.ledger import Entry, Ledger
 from onward.backends.celery.message import Now, Started, Ticket, write
 from onward.backends.celery.post import Letter, letter, post
@@ -44,6 +45,8 @@ _SLICE = 1.0
 _PAUSE = 0.2
 _OUTAGE = 60.0
 """How long who waits for an outcome puts up with a ledger that is away, in seconds."""
+
+_TIMEOUTS = Timeouts()
 
 _LOGGER = logging.getLogger("onward.celery")
 
@@ -158,8 +161,12 @@ class CeleryBackend:
         lease: float,
         text: str,
         signer: Signer | None = None,
+        timeouts: Timeouts = _TIMEOUTS,
+        patience: Patience | None = None,
     ) -> None:
         self.app = app
+        self._patience = patience or Patience()
+        self.timeouts = timeouts
         self.ledger = ledger
         self.queue = queue
         self.queues = {queue}
@@ -190,7 +197,8 @@ class CeleryBackend:
             # Once it is written down it will be sent, if not by us then by the reconciler; and
             # others may have submitted it with the same key meanwhile, and count on it.
             try:
-                self.publish(submission for submission, _ in compress(batch, is_new))
+                with self._patience.of(self.timeouts.connect):
+                    self.publish(submission for submission, _ in compress(batch, is_new))
             except NOT_REACHED as problem:
                 why = self._unavailable(problem).message
                 _LOGGER.warning("calls wait in the ledger until a worker sends them: %s", why)
@@ -211,7 +219,7 @@ class CeleryBackend:
             return
         for is_plain, some in groupby(lines, lambda line: all(map(_is_plain, line[1]))):
             if is_plain:
-                post(self.app, [self._letter(each, parts) for each, parts in some])
+                post(self.app, self.timeouts, [self._letter(each, parts) for each, parts in some])
                 continue
             for each, parts in some:
                 now = Started(each.plan.args)

@@ -12,11 +12,10 @@ from itertools import islice
 from typing import Any, Protocol
 
 from msgspec import Struct
-from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from onward import outcome as outcomes
+from onward.backends.celery.connections import Again, Timeouts, redis_at
+from onward.backends.celery.outage import Outage, shown
 from onward.backends.celery.signing import Signer, opened, sealed
 from onward.fault import Misconfigured
 from onward.outcome import Outcome, faulted
@@ -122,6 +121,8 @@ class Ledger(Protocol):
         """Ends its connections."""
         ...
 
+
+_TIMEOUTS = Timeouts()
 
 _OPEN = "onward:open"
 _LONGEST_OPEN = 30 * 24 * 3600
@@ -242,14 +243,19 @@ class RedisLedger:
         keep: float,
         lease: float,
         signer: Signer | None = None,
-        retry: Retry | None = None,
+        timeouts: Timeouts = _TIMEOUTS,
+        *,
+        is_of_worker: bool = False,
     ) -> None:
-        retries = {} if retry is None else {"retry": retry}
+        outage = Outage(shown("the ledger", url), "what this worker has to say waits")
+        self._again = (
+            Again(math.inf, outage) if is_of_worker else Again(timeouts.connect)
+        )  # a client can be told that it is away
         # redis-py's answers are typed for blocking and awaiting alike
-        client: Any = Redis.from_url(url, **retries)
+        client: Any = redis_at(url, timeouts, self._again)
         self._client = client
         self._of_worker = partial(
-            RedisLedger, url, keep, lease, signer, Retry(ConstantBackoff(0.2), -1)
+            RedisLedger, url, keep, lease, signer, timeouts, is_of_worker=True
         )
         self._keep = int(keep)
         self._lease = int(lease * 1000)
@@ -285,7 +291,9 @@ class RedisLedger:
         for id, plan, delay in calls:
             args += [id, sealed(self._signer, plan, "plan", id), math.ceil(delay)]
         opened = self._to_open([_OPEN, *(_key(id) for id, _, _ in calls)], args)
-        return [is_new == 1 for is_new in opened]
+        # Where it had to be said twice, what is known may be so from the first time.
+        is_twice = self._again.was_again
+        return [is_new == 1 or is_twice for is_new in opened]
 
     def forget(self, ids: Collection[str]) -> None:
         if ids:
@@ -385,6 +393,7 @@ class RedisLedger:
         return faulted(distrusted("its outcome")) if read is None else outcomes.decode(read)
 
     def close(self) -> None:
+        self._again.give_up()
         self._client.close()
 
 

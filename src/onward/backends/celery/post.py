@@ -21,12 +21,10 @@ from kombu.exceptions import OperationalError
 from msgspec import Struct
 
 from onward.backends.celery import transport
+from onward.backends.celery.connections import Timeouts
 
 _SHOWN = 200
 """How many characters of its arguments people see of a task."""
-
-_CONFIRMED_WITHIN = 30.0
-"""How long RabbitMQ may take to confirm what it was sent, in seconds."""
 
 
 class Letter(Struct, frozen=True):
@@ -67,20 +65,20 @@ def letter(line: Sequence[Signature[Any]], call: str, delay: float = 0.0) -> Let
     return Letter(options["queue"], options["priority"], headers, body)
 
 
-def post(app: Celery, letters: Sequence[Letter]) -> None:
+def post(app: Celery, timeouts: Timeouts, letters: Sequence[Letter]) -> None:
     """Sends messages, in their order; once it returns, the broker has all of them.
 
     Raises:
         OperationalError: If the broker cannot be reached for as long as Celery tries again. It may
             have some of the messages then.
     """
-    with app.producer_pool.acquire(block=True) as producer:
+    with app.producer_or_acquire() as producer:
         connection: Any = producer.connection
         policy = app.conf.task_publish_retry_policy
-        connection.ensure(producer, _send, **policy)(app, producer, letters)
+        connection.ensure(producer, _send, **policy)(app, producer, timeouts, letters)
 
 
-def _send(app: Celery, producer: Producer, letters: Sequence[Letter]) -> None:
+def _send(app: Celery, producer: Producer, timeouts: Timeouts, letters: Sequence[Letter]) -> None:
     channel: Any = producer.channel
     if isinstance(channel, transport.Channel):
         for (queue, priority), some in groupby(letters, lambda each: (each.queue, each.priority)):
@@ -88,7 +86,7 @@ def _send(app: Celery, producer: Producer, letters: Sequence[Letter]) -> None:
     elif isinstance(channel, amqp.Channel) and len(letters) > 1:
         for queue in {each.queue for each in letters}:
             producer.maybe_declare(app.amqp.queues[queue])
-        _send_unconfirmed(producer.connection, letters)
+        _send_unconfirmed(producer.connection, timeouts, letters)
     else:
         for each in letters:
             producer.publish(
@@ -101,6 +99,7 @@ def _send(app: Celery, producer: Producer, letters: Sequence[Letter]) -> None:
                 headers={**each.headers},
                 correlation_id=each.headers["id"],
                 declare=[app.amqp.queues[each.queue]],
+                confirm_timeout=timeouts.socket,
             )
 
 
@@ -125,7 +124,7 @@ def _listed(letter: Letter) -> bytes:
     )
 
 
-def _send_unconfirmed(connection: Any, letters: Sequence[Letter]) -> None:
+def _send_unconfirmed(connection: Any, timeouts: Timeouts, letters: Sequence[Letter]) -> None:
     """Waits for RabbitMQ's confirmations only after all is sent."""
     unconfirmed = set(range(1, len(letters) + 1))
 
@@ -151,7 +150,7 @@ def _send_unconfirmed(connection: Any, letters: Sequence[Letter]) -> None:
             # The channel's own `basic_publish` waits for each.
             amqp.Channel.basic_publish(channel, message, exchange="", routing_key=each.queue)
         while unconfirmed:
-            channel.connection.drain_events(timeout=_CONFIRMED_WITHIN)
+            channel.connection.drain_events(timeout=timeouts.socket)
 
 
 def _id() -> str:

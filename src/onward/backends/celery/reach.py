@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from amqp.exceptions import AMQPError
 from celery import Celery
@@ -11,6 +10,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from onward.backends.celery.outage import shown
 from onward.fault import Unavailable
 
 NOT_REACHED = (AMQPError, OperationalError, RedisError, OSError)
@@ -67,7 +67,4 @@ def reached_for(app: Celery, problem: Exception) -> str:
     """Which of the two raised this, where both were asked."""
     if isinstance(problem, RedisError):
         return LEDGER
-    parts = urlsplit(app.conf.broker_url)
-    if "@" in parts.path + parts.query + parts.fragment:
-        return "the broker"  # a password that is not percent-encoded may be all over the parts
-    return f"the broker at {parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return shown("the broker", app.conf.broker_url)
