@@ -179,8 +179,8 @@ def test_a_branch_that_waits_in_a_queue_of_other_workers_is_left_there(
 
 def test_a_call_of_which_a_branch_is_put_off_is_left_until_then(backend: CeleryBackend) -> None:
     waiting, lost = written_down(chain(1), backend), written_down(chain(2), backend)
-    backend.ledger.put_off(waiting, "0[0]", 60.0)
-    backend.ledger.record(waiting, "0[1]", b"{}")  # as another branch goes on
+    backend.ledger.put_off(waiting, "0[0]", "holder", 60.0)
+    backend.ledger.record(waiting, "0[1]", "holder", b"{}")  # as another branch goes on
     until(lambda: lost in backend.ledger.silent(2.0), within=10, otherwise=lambda: "still heard of")
     assert reconcile(backend, patience=1.0) == [lost]
 
@@ -254,7 +254,7 @@ def test_a_step_that_no_worker_knows_ends_its_call_as_unknown(backend: CeleryBac
 def test_a_step_that_ends_when_its_call_is_kept_no_longer_leaves_nothing(
     backend: CeleryBackend, redis: str
 ) -> None:
-    backend.ledger.record("forgotten", "0", b"{}")
+    backend.ledger.record("forgotten", "0", "holder", b"{}")
     backend.ledger.note("forgotten", progress="1.0 - almost")
     with Redis.from_url(redis) as client:
         assert client.keys("onward:*forgotten*") == []

@@ -60,7 +60,8 @@ def make_app(
         redis_socket_keepalive=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        worker_cancel_long_running_tasks_on_connection_loss=True,
+        # Threads cannot be ended: a step whose message comes again goes on, and keeps its lease.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
         # What comes of a call is in the ledger.
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,

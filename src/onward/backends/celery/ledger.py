@@ -36,7 +36,7 @@ class Begun(Struct, frozen=True):
     Args:
         is_open: Whether the call is known and has no outcome.
         outcome: The outcome that the step had before, if it was run already.
-        is_taken: Whether another worker is at this step just now.
+        is_taken: Whether another delivery of its message is being worked at just now.
     """
 
     is_open: bool
@@ -70,15 +70,15 @@ class Ledger(Protocol):
         """What is known of a call."""
         ...
 
-    def begin(self, id: str, at: str, worker: str, **fields: str) -> Begun:
-        """Notes that a worker begins a step, and takes it for a while."""
+    def begin(self, id: str, at: str, holder: str, **fields: str) -> Begun:
+        """Notes that a step begins, and leases it to a delivery of its message for a while."""
         ...
 
-    def record(self, id: str, at: str, outcome: bytes) -> None:
-        """Notes a step's outcome."""
+    def record(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+        """Notes a step's outcome; gives the one that counts, which is the first."""
         ...
 
-    def put_off(self, id: str, at: str, delay: float) -> None:
+    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
         """Notes that a step will be tried again, so many seconds from now."""
         ...
 
@@ -86,8 +86,8 @@ class Ledger(Protocol):
         """Notes where a call is."""
         ...
 
-    def beat(self, steps: Collection[tuple[str, str]], worker: str) -> None:
-        """Notes that a worker is still at these steps, each a call's id and a place."""
+    def beat(self, id: str, at: str, holder: str) -> None:
+        """Notes that a delivery is still being worked at, unless its lease is another's by now."""
         ...
 
     def silent(self, seconds: float) -> list[str]:
@@ -155,7 +155,10 @@ local known = redis.call('HMGET', KEYS[1], 'end', ARGV[2])
 if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
 if known[2] then return {1, known[2], 0} end
 local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[3] then return {1, false, 1} end
+if holder and holder ~= ARGV[3] then
+    redis.call('HDEL', KEYS[1], 'sent')
+    return {1, false, 1}
+end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('ZADD', KEYS[3], 'XX', 'GT', redis.call('TIME')[1], ARGV[1])
@@ -165,9 +168,10 @@ return {1, false, 0}
 # What is kept no longer must not come back, for it would then be there for ever.
 
 _TO_RECORD = """
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
-redis.call('DEL', KEYS[2])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) end
+if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
 redis.call('ZADD', KEYS[3], 'XX', 'GT', redis.call('TIME')[1], ARGV[1])
+return redis.call('HGET', KEYS[1], ARGV[2])
 """
 
 _TO_NOTE = """
@@ -181,11 +185,13 @@ end
 """
 
 _TO_PUT_OFF = """
-redis.call('DEL', KEYS[1])
+if redis.call('GET', KEYS[1]) == ARGV[3] then redis.call('DEL', KEYS[1]) end
 redis.call('ZADD', KEYS[2], 'XX', 'GT', redis.call('TIME')[1] + ARGV[2], ARGV[1])
 """
 
 _TO_BEAT = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[2] then return end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('ZADD', KEYS[2], 'XX', 'GT', redis.call('TIME')[1], ARGV[1])
 """
@@ -313,28 +319,28 @@ class RedisLedger:
             found[b"outcome"] = outcomes.encode(self._outcome(id, found[b"outcome"]))
         return _entry(found)
 
-    def begin(self, id: str, at: str, worker: str, **fields: str) -> Begun:
+    def begin(self, id: str, at: str, holder: str, **fields: str) -> Begun:
         keys = [_key(id), _lease(id, at), _OPEN]
         noted = [text for field in fields.items() for text in field]
-        args = [id, f"o:{at}", worker, self._lease, *noted]
+        args = [id, f"o:{at}", holder, self._lease, *noted]
         is_open, outcome, is_taken = self._to_begin(keys, args)
         if outcome is not None:
             outcome = opened(self._signer, outcome, "step", id, at)
         return Begun(bool(is_open), outcome, bool(is_taken))
 
-    def record(self, id: str, at: str, outcome: bytes) -> None:
+    def record(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         raw = sealed(self._signer, outcome, "step", id, at)
-        self._to_record([_key(id), _lease(id, at), _OPEN], [id, f"o:{at}", raw])
+        counts = self._to_record([_key(id), _lease(id, at), _OPEN], [id, f"o:{at}", raw, holder])
+        return (counts and opened(self._signer, counts, "step", id, at)) or outcome
 
-    def put_off(self, id: str, at: str, delay: float) -> None:
-        self._to_put_off([_lease(id, at), _OPEN], [id, delay])
+    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
+        self._to_put_off([_lease(id, at), _OPEN], [id, delay, holder])
 
     def note(self, id: str, **fields: str) -> None:
         self._to_note([_key(id)], [text for field in fields.items() for text in field])
 
-    def beat(self, steps: Collection[tuple[str, str]], worker: str) -> None:
-        for id, at in steps:
-            self._to_beat([_lease(id, at), _OPEN], [id, worker, self._lease])
+    def beat(self, id: str, at: str, holder: str) -> None:
+        self._to_beat([_lease(id, at), _OPEN], [id, holder, self._lease])
 
     def silent(self, seconds: float) -> list[str]:
         return [id.decode() for id in self._to_find_silent([_OPEN], [seconds])]
@@ -466,25 +472,25 @@ class MemoryLedger:
             found = {key.encode(): value for key, value in self._calls.get(id, {}).items()}
         return _entry(found)
 
-    def begin(self, id: str, at: str, worker: str, **fields: str) -> Begun:
+    def begin(self, id: str, at: str, holder: str, **fields: str) -> Begun:
         self.note(id, **fields)
         with self._changed:
             call = self._calls.get(id, {})
             return Begun("plan" in call and "end" not in call, call.get(f"o:{at}"), False)
 
-    def record(self, id: str, at: str, outcome: bytes) -> None:
+    def record(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         with self._changed:
-            self._calls[id][f"o:{at}"] = outcome
+            return self._calls.get(id, {}).setdefault(f"o:{at}", outcome)
 
     # Nobody else can die, and nothing gets lost on the way: there is nothing to watch over.
 
     def sent(self, ids: Collection[str]) -> None:
         pass
 
-    def put_off(self, id: str, at: str, delay: float) -> None:
+    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
         pass
 
-    def beat(self, steps: Collection[tuple[str, str]], worker: str) -> None:
+    def beat(self, id: str, at: str, holder: str) -> None:
         pass
 
     def silent(self, seconds: float) -> list[str]:

@@ -11,7 +11,6 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from kombu import Connection
@@ -20,7 +19,7 @@ from onward import plan as plans
 from onward.backend import Submission
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.ledger import Ledger, distrusted
+from onward.backends.celery.ledger import distrusted
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.execute import tell
@@ -39,41 +38,6 @@ _REST = 20
 
 _ROOT = re.compile(rb'"root_id": ?"([0-9a-f]{32})"')
 _PAGE = 1000
-
-
-class Pulse:
-    """Says, for a worker, that it is still at its steps."""
-
-    def __init__(self, ledger: Ledger, lease: float) -> None:
-        self._ledger = ledger
-        self._lease = lease
-        self._lock = threading.Lock()
-        self._steps: dict[tuple[str, str], str] = {}
-        self._ended = threading.Event()
-        threading.Thread(target=self._run, name="onward-pulse", daemon=True).start()
-
-    @contextlib.contextmanager
-    def at(self, id: str, at: str, worker: str) -> Generator[None]:
-        """While this lasts, a worker is at a step."""
-        with self._lock:
-            self._steps[id, at] = worker
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._steps[id, at]
-
-    def close(self) -> None:
-        """Says no more."""
-        self._ended.set()
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._lease / 4):
-            with self._lock:
-                steps = list(self._steps.items())
-            for step, worker in steps:
-                with contextlib.suppress(Exception):  # the next beat may come through
-                    self._ledger.beat([step], worker)
 
 
 class Reconciler:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from celery.app.task import Task as CeleryTask
@@ -21,6 +21,7 @@ from onward import outcome as outcomes
 from onward.backend import state_of
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend, expired
+from onward.backends.celery.leases import Leases
 from onward.backends.celery.ledger import distrusted
 from onward.backends.celery.message import (
     Broken,
@@ -32,14 +33,13 @@ from onward.backends.celery.message import (
     read_now,
     read_ticket,
 )
-from onward.backends.celery.reconcile import Pulse
 from onward.backends.celery.reports import Report, Reports
 from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.colour import Closed
 from onward.context import Context, moment
-from onward.execute import is_retried, raised
+from onward.execute import is_retried
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args, EachNode, Runnable, StepNode, join, split
@@ -57,7 +57,7 @@ class Carrier:
         self._backend = backend
         self._ledger = backend.ledger.of_worker()
         self._steps = StepRunner(catalog.tasks)
-        self._pulse = Pulse(self._ledger, backend.lease)
+        self._leases = Leases(self._ledger, backend.lease)
         self._reports = Reports(self._ledger)
         self._gives_back = False
 
@@ -77,30 +77,40 @@ class Carrier:
     def _carrying(self) -> Any:
         def carry(task: CeleryTask[Any, Any], now: str, ticket: str) -> str:
             [came], read = self._opened(task, [now], ticket)
-            try:
+            with self._guarded(read):
                 return self._written(self.carry(task, came, read), read)
-            except (Retry, Ignore, Reject):  # how Celery is told of these
-                raise
-            except (OperationalError, RedisError):  # the call is found again, and goes on
-                raise
-            except Exception as problem:  # not a step's, which is an outcome, but ours
-                if self._gives_back and isinstance(problem, Closed):
-                    raise WorkerShutdown(0) from None  # its message stays unanswered
-                outcome = faulted(raised(read.flow, problem))
-                self._ledger.settle(read.call, outcome, "failed")
-                raise
 
         return carry
 
     def _gathering(self) -> Any:
         def gather(task: CeleryTask[Any, Any], nows: list[str], ticket: str) -> str:
             came, read = self._opened(task, nows, ticket)
-            ends = [*read.before, *came]
-            if isinstance(read.do, EachNode) and read.after:
-                raise task.replace(self._fan(read.after, read, read.do, ends))
-            return self._written(self._passed(task, gathered(ends, read), read), read)
+            with self._guarded(read):
+                ends = [*read.before, *came]
+                if isinstance(read.do, EachNode) and read.after:
+                    raise task.replace(self._fan(read.after, read, read.do, ends))
+                return self._written(self._passed(task, gathered(ends, read), read), read)
 
         return gather
+
+    @contextlib.contextmanager
+    def _guarded(self, ticket: Ticket) -> Generator[None]:
+        """Where what goes wrong is ours, and not the step's, whose failures are outcomes.
+
+        The call goes on then: it is open, and in no queue, so the reconciler sends it again.
+        """
+        try:
+            yield
+        except (Retry, Ignore, Reject):  # how Celery is told of these
+            raise
+        except (OperationalError, RedisError):  # Celery tells of it
+            raise
+        except Exception as problem:
+            if self._gives_back and isinstance(problem, Closed):
+                raise WorkerShutdown(0) from None  # its message stays unanswered
+            where = f"call {ticket.call!r}, step {ticket.at!r}"
+            _LOGGER.exception("%s: the worker failed; the call will be sent again", where)
+            raise Ignore(repr(problem)) from problem
 
     def _opened(
         self, task: CeleryTask[Any, Any], nows: list[str], ticket: str
@@ -178,10 +188,11 @@ class Carrier:
     ) -> Now:
         name = step.task if isinstance(step, StepNode) else ticket.flow
         attempt = (task.request.retries or 0) + 1
+        holder = self._leases.holder()
         begun = self._ledger.begin(
             ticket.call,
             ticket.at,
-            self._name(task),
+            holder,
             task=name,
             step=ticket.at,
             attempt=str(attempt),
@@ -191,34 +202,34 @@ class Carrier:
         if not begun.is_open:
             return self._dropped(task, ticket)
         if begun.is_taken:
-            raise Ignore("another worker is at it")
+            # Who is at it goes on with the call; and if he dies, the call is found and sent again.
+            raise Ignore("another delivery of this message is being worked at")
         if ticket.deadline is not None and ticket.deadline <= time.time():
             self._ledger.settle(ticket.call, faulted(expired(ticket.flow)), "expired")
             return self._dropped(task, ticket)
         with (
-            self._pulse.at(ticket.call, ticket.at, self._name(task)),
+            self._leases.kept(ticket.call, ticket.at, holder),
             self._reports.of(ticket.call) as report,
         ):
             context = self._context(ticket, name, attempt, report)
             outcome = self._steps.attempt(step, args, context)
         if attempt < step.attempts and is_retried(step, outcome):
             wait = step.backoff.delay(attempt, random.random())
-            self._ledger.put_off(ticket.call, ticket.at, wait)
+            self._ledger.put_off(ticket.call, ticket.at, holder, wait)
             kwargs = self._backend.canvas.kwargs(self._asked(task), ticket, wait)
             raise task.retry(countdown=wait, kwargs=kwargs)
         now = _after(outcome, ticket)
         if not _ends(now, ticket):
-            self._ledger.record(ticket.call, ticket.at, outcomes.encode(outcome))
+            raw = outcomes.encode(outcome)
+            counts = self._ledger.record(ticket.call, ticket.at, holder, raw)
+            if counts != raw:  # whoever was at it when the lease had run out was first
+                now = _after(outcomes.decode(counts), ticket)
         return self._passed(task, now, ticket)
-
-    def _name(self, task: CeleryTask[Any, Any]) -> str:
-        """What this delivery goes by, also when it is delivered again."""
-        return str(task.request.id)
 
     def give_back(self) -> None:
         """Lets other workers have the steps that are running."""
         self._gives_back = True
-        self._pulse.close()
+        self._leases.close()
         self._reports.close()
         self._steps.close()
 

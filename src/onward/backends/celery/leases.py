@@ -1,0 +1,68 @@
+"""The leases of a worker's steps, which it renews for as long as they run."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import secrets
+import threading
+from collections.abc import Generator
+from typing import Protocol
+
+
+class Beats(Protocol):
+    """The part of a ledger that this needs."""
+
+    def beat(self, id: str, at: str, holder: str) -> None:
+        """Notes that a delivery is still being worked at."""
+        ...
+
+
+class Leases:
+    """Says, for a worker, that it is still at its steps.
+
+    A step is leased to one delivery of its message, and not to the message or the worker: when its
+    connection drops, a broker delivers the same message again, maybe to the same worker, while the
+    first delivery is still being worked at.
+
+    Args:
+        ledger: Where it is said.
+        lease: How long a step is a delivery's own without this, in seconds.
+    """
+
+    def __init__(self, ledger: Beats, lease: float) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._worker = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._held: dict[str, tuple[str, str]] = {}
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="onward-leases", daemon=True).start()
+
+    def holder(self) -> str:
+        """A name for one delivery, which no other of any worker has."""
+        return f"{self._worker}:{next(self._numbers)}"
+
+    @contextlib.contextmanager
+    def kept(self, id: str, at: str, holder: str) -> Generator[None]:
+        """While this lasts, the lease of a call's step is renewed."""
+        with self._lock:
+            self._held[holder] = (id, at)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[holder]
+
+    def close(self) -> None:
+        """Renews no more."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._lease / 4):
+            with self._lock:
+                held = list(self._held.items())
+            for holder, (id, at) in held:
+                with contextlib.suppress(Exception):  # the next one may come through
+                    self._ledger.beat(id, at, holder)
