@@ -28,13 +28,15 @@ class Double:
 
     Args:
         expires: When its token says that it is over, as a Unix time.
+        limit: How many bytes a message may have.
     """
 
-    def __init__(self, expires: float | None = None) -> None:
+    def __init__(self, expires: float | None = None, limit: int = MAX_MESSAGE) -> None:
         self._thread = LoopThread("hatchet-double")
         claims = {"sub": "5e6b7d5c-0000-4000-8000-000000000000", "exp": expires}
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         self._token = f"e30.{payload}.double"
+        self._limit = limit
         self._ports = (0, 0)
 
     @property
@@ -72,13 +74,26 @@ class Double:
 
         self._thread.call(break_off)
 
+    def lose_its_database(self, events: int) -> None:
+        """Takes no word of so many that workers say of what they were handed."""
+
+        async def lose() -> None:
+            self._engine.lost_events = events
+
+        self._thread.call(lose)
+
     async def _start(self) -> tuple[int, int]:
         sdk.load()
         from tests.hatchet.double.engine import Engine
         from tests.hatchet.double.services import Services, http
 
-        engine = self._engine = Engine()
-        self._server = grpc.aio.server([("grpc.max_receive_message_length", MAX_MESSAGE)])
+        engine = self._engine = Engine(self._limit)
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", self._limit),
+                ("grpc.max_send_message_length", self._limit),
+            ]
+        )
         self._server.add_generic_rpc_handlers(Services(engine, self._token).handlers())
         port = self._server.add_insecure_port(f"{HOST}:0")
         await self._server.start()

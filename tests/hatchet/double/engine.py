@@ -121,7 +121,9 @@ class Worker:
 class Engine:
     """All runs, workers and workflows there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        """How many bytes a message may have."""
         self.workflows: dict[str, tuple[CreateWorkflowVersionRequest, str]] = {}
         self.runs: dict[str, Run] = {}
         self.tasks: dict[str, Task] = {}
@@ -129,6 +131,8 @@ class Engine:
         self.logs: dict[str, list[str]] = {}
         self.broken_off = 0
         """Of how many children it is yet to take note of the place, and to start no run."""
+        self.lost_events = 0
+        """How many events of workers it is yet to lose to its database."""
         self._keys: dict[str, str] = {}
         self._children: dict[tuple[str, str], str] = {}
         self._queued: dict[Task, None] = {}
@@ -210,7 +214,7 @@ class Engine:
         statuses = [task.status for task in tasks.values()]
         order = (RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.RUNNING, RunStatus.QUEUED)
         return GetRunDetailsResponse(
-            input=json.dumps(run.input).encode(),
+            input=_written(run.input).encode(),
             status=next((each for each in order if each in statuses), RunStatus.COMPLETED),
             task_runs=tasks,
             done=run.is_over,
@@ -223,7 +227,10 @@ class Engine:
             await self._news.wait()
         ids.remove(over[0])
         tasks = self.runs[over[0]].tasks.values()
-        return WorkflowRunEvent(workflow_run_id=over[0], results=map(_result, tasks))
+        results = [_result(task) for task in tasks]
+        if sum(len(each.output) + len(each.error) for each in results) >= self.limit:
+            results = []
+        return WorkflowRunEvent(workflow_run_id=over[0], results=results)
 
     def tell(self) -> None:
         """A run is over, or somebody wants to hear of other runs as well."""
@@ -256,6 +263,12 @@ class Engine:
 
     def event(self, event: StepActionEvent) -> None:
         """A worker says what became of a task."""
+        if self.lost_events:
+            self.lost_events -= 1
+            raise Refused(
+                f"invalid task external run id {event.task_run_external_id}: FATAL: terminating "
+                "connection due to administrator command (SQLSTATE 57P01)"
+            )
         task = self.tasks.get(event.task_run_external_id)
         if task is None:
             raise Refused(f"invalid task external run id {event.task_run_external_id}")
@@ -342,14 +355,18 @@ class Engine:
         if task.worker.stream is None:
             return
         run = task.run
-        parents = {name: run.tasks[name].output for name in task.spec.parents}
+        parents = {
+            name: each.output
+            for name, each in run.tasks.items()
+            if each.status == RunStatus.COMPLETED
+        }
         task.worker.stream.put_nowait(
             AssignedAction(
                 workflow_run_id=run.id,
                 task_run_external_id=task.id,
                 action_id=task.spec.action,
                 action_type=what,
-                action_payload=json.dumps({"input": run.input, "parents": parents}),
+                action_payload=_written({"input": run.input, "parents": parents}),
                 task_name=task.spec.readable_id,
                 retry_count=task.retries,
                 workflow_version_id=run.version,
@@ -389,6 +406,14 @@ def _through_floats(text: str) -> Output:
     """JSON as it comes out of the engine."""
     came: Output = json.loads(text, parse_int=float)
     return came
+
+
+def _written(data: Output) -> str:
+    """JSON as the engine writes what it has read before."""
+    text = json.dumps(data, ensure_ascii=False)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
 
 
 def _refuse_unmodelled(request: CreateWorkflowVersionRequest) -> None:

@@ -247,6 +247,27 @@ def http(engine: Engine, token: str) -> web.Application:
         rows = [{"metadata": msgspec.Raw(line.encode())} for line in lines]
         return web.Response(body=msgspec.json.encode({"rows": rows}))
 
+    async def run(request: web.Request) -> web.StreamResponse:
+        found = engine.runs[request.match_info["run"]]
+        status = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
+        given = {"input": found.input} if len(found.tasks) == 1 else found.input
+        parts = {
+            "run": {"input": given},
+            "shape": [
+                {"taskExternalId": task.id, "taskName": name} for name, task in found.tasks.items()
+            ],
+            "tasks": [
+                {
+                    "taskExternalId": task.id,
+                    "status": RunStatus.Name(task.status) if task.status in status else "RUNNING",
+                    "output": task.output or {},
+                    "errorMessage": task.error,
+                }
+                for task in found.tasks.values()
+            ],
+        }
+        return web.json_response(parts)
+
     async def update(request: web.Request) -> web.StreamResponse:
         engine.workers[request.match_info["worker"]].is_paused = (await request.json())["isPaused"]
         engine.resume()
@@ -276,6 +297,7 @@ def http(engine: Engine, token: str) -> web.Application:
 
     application = web.Application(middlewares=[authorized])
     application.router.add_get("/api/v1/stable/tasks/{task}/logs", logs)
+    application.router.add_get("/api/v1/stable/workflow-runs/{run}", run)
     tenant = "/api/v1/tenants/{tenant}"
     application.router.add_get(f"{tenant}/worker", workers)
     application.router.add_get(f"{tenant}/step-run-queue-metrics", waiting)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ from grpc.aio import StreamStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
 
 from onward.backends.hatchet import reading
-from onward.backends.hatchet.wire import Problem, Wire, is_away
+from onward.backends.hatchet.problem import Problem, is_away, is_of_all
+from onward.backends.hatchet.reader import Oversized, Reader
+from onward.backends.hatchet.wire import Wire
+from onward.execute import raised
 from onward.fault import Unknown
 from onward.outcome import Outcome, faulted
 
@@ -39,6 +43,8 @@ _OUTAGE = 60.0
 _KEPT = 60.0
 """How long a run is listened for that nobody waits for any more, in seconds."""
 
+_LOGGER = logging.getLogger("onward.hatchet")
+
 _Stream: TypeAlias = StreamStreamCall[SubscribeToWorkflowRunsRequest, WorkflowRunEvent]
 
 
@@ -49,6 +55,7 @@ class _Awaited:
     outcome: asyncio.Future[Outcome]
     asked: int = 0
     was_missing: bool = False
+    failing_since: float | None = None
     waiting: int = 0
     left_at: float = field(default_factory=time.monotonic)
 
@@ -58,10 +65,12 @@ class Arrivals:
 
     Args:
         wire: The connection.
+        reader: Reads runs.
     """
 
-    def __init__(self, wire: Callable[[], Wire]) -> None:
+    def __init__(self, wire: Callable[[], Wire], reader: Reader) -> None:
         self._wire = wire
+        self._reader = reader
         self._awaited: dict[str, _Awaited] = {}
         self._due: list[tuple[float, int, str]] = []
         self._count = itertools.count()
@@ -188,16 +197,26 @@ class Arrivals:
     async def _look_again(self, id: str, awaited: _Awaited) -> None:
         try:
             await self._look(id, awaited)
-            self._away_since = None
+            awaited.failing_since = self._away_since = None
         except Problem as problem:
-            self._note(problem)
+            self._note(problem, awaited)
         if not awaited.outcome.done():
             self._ask_later(id, awaited)
 
     async def _look(self, id: str, awaited: _Awaited) -> None:
-        details = await self._wire().details(id)
+        try:
+            details = await self._reader.details(id)
+            outcome = None if details is None else await self._reader.outcome(details)
+        except Oversized as oversized:
+            self._settle(awaited, faulted(oversized.fault))
+            return
+        except Problem:
+            raise
+        except Exception as problem:  # ours, with this run, of which no other is to suffer
+            _LOGGER.exception("run %s could not be read", id)
+            self._settle(awaited, faulted(raised("", problem)))
+            return
         if details is not None:
-            outcome = reading.of_details(details)
             if outcome is not None:
                 self._settle(awaited, outcome)
         elif awaited.was_missing:
@@ -205,13 +224,22 @@ class Arrivals:
         else:
             awaited.was_missing = True  # which may be for the moment
 
-    def _note(self, problem: Problem) -> None:
-        """Takes note that the engine could not be asked; all who wait hear of it in the end."""
+    def _note(self, problem: Problem, awaited: _Awaited) -> None:
+        """Takes note that the engine did not tell of a run.
+
+        Who waits for that run hears of it in the end; all others, if the engine tells of none.
+        """
         now = time.monotonic()
+        if awaited.failing_since is None:
+            awaited.failing_since = now
         if self._away_since is None:
             self._away_since = now
-        if is_away(problem) and now - self._away_since < _OUTAGE:
-            return
+        if is_of_all(problem) or (is_away(problem) and now - self._away_since >= _OUTAGE):
+            self._break(problem)
+        elif not is_away(problem) or now - awaited.failing_since >= _OUTAGE:
+            self._settle(awaited, faulted(self._wire().fault(problem)))
+
+    def _break(self, problem: Problem) -> None:
         if self._broken is not None:
             self._broken.set_exception(problem)
             self._broken.exception()  # nobody may wait just now
@@ -244,6 +272,7 @@ class Arrivals:
                 await stream.write(SubscribeToWorkflowRunsRequest(workflow_run_id=id))
 
     async def _arrived(self, event: WorkflowRunEvent) -> None:
+        self._away_since = None
         id = event.workflow_run_id
         awaited = self._awaited.get(id)
         if awaited is None or awaited.outcome.done():
@@ -254,6 +283,9 @@ class Arrivals:
         else:
             with contextlib.suppress(Problem):
                 await self._look(id, awaited)
+            if not awaited.outcome.done():
+                awaited.asked = 0  # it has ended, and will be told of soon
+                self._ask_later(id, awaited)
 
 
 def unknown(id: str) -> Unknown:

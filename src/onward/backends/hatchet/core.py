@@ -14,12 +14,14 @@ from onward.backend import Diagnosis, Schedule, Status, Submission, Worker, stat
 from onward.backends.hatchet import diagnose, limits, names, reading
 from onward.backends.hatchet.arrivals import Arrivals, unknown
 from onward.backends.hatchet.message import order
+from onward.backends.hatchet.problem import Problem, is_too_large
 from onward.backends.hatchet.progress import last_note
+from onward.backends.hatchet.reader import Oversized, Reader
 from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.runs import Runs
 from onward.backends.hatchet.schedules import Crons
 from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.wire import Problem, Wire, fault_of
+from onward.backends.hatchet.wire import Wire
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
@@ -42,11 +44,12 @@ class HatchetCore:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.wire = Wire(settings.address)
-        self.arrivals = Arrivals(lambda: self.wire)
-        self.runs = Runs(lambda: self.wire, settings.prefix, settings.queue)
         tls = settings.address.tls
         authorities = None if tls is None else tls.root_certificates
         self._rest = Rest(settings.server_url, settings.address.token, authorities)
+        self.reader = Reader(lambda: self.wire, self._rest)
+        self.arrivals = Arrivals(lambda: self.wire, self.reader)
+        self.runs = Runs(lambda: self.wire, self.reader, settings.prefix, settings.queue)
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
         self._crons = Crons(self._rest, settings.tenant, settings.prefix)
 
@@ -84,17 +87,19 @@ class HatchetCore:
         try:
             return Success(await self.arrivals.settled(ids, timeout))
         except Problem as problem:
-            return Failure(fault_of(problem))
+            return Failure(self.wire.fault(problem))
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
         """See `AsyncBackend.status`."""
         try:
-            details = await self.wire.details(id)
+            details = await self.reader.details(id)
+            if details is None:
+                return Failure(unknown(id))
+            outcome = await self.reader.outcome(details)
         except Problem as problem:
-            return Failure(fault_of(problem))
-        if details is None:
-            return Failure(unknown(id))
-        outcome = reading.of_details(details)
+            return Failure(self.wire.fault(problem))
+        except Oversized as oversized:
+            return Failure(oversized.fault)
         if outcome is not None:
             return Success(Status(state_of(outcome)))
         return Success(await self._status_of_pending(details))
@@ -121,14 +126,15 @@ class HatchetCore:
             details = await self.wire.details(id)
             if details is None:
                 return Failure(unknown(id))
-            if reading.of_details(details) is not None:
+            if details.done or reading.of_details(details) is not None:
                 return Success(None)
             await self.wire.cancel([id])
             while not details.done and time.monotonic() < end:
                 await asyncio.sleep(0.02)
                 details = await self.wire.details(id) or details
         except Problem as problem:
-            return Failure(fault_of(problem))
+            # What is too large to be read has ended: until then there is no more than its input.
+            return Success(None) if is_too_large(problem) else Failure(self.wire.fault(problem))
         return Success(None)
 
     async def serve(
@@ -148,7 +154,7 @@ class HatchetCore:
             await self._put_rates()
             await worker.start()
         except Problem as problem:
-            return Failure(fault_of(problem))
+            return Failure(self.wire.fault(problem))
         except TimeoutError:
             return Failure(Unavailable("", "Hatchet went away while the worker started"))
         return Success(worker)

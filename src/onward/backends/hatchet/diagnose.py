@@ -16,11 +16,12 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.hatchet import names
+from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.runs import label
 from onward.backends.hatchet.settings import Address, Settings
 from onward.backends.hatchet.token import claims
-from onward.backends.hatchet.wire import Problem, Wire, fault_of
+from onward.backends.hatchet.wire import Wire
 from onward.fault import Fault, Misconfigured
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ async def look(wire: Wire, rest: Rest, settings: Settings) -> Result[Diagnosis, 
     try:
         engine = await wire.version()
     except Problem as problem:
-        return Failure(_expired(settings.address) or fault_of(problem))
+        return Failure(_expired(settings.address) or wire.fault(problem))
     findings = [
         Finding("SDK", f"hatchet-sdk {version('hatchet-sdk')}"),
         Finding("server", f"Hatchet {engine.removeprefix('v')}"),

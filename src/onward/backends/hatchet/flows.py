@@ -6,14 +6,15 @@ flow anew, the steps that have ended give what they gave, and none is run again.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from returns.result import Failure
 
 from onward.backends.hatchet.message import order
+from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.runs import Parent
-from onward.backends.hatchet.wire import Problem, is_away
 from onward.fault import Fault, Lost, Unknown
 from onward.outcome import Outcome, faulted, is_unknown
 from onward.plan import Args, Plan, Runnable, evaluate
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _PLACES = 3
 """How often a step is given another place, where the engine has one without a run."""
+
+_PAUSE = 1.0
+"""How long it is from one wait for a step to the next while the engine is away, in seconds."""
 
 _PATIENCE = 600.0
 """How long a step is tried to be started while the engine is away, in seconds."""
@@ -84,9 +88,8 @@ class Evaluation:
         while True:
             try:
                 outcome = await self._core.arrivals.outcome(id)
-            except Problem as problem:
-                if not is_away(problem):
-                    raise
+            except Problem:  # of the connection, and none of this step's
+                await asyncio.sleep(_PAUSE)
             else:
                 assert outcome is not None  # there is no end to the wait
                 return outcome

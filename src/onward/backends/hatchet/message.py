@@ -15,13 +15,13 @@ from returns.result import Failure, Result, Success
 from onward import outcome as outcomes
 from onward import plan as plans
 from onward.fault import BadPayload, Cancelled, Expired, Fault, TooLarge
-from onward.outcome import Failed, Outcome, Value, faulted
+from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
 _T = TypeVar("_T")
 
-LIMIT = 4 * 1024 * 1024 - 64 * 1024
-"""How many bytes of input or output the engine takes, less what it puts around them."""
+MARGIN = 64 * 1024
+"""How many bytes of a message the engine may put around an input or an output."""
 
 KEY = "onward"
 """The entry of a run's metadata that has its idempotency key."""
@@ -56,6 +56,8 @@ class Came(Struct, frozen=True, omit_defaults=True):
         ends: Whether it is the outcome of the whole call.
         skips: Whether the engine is to leave out the steps after this one, for which it looks into
             what a step gave.
+        kept: The run that gives the outcome, which is too large to be handed to the steps to come
+            together with all that the others gave.
     """
 
     error: str = ""
@@ -63,6 +65,7 @@ class Came(Struct, frozen=True, omit_defaults=True):
     at: str = ""
     ends: bool = False
     skips: bool = msgspec.field(default=False, name="skipped")
+    kept: str = ""
 
     @property
     def read(self) -> Outcome:
@@ -112,19 +115,21 @@ def read_payload(text: str) -> Result[Payload, Fault]:
 
 
 def came(outcome: Outcome, *, at: str, ends: bool) -> Came:
-    """An outcome, ready to travel; what is too large becomes a fault."""
-    text = outcomes.encode(outcome).decode()
-    whole = Came(_error(outcome), text, at, ends)
-    size = len(write(whole).encode())
-    if size <= LIMIT:
-        return whole
-    return came(faulted(too_large("", "what it gave", size)), at=at, ends=ends)
+    """An outcome, ready to travel."""
+    return Came(_error(outcome), outcomes.encode(outcome).decode(), at, ends)
 
 
-def too_large(name: str, what: str, size: int) -> TooLarge:
+def size_of(text: str) -> int:
+    """How many bytes a text of JSON has once the engine has read and written it."""
+    # Go writes these as \u003c, \u003e, \u0026, \u2028 and \u2029.
+    rewritten = sum(map(text.count, "<>&"))
+    return len(text.encode()) + 5 * rewritten + 3 * sum(map(text.count, "\u2028\u2029"))
+
+
+def too_large(name: str, what: str, size: int, limit: int) -> TooLarge:
     """The fault that more bytes than Hatchet takes are."""
-    message = f"{what} comes to {size} bytes on the wire, and Hatchet takes {LIMIT}"
-    return TooLarge(name, message, size=size, limit=LIMIT)
+    message = f"{what} comes to {size} bytes on the wire, and Hatchet takes {limit}"
+    return TooLarge(name, message, size=size, limit=limit)
 
 
 def expired(flow: str) -> Expired:

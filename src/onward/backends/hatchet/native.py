@@ -65,7 +65,7 @@ class Dag(Struct, frozen=True):
     def parents(self, part: Part) -> list[str]:
         """The names of the steps that a step waits for."""
         names = {each.at: each.name for each in self.parts}
-        return [names[place] for place in dict.fromkeys(_places(part.source))]
+        return [names[place] for place in dict.fromkeys(places(part.source))]
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -124,10 +124,11 @@ def _name(step: Runnable, names: dict[str, int]) -> str:
     return name if name not in names else _name(step, names)
 
 
-def _places(source: Source) -> Iterator[str]:
+def places(source: Source) -> Iterator[str]:
+    """The places that an argument is from."""
     if isinstance(source, tuple):
         for each in source:
-            yield from _places(each)
+            yield from places(each)
     elif source:
         yield source
 

@@ -10,7 +10,9 @@ import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 
 from onward.backends.hatchet.message import KEY
-from onward.backends.hatchet.wire import Collision, Problem, Wire, is_away, patiently
+from onward.backends.hatchet.problem import Collision, Problem, is_away, patiently
+from onward.backends.hatchet.reader import Reader
+from onward.backends.hatchet.wire import Wire
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 3_500_000
@@ -32,10 +34,12 @@ class Post:
 
     Args:
         wire: The connection.
+        reader: Reads runs.
     """
 
-    def __init__(self, wire: Callable[[], Wire]) -> None:
+    def __init__(self, wire: Callable[[], Wire], reader: Reader) -> None:
         self._wire = wire
+        self._reader = reader
         self._waiting: list[_Letter] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_IN_FLIGHT)
@@ -126,7 +130,7 @@ class Post:
         """Whether there is a run of this id, which may have been started this very moment."""
         for pause in _APPEARS:
             await asyncio.sleep(pause)
-            if await self._wire().details(id) is not None:
+            if await self._reader.is_there(id):
                 return True
         return False
 

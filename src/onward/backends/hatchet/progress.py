@@ -15,8 +15,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure
 
+from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.wire import Problem, Wire
+from onward.backends.hatchet.wire import Wire
 from onward.context import Context, Progress
 
 _FIRST = 0.1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from hatchet_sdk.contracts.dispatcher_pb2 import StepRunResult
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus
@@ -46,12 +47,27 @@ def of_event(results: Iterable[StepRunResult]) -> Outcome | None:
     return _found([read_came(result.error or result.output) for result in results])
 
 
-def of_details(details: GetRunDetailsResponse) -> Outcome | None:
-    """The outcome of a run; None if it has none yet."""
+def kept_in(details: GetRunDetailsResponse) -> list[str]:
+    """The runs of their own in which values are kept that make up the outcome of this one."""
+    ended = _ended(details) if details.done else []
+    if _found(ended) is not None:
+        return []
+    return [came.kept for came in ended if came is not None and came.kept]
+
+
+def of_details(
+    details: GetRunDetailsResponse, kept: Mapping[str, Outcome] = MappingProxyType({})
+) -> Outcome | None:
+    """The outcome of a run; None if it has none yet.
+
+    Args:
+        details: What the engine tells of it.
+        kept: The values that are kept in runs of their own, by their ids.
+    """
     ordered = order_of(details)
     flow = ordered[1].flow if ordered else ""
     tasks = list(details.task_runs.values())
-    ended = [read_came(task.output if _is_completed(task.status) else task.error) for task in tasks]
+    ended = _ended(details)
     if not details.done:
         deadline = ordered[1].deadline if ordered else None
         is_late = deadline is not None and deadline + SLACK <= time.time()
@@ -65,7 +81,9 @@ def of_details(details: GetRunDetailsResponse) -> Outcome | None:
         return faulted(Lost(flow, message))
     if any(task.status == RunStatus.CANCELLED for task in tasks):
         return faulted(cancelled(flow))
-    outcomes = {came.at: came.read for came in ended if came is not None}
+    outcomes = {
+        came.at: kept[came.kept] if came.kept else came.read for came in ended if came is not None
+    }
     if ordered is None or len(outcomes) < len(tasks):
         return faulted(BadPayload(flow, "the run gave what is no outcome: it was not Onward's"))
     return _replayed(ordered[1], outcomes)
@@ -74,6 +92,13 @@ def of_details(details: GetRunDetailsResponse) -> Outcome | None:
 def is_pending(status: RunStatus) -> bool:
     """Whether a run, or a task of it, has not ended."""
     return status in _PENDING
+
+
+def _ended(details: GetRunDetailsResponse) -> list[Came | None]:
+    return [
+        read_came(task.output if _is_completed(task.status) else task.error)
+        for task in details.task_runs.values()
+    ]
 
 
 def _is_completed(status: RunStatus) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from grpc.aio import UnaryStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
 
-from onward.backends.hatchet.wire import Problem, Wire, is_gone
+from onward.backends.hatchet.problem import Problem, is_gone
+from onward.backends.hatchet.wire import Wire
 
 _HEARTBEAT = 4.0
 _PAUSE = 0.5

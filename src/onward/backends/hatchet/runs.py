@@ -8,21 +8,15 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import DesiredWorkerLabels, TriggerWorkflowRequest
-from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse
 from msgspec import Struct
 from returns.result import Failure, Result, Success
 
 from onward.backends.hatchet import names
-from onward.backends.hatchet.message import DUE, KEY, LIMIT, Order, too_large, write
+from onward.backends.hatchet.message import DUE, KEY, MARGIN, Order, size_of, too_large, write
 from onward.backends.hatchet.post import Post
-from onward.backends.hatchet.wire import (
-    Problem,
-    Wire,
-    fault_of,
-    is_too_large,
-    is_unknown_name,
-    patiently,
-)
+from onward.backends.hatchet.problem import Problem, is_too_large, is_unknown_name, patiently
+from onward.backends.hatchet.reader import Reader
+from onward.backends.hatchet.wire import Wire
 from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, StepNode
 
@@ -50,18 +44,20 @@ class Runs:
 
     Args:
         wire: The connection.
+        reader: Reads runs.
         prefix: What stands before the names of workflows.
         queue: The queue of steps that name none.
     """
 
-    def __init__(self, wire: Callable[[], Wire], prefix: str, queue: str) -> None:
+    def __init__(self, wire: Callable[[], Wire], reader: Reader, prefix: str, queue: str) -> None:
         self._wire = wire
+        self._reader = reader
         self._prefix = prefix
         self._queue = queue
-        self._post = Post(wire)
+        self._post = Post(wire, reader)
         self._declared: set[str] = set()
         self._missing: dict[str, float] = {}
-        self._checking: dict[str, asyncio.Future[GetRunDetailsResponse | None]] = {}
+        self._checking: dict[str, asyncio.Future[bool]] = {}
 
     async def start(
         self,
@@ -85,9 +81,7 @@ class Runs:
             Its id; `Unknown` if no worker has ever declared its task.
         """
         text = write(order)
-        size = len(text.encode())
-        if size > LIMIT:
-            return Failure(too_large(plan.flow, "what it is called with", size))
+        size = size_of(text)
         request = TriggerWorkflowRequest(
             input=text,
             additional_metadata=msgspec.json.encode(self._metadata(plan, key)).decode(),
@@ -99,14 +93,18 @@ class Runs:
             request.child_index = 0
             request.child_key = parent.place
         try:
+            limit = await self._limit_for(size, patience)
+            if size > limit:
+                return Failure(too_large(plan.flow, "what it is called with", size, limit))
             for name in [names.FLOW] if order.start else workflows_of(plan):
                 id = await self._started(names.workflow(name, self._prefix), request, patience)
                 if id is not None:
                     return Success(id)
         except Problem as problem:
             if is_too_large(problem):
-                return Failure(too_large(plan.flow, "what it is called with", size))
-            return Failure(fault_of(problem, plan.flow))
+                limit = await self._limit_for(size, patience)
+                return Failure(too_large(plan.flow, "what it is called with", size, limit))
+            return Failure(self._wire().fault(problem, plan.flow))
         return Failure(undeclared(plan))
 
     async def _started(
@@ -128,25 +126,30 @@ class Runs:
         # The engine gives an id for a workflow that it does not have, and no run.
         checking = self._checking.get(name)
         if checking is None:
-            checking = self._checking[name] = asyncio.ensure_future(self._details(id, patience))
+            checking = self._checking[name] = asyncio.ensure_future(self._is_there(id, patience))
             checking.add_done_callback(lambda _: self._checking.pop(name))
         found = await asyncio.shield(checking)
         is_part = request.HasField("parent_task_run_external_id")
-        if found is None and is_part:
+        if not found and is_part:
             # Nor has it one for a place whose start a dying worker broke off, which says nothing
             # of the workflow, nor of other places.
             await asyncio.sleep(_APPEARS)
-            found = await self._details(id, patience)
-        if found is not None:
+            found = await self._is_there(id, patience)
+        if found:
             self._declared.add(name)
             return id
         if not is_part:
             self._missing[name] = time.monotonic() + _MISSING
         return None
 
-    async def _details(self, id: str, patience: float) -> GetRunDetailsResponse | None:
-        """What the engine tells of a run, which it may have started just before it went away."""
-        return await patiently(lambda: self._wire().details(id), patience)
+    async def _is_there(self, id: str, patience: float) -> bool:
+        """Whether there is a run, which the engine may have started just before it went away."""
+        return await patiently(lambda: self._reader.is_there(id), patience)
+
+    async def _limit_for(self, size: int, patience: float) -> int:
+        """How many bytes an input may have."""
+        whole = size + MARGIN
+        return await patiently(lambda: self._wire().limit_for(whole), patience) - MARGIN
 
     def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
         """What people can find a run by, and the engine those that it has already."""

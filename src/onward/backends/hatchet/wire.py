@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import platform
-import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it has no stubs
 from grpc import aio
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     SDKS,
@@ -54,7 +51,6 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     CreateWorkflowVersionResponse,
     GetRunDetailsRequest,
     GetRunDetailsResponse,
-    IdempotencyCollisionError,
 )
 from hatchet_sdk.contracts.workflows_pb2 import (
     BulkTriggerWorkflowRequest,
@@ -64,21 +60,26 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     TriggerWorkflowResponse,
 )
 
+from onward.backends.hatchet.problem import Problem, collision, fault_of, is_away, sizes_said
 from onward.backends.hatchet.settings import Address
-from onward.fault import Fault, Misconfigured, Unavailable
+from onward.fault import Fault
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
-T = TypeVar("T")
 
 _PATIENCE = 15.0
 """How long one request may take, in seconds."""
 
-_SHORTEST = 0.05
-_LONGEST = 1.0
-"""How long it is from one try to the next while the engine is away, in seconds."""
-
 _ENDS = 0.1
+
+_DEFAULT_LIMIT = 4 * 1024 * 1024
+"""How many bytes a message of the engine's may have, unless it was told otherwise."""
+
+_CERTAIN = 512 * 1024
+"""How many bytes it takes in any case."""
+
+_PADDING = b"\x7a"
+"""What a field begins with that no request of ours has: the engine reads over it."""
 
 _OPTIONS: list[tuple[str, str | int]] = [
     # The engine has a limit of its own; what it sends is taken.
@@ -93,49 +94,19 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
-_AWAY = (
-    # Too busy: it starts but so many runs at a time, and says this of the others.
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.ABORTED,
-)
 
-_HUNG_UP = "it hung up: if it wants TLS, or a certificate from its clients, see tls and tls_cert"
-
-_MEANS = {
-    "CERTIFICATE_VERIFY_FAILED": "no authority that is trusted here certifies it: see tls_ca",
-    "Hostname Verification": "it is certified by another name: see tls_server_name",
-    "TSI_DATA_CORRUPTED": (
-        "it wants a certificate from its clients, and one that it trusts: see tls_cert and tls_key"
-    ),
-    "security handshaker": "one of the files for TLS has no certificate or no key of it in it",
-    "WRONG_VERSION_NUMBER": "it speaks no TLS: see tls",
-    ": Socket closed": _HUNG_UP,
-    "Connection reset by peer": _HUNG_UP,
-    "Connection refused": "nothing listens there: start it, or correct host_port",
-    "resol": "nobody knows its host: correct host_port",
-    "timed out": "it does not answer: see that it runs, and that it is Hatchet",
-}
-"""What gRPC says of a connection that there is not, and what that means."""
-
-Problem = aio.AioRpcError
-"""What every request raises that fails."""
-
-
-class Collision(Exception):
-    """A run of this idempotency key is there already; `existing` is its id, where it is told."""
-
-    def __init__(self, existing: str) -> None:
-        super().__init__(existing)
-        self.existing = existing
+_NOT_REACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Wire:
     """A connection to the engine. It is made on the event loop that it is to be used on."""
 
     def __init__(self, address: Address) -> None:
+        self.has_answered = False
+        """Whether the engine has ever answered on this connection, if only with a refusal."""
+        self._takes = _CERTAIN
+        self._limit: int | None = None
+        self._asking = asyncio.Lock()
         self._metadata = (("authorization", f"bearer {address.token}"),)
         self._channel = _channel(address)
         self._put_workflow = self._unary(
@@ -180,6 +151,9 @@ class Wire:
             "/Dispatcher/RefreshTimeout", RefreshTimeoutRequest, RefreshTimeoutResponse
         )
         self._version = self._unary("/Dispatcher/GetVersion", GetVersionRequest, GetVersionResponse)
+        self._padded = self._channel.unary_unary(
+            "/Dispatcher/GetVersion", lambda raw: raw, GetVersionResponse.FromString
+        )
         self._log = self._unary("/EventsService/PutLog", PutLogRequest, PutLogResponse)
         self._listen = self._channel.unary_stream(
             "/Dispatcher/ListenV2",
@@ -205,6 +179,37 @@ class Wire:
         """Which version of the engine this is, as it writes it."""
         return (await self._version(GetVersionRequest())).version
 
+    async def limit_for(self, size: int) -> int:
+        """How many bytes a message may have, which is the engine's setting.
+
+        Where that is no less than `size`, it may be no more than what the engine is known to take.
+        """
+        async with self._asking:
+            if self._limit is None and size > self._takes:
+                await self._try(max(size, _DEFAULT_LIMIT + 1))
+        return self._takes if self._limit is None else self._limit
+
+    async def _try(self, size: int) -> None:
+        """Sends a message of this size: the engine refuses it before it has read it."""
+        padded = _PADDING + _varint(size) + bytes(size)
+        try:
+            await self._padded(padded, timeout=_PATIENCE, metadata=self._metadata)
+        except Problem as problem:
+            if self._limit_said(problem) is None:
+                raise
+        else:
+            self._takes = size
+
+    def _limit_said(self, problem: Problem) -> int | None:
+        sizes = sizes_said(problem)
+        if sizes is not None:
+            self._limit = sizes[1]
+        return self._limit
+
+    def fault(self, problem: Problem, flow: str = "") -> Fault:
+        """A failed request as a fault; see `fault_of`."""
+        return fault_of(problem, flow, was_there=self.has_answered)
+
     async def put_workflow(self, workflow: CreateWorkflowVersionRequest) -> str:
         """Declares a workflow; gives the id of its version, the same as long as it is the same."""
         return (await self._put_workflow(workflow)).id
@@ -222,7 +227,7 @@ class Wire:
         try:
             return (await self._trigger(request)).workflow_run_id
         except Problem as problem:
-            raise _collision(problem) or problem from None
+            raise collision(problem) or problem from None
 
     async def trigger_all(self, requests: Sequence[TriggerWorkflowRequest]) -> list[str]:
         """Starts many runs, in their order; or `Collision` if any of them is there already.
@@ -232,7 +237,7 @@ class Wire:
         try:
             answer = await self._trigger_all(BulkTriggerWorkflowRequest(workflows=requests))
         except Problem as problem:
-            raise _collision(problem) or problem from None
+            raise collision(problem) or problem from None
         return list(answer.workflow_run_ids)
 
     async def details(self, id: str) -> GetRunDetailsResponse | None:
@@ -241,6 +246,8 @@ class Wire:
             return await self._details(GetRunDetailsRequest(external_id=id))
         except Problem as problem:
             # An id that is no UUID is nobody's.
+            if is_away(problem):
+                raise
             if problem.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
                 return None
             raise
@@ -326,8 +333,15 @@ class Wire:
     ) -> Callable[[Request], Awaitable[Response]]:
         call = self._channel.unary_unary(method, request.SerializeToString, response.FromString)
 
-        def ask(what: Request) -> Awaitable[Response]:
-            return call(what, timeout=_PATIENCE, metadata=self._metadata)
+        async def ask(what: Request) -> Response:
+            try:
+                answer = await call(what, timeout=_PATIENCE, metadata=self._metadata)
+            except Problem as problem:
+                self.has_answered |= problem.code() not in _NOT_REACHED
+                self._limit_said(problem)
+                raise
+            self.has_answered = True
+            return answer
 
         return ask
 
@@ -343,6 +357,15 @@ def _channel(address: Address) -> aio.Channel:
     if tls.server_name is not None:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     return aio.secure_channel(address.target, credentials, options)
+
+
+def _varint(number: int) -> bytes:
+    """A number as gRPC's messages have it."""
+    raw = bytearray()
+    while number > 0x7F:
+        raw.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*raw, number])
 
 
 def _bytes(file: Path | None) -> bytes | None:
@@ -373,28 +396,6 @@ def event_of(
     )
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], patience: float) -> T:
-    """Asks until the engine is there.
-
-    Args:
-        ask: Makes a request, which can be made again without harm.
-        patience: How long to try while the engine is away, in seconds.
-
-    Raises:
-        Problem: If it refuses, or is away for longer.
-    """
-    end = time.monotonic() + patience
-    pause = _SHORTEST
-    while True:
-        try:
-            return await ask()
-        except Problem as problem:
-            if not is_away(problem) or time.monotonic() + pause >= end:
-                raise
-        await asyncio.sleep(pause * (0.5 + random.random()))
-        pause = min(2 * pause, _LONGEST)
-
-
 def now() -> Timestamp:
     """This moment."""
     moment = Timestamp()
@@ -405,54 +406,3 @@ def now() -> Timestamp:
 def duration(seconds: float) -> str:
     """So many seconds, as the engine writes them."""
     return f"{round(seconds * 1000)}ms"
-
-
-def is_away(problem: Problem) -> bool:
-    """Whether a request may succeed later: once the engine is back, or has time."""
-    return problem.code() in _AWAY
-
-
-def is_gone(problem: Problem) -> bool:
-    """Whether the engine does not know the worker, or no longer."""
-    return problem.code() == grpc.StatusCode.NOT_FOUND
-
-
-def is_too_large(problem: Problem) -> bool:
-    """Whether a request failed for its size."""
-    return problem.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in said(
-        problem
-    )
-
-
-def is_unknown_name(problem: Problem) -> bool:
-    """Whether a run failed to start because nobody has declared its workflow."""
-    return problem.code() == grpc.StatusCode.INVALID_ARGUMENT and "not found" in said(problem)
-
-
-def said(problem: Problem) -> str:
-    """What the engine, or the connection, says of a failed request."""
-    return problem.details() or problem.code().name
-
-
-def fault_of(problem: Problem, flow: str = "") -> Fault:
-    """A failed request as a fault."""
-    code = problem.code()
-    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-        return Unavailable(flow, f"Hatchet does not take the token: {said(problem)}")
-    if code == grpc.StatusCode.INVALID_ARGUMENT:
-        return Misconfigured(flow, f"Hatchet refuses it: {said(problem)}")
-    text = f"{code.name.lower()}, {said(problem)}"
-    means = next((means for word, means in _MEANS.items() if word in text), None)
-    return Unavailable(flow, f"Hatchet: {text}" if means is None else f"Hatchet: {means} ({text})")
-
-
-def _collision(problem: Problem) -> Collision | None:
-    if problem.code() != grpc.StatusCode.ALREADY_EXISTS:
-        return None
-    for name, value in problem.trailing_metadata():
-        if name == "grpc-status-details-bin" and isinstance(value, bytes):
-            for detail in Status.FromString(value).details:
-                error = IdempotencyCollisionError()
-                if detail.Unpack(error):
-                    return Collision(error.existing_run_external_id)
-    return Collision("")

@@ -16,13 +16,7 @@ from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hatchet_sdk.contracts.dispatcher_pb2 import (
-    STEP_EVENT_TYPE_COMPLETED,
-    STEP_EVENT_TYPE_FAILED,
-    ActionType,
-    AssignedAction,
-    StepActionEventType,
-)
+from hatchet_sdk.contracts.dispatcher_pb2 import ActionType, AssignedAction
 from msgspec.structs import replace
 from returns.result import Failure
 
@@ -31,25 +25,19 @@ from onward.backends.hatchet import declare, native, runs
 from onward.backends.hatchet.begun import Begun
 from onward.backends.hatchet.declare import FLOWS, STEPS, Job, Workflow
 from onward.backends.hatchet.flows import Evaluation
-from onward.backends.hatchet.message import (
-    Came,
-    Payload,
-    came,
-    expired,
-    read_payload,
-    too_large,
-    write,
-)
+from onward.backends.hatchet.message import Came, Payload, came, expired, read_payload
 from onward.backends.hatchet.native import Dag
+from onward.backends.hatchet.problem import Problem, is_away, patiently
 from onward.backends.hatchet.progress import Reporter
+from onward.backends.hatchet.reader import Oversized
 from onward.backends.hatchet.registration import Registration
+from onward.backends.hatchet.reports import Reports, Share
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.steps import Steps
-from onward.backends.hatchet.wire import Problem, event_of, fault_of, is_away, is_too_large, now
 from onward.catalog import Catalog
 from onward.execute import raised
 from onward.outcome import Outcome, faulted
-from onward.plan import Args, Plan, Runnable
+from onward.plan import Args, Plan, Runnable, StepNode
 
 if TYPE_CHECKING:
     from onward.backends.hatchet.core import HatchetCore
@@ -82,6 +70,9 @@ class _Held:
     given_up: threading.Event = field(default_factory=threading.Event)
     is_returned: bool = False
     is_late: bool = False
+    name: str = ""
+    plan: Plan | None = None
+    share: Share | None = None
     extended_at: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] = field(init=False)
 
@@ -119,6 +110,7 @@ class HatchetWorker:
         self._service: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._begun = Begun(lambda: core.wire, self._spawn)
+        self._reports = Reports(core)
         self._said = ""
         self._until = math.inf
         self._is_leaving = False
@@ -218,9 +210,11 @@ class HatchetWorker:
             held.extended_at -= seconds  # there is another time before it is too late
 
     def _note(self, problem: Problem | None) -> None:
-        text = "" if problem is None else fault_of(problem).message
+        text = "" if problem is None else self._core.wire.fault(problem).message
         if text and text != self._said:
             _LOGGER.warning("the worker cannot reach the engine: %s", text)
+        if self._said and not text:
+            _LOGGER.warning("the worker reaches the engine again")
         self._said = text
 
     def _lost(self, _: object) -> None:
@@ -236,13 +230,16 @@ class HatchetWorker:
             done = await self._done(held)
         except asyncio.CancelledError:
             if held.is_returned:
-                self._spawn(self._tell_returned(held))
+                self._spawn(self._reports.returned(held.action, held.worker.id))
             return
         except Exception as problem:  # not a step's, which is an outcome, but ours
             _LOGGER.exception("%s could not be run", held.action.action_id)
             done = came(faulted(raised(held.action.task_name, problem)), at="", ends=True)
-        telling = self._spawn(self._tell_came(held, done))
-        await asyncio.shield(telling)
+        action, worker = held.action, held.worker.id
+        telling = self._reports.came(
+            action, worker, done, name=held.name, plan=held.plan, share=held.share
+        )
+        await asyncio.shield(self._spawn(telling))
 
     async def _done(self, held: _Held) -> Came:
         payload = read_payload(held.action.action_payload)
@@ -251,7 +248,8 @@ class HatchetWorker:
         decoded = plans.decode(payload.unwrap().input.plan.encode())
         if isinstance(decoded, Failure):
             return came(faulted(decoded.failure()), at="", ends=True)
-        plan = decoded.unwrap()
+        plan = held.plan = decoded.unwrap()
+        held.name = plan.flow
         left = None if plan.deadline is None else plan.deadline - time.time()
         late = came(faulted(expired(plan.flow)), at=payload.unwrap().input.at, ends=True)
         if left is not None and left <= 0:
@@ -290,12 +288,26 @@ class HatchetWorker:
         if dag is None or part is None or not (parents or is_own):
             # The caller's flow, or the engine's, is another release's than the worker's.
             return await self._whole(held, plan, call)
-        outcomes = {parent.at: parent.read for parent in parents}
+        if dag.source != part.at:
+            given = payload.parents or {}
+            among = sum(each.name not in given and each.at != dag.source for each in dag.parts)
+            held.share = Share(len(held.action.action_payload.encode()), among, part.step.queue)
+        needed = set(native.places(part.source))
+        outcomes = {each.at: await self._read(each) for each in parents if each.at in needed}
         args = native.resolve(part.source, plan.args, outcomes)
         if not isinstance(args, Args):
             return came(args, at=part.at, ends=False)
         outcome = await self._step(held, part.step, args, plan, call, part.at)
         return came(outcome, at=part.at, ends=dag.source == part.at)
+
+    async def _read(self, came: Came) -> Outcome:
+        """What a step gave, which may be kept in a run of its own."""
+        if not came.kept:
+            return came.read
+        try:
+            return await patiently(lambda: self._core.reader.kept(came.kept), math.inf)
+        except Oversized as oversized:
+            return faulted(oversized.fault)
 
     async def _whole(self, held: _Held, plan: Plan, call: str) -> Came:
         # It waits more than it works, and those that it waits for want its slot.
@@ -307,6 +319,7 @@ class HatchetWorker:
     async def _step(
         self, held: _Held, step: Runnable, args: Args, plan: Plan, call: str, at: str
     ) -> Outcome:
+        held.name = step.task if isinstance(step, StepNode) else plan.flow
         # The log of the call's own run is where its state is looked up.
         is_part = not isinstance(plan.root, Runnable)
         log = held.action.task_run_external_id if is_part else call
@@ -345,54 +358,11 @@ class HatchetWorker:
         held.is_returned = True
         self._give_up(held)
 
-    # -- what it says to the engine -----------------------------------------------------------
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-    async def _tell_came(self, held: _Held, done: Came) -> None:
-        action = held.action
-        text = write(done)
-        kind = STEP_EVENT_TYPE_FAILED if done.error else STEP_EVENT_TYPE_COMPLETED
-        try:
-            await self._tell(held, kind, text)
-        except Problem as problem:
-            if not is_too_large(problem):
-                _LOGGER.warning("what came of %s is lost: %s", action.action_id, problem)
-                return
-            fault = too_large(action.task_name, "what it gave", len(text.encode()))
-            small = came(faulted(fault), at=done.at, ends=done.ends)
-            await self._tell(held, STEP_EVENT_TYPE_FAILED, write(small))
-
-    async def _tell_returned(self, held: _Held) -> None:
-        """Says that something is given back, which the engine also finds out by itself."""
-        text = "its worker stops, and gives it back"
-        with contextlib.suppress(Problem):
-            await self._tell(held, STEP_EVENT_TYPE_FAILED, text, is_final=False)
-
-    async def _tell(
-        self,
-        held: _Held,
-        kind: StepActionEventType,
-        text: str,
-        *,
-        is_final: bool = True,
-    ) -> None:
-        """Says what became of something, as often as it takes while the engine is away."""
-        event = event_of(held.action, held.worker.id, kind, now())
-        event.event_payload = text
-        event.should_not_retry = kind == STEP_EVENT_TYPE_FAILED and is_final
-        while True:
-            try:
-                await self._core.wire.event(event)
-                return
-            except Problem as problem:
-                if not is_away(problem):
-                    raise
-            await asyncio.sleep(_PAUSE)
 
     # -- the end ------------------------------------------------------------------------------
 

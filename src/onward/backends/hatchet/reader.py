@@ -1,0 +1,176 @@
+"""Reading runs from the engine, by parts where one is too large to be read at once.
+
+The engine gives the input of a run and all that its steps gave in one message, which it does not
+send where that is larger than its limit. Its HTTP API has no such limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus, TaskRunDetail
+from msgspec import Struct
+from returns.result import Failure
+
+from onward.backends.hatchet import reading
+from onward.backends.hatchet.problem import Problem, is_too_large, sizes_said
+from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.wire import Wire
+from onward.fault import Lost, TooLarge
+from onward.outcome import Outcome, Value, faulted
+
+_LAGS = 30.0
+"""How long the HTTP API may know less of a run that has ended than the engine, in seconds."""
+
+_ENDED = {
+    "COMPLETED": RunStatus.COMPLETED,
+    "FAILED": RunStatus.FAILED,
+    "CANCELLED": RunStatus.CANCELLED,
+}
+
+
+class Oversized(Exception):
+    """A run that cannot be read: it is too large to be read at once, and not to be had by parts."""
+
+    def __init__(self, fault: TooLarge) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+class _Step(Struct, frozen=True, rename="camel"):
+    task_external_id: str
+    task_name: str
+
+
+class _Task(Struct, frozen=True, rename="camel"):
+    task_external_id: str
+    status: str
+    output: msgspec.Raw = msgspec.Raw(b"{}")
+    error_message: str = ""
+
+
+class _Run(Struct, frozen=True):
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Parts(Struct, frozen=True):
+    run: _Run
+    shape: list[_Step] = []
+    tasks: list[_Task] = []
+
+
+class _Wrapped(Struct, frozen=True):
+    input: msgspec.Raw
+
+
+_PARTS = msgspec.json.Decoder(_Parts)
+_WRAPPED = msgspec.json.Decoder(_Wrapped)
+
+
+class Reader:
+    """Reads runs.
+
+    Args:
+        wire: The connection.
+        rest: The HTTP API, for what is too large for the connection.
+    """
+
+    def __init__(self, wire: Callable[[], Wire], rest: Rest) -> None:
+        self._wire = wire
+        self._rest = rest
+        self._since: dict[str, float] = {}
+
+    async def is_there(self, id: str) -> bool:
+        """Whether the engine knows a run of this id."""
+        try:
+            return await self._wire().details(id) is not None
+        except Problem as problem:
+            if is_too_large(problem):
+                return True
+            raise
+
+    async def details(self, id: str) -> GetRunDetailsResponse | None:
+        """All that the engine tells of a run; None if it knows none of this id.
+
+        Raises:
+            Problem: If the engine cannot be asked.
+            Oversized: If it is asked in vain, now and later.
+        """
+        try:
+            return await self._wire().details(id)
+        except Problem as problem:
+            if not is_too_large(problem):
+                raise
+            return await self._by_parts(id, problem)
+
+    async def outcome(self, details: GetRunDetailsResponse) -> Outcome | None:
+        """The outcome of a run, of which the engine tells this; None if it has none yet."""
+        kept = {id: await self.kept(id) for id in reading.kept_in(details)}
+        return reading.of_details(details, kept)
+
+    async def kept(self, id: str) -> Outcome:
+        """The value that a run keeps, which is what it was started with."""
+        details = await self.details(id)
+        ordered = None if details is None else reading.order_of(details)
+        if ordered is None or not ordered[1].args.positional:
+            return faulted(Lost("", f"Hatchet has no run {id}, or no longer, which kept a value"))
+        return Value(ordered[1].args.positional[0])
+
+    async def _by_parts(self, id: str, problem: Problem) -> GetRunDetailsResponse:
+        """A run that has ended, for as long as it runs it is small."""
+        answer = await self._rest.ask("GET", f"stable/workflow-runs/{id}")
+        if isinstance(answer, Failure):
+            fault = answer.failure()
+            why = f"it answers {fault:d}" if isinstance(fault, int) else fault.message
+            raise Oversized(_too_large(problem, f"in parts its HTTP API has it, but {why}"))
+        try:
+            details = _joined(_PARTS.decode(answer.unwrap()))
+        except msgspec.MsgspecError:
+            why = "what its HTTP API gives instead cannot be read"
+            raise Oversized(_too_large(problem, why)) from None
+        since = self._since.setdefault(id, time.monotonic())
+        if details.done or time.monotonic() - since > _LAGS:
+            del self._since[id]
+        if not details.done and id not in self._since:
+            raise Oversized(_too_large(problem, "its HTTP API does not know all of it"))
+        return details
+
+
+def _joined(parts: _Parts) -> GetRunDetailsResponse:
+    """What the HTTP API tells of a run, as the engine would tell it in one message."""
+    tasks: Mapping[str, _Task] = {task.task_external_id: task for task in parts.tasks}
+    details = GetRunDetailsResponse(input=_input(parts.run.input), done=bool(parts.shape))
+    for step in parts.shape:
+        task = tasks.get(step.task_external_id)
+        if task is None or task.status not in _ENDED:
+            details.done = False
+            continue
+        details.task_runs[step.task_name].CopyFrom(
+            TaskRunDetail(
+                status=_ENDED[task.status],
+                output=bytes(task.output),
+                error=task.error_message,
+                external_id=task.task_external_id,
+            )
+        )
+    return details
+
+
+def _input(raw: msgspec.Raw) -> bytes:
+    """The input of a run, which the HTTP API wraps for one of a single task."""
+    try:
+        return bytes(_WRAPPED.decode(raw).input)
+    except msgspec.ValidationError:
+        return bytes(raw)
+
+
+def _too_large(problem: Problem, why: str) -> TooLarge:
+    size, limit = sizes_said(problem) or (0, 0)
+    message = (
+        f"the run's input and what its steps gave come to {size} bytes in all, and Hatchet sends "
+        f"{limit} at most; {why}: set server_url (HATCHET_CLIENT_SERVER_URL) to where it is "
+        "reached, or have the engine send more (SERVER_GRPC_MAX_MSG_SIZE)"
+    )
+    return TooLarge("", message, size=size, limit=limit)

@@ -1,0 +1,187 @@
+"""What a worker says to the engine of what it was handed: what came of it, or that it lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from hatchet_sdk.contracts.dispatcher_pb2 import (
+    STEP_EVENT_TYPE_COMPLETED,
+    STEP_EVENT_TYPE_FAILED,
+    AssignedAction,
+    StepActionEventType,
+)
+from msgspec import Struct
+from msgspec.structs import replace
+from returns.result import Failure
+
+from onward.backends.hatchet.message import MARGIN, Came, came, order, size_of, too_large, write
+from onward.backends.hatchet.problem import Problem, is_away, patiently, said, sizes_said
+from onward.backends.hatchet.runs import Parent
+from onward.backends.hatchet.wire import event_of, now
+from onward.fault import Fault, Unavailable
+from onward.outcome import Outcome, Value, faulted
+from onward.plan import Args, ChainNode, FusedNode, Plan
+
+if TYPE_CHECKING:
+    from onward.backends.hatchet.core import HatchetCore
+
+_PAUSE = 0.5
+_PATIENCE = 600.0
+"""How long a value is tried to be kept elsewhere while the engine is away, in seconds."""
+
+_LOGGER = logging.getLogger("onward.hatchet")
+
+
+class Share(Struct, frozen=True):
+    """How much of a message a step of a DAG may take up.
+
+    The engine hands each step of a DAG all that the steps before it gave, whether it takes from
+    them or not, in one message. So what is left in that is divided among the steps to come; none of
+    them takes more than it has when it begins, and so what they give has room there.
+
+    Args:
+        taken: How many bytes the step itself was handed.
+        among: How many steps that have given nothing yet have steps after them, itself included.
+        queue: The queue of the step, if it names one.
+    """
+
+    taken: int
+    among: int
+    queue: str | None = None
+
+    def most(self, limit: int) -> int:
+        """How many bytes it may give."""
+        return max(0, limit - self.taken) // max(1, self.among)
+
+
+class Reports:
+    """Tells the engine, as often as it takes while that is away.
+
+    Args:
+        core: The backend.
+    """
+
+    def __init__(self, core: HatchetCore) -> None:
+        self._core = core
+
+    async def came(
+        self,
+        action: AssignedAction,
+        worker: str,
+        done: Came,
+        *,
+        name: str,
+        plan: Plan | None,
+        share: Share | None,
+    ) -> None:
+        """Says what came of something.
+
+        Args:
+            action: What the worker was handed.
+            worker: By which the engine knows it.
+            done: What came of it.
+            name: The task, or the flow.
+            plan: Whose step it was; None if that could not be read.
+            share: How much of a message it may take up, if it is a step of a DAG with others after
+                it.
+        """
+        done = await self._fitting(action, done, name, plan, share)
+        try:
+            await self._tell(action, worker, _kind(done), write(done))
+            return
+        except Problem as problem:
+            fault = self._refused(name, done, problem)
+        _LOGGER.error("what came of %s does not reach Hatchet: %s", action.action_id, fault)
+        instead = came(faulted(fault), at=done.at, ends=done.ends)
+        with contextlib.suppress(Problem):  # it is handed out again, after its lease
+            await self._tell(action, worker, STEP_EVENT_TYPE_FAILED, write(instead))
+
+    async def returned(self, action: AssignedAction, worker: str) -> None:
+        """Says that something is given back, which the engine also finds out by itself."""
+        text = "its worker stops, and gives it back"
+        with contextlib.suppress(Problem):
+            await self._tell(action, worker, STEP_EVENT_TYPE_FAILED, text, is_final=False)
+
+    async def _fitting(
+        self,
+        action: AssignedAction,
+        done: Came,
+        name: str,
+        plan: Plan | None,
+        share: Share | None,
+    ) -> Came:
+        """What came of something, made to fit into the messages that the engine takes and sends."""
+        text = write(done)
+        size = len(text.encode())
+        limit = await self._limit_for(size)
+        if size > limit:
+            return _instead(done, too_large(name, "what it gave", size, limit))
+        if share is None or plan is None or done.error or done.ends:
+            return done
+        if size_of(text) <= share.most(limit):
+            return done
+        return await self._kept(action, done, plan, share.queue)
+
+    async def _limit_for(self, size: int) -> int:
+        """How many bytes an output may have."""
+        wire = self._core.wire
+        return await patiently(lambda: wire.limit_for(size + MARGIN), math.inf) - MARGIN
+
+    async def _kept(
+        self, action: AssignedAction, done: Came, plan: Plan, queue: str | None
+    ) -> Came:
+        """Keeps a value in a run of its own, which is started with it and gives it again."""
+        outcome: Outcome = done.read
+        if not isinstance(outcome, Value):
+            return done
+        body = FusedNode(ChainNode(()), queue=queue)
+        keeper = replace(plan, root=body, args=Args((outcome.raw,)))
+        started = await self._core.runs.start(
+            keeper,
+            order(keeper, at=done.at),
+            f"{action.workflow_run_id} {done.at} kept",
+            parent=Parent(action.task_run_external_id, f"{done.at} kept"),
+            patience=_PATIENCE,
+        )
+        if isinstance(started, Failure):
+            return _instead(done, started.failure())
+        return Came(at=done.at, kept=started.unwrap())
+
+    def _refused(self, name: str, done: Came, problem: Problem) -> Fault:
+        sizes = sizes_said(problem)
+        if sizes is not None:
+            return too_large(name, "what it gave", *sizes)
+        return Unavailable(name, f"Hatchet does not take what it gave: {said(problem)}")
+
+    async def _tell(
+        self,
+        action: AssignedAction,
+        worker: str,
+        kind: StepActionEventType,
+        text: str,
+        *,
+        is_final: bool = True,
+    ) -> None:
+        event = event_of(action, worker, kind, now())
+        event.event_payload = text
+        event.should_not_retry = kind == STEP_EVENT_TYPE_FAILED and is_final
+        while True:
+            try:
+                await self._core.wire.event(event)
+                return
+            except Problem as problem:
+                if not is_away(problem):
+                    raise
+            await asyncio.sleep(_PAUSE)
+
+
+def _kind(done: Came) -> StepActionEventType:
+    return STEP_EVENT_TYPE_FAILED if done.error else STEP_EVENT_TYPE_COMPLETED
+
+
+def _instead(done: Came, fault: Fault) -> Came:
+    return came(faulted(fault), at=done.at, ends=done.ends)
