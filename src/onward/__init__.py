@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 from onward.backend import Backend, Cancels, Schedule, Schedules, Status
 from onward.catalog import Catalog
-from onward.combine import each, fused, given, identity, together
 from onward.context import Context, Progress, current, progress
-from onward.explain import explain
+from onward.explaining import explain
 from onward.fault import (
     BadPayload,
     Cancelled,
@@ -21,7 +20,9 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flow import Call, Flow, Ref, Step, Task
+from onward.flows.combinators import each, fused, given, identity, together
+from onward.flows.define import task
+from onward.flows.flow import Call, Flow, Ref, Step, Task
 from onward.interpret import (
     cancel,
     check,
@@ -39,7 +40,6 @@ from onward.interpret import (
     work,
 )
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
-from onward.task import task
 
 if TYPE_CHECKING:
     from onward import aio

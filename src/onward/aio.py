@@ -27,7 +27,7 @@ from onward.backend import AsyncRunsHere, Backend, Cancels, Schedule, Schedules,
 from onward.catalog import Catalog
 from onward.colour import awaitable, awaitable_cancels, awaitable_schedules
 from onward.fault import Fault, Unavailable
-from onward.flow import Call, Ref
+from onward.flows.flow import Call, Ref
 from onward.observe import observers_of, told, watched_catalog
 from onward.prepare import (
     Deadline,

@@ -16,7 +16,7 @@ from returns.result import Result
 from onward.catalog import Catalog, Tasks
 from onward.context import Progress
 from onward.fault import Cancelled, Expired, Fault
-from onward.flow import Flow
+from onward.flows.flow import Flow
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 

@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 from onward.codec import is_model
-from onward.combine import Each, Fused, Given
-from onward.flow import AnyFlow, Named, Task
+from onward.flows.nodes import Each, Fused, Given, Named, Node, Task, kind, parts
+from onward.flows.values import decode
 from onward.plan import Args
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
-def id_of(flow: AnyFlow, key: str) -> str:
+def id_of(flow: Node, key: str) -> str:
     """The id that every submission of a flow with this key has.
 
     A task and a named flow go by their names, so that a deploy can change what is in them. Any
@@ -36,21 +36,21 @@ def id_of(flow: AnyFlow, key: str) -> str:
         32 hexadecimal digits.
     """
     # A task's name has no space, so no flow's scope is ever a task's.
-    match flow:
-        case Task():
-            scope = flow.name
-        case Named():
-            scope = f"flow {flow.name}"
+    match kind(flow):
+        case Task(name):
+            scope = name
+        case Named(_, label):
+            scope = f"flow {label}"
         case _:
             scope = f"plan {_ENCODER.encode(_shape(flow)).decode()}"
     return hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()[:32]
 
 
-def _shape(flow: AnyFlow) -> list[object]:
+def _shape(flow: Node) -> list[object]:
     """What a flow is made of, as JSON."""
-    match flow:
-        case Task():
-            return ["task", flow.name]
+    match kind(flow):
+        case Task(name):
+            return ["task", name]
         case Given(inner, rest):
             return ["given", _shape(inner), _arguments(inner, rest)]
         case Named(body, label):
@@ -60,11 +60,11 @@ def _shape(flow: AnyFlow) -> list[object]:
         case Fused(body, _):
             return ["fused", _shape(body)]
         case _:
-            return [type(flow).__name__.lower(), *map(_shape, flow.parts())]
+            return [type(flow).__name__.lower(), *map(_shape, parts(flow))]
 
 
-def _arguments(flow: AnyFlow, rest: Args) -> object:
-    positional, keyword = flow.arguments(rest, skip=1)
+def _arguments(flow: Node, rest: Args) -> object:
+    positional, keyword = decode(flow, rest, skip=1)
     return [[canonical(value) for value in positional], canonical(keyword)]
 
 

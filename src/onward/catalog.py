@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeAlias
 
 from onward.codec import Tagged
-from onward.flow import Flow, Named, Task, refuse_namesakes, walk
+from onward.flows.flow import AnyFlow, AnyTask, Flow, Named, Task
+from onward.flows.nodes import refuse_namesakes, sealed, walk
 from onward.plan import Delivery
 from onward.plan import walk as walk_nodes
 from onward.policy import check_reserved
 
-Tasks: TypeAlias = Mapping[str, Task[..., Any, Any]]
+Tasks: TypeAlias = Mapping[str, AnyTask]
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+@sealed
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False, weakref_slot=True)
 class Catalog:
     """The tasks and named flows that a worker serves; it runs nothing that is not in here.
 
     Args:
-        flows: Tasks and flows; all that a flow is composed of is served too.
+        served: Tasks and flows; all that a flow is composed of is served too.
+        tasks: More tasks, by name.
+        flows: More named flows, by name.
 
     Raises:
         TypeError: If something is no flow.
@@ -36,18 +44,21 @@ class Catalog:
         Catalog(double, fourfold)
     """
 
-    __slots__ = ("flows", "tasks")
-
     tasks: Tasks
     """The tasks, by name."""
 
-    flows: Mapping[str, Flow[..., Any, Any]]
+    flows: Mapping[str, AnyFlow]
     """The named flows, by name."""
 
-    def __init__(self, *flows: Flow[..., object, object]) -> None:
-        tasks: dict[str, Task[..., Any, Any]] = {}
+    def __init__(
+        self,
+        *served: Flow[..., object, object],
+        tasks: Mapping[str, Flow[..., object, object]] = NOTHING,
+        flows: Mapping[str, Flow[..., object, object]] = NOTHING,
+    ) -> None:
+        its_tasks: dict[str, AnyTask] = {}
         named: dict[str, Named[..., Any, Any]] = {}
-        for flow in flows:
+        for flow in (*served, *tasks.values(), *flows.values()):
             if not isinstance(flow, Flow):
                 raise TypeError(
                     f"a Catalog holds tasks and flows, not {flow!r}: put @task on the function, "
@@ -57,15 +68,15 @@ class Catalog:
                 if isinstance(each, Task | Named):
                     check_reserved(each.name)
                 if isinstance(each, Task):
-                    refuse_namesakes(tasks.setdefault(each.name, each), each)
+                    refuse_namesakes(its_tasks.setdefault(each.name, each), each)
                 elif isinstance(each, Named) and named.setdefault(each.name, each) != each:
                     raise ValueError(
                         f"two flows are named {each.name!r}, {named[each.name].body!r} and "
                         f"{each.body!r}: give one of them another name"
                     )
-        for name in named.keys() & tasks.keys():
+        for name in named.keys() & its_tasks.keys():
             raise ValueError(f"a task and a flow are both named {name!r}: rename one of them")
-        object.__setattr__(self, "tasks", MappingProxyType(tasks))
+        object.__setattr__(self, "tasks", MappingProxyType(its_tasks))
         object.__setattr__(self, "flows", MappingProxyType(named))
 
     @property
@@ -99,17 +110,22 @@ class Catalog:
             raise ValueError(f"no task at the top of {names}: put @task on its functions")
         return catalog
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Catalog is frozen: cannot assign to {name!r}")
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Catalog):
+            return NotImplemented
+        return (self.tasks, self.flows) == (other.tasks, other.flows)
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a Catalog is frozen: cannot delete {name!r}")
+    def __hash__(self) -> int:
+        return hash((frozenset(self.tasks.values()), frozenset(self.flows.values())))
 
     def __copy__(self) -> Catalog:
         return self
 
     def __deepcopy__(self, memo: object) -> Catalog:
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Catalog, (*self.tasks.values(), *self.flows.values())
 
     def __contains__(self, name: object) -> bool:
         return name in self.tasks or name in self.flows

@@ -18,7 +18,7 @@ from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
 from onward.context import CURRENT, Context
 from onward.fault import BadPayload, Raised, TimedOut, Unknown
-from onward.flow import Task
+from onward.flows.flow import Task
 from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import Args, Delivery, StepNode
 from onward.policy import type_name

@@ -25,7 +25,7 @@ from onward.backend import (
 )
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
-from onward.flow import Call, Ref
+from onward.flows.flow import Call, Ref
 from onward.prepare import (
     Deadline,
     Waiting,

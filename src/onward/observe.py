@@ -27,7 +27,7 @@ from onward.backend import Submission
 from onward.catalog import Catalog, Tasks
 from onward.context import Context, current
 from onward.fault import Cancelled, Expired, Fault, Raised
-from onward.flow import Task
+from onward.flows.flow import Task
 from onward.outcome import Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
 
@@ -197,7 +197,7 @@ class Watched(dict[str, Task[..., Any, Any]]):
         super().__init__(
             (
                 name,
-                Task(name, _watched(task, observers), task.policy, task.signature, task.declared),
+                Task(name, _watched(task, observers), task.policy, task.declared, task.signature),
             )
             for name, task in tasks.items()
         )

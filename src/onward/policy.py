@@ -261,3 +261,7 @@ def type_name(kind: type[BaseException]) -> str:
     if kind.__module__ == "builtins":
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+PLAIN = Policy()
+"""The policy of a task that says nothing of it."""

@@ -15,7 +15,8 @@ from returns.result import Failure, Result
 from onward.backend import Schedule, Submission
 from onward.catalog import Catalog
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
-from onward.flow import AnyFlow, Call, Flow, Ref, enclosed
+from onward.flows.flow import AnyFlow, Call, Flow, Ref
+from onward.flows.render import enclosed
 from onward.outcome import Outcome
 from onward.plan import VERSION, Plan
 from onward.policy import check_name, check_priority, check_queue

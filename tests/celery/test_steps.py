@@ -10,7 +10,7 @@ from onward.backends.celery.steps import StepRunner
 from onward.colour import Closed
 from onward.context import Context
 from onward.fault import Fault
-from onward.flow import Flow
+from onward.flows.flow import Flow
 from onward.plan import Runnable
 from onward.prepare import prepare
 

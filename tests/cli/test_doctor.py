@@ -14,7 +14,7 @@ from onward import Backend, Catalog, connect, submit, task
 from onward.backend import Diagnoses, Diagnosis, SeenWorker
 from onward.backends.hatchet import hatchet as hatchet_at
 from onward.cli.doctor import judged
-from onward.flow import Task
+from onward.flows.flow import Task
 from tests.cli import pipeline
 from tests.cli.command import SECRET, environment, mistake, onward, printed
 from tests.cli.pipeline import parse, summed, twice

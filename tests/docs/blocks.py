@@ -31,7 +31,7 @@ from onward.backends.celery import CeleryBackend
 from onward.backends.hatchet import HatchetBackend
 from onward.backends.temporal import TemporalBackend
 from onward.catalog import Catalog
-from onward.flow import Flow
+from onward.flows.flow import Flow
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _MARK = re.compile(r"<!-- (file|more|refused|not run)(?:: ([^\n]*))? -->\n *\Z")

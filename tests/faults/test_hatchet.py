@@ -13,7 +13,7 @@ from returns.result import Success
 from onward import Ref, fused, result, status, submit
 from onward.backends.hatchet import HatchetBackend
 from onward.fault import Unavailable
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from tests.engines.hatchet import DurableHatchet, Hatchet
 from tests.engines.process import until
 from tests.engines.running import running

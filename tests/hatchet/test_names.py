@@ -8,7 +8,7 @@ from returns.result import Failure, Success
 from onward import Catalog, check, result, run, submit, task, together
 from onward.backends.hatchet import hatchet
 from onward.fault import Misconfigured, Unknown
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from tests.hatchet.served import Engine, backend_on, fresh, serving
 
 OFFLINE = hatchet("e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ.", "localhost:1")

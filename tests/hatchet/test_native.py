@@ -12,8 +12,8 @@ from onward import explain, fused, given, identity, result, run, submit, submit_
 from onward.backends.hatchet import HatchetBackend
 from onward.backends.hatchet import hatchet as hatchet_backend
 from onward.catalog import Catalog
-from onward.combine import each
-from onward.flow import AnyFlow, Named
+from onward.flows.combinators import each
+from onward.flows.flow import AnyFlow, Named
 from onward.testing.oracle import comparable, expect
 from onward.testing.tasks import (
     Odd,

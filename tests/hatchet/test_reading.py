@@ -19,7 +19,7 @@ from onward import each, together
 from onward.backends.hatchet import reading
 from onward.backends.hatchet.message import came, order, write
 from onward.fault import BadPayload, Cancelled, Expired, Fault, Lost, Raised
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import VERSION, Args, Plan
 from onward.testing.tasks import add, double, inc, span, total

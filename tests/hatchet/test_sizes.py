@@ -10,7 +10,7 @@ from returns.result import Failure, Success
 from onward import Catalog, cancel, result, run, status, submit, task, together
 from onward.backends.hatchet import HatchetBackend
 from onward.fault import TooLarge
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from tests.engines.server import HOST
 from tests.hatchet.double import Double
 from tests.hatchet.served import Engine, backend_on, fresh, serving

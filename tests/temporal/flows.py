@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onward import each, fused, given, together
-from onward.flow import Call
+from onward.flows.flow import Call
 from tests.temporal.served import (
     crash,
     double,

@@ -17,7 +17,7 @@ from socket import gethostname
 
 from onward import result, submit
 from onward.backends.temporal import temporal
-from onward.flow import Call
+from onward.flows.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.conftest import ROOT, Hasty

@@ -27,7 +27,7 @@ from onward import (
 )
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.policy import Constant, Retry
 from tests.engines.process import until
 from tests.engines.server import HOST

@@ -21,7 +21,7 @@ from onward import (
 )
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.served import blob, catalog, complain, inc, mend, same, size, sizes

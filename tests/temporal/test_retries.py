@@ -7,7 +7,7 @@ from returns.result import Success
 
 from onward import Raised, fused, result, run, status, submit
 from onward.backends.temporal import TemporalBackend
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.policy import Constant, Retry
 from tests.engines.process import until
 from tests.temporal.conftest import working

@@ -7,7 +7,7 @@ from temporalio.client import ActivityExecutionStatus, WorkflowExecutionStatus
 
 from onward import each, explain, fused, given, result, run, submit, together
 from onward.backends.temporal import TemporalBackend
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import Odd, double, halve, inc, mend, place, shift, total
 

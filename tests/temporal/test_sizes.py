@@ -20,7 +20,7 @@ from onward import (
 )
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal.native import ITEMS
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.policy import Constant, Retry
 from tests.engines.process import until
 from tests.temporal.sdk import Sdk

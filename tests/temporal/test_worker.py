@@ -35,7 +35,7 @@ from onward.backend import Submission
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from onward.backends.temporal.converter import value
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.plan import VERSION, Args, ChainNode, Plan, RescueNode, StepNode, TogetherNode
 from tests.engines.process import until
 from tests.engines.server import HOST

@@ -412,7 +412,7 @@ def a_value_that_is_frozen() -> None:
     double(1).args = double(2).args  # E
     double.ref("id").id = "other"  # E
     Raised("double", "OSError", "it is gone").attempts = 2  # E
-    double.policy = store.policy  # E: nobody
+    double.policy = store.policy  # E
 
 
 def what_a_task_function_gives() -> None:

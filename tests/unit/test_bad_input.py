@@ -44,7 +44,7 @@ from onward import (
     work,
 )
 from onward.backends.local import Local
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 
 PATIENCE = 30.0
 

@@ -32,7 +32,7 @@ from onward import (
     task,
     together,
 )
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.outcome import Value
 from onward.plan import VERSION, Args, Plan
 from onward.testing import flows
@@ -145,7 +145,8 @@ def test_a_flow_equals_its_copies_and_nothing_else(flow: AnyFlow) -> None:
     assert copy.copy(flow) == flow
     assert copy.deepcopy({"a flow": flow}) == {"a flow": flow}
     assert [other for other in KINDS.values() if other == flow] == [flow]
-    assert flow != repr(flow)
+    other: object = repr(flow)
+    assert flow != other
 
 
 def test_a_flow_shows_which_arguments_it_is_given_and_no_value_of_them() -> None:

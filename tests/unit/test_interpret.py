@@ -48,7 +48,7 @@ from onward import (
     work,
 )
 from onward.backend import Worker
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.plan import Plan, StepNode
 from tests.unit.third_party import Postal
 

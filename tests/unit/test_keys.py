@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from onward import Retry, each, fused, given, identity, local, submit, task, together
 from onward.canonical import canonical
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 
 
 class Model(BaseModel):

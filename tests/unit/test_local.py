@@ -48,7 +48,7 @@ from onward import (
 )
 from onward.backend import Submission
 from onward.backends.local import Local
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.outcome import Outcome
 from onward.plan import VERSION, Args, Plan
 from onward.pool import Slots

@@ -44,7 +44,7 @@ from onward import (
 )
 from onward.backend import Submission
 from onward.backends.local import Local
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.logs import Json, tell
 from onward.observe import Attempt, Sending, observed, watched_catalog
 from onward.outcome import Faulted

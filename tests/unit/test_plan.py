@@ -35,7 +35,7 @@ from onward import (
     together,
 )
 from onward import given as given_
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     MAX_DEPTH,

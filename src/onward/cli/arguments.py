@@ -12,8 +12,8 @@ from msgspec import Raw, Struct
 
 from onward.cli.console import USAGE, end
 from onward.codec import Codec, Refused
-from onward.combine import Each
-from onward.flow import AnyFlow, Call, Identity, Single, Task
+from onward.flows import nodes, values
+from onward.flows.flow import AnyFlow, Call
 from onward.url import instead_of
 
 _REST = inspect.Parameter.VAR_POSITIONAL
@@ -48,21 +48,21 @@ class Parameter(Struct, frozen=True):
         return f"--{self.python.name.replace('_', '-')}"
 
 
-def parameters(flow: AnyFlow) -> list[Parameter]:
+def parameters(flow: nodes.Node) -> list[Parameter]:
     """What a flow takes, which is what its first step takes."""
-    if isinstance(flow, Task):
+    if isinstance(flow, nodes.Task):
         return [_of_task(flow, each) for each in flow.signature.python.parameters.values()]
-    if isinstance(flow, Identity):
+    if isinstance(flow, nodes.Identity):
         alone = inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)
         return [Parameter(alone, "JSON", _plain(flow))]
-    first = parameters(flow._head)
-    if not isinstance(flow, Single):
+    first = parameters(nodes.head(flow))
+    if not nodes.is_single(flow):
         return first
     # One value alone, of which a step of it may take a part.
     inner = first[0]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     alone = inspect.Parameter(inner.python.name, kind)
-    if isinstance(flow, Each):
+    if isinstance(flow, nodes.Each):
         return [Parameter(alone, f"list[{inner.type}]", _plain(flow))]
     return [Parameter(alone, inner.type, _plain(flow), inner.annotation)]
 
@@ -82,7 +82,7 @@ def call_of(flow: AnyFlow, texts: Sequence[str]) -> Call[Any, Any]:
     if missing:
         named = ", ".join(f"{each.python.name!r} ({each.type})" for each in missing)
         given.refuse(f"{named} is missing" if len(missing) == 1 else f"{named} are missing")
-    if not isinstance(flow, Task) and isinstance(flow, Single | Identity):
+    if nodes.is_single(flow):
         return flow(*given.values.values())
     signature = inspect.Signature([each.python for each in known])
     bound = inspect.BoundArguments(signature, _ordered(given.values, known))
@@ -203,7 +203,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _of_task(task: Task[..., Any, Any], python: inspect.Parameter) -> Parameter:
+def _of_task(task: nodes.Task, python: inspect.Parameter) -> Parameter:
     signature = task.signature
     codec: Codec | None
     if python.kind is _REST:
@@ -217,9 +217,9 @@ def _of_task(task: Task[..., Any, Any], python: inspect.Parameter) -> Parameter:
     return Parameter(python, inspect.formatannotation(annotation), codec.decode, annotation)
 
 
-def _plain(flow: AnyFlow) -> Callable[[bytes], object]:
+def _plain(flow: nodes.Node) -> Callable[[bytes], object]:
     """How the one value is read that a flow takes."""
-    reader = flow._takes()
+    reader = values.takes(flow)
     return lambda raw: reader.read(Raw(raw))
 
 

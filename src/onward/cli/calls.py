@@ -25,7 +25,7 @@ from onward.cli.target import flow_of
 from onward.cli.usage import show_usage
 from onward.cli.waiting import ENDS_HERE, goes_on, leaving, outcome_of
 from onward.fault import BadPayload
-from onward.flow import Call
+from onward.flows.flow import Call
 
 Target: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="TARGET", help="The task or flow: my.tasks:ingest")

@@ -14,7 +14,7 @@ from onward.backend import Status
 from onward.cli.console import ERROR, code_of, data_of_fault, end, err, fail, out, say, say_json
 from onward.codec import TAG, Refused
 from onward.fault import Fault, Raised
-from onward.flow import AnyFlow
+from onward.flows.flow import AnyFlow
 from onward.outcome import Failed, Faulted, Outcome, Value
 
 _WIDE = 1_000_000

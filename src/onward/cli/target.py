@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from onward.catalog import Catalog
 from onward.cli.console import FAULT, USAGE, end
-from onward.flow import AnyFlow, Flow
+from onward.flows.flow import AnyFlow, Flow
 from onward.url import instead_of
 
 

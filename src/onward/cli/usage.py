@@ -10,8 +10,8 @@ from rich.text import Text
 
 from onward.cli.arguments import Parameter, parameters
 from onward.cli.console import out
-from onward.explain import explain
-from onward.flow import AnyFlow, Task
+from onward.explaining import explain
+from onward.flows.flow import AnyFlow, Task
 
 _STARS: Mapping[object, str] = {
     inspect.Parameter.VAR_POSITIONAL: "*",

@@ -14,10 +14,22 @@ from typing import Any
 
 from returns.result import Failure, Result, Success
 
-from onward.combine import Each, Fused, Given, Together
 from onward.context import CURRENT, Context
 from onward.fault import Fault, Raised
-from onward.flow import AnyFlow, Chain, Identity, Named, Rescue, Task
+from onward.flows.nodes import (
+    Chain,
+    Each,
+    Fused,
+    Given,
+    Identity,
+    Named,
+    Node,
+    Rescue,
+    Task,
+    Together,
+    kind,
+)
+from onward.flows.values import decode
 from onward.policy import type_name
 
 
@@ -45,25 +57,25 @@ def comparable(result: Result[Any, Any]) -> object:
     return ("error", error)
 
 
-def expect(flow: AnyFlow, value: Any) -> Observed:
+def expect(flow: Node, value: Any) -> Observed:
     """What is to be seen of a flow of `onward.testing.tasks`, applied to a value."""
     trace: Counter[str] = Counter()
     return Observed(_run(flow, (value,), {}, trace), trace)
 
 
 def _run(
-    flow: AnyFlow, args: tuple[Any, ...], kwargs: dict[str, Any], trace: Counter[str]
+    flow: Node, args: tuple[Any, ...], kwargs: dict[str, Any], trace: Counter[str]
 ) -> Result[Any, Any]:
-    match flow:
+    match kind(flow):
         case Identity():
             return Success(args[0])
-        case Task():
-            return _call(flow, args, kwargs, trace)
+        case Task() as task:
+            return _call(task, args, kwargs, trace)
         case Given(inner, rest):
-            positional, keyword = inner._decode(rest, 1)
+            positional, keyword = decode(inner, rest, 1)
             return _run(inner, (*args, *positional), {**kwargs, **keyword}, trace)
-        case Chain():
-            first, *others = flow.steps
+        case Chain(steps):
+            first, *others = steps
             result = _run(first, args, kwargs, trace)
             for step in others:
                 if isinstance(result, Failure):
@@ -72,18 +84,15 @@ def _run(
             return result
         case Together(branches):
             return _all([_run(branch, args, kwargs, trace) for branch in branches]).map(tuple)
-        case Each(step, _, _):
+        case Each(step):
             return _all([_run(step, (item,), {}, trace) for item in args[0]])
         case Rescue(body, handler):
             result = _run(body, args, kwargs, trace)
             if isinstance(result, Failure):
                 return _run(handler, (result.failure(),), {}, trace)
             return result
-        case Named(body, _) | Fused(body, _):
+        case Named(body) | Fused(body):
             return _run(body, args, kwargs, trace)
-        case _:
-            pass
-    raise TypeError(f"{flow!r} is of a kind that the oracle does not know")
 
 
 def _all(results: list[Result[Any, Any]]) -> Result[list[Any], Any]:
@@ -94,7 +103,7 @@ def _all(results: list[Result[Any, Any]]) -> Result[list[Any], Any]:
 
 
 def _call(
-    task: Task[..., Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], trace: Counter[str]
+    task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], trace: Counter[str]
 ) -> Result[Any, Any]:
     retry = task.policy.retry
     attempt = 0

@@ -9,9 +9,9 @@ from typing import TypeAlias, cast
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from onward.combine import each, fused, given, identity, together
 from onward.fault import Fault
-from onward.flow import Flow
+from onward.flows.combinators import each, fused, given, identity, together
+from onward.flows.flow import Flow
 from onward.testing import tasks
 from onward.testing.tasks import Beyond, Colour, Odd, Parcel, TooSmall
 

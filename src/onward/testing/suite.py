@@ -26,8 +26,6 @@ from onward import aio
 from onward.backend import Backend, Cancels, Schedule, Schedules, Submission
 from onward.backends.local import local
 from onward.catalog import Catalog
-from onward.combine import each, fused, identity, together
-from onward.combine import given as given_
 from onward.fault import (
     BadPayload,
     Cancelled,
@@ -38,7 +36,9 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flow import AnyFlow, Call
+from onward.flows.combinators import each, fused, identity, together
+from onward.flows.combinators import given as given_
+from onward.flows.flow import AnyFlow, Call
 from onward.interpret import (
     cancel,
     pause_schedule,

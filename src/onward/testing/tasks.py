@@ -20,8 +20,8 @@ from returns.result import Failure, Result, Success
 
 from onward.context import current, progress
 from onward.fault import Fault
+from onward.flows.define import task
 from onward.policy import Constant, Retry
-from onward.task import task
 
 TRACE = "ONWARD_TRACE"
 """The environment variable that names the folder of the traces."""

@@ -7,15 +7,14 @@ from typing import Any, Never, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 from returns.result import Result
 
-from onward.flow import Task
+from onward.flows.flow import Task
 from onward.policy import ONCE, Policy, Retry
-from onward.signature import signature_of
 
-P = ParamSpec("P")
-R = TypeVar("R")
-E = TypeVar("E")
+Params = ParamSpec("Params")
+Value = TypeVar("Value")
+Error = TypeVar("Error")
 
-Async: TypeAlias = Coroutine[Any, Any, R]
+Async: TypeAlias = Coroutine[Any, Any, Value]
 """What an async function returns."""
 
 
@@ -26,24 +25,32 @@ class Decorator(Protocol):
     # that look into it stand first and overlap with those below them.
     @overload
     def __call__(  # type: ignore[overload-overlap]  # on purpose: see above
-        self, fn: Callable[P, Async[Result[R, E]]], /
-    ) -> Task[P, R, E, Async[Result[R, E]]]: ...
+        self, fn: Callable[Params, Async[Result[Value, Error]]], /
+    ) -> Task[Params, Value, Error, Async[Result[Value, Error]]]: ...
     @overload
-    def __call__(self, fn: Callable[P, Result[R, E]], /) -> Task[P, R, E, Result[R, E]]: ...  # type: ignore[overload-overlap]  # on purpose: see above
+    def __call__(  # type: ignore[overload-overlap]  # on purpose: see above
+        self, fn: Callable[Params, Result[Value, Error]], /
+    ) -> Task[Params, Value, Error, Result[Value, Error]]: ...
     @overload
-    def __call__(self, fn: Callable[P, Async[R]], /) -> Task[P, R, Never, Async[R]]: ...
+    def __call__(
+        self, fn: Callable[Params, Async[Value]], /
+    ) -> Task[Params, Value, Never, Async[Value]]: ...
     @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[P, R, Never, R]: ...
+    def __call__(self, fn: Callable[Params, Value], /) -> Task[Params, Value, Never, Value]: ...
 
 
 @overload
-def task(fn: Callable[P, Async[Result[R, E]]], /) -> Task[P, R, E, Async[Result[R, E]]]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
+def task(  # type: ignore[overload-overlap]  # on purpose: see Decorator
+    fn: Callable[Params, Async[Result[Value, Error]]], /
+) -> Task[Params, Value, Error, Async[Result[Value, Error]]]: ...
 @overload
-def task(fn: Callable[P, Result[R, E]], /) -> Task[P, R, E, Result[R, E]]: ...  # type: ignore[overload-overlap]  # on purpose: see Decorator
+def task(  # type: ignore[overload-overlap]  # on purpose: see Decorator
+    fn: Callable[Params, Result[Value, Error]], /
+) -> Task[Params, Value, Error, Result[Value, Error]]: ...
 @overload
-def task(fn: Callable[P, Async[R]], /) -> Task[P, R, Never, Async[R]]: ...
+def task(fn: Callable[Params, Async[Value]], /) -> Task[Params, Value, Never, Async[Value]]: ...
 @overload
-def task(fn: Callable[P, R], /) -> Task[P, R, Never, R]: ...
+def task(fn: Callable[Params, Value], /) -> Task[Params, Value, Never, Value]: ...
 @overload
 def task(
     *,
@@ -100,7 +107,6 @@ def task(
 
     def decorate(fn: Callable[..., Any]) -> Task[..., Any, Any]:
         known_as = str(getattr(fn, "__name__", "")) if name is None else name
-        signature = signature_of(fn, known_as)
-        return Task(known_as, fn, policy, signature, policy)
+        return Task(known_as, fn, policy)
 
     return decorate if fn is None else decorate(fn)

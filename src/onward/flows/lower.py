@@ -1,0 +1,79 @@
+"""A flow as it travels: nodes to a plan's nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onward import plan
+from onward.flows.nodes import (
+    Chain,
+    Each,
+    Fused,
+    Given,
+    Identity,
+    Named,
+    Node,
+    Rescue,
+    Task,
+    Together,
+    kind,
+)
+from onward.plan import NO_ARGS, Args
+from onward.policy import Policy, type_name
+
+
+def lower(flow: Node) -> plan.Node:
+    """The flow as it travels, worked out once."""
+    try:
+        known = flow._lowered
+    except AttributeError:
+        known = _lower(flow, NO_ARGS)
+        object.__setattr__(flow, "_lowered", known)
+    return known
+
+
+def _lower(flow: Node, given: Args) -> plan.Node:
+    """The flow as it travels, with those arguments of its first step that come after the first."""
+    match kind(flow):
+        case Task(name, _, policy):
+            return plan.StepNode(task=name, given=given, **delivery(policy))
+        case Identity():
+            return plan.ChainNode(())
+        case Given(inner, rest):
+            return _lower(inner, rest)
+        case Chain(steps):
+            return plan.ChainNode((_lower(steps[0], given), *map(lower, steps[1:])))
+        case Together(branches):
+            return plan.TogetherNode(tuple(map(lower, branches)))
+        case Each(step, limit, chunk):
+            body = lower(step)
+            if chunk is not None:
+                body = plan.FusedNode(body=plan.EachNode(body))
+            return plan.EachNode(body, limit, chunk)
+        case Rescue(body, handler):
+            return plan.RescueNode(_lower(body, given), lower(handler))
+        case Fused(body, policy):
+            return plan.FusedNode(body=_lower(body, given), **delivery(policy))
+        case Named(body, label):
+            return plan.NamedNode(label, _lower(body, given))
+
+
+def delivery(policy: Policy) -> dict[str, Any]:
+    """A policy as the fields that a step has on the wire."""
+    retry = policy.retry
+    if retry.attempts == 1:
+        fields: dict[str, Any] = {}
+    else:
+        fields = {
+            "attempts": retry.attempts,
+            "backoff": retry.backoff,
+            "retry_on": tuple(map(type_name, retry.on)),
+            "retry_never": tuple(map(type_name, retry.never)),
+        }
+    timeout = None if policy.timeout is None else float(policy.timeout)
+    return {
+        **fields,
+        "timeout": timeout,
+        "queue": policy.queue,
+        "priority": policy.priority,
+    }

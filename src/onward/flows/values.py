@@ -1,0 +1,238 @@
+"""What a flow takes and gives: its arguments to the wire, and its outcome back to a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from msgspec import Raw, Struct
+from returns.result import Failure, Result, Success
+
+from onward.codec import TAG, Codec, Plain, Refused, element
+from onward.codec import codec as codec_of
+from onward.fault import BadPayload, Fault
+from onward.flows.nodes import (
+    Chain,
+    Each,
+    Fused,
+    Given,
+    Identity,
+    Named,
+    Node,
+    Rescue,
+    Task,
+    Together,
+    head,
+    is_single,
+    kind,
+)
+from onward.outcome import Failed, Outcome, Value
+from onward.plan import Args
+
+Before: TypeAlias = Callable[[], "Reader"]
+"""How what went into a flow is read; only what passes its value on ever asks."""
+
+_JSON = Plain(Any)
+_ARRAY = Plain(list[Raw])
+
+
+class Reader(Struct, frozen=True):
+    """How a flow's value is read: the whole of it, or as a list the item at an index."""
+
+    read: Callable[[Raw], Any]
+    item: Callable[[int], Reader]
+
+
+# -- what a flow takes ----------------------------------------------------------------------------
+
+
+def misfit(flow: Node) -> str | None:
+    """Why it cannot be called with one value alone; None where it can."""
+    while not isinstance(flow, Task):
+        if is_single(flow):
+            return None
+        flow = head(flow)
+    return flow.signature.misfit
+
+
+def first_codec(flow: Node) -> Codec | None:
+    """What its first argument is written by, where that is one codec."""
+    while not isinstance(flow, Task):
+        if isinstance(flow, Identity | Each):
+            return None
+        flow = head(flow)
+    return flow.signature.first
+
+
+def encode(flow: Node, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int = 0) -> Args:
+    """The flow's arguments as they travel, without the first `skip`.
+
+    Raises:
+        TypeError: If it cannot be called like this.
+        Refused: If a value is not what its annotation says.
+    """
+    while not isinstance(flow, Task):
+        if is_single(flow):
+            if kwargs or len(args) + skip != 1:
+                raise TypeError(f"it takes exactly one value, by position: {flow!r}(value)")
+            return Args(tuple(encode_first(flow, value) for value in args))
+        flow = head(flow)
+    return flow.signature.encode(args, kwargs, skip=skip)
+
+
+def encode_first(flow: Node, value: Any) -> Raw:
+    """The first argument alone, as it travels; raises Refused with a path within it."""
+    while not isinstance(flow, Task):
+        if isinstance(flow, Identity):
+            return Raw(_JSON.encode(value))
+        if isinstance(flow, Each):
+            return _encode_items(flow.step, value)
+        flow = head(flow)
+    return flow.signature.encode_first(value)
+
+
+def _encode_items(step: Node, value: Any) -> Raw:
+    if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
+        raise Refused(f"Expected a list, got {type(value).__qualname__}")
+    items: list[bytes] = []
+    for index, item in enumerate(value):
+        try:
+            items.append(bytes(encode_first(step, item)))
+        except Refused as refused:
+            raise Refused(refused.reason, f"$[{index}]{refused.path[1:]}") from None
+    return Raw(b"[" + b",".join(items) + b"]")
+
+
+def decode(flow: Node, args: Args, skip: int = 0) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments that were encoded, without the first `skip`; raises Refused."""
+    while not isinstance(flow, Task):
+        if is_single(flow):
+            return list(map(takes(flow).read, args.positional)), {}
+        flow = head(flow)
+    return flow.signature.decode(args, skip=skip)
+
+
+def takes(flow: Node) -> Reader:
+    """How its first argument is read."""
+    while not isinstance(flow, Task):
+        if isinstance(flow, Identity):
+            return _reader_of(_JSON)
+        if isinstance(flow, Each):
+            return _list(takes(flow.step))
+        flow = head(flow)
+    return _reader_of(flow.signature.first)
+
+
+# -- what a flow gives ----------------------------------------------------------------------------
+
+
+def read(flow: Node, outcome: Outcome, name: str, tasks: Mapping[str, Task]) -> Result[Any, Any]:
+    """An outcome of a flow as the value, the domain error or the fault that it holds.
+
+    Args:
+        flow: The flow.
+        outcome: What came of it.
+        name: What people know the flow by.
+        tasks: Its tasks, whose errors the outcome may hold.
+    """
+    try:
+        if isinstance(outcome, Value):
+            return Success(gives(flow, partial(takes, flow)).read(outcome.raw))
+        if isinstance(outcome, Failed):
+            return Failure(_read_error(outcome.raw, tasks))
+    except Refused as refused:
+        return Failure(BadPayload(name, refused.reason, refused.path))
+    except RecursionError:
+        return Failure(BadPayload(name, "its value nests too deeply to be read"))
+    fault: Fault = outcome.fault
+    return Failure(fault)
+
+
+def _read_error(raw: Raw, tasks: Mapping[str, Task]) -> object:
+    name = TAG.decode(raw).task
+    task = tasks.get(name)
+    if task is not None and task.signature.errors is not None:
+        return task.signature.errors.decode(raw)
+    raise Refused(f"it failed in task {name!r}, which this version of the flow has not")
+
+
+def gives(flow: Node, before: Before) -> Reader:
+    """How a flow's value is read.
+
+    Args:
+        flow: The flow.
+        before: How what went into it is read.
+    """
+    match kind(flow):
+        case Task() as task:
+            return _reader_of(task.signature.returns)
+        case Identity():
+            return before()
+        case Chain(steps):
+            return _last(steps, before)
+        case Together(branches):
+            return _tuple([gives(branch, before) for branch in branches])
+        case Each(step):
+            # For a step that passes on what it takes: that was an item of what went in.
+            def item(index: int) -> Reader:
+                return gives(step, lambda: before().item(index))
+
+            return Reader(partial(_read_all, item), item)
+        case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner):
+            return gives(inner, before)
+
+
+def _passes_on(flow: Node) -> bool:
+    """Whether it asks how what went in was read, for it gives that or some of it on."""
+    match kind(flow):
+        case Task():
+            return False
+        case Identity():
+            return True
+        case Chain(steps):
+            return all(map(_passes_on, steps))
+        case Together(branches):
+            return any(map(_passes_on, branches))
+        case Given(inner) | Each(inner) | Rescue(inner) | Fused(inner) | Named(inner):
+            return _passes_on(inner)
+
+
+def _last(steps: Sequence[Node], before: Before) -> Reader:
+    asking: list[Node] = []
+    for step in reversed(steps):
+        asking.append(step)
+        if not _passes_on(step):
+            break
+    for step in reversed(asking):
+        before = partial(_itself, gives(step, before))
+    return before()
+
+
+def _itself(reader: Reader) -> Reader:
+    return reader
+
+
+def _reader_of(codec: Codec) -> Reader:
+    return Reader(
+        codec.decode, lambda index: _reader_of(codec_of(element(codec.annotation, index)))
+    )
+
+
+def _tuple(readers: Sequence[Reader]) -> Reader:
+    def read(raw: Raw) -> Any:
+        values = _ARRAY.decode(raw)
+        if len(values) != len(readers):
+            raise Refused(f"Expected {len(readers)} values, got {len(values)}")
+        return tuple(each.read(value) for each, value in zip(readers, values, strict=True))
+
+    return Reader(read, readers.__getitem__)
+
+
+def _list(reader: Reader) -> Reader:
+    return Reader(partial(_read_all, lambda _: reader), lambda _: reader)
+
+
+def _read_all(item: Callable[[int], Reader], raw: Raw) -> list[Any]:
+    values: Iterable[Raw] = _ARRAY.decode(raw)
+    return [item(index).read(value) for index, value in enumerate(values)]
