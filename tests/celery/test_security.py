@@ -469,7 +469,7 @@ def test_nothing_is_unpickled(
         message |= {"body": base64.b64encode(pickled).decode()}
         put(redis, queue, message | {"content-type": "application/x-python-serialize"})
         with working(url, keys) as worker:
-            refusal(caplog, "Refusing to deserialize")
+            refusal(caplog, "only JSON is taken")
             assert run(shout("done"), on=worker) == Success("DONE")
     assert not trace.exists()
 

@@ -107,6 +107,10 @@ def priority_on(broker_url: str, priority: int | None) -> int:
 def _transport(broker_url: str) -> str | None:
     if broker_url.startswith(("redis:", "rediss:")):
         return "onward.backends.celery.transport:Transport"
+    if broker_url.startswith("amqps:"):
+        return "onward.backends.celery.transport:AmqpsTransport"
+    if broker_url.startswith("amqp:"):
+        return "onward.backends.celery.transport:AmqpTransport"
     return None  # kombu's own, by the scheme
 
 

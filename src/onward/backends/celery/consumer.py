@@ -11,60 +11,95 @@ from celery.exceptions import WorkerShutdown
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.utils.url import maybe_sanitize_url
 
-from onward.backends.celery import native
+from onward.backends.celery import native, transport
+from onward.backends.celery.envelope import Refusal, Taken, read
+from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import ASKED
 
 _LOGGER = logging.getLogger("onward.celery")
 
 
-class _Strategies(dict[str, Any]):
-    """What Celery does with a message, by its task's name; a name that it does not know included.
+class Consumer(CeleryConsumer):
+    """Celery's consumer, which goes on whatever stands in its queues.
 
-    Celery drops such a message, and its call would wait for ever. Here it goes to the plumbing,
-    where the step has `Unknown` as its outcome, and the call goes on from there.
+    Args:
+        refusals: Where it says what it has refused; the options of a worker have it.
     """
 
-    def __missing__(self, name: str) -> Any:
-        known = self[native.PASS]
-
-        def strategy(message: Any, *args: Any, **kwargs: Any) -> Any:
-            message.headers["task"] = native.PASS
-            message.headers[ASKED] = name
-            return known(message, *args, **kwargs)
-
-        return strategy
-
-
-class Consumer(CeleryConsumer):
-    """Celery's consumer, which goes on whatever stands in its queues."""
-
-    Strategies = _Strategies
     strategies: dict[str, Any]
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
+    task_consumer: Any
+
+    def __init__(self, *args: Any, refusals: Refusals, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._refusals = refusals
 
     def update_strategies(self) -> None:
+        """Celery's own, without its own tasks: some, as celery.map, run what the message says."""
         super().update_strategies()
-        # Some of Celery's own tasks, such as celery.map, run others as the message has it.
         for name, task in self.app.tasks.items():
             if task.__module__ == "celery.app.builtins":
                 del self.strategies[name]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Celery's own, but a message that it trips over is dropped, and not fetched again."""
+        """Celery's own, for what is a message of ours; another one is refused, and all goes on."""
         handle = super().create_task_handler(*args, **kwargs)
         away = (*self.connection_errors, *self.channel_errors)
+        through = self.task_consumer.channel.connection
+        if isinstance(through, transport.Transport):
+            through.refusals = self._refusals
 
         def on_message(message: Any) -> None:
             try:
+                taken = self._taken(message)
+                if isinstance(taken, Refusal):
+                    self._refuse(message, taken)
+                    return
+                message.taken = taken
+                message.headers = taken.headers
+                message._decoded_cache = taken.body
                 handle(message)
             except away:
                 raise
             except Exception as problem:
-                _LOGGER.warning("dropped a message that makes no sense: %r", problem)
-                message.reject_log_error(_LOGGER, self.connection_errors)
+                _LOGGER.exception("a message could not be taken up")
+                self._refuse(message, Refusal(f"it could not be taken up: {problem!r}"))
 
         return on_message
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """What cannot be decoded is refused."""
+        self._refuse(message, Refusal(f"it cannot be decoded ({type(exc).__name__})"))
+
+    def _taken(self, message: Any) -> Taken | Refusal:
+        if getattr(message, "is_compressed", False):
+            return Refusal(transport.COMPRESSED, is_foreign=True)
+        taken = read(message)
+        if isinstance(taken, Refusal) or (name := taken.headers["task"]) in self.strategies:
+            return taken
+        if name in self.app.tasks:
+            return Refusal("Celery's own tasks are not served", is_foreign=True)
+        # Celery drops what it does not know, and the call would wait for ever. The plumbing gives
+        # the step `Unknown` as its outcome, and the call goes on from there.
+        taken.headers.update({"task": native.PASS, ASKED: name})
+        return taken
+
+    def _refuse(self, message: Any, refusal: Refusal) -> None:
+        if message.acknowledged:
+            return
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        said = " for ".join(repr(headers[key])[:80] for key in ("id", "task") if key in headers)
+        raw = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+        self._refusals.add(refusal, self._queue_of(message), raw, said)
+        message.reject_log_error(_LOGGER, self.connection_errors)
+
+    def _queue_of(self, message: Any) -> str:
+        by = message.delivery_info.get("consumer_tag")
+        for queue, tag in self.task_consumer._active_tags.items():
+            if by == tag:
+                return str(queue)
+        return str(message.delivery_info.get("routing_key"))
 
     def ensure_connected(self, conn: Any) -> Any:
         """Like Celery's own, but a worker that is to stop does not wait for its broker first."""

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
 from typing import Any
 
-from celery.concurrency.thread import TaskPool
+from celery.concurrency.base import apply_target
+from celery.concurrency.thread import ApplyResult, TaskPool  # type: ignore[attr-defined]  # not in the stubs
 
 
 class Pool(TaskPool):
@@ -47,9 +48,22 @@ class Pool(TaskPool):
         for each in list(self.executor._threads):  # Celery's loop may add to them
             futures._threads_queues.pop(each, None)  # type: ignore[attr-defined]  # not in the stubs
 
-    def on_apply(self, target: Any, *args: Any, **kwargs: Any) -> Any:
-        def in_app(*args: Any, **kwargs: Any) -> Any:
-            self.app.set_current()
-            return target(*args, **kwargs)
+    def on_apply(
+        self,
+        target: Any,
+        args: Any = None,
+        kwargs: Any = None,
+        callback: Any = None,
+        accept_callback: Any = None,
+        **_: Any,
+    ) -> Any:
+        """Runs a message on a thread. Celery would leave what goes wrong there in a Future."""
 
-        return super().on_apply(in_app, *args, **kwargs)
+        def run() -> None:
+            self.app.set_current()
+            try:
+                apply_target(target, args, kwargs, callback, accept_callback)
+            except Exception as problem:
+                callback.__self__.give_up(problem)
+
+        return ApplyResult(self.executor.submit(run))

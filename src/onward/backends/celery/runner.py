@@ -34,6 +34,7 @@ from onward.backends.celery.message import (
     read_ticket,
 )
 from onward.backends.celery.reports import Report, Reports
+from onward.backends.celery.request import NotRun, Request, StepFailed, failed
 from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
@@ -63,22 +64,27 @@ class Carrier:
 
     def register(self, catalog: Catalog) -> None:
         """Makes Celery tasks of a catalog's tasks, and of the plumbing."""
-        app = self._backend.app
+        app: Any = self._backend.app
         app.finalize()
+        options: dict[str, Any] = {
+            "bind": True,
+            "shared": False,
+            "lazy": False,
+            "max_retries": None,
+            "Request": Request,
+            "throws": (StepFailed,),  # which is logged elsewhere, once
+            "cancel_call": staticmethod(self._backend.cancel),
+        }
         names = [*catalog.tasks, native.FUSED, native.EACH, native.PASS]
         for name in names:
-            app.task(name=name, bind=True, shared=False, lazy=False, max_retries=None)(
-                self._carrying()
-            )
-        app.task(name=native.GATHER, bind=True, shared=False, lazy=False, max_retries=None)(
-            self._gathering()
-        )
+            app.task(name=name, **options)(self._carrying())
+        app.task(name=native.GATHER, **options)(self._gathering())
 
     def _carrying(self) -> Any:
         def carry(task: CeleryTask[Any, Any], now: str, ticket: str) -> str:
             [came], read = self._opened(task, [now], ticket)
             with self._guarded(read):
-                return self._written(self.carry(task, came, read), read)
+                return self._told(task, came, self.carry(task, came, read), read)
 
         return carry
 
@@ -89,7 +95,8 @@ class Carrier:
                 ends = [*read.before, *came]
                 if isinstance(read.do, EachNode) and read.after:
                     raise task.replace(self._fan(read.after, read, read.do, ends))
-                return self._written(self._passed(task, gathered(ends, read), read), read)
+                now = self._passed(task, gathered(ends, read), read)
+                return self._told(task, None, now, read)
 
         return gather
 
@@ -101,7 +108,7 @@ class Carrier:
         """
         try:
             yield
-        except (Retry, Ignore, Reject):  # how Celery is told of these
+        except (Retry, Ignore, Reject, StepFailed):  # how Celery is told of these
             raise
         except (OperationalError, RedisError):  # Celery tells of it
             raise
@@ -113,6 +120,15 @@ class Carrier:
             raise Ignore(repr(problem)) from problem
 
     def _opened(
+        self, task: CeleryTask[Any, Any], nows: list[str], ticket: str
+    ) -> tuple[list[Now], Ticket]:
+        """What a message says; refuses one that no client or worker of ours has written."""
+        try:
+            return self._read(task, nows, ticket)
+        except (MsgspecError, RecursionError):
+            raise self._refused(task, "it is not written as Onward writes calls") from None
+
+    def _read(
         self, task: CeleryTask[Any, Any], nows: list[str], ticket: str
     ) -> tuple[list[Now], Ticket]:
         """What a message says, none of which is decoded before its signature is known to hold."""
@@ -147,10 +163,10 @@ class Carrier:
             return asked
         return str(task.name)
 
-    def _refused(self, task: CeleryTask[Any, Any], why: str) -> Ignore:
+    def _refused(self, task: CeleryTask[Any, Any], why: str) -> NotRun:
         """What drops a message. If its call is open, the reconciler sends it again, as it was."""
         _LOGGER.warning("refused message %r for %r: %s", task.request.id, self._asked(task), why)
-        return Ignore(why)
+        return NotRun(why)
 
     def _end_signed(self, sent: bytes) -> None:
         """Ends a call that only workers with keys can go on with, or it might wait for ever."""
@@ -158,8 +174,29 @@ class Carrier:
             call = read_ticket(sent[SIZE:]).call
             self._ledger.settle(call, faulted(distrusted("a message of it")), "failed")
 
-    def _written(self, now: Now, ticket: Ticket) -> str:
-        return self._backend.canvas.now(now, ticket.call, native.source_of(ticket))
+    def _told(self, task: CeleryTask[Any, Any], came: Now | None, now: Now, ticket: Ticket) -> str:
+        """Where the call stands, as it travels; of a failure, Celery's tools are told as well.
+
+        Raises:
+            StepFailed: If the step has failed. What comes after it has been sent on.
+            NotRun: If the call had failed before, or had ended.
+        """
+        text = self._backend.canvas.now(now, ticket.call, native.source_of(ticket))
+        if not isinstance(now, Broken):
+            return text
+        request: Any = task.request
+        if request.chain:
+            after: Any = task.app.signature(request.chain[-1])
+            before: Any = request.chain[:-1]
+            after.apply_async((text,), chain=before, parent_id=request.id, root_id=request.root_id)
+        task.backend.mark_as_done(request.id, text, request, not task.ignore_result)
+        # Celery does more with failures than to show them: it would fail chains and chords.
+        request.chain = request.chord = None
+        request.ignore_result = True
+        fault = now.outcome.fault if isinstance(now.outcome, Faulted) else None
+        if now is came or isinstance(fault, Cancelled):
+            raise NotRun("the call has failed before, or has ended")
+        raise failed(now.outcome)
 
     def carry(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
         """Does what a ticket says to where the call stands; gives where it stands then."""
@@ -217,7 +254,7 @@ class Carrier:
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(ticket.call, ticket.at, holder, wait)
             kwargs = self._backend.canvas.kwargs(self._asked(task), ticket, wait)
-            raise task.retry(countdown=wait, kwargs=kwargs)
+            raise task.retry(countdown=wait, kwargs=kwargs, exc=failed(outcome))
         now = _after(outcome, ticket)
         if not _ends(now, ticket):
             raw = outcomes.encode(outcome)

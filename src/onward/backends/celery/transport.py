@@ -1,16 +1,62 @@
-"""Kombu's Redis transport, which here keeps the client that it else makes for each command."""
+"""Kombu's transports, which open nothing that was packed, and go on whatever is in a queue."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty
 from typing import Any
 
-from kombu.transport import redis, virtual
+import kombu.message
+from amqp.method_framing import frame_handler
+from kombu.exceptions import ContentDisallowed
+from kombu.transport import pyamqp, redis, virtual
+from kombu.utils.encoding import bytes_to_str
 from redis.connection import BlockingConnectionPool
 
 from onward.backends.celery.connections import CONNECTIONS, Again
+from onward.backends.celery.envelope import PLAIN, Refusal, wrong_envelope
+from onward.backends.celery.refused import Refusals
+
+COMPRESSED = "it is compressed, and nothing is decompressed"
+
+_HEADER = 2
+"""The type of AMQP's frames with a message's properties."""
+
+_NO_PROPERTIES = b"\0\0"
+_PROPERTIES_AT = 12
+
+
+class _Packed(kombu.message.Message):
+    """A message that stays as it came.
+
+    Kombu decompresses as soon as there is a message, and decodes by any codec that Python has.
+    """
+
+    is_compressed = False
+
+    def __init__(self, body: Any = None, *, headers: Any = None, **kwargs: Any) -> None:
+        plain = dict(headers) if isinstance(headers, dict) else {}
+        self.is_compressed = plain.pop("compression", None) is not None
+        super().__init__(body, headers=plain, **kwargs)
+
+    def _decode(self) -> Any:
+        encoding = self.content_encoding
+        if self.is_compressed:
+            raise ContentDisallowed(COMPRESSED)
+        if not isinstance(encoding, str) or encoding.lower() not in PLAIN:
+            raise ContentDisallowed("only UTF-8 is taken")
+        return super()._decode()
+
+
+class _RedisMessage(virtual.Message, _Packed):
+    pass
+
+
+class _AmqpMessage(pyamqp.Message, _Packed):
+    pass
 
 
 class QoS(redis.QoS):
@@ -57,11 +103,15 @@ class QoS(redis.QoS):
 class Channel(redis.Channel):
     """A channel with one client to publish, to note and to acknowledge by."""
 
+    Message = _RedisMessage
     QoS = QoS
     heard = 0.0
     """When Redis last answered to the wait for messages, by the monotonic clock."""
 
+    connection: Transport
+    connection_errors: tuple[type[Exception], ...]
     _kept: Any = None
+    _popped: Any = None
 
     def _get_pool(self, asynchronous: bool = False) -> Any:
         if asynchronous:
@@ -79,20 +129,54 @@ class Channel(redis.Channel):
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
-            return super()._create_client(asynchronous=True)  # type: ignore[misc]  # not in the stubs
+            client = super()._create_client(asynchronous=True)  # type: ignore[misc]  # not in the stubs
+            client.parse_response = partial(self._parsed, client.parse_response)
+            return client
         # After a fork, and after a lost connection, there is another pool.
         if self._kept is None or self._kept.connection_pool is not self.pool:
             self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
         return self._kept
 
+    def _parsed(self, parse: Callable[..., Any], connection: Any, name: str, **options: Any) -> Any:
+        answer = parse(connection, name, **options)
+        if name == "BRPOP":
+            self._popped, self.heard = answer, time.monotonic()
+        return answer
+
+    @property
+    def _passing(self) -> tuple[type[Exception], ...]:
+        """What says nothing of a message."""
+        return (Empty, *self.connection_errors, *self.connection.channel_errors)
+
     def _brpop_read(self, **options: Any) -> Any:
+        """Kombu's own, but what cannot be read is refused, and ends nothing."""
+        self._popped = None
         try:
-            came = super()._brpop_read(**options)  # type: ignore[misc]  # not in the stubs
-        except Empty:  # which is an answer as well
-            self.heard = time.monotonic()
+            return super()._brpop_read(**options)  # type: ignore[misc]  # not in the stubs
+        except self._passing:
             raise
-        self.heard = time.monotonic()
-        return came
+        except Exception as problem:
+            popped: Any = self._popped
+            if popped is None:
+                raise
+            key, raw = popped
+            where = bytes_to_str(key).rsplit(self.sep, 1)[0]
+            why = f"it cannot be read ({type(problem).__name__})"
+            self.connection.refusals.add(Refusal(why, is_foreign=True), where, raw)
+            return True
+        finally:
+            self._popped = None
+
+    def _receive(self) -> Any:
+        """Kombu's own, of what is for all workers; the same."""
+        try:
+            return super()._receive()  # type: ignore[misc]  # not in the stubs
+        except self._passing:
+            raise
+        except Exception as problem:
+            why = f"it cannot be read ({type(problem).__name__})"
+            self.connection.refusals.add(Refusal(why), "remote control", b"")
+            return True
 
     def decode_body(self, body: Any, encoding: Any = None) -> Any:
         """Kombu's own, but what cannot be decoded is left to the worker, which drops it."""
@@ -108,6 +192,61 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """Kombu's, with such channels."""
+    """Kombu's for Redis, with such channels."""
 
     Channel = Channel
+    refusals = Refusals()
+    channel_errors: tuple[type[Exception], ...]
+
+    def _deliver(self, message: Any, queue: Any) -> None:
+        """Kombu's own, for what is a message."""
+        wrong = wrong_envelope(message)
+        if wrong is not None:
+            raw = repr(message)[:1000].encode(errors="replace")
+            refusal = Refusal(f"it is no message: {wrong}", is_foreign=True)
+            self.refusals.add(refusal, queue, raw)
+            return
+        properties = message["properties"]
+        # By these it is acknowledged, and goes back if we do not: they are not the sender's to say.
+        properties["delivery_tag"] = os.urandom(16).hex()
+        properties["delivery_info"] = {"exchange": "", "routing_key": queue}
+        super()._deliver(message, queue)
+
+
+class _AmqpChannel(pyamqp.Channel):
+    Message = _AmqpMessage
+
+
+class _AmqpConnection(pyamqp.Connection):
+    Channel = _AmqpChannel
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, frame_handler=_frames)
+
+
+def _frames(connection: Any, callback: Callable[..., Any]) -> Callable[[Any], Any]:
+    """The client's own, but properties that it cannot read are as if they were not there."""
+    take = frame_handler(connection, callback)
+
+    def on_frame(frame: Any) -> Any:
+        try:
+            return take(frame)
+        except Exception:
+            kind, channel, raw = frame
+            if kind != _HEADER or raw[_PROPERTIES_AT:] == _NO_PROPERTIES:
+                raise
+            return take((kind, channel, bytes(raw[:_PROPERTIES_AT]) + _NO_PROPERTIES))
+
+    return on_frame
+
+
+class AmqpTransport(pyamqp.Transport):
+    """Kombu's for RabbitMQ, with such messages."""
+
+    Connection = _AmqpConnection
+
+
+class AmqpsTransport(pyamqp.SSLTransport):
+    """The same over TLS."""
+
+    Connection = _AmqpConnection

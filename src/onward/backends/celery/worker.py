@@ -8,17 +8,51 @@ import secrets
 import socket
 import threading
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from celery import _state as celery_state
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
+from celery.platforms import EX_OK
 
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.consumer import Consumer
+from onward.backends.celery.control import answer
 from onward.backends.celery.pool import Pool
 from onward.backends.celery.reconcile import Reconciler
+from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import Carrier
 from onward.catalog import Catalog
+from onward.throttle import throttled
+
+_REPEATING = (
+    "onward.celery",
+    "celery.bootsteps",
+    "celery.backends.base",
+    "celery.backends.redis",
+    "celery.pool",
+    "celery.worker",
+    "celery.worker.consumer.connection",
+    "celery.worker.consumer.consumer",
+    "celery.worker.consumer.control",
+    "celery.worker.consumer.delayed_delivery",
+    "celery.worker.consumer.tasks",
+    "celery.worker.control",
+    "celery.worker.loops",
+    "celery.worker.pidbox",
+    "celery.worker.request",
+    "celery.worker.strategy",
+    "celery.app.trace",
+    "kombu.asynchronous.hub",
+    "kombu.asynchronous.timer",
+    "kombu.common",
+    "kombu.connection",
+    "kombu.pidbox",
+    "kombu.transport.redis",
+    "kombu.transport.virtual.base",
+    "amqp",
+)
+"""Loggers that say the same again and again while a broker is away."""
 
 _LEAVING = 3.0
 """How long Celery may take to give back messages; its loop looks once a second at what is to do."""
@@ -35,8 +69,10 @@ class CeleryWorker:
         queues: Collection[str] | None,
     ) -> None:
         self._backend = backend
+        self._refusals = Refusals()
         self._carrier = Carrier(backend, catalog)
         self._carrier.register(catalog)
+        answer(backend.app, backend.cancel)
         if queues is None:
             queues = {backend.queue, *catalog.queues}
         backend.queues.update(catalog.queues, queues)
@@ -44,7 +80,7 @@ class CeleryWorker:
             # Of two with the same name on one machine, the engine would tell as of one.
             "hostname": f"onward-{os.getpid()}-{secrets.token_hex(2)}@{socket.gethostname()}",
             "pool": Pool,
-            "consumer_cls": Consumer,
+            "consumer_cls": partial(Consumer, refusals=self._refusals),
             "concurrency": concurrency or 8,
             "queues": sorted(queues),
             "loglevel": "WARNING",
@@ -67,15 +103,21 @@ class CeleryWorker:
 
     def _run(self) -> None:
         try:
+            self._work_on()
+        finally:
+            self._ended.set()
+
+    def _work_on(self) -> None:
+        with throttled(_REPEATING):
             while not self._stopping.is_set():
                 # A worker whose broker goes away may end; it is the only one here, so begin again.
                 with contextlib.suppress(Exception):
                     self._controller = self._backend.app.WorkController(**self._options)
                     self._controller.start()
                     self._controller.stop()
+                    if self._controller.exitcode == EX_OK:  # somebody's remote control
+                        self._stopping.set()
                 self._stopping.wait(0.5)
-        finally:
-            self._ended.set()
 
     def is_ready(self, timeout: float) -> bool:
         """Whether it takes messages up, after so many seconds at most."""

@@ -1,0 +1,102 @@
+"""One message that a worker has taken up, and what Celery's own tools are told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery.exceptions import Ignore
+from celery.worker.request import Request as CeleryRequest
+from celery.worker.state import task_ready
+
+from onward.fault import Raised
+from onward.outcome import Faulted, Outcome
+
+_LOGGER = logging.getLogger("onward.celery")
+
+
+class StepFailed(Exception):
+    """Has Celery's tools show a step as failed, whose outcome travels on as data.
+
+    Args:
+        shown: What they show.
+        traceback: Where the task's function raised, as text.
+    """
+
+    def __init__(self, shown: str, traceback: str = "") -> None:
+        super().__init__(shown, traceback)  # so that it can be pickled
+        self.shown = shown
+        self.traceback = traceback
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
+class NotRun(Ignore):
+    """Has Celery's tools show a task as revoked: its call has failed before, or has ended."""
+
+
+def failed(outcome: Outcome) -> StepFailed:
+    """What Celery is to show of an outcome."""
+    if not isinstance(outcome, Faulted):
+        return StepFailed("a typed error, which the task returned")
+    fault = outcome.fault
+    if isinstance(fault, Raised):
+        return StepFailed(f"{fault.error_type}({fault.message!r})", fault.traceback)
+    return StepFailed(f"{type(fault).__name__}({fault.message!r})")
+
+
+class Request(CeleryRequest):
+    """Celery's own, of a message that was looked at already.
+
+    Its task has `cancel_call`, which ends a call as cancelled.
+    """
+
+    root_id: str | None
+    task: Any
+    acknowledge: Callable[[], None]
+    reject: Callable[..., None]
+    send_event: Callable[..., None]
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        taken = message.taken
+        options.update(headers=taken.headers, body=taken.body, decoded=True, utc=True)
+        super().__init__(message, **options)
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        """Celery's own, but what was not run has not failed."""
+        problem = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(problem, NotRun):
+            task_ready(self)
+            self.acknowledge()
+            self.send_event("task-revoked", terminated=False, signum=None, expired=False)
+            return None
+        if isinstance(problem, StepFailed):
+            exc_info.traceback = problem.traceback
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Ends its call. The function goes on: a thread cannot be killed."""
+        if self.time_start:
+            self._announce_revoked("terminated", True, signal, False)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Does nothing: a thread cannot be killed, and another delivery does not run beside it."""
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # not in the stubs
+        if self.root_id and not expired:
+            self.task.cancel_call(self.root_id)
+
+    def give_up(self, problem: Exception) -> None:
+        """Frees its slot after an error that nobody expected. Its call is found and sent again."""
+        where = f"message {self.id!r} of call {self.root_id!r}"
+        _LOGGER.error("%s: the worker failed; the call will be sent again", where, exc_info=problem)
+        with contextlib.suppress(Exception):
+            task_ready(self)
+        with contextlib.suppress(Exception):
+            self.reject(requeue=False)
