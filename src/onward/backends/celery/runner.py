@@ -40,7 +40,7 @@ from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.colour import Closed
 from onward.context import Context, moment
-from onward.execute import is_retried
+from onward.execute import is_retried, raised
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args, EachNode, Runnable, StepNode, join, split
@@ -249,7 +249,7 @@ class Carrier:
             self._reports.of(ticket.call) as report,
         ):
             context = self._context(ticket, name, attempt, report)
-            outcome = self._steps.attempt(step, args, context)
+            outcome = self._attempted(step, args, context)
         if attempt < step.attempts and is_retried(step, outcome):
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(ticket.call, ticket.at, holder, wait)
@@ -262,6 +262,15 @@ class Carrier:
             if counts != raw:  # whoever was at it when the lease had run out was first
                 now = _after(outcomes.decode(counts), ticket)
         return self._passed(task, now, ticket)
+
+    def _attempted(self, step: Runnable, args: Args, context: Context) -> Outcome:
+        try:
+            return self._steps.attempt(step, args, context)
+        except Closed as problem:
+            if self._gives_back:
+                raise
+            # The step itself has cancelled all that runs on its loop.
+            return faulted(raised(context.task, problem, context.attempt))
 
     def give_back(self) -> None:
         """Lets other workers have the steps that are running."""
