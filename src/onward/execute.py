@@ -6,7 +6,6 @@ Nothing here waits, queues or talks to an engine; each backend brings that.
 from __future__ import annotations
 
 import dis
-import inspect
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
@@ -22,6 +21,7 @@ from onward.flows.flow import Task
 from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import Args, Delivery, StepNode
 from onward.policy import type_name
+from onward.signature import call_async
 
 _TEXT_LIMIT = 16_384
 _RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
@@ -98,9 +98,7 @@ async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Co
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
-        value: Any = task.fn(*positional, **keyword)
-        if inspect.isawaitable(value):
-            value = await value
+        value: Any = await call_async(task.fn, *positional, **keyword)
         return task.signature.give(value, task.name)
     except BaseException as problem:
         running = asyncio.current_task()

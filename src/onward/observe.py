@@ -30,6 +30,7 @@ from onward.fault import Cancelled, Expired, Fault, Raised
 from onward.flows.flow import Task
 from onward.outcome import Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
+from onward.signature import call_async
 
 B = TypeVar("B")
 
@@ -257,7 +258,7 @@ def _watched(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callab
         @wraps(fn)
         async def watched_async(*args: Any, **kwargs: Any) -> Any:
             with _attempt(observers) as attempt:
-                return _noted(attempt, await fn(*args, **kwargs))
+                return _noted(attempt, await call_async(fn, *args, **kwargs))
 
         return watched_async
 

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Meta, Raw
 from returns.result import Failure, Result, Success
 
+from onward.codec import marked
 from onward.fault import BadPayload, Fault, TooLarge, Unsupported
-from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.outcome import Failed, Faulted, Outcome, Value, faulted
 from onward.policy import MAX_ATTEMPTS, MAX_SECONDS, Backoff, Constant
 
 VERSION = 1
@@ -306,8 +307,13 @@ async def _rescue(
         return outcome
     inner = f"{where}.rescue" if where else "rescue"
     return await evaluate(
-        node.handler, Args((outcome.raw,)), run_step, where=inner, in_flight=in_flight
+        node.handler, failed_with(outcome), run_step, where=inner, in_flight=in_flight
     )
+
+
+def failed_with(outcome: Failed | Faulted) -> Args:
+    """What a handler takes: what the steps before it failed with."""
+    return Args((marked(outcome.raw),))
 
 
 async def _each(

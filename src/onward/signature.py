@@ -9,7 +9,7 @@ from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
 from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
 
-from onward.codec import Annotation, Codec, Find, Plain, Refused, Tagged, codec
+from onward.codec import Annotation, Codec, Find, Refused, Tagged, codec, error_codec
 from onward.fault import Fault
 from onward.outcome import Failed, Faulted, Outcome, Value
 from onward.plan import Args
@@ -29,7 +29,7 @@ class Signature(Struct, frozen=True):
         others: The codec of each of `**kwargs`.
         returns: The codec of its value.
         errors: The codec of its domain errors; None where it returns no Result.
-        is_async: Whether it is a coroutine function.
+        is_async: Whether calling it may give something to await.
         misfit: Why it cannot be called with one value alone; None where it can.
     """
 
@@ -146,7 +146,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
     """
     _check_kind(fn, task)
     hints = _hints(fn, task)
-    python = inspect.signature(fn)
+    python = _called(fn, hints)
     positional: list[tuple[str, Codec]] = []
     keyword: dict[str, Codec] = {}
     rest = others = None
@@ -168,7 +168,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
             f"task {task!r} ({place(fn)}) does not say what it returns: write -> None, or its type"
         )
     returned = hints["return"]
-    is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inspect.unwrap(fn))
+    is_async = _may_await(fn)
     if get_origin(returned) is Coroutine:
         is_async, returned = True, get_args(returned)[-1]
     value, errors = returned, None
@@ -179,7 +179,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
     if get_origin(returned) is Result:
         value, error = get_args(returned)
         try:
-            errors = Tagged(error)
+            errors = error_codec(error)
         except TypeError as problem:
             raise TypeError(_cannot("the error", error, fn, task, problem)) from None
     if value is Never or value is NoReturn:
@@ -195,6 +195,39 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
         is_async=is_async,
         misfit=_misfit(python),
     )
+
+
+def _called(fn: Callable[..., Any], hints: Mapping[str, Annotation]) -> inspect.Signature:
+    """The signature of what is called; that of what it wraps, where it only passes all on."""
+    own = inspect.signature(fn, follow_wrapped=False)
+    inner = getattr(fn, "__wrapped__", None)
+    passes_on = any(each.kind in _VARIADIC for each in own.parameters.values())
+    if inner is None or (not passes_on and own.parameters.keys() <= hints.keys()):
+        return own
+    return _called(inner, hints)
+
+
+def _may_await(fn: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(inspect.unwrap(fn))
+
+
+async def call_async(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a function that may give something to await, and awaits that; what is called decides.
+
+    Args:
+        fn: The function. A plain one around an async one may await that by itself, on a loop of
+            its own, so it is called on a thread.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
+    """
+    is_wrapper = hasattr(fn, "__wrapped__") and not inspect.iscoroutinefunction(fn)
+    if is_wrapper:
+        import asyncio  # not needed, and not paid for, by whoever only defines and submits
+
+        value = await asyncio.to_thread(fn, *args, **kwargs)
+    else:
+        value = fn(*args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
 
 
 def _misfit(python: inspect.Signature) -> str | None:
@@ -275,15 +308,11 @@ def _encode(name: str, each: Codec, value: Any) -> bytes:
     try:
         return each.encode(value)
     except Refused as refused:
-        raise _at(name, refused) from None
+        raise refused.at(f".{name}") from None
 
 
 def _decode(name: str, each: Codec, raw: Raw, find: Find | None) -> Any:
     try:
-        return each.decode(raw) if type(each) is Plain else each.decode(raw, find)  # type: ignore[call-arg]  # mypy does not narrow a union by `type(...) is`
+        return each.decode(raw, find)
     except Refused as refused:
-        raise _at(name, refused) from None
-
-
-def _at(name: str, refused: Refused) -> Refused:
-    return Refused(refused.reason, f"$.{name}{refused.path[1:]}")
+        raise refused.at(f".{name}") from None

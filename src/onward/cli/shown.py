@@ -12,7 +12,7 @@ from rich.text import Text
 
 from onward.backend import Status
 from onward.cli.console import ERROR, code_of, data_of_fault, end, err, fail, out, say, say_json
-from onward.codec import TAG, Refused
+from onward.codec import Refused, read_tag
 from onward.fault import Fault, Raised
 from onward.flows.flow import AnyFlow
 from onward.outcome import Failed, Faulted, Outcome, Value
@@ -51,7 +51,7 @@ def data_of(outcome: Outcome) -> dict[str, object]:
             return {"outcome": "value", "value": raw}
         case Failed(raw):
             try:
-                tag = TAG.decode(raw)
+                tag = read_tag(raw)
             except Refused:
                 return {"outcome": "error", "error": raw}
             error = {"type": tag.type, "task": tag.task, "value": tag.value}
@@ -97,7 +97,7 @@ def _say_value(value: object) -> None:
 
 def _task_of(outcome: Outcome) -> str:
     try:
-        return str(TAG.decode(outcome.raw).task)
+        return str(read_tag(outcome.raw).task)
     except Refused:
         return "a task"
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
 
-from onward.codec import TAG, Codec, Plain, Refused, element
+from onward.codec import Codec, Plain, Refused, element, read_tag
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
 from onward.flows.nodes import (
@@ -150,10 +150,10 @@ def read(flow: Node, outcome: Outcome, name: str, tasks: Mapping[str, Task]) -> 
 
 
 def _read_error(raw: Raw, tasks: Mapping[str, Task]) -> object:
-    name = TAG.decode(raw).task
+    name = read_tag(raw).task
     task = tasks.get(name)
     if task is not None and task.signature.errors is not None:
-        return task.signature.errors.decode(raw)
+        return task.signature.errors.decode_error(raw)
     raise Refused(f"it failed in task {name!r}, which this version of the flow has not")
 
 

@@ -43,7 +43,7 @@ from onward.context import Context, moment
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
-from onward.plan import Args, EachNode, Runnable, StepNode, join, split
+from onward.plan import Args, EachNode, Runnable, StepNode, failed_with, join, split
 
 ASKED = "onward_asked"
 """The header that has the name of a task that is unknown here."""
@@ -211,7 +211,7 @@ class Carrier:
         if isinstance(now, Broken):
             if ticket.handles not in now.inside or not ticket.handles:
                 return self._passed(task, now, ticket)
-            args = Args((now.outcome.raw,))
+            args = failed_with(now.outcome)
         else:
             args = now.args if isinstance(now, Started) else Args((now.raw,))
         if isinstance(ticket.do, EachNode):

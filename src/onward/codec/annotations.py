@@ -1,0 +1,173 @@
+"""Annotations taken apart: aliases, type variables, unions, and the fields of records."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Never,
+    NewType,
+    NoReturn,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import typing_extensions
+from typing_extensions import is_typeddict
+
+from onward.codec.base import Annotation
+from onward.codec.same import field_names
+
+_TYPE_ALIAS = typing_extensions.TypeAliasType
+_ALIASES: tuple[type, ...] = (_TYPE_ALIAS, getattr(typing, "TypeAliasType", _TYPE_ALIAS))
+_REQUIRED = (typing.Required, typing.NotRequired, typing_extensions.ReadOnly)
+
+
+def is_alias(annotation: Annotation) -> bool:
+    """Whether it is `type X = ...`, or `X[int]` of a generic one."""
+    return isinstance(annotation, _ALIASES) or isinstance(get_origin(annotation), _ALIASES)
+
+
+def unaliased(annotation: Annotation) -> Annotation:
+    """What an alias stands for; raises TypeError where that cannot be looked up."""
+    alias: Any = annotation if isinstance(annotation, _ALIASES) else get_origin(annotation)
+    names = vars(sys.modules.get(alias.__module__ or "", types.ModuleType("")))
+    local = {parameter.__name__: parameter for parameter in alias.__type_params__}
+    holder = types.SimpleNamespace(__annotations__={"value": alias.__value__})
+    try:
+        value = get_type_hints(
+            holder, names, {alias.__name__: alias, **local}, include_extras=True
+        )["value"]
+    except NameError as problem:
+        where = f"{alias.__name__}: define it at the top of its module"
+        raise TypeError(f"{problem}, in {where}") from None
+    return substituted(value, dict(zip(alias.__type_params__, get_args(annotation), strict=False)))
+
+
+def substituted(annotation: Annotation, given: Mapping[Any, Annotation]) -> Annotation:
+    """An annotation with its type variables replaced by what is given for them."""
+    if isinstance(annotation, TypeVar):
+        return given.get(annotation, annotation)
+    parameters: Any = getattr(annotation, "__parameters__", ())
+    if not given or (isinstance(annotation, type) and get_origin(annotation) is None):
+        return annotation
+    if isinstance(parameters, tuple) and any(each in given for each in parameters):
+        generic: Any = annotation
+        return generic[tuple(given.get(each, each) for each in parameters)]
+    return annotation
+
+
+def bare(annotation: Annotation) -> Annotation:
+    """An annotation without NewType, type variable, and what `Annotated` says of it."""
+    while True:
+        if isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif isinstance(annotation, TypeVar):
+            annotation = annotation.__bound__ or Any
+        elif get_origin(annotation) is Annotated or get_origin(annotation) in _REQUIRED:
+            annotation = get_args(annotation)[0]
+        else:
+            return annotation
+
+
+def members(annotation: Annotation) -> tuple[Annotation, ...]:
+    """The members of a union, those of unions within it included; else the annotation alone."""
+    if is_alias(annotation):
+        inner = unaliased(annotation)
+        return members(inner) if len(members(inner)) > 1 else (annotation,)
+    origin = get_origin(annotation)
+    if origin is Union or origin is types.UnionType:
+        return tuple(
+            dict.fromkeys(each for member in get_args(annotation) for each in members(member))
+        )
+    return () if annotation is Never or annotation is NoReturn else (annotation,)
+
+
+def class_of(member: Annotation) -> type:
+    """The class that a union's member is told by; raises TypeError where it has none."""
+    if member is None:
+        return type(None)
+    inner = bare(unaliased(member) if is_alias(member) else member)
+    kind = _CLASSES.get(get_origin(inner) or inner) or get_origin(inner) or inner
+    if not isinstance(kind, type) or kind is Any or is_typeddict(kind):
+        raise TypeError(
+            f"{member!r} has no class that its values could be told by, among other types: use a "
+            "dataclass, or with pydantic a model with Field(discriminator=...)"
+        )
+    return kind
+
+
+_CLASSES: dict[Any, type] = {}
+
+
+def tag_of(member: Annotation) -> str:
+    """What a union's member is called on the wire."""
+    if get_origin(member) is Literal:
+        return repr(member).removeprefix("typing.")
+    if is_alias(member):
+        alias: Any = get_origin(member) or member
+        name, arguments = str(alias.__name__), get_args(member)
+    else:
+        name = class_of(member).__qualname__.rpartition("<locals>.")[2]
+        arguments = get_args(bare(member))
+    if not arguments:
+        return name
+    shown = ", ".join("..." if each is Ellipsis else tag_of(each) for each in flat(arguments))
+    return f"{name}[{shown}]"
+
+
+def flat(arguments: tuple[Any, ...]) -> Iterator[Any]:
+    """The members that arguments are made of; an alias may be within itself, and is one."""
+    for each in arguments:
+        is_union = get_origin(each) in (Union, types.UnionType)
+        yield from flat(get_args(each)) if is_union else (each,)
+
+
+def is_record(kind: Annotation) -> bool:
+    """Whether a class, or a generic one with its arguments, has fields."""
+    cls = get_origin(kind) or kind
+    return isinstance(cls, type) and (is_typeddict(cls) or field_names(cls) is not None)
+
+
+def field_types(record: Annotation) -> dict[str, Annotation]:
+    """The fields of a record, and what their annotations are with type variables replaced."""
+    cls: Any = get_origin(record) or record
+    hints = get_type_hints(cls, include_extras=True)
+    names = list(hints) if is_typeddict(cls) else list(field_names(cls) or ())
+    given = _arguments_of(record)
+    found: dict[str, Annotation] = {}
+    for name in names:
+        if name not in hints:
+            raise TypeError(f"field {name!r} of {cls.__qualname__} has no annotation")
+        hint = hints[name]
+        while get_origin(hint) in _REQUIRED:
+            hint = get_args(hint)[0]
+        found[name] = substituted(hint, given)
+    for name, hint in hints.items():
+        if isinstance(hint, dataclasses.InitVar):
+            raise TypeError(
+                f"{name!r} of {cls.__qualname__} is an InitVar, which its values do not keep: "
+                "make it a field"
+            )
+    return found
+
+
+def _arguments_of(record: Annotation) -> dict[Any, Annotation]:
+    cls: Any = get_origin(record) or record
+    given: dict[Any, Annotation] = dict(
+        zip(getattr(cls, "__parameters__", ()), get_args(record), strict=False)
+    )
+    for base in getattr(cls, "__orig_bases__", ()):
+        if is_record(base) and get_origin(base) is not None:
+            inner = _arguments_of(base)
+            given = {key: substituted(value, given) for key, value in inner.items()} | given
+    return given

@@ -1,0 +1,205 @@
+"""The codec of an annotation, of whichever libraries it is made."""
+
+from __future__ import annotations
+
+import collections.abc
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from msgspec import UnsetType, inspect
+
+from onward.codec.annotations import (
+    bare,
+    field_types,
+    is_alias,
+    is_record,
+    members,
+    unaliased,
+)
+from onward.codec.base import Annotation, Codec
+from onward.codec.constraints import Checked, is_constraint
+from onward.codec.models import Modelled, is_pydantics
+from onward.codec.parts import DictOf, ItemsOf, Later, RecordOf, TupleOf
+from onward.codec.plain import Plain
+from onward.codec.unions import Tagged
+from onward.fault import Fault
+
+_ITEMS: dict[Any, Callable[[list[Any]], Any]] = {
+    list: list,
+    set: set,
+    frozenset: frozenset,
+    collections.abc.Collection: list,
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+}
+_DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def codec(annotation: Annotation) -> Codec:
+    """The codec of an annotation.
+
+    Args:
+        annotation: A resolved annotation (no forward references at its top).
+
+    Returns:
+        A codec that encodes only what comes back as the annotation says.
+
+    Raises:
+        TypeError: If nobody can encode it; the message says why and what to write instead.
+
+    Example:
+        >>> codec(dict[str, int]).encode({"a": 1})
+        b'{"a":1}'
+        >>> codec(list[int]).decode(b"[1, 2]")
+        [1, 2]
+    """
+    build = _Builder().build
+    if any(isinstance(each, type) and issubclass(each, Fault) for each in members(annotation)):
+        return Tagged(annotation, build)
+    return build(annotation)
+
+
+def error_codec(annotation: Annotation) -> Tagged:
+    """The codec of what a task fails with; raises TypeError like `codec`."""
+    return Tagged(annotation, _Builder().build, is_error=True)
+
+
+class _Builder:
+    """Makes the codecs of one annotation; what is within itself gets one that refers to itself."""
+
+    def __init__(self) -> None:
+        self._begun: dict[Any, Later] = {}
+
+    def build(self, annotation: Annotation) -> Codec:
+        if not _is_special(annotation, set()):
+            return Plain(annotation)
+        if not (is_alias(annotation) or is_record(annotation)) or is_pydantics(annotation):
+            return self._special(annotation)
+        if annotation in self._begun:
+            return self._begun[annotation]
+        self._begun[annotation] = later = Later(annotation)
+        later.made = self._special(annotation)
+        return later.made
+
+    def _special(self, annotation: Annotation) -> Codec:
+        if is_alias(annotation):
+            return self.build(unaliased(annotation))
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin is Annotated:
+            return self._annotated(annotation, arguments[0], arguments[1:])
+        if bare(annotation) is not annotation:  # a NewType or a type variable
+            return self.build(bare(annotation))
+        if is_pydantics(annotation):
+            return Modelled(annotation)
+        if annotation is Fault:
+            return Tagged(annotation, self.build)
+        if origin is Union or origin is types.UnionType:
+            return Tagged(annotation, self.build)
+        if origin is tuple and arguments[-1:] != (Ellipsis,):
+            return TupleOf(annotation, list(map(self.build, arguments)))
+        if origin is tuple:
+            return ItemsOf(annotation, self.build(arguments[0]), tuple)
+        if origin in _ITEMS:
+            return ItemsOf(annotation, self.build(arguments[0]), _ITEMS[origin])
+        if origin in _DICTS:
+            key, value = arguments
+            Plain(dict[key, None])  # type: ignore[valid-type]  # says what is wrong with the keys
+            proof = self.build(key) if _is_special(key, set()) else None
+            return DictOf(annotation, key, proof, self.build(value))
+        if is_record(annotation):
+            return self._record(annotation)
+        return Plain(annotation)  # which says what is wrong with it
+
+    def _annotated(
+        self, annotation: Annotation, inner: Annotation, metadata: tuple[Any, ...]
+    ) -> Codec:
+        if any(map(is_pydantics, metadata)):
+            return Modelled(annotation)
+        checks = [each for each in metadata if is_constraint(each)]
+        if not checks:
+            return self.build(inner)
+        others = tuple(each for each in metadata if not is_constraint(each))
+        rest: Any = Annotated[(inner, *others)] if others else inner
+        return Checked(annotation, self.build(rest), checks)
+
+    def _record(self, annotation: Annotation) -> RecordOf:
+        fields: dict[str, Codec] = {}
+        for name, hint in field_types(annotation).items():
+            try:
+                fields[name] = self.build(_without_unset(hint))
+            except TypeError as problem:
+                raise TypeError(f"field {name!r}: {problem}") from None
+        return RecordOf(annotation, fields)
+
+
+def _without_unset(hint: Annotation) -> Annotation:
+    """What a field is when it is there; msgspec's UNSET stands for one that is not."""
+    given = tuple(each for each in members(hint) if each is not UnsetType)
+    if len(given) == len(members(hint)):
+        return hint
+    return Union[given]  # noqa: UP007  # of as many as there are
+
+
+def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
+    """Whether msgspec alone cannot write and read it as the annotation says."""
+    if is_alias(annotation):
+        return True
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        metadata = arguments[1:]
+        if any(is_pydantics(each) or is_constraint(each) for each in metadata):
+            return True
+    inner = bare(annotation)
+    if inner is not annotation:
+        return _is_special(inner, seen)
+    if origin is Literal or annotation in _SIMPLE:
+        return False
+    if is_pydantics(annotation) or annotation is Fault:
+        return True
+    if origin is Union or origin is types.UnionType:
+        return any(_is_special(each, seen) for each in arguments) or not _is_told(annotation)
+    if origin in _ITEMS and _ITEMS[origin] in (set, frozenset) and _is_composite(arguments[0]):
+        return True
+    if is_record(annotation):
+        if annotation in seen:
+            return False
+        seen.add(annotation)
+        try:
+            return any(_is_special(each, seen) for each in field_types(annotation).values())
+        except (NameError, TypeError):
+            return False  # msgspec says so, in its own words
+    return any(_is_special(each, seen) for each in arguments if not isinstance(each, list))
+
+
+_SIMPLE: frozenset[Any] = frozenset((int, str, float, bool, bytes, None, type(None), Any))
+
+
+def _is_told(union: Annotation) -> bool:
+    """Whether msgspec can tell its members apart."""
+    try:
+        inspect.type_info(union)
+    except TypeError as problem:
+        return "unions" not in str(problem)
+    except NameError:
+        return True
+    return True
+
+
+def _is_composite(item: Annotation) -> bool:
+    """Whether items of a set are made of parts, so that anybody can choose ones that collide."""
+    inner = bare(item)
+    kind = get_origin(inner) or inner
+    return kind in (tuple, frozenset) or is_record(inner)
+
+
+def element(annotation: Annotation, index: int) -> Annotation:
+    """What an annotation of a list, a tuple, a set or the like says of the item at an index."""
+    while is_alias(annotation) or bare(annotation) is not annotation:
+        annotation = unaliased(annotation) if is_alias(annotation) else bare(annotation)
+    arguments = get_args(annotation)
+    if get_origin(annotation) is tuple and arguments[-1:] != (Ellipsis,):
+        return arguments[index] if index < len(arguments) else Any
+    return arguments[0] if arguments else Any

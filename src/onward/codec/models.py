@@ -1,0 +1,198 @@
+"""What is pydantic's to say: models, and annotations with its types and constraints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from onward.codec.base import (
+    KINDS_OF_JSON,
+    OBJECT,
+    RESERVED,
+    Annotation,
+    Codec,
+    Refused,
+    check_keys,
+)
+from onward.codec.limits import MAX_EXPONENT, check_hashes, has_large_exponent
+from onward.codec.same import field_names, is_model
+
+_UNSET, _VALUE = f"{RESERVED}unset", f"{RESERVED}value"
+
+
+class _Unset(msgspec.Struct, array_like=True, frozen=True):
+    """The fields of a model that were not set, and the same of the models within it, by place."""
+
+    names: list[str]
+    inner: dict[str, _Unset] = {}
+
+
+def is_pydantics(annotation: Annotation) -> bool:
+    """Whether a class, or what stands in `Annotated`, is for pydantic to read."""
+    if "pydantic" not in sys.modules:
+        return False
+    kind = annotation if isinstance(annotation, type) else type(annotation)
+    return (
+        kind.__module__.partition(".")[0] in ("pydantic", "pydantic_core")
+        or hasattr(annotation, "__get_pydantic_core_schema__")
+        or "__pydantic_core_schema__" in getattr(annotation, "__dict__", ())
+    )
+
+
+class Modelled(Codec):
+    """The codec of an annotation that pydantic writes and reads.
+
+    Raises:
+        TypeError: If pydantic cannot; the message is its own.
+    """
+
+    __slots__ = ("_adapter", "_has_fractions")
+
+    def __init__(self, annotation: Annotation) -> None:
+        self.annotation = annotation
+        self._adapter: Any = None
+        self._has_fractions = False
+        # A model may name others that are defined further below.
+        if not is_model(annotation):
+            self._adapted()
+
+    def _adapted(self) -> Any:
+        if self._adapter is None:
+            import pydantic
+            from pydantic.errors import PydanticUserError
+
+            try:
+                annotation: Any = self.annotation
+                self._adapter = pydantic.TypeAdapter(annotation)
+                self._has_fractions = _has_fractions(self._adapter)
+                if not getattr(self._adapter, "pydantic_complete", True):
+                    raise TypeError("a type in it is not defined yet: define it above")
+            except (PydanticUserError, TypeError, NameError) as problem:
+                raise TypeError(f"pydantic says: {_first_line(problem)}") from None
+        return self._adapter
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        kind: Any = self.annotation
+        is_object = is_model(kind) and "root" not in kind.model_fields
+        return frozenset((OBJECT,)) if is_object or field_names(kind) else KINDS_OF_JSON
+
+    def write(self, value: Any) -> bytes:
+        try:
+            raw: bytes = self._adapted().dump_json(
+                value, by_alias=True, round_trip=True, warnings=False
+            )
+        except RecursionError:
+            raise
+        except Exception as problem:
+            raise Refused(_first_line(problem)) from None
+        check_keys(raw)
+        if b"NaN" in raw or b"Infinity" in raw:
+            _check_json(raw)
+        unset = _unset(value)
+        if unset is None:
+            return raw
+        mark = b'"%b":%b' % (_UNSET.encode(), msgspec.json.encode(unset))
+        if not raw.startswith(b"{"):
+            return b'{"%b":%b,%b}' % (_VALUE.encode(), raw, mark)
+        return b"{%b%b%b}" % (raw[1:-1], b"," if raw != b"{}" else b"", mark)
+
+    def read(self, raw: bytes | Raw) -> Any:
+        raw = bytes(raw)
+        unset: _Unset | None = None
+        if b'"$onward.' in raw:
+            raw, unset = _unmarked(raw)
+        check_hashes(raw, is_decimal=True)
+        adapter = self._adapted()
+        if self._has_fractions and has_large_exponent(raw):
+            raise Refused(f"a number with an exponent over {MAX_EXPONENT} is no fraction")
+        value = self._validated(adapter, raw)
+        if unset is not None:
+            _unset_again(value, unset)
+        return value
+
+    def _validated(self, adapter: Any, raw: bytes) -> Any:
+        from pydantic import ValidationError
+
+        try:
+            return adapter.validate_json(raw)
+        except ValidationError as problem:
+            # Neither what was given nor the context of the message, which may hold a secret.
+            [first, *others] = problem.errors(
+                include_url=False, include_input=False, include_context=False
+            )
+            more = f" (and {len(others)} more)" if others else ""
+            path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
+            raise Refused(f"{first['msg']}{more}", f"${path}") from None
+        except RecursionError:
+            raise
+        except Exception as problem:  # it is the user's own validator
+            raise Refused(f"{type(problem).__name__}: {_first_line(problem)}") from None
+
+
+def _first_line(problem: Exception) -> str:
+    return str(problem).partition("\n")[0] or type(problem).__name__
+
+
+def _check_json(raw: bytes) -> None:
+    try:
+        msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        raise Refused("NaN and infinity have no JSON form: send None, or a str") from None
+
+
+def _unmarked(raw: bytes) -> tuple[bytes, _Unset | None]:
+    try:
+        parts = msgspec.json.decode(raw, type=dict[str, Raw])
+        marks = parts.pop(_UNSET, None)
+        unset = None if marks is None else msgspec.json.decode(marks, type=_Unset)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise Refused(f"no valid JSON: {problem}") from None
+    if _VALUE in parts:
+        return bytes(parts[_VALUE]), unset
+    return msgspec.json.encode(parts), unset
+
+
+def _unset(value: Any) -> _Unset | None:
+    names: list[str] = []
+    if is_model(type(value)):
+        was_set = value.model_fields_set
+        fields = type(value).model_fields
+        names = [name for name in fields if name not in was_set and not fields[name].exclude]
+    inner = {where: found for where, part in _parts(value) if (found := _unset(part)) is not None}
+    return _Unset(names, inner) if names or inner else None
+
+
+def _unset_again(value: Any, unset: _Unset) -> None:
+    if is_model(type(value)):
+        value.model_fields_set.difference_update(unset.names)
+    if unset.inner:
+        for where, part in _parts(value):
+            if where in unset.inner:
+                _unset_again(part, unset.inner[where])
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What may be a model, or hold one, in a value, and where it is."""
+    if is_model(type(value)):
+        yield from ((name, part) for name, part in vars(value).items() if not _is_leaf(part))
+    elif isinstance(value, dict):
+        yield from ((str(at), it) for at, it in enumerate(value.values()) if not _is_leaf(it))
+    elif isinstance(value, list | tuple):
+        yield from ((str(at), part) for at, part in enumerate(value) if not _is_leaf(part))
+    elif not isinstance(value, type) and hasattr(type(value), "__dataclass_fields__"):
+        names = field_names(type(value)) or ()
+        parts = ((name, getattr(value, name, None)) for name in names)
+        yield from ((name, part) for name, part in parts if not _is_leaf(part))
+
+
+def _is_leaf(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | bytes)
+
+
+def _has_fractions(adapter: Any) -> bool:
+    return "fractions" in sys.modules and "fraction" in str(adapter.core_schema).lower()

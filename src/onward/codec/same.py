@@ -1,0 +1,241 @@
+"""Whether a value came back from the wire as itself: of the same types all through, and equal.
+
+Where the annotation says so, a value may come back in its normal form: an int as the float that it
+equals, a tuple as a list, a set as a frozenset, a bytearray as bytes (each of the three the other
+way round as well), and a moment of a named time zone as the same moment with the offset that it
+had. The `fold` of a time without a zone says nothing, and is 0 when it comes back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NamedTuple
+
+_ATOMS = frozenset((int, str, bool, type(None), bytes, float))
+_SEQUENCES = frozenset((list, tuple))
+_SETS = frozenset((set, frozenset))
+_BYTES = frozenset((bytes, bytearray, memoryview))
+
+
+class Difference(NamedTuple):
+    """Where a value comes back as another, and why."""
+
+    path: str
+    reason: str
+
+
+def difference(value: Any, back: Any, *, is_strict: bool = False) -> Difference | None:
+    """The first difference between a value and what came back, or None.
+
+    Args:
+        value: What was sent.
+        back: What came of it.
+        is_strict: Whether not even the normal forms are allowed, for no annotation names a type.
+    """
+    kind = type(value)
+    if kind is not type(back):
+        if is_strict or not _is_normal_form(kind, type(back)):
+            return Difference("", _retyped(value, back))
+    elif kind in _ATOMS:
+        return None if value == back or value is back else _unequal(value)
+    elif isinstance(value, Enum):
+        return None if value is back or value == back else _unequal(value)
+    if kind in _SEQUENCES:
+        return _in_sequence(value, back, is_strict)
+    if kind is dict:
+        return _in_dict(value, back, is_strict)
+    if kind in _SETS:
+        return _in_set(value, back, is_strict)
+    if kind is int or kind in _BYTES:  # in a normal form
+        return None if value == back else _unequal(value)
+    if isinstance(value, datetime | time):
+        return _in_time(value, back)
+    if isinstance(value, Decimal):
+        is_same = value.as_tuple() == back.as_tuple() and not value.is_nan()
+        return None if is_same else _unequal(value)
+    return _in_record(value, back, is_strict)
+
+
+def _is_normal_form(kind: type, other: type) -> bool:
+    if kind is int:
+        return other is float
+    return any(kind in forms and other in forms for forms in (_SEQUENCES, _SETS, _BYTES))
+
+
+def _in_sequence(value: Any, back: Any, is_strict: bool) -> Difference | None:
+    if len(value) != len(back):
+        return Difference("", f"{len(value)} items come back as {len(back)}")
+    kinds = list(map(type, value))
+    if _ATOMS.issuperset(kinds) and kinds == list(map(type, back)) and list(value) == list(back):
+        return None
+    for index, (each, other) in enumerate(zip(value, back, strict=True)):
+        found = difference(each, other, is_strict=is_strict)
+        if found is not None:
+            return Difference(f"[{index}]{found.path}", found.reason)
+    return None
+
+
+def _in_dict(value: dict[Any, Any], back: dict[Any, Any], is_strict: bool) -> Difference | None:
+    if len(value) != len(back):
+        lost = [key for key in value if key not in back] or ["(a key that equals another)"]
+        shown = ", ".join(map(repr, lost[:3]))
+        return Difference("", f"the annotation has no place for {shown}, which would be lost")
+    for (key, each), other_key in zip(value.items(), back, strict=True):
+        if type(key) is str and key in back:  # which may be in another order, as a TypedDict's
+            found = difference(each, back[key], is_strict=is_strict)
+        else:
+            of_key = difference(key, other_key, is_strict=is_strict)
+            if of_key is not None:
+                return Difference("", f"of a key: {of_key.reason}")
+            found = difference(each, back[other_key], is_strict=is_strict)
+        if found is not None:
+            return Difference(f".{key}{found.path}", found.reason)
+    return None
+
+
+def _in_set(value: Any, back: Any, is_strict: bool) -> Difference | None:
+    if len(value) != len(back):
+        return Difference("", f"{len(value)} items come back as {len(back)}")
+    by_value = {_comparable(each): each for each in back}
+    for each in value:
+        other = by_value.get(_comparable(each), _MISSING)
+        if other is _MISSING:
+            return _unequal(each)
+        found = difference(each, other, is_strict=is_strict)
+        if found is not None:
+            return Difference(f"[...]{found.path}", found.reason)
+    return None
+
+
+_MISSING = object()
+
+
+def _comparable(value: Any) -> Any:
+    # A moment in an hour that comes twice is unequal to itself in another zone.
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        return value.astimezone(UTC)
+    return value
+
+
+def _in_time(value: Any, back: Any) -> Difference | None:
+    if isinstance(value, time) and value.tzinfo is not None and value.utcoffset() is None:
+        zone = f"a time of day in a named zone ({value.tzinfo}) has no offset to travel with"
+        return Difference("", f"{zone}: send the name of the zone beside it, or a datetime")
+    if value.utcoffset() != back.utcoffset():
+        return Difference("", f"its offset {value.utcoffset()} comes back as {back.utcoffset()}")
+    is_same = (
+        value.astimezone(UTC) == back.astimezone(UTC)
+        if isinstance(value, datetime) and value.utcoffset() is not None
+        else value.replace(tzinfo=None, fold=0) == back.replace(tzinfo=None, fold=0)
+    )
+    return None if is_same else _unequal(value)
+
+
+def _in_record(value: Any, back: Any, is_strict: bool) -> Difference | None:
+    if is_model(type(value)):
+        return _in_model(value, back, is_strict)
+    names = field_names(type(value))
+    if names is None:
+        if _is_equal(value, back):
+            return None
+        return _secret(value) or _unequal(value)
+    for name in names:
+        found = difference(
+            getattr(value, name, _MISSING), getattr(back, name, _MISSING), is_strict=is_strict
+        )
+        if found is not None:
+            return Difference(f".{name}{found.path}", found.reason)
+    return None
+
+
+def _in_model(value: Any, back: Any, is_strict: bool) -> Difference | None:
+    fields = type(value).model_fields
+    for name, field in fields.items():
+        found = difference(
+            value.__dict__.get(name, _MISSING),
+            back.__dict__.get(name, _MISSING),
+            is_strict=is_strict,
+        )
+        if found is not None and field.exclude:
+            return Difference(f".{name}", "the field has exclude=True, so its value is not sent")
+        if found is not None:
+            return Difference(f".{name}{found.path}", found.reason)
+    extra, other_extra = value.__pydantic_extra__ or {}, back.__pydantic_extra__ or {}
+    found = difference(dict(extra), dict(other_extra), is_strict=is_strict)
+    if found is not None:
+        return found
+    private, other_private = value.__pydantic_private__ or {}, back.__pydantic_private__ or {}
+    for name in private:
+        is_same = _is_equal(private[name], other_private.get(name, _MISSING))
+        if not is_same:
+            return Difference(f".{name}", "private attributes are not sent: make it a field")
+    sent = {name for name, field in fields.items() if not field.exclude}
+    if (value.model_fields_set ^ back.model_fields_set) & sent:
+        return Difference("", "which of its fields were set is not the same when it comes back")
+    return None
+
+
+def is_model(kind: Any) -> bool:
+    """Whether it is a pydantic model."""
+    # One can only come from a program that has imported pydantic, so it is not imported here.
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+def field_names(kind: Any) -> Iterable[str] | None:
+    """The names of the fields of a dataclass, a struct, an attrs class or a named tuple."""
+    if hasattr(kind, "__attrs_attrs__"):
+        return [field.name for field in kind.__attrs_attrs__]
+    for names in ("__dataclass_fields__", "__struct_fields__"):
+        if hasattr(kind, names):
+            found: Iterable[str] = getattr(kind, names)
+            return found
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return list(kind._fields)
+    return None
+
+
+def _is_equal(value: Any, back: Any) -> bool:
+    try:
+        return bool(value == back)
+    except Exception:  # it is the user's own comparison
+        return False
+
+
+def _secret(value: object) -> Difference | None:
+    kind = type(value)
+    if hasattr(value, "get_secret_value"):
+        return Difference(
+            "",
+            f"{kind.__qualname__} writes stars in place of what it holds, so that no secret "
+            "travels: send the name of the secret, and look it up in the task",
+        )
+    return None
+
+
+def _unequal(value: Any) -> Difference:
+    kind = type(value).__qualname__
+    if (isinstance(value, float) and value != value) or (
+        isinstance(value, Decimal) and value.is_nan()
+    ):
+        return Difference("", "NaN has no JSON form: send None, or a str")
+    return Difference("", f"this {kind} comes back from JSON as another {kind} than was sent")
+
+
+def _retyped(value: Any, back: Any) -> str:
+    was, becomes = type(value).__qualname__, type(back).__qualname__
+    expected = f"Expected `{becomes}`, got `{was}`"
+    if value is _MISSING or back is _MISSING:
+        return "an attribute is missing"
+    if isinstance(value, Enum):
+        return f"{expected}: send its .value, or name {was} in the annotation"
+    if isinstance(value, type(back)):
+        hint = f"{was} is a subclass of {becomes}, and would arrive as {becomes}"
+        return f"{expected}: {hint}: convert it, or name {was} in the annotation"
+    if isinstance(value, date | Mapping) and type(back) is str | dict:
+        return f"{expected}: name {was} in the annotation"
+    return expected
