@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from onward.answers import answer
 from onward.backend import Backend, Cancels, Schedule, Schedules, Status
 from onward.catalog import Catalog
 from onward.context import Context, Progress, current, progress
@@ -20,7 +21,7 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flows.combinators import each, fused, given, identity, together
+from onward.flows.combinators import Items, each, flow, fused, given, identity, together
 from onward.flows.define import task
 from onward.flows.flow import Call, Flow, Ref, Step, Task
 from onward.interpret import (
@@ -60,6 +61,7 @@ __all__ = [
     "Exponential",
     "Fault",
     "Flow",
+    "Items",
     "Lost",
     "Misconfigured",
     "Policy",
@@ -78,12 +80,14 @@ __all__ = [
     "Unknown",
     "Unsupported",
     "aio",
+    "answer",
     "cancel",
     "check",
     "connect",
     "current",
     "each",
     "explain",
+    "flow",
     "fused",
     "given",
     "identity",

@@ -18,7 +18,7 @@ from returns.result import Failure, Success
 
 from examples.ingest.reading import Reading, Weather
 from examples.ingest.tasks import DATABASE, Malformed, fetch, ingest, parse, store
-from onward import Progress, Raised, local, result, run, status, submit
+from onward import Progress, Raised, answer, local, result, run, status, submit
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "examples" / "ingest" / "data"
@@ -180,7 +180,7 @@ def test_a_broken_line_crosses_the_wire_as_the_error_it_is(
     monkeypatch.chdir(tmp_path)
     backend = local()
 
-    match run(ingest(str(BROKEN)), on=backend):
+    match answer(run(ingest(str(BROKEN)), on=backend)):
         case Failure(Malformed(line, text, why)):
             assert (line, text) == (17, "2012-01-16,2.5,M,-2.8,5.0,snow")
             assert "temp_max" in why

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Never, assert_type
+from typing import Never, NoReturn, assert_type
 
 from returns.result import Failure, Result, Success
 
@@ -25,6 +25,7 @@ from onward import (
     Exponential,
     Fault,
     Flow,
+    Items,
     Lost,
     Misconfigured,
     Policy,
@@ -43,12 +44,14 @@ from onward import (
     Unknown,
     Unsupported,
     aio,
+    answer,
     cancel,
     check,
     connect,
     current,
     each,
     explain,
+    flow,
     fused,
     given,
     identity,
@@ -186,6 +189,18 @@ def show(n: int) -> str:
 
 shown = task(show)
 shown_elsewhere = task(name="show.elsewhere", queue="elsewhere")(show)
+shown_late = task(show, name="show.late", timeout=60, retry=Retry(3))
+
+
+@task
+def give_up(n: int) -> NoReturn:
+    raise ValueError(n)
+
+
+@task
+def give_up_on(error: Missing | Malformed | Fault) -> NoReturn:
+    raise ValueError(error)
+
 
 slow = task(timeout=60, queue="slow")
 
@@ -216,6 +231,7 @@ def a_call_has_the_value_and_the_errors_of_its_flow() -> None:
     assert_type(average([1]), Call[float, Malformed])
     assert_type(shown(1), Call[str])
     assert_type(shown_elsewhere(1), Call[str])
+    assert_type(shown_late(1), Call[str])
     assert_type(add(1, 2, 3, scale=2), Call[int])
 
 
@@ -321,6 +337,58 @@ def a_flow_may_be_used_as_something_wider() -> None:
 
 def twice(step: Step[int, int]) -> Call[int]:
     return (double >> step >> step)(1)
+
+
+def a_step_as_a_flow_goes_on(step: Step[int, int, Malformed]) -> None:
+    assert_type(flow(step), Flow[[int], int, Malformed])
+    assert_type((flow(step) >> double)(1), Call[int, Malformed])
+    assert_type(flow(step).named("step")(1), Call[int, Malformed])
+    assert_type(flow(double), Flow[[int], int])
+
+
+def a_task_that_never_returns_fits_everywhere(on: Backend) -> None:
+    assert_type(run(give_up(1), on=on), Result[Never, Fault])
+    assert_type((give_up >> double)(1), Call[int])
+    assert_type(ingest.rescue(give_up_on)("u"), Call[int])
+
+
+def each_takes_items(numbers: Items[int]) -> Call[list[int]]:
+    return each(double)(numbers)
+
+
+def an_answer_is_told_apart_without_a_case_left_over(on: Backend) -> str:
+    match answer(run(ingest("u"), on=on)):
+        case Success(count):
+            assert_type(count, int)
+            return f"{count} rows"
+        case Failure(Malformed(line)):
+            return f"line {line} is malformed"
+        case Failure(error):
+            return str(error)
+
+
+def an_answers_error_is_told_apart_in_turn(on: Backend) -> str:
+    match answer(run(ingest("u"), on=on)):
+        case Success(count):
+            return f"{count} rows"
+        case Failure(error):
+            assert_type(error, Missing | Malformed | Fault)
+            match error:
+                case Malformed(line):
+                    return f"line {line} is malformed"
+                case Missing(url):
+                    return f"nothing at {url}"
+                case Fault():
+                    return error.message
+
+
+def an_answer_is_a_result(on: Backend) -> None:
+    answered = answer(run(double(1), on=on))
+    assert_type(answered.unwrap(), int)
+    result: Result[int, Fault] = answered
+    if isinstance(answered, Failure):
+        assert_type(answered.failure(), Fault)
+    assert result is answered
 
 
 # -- interpreters ---------------------------------------------------------------------------------

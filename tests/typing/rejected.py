@@ -22,10 +22,12 @@ from onward import (
     Step,
     Task,
     aio,
+    answer,
     cancel,
     connect,
     each,
     explain,
+    flow,
     fused,
     given,
     identity,
@@ -318,6 +320,45 @@ def run_taken_for_a_plain_value(on: Backend) -> None:
     _ = a, b, c, d
 
 
+def an_answer_of_which_a_case_is_forgotten(on: Backend) -> str:  # E
+    match answer(run(double(1), on=on)):  # E: pyright
+        case Success(n):
+            return str(n)
+
+
+def an_answer_of_which_an_error_is_forgotten(on: Backend) -> str:  # E
+    match answer(run(find("u"), on=on)):  # E: pyright
+        case Success(raw):
+            return raw.decode()
+        case Failure(Missing(url)):
+            return url
+
+
+def an_error_that_is_forgotten(on: Backend) -> str:  # E
+    match answer(run(find("u"), on=on)):
+        case Success(raw):
+            return raw.decode()
+        case Failure(error):
+            match error:  # E: pyright
+                case Missing(url):
+                    return url
+
+
+def an_answer_taken_for_something_else(on: Backend) -> None:
+    match answer(run(double(1), on=on)):
+        case Success(n):
+            _ = n.upper()  # E
+        case Failure(fault):
+            _ = fault.line  # E
+    _ = answer(double(1))  # E
+
+
+def a_step_taken_for_another_flow(step: Step[int, int]) -> None:
+    _ = flow(step)("1")  # E
+    _ = flow(step) >> store  # E
+    _ = flow(store)("u")  # E
+
+
 def a_match_on_an_error_with_fewer_fields(on: Backend) -> None:
     match run(read("u"), on=on):
         case Failure(Malformed(_, _)):  # E
@@ -454,7 +495,7 @@ def identity_alone() -> None:
 
 
 def a_match_of_all_that_a_result_can_be(on: Backend) -> None:
-    # Result is open to further subclasses, so it takes a `case _` as well.
+    # Result is open to further subclasses, so it takes a `case _` as well, or `answer`.
     match run(double(1), on=on):  # E: pyright
         case Success(n):
             assert n == 2

@@ -58,6 +58,34 @@ Example:
 """
 
 
+def flow(step: Step[Taken, Value, Error], /) -> Flow[[Taken], Value, Error]:
+    """A step as a flow, for a function that takes any step and goes on with it.
+
+    To type checkers, a `Step` is all that takes one value, and so has no `>>`, `rescue` or `named`
+    of its own.
+
+    Args:
+        step: What takes exactly one value.
+
+    Returns:
+        The same step.
+
+    Raises:
+        TypeError: If it is no flow, or takes more than one value.
+
+    Example:
+        >>> from onward import Flow, Step, flow, local, run, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> def twice(step: Step[int, int]) -> Flow[[int], int]:
+        ...     return flow(step) >> step
+        >>> run(twice(double)(1), on=local())
+        <Success: 4>
+    """
+    return as_step(step)
+
+
 def given(
     step: Callable[Concatenate[Taken, More], Call[Value, Error]],
     /,
@@ -263,7 +291,20 @@ def together(*steps: object) -> AnyFlow:
 
 
 class Items(Protocol[Item_co]):
-    """A list, a tuple or the like. No str or bytes: to these, `in` cannot be said of any object."""
+    """A list, a tuple or the like: what `each` takes. A str or bytes is none.
+
+    Example:
+        >>> from onward import Call, Items, each, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> def doubled(numbers: Items[int]) -> Call[list[int]]:
+        ...     return each(double)(numbers)
+        >>> doubled((1, 2))
+        each(double)([1, 2])
+    """
+
+    # To a str and bytes, `in` cannot be said of any object.
 
     def __len__(self) -> int: ...
     def __contains__(self, value: object, /) -> bool: ...

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Never, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import (
+    Any,
+    Never,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from returns.result import Result
 
@@ -18,11 +28,23 @@ Async: TypeAlias = Coroutine[Any, Any, Value]
 """What an async function returns."""
 
 
+class Options(TypedDict, total=False):
+    """What `task` takes beside the function."""
+
+    name: str | None
+    retry: Retry | None
+    timeout: float | None
+    queue: str | None
+    priority: int | None
+
+
 class Decorator(Protocol):
     """What `task(...)` gives: it makes a function a task."""
 
-    # A checker takes the first overload that fits. A Result is also a plain value, so the overloads
-    # that look into it stand first and overlap with those below them.
+    # A checker takes the first overload that fits. Never is also a Result, and a Result also a
+    # plain value, so the overloads that look closer stand first and overlap with those below them.
+    @overload
+    def __call__(self, fn: Callable[Params, Never], /) -> Task[Params, Never, Never, Never]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]  # on purpose: see above
         self, fn: Callable[Params, Async[Result[Value, Error]]], /
@@ -40,17 +62,25 @@ class Decorator(Protocol):
 
 
 @overload
+def task(
+    fn: Callable[Params, Never], /, **options: Unpack[Options]
+) -> Task[Params, Never, Never, Never]: ...
+@overload
 def task(  # type: ignore[overload-overlap]  # on purpose: see Decorator
-    fn: Callable[Params, Async[Result[Value, Error]]], /
+    fn: Callable[Params, Async[Result[Value, Error]]], /, **options: Unpack[Options]
 ) -> Task[Params, Value, Error, Async[Result[Value, Error]]]: ...
 @overload
 def task(  # type: ignore[overload-overlap]  # on purpose: see Decorator
-    fn: Callable[Params, Result[Value, Error]], /
+    fn: Callable[Params, Result[Value, Error]], /, **options: Unpack[Options]
 ) -> Task[Params, Value, Error, Result[Value, Error]]: ...
 @overload
-def task(fn: Callable[Params, Async[Value]], /) -> Task[Params, Value, Never, Async[Value]]: ...
+def task(
+    fn: Callable[Params, Async[Value]], /, **options: Unpack[Options]
+) -> Task[Params, Value, Never, Async[Value]]: ...
 @overload
-def task(fn: Callable[Params, Value], /) -> Task[Params, Value, Never, Value]: ...
+def task(
+    fn: Callable[Params, Value], /, **options: Unpack[Options]
+) -> Task[Params, Value, Never, Value]: ...
 @overload
 def task(
     *,
