@@ -1,5 +1,6 @@
 VENV := .venv
 BIN := $(VENV)/bin
+DEV := dev
 RUN := $(BIN)/python -m
 INSTALL := $(RUN) pip install --quiet --disable-pip-version-check --no-input
 ARGS ?=
@@ -8,10 +9,10 @@ ARGS ?=
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long lint format docs bench lock clean
+.PHONY: help demo test test-long test-pythons test-lowest lint format docs bench lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/core.stamp ## run the example pipeline in-process
 	$(RUN) examples.ingest $(ARGS)
@@ -21,6 +22,24 @@ test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
 
 test-long: $(VENV)/dev.stamp ## run the tests that take minutes each
 	$(RUN) pytest -m long $(ARGS)
+
+# One Python of each minor version, from the PATH or from pyenv.
+PYTHONS = $(shell for minor in 11 12 13 14 15; do \
+	for python in python3.$$minor "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.$$minor.*/bin/python; do \
+		"$$python" -c 'import sys; print(sys.executable)' 2>/dev/null && break; \
+	done; \
+done)
+PORTABLE := src tests/unit tests/typing tests/conformance/test_local.py tests/conformance/test_teeth.py
+
+test-pythons: $(VENV)/dev.stamp ## run the tests that need no engine on every Python from 3.11 up
+	@for python in $(PYTHONS); do \
+		minor=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
+		echo "Python $$minor: $$python" && \
+		$(MAKE) --no-print-directory VENV="$(VENV)/$$minor" PYTHON="$$python" ARGS="$(PORTABLE) $(ARGS)" test || exit; \
+	done
+
+test-lowest: $(VENV)/dev.stamp ## run them with the oldest dependencies that pyproject.toml allows
+	$(MAKE) --no-print-directory VENV=$(VENV)/lowest DEV=lowest ARGS="$(PORTABLE) $(ARGS)" test
 
 lint: $(VENV)/dev.stamp ## check style, types and layers
 	$(RUN) ruff format --check
@@ -50,6 +69,9 @@ lock: $(VENV)/pyvenv.cfg ## refresh requirements/: make lock ARGS=--upgrade
 	$(COMPILE) $(ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
 	$(COMPILE) $(ARGS) --group build --constraints requirements/dev.txt \
 		--output-file requirements/core.txt pyproject.toml
+	cp requirements/dev.txt requirements/lowest.txt  # what has no lower bound stays as it is
+	$(COMPILE) --all-extras --resolution lowest-direct --no-annotate --no-header pyproject.toml | \
+		$(COMPILE) --all-extras --group dev --constraints - --output-file requirements/lowest.txt pyproject.toml
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist docs/_build weather.db .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -69,6 +91,6 @@ $(VENV)/core.stamp: $(VENV)/pyvenv.cfg requirements/core.txt pyproject.toml
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/core.stamp requirements/dev.txt
-	$(INSTALL) --require-hashes -r requirements/dev.txt
+$(VENV)/dev.stamp: $(VENV)/core.stamp requirements/$(DEV).txt
+	$(INSTALL) --require-hashes -r requirements/$(DEV).txt
 	@touch $@
