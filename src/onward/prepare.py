@@ -18,7 +18,7 @@ from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
 from onward.flows.render import enclosed
 from onward.outcome import Outcome
-from onward.plan import VERSION, Plan
+from onward.plan import VERSION, Plan, too_many_nodes
 from onward.policy import check_name, check_priority, check_queue
 
 R = TypeVar("R")
@@ -59,6 +59,9 @@ def prepare(
         return Misconfigured(flow.name, str(problem))
     if expires is not None and expires <= time.time():
         return Expired(flow.name, "its deadline had passed before it was submitted")
+    too_large = too_many_nodes(flow.node)
+    if too_large is not None:
+        return replace(too_large, task=flow.name)
     plan = Plan(
         v=VERSION,
         id=id,

@@ -30,8 +30,10 @@ from onward import (
     each,
     fused,
     identity,
+    local,
     outcome,
     plan,
+    submit,
     together,
 )
 from onward import given as given_
@@ -39,6 +41,7 @@ from onward.flows.flow import AnyFlow
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     MAX_DEPTH,
+    MAX_NODES,
     VERSION,
     Args,
     ChainNode,
@@ -457,3 +460,26 @@ def test_flows_of_the_deepest_nesting_are_evaluated() -> None:
         root = EachNode(root)
     sent = plan.decode(plan.encode(of(root))).unwrap()
     assert isinstance(evaluated(sent), Faulted)
+
+
+def test_a_plan_of_too_many_steps_is_refused_before_it_is_read() -> None:
+    steps = b",".join([b'{"op":"step","task":"t"}'] * MAX_NODES)
+    for op, part in ((b"chain", b"steps"), (b"together", b"branches")):
+        root = b'{"op":"%b","%b":[%b]}' % (op, part, steps)
+        fault = plan.decode(with_root(root)).failure()
+        assert isinstance(fault, BadPayload)
+        assert "more than 100,000 steps" in fault.message
+
+
+def test_arguments_that_look_like_steps_are_not_counted() -> None:
+    looks = b"[" + b",".join([b'{"op":"step","steps":[]}'] * (MAX_NODES + 1)) + b"]"
+    assert isinstance(plan.decode(MINIMAL.replace(b"[1]", b"[%b]" % looks)), Success)
+
+
+def test_a_call_of_too_many_steps_is_refused_before_it_is_submitted() -> None:
+    whole: Any = halve
+    for _ in range(17):  # 2**17 of them
+        whole = whole >> whole
+    fault = submit(whole(1), on=local()).failure()
+    assert isinstance(fault, BadPayload)
+    assert "more than 100,000 steps" in fault.message

@@ -121,8 +121,15 @@ def tag_of(member: Annotation) -> str:
         arguments = get_args(bare(member))
     if not arguments:
         return name
-    shown = ", ".join("..." if each is Ellipsis else tag_of(each) for each in flat(arguments))
+    shown = ", ".join("..." if each is Ellipsis else _named(each) for each in flat(arguments))
     return f"{name}[{shown}]"
+
+
+def _named(argument: Any) -> str:
+    try:
+        return tag_of(argument)
+    except TypeError:  # it has no class, and needs none where it is
+        return str(getattr(argument, "__name__", argument))
 
 
 def flat(arguments: tuple[Any, ...]) -> Iterator[Any]:

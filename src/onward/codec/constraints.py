@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import tzinfo
+from functools import partial
 from typing import Any, TypeAlias
 
 from msgspec import Raw
@@ -42,9 +43,9 @@ class Checked(Codec):
             try:
                 holds = bool(check(value))
             except Exception as problem:
-                raise Refused(f"{told} cannot be asked of it: {type(problem).__name__}") from None
+                raise Refused(f"Expected a value {told} ({type(problem).__name__})") from None
             if not holds:
-                raise Refused(f"Expected a value for which {told} holds")
+                raise Refused(f"Expected a value {told}")
         return value
 
 
@@ -61,44 +62,38 @@ def _checks(metadata: object) -> Iterator[tuple[str, Check]]:
         for each in metadata:
             yield from _checks(each)
         return
-    told = repr(metadata)
-    for name, compare in _COMPARISONS.items():
+    for name, (attribute, told, compare) in _COMPARISONS.items():
         if isinstance(metadata, getattr(library, name)):
-            yield told, compare(getattr(metadata, _ATTRIBUTES[name]))
+            bound = getattr(metadata, attribute)
+            yield told.format(bound), partial(compare, bound)
     if isinstance(metadata, library.Predicate):
-        yield told, metadata.func
+        yield f"for which {metadata!r} holds", metadata.func
     elif isinstance(metadata, library.Timezone):
-        yield told, _in_zone(metadata.tz)
+        yield _in_zone(metadata.tz)
 
 
-_ATTRIBUTES = {
-    "Gt": "gt",
-    "Ge": "ge",
-    "Lt": "lt",
-    "Le": "le",
-    "MultipleOf": "multiple_of",
-    "MinLen": "min_length",
-    "MaxLen": "max_length",
-}
-_COMPARISONS: Mapping[str, Callable[[Any], Check]] = {
-    "Gt": lambda bound: lambda value: value > bound,
-    "Ge": lambda bound: lambda value: value >= bound,
-    "Lt": lambda bound: lambda value: value < bound,
-    "Le": lambda bound: lambda value: value <= bound,
-    "MultipleOf": lambda factor: lambda value: value % factor == 0,
-    "MinLen": lambda length: lambda value: len(value) >= length,
-    "MaxLen": lambda length: lambda value: len(value) <= length,
+_COMPARISONS: Mapping[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    "Gt": ("gt", "greater than {}", lambda bound, value: value > bound),
+    "Ge": ("ge", "of at least {}", lambda bound, value: value >= bound),
+    "Lt": ("lt", "less than {}", lambda bound, value: value < bound),
+    "Le": ("le", "of at most {}", lambda bound, value: value <= bound),
+    "MultipleOf": ("multiple_of", "that is a multiple of {}", lambda by, value: value % by == 0),
+    "MinLen": ("min_length", "of length {} or more", lambda bound, value: len(value) >= bound),
+    "MaxLen": ("max_length", "of length {} or less", lambda bound, value: len(value) <= bound),
 }
 
 
-def _in_zone(zone: Any) -> Check:
+def _in_zone(zone: Any) -> tuple[str, Check]:
     if zone is None:
-        return lambda value: value.tzinfo is None
+        return "without a time zone", lambda value: value.tzinfo is None
     if zone is Ellipsis:
-        return lambda value: value.tzinfo is not None
-    if isinstance(zone, tzinfo):
-        # A moment arrives with its offset alone.
-        return lambda value: bool(value.utcoffset() == zone.utcoffset(value.replace(tzinfo=None)))
-    import zoneinfo
+        return "with a time zone", lambda value: value.tzinfo is not None
+    if not isinstance(zone, tzinfo):
+        import zoneinfo
 
-    return _in_zone(zoneinfo.ZoneInfo(zone))
+        zone = zoneinfo.ZoneInfo(zone)
+    # A moment arrives with its offset alone.
+    return (
+        f"with the offset of {zone}",
+        lambda value: bool(value.utcoffset() == zone.utcoffset(value.replace(tzinfo=None))),
+    )

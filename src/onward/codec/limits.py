@@ -16,9 +16,9 @@ MAX_COLLIDING = 64
 MAX_EXPONENT = 10_000
 """How large the exponent of a number may be that becomes a `Fraction`, which has all its digits."""
 
-_SMALL = 1500  # JSON of so few bytes holds no more than so many items that collide.
+_SMALL = 1000  # JSON of so few bytes holds no more than so many items that collide.
 _LARGE_INT = re.compile(rb"\d{19,}")
-_UUID = re.compile(rb"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
+_UUID = re.compile(rb'"([0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12})"')
 _DECIMAL = re.compile(rb"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _EXPONENT = re.compile(rb"[eE]\+?(\d{5,})")
 

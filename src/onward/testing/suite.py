@@ -57,7 +57,7 @@ from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from onward.testing import tasks
 from onward.testing.oracle import Observed, comparable, expect
 from onward.testing.strategies import flows, numbers, parcels, pure_steps, steps
-from onward.testing.tasks import Choice, Odd, TooSmall
+from onward.testing.tasks import Choice, Odd, Patch, TooSmall
 
 Law = TypeVar("Law", bound=Callable[..., None])
 
@@ -248,6 +248,26 @@ class BackendSuite:
             back = run(tasks.echo(parcel), on=backend)
             assert back == Success(parcel)
             assert type(back.unwrap()) is tasks.Parcel
+
+    def test_data_is_not_taken_for_a_type(self, backend: Backend, traces: Path) -> None:
+        """Law 8: whatever its fields are called, and however it comes to who takes several."""
+        assert run((tasks.measure >> tasks.name_kind)(2), on=backend) == Success("Reading")
+        assert run((tasks.measure_some >> tasks.name_kind)(2), on=backend) == Success("Reading")
+        assert run((tasks.measure_some >> tasks.name_kind)(3), on=backend) == Success("Gap")
+        several = each(tasks.measure_some) >> tasks.name_kinds
+        assert run(several([2, 3]), on=backend) == Success(["Reading", "Gap"])
+        assert run(tasks.misread.rescue(tasks.name_error)(2), on=backend) == Success("Reading")
+
+    def test_what_is_unset_stays_unset(self, backend: Backend, traces: Path) -> None:
+        """Law 8: and what a constraint forbids is refused."""
+        flow = tasks.patched >> tasks.patched
+        assert run(flow(Patch(size=1)), on=backend) == Success(Patch(size=1))
+        assert run(flow(Patch(name=None)), on=backend) == Success(Patch())
+        assert isinstance(run(flow(Patch(size=-1)), on=backend).failure(), BadPayload)
+
+    def test_what_is_called_is_what_counts(self, backend: Backend, traces: Path) -> None:
+        """And not what it wraps: whether it is awaited."""
+        assert run((tasks.bridged >> tasks.wrapped)(1), on=backend) == Success(3)
 
     def test_wrong_values_are_refused_first(self, backend: Backend, traces: Path) -> None:
         """Law 8: before anything is submitted."""

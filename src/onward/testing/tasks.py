@@ -6,16 +6,20 @@ what was run in whichever process.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import wraps
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 from uuid import UUID
 
+from msgspec import UNSET, Meta, Struct, UnsetType
 from returns.result import Failure, Result, Success
 
 from onward.context import current, progress
@@ -81,6 +85,28 @@ class Choice:
     words: frozenset[str]
     options: dict[str, int]
     note: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A value that looks like what the wire says of types."""
+
+    type: str
+    value: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What a reading might be taken for."""
+
+    seconds: int
+
+
+class Patch(Struct, frozen=True):
+    """A value of which parts may not be set."""
+
+    name: str | None | UnsetType = UNSET
+    size: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
 
 def _note(number: object) -> None:
@@ -196,6 +222,87 @@ def echo(parcel: Parcel) -> Parcel:
     """What it takes."""
     _note(parcel.id)
     return parcel
+
+
+@task
+def measure(n: int) -> Reading:
+    """A reading, from a step that gives nothing else."""
+    _note(n)
+    return Reading("Gap", {"seconds": n})
+
+
+@task
+def measure_some(n: int) -> Reading | Gap:
+    """A reading of an even number, and else a gap."""
+    _note(n)
+    return Gap(n) if n % 2 else Reading("Gap", {"seconds": n})
+
+
+@task
+def misread(n: int) -> Result[str, Reading]:
+    """Fails with a reading."""
+    _note(n)
+    return Failure(Reading("Gap", {"seconds": n}))
+
+
+@task
+def name_kind(value: Reading | Gap) -> str:
+    """What it was given."""
+    return type(value).__name__
+
+
+@task
+def name_kinds(values: list[Reading | Gap]) -> list[str]:
+    """What each was that it was given."""
+    return [type(value).__name__ for value in values]
+
+
+@task
+def name_error(error: Reading | Gap | Fault) -> str:
+    """What it was given."""
+    return type(error).__name__
+
+
+@task
+def patched(patch: Patch) -> Patch:
+    """The same, unless its name is set, which it then is no more."""
+    return patch if patch.name is UNSET else Patch(size=patch.size)
+
+
+def _on_a_loop_of_its_own(
+    fn: Callable[[int], Coroutine[None, None, int]],
+) -> Callable[[int], int]:
+    @wraps(fn)
+    def run(n: int) -> int:
+        return asyncio.run(fn(n))
+
+    return run
+
+
+def _only_called(
+    fn: Callable[[int], Coroutine[None, None, int]],
+) -> Callable[[int], Coroutine[None, None, int]]:
+    @wraps(fn)
+    def call(n: int) -> Coroutine[None, None, int]:
+        return fn(n)
+
+    return call
+
+
+@task
+@_on_a_loop_of_its_own
+async def bridged(n: int) -> int:
+    """One more, by an async function in a sync one."""
+    await asyncio.sleep(0)
+    return n + 1
+
+
+@task
+@_only_called
+async def wrapped(n: int) -> int:
+    """One more, by an async function in a sync one that awaits nothing."""
+    await asyncio.sleep(0)
+    return n + 1
 
 
 @task
