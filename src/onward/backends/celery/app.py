@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from celery import _state as celery_state
 
-from onward.backends.celery.connections import Patience, Timeouts
+from onward.backends.celery.connections import Again, Patience, Timeouts
 
 LONGEST = 24 * 3600
 """How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
@@ -119,6 +119,8 @@ def _transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
     if scheme.startswith(("redis", "rediss", "valkey")):
         return {
             **timeouts.of_redis(),
+            "again": Again(timeouts.connect, rest=timeouts.socket),
+            "turn": timeouts.turn,
             "health_check_interval": timeouts.check,
             "visibility_timeout": LONGEST,
             "unacked_restore_interval": 1,

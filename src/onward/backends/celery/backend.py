@@ -165,7 +165,7 @@ class CeleryBackend:
         patience: Patience | None = None,
     ) -> None:
         self.app = app
-        self._patience = patience or Patience()
+        self.patience = patience or Patience()
         self.timeouts = timeouts
         self.ledger = ledger
         self.queue = queue
@@ -197,7 +197,7 @@ class CeleryBackend:
             # Once it is written down it will be sent, if not by us then by the reconciler; and
             # others may have submitted it with the same key meanwhile, and count on it.
             try:
-                with self._patience.of(self.timeouts.connect):
+                with self.patience.of(self.timeouts.connect):
                     self.publish(submission for submission, _ in compress(batch, is_new))
             except NOT_REACHED as problem:
                 why = self._unavailable(problem).message

@@ -18,6 +18,7 @@ from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.client import Redis
 from redis.connection import BlockingConnectionPool
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from onward.backends.celery.outage import Outage
@@ -91,11 +92,17 @@ class Again(Retry):
         seconds: After how many seconds no other try begins; infinite for a worker, of whom what it
             has to say must not be lost.
         outage: Is told of what fails and of what works.
+        rest: For how many seconds nothing else is tried once the server has not answered at all:
+            who does many things one after the other would wait for each.
     """
 
-    def __init__(self, seconds: float, outage: Outage | None = None) -> None:
+    def __init__(self, seconds: float, outage: Outage | None = None, rest: float = 0.0) -> None:
         super().__init__(NoBackoff(), -1 if seconds == math.inf else 1)
         self._seconds = seconds
+        self._rest = rest
+        self._rests_until = -math.inf
+        self._hurries = 0
+        self._lock = threading.Lock()
         self._outage = outage
         self._within = threading.local()
         self._given_up = threading.Event()
@@ -107,6 +114,18 @@ class Again(Retry):
     def was_again(self) -> bool:
         """Whether what this thread last did had to be tried again, and may be done twice."""
         return getattr(self._within, "was_again", False)
+
+    @contextlib.contextmanager
+    def hurried(self) -> Generator[None]:
+        """While this lasts, nothing is tried twice, and nothing after what was not answered."""
+        with self._lock:
+            self._hurries += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._hurries -= 1
+                self._rests_until = -math.inf
 
     def give_up(self) -> None:
         """Has all tries end, also those that go on."""
@@ -123,6 +142,8 @@ class Again(Retry):
         if getattr(self._within, "a_try", False):
             return do()
         began = time.monotonic()
+        if began < self._rests_until:
+            raise RedisTimeoutError("it did not answer a moment ago")
         failures = 0
         while True:
             self._within.a_try = True
@@ -136,9 +157,14 @@ class Again(Retry):
                 if self._outage is not None:
                     self._outage.fails(problem)
                 is_over = time.monotonic() - began >= self._seconds
-                if self._given_up.is_set() or (is_over and failures > 1):
+                is_last = bool(self._hurries) or self._given_up.is_set()
+                if is_last or (is_over and failures > 1):
+                    if isinstance(problem, RedisTimeoutError):
+                        rest = math.inf if self._hurries else self._rest
+                        self._rests_until = time.monotonic() + rest
                     raise
             else:
+                self._rests_until = -math.inf
                 self._within.was_again = failures > 0
                 if self._outage is not None:
                     self._outage.works()

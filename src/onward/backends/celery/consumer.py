@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
+from celery.events.dispatcher import EventDispatcher
 from celery.exceptions import WorkerShutdown
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.utils.url import maybe_sanitize_url
 
 from onward.backends.celery import native, transport
 from onward.backends.celery.envelope import Refusal, Taken, read
@@ -17,6 +17,17 @@ from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import ASKED
 
 _LOGGER = logging.getLogger("onward.celery")
+
+
+class Dispatcher(EventDispatcher):
+    """Celery's own, which keeps an event that cannot be sent for when there is a broker again.
+
+    Celery tries for as long as that takes, on the loop that is to hear of messages and of the end.
+    """
+
+    def _publish(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["retry"] = False
+        super()._publish(*args, **kwargs)  # type: ignore[misc]  # not in the stubs
 
 
 class Consumer(CeleryConsumer):
@@ -30,6 +41,8 @@ class Consumer(CeleryConsumer):
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
     task_consumer: Any
+    problem: Exception | None = None
+    """Why there was no connection to the broker when last tried."""
 
     def __init__(self, *args: Any, refusals: Refusals, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -102,17 +115,18 @@ class Consumer(CeleryConsumer):
         return str(message.delivery_info.get("routing_key"))
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Like Celery's own, but a worker that is to stop does not wait for its broker first."""
+        """Like Celery's own, but tries soon again, and not when the worker is to stop."""
 
         def on_error(problem: Exception, interval: float) -> None:
-            again = f"Trying again in {interval:.0f} seconds..."
-            broker = maybe_sanitize_url(self.app.conf.broker_url)
-            _LOGGER.error("Cannot connect to %s: %s. %s", broker, problem, again)
+            self.problem = problem
 
         def leave_if_told() -> None:
             if self.blueprint.state == CLOSE:
                 raise WorkerShutdown(0)
 
-        conn.ensure_connection(on_error, callback=leave_if_told)
+        conn.ensure_connection(
+            on_error, interval_start=0.5, interval_step=0.5, interval_max=2, callback=leave_if_told
+        )
+        self.problem = None
         self.first_connection_attempt = False
         return conn

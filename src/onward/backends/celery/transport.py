@@ -79,8 +79,8 @@ class QoS(redis.QoS):
         except self.channel.connection_errors:
             self._owed.add(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)
-            raise
-        self._pay()
+        else:
+            self._pay()
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> Any:
         """Kombu's own, once a second."""
@@ -105,27 +105,36 @@ class Channel(redis.Channel):
 
     Message = _RedisMessage
     QoS = QoS
+    from_transport_options = (*redis.Channel.from_transport_options, "again", "turn")
+    again: Again | None = None
+    """How what fails is tried again, for all channels of a backend."""
+    turn: float | None = None
+    """How long a thread waits for a connection that others use, in seconds."""
     heard = 0.0
     """When Redis last answered to the wait for messages, by the monotonic clock."""
 
     connection: Transport
     connection_errors: tuple[type[Exception], ...]
+
+    @property
+    def asked(self) -> float | None:
+        """When Redis was last asked for messages, by the monotonic clock."""
+        sent: float | None = self._brpop_sent_at  # type: ignore[attr-defined]  # not in the stubs
+        return sent
+
     _kept: Any = None
     _popped: Any = None
 
     def _get_pool(self, asynchronous: bool = False) -> Any:
         if asynchronous:
-            return super()._get_pool(asynchronous=True)  # type: ignore[misc]  # not in the stubs
+            pool: Any = super()._get_pool(asynchronous=True)  # type: ignore[misc]  # not in the stubs
+            pool.connection_kwargs["retry"] = self.again
+            return pool
         params: dict[str, Any] = self._connparams()  # type: ignore[attr-defined]  # not in the stubs
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
         params["max_connections"] = CONNECTIONS  # the threads of a worker share them
-        connect, answer = params.get("socket_connect_timeout"), params.get("socket_timeout")
-        pool: Any = BlockingConnectionPool
-        return pool(
-            timeout=2 * ((connect or 0) + (answer or 0)) or None,
-            retry=Again(connect or 0),
-            **params,
-        )
+        blocking: Any = BlockingConnectionPool
+        return blocking(timeout=self.turn, retry=self.again, **params)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:

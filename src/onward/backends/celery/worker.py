@@ -16,8 +16,11 @@ from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the s
 from celery.platforms import EX_OK
 
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.consumer import Consumer
+from onward.backends.celery.connections import Again
+from onward.backends.celery.consumer import Consumer, Dispatcher
 from onward.backends.celery.control import answer
+from onward.backends.celery.hearing import Hearing
+from onward.backends.celery.outage import Outage, shown
 from onward.backends.celery.pool import Pool
 from onward.backends.celery.reconcile import Reconciler
 from onward.backends.celery.refused import Refusals
@@ -70,6 +73,8 @@ class CeleryWorker:
     ) -> None:
         self._backend = backend
         self._refusals = Refusals()
+        events: Any = backend.app.events
+        events.dispatcher_cls = Dispatcher
         self._carrier = Carrier(backend, catalog)
         self._carrier.register(catalog)
         answer(backend.app, backend.cancel)
@@ -93,6 +98,13 @@ class CeleryWorker:
         self._ended = threading.Event()
         self._controller: Any = None
         self._reconciler = Reconciler(backend, catalog.tasks)
+        outage = Outage(
+            shown("the broker", backend.app.conf.broker_url),
+            "this worker takes up no steps until it is",
+        )
+        self._hearing = Hearing(
+            outage, backend.timeouts, lambda: getattr(self._controller, "consumer", None)
+        )
         self._thread = threading.Thread(target=self._run, name="onward-celery", daemon=True)
         self._thread.start()
 
@@ -102,9 +114,15 @@ class CeleryWorker:
         self._ready.set()
 
     def _run(self) -> None:
+        # Celery's loop must not wait for an event to be published: it hears nothing meanwhile.
+        with self._backend.patience.of(0):
+            self._serve()
+
+    def _serve(self) -> None:
         try:
             self._work_on()
         finally:
+            self._hearing.close()
             self._ended.set()
 
     def _work_on(self) -> None:
@@ -132,14 +150,17 @@ class CeleryWorker:
             consumer = getattr(self._controller, "consumer", None)
             if consumer is not None:
                 consumer.blueprint.state = CLOSE
-        if self._ended.wait(grace):
-            self._carrier.close()
-            return
-        self._carrier.give_back()
-        pool = getattr(self._controller, "pool", None)
-        if pool is not None:
-            pool.give_back()
-            self._ended.wait(_LEAVING)
+        # Where the broker does not answer, Celery would wait for each of its last words to it.
+        again: Again | None = self._backend.app.conf.broker_transport_options.get("again")
+        with again.hurried() if again is not None else contextlib.nullcontext():
+            if self._ended.wait(grace):
+                self._carrier.close()
+                return
+            self._carrier.give_back()
+            pool = getattr(self._controller, "pool", None)
+            if pool is not None:
+                pool.give_back()
+                self._ended.wait(_LEAVING)
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
