@@ -16,6 +16,7 @@ from tests.engines.valkey import Valkey
 pytestmark = pytest.mark.faults
 
 SAID = threading.Event()
+BEGUN = threading.Event()
 ASKED = threading.Event()
 TICKED = threading.Event()
 FROZEN = threading.Event()
@@ -43,6 +44,7 @@ async def talker(n: int) -> int:
 
 @task
 async def ticker() -> None:
+    BEGUN.set()
     while not TICKED.is_set():
         if ASKED.is_set():  # so it ran after the other had said and asked while nobody answered
             TICKED.set()
@@ -54,6 +56,7 @@ def test_an_async_step_that_says_how_far_it_is_holds_up_no_other(server: Valkey)
         worker = backend.serve(Catalog(talker, ticker)).unwrap()
         refs = submit(talker(3), on=backend).unwrap(), submit(ticker(), on=backend).unwrap()
         assert SAID.wait(30)
+        assert BEGUN.wait(30)
         server.pause()
         try:
             FROZEN.set()

@@ -7,6 +7,8 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from onward.throttle import CAUSE
+
 _LOGGER = logging.getLogger("onward.celery")
 
 
@@ -30,7 +32,13 @@ class Outage:
             if self._since is not None:
                 return
             self._since = time.monotonic() if since is None else since
-        _LOGGER.warning("%s is not reached (%s): %s", self._what, problem, self._meanwhile)
+        _LOGGER.warning(
+            "%s is not reached (%s): %s",
+            self._what,
+            problem,
+            self._meanwhile,
+            extra={CAUSE: f"{self._what} is away"},
+        )
 
     def works(self) -> None:
         """It is there."""
@@ -40,7 +48,8 @@ class Outage:
             since, self._since = self._since, None
         if since is not None:
             away = time.monotonic() - since
-            _LOGGER.warning("%s is reached again, after %.0f s", self._what, away)
+            cause = {CAUSE: f"{self._what} is back"}
+            _LOGGER.warning("%s is reached again, after %.0f s", self._what, away, extra=cause)
 
 
 def shown(what: str, url: str) -> str:
