@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from celery import chain as chain_of
@@ -19,6 +20,7 @@ from tests.faults.storm import (
     KILL_ALL,
     KILL_ONE,
     KILL_SERVER,
+    NETWORK,
     WIDTH,
     Engine,
     Harm,
@@ -82,6 +84,11 @@ class PlainClient:
         self._sent[name] = insisting(send)
         return name
 
+    def pile_up(self, count: int) -> None:
+        with self._app.producer_pool.acquire(block=True) as producer:
+            for n in range(count):
+                self._step.apply_async((n, "unserved"), queue="unserved", producer=producer)
+
     def came(self, name: str, timeout: float) -> object:
         end = time.monotonic() + timeout
         while True:
@@ -119,8 +126,10 @@ CELERY = Engine(
         "one of the workers is killed": KILL_ONE,
         "all workers are killed": KILL_ALL,
         "the broker is killed": KILL_SERVER,
-        "a worker dies between pop and unacked": Harm(lambda workers, server, flag: flag.touch()),
+        "a worker dies between pop and unacked": Harm(lambda scene: scene.flag.touch()),
         "the broker is away for 10 s": AWAY,
+        **NETWORK,
+        "one of the workers is killed, behind 40,000 calls": replace(KILL_ONE, backlog=40_000),
     },
 )
 """With Celery, one of the workers is a child of the main process; ours have no children."""

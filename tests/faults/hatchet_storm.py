@@ -12,13 +12,13 @@ from tests.engines.hatchet import DurableHatchet
 from tests.faults.hatchet_plain import flows
 from tests.faults.lanes import Workers
 from tests.faults.storm import (
-    FROZEN,
     KILL_ALL,
     KILL_SERVER,
     Engine,
     Harm,
     Lane,
     OnwardClient,
+    frozen,
     insisting,
 )
 from tests.hatchet.served import backend_on
@@ -60,6 +60,10 @@ class PlainClient:
         self._sent[name] = insisting(lambda: self._thread.call(send))
         return name
 
+    def pile_up(self, count: int) -> None:
+        if count:
+            raise NotImplementedError("no row has a backlog on Hatchet")
+
     def came(self, name: str, timeout: float) -> object:
         end = time.monotonic() + timeout
         last = "third" if name.startswith("chain") else "sum"
@@ -100,9 +104,9 @@ HATCHET = Engine(
     },
     harms={
         # The youngest might not have begun to take work, which on Hatchet takes a moment.
-        "one of the workers is killed": Harm(lambda workers, server, flag: workers.kill_oldest()),
+        "one of the workers is killed": Harm(lambda scene: scene.workers.kill_oldest()),
         "all workers are killed": KILL_ALL,
         "the engine is killed": KILL_SERVER,
-        "the engine answers nothing for 10 s": FROZEN,
+        "the engine answers nothing for 10 s": frozen(10.0),
     },
 )

@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from returns.result import Result, Success
 
-from onward import Call, Fault, result, submit
+from onward import Call, Fault, result, submit, submit_all
 from onward.backend import Backend
 from onward.fault import TimedOut, Unknown
+from tests.engines.clocks import clocks_ahead
 from tests.engines.server import Server
 from tests.faults.lanes import Workers, every
-from tests.faults.served import chain, fan_out, noted
+from tests.faults.proxy import Proxy
+from tests.faults.served import chain, fan_out, noted, unserved
 
 T = TypeVar("T")
 
@@ -61,6 +63,10 @@ class Client(Protocol):
         """Sends a call, as often as it takes; gives the name under which its steps are noted."""
         ...
 
+    def pile_up(self, count: int) -> None:
+        """Sends so many calls that nobody serves, to a queue of their own."""
+        ...
+
     def came(self, name: str, timeout: float) -> object:
         """The value of a call; None if there is none, and what it is if it is something else."""
         ...
@@ -89,6 +95,9 @@ class OnwardClient:
         # With a key, to submit again what may have been submitted does no harm.
         sent = insisting(lambda: submit(call, on=self._backend, key=f"{n}").unwrap())
         return sent.id
+
+    def pile_up(self, count: int) -> None:
+        submit_all(map(unserved, range(count)), on=self._backend, queue="unserved").unwrap()
 
     def came(self, name: str, timeout: float) -> object:
         found: Result[int, Fault] = result(chain.ref(name), on=self._backend, timeout=timeout)
@@ -124,32 +133,85 @@ class Lane:
     """At a URL, with a folder, at a pace, and with a flag that a harm may put up, a file."""
 
 
-class Harm(NamedTuple):
-    """What is done every second, or only once."""
+@dataclass(frozen=True)
+class Scene:
+    """Who can be harmed.
 
-    do: Callable[[Workers, Server, Path], object]
+    Args:
+        workers: Those at work.
+        server: Their server.
+        network: What is between the server and all others.
+        flag: A file; a worker that looks out for it dies at its point.
+    """
+
+    workers: Workers
+    server: Server
+    network: Proxy
+    flag: Path
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What is done every second, or only once, and how things are meanwhile.
+
+    Args:
+        do: What is done.
+        is_once: Whether it is done only once.
+        latency: How long each way through the network takes, in seconds.
+        skew: How far the workers' clocks are ahead of the others, in seconds.
+        backlog: How many calls wait that nobody serves.
+    """
+
+    do: Callable[[Scene], object] = lambda scene: None
     is_once: bool = False
+    latency: float = 0.0
+    skew: float = 0.0
+    backlog: int = 0
 
 
-def _away(server: Server, seconds: float) -> None:
-    server.kill()
+def _away(scene: Scene, seconds: float) -> None:
+    scene.server.kill()
     time.sleep(seconds)
-    server.restart()
+    scene.server.restart()
 
 
-def _frozen(server: Server, seconds: float) -> None:
-    server.pause()
-    time.sleep(seconds)
-    server.resume()
+def frozen(seconds: float) -> Harm:
+    """The server keeps its connections, and answers nothing for so long."""
+
+    def freeze(scene: Scene) -> None:
+        scene.server.pause()
+        time.sleep(seconds)
+        scene.server.resume()
+
+    return Harm(freeze, is_once=True)
 
 
-KILL_ONE = Harm(lambda workers, server, flag: workers.kill_one())
-KILL_ALL = Harm(lambda workers, server, flag: workers.kill_all())
-KILL_SERVER = Harm(lambda workers, server, flag: _away(server, 0.0))
-AWAY = Harm(lambda workers, server, flag: _away(server, 10.0), is_once=True)
+def half_open(seconds: float) -> Harm:
+    """The network loses all that is sent for so long, and connections of before for ever."""
+
+    def swallow(scene: Scene) -> None:
+        scene.network.swallow()
+        time.sleep(seconds)
+        scene.network.heal()
+
+    return Harm(swallow, is_once=True)
+
+
+KILL_ONE = Harm(lambda scene: scene.workers.kill_one())
+KILL_ALL = Harm(lambda scene: scene.workers.kill_all())
+KILL_SERVER = Harm(lambda scene: _away(scene, 0.0))
+AWAY = Harm(lambda scene: _away(scene, 10.0), is_once=True)
 """It is not there for 10 s."""
-FROZEN = Harm(lambda workers, server, flag: _frozen(server, 10.0), is_once=True)
-"""It keeps its connections, and answers nothing for 10 s."""
+DROP = Harm(lambda scene: scene.network.drop())
+
+NETWORK = {
+    "all connections drop": DROP,
+    "the network is half-open for 20 s": half_open(20.0),
+    "each way through the network takes 300 ms": Harm(latency=0.3),
+    "the server answers nothing for 40 s": frozen(40.0),
+    "the workers' clocks are 10 minutes ahead": Harm(skew=600.0),
+}
+"""What a bad network and bad clocks do, alike for all engines that are reached through a proxy."""
 
 
 @dataclass(frozen=True)
@@ -177,15 +239,21 @@ def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -
     lane, harm = engine.lanes[contender], engine.harms[what]
     with (
         engine.server(folder / "server") as server,
-        lane.workers(server.url, folder, size.pace, flag) as workers,
-        closing(lane.client(server.url)) as client,
+        Proxy(server.port) as network,
+        clocks_ahead(harm.skew),
+        lane.workers(network.url(server.url), folder, size.pace, flag) as workers,
+        closing(lane.client(network.url(server.url))) as client,
     ):
         workers.await_start()
+        client.pile_up(harm.backlog)
+        network.latency = harm.latency
         kinds = [True] * size.chains + [False] * size.fan_outs
         times = 1 if harm.is_once else size.kills
-        with every(1.0, lambda: harm.do(workers, server, flag), times) as harming:
+        scene = Scene(workers, server, network, flag)
+        with every(1.0, lambda: harm.do(scene), times) as harming:
             names = [client.put(n, is_chain=is_chain) for n, is_chain in enumerate(kinds)]
             harming.join()
+        network.latency = 0.0
         end = time.monotonic() + PATIENCE
         lost = hung = wrong = again = 0
         for n, (name, is_chain) in enumerate(zip(names, kinds, strict=True)):

@@ -15,14 +15,15 @@ from temporalio.common import WorkflowIDConflictPolicy
 from tests.engines.temporal import Temporal
 from tests.faults.lanes import Workers
 from tests.faults.storm import (
-    FROZEN,
     KILL_ALL,
     KILL_ONE,
     KILL_SERVER,
+    NETWORK,
     WIDTH,
     Engine,
     Lane,
     OnwardClient,
+    frozen,
     insisting,
 )
 from tests.faults.temporal_plain import QUEUE, SETUPS, Chain, FanOut, Setup
@@ -77,6 +78,10 @@ class PlainClient:
             id_conflict_policy=once,
         )
 
+    def pile_up(self, count: int) -> None:
+        if count:
+            raise NotImplementedError("no row has a backlog on Temporal")
+
     def came(self, name: str, timeout: float) -> object:
         async def wait() -> object:
             with suppress(TimeoutError):
@@ -121,6 +126,7 @@ TEMPORAL = Engine(
         "one of the workers is killed": KILL_ONE,
         "all workers are killed": KILL_ALL,
         "the server is killed": KILL_SERVER,
-        "the server answers nothing for 10 s": FROZEN,
+        "the server answers nothing for 10 s": frozen(10.0),
+        **NETWORK,
     },
 )
