@@ -41,6 +41,7 @@ from onward.interpret import (
     work,
 )
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
+from onward.secret import Secret
 
 if TYPE_CHECKING:
     from onward import aio
@@ -71,6 +72,7 @@ __all__ = [
     "Retry",
     "Schedule",
     "Schedules",
+    "Secret",
     "Status",
     "Step",
     "Task",

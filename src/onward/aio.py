@@ -23,7 +23,15 @@ from typing import TypeVar, cast
 from returns.result import Failure, Result
 
 from onward import interpret
-from onward.backend import AsyncRunsHere, Backend, Cancels, Schedule, Schedules, Status
+from onward.backend import (
+    AsyncRunsHere,
+    Backend,
+    Cancels,
+    Schedule,
+    Schedules,
+    Status,
+    Submission,
+)
 from onward.catalog import Catalog
 from onward.colour import awaitable, awaitable_cancels, awaitable_schedules
 from onward.fault import Fault, Unavailable
@@ -43,6 +51,7 @@ from onward.prepare import (
     wrong_timeout,
     wrong_work,
 )
+from onward.sealing import all_incoming, incoming, opening, outgoing
 
 R = TypeVar("R")
 E = TypeVar("E")
@@ -68,17 +77,21 @@ async def run(
     prepared = wrong_timeout(timeout) or prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
+    sealed = outgoing(on, [prepared])
+    if isinstance(sealed, Failure):
+        return sealed
     backend = awaitable(on)
     ref = call.flow.ref(prepared.plan.id)
     observers = observers_of(on)
     if timeout is None and key is None and not observers and hasattr(backend, "run_here"):
-        return read(ref, await cast(AsyncRunsHere, backend).run_here(prepared), None)
-    with told([prepared], observers) as ([ready], answered):
+        here = await cast(AsyncRunsHere, backend).run_here(*sealed.unwrap())
+        return read(ref, incoming(on, here), None)
+    with told(sealed.unwrap(), observers) as ([ready], answered):
         submitted = await backend.submit(ready)
         answered(submitted)
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
-    return read(ref, await backend.outcome(submitted.unwrap(), timeout), timeout)
+    return read(ref, incoming(on, await backend.outcome(submitted.unwrap(), timeout)), timeout)
 
 
 async def submit(
@@ -97,7 +110,10 @@ async def submit(
     prepared = prepare(call, key, delay, deadline, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    with told([prepared], observers_of(on)) as ([ready], answered):
+    sealed = outgoing(on, [prepared])
+    if isinstance(sealed, Failure):
+        return sealed
+    with told(sealed.unwrap(), observers_of(on)) as ([ready], answered):
         submitted = await awaitable(on).submit(ready)
         answered(submitted)
     return submitted.map(call.flow.ref)
@@ -119,7 +135,10 @@ async def submit_all(
     if isinstance(prepared, Fault):
         return Failure(prepared)
     flows, submissions = prepared
-    with told(submissions, observers_of(on)) as (ready, answered):
+    sealed = outgoing(on, submissions)
+    if isinstance(sealed, Failure):
+        return sealed
+    with told(sealed.unwrap(), observers_of(on)) as (ready, answered):
         submitted = await awaitable(on).submit_all(ready)
         answered(submitted)
     return submitted.map(lambda ids: refs_of(flows, ids))
@@ -133,7 +152,8 @@ async def result(
     wrong = wrong_timeout(timeout)
     if wrong is not None:
         return Failure(wrong)
-    return read(ref, await awaitable(on).outcome(check_ref(ref).id, timeout), timeout)
+    answer = await awaitable(on).outcome(check_ref(ref).id, timeout)
+    return read(ref, incoming(on, answer), timeout)
 
 
 async def results(
@@ -148,7 +168,8 @@ async def results(
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
-        for pair in waiting.take(await awaitable(on).settled(waiting.pending, waiting.left)):
+        answer = await awaitable(on).settled(waiting.pending, waiting.left)
+        for pair in waiting.take(all_incoming(on, answer)):
             yield pair
 
 
@@ -181,7 +202,11 @@ async def schedule(
     prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    return await awaitable_schedules(on).schedule(*prepared)
+    declared, plan = prepared
+    sealed = outgoing(on, [Submission(plan)])
+    if isinstance(sealed, Failure):
+        return sealed
+    return await awaitable_schedules(on).schedule(declared, sealed.unwrap()[0].plan)
 
 
 async def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
@@ -227,7 +252,7 @@ async def work(
     wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
-    catalog = watched_catalog(catalog, observers_of(on))
+    catalog = watched_catalog(opening(on, catalog), observers_of(on))
     starting = awaitable(on).serve(catalog, concurrency=concurrency, queues=queues)
     serving = asyncio.ensure_future(starting)
     try:

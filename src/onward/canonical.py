@@ -17,6 +17,7 @@ from onward.codec import is_model
 from onward.flows.nodes import Each, Fused, Given, Named, Node, Task, kind, parts
 from onward.flows.values import decode
 from onward.plan import Args
+from onward.secret import HIDDEN, is_secret
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -26,7 +27,7 @@ def id_of(flow: Node, key: str) -> str:
 
     A task and a named flow go by their names, so that a deploy can change what is in them. Any
     other flow goes by what it is made of: its tasks, how they are composed, and the values of its
-    `given`, but not by their policies, which say how a step is delivered and not what it does.
+    `given` that are no secrets. How a step is delivered, its policy, is no part of that.
 
     Args:
         flow: The flow.
@@ -84,6 +85,8 @@ def canonical(value: Any) -> object:
         return _sorted([canonical(item) for item in value])
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
+    if is_secret(type(value)):
+        return HIDDEN  # an id is shown, and a guess at what it is made of could be tried on it
     names = _fields(value)
     if names is None:
         return msgspec.to_builtins(value, enc_hook=str)

@@ -21,11 +21,14 @@ from onward.document import Entry, Section, read
 from onward.document import settings as settings_in
 from onward.engines import Engine
 from onward.fault import Misconfigured
+from onward.sealing import sealing
 from onward.settings import kinds, of_text, should_be
 from onward.url import instead_of
 
 _GROUP = "onward.backends"
 _ENVIRONMENT = "the environment"
+_SECRET_KEYS = "ONWARD_SECRET_KEYS"
+"""The variable of the keys that secrets are encrypted with, with commas between them."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _TELLING = {
@@ -283,7 +286,11 @@ def _made(source: str, where: str, entry: EntryPoint, settings: dict[str, object
         if variable in os.environ
     }
     try:
-        return engine.connect(secrets | settings)
+        backend = engine.connect(secrets | settings)
+        keys = os.environ.get(_SECRET_KEYS)
+        if not keys or hasattr(backend, "run_here"):  # in one process, nothing travels
+            return backend
+        return sealing(backend, [key.strip().encode() for key in keys.split(",") if key.strip()])
     except ModuleNotFoundError as missing:
         raise _Refused(source, _not_installed(missing, entry)) from None
     except ValueError as problem:

@@ -40,6 +40,7 @@ from onward.prepare import (
     wrong_timeout,
     wrong_work,
 )
+from onward.sealing import all_incoming, incoming, opening, outgoing
 
 if TYPE_CHECKING:
     import threading
@@ -93,8 +94,11 @@ def run(
         return Failure(prepared)
     observers = getattr(on, "observers", ())
     if timeout is None and key is None and not observers and hasattr(on, "run_here"):
-        here = cast(RunsHere, on).run_here(prepared)
-        return read(Ref(prepared.plan.id, call.flow), here, None)
+        ready = outgoing(on, [prepared])
+        if isinstance(ready, Failure):
+            return ready
+        here = cast(RunsHere, on).run_here(*ready.unwrap())
+        return read(Ref(prepared.plan.id, call.flow), incoming(on, here), None)
     submitted = _submitted(on, prepared, observers)
     if isinstance(submitted, Failure):
         return submitted
@@ -147,11 +151,14 @@ def submit(
 def _submitted(
     on: Backend, submission: Submission, observers: tuple[Observer, ...]
 ) -> Result[str, Fault]:
+    sealed = outgoing(on, [submission])
+    if isinstance(sealed, Failure):
+        return sealed
     if not observers:
-        return on.submit(submission)
+        return on.submit(*sealed.unwrap())
     from onward.observe import told  # what nobody watches does not pay for it
 
-    with told([submission], observers) as ([ready], answered):
+    with told(sealed.unwrap(), observers) as ([ready], answered):
         submitted = on.submit(ready)
         answered(submitted)
     return submitted
@@ -197,6 +204,10 @@ def submit_all(
     if isinstance(prepared, Fault):
         return Failure(prepared)
     flows, submissions = prepared
+    sealed = outgoing(on, submissions)
+    if isinstance(sealed, Failure):
+        return sealed
+    submissions = sealed.unwrap()
     if not (observers := getattr(on, "observers", ())):
         return on.submit_all(submissions).map(lambda ids: refs_of(flows, ids))
     from onward.observe import told
@@ -231,7 +242,7 @@ def result(ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None) -> R
     wrong = wrong_timeout(timeout)
     if wrong is not None:
         return Failure(wrong)
-    return read(ref, on.outcome(check_ref(ref).id, timeout), timeout)
+    return read(ref, incoming(on, on.outcome(check_ref(ref).id, timeout)), timeout)
 
 
 def results(
@@ -267,7 +278,7 @@ def results(
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
-        yield from waiting.take(on.settled(waiting.pending, waiting.left))
+        yield from waiting.take(all_incoming(on, on.settled(waiting.pending, waiting.left)))
 
 
 def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
@@ -375,7 +386,12 @@ def schedule(
     """
     check_backend(on, "schedule")
     prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
-    return Failure(prepared) if isinstance(prepared, Fault) else on.schedule(*prepared)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    declared, plan = prepared
+    return outgoing(on, [Submission(plan)]).bind(
+        lambda sealed: on.schedule(declared, sealed[0].plan)
+    )
 
 
 def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
@@ -509,6 +525,7 @@ def work(
     wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
+    catalog = opening(on, catalog)
     if observers := getattr(on, "observers", ()):
         from onward.observe import watched_catalog
 

@@ -13,6 +13,7 @@ from typing import Annotated, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.codec import marked
@@ -278,6 +279,21 @@ def walk(node: Node) -> Iterator[Node]:
         node = todo.pop()
         yield node
         todo.extend(reversed(children(node)))
+
+
+def with_steps(node: Node, change: Callable[[StepNode], StepNode]) -> Node:
+    """The same node with each of its steps changed."""
+    match node:
+        case StepNode():
+            return change(node)
+        case ChainNode(steps):
+            return replace(node, steps=tuple(with_steps(step, change) for step in steps))
+        case TogetherNode(branches):
+            return replace(node, branches=tuple(with_steps(each, change) for each in branches))
+        case RescueNode(body, handler):
+            return RescueNode(with_steps(body, change), with_steps(handler, change))
+        case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
+            return replace(node, body=with_steps(body, change))
 
 
 def _is_shallow(root: Node) -> bool:

@@ -35,6 +35,7 @@ from onward import (
     Retry,
     Schedule,
     Schedules,
+    Secret,
     Status,
     Step,
     Task,
@@ -608,6 +609,24 @@ def a_url_gives_a_backend_or_what_is_wrong_with_it() -> None:
     assert_type(run(double(1), on=connected.unwrap()), Result[int, Fault])
 
 
+@task
+def login(user: str, password: Secret[str]) -> Secret[bytes]:
+    return Secret(f"{user}:{password.get_secret_value()}".encode())
+
+
+@task
+def unlock(token: Secret[bytes], at: Secret[int] | None = None) -> int:
+    return len(token.get_secret_value()) + (0 if at is None else at.get_secret_value())
+
+
+def a_secret_keeps_the_type_of_what_it_holds(secret: Secret[str]) -> Secret[int | str]:
+    assert_type(secret.get_secret_value(), str)
+    flow = given(login, secret) >> unlock
+    assert_type(flow, Flow[[str], int])
+    assert_type(login("ann", Secret("hunter2")), Call[Secret[bytes]])
+    return secret
+
+
 def main() -> None:
     """Runs all of it on the embedded backend."""
     a_call_has_the_value_and_the_errors_of_its_flow()
@@ -618,6 +637,7 @@ def main() -> None:
     together_pairs_the_values_of_its_branches()
     identity_fits_everywhere()
     a_url_gives_a_backend_or_what_is_wrong_with_it()
+    assert a_secret_keeps_the_type_of_what_it_holds(Secret("x")) == Secret("x")
     rescue_takes_the_errors_out_again()
     another_policy_or_name_is_the_same_type()
     a_flow_may_be_used_as_something_wider()

@@ -19,6 +19,7 @@ from onward import (
     Ref,
     Retry,
     Schedules,
+    Secret,
     Step,
     Task,
     aio,
@@ -165,6 +166,18 @@ def a_step_that_needs_more_than_one_value() -> None:
     _ = double >> named_only  # E
     _ = each(parse)  # E
     _ = together(fetch, parse)  # E
+
+
+@task
+def login(user: str, password: Secret[str]) -> Secret[bytes]:
+    return Secret(f"{user}:{password.get_secret_value()}".encode())
+
+
+def a_secret_that_is_none_or_holds_something_else() -> None:
+    _ = login("ann", "hunter2")  # E
+    _ = login("ann", Secret(5))  # E
+    _ = given(login, "hunter2")  # E
+    _ = given(login, Secret("hunter2")) >> upper  # E
 
 
 def a_chain_of_what_is_no_flow() -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from msgspec import Raw
+from msgspec.structs import replace
 
 from onward import explain as explained
 from onward.cli.console import USAGE, end, say_json
 from onward.cli.options import Config, Json, On, connected
 from onward.cli.target import flow_of
+from onward.plan import Args, with_steps
+from onward.secret import HIDDEN
 
 
 def explain(
@@ -28,7 +32,7 @@ def explain(
 ) -> None:
     """Show what a flow is made of, in the order in which it runs.
 
-    With --json it is the flow as it travels, in a plan.
+    With --json it is the flow as it travels, in a plan, without the values of `given`.
 
     Example: `onward explain my.tasks:ingest --native --on temporal://localhost`
 
@@ -46,6 +50,13 @@ def explain(
     elif on is not None or config is not None:
         end(USAGE, "to show what an engine will be given, write --native too")
     elif as_json:
-        say_json({"flow": flow.name, "root": flow.node})
+        # Of the values of `given` too, one may be secret.
+        hidden = with_steps(flow.node, lambda step: replace(step, given=_hidden(step.given)))
+        say_json({"flow": flow.name, "root": hidden})
     else:
         typer.echo(explained(flow, form="mermaid" if mermaid else "tree"))
+
+
+def _hidden(args: Args) -> Args:
+    hidden = Raw(f'"{HIDDEN}"'.encode())
+    return Args((hidden,) * len(args.positional), dict.fromkeys(args.keyword, hidden))

@@ -15,6 +15,7 @@ from onward.catalog import Catalog
 from onward.cli.console import say
 from onward.fault import Cancelled, Fault
 from onward.observe import Attempt, Sending, observers_of
+from onward.sealing import sealer_of
 
 
 class Announced:
@@ -30,6 +31,7 @@ class Announced:
         self._attempts = _Attempts()
         self._backend = backend
         self.observers = (*observers_of(backend), self._attempts)
+        self.sealer = sealer_of(backend)
 
     @property
     def was_told_again(self) -> bool:

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import msgspec
 import typer
+from msgspec import Raw
 from returns.result import Failure
 from rich.pretty import pretty_repr
 from rich.text import Text
@@ -16,6 +17,7 @@ from onward.codec import Refused, read_tag
 from onward.fault import Fault, Raised
 from onward.flows.flow import AnyFlow
 from onward.outcome import Failed, Faulted, Outcome, Value
+from onward.secret import masked
 
 _WIDE = 1_000_000
 
@@ -48,13 +50,13 @@ def data_of(outcome: Outcome) -> dict[str, object]:
     """An outcome as JSON data: `outcome` says which of value, error and fault there is."""
     match outcome:
         case Value(raw):
-            return {"outcome": "value", "value": raw}
+            return {"outcome": "value", "value": Raw(masked(raw))}
         case Failed(raw):
             try:
                 tag = read_tag(raw)
             except Refused:
-                return {"outcome": "error", "error": raw}
-            error = {"type": tag.type, "task": tag.task, "value": tag.value}
+                return {"outcome": "error", "error": Raw(masked(raw))}
+            error = {"type": tag.type, "task": tag.task, "value": Raw(masked(tag.value))}
             return {"outcome": "error", "error": error}
         case Faulted():
             return {"outcome": "fault", "fault": data_of_fault(outcome.fault)}

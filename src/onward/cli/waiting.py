@@ -13,6 +13,7 @@ from onward.backend import Backend
 from onward.cli.console import INTERRUPTED, NOT_YET, end, got
 from onward.fault import Unavailable
 from onward.outcome import Outcome
+from onward.sealing import incoming
 
 ENDS_HERE = "the call ends with this process: local:// has no other"
 
@@ -45,7 +46,7 @@ def outcome_of(backend: Backend, id: str, timeout: float | None, then: str) -> O
         then: What becomes of the call if the command ends first.
     """
     with leaving(then):
-        outcome = got(backend.outcome(id, timeout))
+        outcome = got(incoming(backend, backend.outcome(id, timeout)))
     return outcome or not_yet(timeout, then)
 
 

@@ -22,8 +22,10 @@ from onward.codec.constraints import Checked, is_constraint
 from onward.codec.models import Modelled, is_pydantics
 from onward.codec.parts import DictOf, ItemsOf, Later, RecordOf, TupleOf
 from onward.codec.plain import Plain
+from onward.codec.secrets import SecretOf
 from onward.codec.unions import Tagged
 from onward.fault import Fault
+from onward.secret import is_secret, kept_by
 
 _ITEMS: dict[Any, Callable[[list[Any]], Any]] = {
     list: list,
@@ -92,6 +94,8 @@ class _Builder:
             return self._annotated(annotation, arguments[0], arguments[1:])
         if bare(annotation) is not annotation:  # a NewType or a type variable
             return self.build(bare(annotation))
+        if is_secret(annotation):
+            return SecretOf(annotation, self.build(kept_by(annotation)))
         if is_pydantics(annotation):
             return Modelled(annotation)
         if annotation is Fault:
@@ -157,7 +161,7 @@ def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
         return _is_special(inner, seen)
     if origin is Literal or annotation in _SIMPLE:
         return False
-    if is_pydantics(annotation) or annotation is Fault:
+    if is_secret(annotation) or is_pydantics(annotation) or annotation is Fault:
         return True
     if origin is Union or origin is types.UnionType:
         return any(_is_special(each, seen) for each in arguments) or not _is_told(annotation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from onward.codec.base import (
 )
 from onward.codec.limits import MAX_EXPONENT, check_hashes, has_large_exponent
 from onward.codec.same import field_names, is_model
+from onward.secret import all_unmarked, has_marks, holds_secrets, revealed
 
 _UNSET, _VALUE = f"{RESERVED}unset", f"{RESERVED}value"
 
@@ -93,6 +95,8 @@ class Modelled(Codec):
         check_keys(raw)
         if b"NaN" in raw or b"Infinity" in raw:
             _check_json(raw)
+        if holds_secrets(value):
+            raw = _revealed(value, raw)
         unset = _unset(value)
         if unset is None:
             return raw
@@ -104,6 +108,8 @@ class Modelled(Codec):
     def read(self, raw: bytes | Raw) -> Any:
         raw = bytes(raw)
         unset: _Unset | None = None
+        if has_marks(raw):
+            raw = _bare(raw)
         if b'"$onward.' in raw:
             raw, unset = _unmarked(raw)
         check_hashes(raw, is_decimal=True)
@@ -132,6 +138,25 @@ class Modelled(Codec):
             raise
         except Exception as problem:  # it is the user's own validator
             raise Refused(f"{type(problem).__name__}: {_first_line(problem)}") from None
+
+
+def _revealed(value: Any, raw: bytes) -> bytes:
+    """The JSON that pydantic made, with secrets in the place of its asterisks."""
+    data = revealed(value, json.loads(raw))
+    try:
+        return json.dumps(
+            data, ensure_ascii=False, separators=(",", ":"), default=msgspec.to_builtins
+        ).encode()
+    except (TypeError, UnicodeEncodeError):
+        raise Refused("what a secret in it holds has no JSON form") from None
+
+
+def _bare(raw: bytes) -> bytes:
+    """JSON with its secrets as pydantic reads them."""
+    try:
+        return json.dumps(all_unmarked(json.loads(raw)), ensure_ascii=False).encode()
+    except ValueError as problem:  # of what is no JSON as well
+        raise Refused(str(problem)) from None
 
 
 def _first_line(problem: Exception) -> str:

@@ -15,6 +15,7 @@ from onward.backends.celery.reconcile import reconcile
 from onward.backends.celery.results import Results
 from onward.backends.celery.signing import Signer
 from onward.policy import check_queue
+from onward.sealing import Sealer
 
 __all__ = ["CeleryBackend", "celery", "reconcile"]
 
@@ -43,7 +44,8 @@ def celery(
         options: Further Celery settings, which go before ours.
         signing_keys: Secrets that clients and workers share, of 32 random bytes or more: what
             passes through the broker and the ledger is signed with the first, and refused unless
-            one of them signed it.
+            one of them signed it. Secrets are encrypted with a key that is made of the first
+            (extra `secrets`).
         connect_timeout: How long the broker and the ledger may take to let a client or a worker
             connect, in seconds.
         socket_timeout: How long they may take to answer, in seconds, before the connection counts
@@ -87,4 +89,7 @@ def celery(
     if scheme != "memory":
         app.backend_cls = f"{Results.__module__}:{Results.__name__}+{app.conf.result_backend}"
     text = f"celery({urlsplit(broker_url).scheme}://...)"
-    return CeleryBackend(app, ledger, queue, lease, text, signer, timeouts, patience)
+    backend = CeleryBackend(app, ledger, queue, lease, text, signer, timeouts, patience)
+    if signing_keys is not None:
+        backend.sealer = Sealer(signing_keys)
+    return backend

@@ -27,7 +27,7 @@ from onward.backends.celery import native
 from onward.backends.celery.app import priority_on
 from onward.backends.celery.connections import Patience, Timeouts
 from onward.backends.celery.ledger import Entry, Ledger
-from onward.backends.celery.message import Now, Started, Ticket, write
+from onward.backends.celery.message import Now, Started, Ticket, discreet, write
 from onward.backends.celery.post import Letter, letter, post
 from onward.backends.celery.reach import LEDGER, NOT_REACHED, broker_of, reached_for, unavailable
 from onward.backends.celery.signing import Signer, sealed
@@ -36,6 +36,7 @@ from onward.context import Progress
 from onward.fault import Cancelled, Expired, Fault, Unavailable, Unknown
 from onward.outcome import Outcome, faulted, one_of
 from onward.plan import FusedNode, Plan, StepNode
+from onward.sealing import Sealer, opening
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 4_000_000
@@ -117,7 +118,7 @@ class Canvas:
 
     def now(self, now: Now, call: str, source: str) -> str:
         """Where a call stands, as it comes from a place in it."""
-        return sealed(self._signer, write(now), "now", call, source).decode()
+        return discreet(sealed(self._signer, write(now), "now", call, source).decode())
 
     def _chord(
         self, branches: list[Signature[Any]], fan: native.Fan, delay: float
@@ -172,6 +173,7 @@ class CeleryBackend:
         self.queues = {queue}
         self.lease = lease
         self.signer = signer
+        self.sealer: Sealer | None = None
         self.canvas = Canvas(app, queue, signer)
         self._text = text
         self.is_in_memory = app.conf.broker_url.startswith("memory:")
@@ -323,7 +325,7 @@ class CeleryBackend:
                 pass
         except NOT_REACHED as problem:
             return Failure(self._unavailable(problem))
-        worker = start(self, catalog, concurrency, queues)
+        worker = start(self, opening(self, catalog), concurrency, queues)
         if worker.is_ready(timeout=10):
             return Success(worker)
         worker.stop(grace=1)

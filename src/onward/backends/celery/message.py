@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from onward.outcome import Failed, Faulted, Outcome, Value
 from onward.plan import Args, EachNode, FusedNode, StepNode
+from onward.secret import has_marks, masked
 
 
 class Started(Struct, frozen=True, tag="started", tag_field="now"):
@@ -85,6 +86,31 @@ def outcome_of(now: Now) -> Outcome:
     if isinstance(now, Broken):
         return now.outcome
     return Value(now.raw if isinstance(now, Flowing) else now.args.positional[0])
+
+
+class Discreet(str):
+    """A text that holds secrets, and shows none to Celery's own tools and events."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        at = self.find("{")  # behind its signature, where there is one
+        return repr(self[:at] + masked(self[at:].encode()).decode())
+
+    def replace(self, *_: object, **__: object) -> str:
+        """What `celery.utils.saferepr` asks for, of a text that it need not cut."""
+        return repr(self)[1:-1]
+
+    def __len__(self) -> int:
+        return 0  # or it would cut the text itself
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def discreet(text: str) -> str:
+    """A text as it is sent, whose repr has no secret in it."""
+    return Discreet(text) if has_marks(text.encode()) else text
 
 
 def write(value: Now | Ticket) -> bytes:

@@ -61,7 +61,7 @@ def letter(line: Sequence[Signature[Any]], call: str, delay: float = 0.0) -> Let
         {**each, "options": {**each.options, "task_id": _id(), "root_id": call}}
         for each in reversed(rest)
     ]
-    body = _ENCODER.encode((first.args, first.kwargs, {"chain": after or None}))
+    body = _ENCODER.encode((tuple(map(str, first.args)), first.kwargs, {"chain": after or None}))
     return Letter(options["queue"], options["priority"], headers, body)
 
 

@@ -1,0 +1,287 @@
+"""Secrets under lock and key, from who submits a call to the worker, and back.
+
+A backend that has keys keeps them in its attribute `sealer`. The interpreters seal the secrets of
+what they submit, and open those of outcomes; a worker's tasks open their arguments and seal what
+they give. So what lies with an engine, and what its own tools show, is sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from msgspec import Raw
+from msgspec.structs import asdict, replace
+from returns.result import Failure, Result, Success
+
+from onward.backend import Submission
+from onward.catalog import Catalog, Tasks
+from onward.codec import Find, Refused
+from onward.fault import Fault, Misconfigured
+from onward.flows.flow import Task
+from onward.outcome import Failed, Outcome, Value
+from onward.plan import Args, StepNode, with_steps
+from onward.secret import MARK, SEALED, has_marks
+from onward.signature import Signature
+
+B = TypeVar("B")
+
+LEAST = 32
+"""How long a key is at least, in bytes."""
+
+_NONCE = 12
+_PURPOSE = b"onward secrets"
+_MISSING = (
+    "its secrets are to be sealed, and cryptography is not installed: "
+    'pip install "onward[secrets]", also where the workers are'
+)
+
+
+class Sealer:
+    """Seals secrets with the first of its keys, and opens what any of them sealed.
+
+    Args:
+        keys: Secrets of 32 random bytes or more each. The first seals; the others only open, so
+            that keys can be changed while calls are under way.
+
+    Raises:
+        TypeError: If the keys are not bytes.
+        ValueError: If there is none, or one is too short. The text shows nothing of it.
+    """
+
+    __slots__ = ("_ciphers", "_keys")
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = tuple(keys)
+        self._ciphers: list[Any] = []
+        if not self._keys:
+            raise ValueError("there is no key for secrets: leave the setting out to go without")
+        for number, key in enumerate(self._keys, 1):
+            if not isinstance(key, bytes):
+                raise TypeError("the keys for secrets are a sequence of bytes: [key]")
+            if len(key) < LEAST:
+                raise ValueError(
+                    f"key {number} for secrets has {len(key)} bytes, and needs {LEAST} or more: "
+                    'make one with python -c "import secrets; print(secrets.token_hex(32))"'
+                )
+
+    def __repr__(self) -> str:
+        return f"Sealer({len(self._keys)} key{'' if len(self._keys) == 1 else 's'})"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a Sealer holds keys, which are not to be copied or sent")
+
+    def sealed(self, raw: Raw) -> Raw:
+        """Some JSON with each secret in it sealed; raises ImportError without cryptography."""
+        return self._changed(raw, MARK, self._seal)
+
+    def opened(self, raw: Raw) -> Raw:
+        """Some JSON with each secret in it open; one that no key here sealed stays as it is."""
+        return self._changed(raw, SEALED, self._open)
+
+    def _changed(self, raw: Raw, name: str, change: Callable[[Any], Any]) -> Raw:
+        if not has_marks(raw):
+            return raw
+        try:
+            data = json.loads(bytes(raw))
+        except (ValueError, RecursionError):
+            return raw  # whoever reads it says what is wrong with it
+        return Raw(_json(_walked(data, name, change)))
+
+    def _made(self) -> list[Any]:
+        if not self._ciphers:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+            from cryptography.hazmat.primitives.hashes import SHA256
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+            # A key of its own for this, for the same keys may sign messages too.
+            self._ciphers = [
+                AESGCM(HKDF(SHA256(), 32, salt=None, info=_PURPOSE).derive(key))
+                for key in self._keys
+            ]
+        return self._ciphers
+
+    def _seal(self, secret: Any) -> Any:
+        import base64
+
+        nonce = os.urandom(_NONCE)
+        text = self._made()[0].encrypt(nonce, _json(secret[MARK]), _PURPOSE)
+        return {SEALED: base64.urlsafe_b64encode(nonce + text).decode()}
+
+    def _open(self, sealed: Any) -> Any:
+        import base64
+
+        try:
+            from cryptography.exceptions import InvalidTag
+        except ImportError:
+            return sealed
+        try:
+            raw = base64.urlsafe_b64decode(sealed[SEALED])
+        except (ValueError, TypeError):
+            return sealed
+        for cipher in self._made():
+            try:
+                text = cipher.decrypt(raw[:_NONCE], raw[_NONCE:], _PURPOSE)
+            except (InvalidTag, ValueError):
+                continue
+            return {MARK: json.loads(text)}
+        return sealed
+
+
+def _json(data: Any) -> bytes:
+    # Not msgspec, which makes a float of a whole number that is very large.
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _walked(data: Any, name: str, change: Callable[[Any], Any]) -> Any:
+    if isinstance(data, dict):
+        if len(data) == 1 and name in data:
+            return change(data)
+        return {key: _walked(item, name, change) for key, item in data.items()}
+    if isinstance(data, list):
+        return [_walked(item, name, change) for item in data]
+    return data
+
+
+def sealing(backend: B, keys: Sequence[bytes], /) -> B:
+    """The same backend, over the same connections, with keys for the secrets of its calls.
+
+    Args:
+        backend: Any backend.
+        keys: Secrets of 32 random bytes or more each, the same for clients and workers. The first
+            seals; the others only open.
+
+    Raises:
+        TypeError: If the keys are not bytes.
+        ValueError: If there is none, or one is too short.
+
+    Example:
+        >>> import secrets
+        >>> from onward import connect
+        >>> from onward.sealing import sealing
+        >>> backend = sealing(connect("temporal://localhost").unwrap(), [secrets.token_bytes(32)])
+    """
+    import copy
+
+    other: Any = copy.copy(backend)
+    other.sealer = Sealer(keys)
+    return cast(B, other)
+
+
+def sealer_of(backend: object) -> Sealer | None:
+    """The keys that a backend has for secrets."""
+    found: Sealer | None = getattr(backend, "sealer", None)
+    return found
+
+
+def outgoing(backend: object, submissions: Iterable[Submission]) -> Result[list[Submission], Fault]:
+    """Submissions as they go to a backend: with their secrets sealed, where it has keys."""
+    sealer = sealer_of(backend)
+    ready = list(submissions)
+    if sealer is None:
+        return Success(ready)
+    try:
+        return Success([_sealed(each, sealer) for each in ready])
+    except ImportError:
+        return Failure(Misconfigured(ready[0].plan.flow, _MISSING))
+
+
+def _sealed(submission: Submission, sealer: Sealer) -> Submission:
+    plan, tasks = submission.plan, submission.tasks
+
+    def sealed(step: StepNode) -> StepNode:
+        return replace(step, given=_args(step.given, sealer.sealed))
+
+    return replace(
+        submission,
+        plan=replace(
+            plan,
+            args=_args(plan.args, sealer.sealed),
+            root=with_steps(plan.root, sealed),
+        ),
+        watched=None if tasks is None else _opening(tasks, sealer),
+    )
+
+
+def incoming(
+    backend: object, answer: Result[Outcome | None, Fault]
+) -> Result[Outcome | None, Fault]:
+    """What a backend answered, with the secrets of the outcome open."""
+    sealer = sealer_of(backend)
+    if sealer is None:
+        return answer
+    return answer.map(lambda outcome: outcome and _of_outcome(outcome, sealer.opened))
+
+
+def all_incoming(
+    backend: object, answer: Result[Mapping[str, Outcome], Fault]
+) -> Result[Mapping[str, Outcome], Fault]:
+    """The same of many outcomes."""
+    sealer = sealer_of(backend)
+    if sealer is None:
+        return answer
+    return answer.map(
+        lambda found: {id: _of_outcome(each, sealer.opened) for id, each in found.items()}
+    )
+
+
+def opening(backend: object, catalog: Catalog) -> Catalog:
+    """The catalog as it is served on a backend: its tasks open what is sealed."""
+    sealer = sealer_of(backend)
+    if sealer is None:
+        return catalog
+    other = Catalog()
+    object.__setattr__(other, "tasks", _opening(catalog.tasks, sealer))
+    object.__setattr__(other, "flows", catalog.flows)
+    return other
+
+
+class _Sealing(Signature, frozen=True):
+    """A signature whose task takes and gives sealed secrets."""
+
+    sealer: Sealer
+
+    def decode(
+        self, arguments: Args, *, find: Find | None = None, skip: int = 0
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """See `Signature.decode`."""
+        opened = _args(arguments, self.sealer.opened)
+        return Signature.decode(self, opened, find=find, skip=skip)
+
+    def give(self, value: Any, task: str) -> Outcome:
+        """See `Signature.give`."""
+        outcome = Signature.give(self, value, task)
+        try:
+            return _of_outcome(outcome, self.sealer.sealed)
+        except ImportError:
+            raise Refused(_MISSING) from None
+
+
+def _opening(tasks: Tasks, sealer: Sealer) -> Tasks:
+    return {
+        name: Task(
+            name,
+            task.fn,
+            task.policy,
+            task.declared,
+            _Sealing(**{**asdict(task.signature), "sealer": sealer}),
+        )
+        for name, task in tasks.items()
+    }
+
+
+def _args(args: Args, change: Callable[[Raw], Raw]) -> Args:
+    if not any(map(has_marks, (*args.positional, *args.keyword.values()))):
+        return args
+    return Args(
+        tuple(map(change, args.positional)),
+        {name: change(raw) for name, raw in args.keyword.items()},
+    )
+
+
+def _of_outcome(outcome: Outcome, change: Callable[[Raw], Raw]) -> Outcome:
+    if isinstance(outcome, Value | Failed) and has_marks(outcome.raw):
+        return replace(outcome, raw=change(outcome.raw))
+    return outcome

@@ -1,0 +1,225 @@
+"""Values that are nobody else's business: how they are shown, and how they travel.
+
+On the wire a secret is an object with the one key `$onward.secret`, so that whoever shows or seals
+what travels finds it without knowing its annotation.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Generic, get_args, get_origin
+
+import msgspec
+from typing_extensions import TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+
+MARK = "$onward.secret"
+SEALED = "$onward.sealed"
+HIDDEN = "***"
+
+_MARKS = re.compile(rb'"\$onward\.(secret|sealed)"')
+
+
+class Secret(Generic[T_co]):
+    """A value that is never shown: not in a repr, a fault, a log, a span or an engine's name.
+
+    As an annotation of a parameter, a field or what a task returns, `Secret[str]` has the value
+    travel as a secret: encrypted where the backend has keys for it. pydantic's `SecretStr`,
+    `SecretBytes` and `Secret` travel in the same way, also in models.
+
+    Args:
+        value: What is secret.
+
+    Example:
+        >>> from onward import Secret, local, run, task
+        >>> @task
+        ... def login(user: str, password: Secret[str]) -> str:
+        ...     return f"{user} with {password}, of {len(password.get_secret_value())} letters"
+        >>> login("ann", Secret("hunter2"))
+        login('ann', Secret('***'))
+        >>> run(login("ann", Secret("hunter2")), on=local())
+        <Success: ann with ***, of 7 letters>
+    """
+
+    __slots__ = ("_value",)
+    __match_args__ = ()
+
+    _value: T_co
+
+    def __init__(self, value: T_co) -> None:
+        object.__setattr__(self, "_value", value)
+
+    def get_secret_value(self) -> T_co:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({HIDDEN!r})"
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, spec: str) -> str:
+        return format(HIDDEN, spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and bool(self._value == other._value)
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Secret is frozen: cannot set {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Secret is frozen: cannot delete {name!r}")
+
+    def __copy__(self) -> Secret[T_co]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret[T_co]:
+        return self
+
+    def __reduce__(self) -> tuple[type[Secret[T_co]], tuple[T_co]]:
+        return Secret, (self._value,)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        # As a field of a model, from the value or from a Secret; a dump does not show it.
+        from pydantic_core import core_schema
+
+        inner = handler.generate_schema(*(get_args(source) or (Any,)))
+        return core_schema.no_info_after_validator_function(
+            Secret,
+            core_schema.no_info_before_validator_function(_bare, inner),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                str, when_used="json-unless-none"
+            ),
+        )
+
+
+def _bare(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, Secret) else value
+
+
+def is_secret(kind: object) -> bool:
+    """Whether a class, or an alias of one such as `Secret[str]`, is one of secrets."""
+    kind = get_origin(kind) or kind
+    if not isinstance(kind, type):
+        return False
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None:
+        return issubclass(kind, Secret)
+    return issubclass(kind, Secret | pydantic.SecretStr | pydantic.SecretBytes | pydantic.Secret)
+
+
+def kept_by(kind: Any) -> object:
+    """The annotation of what a secret of this class or alias keeps."""
+    pydantic = sys.modules.get("pydantic")
+    origin = get_origin(kind) or kind
+    if pydantic is not None and issubclass(origin, pydantic.SecretStr):
+        return str
+    if pydantic is not None and issubclass(origin, pydantic.SecretBytes):
+        return bytes
+    return next(iter(get_args(kind)), Any)
+
+
+def unmarked(data: Mapping[str, Any], otherwise: Any) -> Any:
+    """What a secret that travelled keeps.
+
+    Args:
+        data: A JSON object.
+        otherwise: What to give of one that is no secret.
+
+    Raises:
+        ValueError: If it is sealed still.
+    """
+    if len(data) == 1 and SEALED in data:
+        raise ValueError(
+            "it is sealed, and no key here opens it: give this process the keys of the one "
+            'that sealed it (ONWARD_SECRET_KEYS), and pip install "onward[secrets]"'
+        )
+    return data[MARK] if len(data) == 1 and MARK in data else otherwise
+
+
+def has_marks(raw: bytes | msgspec.Raw) -> bool:
+    """Whether there may be a secret in some JSON."""
+    return _MARKS.search(memoryview(raw)) is not None
+
+
+def all_unmarked(value: Any) -> Any:
+    """JSON data with each secret in it as what it keeps; raises ValueError as `unmarked` does."""
+    if isinstance(value, dict):
+        kept = unmarked(value, value)
+        if kept is not value:
+            return kept
+        return {name: all_unmarked(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [all_unmarked(item) for item in value]
+    return value
+
+
+def masked(raw: bytes | msgspec.Raw) -> bytes:
+    """Some JSON, for people to read: each secret in it is `"***"`."""
+    if not has_marks(raw):
+        return bytes(raw)
+    try:
+        return msgspec.json.encode(_masked(msgspec.json.decode(raw)))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return msgspec.json.encode(HIDDEN)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        if len(value) == 1 and (MARK in value or SEALED in value):
+            return HIDDEN
+        return {name: _masked(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return value
+
+
+def revealed(value: Any, dumped: Any) -> Any:
+    """What pydantic dumped, with its secrets as they travel where it put asterisks.
+
+    Args:
+        value: A model, or a part of one.
+        dumped: What it was dumped as, as JSON data.
+    """
+    kind: Any = type(value)
+    if is_secret(kind):
+        kept = value.get_secret_value()
+        return {MARK: kept.decode() if isinstance(kept, bytes) else kept}
+    if getattr(kind, "__pydantic_root_model__", False):
+        return revealed(value.root, dumped)
+    if isinstance(dumped, list) and isinstance(value, list | tuple | set | frozenset):
+        return [revealed(*pair) for pair in zip(value, dumped, strict=True)]
+    if not isinstance(dumped, dict):
+        return dumped
+    if isinstance(value, Mapping):
+        parts = zip(value.values(), dumped.items(), strict=True)
+        return {name: revealed(part, said) for part, (name, said) in parts}
+    fields: Mapping[str, Any] = getattr(kind, "__pydantic_fields__", {})
+    names = {field.serialization_alias or name: name for name, field in fields.items()}
+    return {
+        alias: revealed(getattr(value, str(names.get(alias, alias)), None), said)
+        for alias, said in dumped.items()
+    }
+
+
+def holds_secrets(value: Any) -> bool:
+    """Whether there is a secret in a model, or in a part of one."""
+    kind: Any = type(value)
+    if is_secret(kind):
+        return True
+    if isinstance(value, Mapping):
+        return any(map(holds_secrets, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(holds_secrets, value))
+    for names in ("__pydantic_fields__", "__dataclass_fields__"):
+        if hasattr(kind, names):
+            return any(holds_secrets(getattr(value, name, None)) for name in getattr(kind, names))
+    return False
