@@ -182,6 +182,16 @@ class Worker(Protocol):
         ...
 
 
+@runtime_checkable
+class StopsRemotely(Worker, Protocol):
+    """A worker that people can also stop by their engine's own tools."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody has told it to stop."""
+        ...
+
+
 class Backend(Protocol):
     """What carries plans to workers and outcomes back, for callers that block."""
 

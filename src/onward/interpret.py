@@ -20,6 +20,7 @@ from onward.backend import (
     Schedule,
     Schedules,
     Status,
+    StopsRemotely,
     Submission,
     Worker,
 )
@@ -535,11 +536,15 @@ def work(
         if isinstance(served, Failure):
             return served
         worker = served.unwrap()
-        while not (came or (stop is not None and stop.is_set())):
-            if worker.wait(0.1):
+        while not (came or (stop is not None and stop.is_set()) or _is_told(worker)):
+            if worker.wait(0.1) and not _is_told(worker):
                 return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
         _leave(worker, grace, came)
     return Success(None)
+
+
+def _is_told(worker: Worker) -> bool:
+    return isinstance(worker, StopsRemotely) and worker.is_told
 
 
 def _leave(worker: Worker, grace: float, came: list[int]) -> None:

@@ -11,32 +11,39 @@ from celery.worker import state as running
 from celery.worker.control import Panel
 
 
-def answer(app: Celery, cancel_call: Callable[[str], object]) -> None:
-    """Has workers of an app end a call as cancelled when one of its tasks is revoked.
+def answer(
+    app: Celery, cancel_call: Callable[[str], object], on_shutdown: Callable[[], object]
+) -> None:
+    """Has a worker end a call as cancelled when one of its tasks is revoked.
 
     Args:
-        app: The app.
+        app: The worker's app.
         cancel_call: Ends a call by its id. Of ids of other things it does nothing.
+        on_shutdown: Is told that the worker is to stop.
     """
 
     def revoke(state: Any, task_id: Any, **options: Any) -> Any:
-        ids = [id for id in maybe_list(task_id) or [] if isinstance(id, str)]
-        requests = [running.requests.get(id) for id in ids]
-        answered = Panel.data["revoke"](state, task_id, **options)
-        calls = {request.root_id for request in requests if request and request.root_id}
-        for id in calls.union(ids):
+        ids = {id for id in maybe_list(task_id) or [] if isinstance(id, str)}
+        here = [each for each in running.requests.values() if ids & {each.id, each.root_id}]
+        tasks = ids.union(each.id for each in here)
+        answered = Panel.data["revoke"](state, list(tasks), **options)
+        for id in ids.union(each.root_id for each in here if each.root_id):
             cancel_call(id)
         return answered
 
     def terminate(state: Any, signal: Any, task_id: Any, **options: Any) -> Any:
         return revoke(state, task_id, terminate=True, signal=signal)
 
+    def shutdown(state: Any, **options: Any) -> Any:
+        on_shutdown()
+        return Panel.data["shutdown"](state, **options)
+
     control: Any = app.control
     mailbox = control.mailbox
     make = type(mailbox).Node
 
     def node(*args: Any, handlers: Any = None, **options: Any) -> Any:
-        ours = {**(handlers or {}), "revoke": revoke, "terminate": terminate}
-        return make(mailbox, *args, handlers=ours, **options)
+        ours = {"revoke": revoke, "terminate": terminate, "shutdown": shutdown}
+        return make(mailbox, *args, handlers={**(handlers or {}), **ours}, **options)
 
     mailbox.Node = node

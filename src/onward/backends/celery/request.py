@@ -56,9 +56,9 @@ class Request(CeleryRequest):
 
     root_id: str | None
     task: Any
+    _already_revoked: bool
     acknowledge: Callable[[], None]
     reject: Callable[..., None]
-    send_event: Callable[..., None]
 
     def __init__(self, message: Any, **options: Any) -> None:
         taken = message.taken
@@ -91,6 +91,11 @@ class Request(CeleryRequest):
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # not in the stubs
         if self.root_id and not expired:
             self.task.cancel_call(self.root_id)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Celery's own, but what was revoked stays so, whatever its function does."""
+        if not self._already_revoked or type == "task-revoked":
+            super().send_event(type, **fields)
 
     def give_up(self, problem: Exception) -> None:
         """Frees its slot after an error that nobody expected. Its call is found and sent again."""

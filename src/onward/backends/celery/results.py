@@ -20,3 +20,7 @@ class Results(RedisBackend):
     def remove_pending_result(self, result: Any) -> Any:
         """Nobody has waited for it."""
         return result
+
+    def store_result(self, task_id: str, result: Any, *args: Any, **kwargs: Any) -> Any:
+        """Nobody asks for it: the ledger has the outcomes."""
+        return result

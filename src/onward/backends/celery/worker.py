@@ -13,7 +13,6 @@ from typing import Any
 
 from celery import _state as celery_state
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
-from celery.platforms import EX_OK
 
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.connections import Again
@@ -77,7 +76,8 @@ class CeleryWorker:
         events.dispatcher_cls = Dispatcher
         self._carrier = Carrier(backend, catalog)
         self._carrier.register(catalog)
-        answer(backend.app, backend.cancel)
+        self._told = threading.Event()
+        answer(backend.app, backend.cancel, self._told.set)
         if queues is None:
             queues = {backend.queue, *catalog.queues}
         backend.queues.update(catalog.queues, queues)
@@ -127,19 +127,22 @@ class CeleryWorker:
 
     def _work_on(self) -> None:
         with throttled(_REPEATING):
-            while not self._stopping.is_set():
+            while not (self._stopping.is_set() or self._told.is_set()):
                 # A worker whose broker goes away may end; it is the only one here, so begin again.
                 with contextlib.suppress(Exception):
                     self._controller = self._backend.app.WorkController(**self._options)
                     self._controller.start()
                     self._controller.stop()
-                    if self._controller.exitcode == EX_OK:  # somebody's remote control
-                        self._stopping.set()
                 self._stopping.wait(0.5)
 
     def is_ready(self, timeout: float) -> bool:
         """Whether it takes messages up, after so many seconds at most."""
         return self._ready.wait(timeout)
+
+    @property
+    def is_told(self) -> bool:
+        """See `StopsRemotely.is_told`."""
+        return self._told.is_set()
 
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""

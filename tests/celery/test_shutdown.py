@@ -1,0 +1,48 @@
+"""Celery's remote `shutdown` stops a worker, which first ends what it runs."""
+
+import threading
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from returns.result import Success
+
+from onward import Catalog, result, submit, task, work
+from onward.backends.celery import celery
+from tests.engines.process import until
+from tests.engines.valkey import Valkey
+
+BEGUN, LET_GO = threading.Event(), threading.Event()
+
+
+@task
+def hold(n: int) -> int:
+    BEGUN.set()
+    LET_GO.wait(20)
+    return n
+
+
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_a_worker_that_is_shut_down_ends_what_it_runs_and_is_gone(
+    broker: str, request: pytest.FixtureRequest, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    server: Any = valkey if broker == "redis" else request.getfixturevalue("rabbitmq")
+    BEGUN.clear()
+    LET_GO.clear()
+    ended: list[object] = []
+    with closing(celery(server.url, valkey.url, queue=uuid4().hex)) as backend:
+        serving = threading.Thread(
+            target=lambda: ended.append(work(Catalog(hold), on=backend)), daemon=True
+        )
+        serving.start()
+        ref = submit(hold(7), on=backend).unwrap()
+        assert BEGUN.wait(20)
+        [worker] = backend.diagnose().unwrap().workers
+        backend.app.control.shutdown(destination=[worker.name])
+        until(lambda: "shutdown" in caplog.text, within=20, otherwise=lambda: caplog.text)
+        LET_GO.set()
+        assert result(ref, on=backend, timeout=20) == Success(7)
+        serving.join(20)
+        assert ended == [Success(None)]
+        assert backend.diagnose().unwrap().workers == ()
