@@ -92,21 +92,24 @@ def members(annotation: Annotation) -> tuple[Annotation, ...]:
     return () if annotation is Never or annotation is NoReturn else (annotation,)
 
 
-def class_of(member: Annotation) -> type:
-    """The class that a union's member is told by; raises TypeError where it has none."""
-    if member is None:
-        return type(None)
+def classes_of(member: Annotation) -> tuple[type, ...]:
+    """The classes that a union's member is told by; raises TypeError where it has none."""
     inner = bare(unaliased(member) if is_alias(member) else member)
-    kind = _CLASSES.get(get_origin(inner) or inner) or get_origin(inner) or inner
+    if get_origin(inner) is Literal:
+        return tuple({type(value): None for value in get_args(inner)})
+    return (_class_of(inner),)
+
+
+def _class_of(inner: Annotation) -> type:
+    if inner is None:
+        return type(None)
+    kind = get_origin(inner) or inner
     if not isinstance(kind, type) or kind is Any or is_typeddict(kind):
         raise TypeError(
-            f"{member!r} has no class that its values could be told by, among other types: use a "
+            f"{inner!r} has no class that its values could be told by, among other types: use a "
             "dataclass, or with pydantic a model with Field(discriminator=...)"
         )
     return kind
-
-
-_CLASSES: dict[Any, type] = {}
 
 
 def tag_of(member: Annotation) -> str:
@@ -117,7 +120,7 @@ def tag_of(member: Annotation) -> str:
         alias: Any = get_origin(member) or member
         name, arguments = str(alias.__name__), get_args(member)
     else:
-        name = class_of(member).__qualname__.rpartition("<locals>.")[2]
+        name = _class_of(bare(member)).__qualname__.rpartition("<locals>.")[2]
         arguments = get_args(bare(member))
     if not arguments:
         return name

@@ -59,9 +59,12 @@ def codec(annotation: Annotation) -> Codec:
         [1, 2]
     """
     build = _Builder().build
-    if any(isinstance(each, type) and issubclass(each, Fault) for each in members(annotation)):
-        return Tagged(annotation, build)
-    return build(annotation)
+    try:
+        if any(isinstance(each, type) and issubclass(each, Fault) for each in members(annotation)):
+            return Tagged(annotation, build)
+        return build(annotation)
+    except RecursionError:
+        raise TypeError("an alias in it stands for itself: give it a list or a record") from None
 
 
 def error_codec(annotation: Annotation) -> Tagged:

@@ -20,7 +20,8 @@ from onward.codec.base import (
     check_keys,
 )
 from onward.codec.limits import MAX_EXPONENT, check_hashes, has_large_exponent
-from onward.codec.same import field_names, is_model
+from onward.codec.plain import not_finite
+from onward.codec.same import NOT_FINITE, field_names, is_model
 from onward.secret import all_unmarked, has_marks, holds_secrets, revealed
 
 _UNSET, _VALUE = f"{RESERVED}unset", f"{RESERVED}value"
@@ -83,6 +84,25 @@ class Modelled(Codec):
         is_object = is_model(kind) and "root" not in kind.model_fields
         return frozenset((OBJECT,)) if is_object or field_names(kind) else KINDS_OF_JSON
 
+    def encode(self, value: Any) -> bytes:
+        try:
+            return super().encode(value)
+        except Refused as refused:
+            raise self._explained(value, refused) from None
+
+    def _explained(self, value: Any, refused: Refused) -> Refused:
+        """The same refusal, with what pydantic does not say of it."""
+        try:
+            shown = self._adapted().dump_python(value, warnings=False)
+        except Exception:  # it is the user's own serializer
+            return refused
+        for path in not_finite(shown, "$"):
+            if path == refused.path:
+                return Refused(NOT_FINITE, path)
+        if is_model(self.annotation) and _has_two_aliases(self.annotation):
+            return Refused(f"{refused.reason}{_ALIASES}", refused.path)
+        return refused
+
     def write(self, value: Any) -> bytes:
         try:
             raw: bytes = self._adapted().dump_json(
@@ -91,7 +111,8 @@ class Modelled(Codec):
         except RecursionError:
             raise
         except Exception as problem:
-            raise Refused(_first_line(problem)) from None
+            hint = _BASE64 if "utf-8" in str(problem) else ""
+            raise Refused(f"{_first_line(problem)}{hint}") from None
         check_keys(raw)
         if b"NaN" in raw or b"Infinity" in raw:
             _check_json(raw)
@@ -163,11 +184,21 @@ def _first_line(problem: Exception) -> str:
     return str(problem).partition("\n")[0] or type(problem).__name__
 
 
+_BASE64 = ' (write ser_json_bytes="base64", val_json_bytes="base64" in its model_config)'
+_ALIASES = " (a field has another alias to be read by than to be written by: give it one)"
+
+
+def _has_two_aliases(model: Any) -> bool:
+    return any(
+        field.validation_alias != field.serialization_alias for field in model.model_fields.values()
+    )
+
+
 def _check_json(raw: bytes) -> None:
     try:
         msgspec.json.decode(raw)
     except msgspec.DecodeError:
-        raise Refused("NaN and infinity have no JSON form: send None, or a str") from None
+        raise Refused(NOT_FINITE) from None
 
 
 def _unmarked(raw: bytes) -> tuple[bytes, _Unset | None]:

@@ -25,7 +25,7 @@ from onward.codec.base import (
     check_keys,
 )
 from onward.codec.limits import check_hashes
-from onward.codec.same import difference, is_model
+from onward.codec.same import NOT_FINITE, difference, is_model
 
 
 class Plain(Codec):
@@ -66,8 +66,8 @@ class Plain(Codec):
         check_keys(raw)
         # msgspec writes NaN and the infinities as null, which may well be allowed here.
         if self._seen.float and b"null" in raw:
-            for path in _not_finite(msgspec.to_builtins(value, enc_hook=_encode_custom), "$"):
-                raise Refused("NaN and infinity have no JSON form: send None, or a str", path)
+            for path in not_finite(msgspec.to_builtins(value, enc_hook=_encode_custom), "$"):
+                raise Refused(NOT_FINITE, path)
         if self._seen.any:
             # Where nothing names the type, there is nothing to say what else it may come back as.
             changed = difference(value, self.read(raw), is_strict=True)
@@ -247,16 +247,17 @@ def _advice(kind: type) -> str:
     return f"{name} has no JSON form: write {instead}"
 
 
-def _not_finite(value: Any, path: str) -> Iterator[str]:
+def not_finite(value: Any, path: str) -> Iterator[str]:
+    """Where NaN and the infinities are, in what is made of builtin types."""
     if isinstance(value, float):
         if not math.isfinite(value):
             yield path
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _not_finite(item, f"{path}.{key}")
+            yield from not_finite(item, f"{path}.{key}")
     elif isinstance(value, list | tuple | set | frozenset):
         for index, item in enumerate(value):
-            yield from _not_finite(item, f"{path}[{index}]")
+            yield from not_finite(item, f"{path}[{index}]")
 
 
 _PATH = re.compile(r"^(.*) - at (?:`key` in )?`([^`]*)`$", re.DOTALL)

@@ -8,8 +8,10 @@ had. The `fold` of a time without a zone says nothing, and is 0 when it comes ba
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -153,8 +155,8 @@ def _in_record(value: Any, back: Any, is_strict: bool) -> Difference | None:
 
 
 def _in_model(value: Any, back: Any, is_strict: bool) -> Difference | None:
-    fields = type(value).model_fields
-    for name, field in fields.items():
+    declared = type(value).model_fields
+    for name, field in declared.items():
         found = difference(
             value.__dict__.get(name, _MISSING),
             back.__dict__.get(name, _MISSING),
@@ -173,7 +175,7 @@ def _in_model(value: Any, back: Any, is_strict: bool) -> Difference | None:
         is_same = _is_equal(private[name], other_private.get(name, _MISSING))
         if not is_same:
             return Difference(f".{name}", "private attributes are not sent: make it a field")
-    sent = {name for name, field in fields.items() if not field.exclude}
+    sent = {name for name, field in declared.items() if not field.exclude}
     if (value.model_fields_set ^ back.model_fields_set) & sent:
         return Difference("", "which of its fields were set is not the same when it comes back")
     return None
@@ -190,11 +192,12 @@ def field_names(kind: Any) -> Iterable[str] | None:
     """The names of the fields of a dataclass, a struct, an attrs class or a named tuple."""
     if hasattr(kind, "__attrs_attrs__"):
         return [field.name for field in kind.__attrs_attrs__]
-    for names in ("__dataclass_fields__", "__struct_fields__"):
-        if hasattr(kind, names):
-            found: Iterable[str] = getattr(kind, names)
-            return found
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    if isinstance(kind, type) and is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    if hasattr(kind, "__struct_fields__"):
+        found: Iterable[str] = kind.__struct_fields__
+        return found
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return list(kind._fields)
     return None
 
@@ -217,12 +220,19 @@ def _secret(value: object) -> Difference | None:
     return None
 
 
+NOT_FINITE = "NaN and infinity have no JSON form: send None, or a str"
+
+
+def _is_not_finite(value: object) -> bool:
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _unequal(value: Any) -> Difference:
     kind = type(value).__qualname__
-    if (isinstance(value, float) and value != value) or (
-        isinstance(value, Decimal) and value.is_nan()
-    ):
-        return Difference("", "NaN has no JSON form: send None, or a str")
+    if _is_not_finite(value):
+        return Difference("", NOT_FINITE)
     return Difference("", f"this {kind} comes back from JSON as another {kind} than was sent")
 
 
@@ -231,6 +241,8 @@ def _retyped(value: Any, back: Any) -> str:
     expected = f"Expected `{becomes}`, got `{was}`"
     if value is _MISSING or back is _MISSING:
         return "an attribute is missing"
+    if _is_not_finite(value):
+        return NOT_FINITE
     if isinstance(value, Enum):
         return f"{expected}: send its .value, or name {was} in the annotation"
     if isinstance(value, type(back)):

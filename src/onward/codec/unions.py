@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Union
 import msgspec
 from msgspec import Raw
 
-from onward.codec.annotations import class_of, members, tag_of
+from onward.codec.annotations import classes_of, members, tag_of
 from onward.codec.base import OBJECT, Annotation, Codec, Find, Refused, kind_of
 from onward.codec.plain import Plain
 from onward.codec.same import difference
@@ -49,13 +49,13 @@ class Tagged(Codec):
             if isinstance(member, type) and issubclass(member, Fault):
                 self._faults |= {name for name, kind in KINDS.items() if issubclass(kind, member)}
                 continue
-            name, kind = tag_of(member), class_of(member)
+            name, kinds = tag_of(member), classes_of(member)
             if name in self._members:
                 raise TypeError(
                     f"two of its types are called {name!r}, and the wire tells them apart by "
                     "name: rename one"
                 )
-            self._members[name] = _Member((kind,), build(member))
+            self._members[name] = _Member(kinds, build(member))
         has_tags = is_error or bool(self._faults)
         self._bare = () if has_tags else _told_by_json(self._members)
 
@@ -126,7 +126,8 @@ class Tagged(Codec):
                 f"it could be {' or '.join(fits)}: annotate what the step before returns as "
                 f"{self._names()}"
             )
-        if tag is not None:
+        # What 0.1 wrote has no mark. (A rescue marks the faults that a handler takes, also its.)
+        if tag is not None and tag.type in self._members:
             return self._by_tag(tag, raw, find)
         raise Refused(f"it is none of {self._names()}")
 
