@@ -175,6 +175,7 @@ Pay: Any = Annotated[Card | Iban, Field(discriminator="kind")]
 Message: Any = TypeAliasType("Message", Ask | Answer)
 Listed: Any = TypeAliasType("Listed", List[T] | None, type_params=(T,))  # type: ignore[arg-type]  # typing's TypeVar does as well
 Json: Any = TypeAliasType("Json", "dict[str, Json] | list[Json] | str | int | float | bool | None")
+Loop: Any = TypeAliasType("Loop", "Loop | int")
 Nested: Any = TypeAliasType("Nested", "tuple[Ask | Answer, list[Nested]]")
 Generics: Any = Pair
 
@@ -554,13 +555,6 @@ def test_data_does_not_become_a_fault() -> None:
 # -- messages ---------------------------------------------------------------------------------
 
 
-class Login(pydantic.BaseModel):
-    password: SecretStr
-
-
-LOGIN = Login(password=SecretStr("hunter2"))
-
-
 class Hidden(pydantic.BaseModel):
     token: str = Field(default="", exclude=True)
 
@@ -576,10 +570,6 @@ class Grows(pydantic.BaseModel):
     @classmethod
     def up(cls, n: int) -> int:
         return n + 1
-
-
-class Team(pydantic.BaseModel):
-    logins: list[Login]
 
 
 class Share(pydantic.BaseModel):
@@ -603,13 +593,6 @@ def cached() -> Cached:
 @pytest.mark.parametrize(
     ("annotation", "value", "path", "reason"),
     [
-        (Login, LOGIN, "$.x.password", "SecretStr writes stars"),
-        (
-            Team,
-            Team(logins=[Login(password=SecretStr("hunter2"))]),
-            "$.x.logins[0].password",
-            "stars",
-        ),
         (Hidden, Hidden(token="t"), "$.x.token", "exclude=True"),
         (Cached, cached(), "$.x._seen", "private attributes are not sent"),
         (Grows, Grows(n=1), "$.x.n", "another int"),
@@ -636,7 +619,6 @@ def test_a_refusal_says_which_part_and_why(
     assert isinstance(fault, BadPayload)
     assert fault.path == path
     assert reason in fault.message
-    assert "hunter2" not in str(fault)
 
 
 @pytest.mark.parametrize(
@@ -644,7 +626,7 @@ def test_a_refusal_says_which_part_and_why(
     [
         (List[Entry | Ask], "use a dataclass, or with pydantic a model"),
         (Dict[SecretStr, int], "keys"),
-        (TypeAliasType("Loop", "Loop | int"), "stands for itself"),
+        (Loop, "stands for itself"),
     ],
     ids=str,
 )

@@ -144,7 +144,7 @@ def _in_record(value: Any, back: Any, is_strict: bool) -> Difference | None:
     if names is None:
         if _is_equal(value, back):
             return None
-        return _secret(value) or _unequal(value)
+        return _unequal(value)
     for name in names:
         found = difference(
             getattr(value, name, _MISSING), getattr(back, name, _MISSING), is_strict=is_strict
@@ -207,17 +207,6 @@ def _is_equal(value: Any, back: Any) -> bool:
         return bool(value == back)
     except Exception:  # it is the user's own comparison
         return False
-
-
-def _secret(value: object) -> Difference | None:
-    kind = type(value)
-    if hasattr(value, "get_secret_value"):
-        return Difference(
-            "",
-            f"{kind.__qualname__} writes stars in place of what it holds, so that no secret "
-            "travels: send the name of the secret, and look it up in the task",
-        )
-    return None
 
 
 NOT_FINITE = "NaN and infinity have no JSON form: send None, or a str"
