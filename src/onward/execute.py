@@ -5,25 +5,29 @@ Nothing here waits, queues or talks to an engine; each backend brings that.
 
 from __future__ import annotations
 
+import contextlib
 import dis
+import logging
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
 from onward.context import CURRENT, Context
-from onward.fault import BadPayload, Raised, TimedOut, Unknown
+from onward.fault import BadPayload, Fault, Raised, TimedOut, Unknown
 from onward.flows.flow import Task
-from onward.outcome import Faulted, Outcome, faulted
+from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
 from onward.plan import Args, Delivery, StepNode
 from onward.policy import type_name
 from onward.signature import call_async
 
 _TEXT_LIMIT = 16_384
+_LINE_LIMIT = 500
+_LOGGER = logging.getLogger("onward.step")
 _RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 _TIMED_OUT = tuple(map(type_name, TimeoutError.__mro__))
 
@@ -38,14 +42,21 @@ class Watches(Protocol):
         ...
 
 
-def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
-    """One attempt at a step of a sync task, in this thread.
+class Ended(NamedTuple):
+    """How an attempt ended: its outcome, and what the function raised."""
+
+    outcome: Outcome
+    problem: BaseException | None = None
+
+
+def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
+    """One attempt at a step of a sync task, in this thread and its context.
 
     Args:
         step: The step.
         args: What came from the step before, or the call's own arguments.
         tasks: The tasks that may be run.
-        context: What `current()` gives meanwhile.
+        context: What `current()` gives from now on in this context.
 
     Returns:
         Its outcome; whatever the function raises is `Raised`.
@@ -53,53 +64,51 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outco
     Raises:
         KeyboardInterrupt: If Ctrl-C was pressed, where this is the main thread.
     """
-    token = CURRENT.set(context)
-    try:
-        watching = _watching(tasks)
-        if watching is None:
-            return _performed(step, args, tasks, context)
-        with watching.watch() as came:
-            return came(_performed(step, args, tasks, context))
-    finally:
-        CURRENT.reset(token)
+    CURRENT.set(context)
+    watching = _watching(tasks)
+    if watching is None:
+        return _performed(step, args, tasks, context)
+    with watching.watch() as note:
+        ended = _performed(step, args, tasks, context)
+        note(ended.outcome)
+        return ended
 
 
-def _performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
+def _performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
-        return task.signature.give(task.fn(*positional, **keyword), task.name)
+        return Ended(task.signature.give(task.fn(*positional, **keyword), task.name))
     except BaseException as problem:
         if _is_ctrl_c(problem):
             raise
         return _faulted(step, problem, tasks, context.attempt)
 
 
-async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
+async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
     """One attempt at a step of an async task, on this event loop; else like `perform`.
 
     Raises:
         asyncio.CancelledError: If it was the caller who cancelled.
     """
-    token = CURRENT.set(context)
-    try:
-        watching = _watching(tasks)
-        if watching is None:
-            return await _performed_async(step, args, tasks, context)
-        with watching.watch() as came:
-            return came(await _performed_async(step, args, tasks, context))
-    finally:
-        CURRENT.reset(token)
+    CURRENT.set(context)
+    watching = _watching(tasks)
+    if watching is None:
+        return await _performed_async(step, args, tasks, context)
+    with watching.watch() as note:
+        ended = await _performed_async(step, args, tasks, context)
+        note(ended.outcome)
+        return ended
 
 
-async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Outcome:
+async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
     import asyncio
 
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
         value: Any = await call_async(task.fn, *positional, **keyword)
-        return task.signature.give(value, task.name)
+        return Ended(task.signature.give(value, task.name))
     except BaseException as problem:
         running = asyncio.current_task()
         if isinstance(problem, asyncio.CancelledError) and running and running.cancelling():
@@ -111,30 +120,74 @@ def _watching(tasks: Tasks) -> Watches | None:
     return cast(Watches, tasks) if hasattr(tasks, "watch") else None
 
 
-def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
-    """Tells those who watch of an attempt that ended without its worker.
+def report(tasks: Tasks, context: Context, outcome: Outcome) -> None:
+    """Tells observers and the log of an attempt that ended without its worker.
 
     Args:
         tasks: The tasks, which somebody may watch.
         context: Which attempt it was.
         outcome: What came of it.
     """
+    tell(tasks, context, outcome)
+    log(StepNode(task=context.task), context, Ended(outcome))
+
+
+def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
+    """Tells observers of an attempt that has ended in another thread, or in none."""
     watching = _watching(tasks)
     if watching is None:
         return
     token = CURRENT.set(context)
     try:
-        with watching.watch() as came:
-            came(outcome)
+        with watching.watch() as note:
+            note(outcome)
     finally:
         CURRENT.reset(token)
 
 
-def told_if_late(tasks: Tasks, context: Context, outcome: Outcome) -> Outcome:
-    """The same outcome; of a timeout, of which no attempt hears, those who watch are told."""
-    if isinstance(outcome, Faulted) and isinstance(outcome.fault, TimedOut):
-        tell(tasks, context, outcome)
-    return outcome
+def log(step: Delivery, context: Context, ended: Ended) -> None:
+    """Logs an attempt that gave no value, as one line that says where it stood.
+
+    A domain error is logged at INFO by its type alone, for its fields may hold what is nobody
+    else's business; an attempt that another one follows, at WARNING; all others at ERROR, with the
+    traceback of what the function raised.
+
+    Args:
+        step: Its policy.
+        context: Which attempt it was.
+        ended: How it ended.
+    """
+    outcome, problem = ended
+    if isinstance(outcome, Value):
+        return
+    level, trace = logging.ERROR, None
+    if isinstance(outcome, Failed):
+        level, text = logging.INFO, f"answered with an error: {error_type(outcome)}"
+    elif is_retried(step, outcome, context.attempt):
+        level = logging.WARNING
+        times = f"attempt {context.attempt} of {step.attempts}"
+        text = f"failed in {times}, and will be tried again: {_brief(outcome.fault)}"
+    else:
+        text = f"failed: {_brief(outcome.fault)}"
+        if problem is not None and isinstance(outcome.fault, Raised):
+            frames = problem.__traceback__ and problem.__traceback__.tb_next
+            trace = (type(problem), problem, frames)
+    token = CURRENT.set(context)
+    # A handler is the user's code, and what it raises is no part of the step.
+    with contextlib.suppress(Exception):
+        _LOGGER.log(level, "%s %s", context.task, text, exc_info=trace)
+    CURRENT.reset(token)
+
+
+def _brief(fault: Fault) -> str:
+    """What happened, on one line and without advice."""
+    text = fault.message
+    if isinstance(fault, Raised):
+        text = f"{fault.error_type}: {text}" if text else fault.error_type
+    elif isinstance(fault, BadPayload):
+        text = f"{text} at {fault.path}"
+    text = " ".join(text.split())
+    return text if len(text) <= _LINE_LIMIT else f"{text[:_LINE_LIMIT]}..."
 
 
 async def retried(
@@ -154,15 +207,15 @@ async def retried(
     attempt = 1
     while True:
         outcome = await once(attempt)
-        if attempt >= step.attempts or not is_retried(step, outcome):
+        if not is_retried(step, outcome, attempt):
             return outcome
         await sleep(step.backoff.delay(attempt, chance()))
         attempt += 1
 
 
-def is_retried(step: Delivery, outcome: Outcome) -> bool:
-    """Whether a step's policy has such an outcome tried again, attempts permitting."""
-    if not isinstance(outcome, Faulted):
+def is_retried(step: Delivery, outcome: Outcome, attempt: int) -> bool:
+    """Whether a step's policy has another attempt follow this one."""
+    if attempt >= step.attempts or not isinstance(outcome, Faulted):
         return False
     match outcome.fault:
         case Raised(kinds=kinds):
@@ -183,13 +236,13 @@ def _arguments(
     return task.signature.decode(args, find=partial(errors_of, tasks))
 
 
-def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int) -> Faulted:
+def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int) -> Ended:
     if step.task not in tasks:
         message = f"no worker here has a task of this name; they have {_some(tasks)}"
-        return faulted(Unknown(step.task, message))
+        return Ended(faulted(Unknown(step.task, message)))
     if isinstance(problem, Refused):
-        return faulted(BadPayload(step.task, problem.reason, problem.path))
-    return faulted(raised(step.task, problem, attempt))
+        return Ended(faulted(BadPayload(step.task, problem.reason, problem.path)))
+    return Ended(faulted(raised(step.task, problem, attempt)), problem)
 
 
 def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:

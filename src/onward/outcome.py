@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeGuard
 import msgspec
 from returns.result import Failure, Result, Success
 
-from onward.codec import Refused, decode_fault, encode_fault
+from onward.codec import TAG, Refused, Tag, decode_fault, encode_fault
 from onward.fault import BadPayload, Fault, Unknown
 
 
@@ -44,6 +44,15 @@ Outcome: TypeAlias = Value | Failed | Faulted
 def faulted(fault: Fault) -> Faulted:
     """The outcome that a fault is."""
     return Faulted(msgspec.Raw(encode_fault(fault)))
+
+
+def error_type(failed: Failed) -> str:
+    """The name of a domain error's type."""
+    try:
+        tag: Tag = TAG.decode(failed.raw)
+    except Refused:
+        return "of no readable type"
+    return tag.type
 
 
 def is_unknown(outcome: Outcome | None, id: str) -> TypeGuard[Faulted]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import os
 import random
 import threading
@@ -14,16 +15,16 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from onward.attempt import in_time
+from onward.attempt import Attempts, InThread, OnLoop, driven, is_async
 from onward.backend import State, Status, Submission, Worker, state_of
 from onward.catalog import Catalog, Tasks
 from onward.colour import BlockingCancels, LoopThread, OnThreadCancels
 from onward.context import Context, Progress, moment
-from onward.execute import perform, perform_async, raised, retried, told_if_late
+from onward.execute import raised, retried
 from onward.fault import Cancelled, Expired, Fault, Unknown
 from onward.outcome import Outcome, faulted
 from onward.plan import (
@@ -38,10 +39,9 @@ from onward.plan import (
     StepNode,
     evaluate,
 )
-from onward.pool import Slots, Threads
+from onward.pool import Slots
 
 T = TypeVar("T")
-_Work: TypeAlias = Callable[[], Coroutine[Any, Any, Outcome]]
 
 
 def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
@@ -128,9 +128,12 @@ class LocalAio(OnThreadCancels):
 _HELD: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
 
 
-def _holding(slots: Slots, job: Callable[[], T]) -> T:
-    _HELD.set(slots)
-    return job()
+def _no_variables(held: Slots | None) -> contextvars.Context:
+    """What a task starts with: nothing of the caller's, whose variables no engine carries."""
+    variables = contextvars.Context()
+    if held is not None:
+        variables.run(_HELD.set, held)
+    return variables
 
 
 def _giving_back(
@@ -167,28 +170,22 @@ def _is_plain(node: Node, tasks: Tasks) -> bool:
 
 
 def _run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
+    ground = InThread()
+    attempts, variables = Attempts(tasks, ground), _no_variables(_HELD.get())
+
     async def run_step(step: Runnable, args: Args, where: str) -> Outcome:
         async def once(attempt: int) -> Outcome:
-            if type(step) is FusedNode:
-                return await evaluate(step.body, args, run_step, where=where, in_flight=1)
-            assert type(step) is StepNode
-            context = Context(plan.id, step.task, where, attempt, trace=plan.trace)
-            return perform(step, args, tasks, context)
+            name = step.task if type(step) is StepNode else plan.flow
+            context = Context(plan.id, name, where, attempt, trace=plan.trace)
+            return await attempts.make(step, args, context, variables=variables)
 
         return (
-            await once(1) if step.attempts == 1 else await retried(step, once, nap, random.random)
+            await once(1)
+            if step.attempts == 1
+            else await retried(step, once, ground.pause, random.random)
         )
 
-    async def nap(seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251 - there is no loop here: the caller's thread waits
-
-    # Nothing in it ever waits for an event loop, so one push takes it to its end.
-    try:
-        evaluate(plan.root, plan.args, run_step, in_flight=1).send(None)
-    except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
-    raise AssertionError("a plain chain waited")
+    return driven(evaluate(plan.root, plan.args, run_step, in_flight=1))
 
 
 @dataclass(slots=True, eq=False)
@@ -206,6 +203,10 @@ class Run:
     attempt: int = 0
     progress: Progress | None = None
 
+    def begins(self, context: Context) -> None:
+        self.task, self.step, self.attempt = context.task, context.step, context.attempt
+        self.progress = None
+
     def report(self, progress: Progress) -> None:
         self.progress = progress
 
@@ -222,7 +223,9 @@ class Engine:
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
         self.slots = Slots(workers)
-        self._threads = Threads()
+        self.ground = OnLoop()
+        self.slotless = _no_variables(None)
+        self.in_slot = _no_variables(self.slots)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()
@@ -256,10 +259,6 @@ class Engine:
             await self.submit(submission)
             ids.append(submission.plan.id)
         return Success(ids)
-
-    async def in_thread(self, job: Callable[[], Outcome]) -> Outcome:
-        """Runs a sync step on a thread that knows whose slot it holds."""
-        return await self._threads.run(partial(_holding, self.slots, job))
 
     def steps(self, run: Run) -> Steps:
         """The step-runner of a call."""
@@ -386,10 +385,12 @@ def _unknown(id: str) -> Unknown:
 class Steps:
     """Runs the steps of one call: the step-runner that the evaluator is given."""
 
-    def __init__(self, engine: Engine, run: Run, *, is_fused: bool = False) -> None:
+    def __init__(self, engine: Engine, run: Run) -> None:
+        assert run.tasks is not None  # as _live has seen to
         self._engine = engine
         self._run = run
-        self._is_fused = is_fused
+        self._tasks = run.tasks
+        self._attempts = Attempts(run.tasks, engine.ground)
 
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         async def once(attempt: int) -> Outcome:
@@ -398,51 +399,27 @@ class Steps:
         return await retried(step, once, asyncio.sleep, random.random)
 
     async def _attempt(self, step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
-        run, tasks, engine = self._run, self._run.tasks, self._engine
-        assert tasks is not None  # as _live has seen to
-        if isinstance(step, FusedNode):
-            inside = Steps(engine, run, is_fused=True)
-            whole = partial(
-                _holding, engine.slots, partial(evaluate, step.body, args, inside, where=where)
-            )
-            name = run.plan.flow
-            return await self._in_slot(step, partial(in_time, step, name, attempt, whole))
-        run.task, run.step, run.attempt, run.progress = step.task, where, attempt, None
-        given_up = threading.Event()
+        plan, engine = self._run.plan, self._engine
         context = Context(
-            id=run.plan.id,
-            task=step.task,
+            id=plan.id,
+            task=step.task if isinstance(step, StepNode) else plan.flow,
             step=where,
             attempt=attempt,
-            key=run.plan.key,
-            deadline=moment(run.plan.deadline),
-            report=run.report,
-            is_cancelled=given_up.is_set,
-            trace=run.plan.trace,
+            key=plan.key,
+            deadline=moment(plan.deadline),
+            report=self._run.report,
+            trace=plan.trace,
         )
-        task = tasks.get(step.task)
+        make = partial(self._attempts.make, step, args, context, self._run.begins)
+        if is_async(step, self._tasks):
+            return await make(engine.slotless)
+        if isinstance(step, StepNode):
+            self._run.begins(context)  # it is this step that waits
+        await engine.slots.take(plan.priority if step.priority is None else step.priority)
         try:
-            if task is not None and task.signature.is_async:
-                awaiting = partial(perform_async, step, args, tasks, context)
-                outcome = await in_time(step, step.task, attempt, awaiting)
-            else:
-                here = partial(engine.in_thread, partial(perform, step, args, tasks, context))
-                work = partial(in_time, step, step.task, attempt, here)
-                outcome = await self._in_slot(step, work)
-            return told_if_late(tasks, context, outcome)
+            return await make(engine.in_slot)
         finally:
-            given_up.set()
-
-    async def _in_slot(self, step: Runnable, work: _Work) -> Outcome:
-        if self._is_fused:  # which is in a slot already
-            return await work()
-        await self._engine.slots.take(
-            self._run.plan.priority if step.priority is None else step.priority
-        )
-        try:
-            return await work()
-        finally:
-            self._engine.slots.add(1)
+            engine.slots.add(1)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import distrusted
 from onward.catalog import Tasks
 from onward.context import Context
-from onward.execute import tell
+from onward.execute import report
 from onward.fault import Lost
 from onward.outcome import faulted
 from onward.plan import Plan
@@ -100,7 +100,7 @@ def reconcile(
             message = f"it was sent {MOST} times, and its workers died each time"
             lost = faulted(Lost(plan.flow, message, MOST))
             backend.ledger.settle(id, lost, "failed")
-            tell(tasks or {}, Context(id, plan.flow, trace=plan.trace), lost)
+            report(tasks or {}, Context(id, plan.flow, trace=plan.trace), lost)
             continue
         backend.publish([Submission(plan)])
         sent.append(id)

@@ -250,7 +250,7 @@ class Carrier:
         ):
             context = self._context(ticket, name, attempt, report)
             outcome = self._attempted(step, args, context)
-        if attempt < step.attempts and is_retried(step, outcome):
+        if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(ticket.call, ticket.at, holder, wait)
             kwargs = self._backend.canvas.kwargs(self._asked(task), ticket, wait)

@@ -118,7 +118,7 @@ class Carrier:
         if isinstance(outcome, Value):
             return value(outcome.raw)
         step = ticket.step
-        if attempt >= step.attempts or not is_retried(step, outcome):
+        if not is_retried(step, outcome, attempt):
             raise failure(outcome)
         wait = step.backoff.delay(attempt, random.random())
         if ticket.deadline is not None and time.time() + wait >= ticket.deadline:
