@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import Raw
 from returns.result import Result
 
 from onward import Fault, Status
+from onward.attempt import Limit, OnLoop
 from onward.backend import Submission, Worker
 from onward.backends.local import Engine, Local, Run, Steps
 from onward.catalog import Catalog
@@ -28,6 +31,8 @@ from onward.plan import (
     TogetherNode,
     evaluate,
 )
+
+T = TypeVar("T")
 
 
 class Broken:
@@ -161,6 +166,42 @@ class RunsAKeyTwice(Broken):
             if run is not None:
                 await evaluate(run.plan.root, run.plan.args, self.steps(run))
             return await super().submit(submission)
+
+
+class SharesAContext(Broken):
+    """Runs all sync steps in one and the same context."""
+
+    class BrokenEngine(Engine):
+        def __init__(self, workers: int, keep: float) -> None:
+            super().__init__(workers, keep)
+            self.ground = _OneContext()
+
+
+class _OneContext(OnLoop):
+    def __init__(self) -> None:
+        super().__init__()
+        self._shared = contextvars.Context()
+
+    async def run(
+        self, work: Callable[[], T], variables: contextvars.Context, limit: Limit[T]
+    ) -> T:
+        return await super().run(partial(self._shared.run, work), variables, limit)
+
+
+class GivesNoWarning(Broken):
+    """Lets a step that timed out go on, and does not tell it."""
+
+    class BrokenEngine(Engine):
+        def __init__(self, workers: int, keep: float) -> None:
+            super().__init__(workers, keep)
+            self.ground = _Patient()
+
+
+class _Patient(OnLoop):
+    async def run(
+        self, work: Callable[[], T], variables: contextvars.Context, limit: Limit[T]
+    ) -> T:
+        return await super().run(work, variables, Limit(None, limit.passed))
 
 
 def replaced(value: Any, **changes: Any) -> Any:

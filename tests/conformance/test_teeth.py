@@ -2,6 +2,9 @@
 
 import pytest
 
+# Loaded here, or each run of pytester would load a copy of its own.
+from tests.conformance import broken
+
 # Each broken backend, and a test of the suite that must see it.
 CAUGHT = {
     "DropsAStep": "test_every_flow_means_what_the_oracle_says",
@@ -12,6 +15,8 @@ CAUGHT = {
     "ForgetsOutcomes": "test_a_ref_is_taken_up_by_its_text",
     "RunsOnAfterAFailure": "test_nothing_runs_after_a_failure",
     "RetriesDomainErrors": "test_nothing_runs_after_a_failure",
+    "SharesAContext": "test_each_attempt_has_a_context_of_its_own",
+    "GivesNoWarning": "test_an_attempt_ends_with_its_timeout",
     "RunsAKeyTwice": "test_a_key_is_submitted_once",
 }
 
@@ -50,6 +55,7 @@ def _failed(pytester: pytest.Pytester, name: str, *options: str) -> set[str]:
 
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_backend_is_caught(pytester: pytest.Pytester, name: str) -> None:
+    assert issubclass(getattr(broken, name), broken.Broken)
     assert _failed(pytester, name, "-k", CAUGHT[name]) == {CAUGHT[name]}
 
 

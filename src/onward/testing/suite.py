@@ -55,6 +55,7 @@ from onward.interpret import (
 )
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from onward.testing import tasks
+from onward.testing.attempts import AttemptLaws, until
 from onward.testing.oracle import Observed, comparable, expect
 from onward.testing.strategies import flows, numbers, parcels, pure_steps, steps
 from onward.testing.tasks import Choice, Odd, Patch, TooSmall
@@ -62,7 +63,7 @@ from onward.testing.tasks import Choice, Odd, Patch, TooSmall
 Law = TypeVar("Law", bound=Callable[..., None])
 
 
-class BackendSuite:
+class BackendSuite(AttemptLaws):
     """What users rely on, whichever the backend.
 
     Subclass it in a test module, and give the backend as a fixture. Where the backend needs a
@@ -656,10 +657,7 @@ class BackendSuite:
 
     def until(self, condition: Callable[[], bool], patience: float | None = None) -> None:
         """Waits for what has to come to be true, and fails if it does not."""
-        end = time.monotonic() + (self.patience if patience is None else patience)
-        while not condition():
-            assert time.monotonic() < end, "it never came to be true"
-            time.sleep(0.005)
+        until(condition, self.patience if patience is None else patience)
 
 
 def is_unsupported(answer: Result[Any, Fault]) -> bool:

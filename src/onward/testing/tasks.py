@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -29,6 +30,10 @@ from onward.policy import Constant, Retry
 
 TRACE = "ONWARD_TRACE"
 """The environment variable that names the folder of the traces."""
+
+
+TENANT: ContextVar[str] = ContextVar("onward_testing_tenant", default="nobody")
+"""A context variable that tasks look at and set."""
 
 
 @dataclass(frozen=True)
@@ -355,3 +360,49 @@ def linger(seconds: float) -> float:
 def among(word: str, choice: Choice) -> bool:
     """Whether a word is among some."""
     return word in choice.words
+
+
+@task
+def enter(name: str) -> str:
+    """What the context variable was, before it is set to this."""
+    before = TENANT.get()
+    TENANT.set(name)
+    return before
+
+
+@task
+async def enter_async(name: str) -> str:
+    """Like enter, and the variable keeps across an await what it was set to."""
+    before = TENANT.get()
+    TENANT.set(name)
+    await asyncio.sleep(0.01)
+    return before if TENANT.get() == name else f"changed to {TENANT.get()}"
+
+
+@task(retry=Retry(attempts=2, backoff=Constant(0.0)))
+def enter_again(name: str) -> str:
+    """Like enter, at the second attempt; the first one sets it too."""
+    before = TENANT.get()
+    TENANT.set(name)
+    if current().attempt == 1:
+        raise OSError("once more")
+    return before
+
+
+@task(timeout=0.2)
+def overrun(seconds: float) -> float:
+    """Goes on when it has timed out, until it hears of that or so much time has passed."""
+    end = time.monotonic() + seconds
+    while not current().cancelled and time.monotonic() < end:
+        time.sleep(0.01)
+    _note("cancelled" if current().cancelled else "never cancelled")
+    return seconds
+
+
+@task
+def linger_for(error: Fault) -> float:
+    """Takes two seconds in which its call goes on."""
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end and not current().cancelled:
+        time.sleep(0.01)
+    return 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
+from contextvars import copy_context
 from typing import Any
 
 from celery.concurrency.base import apply_target
@@ -12,9 +13,9 @@ from celery.concurrency.thread import ApplyResult, TaskPool  # type: ignore[attr
 
 
 class Pool(TaskPool):
-    """Celery's own pool of threads, in each of which the app is the current one.
+    """Celery's own pool of threads, which runs each message in a fresh copy of its own context.
 
-    Celery looks its tasks up on the current app, which is a thread's own; ours is nobody's default.
+    In it the app is the current one. Celery looks its tasks up there, and ours is nobody's default.
     """
 
     executor: ThreadPoolExecutor
@@ -22,6 +23,7 @@ class Pool(TaskPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_over = threading.Event()
+        self._variables = copy_context()
 
     def on_stop(self) -> None:
         """Waits for what is running, as Celery's own does, but not after `give_back`.
@@ -66,4 +68,4 @@ class Pool(TaskPool):
             except Exception as problem:
                 callback.__self__.give_up(problem)
 
-        return ApplyResult(self.executor.submit(run))
+        return ApplyResult(self.executor.submit(self._variables.copy().run, run))

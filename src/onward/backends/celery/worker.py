@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Collection
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -105,7 +106,9 @@ class CeleryWorker:
         self._hearing = Hearing(
             outage, backend.timeouts, lambda: getattr(self._controller, "consumer", None)
         )
-        self._thread = threading.Thread(target=self._run, name="onward-celery", daemon=True)
+        # Steps begin with what the context variables are where the worker is started.
+        run = partial(copy_context().run, self._run)
+        self._thread = threading.Thread(target=run, name="onward-celery", daemon=True)
         self._thread.start()
 
     def _is_ready(self, consumer: object) -> None:

@@ -44,7 +44,7 @@ from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
 from onward.execute import is_retried
 from onward.fault import Lost
-from onward.outcome import Outcome, Value, faulted
+from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args
 
 _PULSE = 1.0
@@ -59,25 +59,17 @@ _STUCK = 60
 _PARTING = 5.0
 """How long what is then given back may take, in seconds."""
 
-_ROOM = 500
-"""How many characters of why a step failed are logged."""
-
 _LOGGER = logging.getLogger("onward.temporal")
 
 
-class _Plain(logging.Filter):
-    """Has the SDK say on one line why a step failed: the traceback would be of what runs steps."""
+class _WithoutSteps(logging.Filter):
+    """Drops what the SDK says of a step that failed: the maker of the attempt has said it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        problem = record.exc_info[1] if record.exc_info else None
-        if isinstance(problem, StepError):
-            why = " ".join(str(problem).split())
-            record.msg, record.args = "%s: %s", (record.getMessage(), why[:_ROOM])
-            record.exc_info = None
-        return True
+        return not (record.exc_info and isinstance(record.exc_info[1], StepError))
 
 
-_PLAIN = _Plain()
+_WITHOUT_STEPS = _WithoutSteps()
 
 
 class Carrier:
@@ -100,21 +92,24 @@ class Carrier:
             ticket = read_ticket(last)
             taken = args_of(values, ticket.keyword)
         except (MsgspecError, ValueError) as problem:
-            raise failure(unreadable(info.activity_type, problem)) from None
+            raise _logged(info.activity_type, unreadable(info.activity_type, problem)) from None
         missing = omitted(args, ticket.name)
         if missing is not None and not isinstance(missing, Value):
-            raise failure(missing)
+            raise _logged(ticket.name, missing)
         said = [read_beat(raw) for raw in info.heartbeat_details]
         attempt = said[0].attempt if said else 1
         pulse = _Pulse(Beat(attempt, ticket.name, ticket.at), info.heartbeat_timeout)
         try:
             with self._noted():
-                outcome = checked(await self._attempt(ticket, taken, pulse), ticket.name)
+                outcome = await self._attempt(ticket, taken, pulse)
         except asyncio.CancelledError:
             if not self._is_given_up():
                 raise
             lost = Lost(ticket.name, "its worker stopped before it had an outcome")
             raise failure(faulted(lost), retry_after=0) from None
+        fits = checked(outcome, ticket.name)
+        if fits is not outcome:
+            raise _logged(ticket.name, fits)
         if isinstance(outcome, Value):
             return value(outcome.raw)
         step = ticket.step
@@ -162,6 +157,14 @@ class Carrier:
         self._leaves = True
         for running in self._running:
             running.cancel()
+
+
+def _logged(name: str, outcome: Outcome) -> StepError:
+    """A failure that is not of an attempt, as the error that Temporal shows."""
+    assert not isinstance(outcome, Value)
+    if isinstance(outcome, Faulted):
+        _LOGGER.error("%s failed: %s", name, outcome.fault.message)
+    return failure(outcome)
 
 
 class _Pulse:
@@ -306,7 +309,7 @@ async def start(
     await client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace=client.namespace), timeout=PROMPT
     )
-    activity.logger.base_logger.addFilter(_PLAIN)
+    activity.logger.base_logger.addFilter(_WITHOUT_STEPS)
     config = client.config()
     config["data_converter"] = bounded(client.data_converter)
     return TemporalWorker(Client(**config), catalog, task_queues, flows, concurrency)

@@ -1,0 +1,173 @@
+"""What users rely on of each attempt at a step: its context, its end, and what is logged of it."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from returns.result import Success
+
+from onward.backend import Backend
+from onward.combine import each, fused, together
+from onward.fault import TimedOut
+from onward.flow import AnyFlow
+from onward.interpret import result, run, submit
+from onward.logs import tell
+from onward.testing import tasks
+
+
+class AttemptLaws:
+    """The part of `BackendSuite` that is about attempts."""
+
+    patience: ClassVar[float]
+
+    logs_here: ClassVar[bool] = True
+    """Whether the backend's worker runs in this process, so that its log can be read here."""
+
+    # -- contexts -----------------------------------------------------------------------------
+
+    def test_each_attempt_has_a_context_of_its_own(self, backend: Backend, traces: Path) -> None:
+        """Context variables that a task sets are seen by no other task and no other attempt."""
+        enter, enter_async = tasks.enter, tasks.enter_async
+        flows: list[AnyFlow] = [
+            enter >> enter,
+            enter_async >> enter_async,
+            enter >> enter_async >> enter,
+            tasks.enter_again >> enter,
+            fused(enter >> enter_async >> enter),
+            fused(enter >> enter, timeout=60.0),
+        ]
+        for flow in flows:
+            assert run(flow("a"), on=backend, timeout=self.patience) == Success("nobody"), flow
+        for wide in (each(enter, limit=1), each(enter_async), each(enter)):
+            seen = run(wide(["a", "b", "c", "d"]), on=backend, timeout=self.patience)
+            assert seen == Success(["nobody"] * 4), wide
+        both = run(together(enter, enter_async)("a"), on=backend, timeout=self.patience)
+        assert both == Success(("nobody", "nobody"))
+
+    def test_the_callers_context_is_no_tasks(self, backend: Backend, traces: Path) -> None:
+        """Context variables of who runs or submits a call stay where they are."""
+
+        def from_a_caller_with_variables() -> None:
+            tasks.TENANT.set("caller")
+            for flow in (tasks.enter, tasks.enter_async, fused(tasks.enter >> tasks.enter)):
+                assert run(flow("a"), on=backend) == Success("nobody"), flow
+                ref = submit(flow("a"), on=backend).unwrap()
+                assert result(ref, on=backend, timeout=self.patience) == Success("nobody"), flow
+            assert tasks.TENANT.get() == "caller"
+
+        contextvars.copy_context().run(from_a_caller_with_variables)
+
+    # -- the end of an attempt ----------------------------------------------------------------
+
+    def test_a_step_that_timed_out_hears_of_it(self, backend: Backend, traces: Path) -> None:
+        """`current().cancelled` turns true in it, whether its call ends with it or goes on."""
+        alone: AnyFlow = tasks.overrun
+        for flow in (alone, fused(alone), alone.rescue(tasks.linger_for)):
+            ref = submit(flow(30.0), on=backend).unwrap()
+            trace = traces / ref.id
+            until(lambda: said(trace).endswith("\n"), self.patience)  # noqa: B023 - called at once
+            assert said(trace) == "overrun cancelled 1\n", flow
+            found = result(ref, on=backend, timeout=self.patience)
+            assert found == Success(2.0) or isinstance(found.failure(), TimedOut), flow
+
+    # -- the log ------------------------------------------------------------------------------
+
+    def test_a_step_that_fails_is_logged_once(self, backend: Backend, traces: Path) -> None:
+        """At ERROR, with the traceback of what it raised and the call that it was for."""
+        if not self.logs_here:
+            pytest.skip("the worker's log is another process's")
+        cases: list[tuple[AnyFlow, object, str, str]] = [
+            (tasks.picky, 3, "ValueError: 3 is a multiple of three", "in picky"),
+            (fused(tasks.inc >> tasks.picky), 2, "3 is a multiple of three", "in picky"),
+            (tasks.leave, 7, "SystemExit: 7", "in leave"),
+            (tasks.oversleep, 1.0, "no value after 0.2 s", ""),
+            (tasks.lie, 1, "lie failed", ""),
+            (tasks.picky.rescue(tasks.mend), 3, "3 is a multiple of three", "in picky"),
+        ]
+        for flow, value, text, traceback in cases:
+            with logged() as records:
+                ref = submit(flow(value), on=backend).unwrap()
+                result(ref, on=backend, timeout=self.patience)
+                heard(records, 1, self.patience)
+            [record] = severe(records)
+            assert record.levelno == logging.ERROR, flow
+            assert text in record.getMessage(), flow
+            assert traceback in (record.exc_text or ""), flow
+            assert vars(record)["ref"] == ref.id
+
+    def test_an_attempt_that_is_tried_again_is_a_warning(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """And only the last one is an error."""
+        if not self.logs_here:
+            pytest.skip("the worker's log is another process's")
+        with logged() as records:
+            run(tasks.hopeless(1), on=backend, timeout=self.patience)
+            heard(records, 2, self.patience)
+        first, last = severe(records)
+        assert (first.levelno, last.levelno) == (logging.WARNING, logging.ERROR)
+        assert "attempt 1 of 2" in first.getMessage()
+        assert [vars(record)["attempt"] for record in (first, last)] == [1, 2]
+
+    def test_a_domain_error_is_no_alarm(self, backend: Backend, traces: Path) -> None:
+        """It is logged at INFO, by its type and not by its fields."""
+        if not self.logs_here:
+            pytest.skip("the worker's log is another process's")
+        with logged() as records:
+            run(tasks.halve(41), on=backend, timeout=self.patience)
+            until(lambda: any("Odd" in each.getMessage() for each in records), self.patience)
+        assert severe(records) == []
+        [record] = [each for each in records if "Odd" in each.getMessage()]
+        assert record.levelno == logging.INFO
+        assert "41" not in record.getMessage()
+
+
+@contextmanager
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """What is logged meanwhile in this process, and what it tells of the call."""
+    records: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            self.format(record)  # which writes the traceback down
+            records.append(record)
+
+    root, step, handler = logging.getLogger(), logging.getLogger("onward.step"), tell(Keep())
+    before = step.level
+    root.addHandler(handler)
+    step.setLevel(logging.INFO)
+    try:
+        yield records
+    finally:
+        step.setLevel(before)
+        root.removeHandler(handler)
+
+
+def severe(records: list[logging.LogRecord]) -> list[logging.LogRecord]:
+    """The records that are meant to be looked at."""
+    return [record for record in list(records) if record.levelno >= logging.WARNING]
+
+
+def said(trace: Path) -> str:
+    """What a call's tasks have left so far."""
+    return trace.read_text() if trace.exists() else ""
+
+
+def heard(records: list[logging.LogRecord], count: int, patience: float) -> None:
+    """Waits until so many severe records have come, for the log may come after the outcome."""
+    until(lambda: len(severe(records)) >= count, patience)
+
+
+def until(condition: Callable[[], bool], patience: float) -> None:
+    """Waits for what has to come to be true, and fails if it does not in so many seconds."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, "it never came to be true"
+        time.sleep(0.005)
