@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from onward import interpret
 from onward.backend import (
@@ -31,6 +31,7 @@ from onward.backend import (
     Schedules,
     Status,
     Submission,
+    Worker,
 )
 from onward.catalog import Catalog
 from onward.colour import awaitable, awaitable_cancels, awaitable_schedules
@@ -52,6 +53,9 @@ from onward.prepare import (
     wrong_work,
 )
 from onward.sealing import all_incoming, incoming, opening, outgoing
+
+if TYPE_CHECKING:
+    import asyncio
 
 R = TypeVar("R")
 E = TypeVar("E")
@@ -258,9 +262,7 @@ async def work(
     try:
         served = await asyncio.shield(serving)
     except asyncio.CancelledError:
-        # A worker that has started meanwhile is not left alone.
-        await serving
-        serving.result().map(lambda worker: worker.stop(grace))
+        await asyncio.shield(asyncio.ensure_future(_stopped(serving, grace)))
         raise
     if isinstance(served, Failure):
         return Failure(served.failure())
@@ -271,3 +273,12 @@ async def work(
     finally:
         await asyncio.to_thread(worker.stop, grace)
     return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
+
+
+async def _stopped(serving: asyncio.Future[Result[Worker, Fault]], grace: float) -> None:
+    """Stops a worker that is just being started, once it has started."""
+    import asyncio
+
+    served = await serving
+    if isinstance(served, Success):
+        await asyncio.to_thread(served.unwrap().stop, grace)

@@ -21,8 +21,8 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from msgspec.structs import replace
 
 from onward.catalog import Tasks
-from onward.colour import LoopThread
-from onward.context import Context
+from onward.colour import Closed, LoopThread
+from onward.context import Context, Progress
 from onward.execute import Ended, is_retried, log, perform, perform_async, retried, tell
 from onward.fault import Raised, TimedOut
 from onward.outcome import Outcome, Value, faulted
@@ -124,7 +124,12 @@ class InThread:
 
     async def run_async(self, work: Awaits[T], variables: Variables, limit: Limit[T]) -> T:
         """See `Ground.run_async`."""
-        return self._loop.call(partial(_in_time, work, variables, limit))
+        try:
+            return self._loop.call(partial(_in_time, work, variables, limit))
+        except Closed:
+            if self._loop.is_closed:
+                raise
+            raise _CancelledItself from None  # it cancelled all that its loop ran
 
     async def run_steps(self, work: Awaits[T], limit: Limit[T]) -> T:
         """See `Ground.run_steps`."""
@@ -174,16 +179,20 @@ class _Stopped(BaseException):
 
 
 class _GivenUp:
-    """Whether an attempt is no longer waited for."""
+    """Whether an attempt is no longer waited for; what it says from then on is not passed on."""
 
-    __slots__ = ("asked", "is_set")
+    __slots__ = ("_context", "is_set")
 
-    def __init__(self, asked: Callable[[], bool]) -> None:
+    def __init__(self, context: Context) -> None:
         self.is_set = False
-        self.asked = asked
+        self._context = context
 
-    def __call__(self) -> bool:
-        return self.is_set or self.asked()
+    def is_cancelled(self) -> bool:
+        return self.is_set or self._context.is_cancelled()
+
+    def report(self, progress: Progress) -> None:
+        if not self.is_set:
+            self._context.report(progress)
 
 
 def _nobody(_: Context) -> None:
@@ -223,8 +232,8 @@ class Attempts:
         Returns:
             What came of it, be there another attempt due or not.
         """
-        given_up = _GivenUp(context.is_cancelled)
-        context = replace(context, is_cancelled=given_up)
+        given_up = _GivenUp(context)
+        context = replace(context, is_cancelled=given_up.is_cancelled, report=given_up.report)
         try:
             if isinstance(step, FusedNode):
                 return await self._fused(step, args, context, given_up, begins, variables)

@@ -85,6 +85,11 @@ class LoopThread:
                 self._stop = weakref.finalize(self, _stop_loop, loop, thread)
             return asyncio.run_coroutine_threadsafe(_started(start), self._running[0])
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
     def is_this_thread(self) -> bool:
         """Whether the caller runs on the loop's own thread."""
         return self._running is not None and self._running[1] is threading.current_thread()

@@ -375,6 +375,46 @@ def test_a_worker_that_was_cancelled_while_it_started_does_not_serve_on() -> Non
     post.close()
 
 
+def test_the_loop_goes_on_while_a_worker_stops_that_was_cancelled_while_it_started() -> None:
+    starting, go_on, stopping, released = (threading.Event() for _ in range(4))
+    was_released: list[bool] = []
+
+    class Stops:
+        def stop(self, grace: float = 30.0) -> None:
+            stopping.set()
+            was_released.append(released.wait(PATIENCE))
+
+        def wait(self, timeout: float | None = None) -> bool:
+            return False
+
+    class Slow(Postal):
+        def serve(
+            self,
+            catalog: Catalog,
+            /,
+            *,
+            concurrency: int | None = None,
+            queues: Collection[str] | None = None,
+        ) -> Result[Worker, Fault]:
+            starting.set()
+            assert go_on.wait(PATIENCE)
+            return Success(Stops())
+
+    async def main() -> None:
+        serving = asyncio.create_task(aio.work(Catalog(inc), on=Slow()))
+        assert await asyncio.to_thread(starting.wait, PATIENCE)
+        serving.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await asyncio.to_thread(stopping.wait, PATIENCE)
+        released.set()  # by the loop, which the worker's end does not block
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(main())
+    assert was_released == [True]
+
+
 SERVING = textwrap.dedent(
     """
     import sys, time

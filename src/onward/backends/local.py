@@ -363,7 +363,7 @@ class Engine:
             return
         if run.timer is not None:
             run.timer.cancel()
-        run.state = state
+        run.state, run.progress = state, None
         run.finished.set_result(outcome)
         if self.runs.get(run.plan.id) is run:
             self._finished.append((time.monotonic(), run.plan.id))

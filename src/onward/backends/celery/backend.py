@@ -394,7 +394,7 @@ def _status(entry: Entry) -> Status:
     if entry.end:
         state = entry.end  # type: ignore[assignment]  # it is one of the states, as settle was given
     progress = None
-    if "progress" in fields:
+    if fields.get("progress") and not entry.end:
         done, total, note = fields["progress"].split(" ", 2)
         progress = Progress(float(done), float(total) if total != "-" else None, note)
     return Status(

@@ -233,6 +233,7 @@ class Carrier:
             task=name,
             step=ticket.at,
             attempt=str(attempt),
+            progress="",
         )
         if begun.outcome is not None:
             return self._passed(task, _after(outcomes.decode(begun.outcome), ticket), ticket)
