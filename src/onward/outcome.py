@@ -8,7 +8,8 @@ from typing import TypeAlias, TypeGuard
 import msgspec
 from returns.result import Failure, Result, Success
 
-from onward.codec import TAG, Refused, Tag, decode_fault, encode_fault
+from onward.codec import Refused, decode_fault, encode_fault
+from onward.codec.tags import read_tag
 from onward.fault import BadPayload, Fault, Unknown
 
 
@@ -49,10 +50,9 @@ def faulted(fault: Fault) -> Faulted:
 def error_type(failed: Failed) -> str:
     """The name of a domain error's type."""
     try:
-        tag: Tag = TAG.decode(failed.raw)
+        return read_tag(failed.raw).type
     except Refused:
         return "of no readable type"
-    return tag.type
 
 
 def is_unknown(outcome: Outcome | None, id: str) -> TypeGuard[Faulted]:

@@ -14,9 +14,9 @@ import pytest
 from returns.result import Success
 
 from onward.backend import Backend
-from onward.combine import each, fused, together
 from onward.fault import TimedOut
-from onward.flow import AnyFlow
+from onward.flows.combinators import each, fused, together
+from onward.flows.flow import AnyFlow
 from onward.interpret import result, run, submit
 from onward.logs import tell
 from onward.testing import tasks

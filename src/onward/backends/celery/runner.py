@@ -40,7 +40,7 @@ from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.colour import Closed
 from onward.context import Context, moment
-from onward.execute import is_retried, raised
+from onward.execute import is_retried
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args, EachNode, Runnable, StepNode, failed_with, join, split
@@ -250,7 +250,7 @@ class Carrier:
             self._reports.of(ticket.call) as report,
         ):
             context = self._context(ticket, name, attempt, report)
-            outcome = self._attempted(step, args, context)
+            outcome = self._steps.attempt(step, args, context)
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(ticket.call, ticket.at, holder, wait)
@@ -263,15 +263,6 @@ class Carrier:
             if counts != raw:  # whoever was at it when the lease had run out was first
                 now = _after(outcomes.decode(counts), ticket)
         return self._passed(task, now, ticket)
-
-    def _attempted(self, step: Runnable, args: Args, context: Context) -> Outcome:
-        try:
-            return self._steps.attempt(step, args, context)
-        except Closed as problem:
-            if self._gives_back:
-                raise
-            # The step itself has cancelled all that runs on its loop.
-            return faulted(raised(context.task, problem, context.attempt))
 
     def give_back(self) -> None:
         """Lets other workers have the steps that are running."""
