@@ -31,6 +31,8 @@ _SECRET_KEYS = "ONWARD_SECRET_KEYS"
 """The variable of the keys that secrets are encrypted with, with commas between them."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9]{24,}")
+"""No word of ours, and no name that a person gives, has so many letters and digits in a row."""
 _TELLING = {
     "CELERY_BROKER_URL": "celery",
     "HATCHET_CLIENT_TOKEN": "hatchet",
@@ -60,7 +62,7 @@ def connect(source: str | Path | None = None, /) -> Result[Backend, Misconfigure
             or the SDKs' own variables tell the engine, and these say the rest.
 
     Returns:
-        The backend; or what is wrong, which no secret is ever in.
+        The backend; or what is wrong, which no secret is ever in. It never raises.
 
     Example:
         >>> from onward import connect
@@ -69,16 +71,17 @@ def connect(source: str | Path | None = None, /) -> Result[Backend, Misconfigure
         >>> print(connect("local://?worker=4").failure().message)
         there is no parameter 'worker' (did you mean 'workers'?). Known: keep, workers
     """
-    if not isinstance(source, str | Path | None):
-        raise TypeError(f"connect takes a URL or a path, not {type(source).__name__}")
     try:
         if source is None:
             return Success(_by_environment())
-        if isinstance(source, Path) or _is_file(source):
+        if isinstance(source, Path) or (isinstance(source, str) and _is_file(source)):
             return Success(_by_file(Path(source)))
         return Success(_by_url(source))
     except _Refused as refused:
         return Failure(refused.fault)
+    except Exception as problem:  # of an engine that others bring, perhaps; its text may be secret
+        message = f"no backend could be made of it ({type(problem).__name__})"
+        return Failure(Misconfigured("connect", message))
 
 
 class _Refused(Exception):
@@ -86,16 +89,26 @@ class _Refused(Exception):
 
     def __init__(self, source: str, message: str) -> None:
         super().__init__()
-        self.fault = Misconfigured(source, message)
+        self.fault = Misconfigured(_discreet(source), _discreet(message))
+
+
+def _discreet(text: str) -> str:
+    """A text that can be printed, without what looks like a token in the wrong place."""
+    return _TOKEN.sub("***", text).encode("utf-8", "backslashreplace").decode()
 
 
 def _is_file(source: str) -> bool:
     if _SCHEME.match(source):
         return False
-    return source.endswith((".yaml", ".yml")) or Path(source).is_file()
+    try:
+        return source.endswith((".yaml", ".yml")) or Path(source).is_file()
+    except (OSError, ValueError):  # no name of a file, then
+        return False
 
 
-def _by_url(said: str) -> Backend:
+def _by_url(said: object) -> Backend:
+    if not isinstance(said, str):
+        raise _Refused("connect", f"it takes a URL or a path, not {type(said).__name__}")
     url = said.strip()
     found = _SCHEME.match(url)
     if found is None:

@@ -120,11 +120,6 @@ def test_what_surrounds_a_url_is_no_part_of_it() -> None:
     assert repr(connect(" local://?workers=3\n").unwrap()) == "local(workers=3)"
 
 
-def test_what_is_no_text_is_refused_where_it_stands() -> None:
-    with pytest.raises(TypeError, match="takes a URL or a path, not bytes"):
-        connect(b"local://")  # type: ignore[arg-type]  # on purpose
-
-
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
