@@ -42,6 +42,9 @@ GROUPS: Mapping[str, Sequence[str]] = {
     ),
     "Fan-out": (
         "together_is_the_pair",
+        "keep_gives_the_value_beside_the_steps",
+        "tee_runs_the_step_and_passes_the_value_on",
+        "nothing_runs_after_a_tee_that_failed",
         "each_of_a_chain_is_a_chain_of_eachs",
         "each_of_nothing_is_nothing",
         "each_keeps_the_order",

@@ -21,7 +21,7 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flows.combinators import Items, each, flow, fused, given, identity, together
+from onward.flows.combinators import Items, each, flow, fused, given, identity, keep, tee, together
 from onward.flows.define import task
 from onward.flows.flow import Call, Flow, Ref, Step, Task
 from onward.interpret import (
@@ -93,6 +93,7 @@ __all__ = [
     "fused",
     "given",
     "identity",
+    "keep",
     "local",
     "pause_schedule",
     "progress",
@@ -106,6 +107,7 @@ __all__ = [
     "submit",
     "submit_all",
     "task",
+    "tee",
     "together",
     "unschedule",
     "work",

@@ -7,7 +7,7 @@ from typing import Literal, cast
 from onward.backend import Backend, Explains
 from onward.flows import render
 from onward.flows.flow import Call, Flow, as_flow
-from onward.plan import VERSION, Plan
+from onward.plan import Plan, version_of
 
 
 def explain(
@@ -43,7 +43,7 @@ def explain(
     """
     shown = as_flow(flow.flow if isinstance(flow, Call) else flow)
     if on is not None and hasattr(on, "explain"):
-        plan = Plan(v=VERSION, flow=shown.name, root=shown.node)
+        plan = Plan(v=version_of(shown.node), flow=shown.name, root=shown.node)
         return cast(Explains, on).explain(plan)
     if form == "tree":
         return render.tree(shown)

@@ -22,6 +22,11 @@ from onward.outcome import Failed, Faulted, Outcome, Value, faulted
 from onward.policy import MAX_ATTEMPTS, MAX_SECONDS, Backoff, Constant
 
 VERSION = 1
+"""The wire form's version, for plans that a worker of any release can read."""
+
+NEWEST = 2
+"""The version of plans with `keep` or `tee` in them, which releases before 0.2 cannot read."""
+
 MAX_DEPTH = 32
 """How deep flows may nest; a chain nests nothing, however long."""
 
@@ -119,8 +124,28 @@ class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op"):
     body: Node
 
 
+class KeepNode(msgspec.Struct, frozen=True, tag="keep", tag_field="op"):
+    """The value that goes into the body, and the body's own, as one array."""
+
+    body: Node
+
+
+class TeeNode(msgspec.Struct, frozen=True, tag="tee", tag_field="op"):
+    """The body, and then the value that went into it."""
+
+    body: Node
+
+
 Node: TypeAlias = (
-    StepNode | ChainNode | TogetherNode | EachNode | RescueNode | FusedNode | NamedNode
+    StepNode
+    | ChainNode
+    | TogetherNode
+    | EachNode
+    | RescueNode
+    | FusedNode
+    | NamedNode
+    | KeepNode
+    | TeeNode
 )
 Runnable: TypeAlias = StepNode | FusedNode
 """What is handed to a worker as one delivery."""
@@ -203,12 +228,12 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
     """
     try:
         version = _VERSION.decode(raw).v
-        if version != VERSION:
+        if not VERSION <= version <= NEWEST:
             return Failure(
                 Unsupported(
                     "",
-                    f"a plan of version {version}, and this release of Onward reads {VERSION}: "
-                    "upgrade the workers before the clients",
+                    f"a plan of version {version}, and this release of Onward reads up to "
+                    f"{NEWEST}: upgrade the workers before the clients",
                 )
             )
         if raw.count(b'"op"') > MAX_NODES:  # also in arguments, perhaps
@@ -247,6 +272,17 @@ def _counted(outline: _Outline) -> int:
     return count
 
 
+def version_of(root: Node) -> int:
+    """The oldest version of the wire form in which a plan can be written."""
+    is_new = any(isinstance(node, KeepNode | TeeNode) for node in walk(root))
+    return NEWEST if is_new else VERSION
+
+
+def beside(node: KeepNode | TeeNode) -> TogetherNode:
+    """The fan-out that gives what went into a body, and the body's own value."""
+    return TogetherNode((ChainNode(()), node.body))
+
+
 def fits_trace(trace: dict[str, str]) -> bool:
     """Whether a trace is small enough to travel."""
     size = sum(len(name.encode()) + len(text.encode()) for name, text in trace.items())
@@ -269,6 +305,8 @@ def children(node: Node) -> tuple[Node, ...]:
         case RescueNode(body, handler):
             return (body, handler)
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
+            return (body,)
+        case KeepNode(body) | TeeNode(body):
             return (body,)
 
 
@@ -293,6 +331,8 @@ def with_steps(node: Node, change: Callable[[StepNode], StepNode]) -> Node:
         case RescueNode(body, handler):
             return RescueNode(with_steps(body, change), with_steps(handler, change))
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
+            return replace(node, body=with_steps(body, change))
+        case KeepNode(body) | TeeNode(body):
             return replace(node, body=with_steps(body, change))
 
 
@@ -354,8 +394,10 @@ async def evaluate(
         return gather(await _settle(jobs, min(in_flight, len(jobs))))
     if isinstance(node, FusedNode):  # what a backend made of it: also something to run as a whole
         return await run_step(node, args, where or "0")
-    assert isinstance(node, EachNode)
-    return await _each(node, args, run_step, where, in_flight)
+    if isinstance(node, EachNode):
+        return await _each(node, args, run_step, where, in_flight)
+    assert isinstance(node, KeepNode | TeeNode)
+    return await _beside(node, args, run_step, where, in_flight)
 
 
 async def _rescue(
@@ -374,6 +416,19 @@ async def _rescue(
 def failed_with(outcome: Failed | Faulted) -> Args:
     """What a handler takes: what the steps before it failed with."""
     return Args((marked(outcome.raw),))
+
+
+async def _beside(
+    node: KeepNode | TeeNode, args: Args, run_step: RunStep, where: str, in_flight: int
+) -> Outcome:
+    taken = _passed_on(args)
+    if not isinstance(taken, Value):
+        return taken
+    # At the place that it has in `beside`, which is how an engine may run it.
+    outcome = await evaluate(node.body, args, run_step, where=f"{where}[1]", in_flight=in_flight)
+    if isinstance(node, TeeNode):
+        return taken if isinstance(outcome, Value) else outcome
+    return gather([taken, outcome])
 
 
 async def _each(

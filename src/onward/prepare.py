@@ -18,7 +18,7 @@ from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
 from onward.flows.render import enclosed
 from onward.outcome import Outcome
-from onward.plan import VERSION, Plan, too_many_nodes
+from onward.plan import Plan, too_many_nodes, version_of
 from onward.policy import check_name, check_priority, check_queue
 
 R = TypeVar("R")
@@ -63,7 +63,7 @@ def prepare(
     if too_large is not None:
         return replace(too_large, task=flow.name)
     plan = Plan(
-        v=VERSION,
+        v=version_of(flow.node),
         id=id,
         flow=flow.name,
         root=flow.node,

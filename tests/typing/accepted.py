@@ -56,6 +56,7 @@ from onward import (
     fused,
     given,
     identity,
+    keep,
     local,
     pause_schedule,
     progress,
@@ -69,6 +70,7 @@ from onward import (
     submit,
     submit_all,
     task,
+    tee,
     together,
     unschedule,
     work,
@@ -303,6 +305,17 @@ def identity_fits_everywhere() -> None:
     kept = find >> together(identity, given(parse, ","))
     assert_type(kept("u"), Call[tuple[bytes, list[int]], Missing | Malformed])
     assert_type((kept >> sizes)("u"), Call[int, Missing | Malformed])
+
+
+def keep_pairs_a_value_with_a_steps() -> None:
+    assert_type(keep(double)(1), Call[tuple[int, int]])
+    assert_type(keep(given(parse, ","))(b""), Call[tuple[bytes, list[int]], Malformed])
+    assert_type((find >> keep(given(parse, ",")) >> sizes)("u"), Call[int, Missing | Malformed])
+
+
+def tee_passes_the_value_on() -> None:
+    assert_type((double >> tee(text) >> double)(1), Call[int])
+    assert_type((find >> tee(given(parse, ",")))("u"), Call[bytes, Missing | Malformed])
 
 
 def rescue_takes_the_errors_out_again() -> None:

@@ -32,6 +32,7 @@ from onward import (
     fused,
     given,
     identity,
+    keep,
     local,
     pause_schedule,
     result,
@@ -43,6 +44,7 @@ from onward import (
     submit,
     submit_all,
     task,
+    tee,
     together,
     work,
 )
@@ -364,6 +366,14 @@ def an_answer_taken_for_something_else(on: Backend) -> None:
         case Failure(fault):
             _ = fault.line  # E
     _ = answer(double(1))  # E
+
+
+def a_keep_or_tee_of_something_else() -> None:
+    print(double >> keep(fetch))  # E
+    print(double >> tee(fetch))  # E
+    _ = double >> keep(double) >> double  # E
+    _ = keep(double.fn)  # E
+    _ = tee(double(1))  # E
 
 
 def a_step_taken_for_another_flow(step: Step[int, int]) -> None:

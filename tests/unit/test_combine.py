@@ -20,12 +20,15 @@ from onward import (
     TimedOut,
     current,
     each,
+    explain,
     fused,
     given,
     identity,
+    keep,
     local,
     run,
     task,
+    tee,
     together,
 )
 from onward.backends.local import Local
@@ -253,6 +256,38 @@ def test_the_items_of_a_tuple_are_passed_on_as_what_they_are(backend: Local) -> 
 def test_a_large_list_is_taken_as_a_whole(backend: Local) -> None:
     numbers = list(range(20_000))
     assert run(each(inc, chunk=1_000)(numbers), on=backend) == Success([n + 1 for n in numbers])
+
+
+# -- keep and tee -----------------------------------------------------------------------------
+
+
+def test_keep_gives_both_values_as_their_own_types(backend: Local) -> None:
+    flow = row >> keep(year)
+    assert run(flow("2024-05-06"), on=backend) == Success((Row(date(2024, 5, 6)), 2024))
+    assert run((inc >> keep(keep(inc)))(1), on=backend) == Success((2, (2, 3)))
+    days = ["2024-05-06", "2023-05-06"]
+    kept = [("2024-05-06", 2024), ("2023-05-06", 2023)]
+    assert run(each(keep(row >> year))(days), on=backend) == Success(kept)
+
+
+def test_tee_gives_on_what_it_takes_as_its_own_type(backend: Local) -> None:
+    assert run((row >> tee(year) >> year)("2024-05-06"), on=backend) == Success(2024)
+    assert run((row >> tee(year))("2024-05-06"), on=backend) == Success(Row(date(2024, 5, 6)))
+
+
+def test_what_keep_and_tee_run_may_fail(backend: Local) -> None:
+    assert run(keep(halve)(3), on=backend) == Failure(Odd(3))
+    assert run((tee(halve) >> inc)(3), on=backend) == Failure(Odd(3))
+    assert run(tee(halve).rescue(mend)(3), on=backend) == Success(3)
+
+
+def test_keep_and_tee_are_explained_and_drawn() -> None:
+    flow = keep(inc >> inc) >> each(tee(halve))
+    assert explain(flow) == (
+        "chain\n├── keep\n│   └── chain\n│       ├── inc\n│       └── inc\n"
+        "└── each\n    └── tee\n        └── halve"
+    )
+    assert 'subgraph g1["keep"]' in explain(flow, form="mermaid")
 
 
 # -- fused ------------------------------------------------------------------------------------

@@ -26,10 +26,12 @@ from onward import (
     fused,
     given,
     identity,
+    keep,
     local,
     plan,
     run,
     task,
+    tee,
     together,
 )
 from onward.flows.flow import AnyFlow
@@ -100,6 +102,8 @@ KINDS: dict[str, AnyFlow] = {
     "fused with a policy": fused(inc, retry=Retry(attempts=2), timeout=1.5, queue="q", priority=0),
     "named": inc.named("more"),
     "named chain": (inc >> double).named("more") >> inc,
+    "keep": keep(inc >> double),
+    "tee": tee(inc) >> double,
     "identity": identity,
     "all of them": together(
         given(add, 2) >> fused(inc.rescue(instead).named("inner"), timeout=2.5), identity
@@ -301,6 +305,8 @@ WRAPS: dict[str, Callable[[AnyFlow], AnyFlow]] = {
     "together": lambda flow: together(identity, flow),
     "rescue": lambda flow: flow.rescue(instead),
     "given": given,
+    "keep": keep,
+    "tee": tee,
 }
 
 

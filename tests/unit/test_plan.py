@@ -30,33 +30,40 @@ from onward import (
     each,
     fused,
     identity,
+    keep,
     local,
     outcome,
     plan,
     submit,
+    tee,
     together,
 )
 from onward import given as given_
+from onward.backend import Submission
 from onward.flows.flow import AnyFlow
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     MAX_DEPTH,
     MAX_NODES,
+    NEWEST,
     VERSION,
     Args,
     ChainNode,
     Delivery,
     EachNode,
     FusedNode,
+    KeepNode,
     NamedNode,
     Node,
     Plan,
     RescueNode,
     Runnable,
     StepNode,
+    TeeNode,
     TogetherNode,
     evaluate,
 )
+from onward.prepare import prepare
 from onward.testing import flows
 from onward.testing.tasks import Odd, halve, mend, shrink
 
@@ -77,7 +84,9 @@ CAREFUL = StepNode(
 
 
 def of(root: Node) -> Plan:
-    return Plan(v=VERSION, id="0123abcd", flow="golden", root=root, args=Args((Raw(b"1"),)))
+    return Plan(
+        v=plan.version_of(root), id="0123abcd", flow="golden", root=root, args=Args((Raw(b"1"),))
+    )
 
 
 PLANS: dict[str, Plan] = {
@@ -90,6 +99,8 @@ PLANS: dict[str, Plan] = {
         FusedNode(body=ChainNode((STEP, STEP)), attempts=2, backoff=Constant(2.0), timeout=9.5)
     ),
     "named": of(NamedNode("ingest", STEP)),
+    "keep": of(KeepNode(STEP)),
+    "tee": of(ChainNode((TeeNode(STEP), STEP))),
     "plan": Plan(
         v=VERSION,
         id="0123abcd",
@@ -125,7 +136,8 @@ DECIDE = """The wire form of {name} has changed. Plans in flight were written by
 {path} as it is, and workers of those releases will be sent what this one writes.
 - If they can read it all the same, and this release reads the old form (a field with a default was
   added): keep the old file as {name}-before.json, which is decoded still, and save the new form.
-- If not: raise VERSION in onward.plan, say so in CHANGELOG.md, and save the new form.
+- If not: raise NEWEST in onward.plan, have version_of give it to the plans that need it, say so in
+  CHANGELOG.md, and save the new form.
 It is now:
 {raw}"""
 
@@ -202,6 +214,8 @@ def wider(inner: SearchStrategy[Node]) -> SearchStrategy[Node]:
         st.builds(RescueNode, inner, inner),
         st.builds(FusedNode, body=inner, **DELIVERY),
         st.builds(NamedNode, names, inner),
+        st.builds(KeepNode, inner),
+        st.builds(TeeNode, inner),
     )
 
 
@@ -210,7 +224,7 @@ nodes: SearchStrategy[Node] = st.recursive(
 )
 plans = st.builds(
     Plan,
-    v=st.just(VERSION),
+    v=st.sampled_from([VERSION, NEWEST]),
     id=st.text(),
     flow=st.text(),
     root=nodes,
@@ -227,6 +241,16 @@ def test_a_plan_comes_back_as_it_was(sent: Plan) -> None:
     back = plan.decode(plan.encode(sent))
     assert back == Success(sent)
     assert hash(back.unwrap()) == hash(sent)
+
+
+def test_only_a_plan_that_needs_it_has_the_newest_version() -> None:
+    assert plan.version_of(STEP) == plan.version_of(TogetherNode((STEP, STEP))) == VERSION
+    for node in (KeepNode(STEP), TeeNode(STEP)):
+        assert plan.version_of(EachNode(node)) == NEWEST
+    for flow, version in ((halve, VERSION), (tee(halve), NEWEST), (halve >> keep(halve), NEWEST)):
+        prepared = prepare(flow(4), None, 0, None, None, None)
+        assert isinstance(prepared, Submission)
+        assert prepared.plan.v == version
 
 
 @given(flows())
@@ -248,7 +272,7 @@ def nested(opening: bytes, closing: bytes, count: int) -> bytes:
     return opening * count + b'{"op":"step","task":"fetch"}' + closing * count
 
 
-@pytest.mark.parametrize("version", [0, 2, -1, 10**18])
+@pytest.mark.parametrize("version", [0, 3, -1, 10**18])
 def test_a_version_that_cannot_be_read_is_unsupported(version: int) -> None:
     raw = MINIMAL.replace(b'"v":1', b'"v":%d' % version).replace(b'"op"', b'"unheard-of"')
     fault = plan.decode(raw).failure()
@@ -267,7 +291,7 @@ HOSTILE: dict[str, bytes] = {
     "a version and a half": MINIMAL.replace(b'"v":1', b'"v":1.5'),
     "an endless version": MINIMAL.replace(b'"v":1', b'"v":1e400'),
     "a version of 100,000 digits": MINIMAL.replace(b'"v":1', b'"v":' + b"9" * 100_000),
-    "two versions": MINIMAL.replace(b'"v":1', b'"v":1,"v":2'),
+    "two versions": MINIMAL.replace(b'"v":1', b'"v":1,"v":3'),
     "no root": b'{"v":1,"flow":"f"}',
     "no known node": with_root(b'{"op":"exec","code":"1"}'),
     "a node without its parts": with_root(b'{"op":"each"}'),

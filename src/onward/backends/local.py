@@ -31,12 +31,14 @@ from onward.plan import (
     Args,
     ChainNode,
     FusedNode,
+    KeepNode,
     NamedNode,
     Node,
     Plan,
     RescueNode,
     Runnable,
     StepNode,
+    TeeNode,
     evaluate,
 )
 from onward.pool import Slots
@@ -165,6 +167,8 @@ def _is_plain(node: Node, tasks: Tasks) -> bool:
     if type(node) is RescueNode:
         return _is_plain(node.body, tasks) and _is_plain(node.handler, tasks)
     if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
+        return _is_plain(node.body, tasks)
+    if isinstance(node, KeepNode | TeeNode):
         return _is_plain(node.body, tasks)
     return False
 

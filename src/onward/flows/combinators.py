@@ -15,7 +15,9 @@ from onward.flows.flow import (
     Fused,
     Given,
     Identity,
+    Keep,
     Step,
+    Tee,
     Together,
     as_flow,
     as_step,
@@ -342,6 +344,58 @@ def each(
         if count is not None and not 1 <= count <= 1_000_000_000:
             raise ValueError(f"{what} is 1 item or more, not {count}: leave it out for no {what}")
     return Each(as_step(step), limit, chunk)
+
+
+def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value], Error]:
+    """A step, and the value that goes into it beside the step's own.
+
+    Args:
+        step: Takes one value.
+
+    Returns:
+        A flow that gives the pair of both: `keep(f)(x)` is `(x, f(x))`.
+
+    Raises:
+        TypeError: If the step takes more than a value.
+
+    Example:
+        >>> from onward import keep, local, run, task
+        >>> @task
+        ... def length(text: str) -> int:
+        ...     return len(text)
+        >>> run(keep(length)("four"), on=local())
+        <Success: ('four', 4)>
+    """
+    return Keep(as_step(step))
+
+
+def tee(step: Step[Taken, object, Error], /) -> Flow[[Taken], Taken, Error]:
+    """A step that is run for what it does; the value that goes into it goes on.
+
+    What comes next waits for the step, and does not run where it fails.
+
+    Args:
+        step: Takes one value. What it gives is dropped.
+
+    Returns:
+        A flow that gives what it takes: `tee(f)(x)` is `x`.
+
+    Raises:
+        TypeError: If the step takes more than a value.
+
+    Example:
+        >>> from onward import local, run, task, tee
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> @task
+        ... def announce(n: int) -> None:
+        ...     print("n is", n)
+        >>> run((tee(announce) >> double)(21), on=local())
+        n is 21
+        <Success: 42>
+    """
+    return Tee(as_step(step))
 
 
 def fused(

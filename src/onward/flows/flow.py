@@ -308,6 +308,18 @@ class Named(Flow[Params, Value_co, Error_co], nodes.Named):
         body: Flow[Params, Value_co, Error_co]
 
 
+class Keep(Flow[Params, Value_co, Error_co], nodes.Keep):
+    """A flow whose value comes beside the one that went into it."""
+
+    __slots__ = ()
+
+
+class Tee(Flow[Params, Value_co, Error_co], nodes.Tee):
+    """A flow that is run, and then the value that went into it."""
+
+    __slots__ = ()
+
+
 @nodes.sealed
 @dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
 class Call(Generic[Value_co, Error_co]):

@@ -11,10 +11,12 @@ from onward.flows.nodes import (
     Fused,
     Given,
     Identity,
+    Keep,
     Named,
     Node,
     Rescue,
     Task,
+    Tee,
     Together,
     kind,
 )
@@ -56,6 +58,10 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             return plan.FusedNode(body=_lower(body, given), **delivery(policy))
         case Named(body, label):
             return plan.NamedNode(label, _lower(body, given))
+        case Keep(step):
+            return plan.KeepNode(lower(step))
+        case Tee(step):
+            return plan.TeeNode(lower(step))
 
 
 def delivery(policy: Policy) -> dict[str, Any]:

@@ -198,7 +198,23 @@ class Named(Node):
         Node.__post_init__(self)  # the `super()` of a dataclass with slots is another class's
 
 
-Kind: TypeAlias = Task | Identity | Given | Chain | Together | Each | Rescue | Fused | Named
+@dataclass(frozen=True, slots=True, repr=False)
+class Keep(Node):
+    """A flow whose value comes beside the one that went into it."""
+
+    step: Node
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Tee(Node):
+    """A flow that is run, and then the value that went into it."""
+
+    step: Node
+
+
+Kind: TypeAlias = (
+    Task | Identity | Given | Chain | Together | Each | Rescue | Fused | Named | Keep | Tee
+)
 """The closed set: what a function over nodes matches on."""
 
 
@@ -216,7 +232,7 @@ def parts(flow: Node) -> tuple[Node, ...]:
             return steps
         case Rescue(body, handler):
             return (body, handler)
-        case Given(inner) | Each(inner) | Fused(inner) | Named(inner):
+        case Given(inner) | Each(inner) | Fused(inner) | Named(inner) | Keep(inner) | Tee(inner):
             return (inner,)
 
 
@@ -236,11 +252,13 @@ def head(flow: Node) -> Node:
             return next(plain, branches[0])
         case Rescue(inner) | Given(inner) | Each(inner) | Fused(inner) | Named(inner):
             return inner
+        case Keep(inner) | Tee(inner):
+            return inner
 
 
 def is_single(flow: Node) -> bool:
     """Whether it takes exactly one value by its kind, whatever its parts take."""
-    return isinstance(flow, Identity | Given | Together | Each)
+    return isinstance(flow, Identity | Given | Together | Each | Keep | Tee)
 
 
 def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
@@ -258,8 +276,8 @@ def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
             return reduce(type(chain), [with_policy(step, changes) for step in steps])
         case Together(branches) as together:
             return replace(together, branches=tuple(with_policy(it, changes) for it in branches))
-        case Each(step) as each:
-            return replace(each, step=with_policy(step, changes))
+        case (Each(step) | Keep(step) | Tee(step)) as one:
+            return replace(one, step=with_policy(step, changes))
         case Rescue(body, handler) as rescue:
             return type(rescue)(with_policy(body, changes), with_policy(handler, changes))
         case Fused(policy=policy) as fused:

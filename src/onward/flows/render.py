@@ -14,10 +14,12 @@ from onward.flows.nodes import (
     Fused,
     Given,
     Identity,
+    Keep,
     Named,
     Node,
     Rescue,
     Task,
+    Tee,
     Together,
     kind,
     parts,
@@ -92,6 +94,10 @@ def words(flow: Node) -> Words:
             return Words(title, "fused(", f"{options})", drawn="frame", name=name)
         case Named(_, label):
             return Words(label, "", f".named({label!r})", drawn="frame", name=label)
+        case Keep():
+            return Words("keep", "keep(", ")", drawn="frame")
+        case Tee():
+            return Words("tee", "tee(", ")", drawn="frame")
 
 
 def code_of(flow: Node) -> str:

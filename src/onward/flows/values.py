@@ -18,10 +18,12 @@ from onward.flows.nodes import (
     Fused,
     Given,
     Identity,
+    Keep,
     Named,
     Node,
     Rescue,
     Task,
+    Tee,
     Together,
     head,
     is_single,
@@ -181,6 +183,10 @@ def gives(flow: Node, before: Before) -> Reader:
             return Reader(partial(_read_all, item), item)
         case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner):
             return gives(inner, before)
+        case Keep(step):
+            return _tuple([before(), gives(step, before)])
+        case Tee():
+            return before()
 
 
 def _passes_on(flow: Node) -> bool:
@@ -188,7 +194,7 @@ def _passes_on(flow: Node) -> bool:
     match kind(flow):
         case Task():
             return False
-        case Identity():
+        case Identity() | Keep() | Tee():
             return True
         case Chain(steps):
             return all(map(_passes_on, steps))

@@ -22,10 +22,12 @@ from onward.flows.nodes import (
     Fused,
     Given,
     Identity,
+    Keep,
     Named,
     Node,
     Rescue,
     Task,
+    Tee,
     Together,
     kind,
 )
@@ -91,6 +93,10 @@ def _run(
             if isinstance(result, Failure):
                 return _run(handler, (result.failure(),), {}, trace)
             return result
+        case Keep(step):
+            return _all([Success(args[0]), _run(step, args, kwargs, trace)]).map(tuple)
+        case Tee(step):
+            return _run(step, args, kwargs, trace).map(lambda _: args[0])
         case Named(body) | Fused(body):
             return _run(body, args, kwargs, trace)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from onward.fault import Fault
-from onward.flows.combinators import each, fused, given, identity, together
+from onward.flows.combinators import each, fused, given, identity, keep, tee, together
 from onward.flows.flow import Flow
 from onward.testing import tasks
 from onward.testing.tasks import Beyond, Colour, Odd, Parcel, TooSmall
@@ -74,6 +74,8 @@ def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
         st.builds(_rescued, inner, st.sampled_from([tasks.mend, tasks.mend_some])),
         st.builds(_fused, inner),
         st.builds(_named, inner),
+        st.builds(_kept, inner),
+        st.builds(_teed, inner),
     )
 
 
@@ -99,6 +101,14 @@ def _fused(body: Numeric) -> Numeric:
 
 def _named(body: Numeric) -> Numeric:
     return body.named("some-flow")
+
+
+def _kept(body: Numeric) -> Numeric:
+    return keep(body) >> tasks.add
+
+
+def _teed(body: Numeric) -> Numeric:
+    return tee(body)
 
 
 def parcels() -> SearchStrategy[Parcel]:

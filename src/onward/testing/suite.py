@@ -36,7 +36,7 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flows.combinators import each, fused, identity, together
+from onward.flows.combinators import each, fused, identity, keep, tee, together
 from onward.flows.combinators import given as given_
 from onward.flows.flow import AnyFlow, Call
 from onward.interpret import (
@@ -166,6 +166,33 @@ class BackendSuite(AttemptLaws):
                 assert comparable(both.result) == comparable(failed[0])
             else:
                 assert both.result == Success((one.result.unwrap(), other.result.unwrap()))
+
+    def test_keep_gives_the_value_beside_the_steps(self, backend: Backend, traces: Path) -> None:
+        """Law 3: keep(f) is together(identity, f)."""
+
+        @self.holds(flows(4), numbers())
+        def law(a: AnyFlow, n: int) -> None:
+            kept = self.observe(keep(a)(n), backend, traces)
+            assert kept == self.observe(together(identity, a)(n), backend, traces)
+
+    def test_tee_runs_the_step_and_passes_the_value_on(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """tee(f)(x) is x where f(x) has a value, and else fails as f does."""
+
+        @self.holds(flows(4), numbers())
+        def law(a: AnyFlow, n: int) -> None:
+            alone = self.observe(a(n), backend, traces)
+            seen = self.observe(tee(a)(n), backend, traces)
+            assert seen.trace == alone.trace
+            passed = alone.result.map(lambda _: n)
+            assert comparable(seen.result) == comparable(passed)
+
+    def test_nothing_runs_after_a_tee_that_failed(self, backend: Backend, traces: Path) -> None:
+        """Law 2, also where it does not matter what the step gives."""
+        for first, counted in ((keep(tasks.halve), tasks.add), (tee(tasks.halve), tasks.inc)):
+            seen = self.observe((cast(AnyFlow, first) >> counted)(3), backend, traces)
+            assert seen == Observed(Failure(Odd(3)), Counter(["halve 3 1"]))
 
     def test_each_of_a_chain_is_a_chain_of_eachs(self, backend: Backend, traces: Path) -> None:
         """Law 4: for pure steps, in order."""

@@ -14,12 +14,15 @@ from onward.plan import (
     Delivery,
     EachNode,
     FusedNode,
+    KeepNode,
     NamedNode,
     Node,
     Plan,
     RescueNode,
     StepNode,
+    TeeNode,
     TogetherNode,
+    beside,
     walk,
 )
 
@@ -27,6 +30,8 @@ EACH = "onward.each"
 FUSED = "onward.fused"
 GATHER = "onward.gather"
 PASS = "onward.pass"
+TEE = "onward.tee"
+"""Gathers as `onward.gather` does, and passes on the first value alone."""
 
 _GATHER = ".gather"
 
@@ -136,18 +141,29 @@ def line(node: Node, ticket: Ticket) -> list[Part]:
             return [fan(branches, ticket)]
         case RescueNode(body, handler):
             return _rescue(body, handler, ticket)
+        case KeepNode():
+            return [fan(beside(node).branches, ticket)]
+        case TeeNode():
+            return [fan(beside(node).branches, ticket, gather=TEE)]
 
 
-def fan(branches: Sequence[Node], ticket: Ticket, *, is_flat: bool = False, first: int = 0) -> Fan:
+def fan(
+    branches: Sequence[Node],
+    ticket: Ticket,
+    *,
+    is_flat: bool = False,
+    first: int = 0,
+    gather: str = GATHER,
+) -> Fan:
     """Nodes side by side, at the places `at[first]`, `at[first + 1]` and so on."""
     place = f"{ticket.at or '0'}{_GATHER}"
-    gather = One(GATHER, replace(ticket, at=place, do=None, handles="", is_flat=is_flat))
+    last = One(gather, replace(ticket, at=place, do=None, handles="", is_flat=is_flat))
     inner = replace(ticket, is_top=False, is_last=False, do=None, handles="")
     lines: list[tuple[Part, ...]] = []
     for index, branch in enumerate(branches, first):
         there = replace(inner, at=f"{ticket.at}[{index}]")
         lines.append(tuple(line(branch, there) or [One(PASS, there)]))
-    return Fan(tuple(lines), gather)
+    return Fan(tuple(lines), last)
 
 
 def _rescue(body: Node, handler: Node, ticket: Ticket) -> list[Part]:

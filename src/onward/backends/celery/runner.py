@@ -78,7 +78,8 @@ class Carrier:
         names = [*catalog.tasks, native.FUSED, native.EACH, native.PASS]
         for name in names:
             app.task(name=name, **options)(self._carrying())
-        app.task(name=native.GATHER, **options)(self._gathering())
+        for name in (native.GATHER, native.TEE):
+            app.task(name=name, **options)(self._gathering())
 
     def _carrying(self) -> Any:
         def carry(task: CeleryTask[Any, Any], now: str, ticket: str) -> str:
@@ -95,7 +96,10 @@ class Carrier:
                 ends = [*read.before, *came]
                 if isinstance(read.do, EachNode) and read.after:
                     raise task.replace(self._fan(read.after, read, read.do, ends))
-                now = self._passed(task, gathered(ends, read), read)
+                settled = gathered(ends, read)
+                if task.name == native.TEE and isinstance(settled, Flowing):
+                    settled = ends[0]
+                now = self._passed(task, settled, read)
                 return self._told(task, None, now, read)
 
         return gather

@@ -9,10 +9,12 @@ from onward.plan import (
     ChainNode,
     EachNode,
     FusedNode,
+    KeepNode,
     NamedNode,
     Node,
     RescueNode,
     StepNode,
+    TeeNode,
     TogetherNode,
 )
 
@@ -66,3 +68,7 @@ def _shown(node: Node) -> str:
             return f"{names.FUSED}({_inside(body)})"
         case NamedNode(_, body):
             return _shown(body)
+        case KeepNode(body):
+            return f"keep({_inside(body)})"
+        case TeeNode(body):
+            return f"tee({_inside(body)})"

@@ -6,11 +6,13 @@ from onward.plan import (
     ChainNode,
     EachNode,
     FusedNode,
+    KeepNode,
     NamedNode,
     Node,
     Plan,
     RescueNode,
     StepNode,
+    TeeNode,
     TogetherNode,
 )
 
@@ -45,6 +47,8 @@ def parted(node: Node) -> Node:
             return RescueNode(parted(body), parted(handler))
         case NamedNode(_, body):
             return parted(body)
+        case KeepNode(body) | TeeNode(body):
+            return type(node)(parted(body))
         case _:
             return node
 
@@ -94,6 +98,9 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
             inner = f"{indent}  "
             tried, rescued = _lines(body, plan, inner), _lines(handler, plan, inner)
             return [f"{indent}try", *tried, f"{indent}if that fails", *rescued]
+        case KeepNode(body) | TeeNode(body):
+            title = f"{indent}{'keep' if isinstance(node, KeepNode) else 'tee'}"
+            return [title, *_lines(body, plan, f"{indent}  ")]
         case TogetherNode(branches):
             lines = [f"{indent}side by side"]
             for branch in branches:
