@@ -276,3 +276,25 @@ def test_a_worker_whose_backend_is_closed_first_can_still_be_stopped(
     backend.close()
     worker.stop(grace)
     assert worker.wait(5)
+
+
+def test_an_outcome_that_the_engines_database_refuses_is_told_again(tmp_path: Path) -> None:
+    """The engine says of it what it says of a wrong request; the step is not run again for it."""
+    with Double() as double, serving(double, catalog, namespace=fresh()) as backend:
+        double.lose_its_database(events=5)
+        gate = tmp_path / "gate"
+        gate.touch()
+        assert run(hold(str(gate)), on=backend, timeout=60) == Success(str(gate))
+        assert begun(tmp_path) == 1
+
+
+def test_a_worker_says_that_the_engine_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    """And of an engine that it has reached before, nothing of how to speak to it."""
+    caplog.set_level("INFO", "onward.hatchet")
+    with Double() as double, serving(double, catalog, namespace=fresh()) as backend:
+        double.go_away()
+        until(lambda: "the worker cannot reach the engine" in caplog.text, 30)
+        double.come_back()
+        until(lambda: "the worker reaches the engine again" in caplog.text, 30)
+        assert "TLS" not in caplog.text
+        assert run(inc(1), on=backend, timeout=60) == Success(2)

@@ -9,6 +9,13 @@ Metadata = Sequence[tuple[str, str | bytes]]
 Options = Sequence[tuple[str, str | int]]
 
 class AioRpcError(RpcError):
+    def __init__(
+        self,
+        code: StatusCode,
+        initial_metadata: Metadata,
+        trailing_metadata: Metadata,
+        details: str | None = None,
+    ) -> None: ...
     def code(self) -> StatusCode: ...
     def details(self) -> str | None: ...
     def trailing_metadata(self) -> Metadata: ...

@@ -82,26 +82,41 @@ class Double:
 
         self._thread.call(lose)
 
+    def go_away(self) -> None:
+        """Answers nobody, and forgets nothing."""
+        self._thread.call(lambda: self._server.stop(None))
+
+    def come_back(self) -> None:
+        """Answers again, where it did before."""
+        self._thread.call(lambda: self._serve(self._ports[0]))
+
     async def _start(self) -> tuple[int, int]:
         sdk.load()
         from tests.hatchet.double.engine import Engine
-        from tests.hatchet.double.services import Services, http
+        from tests.hatchet.double.services import http
 
         engine = self._engine = Engine(self._limit)
+        port = await self._serve(0)
+        self._http = web.AppRunner(http(engine, self._token))
+        await self._http.setup()
+        site = web.TCPSite(self._http, HOST, 0)
+        await site.start()
+        return port, self._http.addresses[0][1]
+
+    async def _serve(self, port: int) -> int:
+        from tests.hatchet.double.services import Services
+
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", self._limit),
                 ("grpc.max_send_message_length", self._limit),
             ]
         )
-        self._server.add_generic_rpc_handlers(Services(engine, self._token).handlers())
-        port = self._server.add_insecure_port(f"{HOST}:0")
+        handlers = Services(self._engine, self._token).handlers()
+        self._server.add_generic_rpc_handlers(handlers)
+        bound = self._server.add_insecure_port(f"{HOST}:{port}")
         await self._server.start()
-        self._http = web.AppRunner(http(engine, self._token))
-        await self._http.setup()
-        site = web.TCPSite(self._http, HOST, 0)
-        await site.start()
-        return port, self._http.addresses[0][1]
+        return bound
 
     async def _stop(self) -> None:
         await self._server.stop(None)

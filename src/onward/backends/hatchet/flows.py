@@ -22,8 +22,12 @@ from onward.plan import Args, Plan, Runnable, evaluate
 if TYPE_CHECKING:
     from onward.backends.hatchet.core import HatchetCore
 
-_PLACES = 3
-"""How often a step is given another place, where the engine has one without a run."""
+_PLACES = 20
+_UNDECLARED = 3
+"""How often a step is given another place, where the engine has one without a run.
+
+That is less often where nothing has shown yet that a worker has declared its workflow.
+"""
 
 _PAUSE = 1.0
 """How long it is from one wait for a step to the next while the engine is away, in seconds."""
@@ -72,7 +76,7 @@ class Evaluation:
             )
             if isinstance(started, Failure):
                 fault = started.failure()
-                if isinstance(fault, Unknown):
+                if isinstance(fault, Unknown) and again + 1 < _UNDECLARED:
                     continue
                 break
             id = started.unwrap()

@@ -47,6 +47,8 @@ _OF_ALL = (StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
 
 _LARGER = re.compile(r"larger than max(?: \((\d+) vs\.? (\d+)\)| (\d+))")
 
+_NO_LONGER = "it does not take the token, which it took before"
+
 _HUNG_UP = "it hung up: if it wants TLS, or a certificate from its clients, see tls and tls_cert"
 
 _MEANS = {
@@ -61,6 +63,7 @@ _MEANS = {
     "Connection reset by peer": _HUNG_UP,
     "Connection refused": "nothing listens there: start it, or correct host_port",
     "resol": "nobody knows its host: correct host_port",
+    _NO_LONGER: "its database fails, or the token is over or revoked",
     "timed out": "it does not answer: see that it runs, and that it is Hatchet",
 }
 """What gRPC says of a connection that there is not, and what that means."""
@@ -114,6 +117,17 @@ async def patiently(ask: Callable[[], Awaitable[T]], patience: float) -> T:
 def is_away(problem: Problem) -> bool:
     """Whether a request may succeed later: once the engine or its database is back, or has time."""
     return problem.code() in _AWAY or is_of_database(problem)
+
+
+def shut_out(problem: Problem) -> Problem | None:
+    """A problem that may pass, made of one with a token that the engine has taken before.
+
+    It looks the token up in its database, and says of one that it could not look up that it is none
+    of its own.
+    """
+    if problem.code() != StatusCode.UNAUTHENTICATED:
+        return None
+    return Problem(StatusCode.UNAVAILABLE, (), (), f"{_NO_LONGER}: {said(problem)}")
 
 
 def is_of_database(problem: Problem) -> bool:

@@ -77,7 +77,7 @@ def of_details(
         return found
     if any(task.status == RunStatus.FAILED for task in tasks):
         said = " ".join(task.error for task in tasks if task.error) or "it does not say why"
-        message = f"the engine gave up, after its workers died again and again: {said}"
+        message = f"the engine gave up, after no worker answered for it again and again: {said}"
         return faulted(Lost(flow, message))
     if any(task.status == RunStatus.CANCELLED for task in tasks):
         return faulted(cancelled(flow))

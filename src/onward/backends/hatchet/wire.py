@@ -60,7 +60,14 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     TriggerWorkflowResponse,
 )
 
-from onward.backends.hatchet.problem import Problem, collision, fault_of, is_away, sizes_said
+from onward.backends.hatchet.problem import (
+    Problem,
+    collision,
+    fault_of,
+    is_away,
+    shut_out,
+    sizes_said,
+)
 from onward.backends.hatchet.settings import Address
 from onward.fault import Fault
 
@@ -104,6 +111,7 @@ class Wire:
     def __init__(self, address: Address) -> None:
         self.has_answered = False
         """Whether the engine has ever answered on this connection, if only with a refusal."""
+        self._is_let_in = False
         self._takes = _CERTAIN
         self._limit: int | None = None
         self._asking = asyncio.Lock()
@@ -339,8 +347,8 @@ class Wire:
             except Problem as problem:
                 self.has_answered |= problem.code() not in _NOT_REACHED
                 self._limit_said(problem)
-                raise
-            self.has_answered = True
+                raise (shut_out(problem) if self._is_let_in else None) or problem from None
+            self.has_answered = self._is_let_in = True
             return answer
 
         return ask
