@@ -142,6 +142,7 @@ class Diagnosis(Struct, frozen=True):
         knows_capitals: Whether it does; if not, there are none in the names of workers' tasks.
         knows_tasks: Whether it hands a step only to workers that serve its task; else to whichever
             worker takes steps from the queue.
+        waiting_tasks: How many steps of each task wait, on an engine that does not tell of queues.
     """
 
     queue: str
@@ -152,6 +153,7 @@ class Diagnosis(Struct, frozen=True):
     tells_workers: bool = True
     knows_capitals: bool = True
     knows_tasks: bool = False
+    waiting_tasks: Mapping[str, int] = {}
 
 
 def state_of(outcome: Outcome) -> State:

@@ -237,8 +237,24 @@ def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
     [missing] = [each for each in found if each["is_wrong"]]
     assert missing["text"] == "no worker's catalog has newer, and so calls wait"
     assert hatchet.token.split(".")[1] not in json.dumps(found)
-    said = mistake("watch", "--queue", "--config", on_hatchet, folder=folder)
-    assert "does not tell how many steps wait in which queue" in said
+
+
+def test_watch_queue_shows_what_waits_by_task_on_an_engine_that_knows_tasks(
+    folder: Path, on_hatchet: str
+) -> None:
+    arguments = ["watch", "--queue", "--config", on_hatchet]
+    with (
+        started("worker", "pipeline", "--config", on_hatchet, folder=folder) as worker,
+        started(*arguments, folder=folder, environment=environment()) as watching,
+    ):
+        wait_for_text(worker, "\nready")
+        wait_for_text(watching, "twice: 0 waiting, workers: onward-")
+        submit(
+            twice.with_(queue="nowhere")(1), on=connect(str(folder / on_hatchet)).unwrap()
+        ).unwrap()
+        wait_for_text(watching, "twice: 1 waiting, workers: onward-")
+        watching.send(SIGINT)
+        assert watching.wait(PATIENCE) == 0
 
 
 def test_what_runs_in_this_process_has_nothing_to_tell(folder: Path) -> None:

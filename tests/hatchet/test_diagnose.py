@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -91,6 +91,18 @@ def test_workers_of_other_namespaces_are_left_out(engine: Engine, served: Hatche
 def test_what_waits_is_told_by_the_task(served: HatchetBackend) -> None:
     submit(inc.with_(queue="nowhere")(1), on=served).unwrap()
     until_waits(served, {"1 steps of inc wait": False})
+
+
+def test_without_a_namespace_its_own_steps_are_counted_alone(engine: Engine) -> None:
+    """And within one, not those of another whose name goes on where its own ends."""
+    first, second = fresh(), fresh()
+    for namespace in (first, f"{first}_{second}"):
+        with serving(engine, Catalog(inc), namespace=namespace) as backend:
+            submit(inc.with_(queue="nowhere")(1), on=backend).unwrap()
+    with serving(engine, Catalog(inc), namespace=first) as backend:
+        until_waits(backend, {"1 steps of inc wait": False})
+    with contextlib.closing(backend_on(engine)) as backend:
+        assert not [text for text in waits(backend) if first in text or second in text]
 
 
 def test_a_worker_that_has_stopped_is_not_there_and_what_waits_for_it_is_wrong(
@@ -205,7 +217,7 @@ def test_a_token_that_is_refused_is_told_as_that_and_never_shown(
     token = f"{given['HATCHET_CLIENT_TOKEN'].rpartition('.')[0]}.{SECRET}"
     where = given["HATCHET_CLIENT_HOST_PORT"]
     is_tls = given.get("HATCHET_CLIENT_TLS_STRATEGY") != "none"
-    with closing(hatchet(token, where, tls=is_tls)) as backend:
+    with contextlib.closing(hatchet(token, where, tls=is_tls)) as backend:
         asked: tuple[Result[object, Fault], ...] = (
             backend.diagnose(),
             submit(inc(1), on=backend),

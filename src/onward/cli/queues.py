@@ -6,9 +6,8 @@ import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
+from typing import Literal, NoReturn
 
-import msgspec
 from msgspec import Struct
 from returns.result import Failure
 from rich.live import Live
@@ -24,7 +23,8 @@ _PAUSE = 1.0
 
 
 class _Row(Struct):
-    queue: str
+    what: Literal["queue", "task"]
+    name: str
     waiting: int
     workers: list[str]
 
@@ -61,28 +61,43 @@ def _look(backend: Diagnoses) -> list[_Row] | Unavailable:
     if isinstance(answer, Failure) and isinstance(fault := answer.failure(), Unavailable):
         return fault
     seen = got(answer)
-    if not seen.waiting:
+    if seen.waiting:
+        return [
+            _Row(
+                "queue", name, waiting, [each.name for each in seen.workers if name in each.queues]
+            )
+            for name, waiting in sorted(seen.waiting.items())
+        ]
+    if not seen.knows_tasks:
         fail(Unsupported("watch", f"{backend!r} does not tell how many steps wait in which queue"))
+    # The engine hands steps out by their tasks, and counts those.
+    served = {name for each in seen.workers for name in each.tasks or ()}
     return [
-        _Row(queue, waiting, [each.name for each in seen.workers if queue in each.queues])
-        for queue, waiting in sorted(seen.waiting.items())
+        _Row(
+            "task",
+            name,
+            seen.waiting_tasks.get(name, 0),
+            [each.name for each in seen.workers if name in (each.tasks or ())],
+        )
+        for name in sorted(served | seen.waiting_tasks.keys())
     ]
 
 
 def _say_json(rows: list[_Row]) -> None:
     for row in rows:
-        say_json(msgspec.to_builtins(row))
+        say_json({row.what: row.name, "waiting": row.waiting, "workers": row.workers})
 
 
 def _say(rows: list[_Row]) -> None:
     for row in rows:
-        say(f"{row.queue}: {row.waiting} waiting, workers: {', '.join(row.workers) or 'none'}")
+        say(f"{row.name}: {row.waiting} waiting, workers: {', '.join(row.workers) or 'none'}")
 
 
 def _table(rows: list[_Row]) -> Table:
-    table = Table("queue", "waiting", "workers", box=None, padding=(0, 2, 0, 0))
+    what = rows[0].what if rows else "queue"
+    table = Table(what, "waiting", "workers", box=None, padding=(0, 2, 0, 0))
     for row in rows:
         style = "red" if row.waiting and not row.workers else ""
         workers = ", ".join(row.workers) or "none"
-        table.add_row(row.queue, str(row.waiting), workers, style=style)
+        table.add_row(row.name, str(row.waiting), workers, style=style)
     return table

@@ -292,6 +292,15 @@ def http(engine: Engine, token: str) -> web.Application:
         queues = Counter(task.spec.action for task in tasks if task.status == RunStatus.QUEUED)
         return web.json_response({"queues": queues})
 
+    async def stats(request: web.Request) -> web.StreamResponse:
+        return web.json_response({})  # it puts nothing aside
+
+    async def workflows(request: web.Request) -> web.StreamResponse:
+        declared = [workflow for workflow, _ in engine.workflows.values()]
+        rows = [{"name": each.name, "description": each.description} for each in declared]
+        at, count = (int(request.query[name]) for name in ("offset", "limit"))
+        return web.json_response({"rows": rows[at : at + count]})
+
     async def not_modelled(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotImplemented(text=f"{request.path} needs a real engine")
 
@@ -300,6 +309,8 @@ def http(engine: Engine, token: str) -> web.Application:
     application.router.add_get("/api/v1/stable/workflow-runs/{run}", run)
     tenant = "/api/v1/tenants/{tenant}"
     application.router.add_get(f"{tenant}/worker", workers)
+    application.router.add_get(f"{tenant}/task-stats", stats)
+    application.router.add_get(f"{tenant}/workflows", workflows)
     application.router.add_get(f"{tenant}/step-run-queue-metrics", waiting)
     application.router.add_patch("/api/v1/workers/{worker}", update)
     application.router.add_route("*", "/{rest:.*}", not_modelled)

@@ -21,6 +21,7 @@ from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.runs import Runs
 from onward.backends.hatchet.schedules import Crons
 from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.waiting import wake
 from onward.backends.hatchet.wire import Wire
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
@@ -188,6 +189,10 @@ class HatchetCore:
         """Has the engine hand nothing more to a worker, if its HTTP API is reached."""
         answer = await self._rest.ask("PATCH", f"workers/{worker}", body={"isPaused": True})
         return isinstance(answer, Success)
+
+    async def wake(self, catalog: Catalog) -> None:
+        """Has the engine go on with what it forgot when it was restarted; see `waiting`."""
+        await wake(self.runs, self._rest, self._settings, catalog)
 
     async def _put_rates(self) -> None:
         """Declares the rates of tasks, which what is declared of these then refers to."""

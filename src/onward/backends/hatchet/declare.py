@@ -23,6 +23,9 @@ from onward.backends.hatchet.wire import duration
 from onward.catalog import Catalog
 from onward.plan import StepNode
 
+OURS = "Onward"
+"""How each workflow is described that Onward has declared."""
+
 STEPS = "default"
 FLOWS = "durable"
 """The engine's slots that steps take, and those for flows, which wait more than they work."""
@@ -137,7 +140,7 @@ def _request(
 ) -> CreateWorkflowVersionRequest:
     return CreateWorkflowVersionRequest(
         name=name,
-        description="Onward",
+        description=OURS,
         tasks=tasks,
         default_priority=_MEDIUM,
         idempotency=IdempotencyConfig(expression=_ONCE, ttl_ms=round(settings.keep * 1000)),

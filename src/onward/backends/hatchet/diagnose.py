@@ -16,11 +16,13 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.hatchet import names
+from onward.backends.hatchet.declare import OURS
 from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.runs import label
 from onward.backends.hatchet.settings import Address, Settings
 from onward.backends.hatchet.token import claims
+from onward.backends.hatchet.waiting import RUN, Waiting, waiting
 from onward.backends.hatchet.wire import Wire
 from onward.fault import Fault, Misconfigured
 
@@ -32,7 +34,13 @@ _GONE = 30.0
 _SOON = 14 * 24 * 3600.0
 """How long before its end a token should be renewed, in seconds."""
 
-_RUN = ":run"
+_FORGOTTEN = 120.0
+"""After how long what was put aside for its limit looks forgotten, in seconds."""
+
+_PAGE = 500
+_PAGES = 20
+"""How many workflows are looked at, page by page."""
+
 _FLOWS = "-flows"
 """What a worker's second registration, the one for flows, has in its name beside the first's."""
 
@@ -55,8 +63,13 @@ class _Workers(Struct, frozen=True):
     rows: list[_Worker] = []
 
 
-class _Waiting(Struct, frozen=True):
-    queues: dict[str, int] = {}
+class _Workflow(Struct, frozen=True):
+    name: str
+    description: str = ""
+
+
+class _Workflows(Struct, frozen=True):
+    rows: list[_Workflow] = []
 
 
 async def look(wire: Wire, rest: Rest, settings: Settings) -> Result[Diagnosis, Fault]:
@@ -82,12 +95,20 @@ async def look(wire: Wire, rest: Rest, settings: Settings) -> Result[Diagnosis, 
     ahead = answer.unwrap().ahead
     there = time.time() + (ahead or 0.0)
     alive = [worker for worker in rows.unwrap().rows if _is_alive(worker, there)]
-    waiting = await rest.ask("GET", f"{tenant}/step-run-queue-metrics")
-    counts = waiting.bind(lambda raw: _read(raw, _Waiting, url)).value_or(_Waiting()).queues
+    waits = _own(await waiting(rest, settings.tenant), await _workflows(rest, tenant), settings)
     served = {action for worker in alive for action in worker.actions or ()}
-    findings += _waits(counts, served, settings.prefix)
-    workers = _workers(alive, settings.prefix)
-    return Success(replace(seen, findings=tuple(findings), workers=workers, clock=ahead))
+    findings += _waits(waits, served, settings.prefix, there)
+    return Success(
+        replace(
+            seen,
+            findings=tuple(findings),
+            workers=_workers(alive, settings.prefix),
+            clock=ahead,
+            waiting_tasks={
+                _name(action, settings.prefix): each.count for action, each in waits.items()
+            },
+        )
+    )
 
 
 def _read(raw: bytes, kind: type[T], url: str) -> Result[T, Fault | HTTPStatus]:
@@ -137,7 +158,7 @@ def _is_alive(worker: _Worker, now: float) -> bool:
 
 def _workers(alive: list[_Worker], prefix: str) -> tuple[SeenWorker, ...]:
     """Those of this namespace, each of which the engine knows twice: for steps and for flows."""
-    steps, flows = (f"{names.workflow(name, prefix)}{_RUN}" for name in (names.FUSED, names.FLOW))
+    steps, flows = (f"{names.workflow(name, prefix)}{RUN}" for name in (names.FUSED, names.FLOW))
     queues: dict[str, set[str]] = {}
     tasks: dict[str, set[str]] = {}
     for worker in alive:
@@ -156,19 +177,59 @@ def _workers(alive: list[_Worker], prefix: str) -> tuple[SeenWorker, ...]:
     )
 
 
-def _waits(counts: Mapping[str, int], served: set[str], prefix: str) -> Iterator[Finding]:
-    for action, count in sorted(counts.items()):
-        if not (count and action.startswith(prefix) and action.endswith(_RUN)):
+def _own(
+    waits: Mapping[str, Waiting], workflows: Mapping[str, str], settings: Settings
+) -> dict[str, Waiting]:
+    """What waits of this namespace, which others may begin with, and be of other programs."""
+    prefix = settings.prefix
+    namespaces = {name.removesuffix(names.FLOW) for name in workflows if name.endswith(names.FLOW)}
+    longer = tuple(
+        other for other in namespaces if other != prefix and other.startswith(prefix) and other
+    )
+    own: dict[str, Waiting] = {}
+    for action, each in waits.items():
+        if not (action.startswith(prefix) and action.endswith(RUN)) or action.startswith(longer):
             continue
+        if workflows.get(action.removesuffix(RUN), OURS) == OURS:
+            own[action] = each
+    return own
+
+
+async def _workflows(rest: Rest, tenant: str) -> dict[str, str]:
+    """The workflows of a tenant, and how each is described."""
+    found: dict[str, str] = {}
+    for page in range(_PAGES):
+        query = {"limit": str(_PAGE), "offset": str(page * _PAGE)}
+        answer = await rest.ask("GET", f"{tenant}/workflows", query=query)
+        rows = answer.bind(lambda raw: _read(raw, _Workflows, "")).value_or(_Workflows()).rows
+        found |= {each.name: each.description for each in rows}
+        if len(rows) < _PAGE:
+            break
+    return found
+
+
+def _waits(
+    waits: Mapping[str, Waiting], served: set[str], prefix: str, now: float
+) -> Iterator[Finding]:
+    for action, each in sorted(waits.items()):
         name = _name(action, prefix)
         kinds = {names.FLOW: "flows", names.FUSED: "fused steps"}
-        waits = f"{count} {kinds.get(name, f'steps of {name}')} wait"
-        if action in served:
-            yield Finding("waiting", waits)
-        else:
+        kind = kinds.get(name, f"steps of {name}")
+        if action not in served:
+            text = f"{each.count} {kind} wait, and no worker serves them"
             cure = "start one whose modules have it: onward worker MODULE"
-            yield Finding("waiting", f"{waits}, and no worker serves them", cure, is_wrong=True)
+            yield Finding("waiting", text, cure, is_wrong=True)
+            continue
+        yield Finding("waiting", f"{each.count} {kind} wait")
+        # Whatever is taken from the queue itself has the engine look aside too.
+        if each.aside == each.count and each.oldest is not None and now - each.oldest > _FORGOTTEN:
+            yield Finding(
+                "put aside",
+                f"{each.aside} {kind} wait for their limit, the first for {now - each.oldest:.0f} "
+                "s; an engine (0.104) that was restarted meanwhile has forgotten them",
+                "call the task again, or restart a worker that has its limit: both wake them",
+            )
 
 
 def _name(action: str, prefix: str) -> str:
-    return action.removeprefix(prefix).removesuffix(_RUN)
+    return action.removeprefix(prefix).removesuffix(RUN)

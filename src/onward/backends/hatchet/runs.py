@@ -66,6 +66,7 @@ class Runs:
         key: str,
         *,
         parent: Parent | None = None,
+        workflow: str | None = None,
         patience: float,
     ) -> Result[str, Fault]:
         """Starts a run of a plan, in a workflow of its own if there is one.
@@ -75,6 +76,7 @@ class Runs:
             order: Its input.
             key: What tells it from all others; a run that is there already is given again.
             parent: What it is a part of.
+            workflow: The task whose workflow it is to be run in, if not the plan's own.
             patience: How long to try while the engine is away, in seconds.
 
         Returns:
@@ -96,7 +98,8 @@ class Runs:
             limit = await self._limit_for(size, patience)
             if size > limit:
                 return Failure(too_large(plan.flow, "what it is called with", size, limit))
-            for name in [names.FLOW] if order.start else workflows_of(plan):
+            others = [names.FLOW] if order.start else workflows_of(plan)
+            for name in others if workflow is None else [workflow]:
                 id = await self._started(names.workflow(name, self._prefix), request, patience)
                 if id is not None:
                     return Success(id)

@@ -146,6 +146,7 @@ class HatchetWorker:
             self._end()
             raise
         self._service = [self._loop.create_task(self._extend())]
+        self._spawn(self._core.wake(self._catalog))
 
     async def _declare(self, workflow: Workflow) -> str:
         """Declares a workflow; gives the id of its version."""
@@ -215,6 +216,7 @@ class HatchetWorker:
             _LOGGER.warning("the worker cannot reach the engine: %s", text)
         if self._said and not text:
             _LOGGER.warning("the worker reaches the engine again")
+            self._spawn(self._core.wake(self._catalog))
         self._said = text
 
     def _lost(self, _: object) -> None:

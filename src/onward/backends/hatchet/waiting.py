@@ -1,0 +1,100 @@
+"""What waits in the engine, by task; and how to have it go on where the engine forgot it.
+
+The engine (0.104) puts aside what has to wait for its rate, and looks there again for tasks of
+which it has seen a rate since it was started. So after a restart, what was put aside waits until
+somebody calls the task again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from datetime import datetime
+
+import msgspec
+from msgspec import Raw, Struct
+
+from onward.backends.hatchet import names
+from onward.backends.hatchet.message import order
+from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.runs import Runs
+from onward.backends.hatchet.settings import Settings
+from onward.catalog import Catalog
+from onward.plan import VERSION, Args, ChainNode, FusedNode, Plan
+
+RUN = ":run"
+"""What the name of an action has after that of its workflow."""
+
+_PATIENCE = 60.0
+_EVERY = 30.0
+"""How long all workers together start no second run that wakes a task, in seconds."""
+
+
+class Waiting(Struct, frozen=True):
+    """How many steps of one action wait.
+
+    Args:
+        count: All that wait.
+        aside: Those of them that the engine has put aside for their rate or their concurrency.
+        oldest: Since when the first of them waits, in seconds since 1970.
+    """
+
+    count: int
+    aside: int = 0
+    oldest: float | None = None
+
+
+class _Queued(Struct, frozen=True):
+    queues: dict[str, int] | None = None
+    oldest: datetime | None = None
+
+
+class _Stat(Struct, frozen=True):
+    queued: _Queued | None = None
+
+
+class _Ready(Struct, frozen=True):
+    queues: dict[str, object] = {}
+
+
+_STATS = msgspec.json.Decoder(dict[str, _Stat])
+_READY = msgspec.json.Decoder(_Ready)
+
+
+async def waiting(rest: Rest, tenant: str) -> dict[str, Waiting]:
+    """What waits, by action; nothing where the HTTP API does not tell."""
+    ready: dict[str, object] = {}
+    answer = await rest.ask("GET", f"tenants/{tenant}/step-run-queue-metrics")
+    with contextlib.suppress(msgspec.MsgspecError):
+        ready = _READY.decode(answer.value_or(b"{}")).queues
+    counts = {name: count for name, count in ready.items() if isinstance(count, int)}
+    found = {name: Waiting(count) for name, count in counts.items()}
+    answer = await rest.ask("GET", f"tenants/{tenant}/task-stats")
+    with contextlib.suppress(msgspec.MsgspecError):
+        for stat in _STATS.decode(answer.value_or(b"{}")).values():
+            for name, count in ((stat.queued and stat.queued.queues) or {}).items():
+                before = found.get(name, Waiting(0))
+                since = stat.queued.oldest if stat.queued is not None else None
+                found[name] = Waiting(
+                    max(before.count, count),
+                    max(before.aside, count - counts.get(name, 0)),
+                    None if since is None else since.timestamp(),
+                )
+    return {name: each for name, each in found.items() if each.count}
+
+
+async def wake(runs: Runs, rest: Rest, settings: Settings, catalog: Catalog) -> None:
+    """Has the engine look again for what it has put aside of a catalog's tasks with a rate."""
+    rated = [name for name, limit in settings.limits.items() if limit.rate is not None]
+    actions = {f"{names.workflow(name, settings.prefix)}{RUN}": name for name in rated}
+    if not actions:
+        return
+    waits = await waiting(rest, settings.tenant)
+    for action, name in actions.items():
+        if name not in catalog.tasks or action not in waits or not waits[action].aside:
+            continue
+        root = FusedNode(ChainNode(()), queue=catalog.tasks[name].policy.queue)
+        plan = Plan(v=VERSION, flow=f"wake {name}", root=root, args=Args((Raw(b"null"),)))
+        key = f"wake {name} {time.time() // _EVERY:.0f}"
+        # What the engine hands out of the task next, whatever it is, has it look.
+        await runs.start(plan, order(plan), key, workflow=name, patience=_PATIENCE)
