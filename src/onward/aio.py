@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from returns.result import Failure, Result, Success
 
 from onward import interpret
+from onward.adapters import awaitable, awaitable_cancels, awaitable_schedules
 from onward.backend import (
     AsyncRunsHere,
     Backend,
@@ -34,7 +35,6 @@ from onward.backend import (
     Worker,
 )
 from onward.catalog import Catalog
-from onward.colour import awaitable, awaitable_cancels, awaitable_schedules
 from onward.fault import Fault, Unavailable
 from onward.flows.flow import Call, Ref
 from onward.observe import observers_of, told, watched_catalog

@@ -1,7 +1,7 @@
 """The port that every backend implements, and the capabilities that only some have.
 
 A backend carries plans to workers and outcomes back. It implements `Backend` if its engine's client
-blocks, or `AsyncBackend` if it awaits; `onward.colour` gives it the other one.
+blocks, or `AsyncBackend` if it awaits; `onward.adapters` gives it the other one.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from onward import Catalog, fused, task
+from onward.adapters import Closed
 from onward.backends.celery.steps import StepRunner
-from onward.colour import Closed
 from onward.context import Context
 from onward.fault import Fault
 from onward.flows.flow import Flow

@@ -16,6 +16,7 @@ from onward.attempt import Limit, OnLoop
 from onward.backend import Submission, Worker
 from onward.backends.local import Engine, Local, Run, Steps
 from onward.catalog import Catalog
+from onward.evaluate import evaluate
 from onward.fault import Raised, Unknown
 from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import (
@@ -29,7 +30,6 @@ from onward.plan import (
     Runnable,
     StepNode,
     TogetherNode,
-    evaluate,
 )
 
 T = TypeVar("T")

@@ -16,10 +16,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from onward import Catalog, run
+from onward.adapters import LoopThread
 from onward.backend import Diagnosis
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
-from onward.colour import LoopThread
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.temporal.conftest import Older, working

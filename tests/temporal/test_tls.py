@@ -23,10 +23,10 @@ from temporalio.api.workflowservice.v1.service_pb2 import DESCRIPTOR
 from temporalio.service import TLSConfig
 
 from onward import Unavailable, connect, result, run, status, submit
+from onward.adapters import LoopThread
 from onward.backend import Worker
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
-from onward.colour import LoopThread
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.engines.tls import Authority, Identity, over_tls

@@ -40,6 +40,7 @@ from onward import (
 )
 from onward import given as given_
 from onward.backend import Submission
+from onward.evaluate import evaluate
 from onward.flows.flow import AnyFlow
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
@@ -61,7 +62,6 @@ from onward.plan import (
     StepNode,
     TeeNode,
     TogetherNode,
-    evaluate,
 )
 from onward.prepare import prepare
 from onward.testing import flows
@@ -471,7 +471,8 @@ def test_no_bytes_do_harm_whatever_was_done_to_an_outcome() -> None:
 def test_a_small_plan_that_doubles_its_value_again_and_again_ends_as_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plan, "MAX_JOINED", 1_000_000)  # so that the test need not take it all
+    # So that the test need not take all that is allowed.
+    monkeypatch.setattr("onward.evaluate.MAX_JOINED", 1_000_000)
     twice = TogetherNode((ChainNode(()), ChainNode(())))
     found = evaluated(of(ChainNode((twice,) * 24)))
     assert isinstance(found, Faulted)

@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 
 from returns.result import Failure, Result, Success
 
+from onward.adapters import BlockingCancels, LoopThread, OnThreadCancels
 from onward.attempt import Attempts, InThread, OnLoop, driven, is_async
 from onward.backend import State, Status, Submission, Worker, state_of
 from onward.catalog import Catalog, Tasks
-from onward.colour import BlockingCancels, LoopThread, OnThreadCancels
 from onward.context import Context, Progress, moment
+from onward.evaluate import evaluate
 from onward.execute import raised, retried
 from onward.fault import Cancelled, Expired, Fault, Unknown
 from onward.outcome import Outcome, faulted
@@ -39,7 +40,6 @@ from onward.plan import (
     Runnable,
     StepNode,
     TeeNode,
-    evaluate,
 )
 from onward.pool import Slots
 

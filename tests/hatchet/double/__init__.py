@@ -16,8 +16,8 @@ from typing import Self
 import grpc.aio
 from aiohttp import web
 
+from onward.adapters import LoopThread
 from onward.backends.hatchet import sdk
-from onward.colour import LoopThread
 from tests.engines.server import HOST
 
 MAX_MESSAGE = 4 * 1024 * 1024

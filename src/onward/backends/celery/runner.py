@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
+from onward.adapters import Closed
 from onward.backend import state_of
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend, expired
@@ -38,12 +39,17 @@ from onward.backends.celery.request import NotRun, Request, StepFailed, failed
 from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
-from onward.colour import Closed
 from onward.context import Context, moment
+from onward.evaluate import failed_with, join, split
 from onward.execute import is_retried
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
-from onward.plan import Args, EachNode, Runnable, StepNode, failed_with, join, split
+from onward.plan import (
+    Args,
+    EachNode,
+    Runnable,
+    StepNode,
+)
 
 ASKED = "onward_asked"
 """The header that has the name of a task that is unknown here."""

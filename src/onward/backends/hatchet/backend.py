@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from returns.result import Result
 
+from onward.adapters import BlockingEngine, LoopThread
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backends.hatchet import limits, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.shown import shown
 from onward.catalog import Catalog
-from onward.colour import BlockingEngine, LoopThread
 from onward.fault import Fault
 from onward.outcome import Outcome
 from onward.plan import Plan

@@ -15,9 +15,10 @@ from returns.result import Failure
 from onward.backends.hatchet.message import order
 from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.runs import Parent
+from onward.evaluate import evaluate
 from onward.fault import Fault, Lost, Unknown
 from onward.outcome import Outcome, faulted, is_unknown
-from onward.plan import Args, Plan, Runnable, evaluate
+from onward.plan import Args, Plan, Runnable
 
 if TYPE_CHECKING:
     from onward.backends.hatchet.core import HatchetCore

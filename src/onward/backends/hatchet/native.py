@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from onward.evaluate import gather
 from onward.outcome import Outcome, Value
 from onward.plan import (
     Args,
@@ -21,7 +22,6 @@ from onward.plan import (
     Runnable,
     StepNode,
     TogetherNode,
-    gather,
 )
 
 Source: TypeAlias = str | tuple["Source", ...]

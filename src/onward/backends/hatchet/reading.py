@@ -19,9 +19,10 @@ from onward.backends.hatchet.message import (
     read_came,
     read_order,
 )
+from onward.evaluate import evaluate
 from onward.fault import BadPayload, Lost
 from onward.outcome import Outcome, faulted
-from onward.plan import Args, Plan, Runnable, evaluate
+from onward.plan import Args, Plan, Runnable
 
 SLACK = 1.0
 """How long after a deadline its worker may still say so itself, in seconds."""

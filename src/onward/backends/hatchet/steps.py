@@ -9,10 +9,10 @@ import asyncio
 import random
 import threading
 
+from onward.adapters import LoopThread
 from onward.attempt import Attempts
 from onward.backends.hatchet.progress import Reporter
 from onward.catalog import Tasks
-from onward.colour import LoopThread
 from onward.context import Context, moment
 from onward.execute import retried
 from onward.outcome import Outcome

@@ -20,6 +20,7 @@ from temporalio.exceptions import ActivityAlreadyStartedError, WorkflowAlreadySt
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward import plan as plans
+from onward.adapters import BlockingEngine, LoopThread
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backends.temporal import calls, native, schedules
 from onward.backends.temporal.client import PROMPT, Address, Connection
@@ -29,7 +30,6 @@ from onward.backends.temporal.message import LIMIT, How, name_of, shortened, val
 from onward.backends.temporal.probe import Census
 from onward.backends.temporal.workflow import LONGEST, priority_of, retry_policy, ticket_of
 from onward.catalog import Catalog
-from onward.colour import BlockingEngine, LoopThread
 from onward.fault import Fault, TooLarge
 from onward.outcome import Outcome, one_of
 from onward.plan import FusedNode, Plan, StepNode

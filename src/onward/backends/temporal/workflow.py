@@ -39,9 +39,10 @@ from onward.backends.temporal.message import (
     write,
 )
 from onward.backends.temporal.native import Part, parted, within
+from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.outcome import Outcome, Value, faulted
-from onward.plan import Args, Plan, Runnable, evaluate
+from onward.plan import Args, Plan, Runnable
 
 LONGEST = timedelta(days=365)
 """How long Temporal gives an attempt; a timeout is the worker's to keep, and its death is heard."""

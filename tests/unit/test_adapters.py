@@ -39,9 +39,7 @@ from onward import (
     task,
     unschedule,
 )
-from onward.backend import AsyncBackend, AsyncCancels, AsyncSchedules, Backend
-from onward.backends.local import Local
-from onward.colour import (
+from onward.adapters import (
     AsyncEngine,
     BlockingEngine,
     InThreadsSchedules,
@@ -51,6 +49,8 @@ from onward.colour import (
     awaitable_cancels,
     awaitable_schedules,
 )
+from onward.backend import AsyncBackend, AsyncCancels, AsyncSchedules, Backend
+from onward.backends.local import Local
 from onward.outcome import Outcome
 from onward.plan import Plan
 from tests.unit.clockwork import Clockwork

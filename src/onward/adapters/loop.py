@@ -1,0 +1,133 @@
+"""An event loop on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop on a thread of its own, for a client that must stay on one loop.
+
+    It starts when first needed, and ends with `close`, with the interpreter, or when nobody holds
+    it any more.
+
+    Args:
+        name: What the thread goes by.
+        linger: How long the loop still goes on when it is to end, in seconds. Threads of a client
+            that is no Python may just be about to tell it something, and one that is in Python
+            when the interpreter goes takes the process down with it.
+    """
+
+    def __init__(self, name: str, linger: float = 0.0) -> None:
+        self._name = name
+        self._linger = linger
+        self._lock = threading.Lock()
+        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
+        self._is_closed = False
+        self._process = os.getpid()
+        self._stop: Callable[[], object] = lambda: None
+
+    def start(self, start: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+        """Starts a coroutine on the loop, and the loop if it is not running; raises `Closed`."""
+        with self._lock:
+            if self._is_closed:
+                raise Closed("the backend was closed")
+            if self._process != os.getpid():
+                raise Closed(
+                    "this process was forked from the one that made the backend, and has not its "
+                    "threads: make another backend after the fork"
+                )
+            if self._running is None:
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=_run_loop, args=(loop, self._linger), name=self._name, daemon=True
+                )
+                thread.start()
+                self._running = loop, thread
+                # Neither the thread nor the finalizer may hold this object, or it never goes.
+                self._stop = weakref.finalize(self, _stop_loop, loop, thread)
+            return asyncio.run_coroutine_threadsafe(_started(start), self._running[0])
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
+    def is_this_thread(self) -> bool:
+        """Whether the caller runs on the loop's own thread."""
+        return self._running is not None and self._running[1] is threading.current_thread()
+
+    def call(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs a coroutine on the loop while the caller blocks; raises `Closed`."""
+        future = self.start(start)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise Closed("the backend was closed") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def hop(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs a coroutine on the loop while the caller awaits, on whichever loop; `Closed`."""
+        if self.is_this_thread():
+            return await start()
+        future = self.start(start)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise Closed("the backend was closed") from None
+            raise
+
+    def close(self) -> None:
+        """Ends the loop and its thread for good; what runs on it is cancelled."""
+        with self._lock:
+            self._is_closed = True
+        self._stop()
+
+
+class Closed(Exception):
+    """The loop thread was closed, or is another process's."""
+
+
+async def _started(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    return await start()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop, linger: float) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio lets these through from any task, here from one that a step has started.
+                # The step hears of it; the loop belongs to others too.
+                continue
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        if pending:
+            loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(asyncio.sleep(linger))
+    finally:
+        loop.close()
+
+
+def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed already
+        loop.call_soon_threadsafe(loop.stop)
+    if thread is not threading.current_thread():
+        thread.join(timeout=1)
