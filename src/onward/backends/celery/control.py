@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from celery import Celery
 from celery.utils.functional import maybe_list
 from celery.worker import state as running
 from celery.worker.control import Panel
+from kombu.pidbox import Node
+
+_LOGGER = logging.getLogger("onward.celery")
+
+
+class _Node(Node):
+    """A worker's mailbox, for which what is no command ends nothing."""
+
+    def __init__(self, *args: Any, ours: Mapping[str, Any], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.handlers: dict[str, Any] = {**(self.handlers or {}), **ours}
+
+    def handle_message(self, body: Any, message: Any = None) -> Any:
+        """Kombu's own; Celery would open a new mailbox after each that it cannot read."""
+        try:
+            return super().handle_message(body, message)
+        except Exception as problem:
+            _LOGGER.warning("refused a remote command that cannot be read: %r", problem)
+            return None
 
 
 def answer(
@@ -38,12 +59,6 @@ def answer(
         on_shutdown()
         return Panel.data["shutdown"](state, **options)
 
+    ours = {"revoke": revoke, "terminate": terminate, "shutdown": shutdown}
     control: Any = app.control
-    mailbox = control.mailbox
-    make = type(mailbox).Node
-
-    def node(*args: Any, handlers: Any = None, **options: Any) -> Any:
-        ours = {"revoke": revoke, "terminate": terminate, "shutdown": shutdown}
-        return make(mailbox, *args, handlers={**(handlers or {}), **ours}, **options)
-
-    mailbox.Node = node
+    control.mailbox.node_cls = partial(_Node, ours=ours)
