@@ -21,7 +21,7 @@ from returns.result import Success
 from benchmarks.report import bar
 from benchmarks.rounds import Work, measured, medians, shown, timed
 from onward import Call, Catalog, fused, results, run, submit, submit_all, task, work
-from onward.adapters import LoopThread
+from onward.backend.loop import LoopThread
 from onward.backends.hatchet import HatchetBackend, hatchet, sdk
 from tests.engines.hatchet import Hatchet
 from tests.engines.process import until

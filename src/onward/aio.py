@@ -18,22 +18,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from returns.result import Failure, Result, Success
 
 from onward import interpret
-from onward.adapters import awaitable, awaitable_cancels, awaitable_schedules
 from onward.backend import (
-    AsyncRunsHere,
     Backend,
     Cancels,
+    RunsHere,
     Schedule,
     Schedules,
     Status,
     Submission,
     Worker,
 )
+from onward.backend.adapters import awaiting, awaiting_within
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
 from onward.flows.flow import Call, Ref
@@ -84,18 +84,19 @@ async def run(
     sealed = outgoing(on, [prepared])
     if isinstance(sealed, Failure):
         return sealed
-    backend = awaitable(on)
     ref = call.flow.ref(prepared.plan.id)
     observers = observers_of(on)
-    if timeout is None and key is None and not observers and hasattr(backend, "run_here"):
-        here = await cast(AsyncRunsHere, backend).run_here(*sealed.unwrap())
+    if timeout is None and key is None and not observers and isinstance(on, RunsHere):
+        here = await awaiting(on.run_here, *sealed.unwrap())
         return read(ref, incoming(on, here), None)
     with told(sealed.unwrap(), observers) as ([ready], answered):
-        submitted = await backend.submit(ready)
+        submitted = await awaiting(on.submit, ready)
         answered(submitted)
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
-    return read(ref, incoming(on, await backend.outcome(submitted.unwrap(), timeout)), timeout)
+    return read(
+        ref, incoming(on, await awaiting_within(on.outcome, submitted.unwrap(), timeout)), timeout
+    )
 
 
 async def submit(
@@ -118,7 +119,7 @@ async def submit(
     if isinstance(sealed, Failure):
         return sealed
     with told(sealed.unwrap(), observers_of(on)) as ([ready], answered):
-        submitted = await awaitable(on).submit(ready)
+        submitted = await awaiting(on.submit, ready)
         answered(submitted)
     return submitted.map(call.flow.ref)
 
@@ -143,7 +144,7 @@ async def submit_all(
     if isinstance(sealed, Failure):
         return sealed
     with told(sealed.unwrap(), observers_of(on)) as (ready, answered):
-        submitted = await awaitable(on).submit_all(ready)
+        submitted = await awaiting(on.submit_all, ready)
         answered(submitted)
     return submitted.map(lambda ids: refs_of(flows, ids))
 
@@ -156,7 +157,7 @@ async def result(
     wrong = wrong_timeout(timeout)
     if wrong is not None:
         return Failure(wrong)
-    answer = await awaitable(on).outcome(check_ref(ref).id, timeout)
+    answer = await awaiting_within(on.outcome, check_ref(ref).id, timeout)
     return read(ref, incoming(on, answer), timeout)
 
 
@@ -172,7 +173,7 @@ async def results(
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
-        answer = await awaitable(on).settled(waiting.pending, waiting.left)
+        answer = await awaiting_within(on.settled, waiting.pending, waiting.left)
         for pair in waiting.take(all_incoming(on, answer)):
             yield pair
 
@@ -180,13 +181,13 @@ async def results(
 async def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
     """Like `onward.status`."""
     check_backend(on, "status")
-    return await awaitable(on).status(check_ref(ref).id)
+    return await awaiting(on.status, check_ref(ref).id)
 
 
 async def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
     """Like `onward.cancel`."""
     check_backend(on, "cancel")
-    return await awaitable_cancels(on).cancel(check_ref(ref).id)
+    return await awaiting(on.cancel, check_ref(ref).id)
 
 
 async def schedule(
@@ -210,34 +211,34 @@ async def schedule(
     sealed = outgoing(on, [Submission(plan)])
     if isinstance(sealed, Failure):
         return sealed
-    return await awaitable_schedules(on).schedule(declared, sealed.unwrap()[0].plan)
+    return await awaiting(on.schedule, declared, sealed.unwrap()[0].plan)
 
 
 async def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
     """Like `onward.schedules`."""
     check_backend(on, "schedule", "schedules")
-    return await awaitable_schedules(on).schedules()
+    return await awaiting(on.schedules)
 
 
 async def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.pause_schedule`."""
     check_backend(on, "schedule", "pause_schedule")
     wrong = wrong_name(name)
-    return Failure(wrong) if wrong else await awaitable_schedules(on).pause_schedule(name)
+    return Failure(wrong) if wrong else await awaiting(on.pause_schedule, name)
 
 
 async def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.resume_schedule`."""
     check_backend(on, "schedule", "resume_schedule")
     wrong = wrong_name(name)
-    return Failure(wrong) if wrong else await awaitable_schedules(on).resume_schedule(name)
+    return Failure(wrong) if wrong else await awaiting(on.resume_schedule, name)
 
 
 async def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.unschedule`."""
     check_backend(on, "schedule", "unschedule")
     wrong = wrong_name(name)
-    return Failure(wrong) if wrong else await awaitable_schedules(on).unschedule(name)
+    return Failure(wrong) if wrong else await awaiting(on.unschedule, name)
 
 
 async def work(
@@ -257,7 +258,7 @@ async def work(
     if wrong is not None:
         return Failure(wrong)
     catalog = watched_catalog(opening(on, catalog), observers_of(on))
-    starting = awaitable(on).serve(catalog, concurrency=concurrency, queues=queues)
+    starting = awaiting(on.serve, catalog, concurrency=concurrency, queues=queues)
     serving = asyncio.ensure_future(starting)
     try:
         served = await asyncio.shield(serving)

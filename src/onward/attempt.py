@@ -20,20 +20,14 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from onward.adapters import Closed, LoopThread
+from onward.backend.loop import Closed, LoopThread
 from onward.catalog import Tasks
 from onward.context import Context, Progress
 from onward.evaluate import IN_FLIGHT, evaluate
 from onward.execute import Ended, is_retried, log, perform, perform_async, retried, tell
 from onward.fault import Raised, TimedOut
 from onward.outcome import Outcome, Value, faulted
-from onward.plan import (
-    Args,
-    Delivery,
-    FusedNode,
-    Runnable,
-    StepNode,
-)
+from onward.plan import Args, Delivery, FusedNode, Runnable, StepNode
 from onward.pool import Threads
 
 T = TypeVar("T")
@@ -149,7 +143,7 @@ class InThread:
         time.sleep(seconds)  # noqa: ASYNC251 - there is no loop here: the thread waits
 
     def close(self) -> None:
-        """Ends the loop; what it runs ends as `onward.adapters.Closed`."""
+        """Ends the loop; what it runs ends as `onward.backend.loop.Closed`."""
         self._loop.close()
 
 

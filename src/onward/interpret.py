@@ -94,11 +94,11 @@ def run(
     if isinstance(prepared, Fault):
         return Failure(prepared)
     observers = getattr(on, "observers", ())
-    if timeout is None and key is None and not observers and hasattr(on, "run_here"):
+    if timeout is None and key is None and not observers and isinstance(on, RunsHere):
         ready = outgoing(on, [prepared])
         if isinstance(ready, Failure):
             return ready
-        here = cast(RunsHere, on).run_here(*ready.unwrap())
+        here = on.run_here(*ready.unwrap())
         return read(Ref(prepared.plan.id, call.flow), incoming(on, here), None)
     submitted = _submitted(on, prepared, observers)
     if isinstance(submitted, Failure):

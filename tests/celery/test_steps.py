@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from onward import Catalog, fused, task
-from onward.adapters import Closed
+from onward.backend.loop import Closed
 from onward.backends.celery.steps import StepRunner
 from onward.context import Context
 from onward.fault import Fault

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from onward.adapters import LoopThread
+from onward.backend.loop import LoopThread
 from tests.engines.hatchet import DurableHatchet
 from tests.faults.hatchet_plain import flows
 from tests.faults.lanes import Workers

@@ -9,7 +9,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHistory
 
-from onward.adapters import LoopThread
+from onward.backend.loop import LoopThread
 
 T = TypeVar("T")
 

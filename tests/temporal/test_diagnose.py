@@ -16,8 +16,8 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from onward import Catalog, run
-from onward.adapters import LoopThread
 from onward.backend import Diagnosis
+from onward.backend.loop import LoopThread
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from tests.engines.process import until

@@ -23,8 +23,8 @@ from temporalio.api.workflowservice.v1.service_pb2 import DESCRIPTOR
 from temporalio.service import TLSConfig
 
 from onward import Unavailable, connect, result, run, status, submit
-from onward.adapters import LoopThread
 from onward.backend import Worker
+from onward.backend.loop import LoopThread
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from tests.engines.server import HOST

@@ -8,8 +8,9 @@ import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 from returns.result import Failure, Result, Success
@@ -20,6 +21,7 @@ from onward import (
     Fault,
     Misconfigured,
     Raised,
+    Ref,
     Schedule,
     Schedules,
     Unavailable,
@@ -39,22 +41,25 @@ from onward import (
     task,
     unschedule,
 )
-from onward.adapters import (
-    AsyncEngine,
-    BlockingEngine,
-    InThreadsSchedules,
-    LoopThread,
-    OnThreadEngine,
-    awaitable,
-    awaitable_cancels,
-    awaitable_schedules,
+from onward.backend import (
+    Backend,
+    Status,
+    Submission,
+    Worker,
 )
-from onward.backend import AsyncBackend, AsyncCancels, AsyncSchedules, Backend
+from onward.backend.adapters import (
+    Blocking,
+    BlockingCancels,
+    BlockingSchedules,
+)
+from onward.backend.loop import LoopThread
 from onward.backends.local import Local
 from onward.outcome import Outcome
 from onward.plan import Plan
 from tests.unit.clockwork import Clockwork
 from tests.unit.third_party import Postal
+
+T = TypeVar("T")
 
 PATIENCE = 30.0
 
@@ -223,17 +228,7 @@ def test_a_step_that_takes_its_loop_down_takes_nobody_with_it(backend: Local) ->
 # -- the adapters themselves ------------------------------------------------------------------
 
 
-def test_a_backend_of_either_colour_has_the_other(backend: Local, post: Postal) -> None:
-    blocking: list[Cancels] = [backend, post]
-    for each in blocking:
-        awaited: AsyncBackend = awaitable(each)
-        cancels: AsyncCancels = awaitable_cancels(each)
-        for name in ("submit", "submit_all", "outcome", "settled", "status", "serve"):
-            assert asyncio.iscoroutinefunction(getattr(awaited, name))
-        assert asyncio.iscoroutinefunction(cancels.cancel)
-
-
-def test_a_backend_that_cannot_cancel_says_so_in_either_colour(post: Postal) -> None:
+def test_a_backend_that_cannot_cancel_says_so_to_whoever_blocks_or_awaits(post: Postal) -> None:
     class Unstoppable:
         def __init__(self) -> None:
             for name in ("submit", "submit_all", "outcome", "settled", "status", "serve"):
@@ -247,21 +242,75 @@ def test_a_backend_that_cannot_cancel_says_so_in_either_colour(post: Postal) -> 
         asyncio.run(aio.cancel(ref, on=backend))  # type: ignore[arg-type]  # which is what is tried
 
 
-class Engine(InThreadsSchedules):
-    """An engine that awaits, and notes which thread its loop is on."""
+class Plain:
+    """An engine that awaits, over one that blocks, and notes which threads its loop is on."""
 
     def __init__(self, clock: Clockwork) -> None:
-        super().__init__(clock)
         self.clock = clock
         self.threads: set[str] = set()
 
-    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+    async def _done(self, do: Callable[[], Result[T, Fault]]) -> Result[T, Fault]:
         self.threads.add(threading.current_thread().name)
-        return await super().schedule(schedule, plan)
+        return await asyncio.to_thread(do)
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        return await self._done(lambda: self.clock.submit(submission))
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        return await self._done(lambda: self.clock.submit_all(submissions))
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        return await self._done(lambda: self.clock.outcome(id, timeout))
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        return await self._done(lambda: self.clock.settled(ids, timeout))
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        return await self._done(lambda: self.clock.status(id))
+
+    async def serve(
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
+    ) -> Result[Worker, Fault]:
+        return await self._done(lambda: self.clock.serve(catalog, concurrency=concurrency))
+
+
+class Clocked(Plain):
+    """It makes calls by the clock, and cannot cancel."""
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        return await self._done(lambda: self.clock.schedule(schedule, plan))
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        return await self._done(self.clock.schedules)
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        return await self._done(lambda: self.clock.pause_schedule(name))
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        return await self._done(lambda: self.clock.resume_schedule(name))
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        return await self._done(lambda: self.clock.unschedule(name))
+
+
+class Engine(Clocked):
+    """It can cancel too."""
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
-        self.threads.add(threading.current_thread().name)
-        return await asyncio.to_thread(self.clock.cancel, id)
+        return await self._done(lambda: self.clock.cancel(id))
+
+
+class EngineBackend(BlockingCancels[Engine], BlockingSchedules[Engine]):
+    """All that `Engine` can do, for callers that block."""
 
 
 @pytest.fixture
@@ -271,13 +320,10 @@ def engine() -> Iterator[Engine]:
     clock.close()
 
 
-def test_an_engine_that_awaits_has_both_colours_and_all_capabilities(engine: Engine) -> None:
-    core: AsyncEngine = engine
-    on = BlockingEngine(core, LoopThread("test-engine"))
+def test_an_engine_that_awaits_serves_both_kinds_of_caller_with_all_it_can(engine: Engine) -> None:
+    on = EngineBackend(engine, LoopThread("test-engine"))
     assert isinstance(on, Cancels)
     assert isinstance(on, Schedules)
-    for awaited in (awaitable(on), awaitable_cancels(on), awaitable_schedules(on)):
-        assert isinstance(awaited, OnThreadEngine)
     yearly = Schedule("n", "inc", cron="0 0 1 1 *")
     assert schedule(inc(1), on=on, name="n", cron="0 0 1 1 *") == Success(yearly)
     assert pause_schedule("n", on=on) == Success(None)
@@ -305,9 +351,35 @@ def test_an_engine_that_awaits_has_both_colours_and_all_capabilities(engine: Eng
     assert isinstance(asyncio.run(aio.schedules(on)).failure(), Unavailable)
 
 
+@pytest.mark.parametrize(
+    ("adapter", "core", "cancels", "clocked"),
+    [
+        (Blocking[Plain], Plain, False, False),
+        (BlockingSchedules[Clocked], Clocked, False, True),
+        (BlockingCancels[Engine], Engine, True, False),
+        (EngineBackend, Engine, True, True),
+    ],
+)
+def test_a_backend_has_the_capabilities_that_its_adapters_have(
+    adapter: Callable[[Plain, LoopThread], Backend],
+    core: Callable[[Clockwork], Plain],
+    cancels: bool,
+    clocked: bool,
+    engine: Engine,
+) -> None:
+    thread = LoopThread("test-engine")
+    on = adapter(core(engine.clock), thread)
+    assert isinstance(on, Cancels) == cancels
+    assert isinstance(on, Schedules) == clocked
+    assert submit(inc(1), on=on).map(type) == Success(Ref)
+    if isinstance(on, Schedules):
+        assert asyncio.run(aio.schedules(on)) == Success([])
+    thread.close()
+
+
 def test_an_engine_s_blocking_schedules_on_its_own_loop_are_a_fault(engine: Engine) -> None:
     thread = LoopThread("test-engine")
-    on = BlockingEngine(engine, thread)
+    on = EngineBackend(engine, thread)
 
     async def asks() -> list[Result[object, Fault]]:
         return [
@@ -323,12 +395,24 @@ def test_an_engine_s_blocking_schedules_on_its_own_loop_are_a_fault(engine: Engi
     on.close()
 
 
-def test_a_blocking_clock_is_awaited_without_blocking_the_loop(engine: Engine) -> None:
-    scheduling: AsyncSchedules = awaitable_schedules(engine.clock)
-    assert isinstance(scheduling, InThreadsSchedules)
-    for name in ("schedule", "schedules", "pause_schedule", "resume_schedule", "unschedule"):
-        assert asyncio.iscoroutinefunction(getattr(scheduling, name))
-    assert asyncio.run(scheduling.schedules()) == Success([])
+def test_a_backend_that_blocks_is_awaited_without_blocking_the_loop(engine: Engine) -> None:
+    entered, left = threading.Event(), threading.Event()
+
+    class Slow(Clockwork):
+        def schedules(self) -> Result[list[Schedule], Fault]:
+            entered.set()
+            assert left.wait(PATIENCE)
+            return super().schedules()
+
+    async def main() -> None:
+        asked = asyncio.create_task(aio.schedules(clock))
+        assert await asyncio.to_thread(entered.wait, PATIENCE)
+        left.set()
+        assert await asked == Success([])
+
+    clock = Slow()
+    asyncio.run(main())
+    clock.close()
 
 
 class Patient(Postal):
@@ -377,7 +461,7 @@ def test_a_loop_thread_runs_from_its_first_use_to_its_close() -> None:
         return threading.current_thread().name
 
     assert thread.call(where) == "test-loop"
-    assert asyncio.run(thread.hop(where)) == "test-loop"
+    assert asyncio.run(thread.run(where)) == "test-loop"
     thread.close()
     assert "test-loop" not in names_of_threads()
 
@@ -405,7 +489,7 @@ def test_what_a_coroutine_raises_reaches_its_caller() -> None:
     with pytest.raises(LookupError, match="here"):
         thread.call(raises)
     with pytest.raises(LookupError, match="here"):
-        asyncio.run(thread.hop(raises))
+        asyncio.run(thread.run(raises))
     thread.close()
 
 

@@ -321,7 +321,7 @@ def test_what_stopping_raises_is_not_taken_for_an_end_in_good_order(
         raise OSError("the engine hung up")
 
     backend = local()
-    monkeypatch.setattr("onward.adapters.blocking._Held.stop", stop)
+    monkeypatch.setattr("onward.backend.adapters._Held.stop", stop)
     told = threading.Event()
     told.set()
     with pytest.raises(OSError, match="hung up"):

@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from onward.adapters import BlockingCancels, LoopThread, OnThreadCancels
 from onward.attempt import Attempts, InThread, OnLoop, driven, is_async
 from onward.backend import State, Status, Submission, Worker, state_of
+from onward.backend.adapters import BlockingCancels
+from onward.backend.loop import LoopThread
 from onward.catalog import Catalog, Tasks
 from onward.context import Context, Progress, moment
 from onward.evaluate import evaluate
@@ -83,7 +84,7 @@ def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
     return Local(Engine(workers or (os.cpu_count() or 1) + 4, keep))
 
 
-class Local(BlockingCancels):
+class Local(BlockingCancels["Engine"]):
     """What `local()` gives."""
 
     def __init__(self, engine: Engine) -> None:
@@ -96,10 +97,10 @@ class Local(BlockingCancels):
     def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
         return super()._wait(_giving_back(self._engine.slots, start))
 
-    @property
-    def aio(self) -> LocalAio:
-        """The same backend for callers that await, on any loop."""
-        return LocalAio(self._engine, self._thread)
+    async def _await(
+        self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
+    ) -> Result[T, Fault]:
+        return await super()._await(_giving_back(self._engine.slots, start))
 
     def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
@@ -107,24 +108,7 @@ class Local(BlockingCancels):
         is_at_once = plan.deadline is None and not submission.delay
         if tasks is not None and is_at_once and _is_plain(plan.root, tasks):
             return Success(_run_in_this_thread(plan, tasks))
-        return self._wait(lambda: self._engine.run(submission))
-
-
-class LocalAio(OnThreadCancels):
-    """What `local()` gives, for callers that await."""
-
-    def __init__(self, engine: Engine, thread: LoopThread) -> None:
-        super().__init__(engine, thread)
-        self._engine = engine
-
-    async def _hop(
-        self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
-    ) -> Result[T, Fault]:
-        return await super()._hop(_giving_back(self._engine.slots, start))
-
-    async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
-        """See `RunsHere.run_here`."""
-        return await self._hop(lambda: self._engine.run(submission))
+        return self._wait(lambda: self._engine.run_here(submission))
 
 
 _HELD: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
@@ -248,7 +232,7 @@ class Engine:
         run.job = loop.create_task(self._live(run, submission.delay))
         return run
 
-    async def run(self, submission: Submission, /) -> Result[Outcome, Fault]:
+    async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """Runs a call for the one who waits; if that ends, so does the call."""
         run = self._start(submission)
         try:

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 import typer
 from returns.result import Failure
 
-from onward.backend import Backend
+from onward.backend import Backend, RunsHere
 from onward.cli.console import USAGE, end, fail, for_program
 from onward.config import connect
 
@@ -63,7 +63,7 @@ def connected_elsewhere(on: str | None, config: Path | None) -> Generator[Backen
 
 def is_here(backend: Backend) -> bool:
     """Whether a backend runs calls in this process, and needs no worker."""
-    return hasattr(backend, "run_here")
+    return isinstance(backend, RunsHere)
 
 
 def refuse_memory(backend: Backend) -> None:

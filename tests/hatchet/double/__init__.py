@@ -16,7 +16,7 @@ from typing import Self
 import grpc.aio
 from aiohttp import web
 
-from onward.adapters import LoopThread
+from onward.backend.loop import LoopThread
 from onward.backends.hatchet import sdk
 from tests.engines.server import HOST
 

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
-from onward.adapters import Closed
 from onward.backend import state_of
+from onward.backend.loop import Closed
 from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend, expired
 from onward.backends.celery.leases import Leases

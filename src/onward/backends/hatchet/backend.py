@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from returns.result import Result
 
-from onward.adapters import BlockingEngine, LoopThread
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
+from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
+from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.shown import shown
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from onward.backends.hatchet.core import HatchetCore
 
 
-class HatchetBackend(BlockingEngine):
+class HatchetBackend(BlockingCancels["Late"], BlockingSchedules["Late"], BlockingDiagnoses["Late"]):
     """What `hatchet()` gives."""
 
     def __init__(self, settings: Settings, text: str) -> None:
@@ -40,10 +41,6 @@ class HatchetBackend(BlockingEngine):
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
         return shown(plan.root, self.settings.prefix, self.settings.limits)
-
-    def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
-        """See `Diagnoses.diagnose`."""
-        return self._wait(self._late.diagnose)
 
 
 class Late:
@@ -89,8 +86,8 @@ class Late:
         """See `AsyncCancels.cancel`."""
         return await self._now().cancel(id)
 
-    async def diagnose(self) -> Result[Diagnosis, Fault]:
-        """Looks at the engine and its workers."""
+    async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
+        """See `AsyncDiagnoses.diagnose`."""
         return await self._now().diagnose()
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:

@@ -9,8 +9,8 @@ import asyncio
 import random
 import threading
 
-from onward.adapters import LoopThread
 from onward.attempt import Attempts
+from onward.backend.loop import LoopThread
 from onward.backends.hatchet.progress import Reporter
 from onward.catalog import Tasks
 from onward.context import Context, moment
@@ -67,7 +67,7 @@ class Steps:
             )
             return await self._attempts.make(step, args, context, reporter.begins)
 
-        return await self._thread.hop(lambda: retried(step, once, asyncio.sleep, random.random))
+        return await self._thread.run(lambda: retried(step, once, asyncio.sleep, random.random))
 
     def close(self) -> None:
         """Cancels the steps that await; a sync one's thread goes on, for Python cannot stop it."""

@@ -20,8 +20,9 @@ from temporalio.exceptions import ActivityAlreadyStartedError, WorkflowAlreadySt
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward import plan as plans
-from onward.adapters import BlockingEngine, LoopThread
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
+from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
+from onward.backend.loop import LoopThread
 from onward.backends.temporal import calls, native, schedules
 from onward.backends.temporal.client import PROMPT, Address, Connection
 from onward.backends.temporal.converter import value
@@ -44,12 +45,13 @@ _SHORTEST = timedelta(milliseconds=1)
 """To Temporal, no time at all is no limit."""
 
 
-class TemporalBackend(BlockingEngine):
+class TemporalBackend(
+    BlockingCancels["Core"], BlockingSchedules["Core"], BlockingDiagnoses["Core"]
+):
     """What `temporal()` gives."""
 
     def __init__(self, address: Address) -> None:
-        self._here = Core(address)
-        super().__init__(self._here, LoopThread("onward-temporal", _LINGER))
+        super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))
         self._address = address
 
     def __repr__(self) -> str:
@@ -64,10 +66,6 @@ class TemporalBackend(BlockingEngine):
         """See `Checks.check`."""
         fault = _too_large(plan)
         return [] if fault is None else [fault]
-
-    def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
-        """See `Diagnoses.diagnose`."""
-        return self._wait(lambda: self._here.diagnose(queues))
 
 
 class Core:
@@ -192,7 +190,7 @@ class Core:
             "", lambda client: start(client, catalog, steps, flows, concurrency)
         )
 
-    async def diagnose(self, queues: Collection[str]) -> Result[Diagnosis, Fault]:
+    async def diagnose(self, queues: Collection[str] = ()) -> Result[Diagnosis, Fault]:
         from onward.backends.temporal.diagnose import look
 
         return await self._connection.ask(

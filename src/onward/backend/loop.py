@@ -77,7 +77,7 @@ class LoopThread:
             future.cancel()
             raise
 
-    async def hop(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Runs a coroutine on the loop while the caller awaits, on whichever loop; `Closed`."""
         if self.is_this_thread():
             return await start()

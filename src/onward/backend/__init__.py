@@ -1,0 +1,51 @@
+"""The port that a backend implements: `onward.backend.adapters` makes one of an async client."""
+
+from onward.backend.protocols import (
+    AsyncBackend,
+    AsyncCancels,
+    AsyncDiagnoses,
+    AsyncSchedules,
+    Backend,
+    Cancels,
+    Checks,
+    Diagnoses,
+    Explains,
+    RunsHere,
+    Schedules,
+    StopsRemotely,
+    Worker,
+)
+from onward.backend.records import (
+    Diagnosis,
+    Finding,
+    Schedule,
+    SeenWorker,
+    State,
+    Status,
+    Submission,
+    state_of,
+)
+
+__all__ = [
+    "AsyncBackend",
+    "AsyncCancels",
+    "AsyncDiagnoses",
+    "AsyncSchedules",
+    "Backend",
+    "Cancels",
+    "Checks",
+    "Diagnoses",
+    "Diagnosis",
+    "Explains",
+    "Finding",
+    "RunsHere",
+    "Schedule",
+    "Schedules",
+    "SeenWorker",
+    "State",
+    "Status",
+    "StopsRemotely",
+    "Submission",
+    "Worker",
+    "state_of",
+]
