@@ -695,6 +695,21 @@ def test_json_without_end_is_refused(annotation: Any, raw: bytes) -> None:
         codec(annotation).decode(raw)
 
 
+@pytest.mark.parametrize("annotation", [Any, Json, List[Any]], ids=str)
+def test_what_nests_hundreds_deep_is_taken_or_refused(annotation: Any) -> None:
+    for depth in (100, 400, 700, 1000, 5000):
+        value: list[Any] = []
+        for _ in range(depth):
+            value = [value]
+        try:
+            raw = codec(annotation).encode(value)
+        except Refused as refused:
+            assert "nested too deeply" in refused.reason  # noqa: PT017  # it may be taken as well
+            assert depth > 100
+        else:
+            assert codec(Any).decode(raw) == value
+
+
 def test_a_fraction_of_endless_digits_is_refused() -> None:
     from fractions import Fraction
 

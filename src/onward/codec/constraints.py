@@ -53,7 +53,7 @@ def _is_of_library(metadata: object) -> bool:
     return type(metadata).__module__.partition(".")[0] == "annotated_types"
 
 
-def _checks(metadata: object) -> Iterator[tuple[str, Check]]:
+def _checks(metadata: Any) -> Iterator[tuple[str, Check]]:
     """What there is to check, and how to say it."""
     library = sys.modules.get("annotated_types")
     if library is None or not _is_of_library(metadata):

@@ -241,7 +241,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         yield from ((str(at), part) for at, part in enumerate(value) if not _is_leaf(part))
     elif not isinstance(value, type) and hasattr(type(value), "__dataclass_fields__"):
-        names = field_names(type(value)) or ()
+        kind: Any = type(value)
+        names = field_names(kind) or ()
         parts = ((name, getattr(value, name, None)) for name in names)
         yield from ((name, part) for name, part in parts if not _is_leaf(part))
 

@@ -52,7 +52,12 @@ class Plain(Codec):
         """The value as JSON, proven to come back as the annotation says, or `Refused`."""
         if self._exact is not None and type(value) is self._exact:
             return self.write(value)
-        return super().encode(value)
+        if not self._seen.any:
+            return super().encode(value)
+        try:
+            return self.write(value)  # which proves it, and more strictly
+        except RecursionError:
+            raise Refused("nested too deeply (or it contains itself)") from None
 
     def write(self, value: Any) -> bytes:
         try:

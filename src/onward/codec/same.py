@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 _ATOMS = frozenset((int, str, bool, type(None), bytes, float))
-_SEQUENCES = frozenset((list, tuple))
-_SETS = frozenset((set, frozenset))
-_BYTES = frozenset((bytes, bytearray, memoryview))
+_TEXT = frozenset((str,))
+_SEQUENCES: frozenset[type] = frozenset((list, tuple))
+_SETS: frozenset[type] = frozenset((set, frozenset))
+_BYTES: frozenset[type] = frozenset((bytes, bytearray, memoryview))
+_FORMS: tuple[frozenset[type], ...] = (_SEQUENCES, _SETS, _BYTES)
 
 
 class Difference(NamedTuple):
@@ -65,7 +68,7 @@ def difference(value: Any, back: Any, *, is_strict: bool = False) -> Difference 
 def _is_normal_form(kind: type, other: type) -> bool:
     if kind is int:
         return other is float
-    return any(kind in forms and other in forms for forms in (_SEQUENCES, _SETS, _BYTES))
+    return any(kind in forms and other in forms for forms in _FORMS)
 
 
 def _in_sequence(value: Any, back: Any, is_strict: bool) -> Difference | None:
@@ -82,6 +85,14 @@ def _in_sequence(value: Any, back: Any, is_strict: bool) -> Difference | None:
 
 
 def _in_dict(value: dict[Any, Any], back: dict[Any, Any], is_strict: bool) -> Difference | None:
+    kinds = list(map(type, value.values()))
+    if (
+        _ATOMS.issuperset(kinds)
+        and kinds == list(map(type, back.values()))
+        and _TEXT.issuperset(map(type, value))
+        and value == back
+    ):
+        return None
     if len(value) != len(back):
         lost = [key for key in value if key not in back] or ["(a key that equals another)"]
         shown = ", ".join(map(repr, lost[:3]))
@@ -140,7 +151,8 @@ def _in_time(value: Any, back: Any) -> Difference | None:
 def _in_record(value: Any, back: Any, is_strict: bool) -> Difference | None:
     if is_model(type(value)):
         return _in_model(value, back, is_strict)
-    names = field_names(type(value))
+    kind: Any = type(value)
+    names = field_names(kind)
     if names is None:
         if _is_equal(value, back):
             return None
@@ -188,6 +200,7 @@ def is_model(kind: Any) -> bool:
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
+@lru_cache(1000)
 def field_names(kind: Any) -> Iterable[str] | None:
     """The names of the fields of a dataclass, a struct, an attrs class or a named tuple."""
     if hasattr(kind, "__attrs_attrs__"):
@@ -198,7 +211,8 @@ def field_names(kind: Any) -> Iterable[str] | None:
         found: Iterable[str] = kind.__struct_fields__
         return found
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return list(kind._fields)
+        names: Any = kind
+        return list(names._fields)
     return None
 
 
@@ -237,6 +251,4 @@ def _retyped(value: Any, back: Any) -> str:
     if isinstance(value, type(back)):
         hint = f"{was} is a subclass of {becomes}, and would arrive as {becomes}"
         return f"{expected}: {hint}: convert it, or name {was} in the annotation"
-    if isinstance(value, date | Mapping) and type(back) is str | dict:
-        return f"{expected}: name {was} in the annotation"
     return expected
