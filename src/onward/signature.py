@@ -31,6 +31,7 @@ class Signature(Struct, frozen=True):
         errors: The codec of its domain errors; None where it returns no Result.
         is_async: Whether calling it may give something to await.
         misfit: Why it cannot be called with one value alone; None where it can.
+        never_returns: Whether it only ever raises or fails.
     """
 
     python: inspect.Signature
@@ -42,6 +43,7 @@ class Signature(Struct, frozen=True):
     errors: Tagged | None
     is_async: bool
     misfit: str | None
+    never_returns: bool
 
     @property
     def first(self) -> Codec:
@@ -182,7 +184,8 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
             errors = error_codec(error)
         except TypeError as problem:
             raise TypeError(_cannot("the error", error, fn, task, problem)) from None
-    if value is Never or value is NoReturn:
+    never_returns = value is Never or value is NoReturn
+    if never_returns:
         value = None
     return Signature(
         python=python,
@@ -194,6 +197,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
         errors=errors,
         is_async=is_async,
         misfit=_misfit(python),
+        never_returns=never_returns,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from onward.codec import Refused
 from onward.flows import values
+from onward.flows.fits import check_branches
 from onward.flows.flow import (
     AnyFlow,
     Call,
@@ -271,7 +272,8 @@ def together(*steps: object) -> AnyFlow:
         steps: From two to eight steps that take the same kind of value.
 
     Raises:
-        TypeError: If there are fewer than two or more than eight, or one takes more than a value.
+        TypeError: If there are fewer than two or more than eight, one takes more than a value, or
+            two take types that no value can have both.
 
     Example:
         >>> from onward import local, run, task, together
@@ -289,7 +291,9 @@ def together(*steps: object) -> AnyFlow:
             f"together takes from two to eight steps, not {len(steps)}: nest another together, or "
             "use each for many values"
         )
-    return Together(tuple(map(as_step, steps)))
+    branches = tuple(map(as_step, steps))
+    check_branches(branches)
+    return Together(branches)
 
 
 class Items(Protocol[Item_co]):

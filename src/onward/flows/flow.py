@@ -24,7 +24,7 @@ from typing_extensions import TypeVar
 from onward import plan
 from onward.codec import Refused, Tagged
 from onward.fault import BadPayload, Fault
-from onward.flows import nodes, render, values
+from onward.flows import fits, nodes, render, values
 from onward.flows.lower import lower
 from onward.outcome import Outcome
 from onward.plan import Args
@@ -79,10 +79,16 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     def __rshift__(
         self, other: Step[Value_co, Next, NextError], /
     ) -> Flow[Params, Next, Error_co | NextError]:
-        """This flow, and then the other one with its value as first argument."""
+        """This flow, and then the other one with its value as first argument.
+
+        Raises:
+            TypeError: If the other one is no flow, takes more than one value, or takes a type that
+                this one's value cannot have.
+        """
         then = as_step(other)
         if isinstance(then, Identity):
             return cast(Flow[Params, Next, Error_co | NextError], self)
+        fits.check_chain(self, then)
         return Chain(self, then)
 
     def rescue(
@@ -95,7 +101,8 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
                 of value.
 
         Raises:
-            TypeError: If the handler does not take every fault.
+            TypeError: If the handler does not take every fault and every error of this flow, or
+                gives another type.
 
         Example:
             >>> from onward import Fault, local, run, task
@@ -115,6 +122,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
                 f"{step.name} cannot handle what {self.name} fails with, which may be any Fault: "
                 "annotate what it takes as `error: Fault`, or `error: MyError | Fault`"
             )
+        fits.check_handler(self, step)
         return Rescue(self, step)
 
     def named(self, name: str, /) -> Flow[Params, Value_co, Error_co]:

@@ -1,0 +1,271 @@
+"""Whether flows fit, as far as their annotations can tell, for whoever runs no type checker.
+
+What cannot be decided passes: Any, type variables, protocols, and generics without arguments.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal, Never, NoReturn, TypeVar, get_args, get_origin
+
+from typing_extensions import is_typeddict
+
+from onward.codec import Annotation
+from onward.codec.annotations import bare, is_alias, members, unaliased
+from onward.fault import Fault
+from onward.flows.nodes import (
+    Chain,
+    Each,
+    Fused,
+    Given,
+    Identity,
+    Keep,
+    Named,
+    Node,
+    Rescue,
+    Task,
+    Tee,
+    Together,
+    head,
+    kind,
+    parts,
+)
+from onward.flows.render import name_of
+
+_BACK = 20
+"""How many steps are looked back over that pass their value on."""
+
+_WIDER: Mapping[type, tuple[type, ...]] = {
+    int: (float, complex),
+    bool: (float, complex),
+    float: (complex,),
+    bytearray: (bytes,),
+    memoryview: (bytes,),
+}
+"""What type checkers take for one another, besides subclasses."""
+
+_CONTAINERS = (Sequence, AbstractSet, Mapping)
+
+
+def check_chain(first: Node, then: Node) -> None:
+    """Raises TypeError where a flow's value cannot be what the next one takes."""
+    given, name = gives(first)
+    wrong = _refusing(then, given)
+    if wrong is not None:
+        taker, takes = wrong
+        raise TypeError(
+            f"{name} >> {taker} does not fit: {name} gives {shown(given)}, and {taker} takes "
+            f"{takes}"
+        )
+
+
+def check_handler(body: Node, handler: Node) -> None:
+    """Raises TypeError where a handler forgets an error of a flow, or gives something else."""
+    for task, error in errors(body):
+        if _refusing(handler, error) is not None:
+            raise TypeError(
+                f"{name_of(handler)} does not take {shown(error)}, which {task} may fail with: "
+                f"annotate what it takes as `error: {shown(error)} | ... | Fault`"
+            )
+    value, task = gives(body)
+    instead, _ = gives(handler)
+    if not fits(instead, value):
+        raise TypeError(
+            f"{name_of(handler)} gives {shown(instead)} in the place of what {task} gives, which "
+            f"is {shown(value)}"
+        )
+
+
+def check_branches(branches: Sequence[Node]) -> None:
+    """Raises TypeError where no value can be what two branches take."""
+    taken = [(name_of(branch), _takes(branch)) for branch in branches]
+    for at, (name, takes) in enumerate(taken):
+        for other, its in taken[:at]:
+            if not fits(takes, its) and not fits(its, takes) and _are_apart(takes, its):
+                raise TypeError(
+                    f"together({other}, {name}) does not fit: {other} takes {shown(its)}, and "
+                    f"{name} takes {shown(takes)}"
+                )
+
+
+def gives(flow: Node) -> tuple[Annotation, str]:
+    """The type of a flow's value, Any where that is not known, and the name of what gives it."""
+    before: Node | None = None
+    for _ in range(_BACK):
+        while isinstance(flow, Chain):
+            before, flow = flow.first, flow.then
+        if not isinstance(flow, Tee) or before is None:
+            break
+        flow, before = before, None
+    match kind(flow):
+        case Task(name) as task:
+            never = task.signature.never_returns
+            return Never if never else task.signature.returns.annotation, name
+        case Together(branches):
+            return _tuple([gives(branch)[0] for branch in branches]), name_of(flow)
+        case Each(step):
+            return list[gives(step)[0]], name_of(flow)  # type: ignore[misc]  # made as we go
+        case Keep(step):
+            taken = _takes(step)
+            return _tuple([taken, gives(step)[0]]), name_of(flow)
+        case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner):
+            return gives(inner)
+        case Tee(step):
+            return _takes(step), name_of(flow)
+        case Identity() | Chain():
+            return Any, name_of(flow)
+
+
+def errors(flow: Node) -> Iterator[tuple[str, Annotation]]:
+    """The domain errors that a flow may fail with, each with its task's name."""
+    match kind(flow):
+        case Task(name) as task:
+            codec = task.signature.errors
+            for error in () if codec is None else members(codec.annotation):
+                if not (isinstance(error, type) and issubclass(error, Fault)):
+                    yield name, error
+        case Rescue(_, handler):
+            yield from errors(handler)
+        case _:
+            for part in parts(flow):
+                yield from errors(part)
+
+
+def fits(given: Annotation, wanted: Annotation) -> bool:
+    """Whether a value of one type may be what another type says; True where it is not known."""
+    if given is wanted:
+        return True
+    given, wanted = _plain(given), _plain(wanted)
+    if given in (Any, object, Never, NoReturn) or wanted in (Any, object):
+        return True
+    if len(members(given)) > 1:
+        return all(fits(each, wanted) for each in members(given))
+    if len(members(wanted)) > 1:
+        return any(fits(given, each) for each in members(wanted))
+    if get_origin(given) is Literal:
+        if get_origin(wanted) is Literal:
+            return set(get_args(given)) <= set(get_args(wanted))
+        return all(fits(type(value), wanted) for value in get_args(given))
+    if get_origin(wanted) is Literal:
+        return any(fits(given, type(value)) for value in get_args(wanted))
+    one, other = _class_of(given), _class_of(wanted)
+    if one is None or other is None:
+        return True
+    if not _is_subclass(one, other):
+        return False
+    return _arguments_fit(one, other, get_args(given), get_args(wanted))
+
+
+def shown(annotation: Annotation) -> str:
+    """An annotation as people write it."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    several = () if is_alias(annotation) else members(annotation)
+    if len(several) > 1:
+        return " | ".join(map(shown, several))
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(origin, type) and arguments:
+        inner = ", ".join("..." if each is ... else shown(each) for each in arguments)
+        return f"{origin.__qualname__}[{inner}]"
+    if isinstance(annotation, type):
+        return annotation.__qualname__
+    return str(annotation).replace("typing.", "")
+
+
+def _refusing(flow: Node, given: Annotation) -> tuple[str, str] | None:
+    """The name of what in a flow cannot take a value of a type, and what it takes; else None."""
+    while not isinstance(flow, Task):
+        if isinstance(flow, Identity):
+            return None
+        if isinstance(flow, Together):
+            found = (_refusing(branch, given) for branch in flow.branches)
+            return next((each for each in found if each is not None), None)
+        if isinstance(flow, Each):
+            items = _items_of(given)
+            is_right = items is not None and all(_refusing(flow.step, it) is None for it in items)
+            return None if is_right else (name_of(flow), shown(_takes(flow)))
+        flow = head(flow)
+    takes = flow.signature.first.annotation
+    return None if fits(given, takes) else (flow.name, shown(takes))
+
+
+def _takes(flow: Node) -> Annotation:
+    """The type of what a flow takes."""
+    while not isinstance(flow, Task):
+        if isinstance(flow, Identity):
+            return Any
+        if isinstance(flow, Each):
+            return list[_takes(flow.step)]  # type: ignore[misc]  # made as we go
+        flow = head(flow)
+    return flow.signature.first.annotation
+
+
+def _items_of(given: Annotation) -> tuple[Annotation, ...] | None:
+    """The types that a list's items may have; None for what is no list."""
+    given = _plain(given)
+    if given in (Any, object, Never, NoReturn):
+        return ()
+    if len(members(given)) > 1:
+        each = [_items_of(member) for member in members(given)]
+        return None if None in each else tuple(item for items in each for item in items or ())
+    one = _class_of(given)
+    if one is None:
+        return ()
+    if issubclass(one, str | bytes | bytearray) or not _is_subclass(one, Sequence):
+        return None
+    return tuple(item for item in get_args(given) if item is not ...)
+
+
+def _plain(annotation: Annotation) -> Annotation:
+    if is_alias(annotation):
+        return _plain(unaliased(annotation))
+    inner = Any if isinstance(annotation, TypeVar) else bare(annotation)
+    if inner is None:
+        return type(None)
+    return inner if inner is annotation else _plain(inner)
+
+
+def _class_of(annotation: Annotation) -> type | None:
+    """The class behind an annotation; None where there is none to decide by."""
+    if is_typeddict(annotation) or is_typeddict(get_origin(annotation)):
+        return dict
+    found = get_origin(annotation) or annotation
+    is_decided = isinstance(found, type) and not getattr(found, "_is_protocol", False)
+    return found if is_decided and isinstance(found, type) else None
+
+
+def _is_subclass(one: type, other: type) -> bool:
+    try:
+        return issubclass(one, other) or other in _WIDER.get(one, ())
+    except TypeError:  # a class of its own mind
+        return True
+
+
+def _arguments_fit(one: type, other: type, given: tuple[Any, ...], wanted: tuple[Any, ...]) -> bool:
+    if not given or not wanted:
+        return True
+    if one is tuple:
+        is_open = given[-1] is ... or (other is tuple and wanted[-1] is ...)
+        if other is tuple and not is_open:
+            return len(given) == len(wanted) and all(map(fits, given, wanted))
+        if other is tuple and wanted[-1] is not ...:
+            return True  # as long as it is as long
+        return all(fits(each, wanted[0]) for each in given if each is not ...)
+    if one is not other and not issubclass(other, _CONTAINERS):
+        return True
+    return len(given) != len(wanted) or all(map(fits, given, wanted))
+
+
+def _are_apart(one: Annotation, other: Annotation) -> bool:
+    """Whether no value can be of both types, for all that can be known."""
+    return not any(
+        fits(mine, its) or fits(its, mine)
+        for mine in members(_plain(one))
+        for its in members(_plain(other))
+    )
+
+
+def _tuple(inner: Sequence[Annotation]) -> Annotation:
+    return types.GenericAlias(tuple, tuple(inner))
