@@ -6,7 +6,6 @@ so that workers of one release can refuse what a later one wrote.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
@@ -335,10 +334,3 @@ def _is_shallow(root: Node) -> bool:
         if not level:
             return True
     return False
-
-
-def __getattr__(name: str) -> object:
-    # Where the evaluator stood in the first release. It stands upon plans, so it is not imported.
-    if name in ("RunStep", "evaluate", "gather", "join", "joined", "split"):
-        return getattr(importlib.import_module("onward.evaluate"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
