@@ -368,6 +368,8 @@ def _id_of(flow: AnyFlow, key: str) -> str:
         raise ValueError(f"key is a text that is not empty, not {key!r}")
     if any("\ud800" <= letter <= "\udfff" for letter in key):
         raise ValueError(f"key {key!r} has lone surrogates, which no text on the wire has")
+    if "\0" in key:
+        raise ValueError(f"key {key!r} has a NUL, which not every engine can keep: leave it out")
     from onward.canonical import id_of  # what has no key does not pay for it
 
     return id_of(flow, key)

@@ -29,6 +29,8 @@ def backend_on(
     lease: float = 60.0,
     server_url: str | None = None,
     limits: Limits | None = None,
+    undeclared: float = 0.5,
+    unserved: float = 120.0,
 ) -> HatchetBackend:
     """A backend on an engine, whose HTTP API may be said to be elsewhere."""
     environment = engine.client_environment
@@ -41,6 +43,8 @@ def backend_on(
         queue=queue,
         lease=lease,
         limits=limits,
+        undeclared=undeclared,
+        unserved=unserved,
     )
 
 
@@ -58,9 +62,10 @@ def serving(
     queue: str = "onward",
     concurrency: int | None = None,
     lease: float = 60.0,
+    unserved: float = 120.0,
 ) -> Iterator[HatchetBackend]:
     """A backend on an engine, and a worker that serves a catalog."""
-    backend = backend_on(engine, namespace=namespace, queue=queue, lease=lease)
+    backend = backend_on(engine, namespace=namespace, queue=queue, lease=lease, unserved=unserved)
     worker = backend.serve(catalog, concurrency=concurrency).unwrap()
     try:
         yield backend

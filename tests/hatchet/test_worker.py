@@ -8,13 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from returns.result import Success
 
 from onward import Catalog, current, result, run, status, submit, task
-from onward.fault import Cancelled, TimedOut
+from onward.fault import Cancelled, TimedOut, Unknown
 from tests.hatchet.double import Double
 from tests.hatchet.served import Engine, backend_on, fresh, serving
 
@@ -298,3 +299,35 @@ def test_a_worker_says_that_the_engine_is_back(caplog: pytest.LogCaptureFixture)
         until(lambda: "the worker reaches the engine again" in caplog.text, 30)
         assert "TLS" not in caplog.text
         assert run(inc(1), on=backend, timeout=60) == Success(2)
+
+
+def test_a_call_waits_a_moment_for_its_worker_to_declare_it(engine: Engine) -> None:
+    """Also a step of a flow; one of which nobody hears is Unknown then."""
+    namespace = fresh()
+    backend = backend_on(engine, namespace=namespace, undeclared=30.0)
+    with ThreadPoolExecutor() as pool:
+        submitting = pool.submit(submit, inc(1), backend)
+        time.sleep(0.7)
+        with serving(engine, Catalog(inc), namespace=namespace) as hurried:
+            assert result(submitting.result(60).unwrap(), on=backend, timeout=60) == Success(2)
+            assert isinstance(submit(rare(1), on=hurried).failure(), Unknown)
+            found = run((inc >> rare)(1), on=hurried, timeout=60).failure()
+            assert isinstance(found, Unknown)
+    backend.close()
+
+
+def test_a_task_that_no_worker_has_any_more_is_unknown(engine: Engine) -> None:
+    """To everybody, as long as there are workers: without any, its calls wait for them."""
+    namespace = fresh()
+    with serving(engine, Catalog(inc, note), namespace=namespace):
+        pass
+    backend = backend_on(engine, namespace=namespace)
+    ref = submit(note("text", "file"), on=backend).unwrap()
+    assert isinstance(result(ref, on=backend, timeout=2).failure(), TimedOut)
+    with serving(engine, Catalog(inc), namespace=namespace, unserved=1.0) as other:
+        for each in (backend, other):
+            fault = result(ref, on=each, timeout=60).failure()
+            assert isinstance(fault, Unknown)
+            assert fault.task == "note"
+        assert run(inc(1), on=other, timeout=60) == Success(2)
+    backend.close()

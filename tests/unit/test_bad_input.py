@@ -287,6 +287,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "key as number": ({"key": 5}, "key is a text"),
     "empty key": ({"key": ""}, "key is a text that is not empty"),
     "key of surrogates": ({"key": "\ud800"}, "key"),
+    "key with a NUL": ({"key": "a\0b"}, "has a NUL"),
     "delay as text": ({"delay": "1 s"}, "delay is a number of seconds or a timedelta"),
     "delay as None": ({"delay": None}, "delay is a number of seconds"),
     "delay as truth": ({"delay": True}, "delay is a number of seconds"),

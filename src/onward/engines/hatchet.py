@@ -22,6 +22,8 @@ class _Plain(TypedDict, total=False):
     queue: str
     keep: float
     lease: float
+    undeclared: float
+    unserved: float
 
 
 class _Parameters(_Plain, total=False):

@@ -32,6 +32,8 @@ def hatchet(
     keep: float = _MONTH,
     lease: float = 60.0,
     limits: Limits | None = None,
+    undeclared: float = 5.0,
+    unserved: float = 120.0,
 ) -> HatchetBackend:
     """A backend that runs flows on Hatchet workers.
 
@@ -47,6 +49,10 @@ def hatchet(
         lease: How long what a worker was handed is its own without its saying so again, in
             seconds.
         limits: How much of a task runs over all workers, by the tasks' names.
+        undeclared: How long a call of a task that no worker has declared yet waits for one before
+            it is `Unknown`, in seconds.
+        unserved: How long a step waits whose task no worker has any more, while there are workers,
+            before it is `Unknown`, in seconds.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -66,7 +72,13 @@ def hatchet(
             raise TypeError(f"{name} is a text, not {text!r}")
     said = claims(token)
     check_queue(queue)
-    for name, seconds, least in (("keep", keep, 60.0), ("lease", lease, 10.0)):
+    bounds = (
+        ("keep", keep, 60.0),
+        ("lease", lease, 10.0),
+        ("undeclared", undeclared, 0.0),
+        ("unserved", unserved, 1.0),
+    )
+    for name, seconds, least in bounds:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
         if not least <= seconds < math.inf:
@@ -85,6 +97,8 @@ def hatchet(
         keep=float(keep),
         lease=float(lease),
         limits=checked(limits),
+        undeclared=float(undeclared),
+        unserved=float(unserved),
     )
     return HatchetBackend(settings, f"hatchet({target!r})")
 

@@ -25,12 +25,15 @@ from onward.backends.hatchet.waiting import wake
 from onward.backends.hatchet.wire import Wire
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
-from onward.fault import Fault, Unavailable
+from onward.fault import Fault, Unavailable, Unknown
 from onward.outcome import Outcome, one_of
 from onward.plan import Plan, StepNode
 
 _PATIENCE = 3.0
 """How long a submission is tried while the engine is away, in seconds."""
+
+_LOOKS = 0.25
+"""How long it is from one try to submit what no worker has declared to the next, in seconds."""
 
 _AT_ONCE = 1000
 """How many calls are made ready to be sent at a time."""
@@ -44,6 +47,8 @@ class HatchetCore:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.undeclared = settings.undeclared
+        """How long a task is waited for that no worker has declared, in seconds."""
         self.wire = Wire(settings.address)
         tls = settings.address.tls
         authorities = None if tls is None else tls.root_certificates
@@ -61,7 +66,14 @@ class HatchetCore:
         if wrong is not None:
             return Failure(wrong)
         start = time.time() + delay if delay else 0.0
-        return await self.runs.start(plan, order(plan, start=start), plan.id, patience=_PATIENCE)
+        end = time.monotonic() + self._settings.undeclared
+        while True:
+            ordered = order(plan, start=start)
+            started = await self.runs.start(plan, ordered, plan.id, patience=_PATIENCE)
+            is_unknown = isinstance(started, Failure) and isinstance(started.failure(), Unknown)
+            if not is_unknown or time.monotonic() >= end:
+                return started
+            await asyncio.sleep(_LOOKS)  # its worker may be about to start
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `AsyncBackend.submit_all`."""
@@ -190,9 +202,13 @@ class HatchetCore:
         answer = await self._rest.ask("PATCH", f"workers/{worker}", body={"isPaused": True})
         return isinstance(answer, Success)
 
+    async def unserved(self) -> set[str] | None:
+        """The actions that wait and that no worker serves; None if it cannot be told."""
+        return await diagnose.unserved(self._rest, self._settings)
+
     async def wake(self, catalog: Catalog) -> None:
         """Has the engine go on with what it forgot when it was restarted; see `waiting`."""
-        await wake(self.runs, self._rest, self._settings, catalog)
+        await wake(self.wire, self.runs, self._rest, self._settings, catalog)
 
     async def _put_rates(self) -> None:
         """Declares the rates of tasks, which what is declared of these then refers to."""

@@ -111,6 +111,25 @@ async def look(wire: Wire, rest: Rest, settings: Settings) -> Result[Diagnosis, 
     )
 
 
+async def unserved(rest: Rest, settings: Settings) -> set[str] | None:
+    """The actions of this namespace that wait and that no worker serves; None if it is not told."""
+    tenant = f"tenants/{settings.tenant}"
+    answer = await rest.answer("GET", f"{tenant}/worker")
+    if isinstance(answer, Failure):
+        return None
+    rows = _read(answer.unwrap().raw, _Workers, settings.server_url).value_or(None)
+    if rows is None:
+        return None
+    waits = await waiting(rest, settings.tenant)
+    now = time.time() + (answer.unwrap().ahead or 0.0)
+    served = {
+        action for worker in rows.rows if _is_alive(worker, now) for action in worker.actions or ()
+    }
+    if not waits.keys() - served:
+        return set()
+    return _own(waits, await _workflows(rest, tenant), settings).keys() - served
+
+
 def _read(raw: bytes, kind: type[T], url: str) -> Result[T, Fault | HTTPStatus]:
     try:
         return Success(msgspec.json.decode(raw, type=kind))

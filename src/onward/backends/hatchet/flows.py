@@ -7,6 +7,7 @@ flow anew, the steps that have ended give what they gave, and none is run again.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -24,11 +25,10 @@ if TYPE_CHECKING:
     from onward.backends.hatchet.core import HatchetCore
 
 _PLACES = 20
-_UNDECLARED = 3
-"""How often a step is given another place, where the engine has one without a run.
+"""How often a step is given another place, where the engine has one without a run."""
 
-That is less often where nothing has shown yet that a worker has declared its workflow.
-"""
+_BROKEN_OFF = 2
+"""How many of those say nothing of whether a worker has declared the task."""
 
 _PAUSE = 1.0
 """How long it is from one wait for a step to the next while the engine is away, in seconds."""
@@ -66,6 +66,8 @@ class Evaluation:
     async def _run_step(self, step: Runnable, args: Args, where: str) -> Outcome:
         plan = replace(self._plan, root=step, args=args)
         fault: Fault = Lost(plan.flow, f"the engine lost its step at {where}")
+        undeclared = self._core.undeclared
+        end = time.monotonic() + undeclared
         for again in range(_PLACES):
             place = where + " again" * again
             started = await self._core.runs.start(
@@ -77,7 +79,8 @@ class Evaluation:
             )
             if isinstance(started, Failure):
                 fault = started.failure()
-                if isinstance(fault, Unknown) and again + 1 < _UNDECLARED:
+                if isinstance(fault, Unknown) and (again < _BROKEN_OFF or time.monotonic() < end):
+                    await asyncio.sleep(undeclared / _PLACES)  # its worker may be about to start
                     continue
                 break
             id = started.unwrap()

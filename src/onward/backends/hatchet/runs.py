@@ -20,7 +20,7 @@ from onward.backends.hatchet.wire import Wire
 from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, StepNode
 
-_MISSING = 2.0
+_MISSING = 0.2
 """How long a workflow that nobody has declared is not asked for again, in seconds."""
 
 _APPEARS = 0.25

@@ -53,6 +53,8 @@ class Settings:
         keep: How long an idempotency key is remembered, in seconds.
         lease: How long what a worker was handed is its own without its saying so again, in seconds.
         limits: The limits of tasks, by the tasks' names.
+        undeclared: How long a submission waits for a worker to declare its task, in seconds.
+        unserved: How long a step waits for a worker to serve its task again, in seconds.
     """
 
     address: Address
@@ -63,3 +65,5 @@ class Settings:
     keep: float
     lease: float
     limits: Limits
+    undeclared: float
+    unserved: float

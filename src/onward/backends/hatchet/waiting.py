@@ -7,18 +7,22 @@ somebody calls the task again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from datetime import datetime
 
 import msgspec
 from msgspec import Raw, Struct
+from returns.result import Success
 
 from onward.backends.hatchet import names
 from onward.backends.hatchet.message import order
+from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.runs import Runs
 from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.wire import Wire
 from onward.catalog import Catalog
 from onward.plan import VERSION, Args, ChainNode, FusedNode, Plan
 
@@ -26,8 +30,14 @@ RUN = ":run"
 """What the name of an action has after that of its workflow."""
 
 _PATIENCE = 60.0
-_EVERY = 30.0
-"""How long all workers together start no second run that wakes a task, in seconds."""
+_PAUSES = (20.0, 45.0, 60.0, 60.0, 60.0)
+"""How long the engine is given to look for a run that is to wake a task, in seconds."""
+
+_SHARED = 10.0
+"""How long it is before another worker wakes the same task by another run, in seconds."""
+
+_NOWHERE = "onward.nowhere"
+"""The queue of such runs, from which no worker takes steps."""
 
 
 class Waiting(Struct, frozen=True):
@@ -83,18 +93,39 @@ async def waiting(rest: Rest, tenant: str) -> dict[str, Waiting]:
     return {name: each for name, each in found.items() if each.count}
 
 
-async def wake(runs: Runs, rest: Rest, settings: Settings, catalog: Catalog) -> None:
-    """Has the engine look again for what it has put aside of a catalog's tasks with a rate."""
-    rated = [name for name, limit in settings.limits.items() if limit.rate is not None]
-    actions = {f"{names.workflow(name, settings.prefix)}{RUN}": name for name in rated}
-    if not actions:
-        return
-    waits = await waiting(rest, settings.tenant)
-    for action, name in actions.items():
-        if name not in catalog.tasks or action not in waits or not waits[action].aside:
-            continue
-        root = FusedNode(ChainNode(()), queue=catalog.tasks[name].policy.queue)
+async def wake(wire: Wire, runs: Runs, rest: Rest, settings: Settings, catalog: Catalog) -> None:
+    """Has the engine look again for what it has put aside of a catalog's tasks with a rate.
+
+    Args:
+        wire: The connection.
+        runs: Starts runs.
+        rest: The HTTP API, without which nothing is done.
+        settings: What the backend was told.
+        catalog: The tasks.
+    """
+    rated = [
+        name
+        for name, limit in settings.limits.items()
+        if limit.rate is not None and name in catalog.tasks
+    ]
+    await asyncio.gather(*(_wake(wire, runs, rest, settings, name) for name in rated))
+
+
+async def _wake(wire: Wire, runs: Runs, rest: Rest, settings: Settings, name: str) -> None:
+    action = f"{names.workflow(name, settings.prefix)}{RUN}"
+    for pause in _PAUSES:
+        now = (await waiting(rest, settings.tenant)).get(action)
+        if now is None or not now.aside:
+            return
+        # A run that no worker takes waits in the queue itself, as soon as the rate has room for it:
+        # there the engine sees that the task has a rate.
+        root = FusedNode(ChainNode(()), queue=_NOWHERE)
         plan = Plan(v=VERSION, flow=f"wake {name}", root=root, args=Args((Raw(b"null"),)))
-        key = f"wake {name} {time.time() // _EVERY:.0f}"
-        # What the engine hands out of the task next, whatever it is, has it look.
-        await runs.start(plan, order(plan), key, workflow=name, patience=_PATIENCE)
+        key = f"wake {name} {time.time() // _SHARED:.0f}"
+        started = await runs.start(plan, order(plan), key, workflow=name, patience=_PATIENCE)
+        try:
+            await asyncio.sleep(pause)
+        finally:
+            if isinstance(started, Success):
+                with contextlib.suppress(Problem):
+                    await wire.cancel([started.unwrap()])

@@ -34,6 +34,7 @@ from onward.backends.hatchet.registration import Registration
 from onward.backends.hatchet.reports import Reports, Share
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.steps import Steps
+from onward.backends.hatchet.unserved import Unserved
 from onward.catalog import Catalog
 from onward.execute import raised
 from onward.outcome import Outcome, faulted
@@ -52,6 +53,9 @@ _TRIES = 4
 _PATIENCE = 30.0
 _LINGERS = 1.2
 """How long the engine goes on to hand out to a worker that it was told to leave alone."""
+
+_UNSERVED = 10.0
+"""How long steps are taken at a time whose task nobody serves, in seconds."""
 
 _GOODBYE = 2.0
 _PARTING = 10.0
@@ -145,7 +149,10 @@ class HatchetWorker:
         except BaseException:
             self._end()
             raise
-        self._service = [self._loop.create_task(self._extend())]
+        unserved = Unserved(self._settings.unserved, self._core.unserved, self._take_unserved)
+        self._service = [
+            self._loop.create_task(each) for each in (self._extend(), unserved.watch())
+        ]
         self._spawn(self._core.wake(self._catalog))
 
     async def _declare(self, workflow: Workflow) -> str:
@@ -162,17 +169,32 @@ class HatchetWorker:
             await asyncio.sleep(_PAUSE * random.random())
 
     def _registration(self, slots: str) -> Registration:
-        name = f"onward-{platform.node()}-{os.getpid()}"
         actions = [action for action, job in self._jobs.items() if job.is_flow == (slots == FLOWS)]
+        return self._registered("-flows" if slots == FLOWS else "", actions, slots)
+
+    def _registered(self, suffix: str, actions: list[str], slots: str) -> Registration:
         return Registration(
             lambda: self._core.wire,
-            f"{name}-flows" if slots == FLOWS else name,
+            f"onward-{platform.node()}-{os.getpid()}{suffix}",
             actions,
             {slots: self._slots[slots]},
             [runs.label(queue) for queue in self._queues],
             take=self._take,
             note=self._note,
         )
+
+    async def _take_unserved(self, actions: list[str]) -> None:
+        """Takes steps of tasks that nobody serves, which come to be `Unknown` here."""
+        self._jobs = dict.fromkeys(actions, Job()) | self._jobs
+        registration = self._registered("-unserved", actions, STEPS)
+        try:
+            await registration.open()
+            await asyncio.sleep(_UNSERVED)
+            await self._core.wire.unsubscribe(registration.id)
+        except Problem:
+            pass  # there is another time
+        finally:
+            registration.close()
 
     # -- what the engine says -----------------------------------------------------------------
 
@@ -216,7 +238,7 @@ class HatchetWorker:
             _LOGGER.warning("the worker cannot reach the engine: %s", text)
         if self._said and not text:
             _LOGGER.warning("the worker reaches the engine again")
-            self._spawn(self._core.wake(self._catalog))
+            self._service.append(self._loop.create_task(self._core.wake(self._catalog)))
         self._said = text
 
     def _lost(self, _: object) -> None:
