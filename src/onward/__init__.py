@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from onward.answers import answer
+from onward.answers import answer, unwrap
 from onward.backend import Backend, Cancels, Schedule, Schedules, Status
 from onward.catalog import Catalog
 from onward.context import Context, Progress, current, progress
@@ -110,6 +110,7 @@ __all__ = [
     "tee",
     "together",
     "unschedule",
+    "unwrap",
     "work",
 ]
 

@@ -35,6 +35,7 @@ from onward.backend import (
 )
 from onward.backend.adapters import awaiting, awaiting_within
 from onward.catalog import Catalog
+from onward.context import slot_lent
 from onward.fault import Fault, Unavailable
 from onward.flows.flow import Call, Ref
 from onward.observe import observers_of, told, watched_catalog
@@ -94,9 +95,9 @@ async def run(
         answered(submitted)
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
-    return read(
-        ref, incoming(on, await awaiting_within(on.outcome, submitted.unwrap(), timeout)), timeout
-    )
+    with slot_lent():
+        answer = await awaiting_within(on.outcome, submitted.unwrap(), timeout)
+    return read(ref, incoming(on, answer), timeout)
 
 
 async def submit(
@@ -157,7 +158,8 @@ async def result(
     wrong = wrong_timeout(timeout)
     if wrong is not None:
         return Failure(wrong)
-    answer = await awaiting_within(on.outcome, check_ref(ref).id, timeout)
+    with slot_lent():
+        answer = await awaiting_within(on.outcome, check_ref(ref).id, timeout)
     return read(ref, incoming(on, answer), timeout)
 
 
@@ -173,7 +175,8 @@ async def results(
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
-        answer = await awaiting_within(on.settled, waiting.pending, waiting.left)
+        with slot_lent():
+            answer = await awaiting_within(on.settled, waiting.pending, waiting.left)
         for pair in waiting.take(all_incoming(on, answer)):
             yield pair
 

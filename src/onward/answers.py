@@ -1,10 +1,13 @@
-"""`answer`: a Result as the closed union that it is."""
+"""`answer` and `unwrap`: what a Result holds, for a program that wants one or the other."""
 
 from __future__ import annotations
 
 from typing import TypeVar, cast
 
+from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
+
+from onward.fault import Fault, Raised
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -41,3 +44,56 @@ def answer(result: Result[Value, Error], /) -> Success[Value] | Failure[Error]:
     if not isinstance(result, Success | Failure):
         raise TypeError(f"{result!r} is no Result: write answer(run(flow(...), on=backend))")
     return cast("Success[Value] | Failure[Error]", result)
+
+
+class UnwrapError(UnwrapFailedError):
+    """What `unwrap` raises: it says what the fault or the error says.
+
+    Args:
+        failure: The Failure.
+    """
+
+    def __init__(self, failure: Failure[object]) -> None:
+        super().__init__(failure)
+        self.error = failure.failure()
+        """The fault, or the domain error that a task answered with."""
+
+    def __str__(self) -> str:
+        is_fault = isinstance(self.error, Fault)
+        return str(self.error) if is_fault else f"a task answered with the error {self.error!r}"
+
+
+def unwrap(result: Result[Value, object], /) -> Value:
+    """The value that a Result holds, for a program that has no use for a failure but to end.
+
+    Args:
+        result: What an interpreter or `connect` gave.
+
+    Returns:
+        The value.
+
+    Raises:
+        onward.answers.UnwrapError: With the text of the fault or of the domain error, and with the
+            worker's traceback where a task raised. The `.unwrap()` of Result says neither.
+        TypeError: If it is no Result.
+
+    Example:
+        >>> from onward import local, run, task, unwrap
+        >>> @task
+        ... def divide(a: int, b: int) -> int:
+        ...     return a // b
+        >>> unwrap(run(divide(7, 2), on=local()))
+        3
+        >>> unwrap(run(divide("7", 2), on=local()))
+        Traceback (most recent call last):
+        onward.answers.UnwrapError: divide: Expected `int`, got `str`, at $.a. ...
+    """
+    if isinstance(result, Success):
+        value: Value = result.unwrap()
+        return value
+    if not isinstance(result, Failure):
+        raise TypeError(f"{result!r} is no Result: write unwrap(run(flow(...), on=backend))")
+    raised = UnwrapError(result)
+    if isinstance(raised.error, Raised) and raised.error.traceback:
+        raised.add_note(f"In the worker:\n{raised.error.traceback}")
+    raise raised from raised.error if isinstance(raised.error, BaseException) else None

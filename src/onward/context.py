@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -57,6 +58,18 @@ class Context(Struct, frozen=True):
 def moment(seconds: float | None) -> datetime | None:
     """A plan's deadline, in seconds since 1970, as the moment that it is."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+HELD: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("onward_held")
+"""What gives the slot of the running step back to its worker, for as long as it waits for a call.
+
+Else the step and the call could wait for each other.
+"""
+
+
+def slot_lent() -> AbstractContextManager[None]:
+    """Around a wait for a call; in a step whose worker can, its slot is free meanwhile."""
+    return HELD.get(nullcontext)()
 
 
 CURRENT: ContextVar[Context] = ContextVar("onward_current")

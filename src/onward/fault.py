@@ -20,8 +20,7 @@ class Fault:
 
     __slots__ = ()
 
-    cure: ClassVar[str] = ""
-    """What a person can do about this kind of fault."""
+    _cure: ClassVar[str] = ""
 
     task: str
     """The task, flow or id that it happened to; empty where there is none."""
@@ -29,9 +28,18 @@ class Fault:
     message: str
     """What happened, for a person to read."""
 
+    @property
+    def cure(self) -> str:
+        """What a person can do about it."""
+        return self._cure
+
+    def _what(self) -> str:
+        """What happened, and all else that it knows."""
+        return self.message
+
     def __str__(self) -> str:
         where = f"{self.task}: " if self.task else ""
-        return f"{where}{self.message.rstrip('.')}. {self.cure}"
+        return f"{where}{self._what().rstrip('.')}. {self.cure}"
 
 
 class Raised(Fault, Struct, frozen=True):
@@ -52,10 +60,6 @@ class Raised(Fault, Struct, frozen=True):
         parse | ValueError | bad header
     """
 
-    cure: ClassVar[str] = (
-        "Mend the task, return the error as a value (Result[R, E]), or give it a Retry."
-    )
-
     task: str
     error_type: str
     message: str
@@ -63,11 +67,23 @@ class Raised(Fault, Struct, frozen=True):
     attempts: int = 1
     kinds: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    @property
+    def cure(self) -> str:
+        """What a person can do about it."""
+        if self.attempts > 1:
+            return (
+                f"{self.attempts} attempts did not help: fix the task, or return the error as a "
+                "value (Result[R, E])."
+            )
+        return (
+            "Fix the task, return the error as a value (Result[R, E]), or have a Retry cover "
+            f"{self.error_type.rpartition('.')[2]}."
+        )
+
+    def _what(self) -> str:
         times = "" if self.attempts == 1 else f" in the last of {self.attempts} attempts"
         why = f": {self.message}" if self.message else ""
-        what = f"raised {self.error_type}{times}{why}".rstrip(".")
-        return f"{self.task}: {what}. {self.cure}"
+        return f"raised {self.error_type}{times}{why}"
 
 
 class TimedOut(Fault, Struct, frozen=True):
@@ -82,13 +98,22 @@ class TimedOut(Fault, Struct, frozen=True):
             for again by its ref.
     """
 
-    cure: ClassVar[str] = "Raise its timeout, or make the step shorter."
-
     task: str
     message: str
     seconds: float = 0.0
     attempts: int = 1
     still_running: bool = False
+
+    @property
+    def cure(self) -> str:
+        """What a person can do about it."""
+        if self.still_running:
+            return "Wait longer, or ask again later by its ref: only the wait has ended."
+        return "Raise its timeout, or make the step shorter."
+
+    def _what(self) -> str:
+        times = "" if self.attempts < 2 else f", in the last of {self.attempts} attempts"
+        return f"{self.message.rstrip('.')}{times}"
 
 
 class Cancelled(Fault, Struct, frozen=True):
@@ -99,7 +124,7 @@ class Cancelled(Fault, Struct, frozen=True):
         message: What happened.
     """
 
-    cure: ClassVar[str] = "Submit it again if it is still wanted."
+    _cure: ClassVar[str] = "Submit it again if it is still wanted."
 
     task: str
     message: str
@@ -114,11 +139,16 @@ class Lost(Fault, Struct, frozen=True):
         deliveries: How many times it was handed to a worker.
     """
 
-    cure: ClassVar[str] = "Look for why its workers die (memory, signals), then submit it again."
+    _cure: ClassVar[str] = "Look for why its workers die (memory, signals), then submit it again."
 
     task: str
     message: str
     deliveries: int = 1
+
+    def _what(self) -> str:
+        is_said = self.deliveries == 1 or str(self.deliveries) in self.message
+        times = "" if is_said else f", handed to a worker {self.deliveries} times"
+        return f"{self.message.rstrip('.')}{times}"
 
 
 class Expired(Fault, Struct, frozen=True):
@@ -129,7 +159,7 @@ class Expired(Fault, Struct, frozen=True):
         message: What happened.
     """
 
-    cure: ClassVar[str] = "Give the call a later deadline, or add workers so that it waits less."
+    _cure: ClassVar[str] = "Give the call a later deadline, or add workers so that it waits less."
 
     task: str
     message: str
@@ -143,7 +173,7 @@ class Unknown(Fault, Struct, frozen=True):
         message: Who does not know it.
     """
 
-    cure: ClassVar[str] = (
+    _cure: ClassVar[str] = (
         "Check the spelling; a task must be in the worker's Catalog, an id on this backend."
     )
 
@@ -160,11 +190,15 @@ class BadPayload(Fault, Struct, frozen=True):
         path: Where in the value, as a JSON path: `$.rows[3].name`.
     """
 
-    cure: ClassVar[str] = "Send what the annotation says, or change the annotation."
+    _cure: ClassVar[str] = "Send what the annotation says, or change the annotation."
 
     task: str
     message: str
     path: str = "$"
+
+    def _what(self) -> str:
+        is_said = self.path == "$" or self.path in self.message
+        return self.message if is_said else f"{self.message.rstrip('.')}, at {self.path}"
 
 
 class TooLarge(Fault, Struct, frozen=True):
@@ -177,12 +211,17 @@ class TooLarge(Fault, Struct, frozen=True):
         limit: The most that is carried, in bytes.
     """
 
-    cure: ClassVar[str] = "Store the data elsewhere and send where it is (a path, a key, a URL)."
+    _cure: ClassVar[str] = "Store the data elsewhere and send where it is (a path, a key, a URL)."
 
     task: str
     message: str
     size: int = 0
     limit: int = 0
+
+    def _what(self) -> str:
+        known = (f"{self.size} bytes", self.size), (f"the limit is {self.limit}", self.limit)
+        more = [text for text, number in known if number and str(number) not in self.message]
+        return ", ".join([self.message.rstrip("."), *more])
 
 
 class Unavailable(Fault, Struct, frozen=True):
@@ -193,7 +232,7 @@ class Unavailable(Fault, Struct, frozen=True):
         message: What was tried, and what it said.
     """
 
-    cure: ClassVar[str] = "Check that the engine runs and that its address and credentials hold."
+    _cure: ClassVar[str] = "Check that the engine runs and that its address and credentials hold."
 
     task: str
     message: str
@@ -207,7 +246,7 @@ class Unsupported(Fault, Struct, frozen=True):
         message: What cannot be done here, and why.
     """
 
-    cure: ClassVar[str] = "Use a backend that can (docs: capability matrix), or do without."
+    _cure: ClassVar[str] = "Use a backend that can (docs: capability matrix), or do without."
 
     task: str
     message: str
@@ -221,7 +260,7 @@ class Misconfigured(Fault, Struct, frozen=True):
         message: What is wrong with it, and what to write instead.
     """
 
-    cure: ClassVar[str] = "Correct the option."
+    _cure: ClassVar[str] = "Correct the option."
 
     task: str
     message: str

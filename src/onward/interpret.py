@@ -25,6 +25,7 @@ from onward.backend import (
     Worker,
 )
 from onward.catalog import Catalog
+from onward.context import slot_lent
 from onward.fault import Fault, Unavailable
 from onward.flows.flow import Call, Ref
 from onward.prepare import (
@@ -243,7 +244,9 @@ def result(ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None) -> R
     wrong = wrong_timeout(timeout)
     if wrong is not None:
         return Failure(wrong)
-    return read(ref, incoming(on, on.outcome(check_ref(ref).id, timeout)), timeout)
+    with slot_lent():
+        answer = on.outcome(check_ref(ref).id, timeout)
+    return read(ref, incoming(on, answer), timeout)
 
 
 def results(
@@ -279,7 +282,9 @@ def results(
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
-        yield from waiting.take(all_incoming(on, on.settled(waiting.pending, waiting.left)))
+        with slot_lent():
+            answer = on.settled(waiting.pending, waiting.left)
+        yield from waiting.take(all_incoming(on, answer))
 
 
 def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:

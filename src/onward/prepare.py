@@ -14,6 +14,7 @@ from returns.result import Failure, Result
 
 from onward.backend import Schedule, Submission
 from onward.catalog import Catalog
+from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
 from onward.flows.render import enclosed
@@ -280,10 +281,17 @@ class Waiting(Generic[R, E]):
 
 
 def _still_running(ref: Ref[R, E], seconds: float) -> TimedOut:
+    message = f"no outcome of call {ref} after {seconds:g} s of waiting; it goes on"
+    waiter = current()
+    if waiter.id:
+        message += (
+            f". The task {waiter.task} waits for it within a step, so the two wait for each other "
+            "if all slots of the workers are taken by such steps: compose them with >> in one flow "
+            "instead, or serve the tasks that are waited for on a queue with workers of its own"
+        )
     return TimedOut(
         ref.flow.name,
-        f"no outcome of call {ref} after {seconds:g} s of waiting; it goes on, and can be asked "
-        "for again by its ref",
+        message,
         seconds=seconds,
         attempts=0,
         still_running=True,

@@ -52,7 +52,7 @@ def test_json_has_the_value_the_error_or_the_fault(folder: Path) -> None:
     assert isinstance(fault, dict)
     assert fault["outcome"] == "fault"
     assert fault["fault"].items() >= {"type": "Raised", "task": "fail", "message": "why"}.items()
-    assert fault["fault"]["cure"].startswith("Mend the task")
+    assert fault["fault"]["cure"].startswith("Fix the task")
 
 
 def test_a_domain_error_has_a_code_of_its_own(folder: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_task_s_exception_shows_its_own_traceback_and_none_of_ours(folder: Pat
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1].startswith(f'  File "{folder / "pipeline.py"}", line ')
     assert lines[-2] == "LookupError: why"
-    assert lines[-1].startswith("onward: fail: raised LookupError: why. Mend the task")
+    assert lines[-1].startswith("onward: fail: raised LookupError: why. Fix the task")
 
 
 def test_a_wait_that_ends_first_says_that_the_call_ends_here_too(folder: Path) -> None:

@@ -1,11 +1,28 @@
 """Faults are values that say what happened and what to do about it."""
 
+import traceback
 from typing import Any
 
 import msgspec
 import pytest
+from returns.primitives.exceptions import UnwrapFailedError
+from returns.result import Failure, Success
 
-from onward import Expired, Fault, Raised, TimedOut, fault
+from onward import (
+    BadPayload,
+    Expired,
+    Fault,
+    Lost,
+    Raised,
+    TimedOut,
+    TooLarge,
+    fault,
+    local,
+    run,
+    task,
+    unwrap,
+)
+from onward.answers import UnwrapError
 from onward.fault import KINDS
 
 
@@ -41,8 +58,8 @@ def test_a_fault_tells_a_person_where_it_was_and_what_to_do(each: Fault) -> None
     text = str(each)
     assert text.startswith("fetch: ")
     assert "something went wrong. " in text
-    assert text.endswith(type(each).cure)
-    assert type(each).cure.endswith(".")
+    assert text.endswith(each.cure)
+    assert each.cure.endswith(".")
     assert ".." not in text
 
 
@@ -63,9 +80,57 @@ def test_a_fault_is_taken_apart_by_match() -> None:
 
 
 def test_raised_without_a_text_says_what_was_raised() -> None:
-    assert str(Raised("parse", "KeyError", "")).startswith("parse: raised KeyError. Mend the task")
+    assert str(Raised("parse", "KeyError", "")).startswith("parse: raised KeyError. Fix the task")
 
 
 def test_raised_says_how_often_it_was_tried() -> None:
     assert "in the last of 3 attempts" in str(Raised("a", "OSError", "down", attempts=3))
     assert "attempts" not in str(Raised("a", "OSError", "down"))
+
+
+@pytest.mark.parametrize(
+    ("each", "text"),
+    [
+        (BadPayload("parse", "Expected `int`", "$.rows[3].n"), "Expected `int`, at $.rows[3].n. "),
+        (BadPayload("parse", "Expected `int` at $.n", "$.n"), "Expected `int` at $.n. "),
+        (Lost("parse", "its worker died", 3), "its worker died, handed to a worker 3 times. "),
+        (TooLarge("parse", "its value is too large", 9, 4), "large, 9 bytes, the limit is 4. "),
+        (TooLarge("parse", "9 bytes, and 4 are carried", 9, 4), "9 bytes, and 4 are carried. "),
+        (TimedOut("parse", "no value after 1 s", 1.0, 3), "1 s, in the last of 3 attempts. "),
+    ],
+)
+def test_a_fault_says_all_it_knows_once(each: Fault, text: str) -> None:
+    assert text in str(each)
+
+
+def test_a_retry_is_advised_to_who_has_none() -> None:
+    assert "have a Retry cover OSError." in str(Raised("a", "OSError", "down"))
+    assert "Retry" not in str(Raised("a", "OSError", "down", attempts=3))
+
+
+def test_a_wait_that_ended_is_no_step_that_took_too_long() -> None:
+    waited = TimedOut("a", "no outcome yet", 1.0, 0, still_running=True)
+    assert "make the step shorter" not in str(waited)
+    assert "by its ref" in str(waited)
+
+
+@task
+def fails(n: int) -> int:
+    raise ValueError(f"{n} is no good")
+
+
+def test_unwrap_says_what_the_fault_says() -> None:
+    assert unwrap(Success(3)) == 3
+    failed = run(fails(7), on=local())
+    with pytest.raises(UnwrapError, match="fails: raised ValueError: 7 is no good") as caught:
+        unwrap(failed)
+    assert caught.value.error == failed.failure()
+    assert isinstance(caught.value, UnwrapFailedError)
+    assert "in fails" in "".join(traceback.format_exception(caught.value))
+
+
+def test_unwrap_says_which_domain_error_it_was() -> None:
+    with pytest.raises(UnwrapError, match=r"ValueError\('not today'\)"):
+        unwrap(Failure(ValueError("not today")))
+    with pytest.raises(TypeError, match="no Result"):
+        unwrap(3)  # type: ignore[arg-type]  # which is what is tried

@@ -939,3 +939,21 @@ def test_a_worker_that_stops_does_not_wait_longer_than_it_may(backend: Local, ga
     worker.stop(grace=0.05)
     assert worker.wait(0)
     worker.stop()
+
+
+def test_a_wait_within_a_step_that_ends_is_named_as_such() -> None:
+    backend = local()
+
+    @task
+    def later() -> int:
+        return 1
+
+    @task
+    def waits() -> str:
+        ref = submit(later(), on=backend, delay=60).unwrap()
+        return str(result(ref, on=backend, timeout=0.01).failure())
+
+    text = run(waits(), on=backend).unwrap()
+    assert "The task waits waits for it within a step" in text
+    assert "compose them with >>" in text
+    backend.close()

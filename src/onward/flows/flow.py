@@ -381,8 +381,8 @@ def as_step(value: object) -> AnyFlow:
     flow = as_flow(value)
     misfit = values.misfit(flow)
     if misfit is not None:
-        raise TypeError(
-            f"{flow.name} cannot be called with one value alone ({misfit}): bring its other "
-            f"arguments with given({flow.name}, ...)"
-        )
+        cure = f"bring its other arguments with given({flow.name}, ...)"
+        if misfit == "too many positional arguments":
+            cure = "a step takes what the one before it gives, so let it take one argument"
+        raise TypeError(f"{flow.name} cannot be called with one value alone ({misfit}): {cure}")
     return flow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
 from contextvars import copy_context
@@ -10,6 +12,8 @@ from typing import Any
 
 from celery.concurrency.base import apply_target
 from celery.concurrency.thread import ApplyResult, TaskPool  # type: ignore[attr-defined]  # not in the stubs
+
+from onward.context import HELD
 
 
 class Pool(TaskPool):
@@ -19,11 +23,46 @@ class Pool(TaskPool):
     """
 
     executor: ThreadPoolExecutor
+    limit: int
+    consumer: Any = None
+    """Celery's consumer, once it is ready: it fetches one more for each slot that is lent."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_over = threading.Event()
         self._variables = copy_context()
+        self._variables.run(HELD.set, self._lent)
+        self._free = self.limit
+        self._change = threading.Condition()
+
+    @contextlib.contextmanager
+    def _lent(self) -> Generator[None]:
+        """Lets another message have the slot of a step that waits for a call."""
+        with self._change:
+            self.executor._max_workers += 1
+        self._put(1)
+        qos = getattr(self.consumer, "qos", None)
+        if qos is not None:
+            qos.increment_eventually()
+        try:
+            yield
+        finally:
+            self._put(-1)
+            if qos is not None:
+                qos.decrement_eventually()
+            with self._change:
+                self.executor._max_workers -= 1
+
+    def _take(self) -> None:
+        # A thread may be left over from when a slot was lent, and must not be one more.
+        with self._change:
+            self._change.wait_for(lambda: self._free > 0)
+            self._free -= 1
+
+    def _put(self, count: int) -> None:
+        with self._change:
+            self._free += count
+            self._change.notify_all()
 
     def on_stop(self) -> None:
         """Waits for what is running, as Celery's own does, but not after `give_back`.
@@ -63,9 +102,12 @@ class Pool(TaskPool):
 
         def run() -> None:
             self.app.set_current()
+            self._take()
             try:
                 apply_target(target, args, kwargs, callback, accept_callback)
             except Exception as problem:
                 callback.__self__.give_up(problem)
+            finally:
+                self._put(1)
 
         return ApplyResult(self.executor.submit(self._variables.copy().run, run))

@@ -111,7 +111,8 @@ class CeleryWorker:
         self._thread = threading.Thread(target=run, name="onward-celery", daemon=True)
         self._thread.start()
 
-    def _is_ready(self, consumer: object) -> None:
+    def _is_ready(self, consumer: Any) -> None:
+        consumer.pool.consumer = consumer
         # Celery takes any thread of a worker's process for a task, in which it forbids waiting.
         celery_state._set_task_join_will_block(False)  # type: ignore[attr-defined]  # not in the stubs
         self._ready.set()
