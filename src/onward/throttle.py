@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 EVERY = 1.0
 """How long a cause is silent after it was logged, in seconds."""
+
+_TRACEBACK_EVERY = 60.0
+"""How long a cause is logged without its traceback after it was logged with it, in seconds."""
 
 _MOST = 1_000
 """How many causes are remembered; the oldest is forgotten first."""
@@ -18,10 +23,23 @@ CAUSE = "cause"
 """The attribute of a record that names its cause, where it is another than the line that logs."""
 
 
+class _Held(NamedTuple):
+    last: float
+    shown: float
+    more: int = 0
+
+    def one_more(self) -> _Held:
+        return self._replace(more=self.more + 1)
+
+
+_NEVER = _Held(-math.inf, -math.inf)
+
+
 class Throttle(logging.Filter):
     r"""Passes one record a second of each cause, and says with the next how many it held back.
 
     A record's cause is its `cause` (`extra={"cause": ...}`), or else the line of code that logs it.
+    One record a minute keeps its traceback, which may be a hundred lines.
 
     Args:
         every: How long a cause is silent after a record of it, in seconds.
@@ -52,7 +70,7 @@ class Throttle(logging.Filter):
         self._least = least
         self._clock = clock
         self._lock = threading.Lock()
-        self._held: dict[Hashable, tuple[float, int]] = {}
+        self._held: dict[Hashable, _Held] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record passes."""
@@ -61,14 +79,18 @@ class Throttle(logging.Filter):
         cause = getattr(record, CAUSE, None) or (record.pathname, record.lineno)
         now = self._clock()
         with self._lock:
-            last, held = self._held.pop(cause, (-self._every, 0))
-            is_due = now - last >= self._every
-            self._held[cause] = (now, 0) if is_due else (last, held + 1)
+            held = self._held.pop(cause, _NEVER)
+            is_due = now - held.last >= self._every
+            shows = is_due and record.exc_info and now - held.shown >= _TRACEBACK_EVERY
+            shown = now if shows else held.shown
+            self._held[cause] = _Held(now, shown) if is_due else held.one_more()
             if len(self._held) > _MOST:
                 del self._held[next(iter(self._held))]
-        if is_due and held:
-            record.msg = f"{record.getMessage()} (and {held:,} more like it)"
+        if is_due and held.more:
+            record.msg = f"{record.getMessage()} (and {held.more:,} more like it)"
             record.args = ()
+        if not shows:
+            record.exc_info = record.exc_text = None
         return is_due
 
 

@@ -77,3 +77,13 @@ def test_of_more_causes_than_it_keeps_the_oldest_is_forgotten(
     logger.warning("again", extra={"cause": 1_000})
     logger.warning("again", extra={"cause": 0})
     assert caplog.messages == ["cause"] * 1_001 + ["again"]
+
+
+def test_a_traceback_is_shown_once_a_minute(
+    logger: logging.Logger, now: Now, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(62):
+        now.seconds += 1
+        logger.error("it failed", exc_info=ValueError("why"))
+    assert len(caplog.messages) == 62
+    assert [bool(record.exc_info) for record in caplog.records].count(True) == 2

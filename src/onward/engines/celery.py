@@ -26,6 +26,7 @@ class _Here(_Memory, total=False):
 
 class _Plain(_Here, total=False):
     result_backend: str
+    dead_letters: int
 
 
 class _OverTls(_Plain, total=False):
@@ -74,7 +75,8 @@ def _connect(settings: Settings) -> Backend:
         broker = _redis("broker_url", parts._replace(query=query))
     ledger = settings.get("result_backend")
     keys = settings.get("signing_keys")
-    given = {name: what for name, what in settings.items() if name in _Here.__annotations__}
+    names = {*_Here.__annotations__, "dead_letters"}
+    given = {name: what for name, what in settings.items() if name in names}
     return celery(
         broker,
         None if ledger is None else _redis("result_backend", _split("result_backend", ledger)),

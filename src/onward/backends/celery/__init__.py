@@ -12,6 +12,7 @@ from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.connections import Patience, Timeouts
 from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
 from onward.backends.celery.reconcile import reconcile
+from onward.backends.celery.refused import DeadLetters
 from onward.backends.celery.results import Results
 from onward.backends.celery.signing import Signer
 from onward.policy import check_queue
@@ -29,6 +30,7 @@ def celery(
     lease: float = 10.0,
     options: dict[str, Any] | None = None,
     signing_keys: Sequence[bytes] | None = None,
+    dead_letters: int = 0,
     connect_timeout: float = 5.0,
     socket_timeout: float = 5.0,
 ) -> CeleryBackend:
@@ -46,6 +48,8 @@ def celery(
             passes through the broker and the ledger is signed with the first, and refused unless
             one of them signed it. Secrets are encrypted with a key that is made of the first
             (extra `secrets`).
+        dead_letters: How many of the messages that a worker refuses are kept, in the list
+            `onward:dead_letters` of the ledger's Redis: the newest ones, for as long as `keep`.
         connect_timeout: How long the broker and the ledger may take to let a client or a worker
             connect, in seconds.
         socket_timeout: How long they may take to answer, in seconds, before the connection counts
@@ -66,6 +70,10 @@ def celery(
             raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
         if not least <= seconds < math.inf:
             raise ValueError(f"{name} is a number of seconds from {least:g} up, not {seconds}")
+    if isinstance(dead_letters, bool) or not isinstance(dead_letters, int):
+        raise TypeError(f"dead_letters is a number of messages, not {dead_letters!r}")
+    if dead_letters < 0:
+        raise ValueError(f"dead_letters is a number of messages from 0 up, not {dead_letters}")
     timeouts = Timeouts(float(connect_timeout), float(socket_timeout))
     signer = None if signing_keys is None else Signer(signing_keys)
     settings = dict(options or {})
@@ -77,6 +85,8 @@ def celery(
         raise ValueError(
             f"a {scheme} broker keeps no ledger of calls: give result_backend='redis://...'"
         )
+    if scheme == "memory" and dead_letters:
+        raise ValueError("dead_letters are kept in a Redis, and memory:// has none")
     if scheme == "memory":
         ledger = MemoryLedger(keep)
         settings.setdefault("result_backend", "cache+memory://")
@@ -84,12 +94,15 @@ def celery(
     else:
         ledger = RedisLedger(kept_at, keep, lease, signer, timeouts)
         settings.setdefault("result_backend", kept_at)
+        settings.setdefault("result_expires", math.ceil(keep))  # which counts branches of fan-outs
     patience = Patience()
     app = make_app(broker_url, queue=queue, options=settings, timeouts=timeouts, patience=patience)
     if scheme != "memory":
         app.backend_cls = f"{Results.__module__}:{Results.__name__}+{app.conf.result_backend}"
     text = f"celery({urlsplit(broker_url).scheme}://...)"
     backend = CeleryBackend(app, ledger, queue, lease, text, signer, timeouts, patience)
+    if dead_letters:
+        backend.dead_letters = DeadLetters(kept_at, timeouts, most=dead_letters, keep=keep)
     if signing_keys is not None:
         backend.sealer = Sealer(signing_keys)
     return backend

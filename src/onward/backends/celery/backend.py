@@ -30,6 +30,7 @@ from onward.backends.celery.ledger import Entry, Ledger
 from onward.backends.celery.message import Now, Started, Ticket, discreet, write
 from onward.backends.celery.post import Letter, letter, post
 from onward.backends.celery.reach import LEDGER, NOT_REACHED, broker_of, reached_for, unavailable
+from onward.backends.celery.refused import DeadLetters
 from onward.backends.celery.signing import Signer, sealed
 from onward.catalog import Catalog
 from onward.context import Progress
@@ -174,6 +175,7 @@ class CeleryBackend:
         self.lease = lease
         self.signer = signer
         self.sealer: Sealer | None = None
+        self.dead_letters: DeadLetters | None = None
         self.canvas = Canvas(app, queue, signer)
         self._text = text
         self.is_in_memory = app.conf.broker_url.startswith("memory:")

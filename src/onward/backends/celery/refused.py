@@ -5,15 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import queue
 import threading
 import time
 from base64 import b64encode
-from typing import Protocol
+from functools import partial
+from typing import Any
 
+from redis.exceptions import RedisError
+
+from onward.backends.celery.connections import Again, Timeouts, redis_at
 from onward.backends.celery.envelope import Refusal
 
 LOGGER = logging.getLogger("onward.celery")
+
+DEAD_LETTERS = "onward:dead_letters"
 
 _LONGEST = 64_000
 """How much of a message is kept, in bytes."""
@@ -21,34 +28,30 @@ _LONGEST = 64_000
 _WAITING = 1_000
 """How many are to be written at most; more are logged and not kept."""
 
+_AT_ONCE = 100
+_REST = 1.0
+"""How long the thread that writes waits for another one before it ends, in seconds."""
+
 _APART = "give each app a queue of its own"
 
 
-class Keeps(Protocol):
-    """Where refused messages are kept."""
-
-    def keep_refused(self, entries: list[str], most: int) -> None:
-        """Adds some to those that are kept, of which only the newest are left."""
-        ...
-
-    def close(self) -> None:
-        """Ends its connections."""
-        ...
-
-
 class DeadLetters:
-    """Writes refused messages to where they are kept, on a thread: nobody waits for it.
+    """Keeps the newest refused messages in a list of Redis. Nobody waits for it: a thread writes.
 
     Args:
-        ledger: Where they are kept.
+        url: The Redis.
+        timeouts: How long it may take.
         most: How many are kept.
+        keep: How long they are kept after the last one came, in seconds.
     """
 
-    def __init__(self, ledger: Keeps, most: int) -> None:
-        self._ledger = ledger
+    def __init__(self, url: str, timeouts: Timeouts, *, most: int, keep: float) -> None:
+        self._make = partial(redis_at, url, timeouts, Again(0))
         self._most = most
-        self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
-        threading.Thread(target=self._run, name="onward-dead-letters", daemon=True).start()
+        self._keep = math.ceil(keep)
+        self._waiting: queue.Queue[str] = queue.Queue(_WAITING)
+        self._lock = threading.Lock()
+        self._is_writing = False
 
     def add(self, why: str, where: str, raw: bytes) -> None:
         """Keeps a message, if there are not too many to be written already."""
@@ -61,27 +64,36 @@ class DeadLetters:
         }
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(json.dumps(entry))
-
-    def close(self) -> None:
-        """Writes what is left, if its ledger answers."""
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
+        with self._lock:
+            if not self._is_writing:
+                self._is_writing = True
+                threading.Thread(target=self._run, name="onward-dead-letters", daemon=True).start()
 
     def _run(self) -> None:
-        is_open = True
-        while is_open:
-            entries = [self._waiting.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(entries) < _WAITING:
-                    entries.append(self._waiting.get_nowait())
-            is_open = None not in entries
-            texts = [entry for entry in entries if entry is not None]
-            try:
-                if texts:
-                    self._ledger.keep_refused(texts, self._most)
-            except Exception as problem:
-                LOGGER.warning("%d refused messages were not kept: %s", len(texts), problem)
-        self._ledger.close()
+        client: Any = self._make()
+        with contextlib.closing(client):
+            while entries := self._some():
+                try:
+                    pipe = client.pipeline(transaction=True)
+                    pipe.lpush(DEAD_LETTERS, *entries)
+                    pipe.ltrim(DEAD_LETTERS, 0, self._most - 1)
+                    pipe.expire(DEAD_LETTERS, self._keep)
+                    pipe.execute()
+                except (RedisError, OSError) as problem:
+                    LOGGER.warning("refused messages were not kept: %s", problem)
+
+    def _some(self) -> list[str]:
+        """What is to be written, if there is any before long; else it is written no more."""
+        entries: list[str] = []
+        with contextlib.suppress(queue.Empty):
+            entries.append(self._waiting.get(timeout=_REST))
+            while len(entries) < _AT_ONCE:
+                entries.append(self._waiting.get_nowait())
+        with self._lock:
+            self._is_writing = bool(entries) or not self._waiting.empty()
+            if self._is_writing and not entries:
+                entries.append(self._waiting.get_nowait())
+        return entries
 
 
 class Refusals:
@@ -114,8 +126,3 @@ class Refusals:
         )
         if self._dead_letters is not None:
             self._dead_letters.add(refusal.why, where, raw)
-
-    def close(self) -> None:
-        """Keeps no more."""
-        if self._dead_letters is not None:
-            self._dead_letters.close()

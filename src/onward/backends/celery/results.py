@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from celery.backends.redis import RedisBackend
@@ -9,6 +10,8 @@ from celery.backends.redis import RedisBackend
 
 class Results(RedisBackend):
     """Subscribes to nothing: what comes of a call is waited for in the ledger."""
+
+    expires: int
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Celery subscribes here, at each message, to a result that nobody asks for."""
@@ -24,3 +27,14 @@ class Results(RedisBackend):
     def store_result(self, task_id: str, result: Any, *args: Any, **kwargs: Any) -> Any:
         """Nobody asks for it: the ledger has the outcomes."""
         return result
+
+    @property
+    def _chord_cleanup_script(self) -> Callable[..., Any]:
+        """Celery's own, whose mark that a chord is done does not outlive the call's outcome."""
+        script = super()._chord_cleanup_script  # type: ignore[misc]  # not in the stubs
+
+        def clean_up(*, keys: Any, args: Any, client: Any) -> Any:
+            token, seconds = args
+            return script(keys=keys, args=[token, min(seconds, self.expires)], client=client)
+
+        return clean_up

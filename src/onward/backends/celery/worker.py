@@ -72,7 +72,7 @@ class CeleryWorker:
         queues: Collection[str] | None,
     ) -> None:
         self._backend = backend
-        self._refusals = Refusals()
+        self._refusals = Refusals(backend.dead_letters)
         events: Any = backend.app.events
         events.dispatcher_cls = Dispatcher
         self._carrier = Carrier(backend, catalog)
