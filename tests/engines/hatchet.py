@@ -36,6 +36,10 @@ DELETE FROM "{0}Partition"
     WHERE "lastHeartbeat" < (SELECT max("lastHeartbeat") FROM "{0}Partition");
 UPDATE "Tenant" SET "{1}PartitionId" = (SELECT id FROM "{0}Partition");
 """
+CUT = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 PARTITIONS = {"Controller": "controller", "Scheduler": "scheduler", "TenantWorker": "worker"}
 
 
@@ -194,6 +198,10 @@ class Hatchet(Server):
         By itself it waits until that one has not been heard of for a minute.
         """
         self._database.do("".join(TAKE_OVER.format(*names) for names in PARTITIONS.items()))
+
+    def lose_its_database(self) -> None:
+        """Cuts all connections to its database, which it then opens anew."""
+        self._database.do(CUT)
 
     def close(self) -> None:
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from returns.result import Success
+from returns.result import Failure, Success
 
 from onward import Ref, fused, result, status, submit
 from onward.backends.hatchet import HatchetBackend
@@ -123,6 +125,39 @@ def test_an_engine_that_is_killed_forgets_nothing(
     assert found == [Success(n + 3) for n in range(10)], workers.tail()
     found = [result(ref, on=backend, timeout=PATIENCE) for ref in fans]
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
+
+
+def test_a_database_that_fails_again_and_again_loses_nothing(
+    server: Hatchet, backend: HatchetBackend, workers: Workers
+) -> None:
+    """While it does, calls are submitted, steps run, and what they gave is taken at last."""
+    is_over = threading.Event()
+
+    def cut() -> None:
+        while not is_over.wait(1.0):
+            server.lose_its_database()
+
+    with ThreadPoolExecutor() as pool:
+        cutting = pool.submit(cut)
+        try:
+            refs = [submitted(chain, n, backend) for n in range(10)]
+            fans = [submitted(fan_out, [n, n], backend) for n in range(5)]
+            time.sleep(5)
+        finally:
+            is_over.set()
+        cutting.result()
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in refs]
+    assert found == [Success(n + 3) for n in range(10)], workers.tail()
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in fans]
+    assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
+
+
+def submitted(flow: AnyFlow, value: object, backend: HatchetBackend) -> Ref[object, object]:
+    """A call, submitted as often as it takes; a key has it be one."""
+    key = os.urandom(8).hex()
+    while isinstance(answer := submit(flow(value), on=backend, key=key), Failure):
+        assert isinstance(answer.failure(), Unavailable)
+    return answer.unwrap()
 
 
 def test_while_there_is_no_engine_nothing_can_be_submitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,25 @@ def test_the_sdk_is_imported_only_when_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_needs_no_engine_does_not_import_the_sdk() -> None:
+    """Which takes seconds: to name a backend, to look at a flow, to ask what is wrong with it."""
+    code = (
+        "import sys; from onward import check, connect, explain, task\n"
+        "@task\n"
+        "def inc(n: int) -> int: ...\n"
+        "backend = connect('hatchet://127.0.0.1:1').unwrap()\n"
+        "explain(inc >> inc, on=backend); check((inc >> inc)(1), on=backend); backend.close()\n"
+        "print(sorted({'grpc', 'hatchet_sdk'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "HATCHET_CLIENT_TOKEN": TOKEN}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
