@@ -49,6 +49,7 @@ from onward.prepare import (
     prepare_schedule,
     read,
     refs_of,
+    unsupported,
     wrong_name,
     wrong_timeout,
     wrong_work,
@@ -189,7 +190,9 @@ async def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
 
 async def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
     """Like `onward.cancel`."""
-    check_backend(on, "cancel")
+    lacking = unsupported(on, check_ref(ref).flow.name, "cancel")
+    if lacking is not None:
+        return Failure(lacking)
     return await awaiting(on.cancel, check_ref(ref).id)
 
 
@@ -206,7 +209,9 @@ async def schedule(
     priority: int | None = None,
 ) -> Result[Schedule, Fault]:
     """Like `onward.schedule`."""
-    check_backend(on, "schedule")
+    lacking = unsupported(on, name, "schedule")
+    if lacking is not None:
+        return Failure(lacking)
     prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
@@ -219,28 +224,27 @@ async def schedule(
 
 async def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
     """Like `onward.schedules`."""
-    check_backend(on, "schedule", "schedules")
+    lacking = unsupported(on, "", "schedules")
+    if lacking is not None:
+        return Failure(lacking)
     return await awaiting(on.schedules)
 
 
 async def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.pause_schedule`."""
-    check_backend(on, "schedule", "pause_schedule")
-    wrong = wrong_name(name)
+    wrong = unsupported(on, name, "pause_schedule") or wrong_name(name)
     return Failure(wrong) if wrong else await awaiting(on.pause_schedule, name)
 
 
 async def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.resume_schedule`."""
-    check_backend(on, "schedule", "resume_schedule")
-    wrong = wrong_name(name)
+    wrong = unsupported(on, name, "resume_schedule") or wrong_name(name)
     return Failure(wrong) if wrong else await awaiting(on.resume_schedule, name)
 
 
 async def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.unschedule`."""
-    check_backend(on, "schedule", "unschedule")
-    wrong = wrong_name(name)
+    wrong = unsupported(on, name, "unschedule") or wrong_name(name)
     return Failure(wrong) if wrong else await awaiting(on.unschedule, name)
 
 

@@ -38,6 +38,7 @@ from onward.prepare import (
     prepare_schedule,
     read,
     refs_of,
+    unsupported,
     wrong_name,
     wrong_timeout,
     wrong_work,
@@ -339,7 +340,9 @@ def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
         >>> print(result(ref, on=backend).failure())
         double: it was cancelled. Submit it again if it is still wanted.
     """
-    check_backend(on, "cancel")
+    lacking = unsupported(on, check_ref(ref).flow.name, "cancel")
+    if lacking is not None:
+        return Failure(lacking)
     return on.cancel(check_ref(ref).id)
 
 
@@ -390,7 +393,9 @@ def schedule(
         ...     print("what it runs ends with this process, and so would a schedule")
         what it runs ends with this process, and so would a schedule
     """
-    check_backend(on, "schedule")
+    lacking = unsupported(on, name, "schedule")
+    if lacking is not None:
+        return Failure(lacking)
     prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
     if isinstance(prepared, Fault):
         return Failure(prepared)
@@ -409,7 +414,9 @@ def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
     Returns:
         Those that were made with `schedule`, by name, with what each is to run and when.
     """
-    check_backend(on, "schedule", "schedules")
+    lacking = unsupported(on, "", "schedules")
+    if lacking is not None:
+        return Failure(lacking)
     return on.schedules()
 
 
@@ -424,8 +431,7 @@ def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         None once the engine has taken note; `Unknown` for a name that nobody knows; `Unsupported`
         where the engine can only take it away.
     """
-    check_backend(on, "schedule", "pause_schedule")
-    wrong = wrong_name(name)
+    wrong = unsupported(on, name, "pause_schedule") or wrong_name(name)
     return Failure(wrong) if wrong else on.pause_schedule(name)
 
 
@@ -440,8 +446,7 @@ def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         None once the engine has taken note, also if it was not paused; `Unknown` for a name that
         nobody knows; `Unsupported` where the engine cannot pause.
     """
-    check_backend(on, "schedule", "resume_schedule")
-    wrong = wrong_name(name)
+    wrong = unsupported(on, name, "resume_schedule") or wrong_name(name)
     return Failure(wrong) if wrong else on.resume_schedule(name)
 
 
@@ -455,8 +460,7 @@ def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     Returns:
         None once it is gone; `Unknown` for a name that nobody knows.
     """
-    check_backend(on, "schedule", "unschedule")
-    wrong = wrong_name(name)
+    wrong = unsupported(on, name, "unschedule") or wrong_name(name)
     return Failure(wrong) if wrong else on.unschedule(name)
 
 
@@ -497,7 +501,9 @@ def work(
     grace: float = 30.0,
     stop: threading.Event | None = None,
 ) -> Result[None, Fault]:
-    """Serves a catalog until it is told to stop: by SIGTERM, by Ctrl-C, or by an event.
+    """Serves a catalog until it is told to stop: by a signal, or by an event.
+
+    The signals are SIGTERM and SIGINT (Ctrl-C), and SIGHUP and SIGQUIT where they are not ignored.
 
     What is running when it is told so has a grace time to end, and is else another worker's. A
     second signal ends the grace time.
@@ -587,9 +593,13 @@ def _stop_signals() -> Generator[list[int]]:
         yield came
         return
     # The handler only takes note: an event's lock may be held by the very code it interrupts.
+    # Windows has not all of them. What is ignored stays so: `nohup` ignores SIGHUP.
+    names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {
         each: signal.signal(each, lambda number, _: came.append(number))
-        for each in (signal.SIGTERM, signal.SIGINT)
+        for each in known
+        if signal.getsignal(each) is not signal.SIG_IGN
     }
     try:
         yield came

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace
 from returns.result import Failure, Result
@@ -15,7 +15,7 @@ from returns.result import Failure, Result
 from onward.backend import Schedule, Submission
 from onward.catalog import Catalog
 from onward.context import current
-from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut
+from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
 from onward.flows.render import enclosed
 from onward.outcome import Outcome
@@ -53,7 +53,7 @@ def prepare(
         flow.tasks  # noqa: B018
         check_queue(queue)
         check_priority(priority)
-        seconds = 0.0 if delay == 0 else _seconds("delay", delay)
+        seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else _moment(deadline)
         id = os.urandom(16).hex() if key is None else _id_of(flow, key)
     except (TypeError, ValueError) as problem:
@@ -170,6 +170,16 @@ def check_backend(backend: object, *needs: str) -> None:
             if not hasattr(backend, "submit"):
                 cure = "write on=local(), or another one"
             raise TypeError(f"{backend!r} is no backend that can {method}: {cure}")
+
+
+def unsupported(backend: object, task: str, *needs: str) -> Unsupported | None:
+    """What a backend cannot do that is needed of it, if anything; TypeError for no backend."""
+    check_backend(backend, "submit")
+    missing = [method for method in needs if not callable(getattr(backend, method, None))]
+    if not missing:
+        return None
+    what = missing[0].replace("_", " ")
+    return Unsupported(task, f"{backend!r} has no {what}: its engine cannot do that")
 
 
 def wrong_name(name: str) -> Fault | None:
@@ -307,6 +317,12 @@ def _seconds(what: str, value: float | timedelta) -> float:
     return float(seconds)
 
 
+def _delay(value: float | timedelta) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    # What was due already runs at once, as it does where the moment passes on the way.
+    return 0.0 if _is_past(seconds) else _seconds("delay", value)
+
+
 def _whole_seconds(every: float | timedelta) -> int:
     seconds = _seconds("every", every)
     if seconds < 1 or not seconds.is_integer():
@@ -367,7 +383,8 @@ def _moment(deadline: float | timedelta | datetime) -> float:
 
 
 def _is_past(seconds: object) -> bool:
-    return isinstance(seconds, int | float) and -_LONGEST <= seconds <= 0
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return is_number and -_LONGEST <= cast(float, seconds) <= 0
 
 
 def _id_of(flow: AnyFlow, key: str) -> str:

@@ -2,7 +2,7 @@
 
 from msgspec import Raw
 
-from onward.backends.celery.ledger import RedisLedger
+from onward.backends.celery.ledger import MemoryLedger, RedisLedger
 from onward.outcome import Value
 from tests.engines.valkey import Valkey
 
@@ -17,3 +17,16 @@ def test_of_very_many_calls_the_last_is_heard_of_too(valkey: Valkey) -> None:
     assert ledger.wait(ids, 0) == {ids[-1]: done}
     assert ledger.wait([*ids, "unknown"], 0) == {ids[-1]: done, "unknown": None}
     ledger.close()
+
+
+def test_what_a_ledger_in_memory_has_forgotten_stays_forgotten() -> None:
+    ledger = MemoryLedger(keep=0)
+    ledger.open([("a", b"{}", 0.0), ("b", b"{}", 0.0)])
+    ledger.settle("a", Value(Raw(b"1")), "done")
+    ledger.forget(["b"])
+    for id in ("a", "b"):
+        ledger.look(id)
+        ledger.note(id, task="inc")  # as a worker does that is still at it
+        assert not ledger.begin(id, "0", "me").is_open
+        assert ledger.look(id) is None
+        assert ledger.wait([id], 0) == {id: None}

@@ -441,6 +441,9 @@ class Third:
     ) -> Result[Worker, Fault]:
         return self._other.serve(catalog, concurrency=concurrency, queues=queues)
 
+    def close(self) -> None:
+        self._other.close()
+
 
 class ThirdCancels(Third):
     """The same, and it can cancel."""

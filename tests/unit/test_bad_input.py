@@ -291,7 +291,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "delay as text": ({"delay": "1 s"}, "delay is a number of seconds or a timedelta"),
     "delay as None": ({"delay": None}, "delay is a number of seconds"),
     "delay as truth": ({"delay": True}, "delay is a number of seconds"),
-    "delay before now": ({"delay": -1}, "delay is from 0 seconds to ten years"),
+    "delay of an age ago": ({"delay": -1e12}, "delay is from 0 seconds to ten years"),
     "delay as date": ({"delay": date(2024, 1, 1)}, "delay is a number of seconds"),
     "endless delay": ({"delay": math.inf}, "delay is from 0 seconds to ten years"),
     "delay not a number": ({"delay": math.nan}, "delay is from 0 seconds to ten years"),

@@ -152,11 +152,21 @@ def test_together_gives_each_value_as_its_own_type(backend: Local) -> None:
     assert run(flow("2024-05-06"), on=backend) == Success((Row(date(2024, 5, 6)), 2024))
 
 
-def test_together_takes_from_two_to_eight(backend: Local) -> None:
+def test_a_policy_that_makes_no_sense_is_refused_of_a_flow_without_tasks_too() -> None:
+    for wrong in ({"queue": 123}, {"priority": "x"}, {"timeout": "1"}, {"retry": 3}):
+        with pytest.raises(TypeError):
+            identity.with_(**wrong)
+    with pytest.raises(ValueError, match="timeout is more than 0"):
+        together(identity, identity).with_(timeout=0)
+    assert identity.with_(queue="q") == identity
+
+
+def test_together_takes_from_one_to_eight(backend: Local) -> None:
     wrong: Any = together
+    assert run(together(inc)(1), on=backend) == Success((2,))
     assert run(wrong(*[inc] * 8)(1), on=backend) == Success((2,) * 8)
-    for count in (0, 1, 9):
-        with pytest.raises(TypeError, match=f"from two to eight steps, not {count}"):
+    for count in (0, 9):
+        with pytest.raises(TypeError, match=f"from one to eight steps, not {count}"):
             wrong(*[inc] * count)
 
 

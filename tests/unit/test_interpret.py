@@ -53,6 +53,7 @@ from onward.plan import Plan, StepNode
 from tests.unit.third_party import Postal
 
 PATIENCE = 30.0
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 @dataclass(frozen=True)
@@ -307,11 +308,28 @@ def test_a_worker_serves_until_its_event_is_set() -> None:
 
 
 def test_the_signals_are_handled_as_before_once_a_worker_has_stopped() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.getsignal(number) for number in STOPS]
     stop = threading.Event()
     stop.set()
     assert work(Catalog(inc), on=local(), stop=stop) == Success(None)
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    assert [signal.getsignal(number) for number in STOPS] == before
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As `nohup` has it, a worker outlives its terminal."""
+    seen: list[object] = []
+
+    class Stop(threading.Event):
+        def is_set(self) -> bool:
+            seen.append(signal.getsignal(signal.SIGHUP))
+            return True
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert work(Catalog(inc), on=local(), stop=Stop()) == Success(None)
+        assert seen == [signal.SIG_IGN]
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_stopping_raises_is_not_taken_for_an_end_in_good_order(
@@ -439,7 +457,7 @@ SERVING = textwrap.dedent(
 )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 @pytest.mark.parametrize(
     ("lasts", "grace", "said"),
     [(0.5, 30, "finished\n<Success: None>\ndone\n"), (3600, 0.2, "<Success: None>\nrunning\n")],

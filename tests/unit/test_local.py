@@ -957,3 +957,18 @@ def test_a_wait_within_a_step_that_ends_is_named_as_such() -> None:
     assert "The task waits waits for it within a step" in text
     assert "compose them with >>" in text
     backend.close()
+
+
+def test_a_closed_backend_runs_nothing_more() -> None:
+    backend = local()
+    backend.close()
+    for call in (inc(1), each(inc)([1])):
+        for answer in (
+            run(call, on=backend),
+            run(call, on=backend, timeout=5),
+            submit(call, on=backend),
+            asyncio.run(aio.run(call, on=backend)),
+        ):
+            fault = answer.failure()
+            assert isinstance(fault, Unavailable)
+            assert "closed" in fault.message

@@ -91,6 +91,10 @@ class Backend(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Ends the connection. What was submitted stays with the engine."""
+        ...
+
 
 class AsyncBackend(Protocol):
     """What carries plans to workers and outcomes back, for callers that await."""

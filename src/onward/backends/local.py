@@ -106,7 +106,8 @@ class Local(BlockingCancels["Engine"]):
         """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
         plan, tasks = submission.plan, submission.tasks
         is_at_once = plan.deadline is None and not submission.delay
-        if tasks is not None and is_at_once and _is_plain(plan.root, tasks):
+        is_open = not self._thread.is_closed  # or whoever runs it says so
+        if tasks is not None and is_open and is_at_once and _is_plain(plan.root, tasks):
             return Success(_run_in_this_thread(plan, tasks))
         return self._wait(lambda: self._engine.run_here(submission))
 

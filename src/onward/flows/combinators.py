@@ -129,6 +129,8 @@ def given(
 
 # Where no branch has errors, pyright makes Unknown of `Never | Never`; hence two for each number.
 @overload
+def together(a: Step[Taken, Value1, Error1], /) -> Flow[[Taken], tuple[Value1], Error1]: ...
+@overload
 def together(
     a: Step[Taken, Value1], b: Step[Taken, Value2], /
 ) -> Flow[[Taken], tuple[Value1, Value2]]: ...
@@ -269,11 +271,11 @@ def together(*steps: object) -> AnyFlow:
     All of them settle. If any fails, the failure of the leftmost that failed is the outcome.
 
     Args:
-        steps: From two to eight steps that take the same kind of value.
+        steps: From one to eight steps that take the same kind of value.
 
     Raises:
-        TypeError: If there are fewer than two or more than eight, one takes more than a value, or
-            two take types that no value can have both.
+        TypeError: If there is none, or more than eight, one takes more than a value, or two take
+            types that no value can have both.
 
     Example:
         >>> from onward import local, run, task, together
@@ -286,9 +288,9 @@ def together(*steps: object) -> AnyFlow:
         >>> run(together(half, text)(8), on=local())
         <Success: (4, '8')>
     """
-    if not 2 <= len(steps) <= 8:
+    if not 1 <= len(steps) <= 8:
         raise TypeError(
-            f"together takes from two to eight steps, not {len(steps)}: nest another together, or "
+            f"together takes from one to eight steps, not {len(steps)}: nest another together, or "
             "use each for many values"
         )
     branches = tuple(map(as_step, steps))

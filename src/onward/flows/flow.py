@@ -18,6 +18,7 @@ from typing import (
 )
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from returns.result import Result
 from typing_extensions import TypeVar
 
@@ -28,7 +29,7 @@ from onward.flows import fits, nodes, render, values
 from onward.flows.lower import lower
 from onward.outcome import Outcome
 from onward.plan import Args
-from onward.policy import ONCE, Retry
+from onward.policy import ONCE, PLAIN, Retry
 
 Params = ParamSpec("Params")
 Taken = TypeVar("Taken")
@@ -166,6 +167,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
             )
             if value is not UNSET
         }
+        replace(PLAIN, **changes)  # says what is wrong with it, also of a flow without tasks
         return cast(Self, nodes.with_policy(self, changes))
 
     def ref(self, text: str, /) -> Ref[Value_co, Error_co]:

@@ -167,6 +167,8 @@ class BackendSuite(AttemptLaws):
             else:
                 assert both.result == Success((one.result.unwrap(), other.result.unwrap()))
 
+        assert run(together(tasks.inc)(1), on=backend) == Success((2,))
+
     def test_keep_gives_the_value_beside_the_steps(self, backend: Backend, traces: Path) -> None:
         """Law 3: keep(f) is together(identity, f)."""
 
@@ -447,6 +449,7 @@ class BackendSuite(AttemptLaws):
         )
         assert [found[ref] for ref in refs] == [Success(n + 1) for n in range(20)]
         assert seen == [(done, 20) for done in range(1, 21)]
+        assert backend.settled([]) == Success({})
 
     def test_a_wait_that_ends_leaves_the_call_alone(self, backend: Backend, traces: Path) -> None:
         """It is TimedOut and still running, and its outcome comes later."""
@@ -479,6 +482,7 @@ class BackendSuite(AttemptLaws):
         start = time.monotonic()
         assert run(tasks.inc(1), on=backend, delay=timedelta(seconds=0.5)) == Success(2)
         assert time.monotonic() - start >= 0.5
+        assert run(tasks.inc(1), on=backend, delay=timedelta(seconds=-5)) == Success(2)
 
     def test_a_deadline_ends_a_call(self, backend: Backend, traces: Path) -> None:
         """As Expired: past already, while it waits, or while it runs."""

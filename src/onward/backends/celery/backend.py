@@ -246,6 +246,8 @@ class CeleryBackend:
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
         """See `Backend.settled`."""
+        if not ids:
+            return Success({})
         end = math.inf if timeout is None else time.monotonic() + timeout
         given_up = min(end, time.monotonic() + _OUTAGE)
         while True:

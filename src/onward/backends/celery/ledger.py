@@ -454,8 +454,7 @@ class MemoryLedger:
 
     def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         with self._changed:
-            while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
-                self._calls.pop(self._ended.popleft()[1], None)
+            self._forget_old()
             opened: list[bool] = []
             for id, plan, _ in calls:
                 opened.append(id not in self._calls)
@@ -467,8 +466,13 @@ class MemoryLedger:
             for id in ids:
                 self._calls.pop(id, None)
 
+    def _forget_old(self) -> None:
+        while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
+            self._calls.pop(self._ended.popleft()[1], None)
+
     def look(self, id: str) -> Entry | None:
         with self._changed:
+            self._forget_old()
             found = {key.encode(): value for key, value in self._calls.get(id, {}).items()}
         return _entry(found)
 
@@ -507,9 +511,8 @@ class MemoryLedger:
 
     def note(self, id: str, **fields: str) -> None:
         with self._changed:
-            self._calls.setdefault(id, {}).update(
-                {key: value.encode() for key, value in fields.items()}
-            )
+            if id in self._calls:  # what is forgotten stays so, whoever is still at it
+                self._calls[id].update({key: value.encode() for key, value in fields.items()})
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
         with self._changed:
@@ -529,6 +532,7 @@ class MemoryLedger:
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         end = time.monotonic() + timeout
         with self._changed:
+            self._forget_old()
             while not (found := self._settled(ids)):
                 left = end - time.monotonic()
                 if left <= 0:
