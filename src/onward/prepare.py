@@ -166,6 +166,8 @@ def check_backend(backend: object, *needs: str) -> None:
     """Raises TypeError for what is no backend, or has not what is needed of it."""
     for method in needs:
         if not callable(getattr(backend, method, None)):
+            if isinstance(backend, Result):
+                raise TypeError(_unopened(backend))
             cure = "take one that can"
             if not hasattr(backend, "submit"):
                 cure = "write on=local(), or another one"
@@ -180,6 +182,15 @@ def unsupported(backend: object, task: str, *needs: str) -> Unsupported | None:
         return None
     what = missing[0].replace("_", " ")
     return Unsupported(task, f"{backend!r} has no {what}: its engine cannot do that")
+
+
+def _unopened(connected: Result[Any, Any]) -> str:
+    if isinstance(connected, Failure):
+        return f"there is no backend: {connected.failure()}"
+    return (
+        f"connect gives a Result, which holds the backend {connected.unwrap()!r}: write "
+        "on=connect(...).unwrap()"
+    )
 
 
 def wrong_name(name: str) -> Fault | None:

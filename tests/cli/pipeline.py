@@ -7,7 +7,7 @@ from pathlib import Path
 
 from returns.result import Failure, Result, Success
 
-from onward import progress, task
+from onward import Flow, progress, task
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,7 @@ def twice(number: int) -> int:
 
 counted = (count >> twice).named("counted")
 summed = (parse >> total).named("summed")
+
+
+def make(times: int) -> Flow[..., int]:
+    return count

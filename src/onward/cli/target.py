@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -33,11 +34,22 @@ def flow_of(target: str) -> AnyFlow:
         end(USAGE, f"which flow of {module_name}? It has {found or 'none: put @task on functions'}")
     if name not in flows and hasattr(module, name):
         what = getattr(module, name)
-        cure = "put @task on it" if callable(what) else "a target is a task or a flow"
+        cure = _cure(module_name, name, what)
         end(USAGE, f"{target} is no flow but {type(what).__name__}: {cure}")
     if name not in flows:
         end(USAGE, f"{module_name} has no {instead_of(name, flows)}")
     return flows[name]
+
+
+def _cure(module: str, name: str, what: object) -> str:
+    """What to do about a target that is no flow."""
+    if not callable(what):
+        return "a target is a task or a flow"
+    gives = str(getattr(what, "__annotations__", {}).get("return", ""))
+    if re.search(r"\b(Flow|Task)\b", gives):
+        made = f"made_by_{name}"
+        return f"it makes one. Write {made} = {name}(...) in the module, and name {module}:{made}"
+    return "put @task on it"
 
 
 def catalog_of(names: list[str]) -> Catalog:

@@ -17,6 +17,7 @@ from typing import (
 
 from returns.result import Result
 
+from onward.flows import hints
 from onward.flows.flow import Task
 from onward.policy import ONCE, Policy, Retry
 
@@ -99,6 +100,7 @@ def task(
     timeout: float | None = None,
     queue: str | None = None,
     priority: int | None = None,
+    **unknown: object,
 ) -> Any:
     """Makes a function a task: a value that composes, and that any backend can run.
 
@@ -112,6 +114,7 @@ def task(
         timeout: The longest that one attempt may take, in seconds.
         queue: The queue that its steps wait in.
         priority: From 0 (least) to 9 (most urgent).
+        unknown: There are no other options; what is written for one says what to write instead.
 
     Returns:
         The task; without `fn`, a decorator that makes one.
@@ -133,6 +136,8 @@ def task(
         >>> double.fn(4)
         8
     """
+    if unknown:
+        raise TypeError(hints.options("task", unknown, Options.__annotations__))
     policy = Policy(ONCE if retry is None else retry, timeout, queue, priority)
 
     def decorate(fn: Callable[..., Any]) -> Task[..., Any, Any]:

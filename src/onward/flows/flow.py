@@ -25,7 +25,7 @@ from typing_extensions import TypeVar
 from onward import plan
 from onward.codec import Refused, Tagged
 from onward.fault import BadPayload, Fault
-from onward.flows import fits, nodes, render, values
+from onward.flows import fits, hints, nodes, render, values
 from onward.flows.lower import lower
 from onward.outcome import Outcome
 from onward.plan import Args
@@ -60,6 +60,17 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     """
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:  # a checker that sees these takes them for what there is
+
+        def __getattr__(self, name: str) -> object:
+            said = f"{type(self).__name__} has no {name!r}"
+            if name in hints.METHODS:
+                said = f"{said}: write {hints.METHODS[name].format(flow=self.name)}"
+            raise AttributeError(said)
+
+        def __or__(self, other: object) -> object:
+            raise TypeError(hints.piped(self.name, getattr(other, "name", "...")))
 
     def __repr__(self) -> str:
         return render.code_of(self)

@@ -1,0 +1,66 @@
+"""What to write in the place of what other libraries have taught."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_SUBMIT = "submit({flow}(...), on=backend)"
+
+METHODS: Mapping[str, str] = {
+    "delay": _SUBMIT,
+    "apply_async": "submit({flow}(...), on=backend, delay=..., queue=...)",
+    "apply": "run({flow}(...), on=local())",
+    "run": "run({flow}(...), on=backend)",
+    "aio_run": "await aio.run({flow}(...), on=backend)",
+    "kiq": "await aio.submit({flow}(...), on=backend)",
+    "send": _SUBMIT,
+    "enqueue": _SUBMIT,
+    "s": "{flow} itself, and given({flow}, ...) for its further arguments",
+    "si": "{flow} itself: a chain hands each value on",
+    "signature": "{flow}(...)",
+    "retry": "@task(retry=Retry(attempts=...)), and raise",
+    "map": "each({flow})",
+    "starmap": "each({flow})",
+    "chunks": "each({flow}, chunk=...)",
+}
+"""What stands for a method of a task elsewhere."""
+
+_OPTIONS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("retries", "max_retries", "attempts", "max_attempts", "maximum_attempts"),
+        "retry=Retry(attempts=...), which counts the first attempt too",
+    ),
+    **dict.fromkeys(
+        ("autoretry_for", "retry_on", "throws"), "retry=Retry(attempts=..., on=(OSError, ...))"
+    ),
+    **dict.fromkeys(("dont_autoretry_for", "retry_never"), "retry=Retry(..., never=(...))"),
+    **dict.fromkeys(
+        ("retry_backoff", "backoff", "backoff_factor", "retry_jitter"),
+        "retry=Retry(attempts=..., backoff=Exponential(1.0, factor=2, jitter=0.2))",
+    ),
+    **dict.fromkeys(
+        ("default_retry_delay", "retry_delay", "countdown"),
+        "retry=Retry(attempts=..., backoff=Constant(30.0))",
+    ),
+    **dict.fromkeys(
+        ("time_limit", "soft_time_limit", "execution_timeout", "start_to_close_timeout"),
+        "timeout=30.0, in seconds",
+    ),
+    **dict.fromkeys(("bind",), "current() inside of the task, which tells of the attempt"),
+    **dict.fromkeys(("task_queue", "queue_name", "routing_key"), 'queue="..."'),
+}
+
+
+def options(of: str, unknown: Iterable[str], known: Iterable[str]) -> str:
+    """What a TypeError says of options that there are not."""
+    names = list(unknown)
+    said = f"{of} has no option {', '.join(map(repr, names))}"
+    cures = dict.fromkeys(_OPTIONS[name] for name in names if name in _OPTIONS)
+    if cures:
+        return f"{said}: write {', and '.join(cures)}"
+    return f"{said}: there are {', '.join(known)}"
+
+
+def piped(one: str, other: str) -> str:
+    """What a TypeError says of `one | other`."""
+    return f"flows are chained with >>: write {one} >> {other}"
