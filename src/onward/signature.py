@@ -244,7 +244,8 @@ def _misfit(python: inspect.Signature) -> str | None:
 
 def place(fn: Callable[..., Any]) -> str:
     """Where a function is defined, for messages: its file and line."""
-    code = inspect.unwrap(fn).__code__
+    inner = inspect.unwrap(fn)
+    code = inner.__code__ if inspect.isfunction(inner) else fn.__code__
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 

@@ -774,6 +774,23 @@ def test_a_wrapper_that_is_async_is_awaited_though_its_function_is_not() -> None
     assert run((doubled >> doubled)(1), on=local()) == Success(4)
 
 
+def test_a_wrapper_of_a_generator_is_no_generator() -> None:
+    def collected(fn: Fn) -> Fn:
+        @functools.wraps(fn)
+        def inner(n: int) -> Any:
+            return list(fn(n))
+
+        return inner
+
+    @task
+    @collected
+    def count(n: int) -> list[int]:  # type: ignore[misc]  # it is the wrapper that gives the list
+        yield from range(n)
+
+    counted: Any = count
+    assert run(counted(2), on=local()) == Success([0, 1])
+
+
 def test_a_wrapper_that_gives_another_type_is_held_to_its_own_annotation() -> None:
     @task
     @as_text

@@ -24,6 +24,7 @@ from onward.codec.plain import not_finite
 from onward.codec.same import NOT_FINITE, field_names, is_model
 from onward.secret import all_unmarked, has_marks, holds_secrets, revealed
 
+_LIBRARIES = ("pydantic", "pydantic_core")
 _UNSET, _VALUE = f"{RESERVED}unset", f"{RESERVED}value"
 
 
@@ -39,11 +40,12 @@ def is_pydantics(annotation: Annotation) -> bool:
     if "pydantic" not in sys.modules:
         return False
     kind = annotation if isinstance(annotation, type) else type(annotation)
-    return (
-        kind.__module__.partition(".")[0] in ("pydantic", "pydantic_core")
-        or hasattr(annotation, "__get_pydantic_core_schema__")
-        or "__pydantic_core_schema__" in getattr(annotation, "__dict__", ())
-    )
+    if any(base.__module__.partition(".")[0] in _LIBRARIES for base in kind.__mro__):
+        return True
+    if "__pydantic_core_schema__" in getattr(annotation, "__dict__", ()):  # its dataclasses
+        return True
+    # Of a record that pydantic can read as well, the fields say what it is.
+    return hasattr(annotation, "__get_pydantic_core_schema__") and field_names(kind) is None
 
 
 class Modelled(Codec):
