@@ -160,7 +160,7 @@ def log(step: Delivery, context: Context, ended: Ended) -> None:
     outcome, problem = ended
     if isinstance(outcome, Value):
         return
-    level, trace = logging.ERROR, None
+    level, trace, shown = logging.ERROR, None, None
     if isinstance(outcome, Failed):
         level, text = logging.INFO, f"answered with an error: {error_type(outcome)}"
     elif is_retried(step, outcome, context.attempt):
@@ -171,11 +171,17 @@ def log(step: Delivery, context: Context, ended: Ended) -> None:
         text = f"failed: {_brief(outcome.fault)}"
         if problem is not None and isinstance(outcome.fault, Raised):
             frames = problem.__traceback__ and problem.__traceback__.tb_next
-            trace = (type(problem), problem, frames)
+            trace, shown = (type(problem), problem, frames), outcome.fault.traceback
     token = CURRENT.set(context)
     # A handler is the user's code, and what it raises is no part of the step.
     with contextlib.suppress(Exception):
-        _LOGGER.log(level, "%s %s", context.task, text, exc_info=trace)
+        if _LOGGER.isEnabledFor(level):
+            said = (context.task, text)
+            record = _LOGGER.makeRecord(
+                _LOGGER.name, level, __file__, 0, "%s %s", said, trace, log.__name__
+            )
+            record.exc_text = shown  # an exception's own may be endless, or what no file takes
+            _LOGGER.handle(record)
     CURRENT.reset(token)
 
 
