@@ -13,6 +13,7 @@ from onward.backend.protocols import (
     RunsHere,
     Schedules,
     StopsRemotely,
+    Watches,
     Worker,
 )
 from onward.backend.records import (
@@ -46,6 +47,7 @@ __all__ = [
     "Status",
     "StopsRemotely",
     "Submission",
+    "Watches",
     "Worker",
     "state_of",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from functools import partial
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result
 
@@ -222,6 +222,8 @@ async def awaiting_within(
         asked: The id, or the ids.
         timeout: How long to wait at most, in seconds.
     """
-    if isinstance(getattr(method, "__self__", None), Blocking):
+    owner = getattr(method, "__self__", None)
+    if isinstance(owner, Blocking):
         return await awaiting(method, asked, timeout)
-    return await waited(partial(method, asked), timeout)
+    ids = [asked] if isinstance(asked, str) else cast(Collection[str], asked)
+    return await waited(owner, ids, partial(method, asked), timeout)

@@ -6,7 +6,8 @@ blocks, or `AsyncBackend` if it awaits; the adapters beside this module give it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from returns.result import Result
@@ -220,6 +221,20 @@ class Diagnoses(Backend, Protocol):
 
     def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """Looks at the engine, its workers and its queues, these among them."""
+        ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A backend that blocks, and can say when there is an outcome without holding a thread."""
+
+    def watched(
+        self, ids: Collection[str], notify: Callable[[], object], /
+    ) -> AbstractContextManager[bool]:
+        """While this is entered, `notify` is called on some thread when one of these has ended.
+
+        It gives whether that is so; it may not be, where the engine is not reached.
+        """
         ...
 
 

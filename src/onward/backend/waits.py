@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
 from returns.result import Failure, Result
 
+from onward.backend.protocols import Watches
 from onward.fault import Fault, Unavailable
 
 T = TypeVar("T")
@@ -24,6 +26,9 @@ _SLICE = 1.5
 A thread cannot be told that nobody waits any more. It is not less, as a backend that looks for
 deadlines once a second would not come to it.
 """
+
+_LONG_SLICE = 5.0
+"""How often a wait asks again that is told when there is an outcome, in seconds."""
 
 _OUTAGE = 60.0
 """How long who waits puts up with a backend that is away, in seconds."""
@@ -37,16 +42,62 @@ _WAITING: weakref.WeakKeyDictionary[
 """Where each event loop waits: not in its default executor, which is the program's own."""
 
 
-async def waited(
-    ask: Callable[[float], Result[T, Fault]], timeout: float | None
-) -> Result[T, Fault]:
-    """What a blocking wait answers, whose thread is free again soon after nobody awaits this."""
+def _threads() -> concurrent.futures.ThreadPoolExecutor:
+    """Where the running event loop waits."""
     loop = asyncio.get_running_loop()
     threads = _WAITING.get(loop)
     if threads is None:
         threads = concurrent.futures.ThreadPoolExecutor(_WAITS, "onward-wait")
         _WAITING[loop] = threads
+    return threads
+
+
+async def waited(
+    backend: object,
+    ids: Collection[str],
+    ask: Callable[[float], Result[T, Fault]],
+    timeout: float | None,
+) -> Result[T, Fault]:
+    """What a blocking wait answers, whose thread is free again soon after nobody awaits this.
+
+    Args:
+        backend: Who is asked; one that can say when there is an outcome takes no thread meanwhile.
+        ids: The calls that it is asked about.
+        ask: Asks it, and waits so many seconds.
+        timeout: How long to wait in all, in seconds.
+    """
     end = math.inf if timeout is None else time.monotonic() + timeout
+    if not isinstance(backend, Watches):
+        return await _asked_again(ask, end)
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+    def notify() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(woken.set)
+
+    stack = contextlib.ExitStack()
+    watching = backend.watched(ids, notify)
+    entering = loop.run_in_executor(_threads(), stack.enter_context, watching)
+    try:
+        is_watched = await asyncio.shield(entering)
+        while is_watched:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(_LONG_SLICE, end - time.monotonic()))):
+                    await woken.wait()
+            woken.clear()
+            answer = await loop.run_in_executor(_threads(), ask, 0.0)
+            if isinstance(answer, Failure):
+                break
+            if answer.unwrap() or time.monotonic() >= end:
+                return answer
+    finally:
+        entering.add_done_callback(lambda _: stack.close())
+    return await _asked_again(ask, end)
+
+
+async def _asked_again(ask: Callable[[float], Result[T, Fault]], end: float) -> Result[T, Fault]:
+    """Like `waited`, by asking again and again; until when is by the monotonic clock."""
+    loop = asyncio.get_running_loop()
     given_up = min(end, time.monotonic() + _OUTAGE)
 
     def asked() -> tuple[Result[T, Fault], bool]:
@@ -57,7 +108,7 @@ async def waited(
 
     while True:
         variables = contextvars.copy_context()
-        answer, is_early = await loop.run_in_executor(threads, partial(variables.run, asked))
+        answer, is_early = await loop.run_in_executor(_threads(), partial(variables.run, asked))
         if isinstance(answer, Failure):
             # One that comes at the end of a slice may only be for want of patience.
             is_away = isinstance(answer.failure(), Unavailable) and not is_early

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby
 from typing import Any
 
@@ -26,7 +26,7 @@ from onward.backend import Diagnosis, State, Status, Submission, Worker
 from onward.backends.celery import native
 from onward.backends.celery.app import priority_on
 from onward.backends.celery.connections import Patience, Timeouts
-from onward.backends.celery.ledger import Entry, Ledger
+from onward.backends.celery.ledger import Entry, Ledger, RedisLedger
 from onward.backends.celery.message import Now, Started, Ticket, discreet, write
 from onward.backends.celery.post import Letter, letter, post
 from onward.backends.celery.reach import LEDGER, NOT_REACHED, broker_of, reached_for, unavailable
@@ -44,6 +44,8 @@ _BYTES_AT_ONCE = 4_000_000
 """How many calls, and how many bytes of them, a client holds ready to send."""
 
 _SLICE = 1.0
+_LONG_SLICE = 5.0
+_DEADLINES = 100_000
 _PAUSE = 0.2
 _OUTAGE = 60.0
 """How long who waits for an outcome puts up with a ledger that is away, in seconds."""
@@ -172,6 +174,8 @@ class CeleryBackend:
         self.ledger = ledger
         self.queue = queue
         self.queues = {queue}
+        self._deadlines: dict[str, float] = {}
+        """Those of calls that are waited for, infinite for most."""
         self.lease = lease
         self.signer = signer
         self.sealer: Sealer | None = None
@@ -251,20 +255,46 @@ class CeleryBackend:
         end = math.inf if timeout is None else time.monotonic() + timeout
         given_up = min(end, time.monotonic() + _OUTAGE)
         while True:
-            left = max(min(_SLICE, end - time.monotonic()), 0.0)
+            left = max(min(self._until_due(ids), end - time.monotonic()), 0.0)
             try:
                 found = self.ledger.wait(ids, left)
+                if not found and self._has_expired(ids):
+                    found = self.ledger.wait(ids, 0.0)
                 if found or time.monotonic() >= end:
                     return Success(
                         {id: outcome or faulted(_unknown(id)) for id, outcome in found.items()}
                     )
-                for id in ids:
-                    self._looked(id)
                 given_up = min(end, time.monotonic() + _OUTAGE)
             except (RedisError, OSError) as problem:
                 if time.monotonic() >= given_up or not isinstance(problem, _AWAY):
                     return Failure(unavailable(LEDGER, problem))
                 time.sleep(min(_PAUSE, left))
+
+    @contextlib.contextmanager
+    def watched(self, ids: Collection[str], notify: Callable[[], object], /) -> Generator[bool]:
+        """See `Watches.watched`."""
+        if not isinstance(self.ledger, RedisLedger):
+            yield False
+            return
+        with contextlib.ExitStack() as stack:
+            is_watched = False
+            with contextlib.suppress(RedisError, OSError):  # who looks is told why
+                stack.enter_context(self.ledger.watched(ids, notify))
+                is_watched = True
+            yield is_watched
+
+    def _has_expired(self, ids: Collection[str]) -> bool:
+        """Whether one of these ends here, as its deadline has passed."""
+        due = [id for id in ids if self._deadlines.get(id, 0.0) <= time.time()]
+        looked = [self._looked(id) for id in due]
+        return any(entry is None or entry.end for entry in looked)
+
+    def _until_due(self, ids: Collection[str]) -> float:
+        """How long it is until a deadline may pass, in seconds; a while at most."""
+        if not all(id in self._deadlines for id in ids):
+            return _SLICE
+        due = min((self._deadlines[id] for id in ids), default=math.inf)
+        return min(max(due - time.time(), _PAUSE), _LONG_SLICE)
 
     def _looked(self, id: str) -> Entry | None:
         """What the ledger has of a call, which ends here if its deadline has passed."""
@@ -272,7 +302,11 @@ class CeleryBackend:
         if entry is None or entry.end:
             return entry
         plan = plans.decode(entry.plan).value_or(None)
-        if plan is None or plan.deadline is None or plan.deadline > time.time():
+        if len(self._deadlines) >= _DEADLINES:
+            self._deadlines.clear()
+        deadline = math.inf if plan is None or plan.deadline is None else plan.deadline
+        self._deadlines[id] = deadline
+        if plan is None or deadline > time.time():
             return entry
         self.ledger.settle(id, faulted(expired(plan.flow)), "expired")
         return self.ledger.look(id)

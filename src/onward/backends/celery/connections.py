@@ -18,6 +18,7 @@ from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.client import Redis
 from redis.connection import BlockingConnectionPool
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -25,8 +26,9 @@ from onward.backends.celery.outage import Outage
 
 T = TypeVar("T")
 
-CONNECTIONS = 50
-"""How many connections to one Redis a process has at most; more of its threads take turns."""
+OF_CLIENT = 10
+OF_WORKER = 50
+"""How many connections to a ledger a client has at most, and a worker; threads take turns."""
 
 _PAUSE = 0.2
 """How long a try is after the one that failed, in seconds."""
@@ -82,6 +84,13 @@ def _keepalive(seconds: float) -> dict[int, int]:
     return {getattr(socket, name): n for name, n in known.items() if hasattr(socket, name)}
 
 
+class BackendClosed(RedisError):
+    """The backend was closed, and does nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__("the backend was closed")
+
+
 class Again(Retry):
     """Tries what failed for want of a connection again: once at least, and for a while.
 
@@ -111,6 +120,11 @@ class Again(Retry):
         return self  # redis-py copies it for each connection
 
     @property
+    def is_endless(self) -> bool:
+        """Whether it tries again for as long as it takes."""
+        return self._seconds == math.inf
+
+    @property
     def was_again(self) -> bool:
         """Whether what this thread last did had to be tried again, and may be done twice."""
         return getattr(self._within, "was_again", False)
@@ -128,7 +142,7 @@ class Again(Retry):
                 self._rests_until = -math.inf
 
     def give_up(self) -> None:
-        """Has all tries end, also those that go on."""
+        """Has all tries end, also those that go on, and none begin."""
         self._given_up.set()
 
     def call_with_retry(
@@ -141,6 +155,8 @@ class Again(Retry):
         """See `redis.retry.Retry.call_with_retry`."""
         if getattr(self._within, "a_try", False):
             return do()
+        if self._given_up.is_set():
+            raise BackendClosed
         began = time.monotonic()
         if began < self._rests_until:
             raise RedisTimeoutError("it did not answer a moment ago")
@@ -171,7 +187,7 @@ class Again(Retry):
                 return came
             finally:
                 self._within.a_try = False
-            if failures > 1 or self._seconds == math.inf:
+            if failures > 1 or self.is_endless:
                 self._given_up.wait(_PAUSE)
 
 
@@ -202,8 +218,9 @@ def redis_at(url: str, timeouts: Timeouts, again: Again) -> Redis:
     """A client of the Redis at a URL, whose query may say otherwise; threads may share it."""
     pool = BlockingConnectionPool.from_url(
         url,
-        max_connections=CONNECTIONS,
-        timeout=timeouts.turn,
+        max_connections=OF_WORKER if again.is_endless else OF_CLIENT,
+        # What a worker has to say must not be lost for want of a connection.
+        timeout=None if again.is_endless else timeouts.turn,
         retry=again,
         **timeouts.of_redis(),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from onward import outcome as outcomes
 from onward.backends.celery.connections import Again, Timeouts, redis_at
 from onward.backends.celery.outage import Outage, shown
 from onward.backends.celery.signing import Signer, opened, sealed
+from onward.backends.celery.waits import TO_TELL, Waits
 from onward.fault import Misconfigured
 from onward.outcome import Outcome, faulted
 
@@ -128,12 +129,6 @@ _OPEN = "onward:open"
 _LONGEST_OPEN = 30 * 24 * 3600
 """How long a call that nobody runs is kept, in seconds."""
 
-_AT_ONCE = 1_000
-"""How many calls are looked for in one go, so that Redis has time for others in between."""
-
-_GATHERING = 50e-6
-"""How long it is then left to others to end, for each call that is waited for, in seconds."""
-
 # A script is one round trip, of which nobody sees a half; and all of them go by the server's clock.
 # When a call is next to be heard of never comes nearer: a step of it may be put off until then.
 
@@ -217,31 +212,15 @@ _TO_SETTLE = """
 if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
 if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
-redis.call('RPUSH', KEYS[2], 1)
 redis.call('EXPIRE', KEYS[1], ARGV[4])
-redis.call('EXPIRE', KEYS[2], ARGV[4])
-redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+--TELL
 return 1
-"""
-
-_TO_HEAR = """
-local heard = {}
-for index, id in ipairs(ARGV) do
-    if not redis.call('ZSCORE', KEYS[1], id) then
-        local key = 'onward:' .. id
-        local outcome = redis.call('HGET', key, 'outcome')
-        if outcome or redis.call('EXISTS', key) == 0 then
-            heard[#heard + 1] = index - 1
-            heard[#heard + 1] = outcome
-        end
-    end
-end
-return heard
-"""
+""".replace("--TELL", TO_TELL)
 
 
 class RedisLedger:
-    """A ledger in Redis: a hash for each call, and a list that those who wait are woken by."""
+    """A ledger in Redis: a hash for each call, and one of the open ones."""
 
     def __init__(
         self,
@@ -277,7 +256,7 @@ class RedisLedger:
         self._to_note_heard = client.register_script(_TO_NOTE_HEARD)
         self._to_revive = client.register_script(_TO_REVIVE)
         self._to_settle = client.register_script(_TO_SETTLE)
-        self._to_hear = client.register_script(_TO_HEAR)
+        self._waits = Waits(client, self._outcome, timeouts.check)
 
     def of_worker(self) -> RedisLedger:
         return self._of_worker()
@@ -352,7 +331,7 @@ class RedisLedger:
         return int(self._to_revive([_key(id), _OPEN], [id, seconds]))
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
-        keys = [_key(id), _bell(id), _OPEN]
+        keys = [_key(id), _OPEN]
         raw = sealed(self._signer, outcomes.encode(outcome), "outcome", id)
         return bool(self._to_settle(keys, [id, end, raw, self._keep]))
 
@@ -361,38 +340,16 @@ class RedisLedger:
         return plan is not None and end is None
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
-        found = self._heard(ids)
-        if found or timeout <= 0 or not ids:
-            return found
-        if len(ids) == 1:
-            [only] = ids
-            return self._hear(only, timeout)
-        # A look for all of them takes Redis as long as some of their steps do. So it is not taken
-        # for each that ends; and where they are very many, what is listened for is the first ones.
-        some = list(islice(ids, _AT_ONCE))
-        rung = self._client.blpop(list(map(_bell, some)), timeout=timeout)
-        if rung is not None:
-            self._client.rpush(rung[0], "1")  # for whoever else waits
-            time.sleep(min(_GATHERING * len(some), timeout))
-        return self._heard(ids)
+        return self._waits.wait(ids, timeout)
 
-    def _hear(self, id: str, timeout: float) -> dict[str, Outcome | None]:
-        """Waits for one call, with its outcome in the very answer to the wait."""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.blmove(_bell(id), _bell(id), timeout)  # it stays, for whoever else waits
-        pipe.hget(_key(id), "outcome")
-        *_, outcome = pipe.execute()
-        return {} if outcome is None else {id: self._outcome(id, outcome)}
-
-    def _heard(self, ids: Collection[str]) -> dict[str, Outcome | None]:
-        """The calls that have ended, or are unknown."""
-        found: dict[str, Outcome | None] = {}
-        left = iter(ids)
-        while some := list(islice(left, _AT_ONCE)):
-            heard = iter(self._to_hear([_OPEN], some))
-            for index, raw in zip(heard, heard, strict=True):
-                found[some[index]] = None if raw is None else self._outcome(some[index], raw)
-        return found
+    @contextlib.contextmanager
+    def watched(self, ids: Collection[str], notify: Callable[[], object]) -> Generator[None]:
+        """While this lasts, somebody is notified, on some thread, when one of these has ended."""
+        wait = self._waits.begin(ids, notify)
+        try:
+            yield
+        finally:
+            self._waits.end(wait)
 
     def _outcome(self, id: str, raw: bytes) -> Outcome:
         read = opened(self._signer, raw, "outcome", id)
@@ -400,6 +357,7 @@ class RedisLedger:
 
     def close(self) -> None:
         self._again.give_up()
+        self._waits.close()
         self._client.close()
 
 
@@ -414,10 +372,6 @@ def distrusted(what: str) -> Misconfigured:
 
 def _key(id: str) -> str:
     return f"onward:{id}"
-
-
-def _bell(id: str) -> str:
-    return f"onward:{id}:bell"
 
 
 def _lease(id: str, at: str) -> str:

@@ -16,7 +16,7 @@ from kombu.transport import pyamqp, redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from redis.connection import BlockingConnectionPool
 
-from onward.backends.celery.connections import CONNECTIONS, Again
+from onward.backends.celery.connections import OF_WORKER, Again
 from onward.backends.celery.envelope import PLAIN, Refusal, wrong_envelope
 from onward.backends.celery.refused import Refusals
 
@@ -132,7 +132,7 @@ class Channel(redis.Channel):
             return pool
         params: dict[str, Any] = self._connparams()  # type: ignore[attr-defined]  # not in the stubs
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
-        params["max_connections"] = CONNECTIONS  # the threads of a worker share them
+        params["max_connections"] = OF_WORKER  # the threads of a worker share them
         blocking: Any = BlockingConnectionPool
         return blocking(timeout=self.turn, retry=self.again, **params)
 
