@@ -24,6 +24,7 @@ from onward.backend import (
     Submission,
     Worker,
 )
+from onward.backend.guard import asked
 from onward.catalog import Catalog
 from onward.context import slot_lent
 from onward.fault import Fault, Unavailable
@@ -100,7 +101,7 @@ def run(
         ready = outgoing(on, [prepared])
         if isinstance(ready, Failure):
             return ready
-        here = on.run_here(*ready.unwrap())
+        here = asked(on.run_here, *ready.unwrap())
         return read(Ref(prepared.plan.id, call.flow), incoming(on, here), None)
     submitted = _submitted(on, prepared, observers)
     if isinstance(submitted, Failure):
@@ -158,11 +159,11 @@ def _submitted(
     if isinstance(sealed, Failure):
         return sealed
     if not observers:
-        return on.submit(*sealed.unwrap())
+        return asked(on.submit, *sealed.unwrap())
     from onward.observe import told  # what nobody watches does not pay for it
 
     with told(sealed.unwrap(), observers) as ([ready], answered):
-        submitted = on.submit(ready)
+        submitted = asked(on.submit, ready)
         answered(submitted)
     return submitted
 
@@ -212,11 +213,11 @@ def submit_all(
         return sealed
     submissions = sealed.unwrap()
     if not (observers := getattr(on, "observers", ())):
-        return on.submit_all(submissions).map(lambda ids: refs_of(flows, ids))
+        return asked(on.submit_all, submissions).map(lambda ids: refs_of(flows, ids))
     from onward.observe import told
 
     with told(submissions, observers) as (ready, answered):
-        submitted = on.submit_all(ready)
+        submitted = asked(on.submit_all, ready)
         answered(submitted)
     return submitted.map(lambda ids: refs_of(flows, ids))
 
@@ -246,7 +247,7 @@ def result(ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None) -> R
     if wrong is not None:
         return Failure(wrong)
     with slot_lent():
-        answer = on.outcome(check_ref(ref).id, timeout)
+        answer = asked(on.outcome, check_ref(ref).id, timeout)
     return read(ref, incoming(on, answer), timeout)
 
 
@@ -284,7 +285,7 @@ def results(
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
         with slot_lent():
-            answer = on.settled(waiting.pending, waiting.left)
+            answer = asked(on.settled, waiting.pending, waiting.left)
         yield from waiting.take(all_incoming(on, answer))
 
 
@@ -312,7 +313,7 @@ def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
         'done'
     """
     check_backend(on, "status")
-    return on.status(check_ref(ref).id)
+    return asked(on.status, check_ref(ref).id)
 
 
 def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
@@ -343,7 +344,7 @@ def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
     lacking = unsupported(on, check_ref(ref).flow.name, "cancel")
     if lacking is not None:
         return Failure(lacking)
-    return on.cancel(check_ref(ref).id)
+    return asked(on.cancel, check_ref(ref).id)
 
 
 def schedule(
@@ -401,7 +402,7 @@ def schedule(
         return Failure(prepared)
     declared, plan = prepared
     return outgoing(on, [Submission(plan)]).bind(
-        lambda sealed: on.schedule(declared, sealed[0].plan)
+        lambda sealed: asked(on.schedule, declared, sealed[0].plan)
     )
 
 
@@ -417,7 +418,7 @@ def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
     lacking = unsupported(on, "", "schedules")
     if lacking is not None:
         return Failure(lacking)
-    return on.schedules()
+    return asked(on.schedules)
 
 
 def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
@@ -432,7 +433,7 @@ def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         where the engine can only take it away.
     """
     wrong = unsupported(on, name, "pause_schedule") or wrong_name(name)
-    return Failure(wrong) if wrong else on.pause_schedule(name)
+    return Failure(wrong) if wrong else asked(on.pause_schedule, name)
 
 
 def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
@@ -447,7 +448,7 @@ def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         nobody knows; `Unsupported` where the engine cannot pause.
     """
     wrong = unsupported(on, name, "resume_schedule") or wrong_name(name)
-    return Failure(wrong) if wrong else on.resume_schedule(name)
+    return Failure(wrong) if wrong else asked(on.resume_schedule, name)
 
 
 def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
@@ -461,7 +462,7 @@ def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         None once it is gone; `Unknown` for a name that nobody knows.
     """
     wrong = unsupported(on, name, "unschedule") or wrong_name(name)
-    return Failure(wrong) if wrong else on.unschedule(name)
+    return Failure(wrong) if wrong else asked(on.unschedule, name)
 
 
 def check(call: Call[R, E], /, on: Backend) -> Result[None, tuple[Fault, ...]]:
@@ -543,7 +544,7 @@ def work(
 
         catalog = watched_catalog(catalog, observers)
     with _stop_signals() as came:
-        served = on.serve(catalog, concurrency=concurrency, queues=queues)
+        served = asked(on.serve, catalog, concurrency=concurrency, queues=queues)
         if isinstance(served, Failure):
             return served
         worker = served.unwrap()

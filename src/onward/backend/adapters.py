@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result
 
+from onward.backend.guard import raising
 from onward.backend.loop import Closed, LoopThread
 from onward.backend.protocols import (
     AsyncBackend,
@@ -207,9 +208,13 @@ async def awaiting(
         kwargs: Its arguments by name.
     """
     owner = getattr(method, "__self__", None)
-    if isinstance(owner, Blocking):
-        return await owner._await(partial(getattr(owner._core, method.__name__), *args, **kwargs))
-    return await asyncio.to_thread(method, *args, **kwargs)
+    try:
+        if isinstance(owner, Blocking):
+            ask = partial(getattr(owner._core, method.__name__), *args, **kwargs)
+            return await owner._await(ask)
+        return await asyncio.to_thread(method, *args, **kwargs)
+    except Exception as problem:
+        return Failure(raising(method, problem))
 
 
 async def awaiting_within(
@@ -226,4 +231,7 @@ async def awaiting_within(
     if isinstance(owner, Blocking):
         return await awaiting(method, asked, timeout)
     ids = [asked] if isinstance(asked, str) else cast(Collection[str], asked)
-    return await waited(owner, ids, partial(method, asked), timeout)
+    try:
+        return await waited(owner, ids, partial(method, asked), timeout)
+    except Exception as problem:
+        return Failure(raising(method, problem))

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby
-from typing import Any
+from typing import Any, cast, get_args
 
 from celery import Celery
 from celery import chain as chain_of
@@ -32,6 +32,7 @@ from onward.backends.celery.post import Letter, letter, post
 from onward.backends.celery.reach import LEDGER, NOT_REACHED, broker_of, reached_for, unavailable
 from onward.backends.celery.refused import DeadLetters
 from onward.backends.celery.signing import Signer, sealed
+from onward.backends.celery.waits import damaged
 from onward.catalog import Catalog
 from onward.context import Progress
 from onward.fault import Cancelled, Expired, Fault, Unavailable, Unknown
@@ -46,6 +47,7 @@ _BYTES_AT_ONCE = 4_000_000
 _SLICE = 1.0
 _LONG_SLICE = 5.0
 _DEADLINES = 100_000
+_STATES = frozenset(get_args(State))
 _PAUSE = 0.2
 _OUTAGE = 60.0
 """How long who waits for an outcome puts up with a ledger that is away, in seconds."""
@@ -319,7 +321,7 @@ class CeleryBackend:
             return Failure(unavailable(LEDGER, problem))
         if entry is None:
             return Failure(_unknown(id))
-        return Success(_status(entry))
+        return _status(id, entry)
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `Cancels.cancel`."""
@@ -426,19 +428,22 @@ def _unknown(id: str) -> Unknown:
     return Unknown(id, "no such call in the ledger, or its outcome was kept no longer")
 
 
-def _status(entry: Entry) -> Status:
+def _status(id: str, entry: Entry) -> Result[Status, Fault]:
     fields = entry.fields
-    state: State = "running" if "task" in fields else "queued"
-    if entry.end:
-        state = entry.end  # type: ignore[assignment]  # it is one of the states, as settle was given
+    state: str = entry.end or ("running" if "task" in fields else "queued")
+    if state not in _STATES or (entry.end and entry.outcome is None):
+        return Failure(damaged(id))
     progress = None
-    if fields.get("progress") and not entry.end:
-        done, total, note = fields["progress"].split(" ", 2)
+    with contextlib.suppress(ValueError):  # somebody else may have written it
+        done, total, note = fields.get("progress", "").split(" ", 2)
         progress = Progress(float(done), float(total) if total != "-" else None, note)
-    return Status(
-        state,
-        fields.get("task", ""),
-        fields.get("step", ""),
-        int(fields.get("attempt", 0)),
-        progress,
+    attempt = fields.get("attempt", "")
+    return Success(
+        Status(
+            cast(State, state),
+            fields.get("task", ""),
+            fields.get("step", ""),
+            int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
+            progress,
+        )
     )

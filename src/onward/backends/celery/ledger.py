@@ -384,10 +384,10 @@ def _entry(found: Mapping[bytes, bytes]) -> Entry | None:
     raw = found.get(b"outcome")
     return Entry(
         found[b"plan"],
-        found.get(b"end", b"").decode(),
+        found.get(b"end", b"").decode(errors="replace"),
         None if raw is None else outcomes.decode(raw),
         {
-            key.decode(): value.decode()
+            key.decode(errors="replace"): value.decode(errors="replace")
             for key, value in found.items()
             if not key.startswith(b"o:") and key not in (b"plan", b"outcome")
         },

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from onward.backends.celery.connections import BackendClosed
-from onward.fault import BadPayload
+from onward.fault import BadPayload, Fault
 from onward.outcome import Outcome, faulted
 
 _AT_ONCE = 1_000
@@ -78,10 +78,10 @@ Read = Callable[[str, bytes], Outcome]
 Found = dict[str, Outcome | None]
 
 
-def damaged(id: str) -> Outcome:
-    """The outcome of a call whose entry in the ledger cannot be read."""
+def damaged(id: str) -> Fault:
+    """The fault of a call whose entry in the ledger cannot be read."""
     message = "what the ledger has of this call is damaged: somebody else writes to it"
-    return faulted(BadPayload(id, message))
+    return BadPayload(id, message)
 
 
 class Wait:
@@ -122,6 +122,14 @@ class Waits:
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         """Those that have ended or are unknown, as soon as there is one; raises as redis-py."""
+        try:
+            return self._waited(ids, timeout)
+        except Exception:  # a client that is closed meanwhile raises anything
+            if self._is_closed:
+                raise BackendClosed from None
+            raise
+
+    def _waited(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         if timeout <= 0 or not ids:
             return self.look(ids)
         woken = threading.Event()
@@ -187,7 +195,7 @@ class Waits:
             for index, raw in zip(heard, heard, strict=True):
                 id = some[index]
                 if isinstance(raw, int):
-                    yield id, damaged(id)
+                    yield id, faulted(damaged(id))
                 else:
                     yield id, None if raw is None else self._read(id, raw)
 

@@ -1,0 +1,97 @@
+"""A ledger in which somebody else has written: interpreters answer all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from returns.result import Result
+
+from onward import Fault, TimedOut, aio, cancel, result, results, status, submit, task
+from onward.backends.celery import celery
+from onward.backends.celery.backend import CeleryBackend
+from tests.engines.valkey import Valkey
+
+Spoil = Callable[["Redis", str], object]
+
+
+@task
+def double(n: int) -> int:
+    return 2 * n
+
+
+@pytest.fixture
+def backend(valkey: Valkey) -> Iterator[CeleryBackend]:
+    with closing(celery(valkey.url, queue=uuid4().hex)) as made:
+        yield made
+
+
+def field(**fields: bytes) -> Spoil:
+    return lambda redis, key: [redis.hset(key, name, value) for name, value in fields.items()]
+
+
+ENDS: dict[str, Spoil] = {
+    "an end without an outcome": field(end=b"done"),
+    "an end that is no text, without an outcome": field(end=b"\xff\xfe"),
+    "an outcome that is none": field(end=b"done", outcome=b"{"),
+    "an outcome that is no text": field(end=b"done", outcome=b"\xff\xfe\x00"),
+    "another type": lambda redis, key: redis.delete(key) and redis.set(key, "text"),
+    "a list": lambda redis, key: redis.delete(key) and redis.rpush(key, "text"),
+    "no plan": lambda redis, key: redis.hdel(key, "plan") and redis.hset(key, "task", "double"),
+}
+"""What ends a wait, and with a fault."""
+
+GOES_ON: dict[str, Spoil] = {
+    "a progress that is none": field(progress=b"much"),
+    "a progress without numbers": field(progress=b"a b c"),
+    "a progress that is no text": field(progress=b"1 2 \xff"),
+    "an attempt that is none": field(task=b"double", attempt=b"first"),
+    "a task that is no text": field(task=b"\xff\xfe"),
+    "a field that is no text": lambda redis, key: redis.hset(key, b"\xff\xfe", b"\xff"),
+    "a plan that is none": field(plan=b"{"),
+    "a plan that is no text": field(plan=b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("damage", [*ENDS, *GOES_ON])
+def test_what_is_damaged_is_a_fault_and_no_exception(
+    damage: str, backend: CeleryBackend, valkey: Valkey
+) -> None:
+    key = uuid4().hex
+    ref = submit(double(1), on=backend, key=key).unwrap()
+    with Redis.from_url(valkey.url) as client:
+        (ENDS | GOES_ON)[damage](client, f"onward:{ref.id}")
+    ends: list[Result[object, object]] = [
+        result(ref, on=backend, timeout=0.2),
+        asyncio.run(aio.result(ref, on=backend, timeout=0.2)),
+        *(found for _, found in results([ref], on=backend, timeout=0.2)),
+    ]
+    for end in ends:
+        fault = end.failure()
+        assert isinstance(fault, Fault)
+        assert isinstance(fault, TimedOut) == (damage in GOES_ON), fault
+    answers: list[Result[object, object]] = [
+        submit(double(1), on=backend, key=key),
+        status(ref, on=backend),
+        cancel(ref, on=backend),
+        asyncio.run(aio.status(ref, on=backend)),
+        status(ref, on=backend),
+    ]
+    assert all(isinstance(answer, Result) for answer in answers)
+
+
+def test_a_damaged_call_harms_no_other_that_is_waited_for_beside_it(
+    backend: CeleryBackend, valkey: Valkey
+) -> None:
+    one, other = (submit(double(n), on=backend).unwrap() for n in range(2))
+    with Redis.from_url(valkey.url) as client:
+        client.delete(f"onward:{one.id}")
+        client.set(f"onward:{one.id}", "text")
+    cancel(other, on=backend).unwrap()
+    found = dict(results([one, other], on=backend, timeout=30))
+    assert "damaged" in str(found[one].failure())
+    assert "it was cancelled" in str(found[other].failure())
