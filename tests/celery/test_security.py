@@ -325,6 +325,17 @@ def test_a_message_that_waited_too_long_is_refused_and_its_call_sent_with_a_new_
     assert trace.read_text() == "true\n"
 
 
+def test_a_message_that_is_to_wait_is_not_held_unless_it_is_signed(
+    url: str, redis: Any, client: CeleryBackend, trace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit(noted(trace), on=client, delay=WAIT).unwrap()
+    queue, message = taken(redis)
+    put(redis, queue, without_signatures(message))
+    with working(url, [NEW]):
+        refusal(caplog, "it is not signed for this task")
+        until(lambda: not redis.hlen("unacked"), within=10, otherwise=lambda: "it is held")
+
+
 def test_the_time_until_a_call_begins_does_not_count(client: CeleryBackend, redis: Any) -> None:
     before = time.time()
     submit(shout("later"), on=client, delay=WAIT).unwrap()

@@ -15,6 +15,7 @@ from onward.backends.celery import native, transport
 from onward.backends.celery.envelope import Refusal, Taken, read
 from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import ASKED
+from onward.backends.celery.signing import Signer, opened
 
 _LOGGER = logging.getLogger("onward.celery")
 
@@ -34,7 +35,8 @@ class Consumer(CeleryConsumer):
     """Celery's consumer, which goes on whatever stands in its queues.
 
     Args:
-        refusals: Where it says what it has refused; the options of a worker have it.
+        refusals: Where it says what it has refused.
+        signer: Has the worker's keys, if it has some.
     """
 
     strategies: dict[str, Any]
@@ -44,9 +46,12 @@ class Consumer(CeleryConsumer):
     problem: Exception | None = None
     """Why there was no connection to the broker when last tried."""
 
-    def __init__(self, *args: Any, refusals: Refusals, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, refusals: Refusals, signer: Signer | None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._refusals = refusals
+        self._signer = signer
 
     def update_strategies(self) -> None:
         """Celery's own, without its own tasks: some, as celery.map, run what the message says."""
@@ -89,7 +94,13 @@ class Consumer(CeleryConsumer):
         if getattr(message, "is_compressed", False):
             return Refusal(transport.COMPRESSED, is_foreign=True)
         taken = read(message)
-        if isinstance(taken, Refusal) or (name := taken.headers["task"]) in self.strategies:
+        if isinstance(taken, Refusal):
+            return taken
+        name = taken.headers["task"]
+        if "eta" in taken.headers and not self._is_signed(name, taken):
+            # The others are looked at where they are run. This one would be held until then.
+            return Refusal("it is not signed for this task with a key of this worker")
+        if name in self.strategies:
             return taken
         if name in self.app.tasks:
             return Refusal("Celery's own tasks are not served", is_foreign=True)
@@ -97,6 +108,12 @@ class Consumer(CeleryConsumer):
         # the step `Unknown` as its outcome, and the call goes on from there.
         taken.headers.update({"task": native.PASS, ASKED: name})
         return taken
+
+    def _is_signed(self, name: str, taken: Taken) -> bool:
+        if self._signer is None:
+            return True
+        ticket: str = taken.body[1]["ticket"]
+        return opened(self._signer, ticket.encode(errors="replace"), "ticket", name) is not None
 
     def _refuse(self, message: Any, refusal: Refusal) -> None:
         if message.acknowledged:

@@ -53,11 +53,12 @@ class DeadLetters:
         self._lock = threading.Lock()
         self._is_writing = False
 
-    def add(self, why: str, where: str, raw: bytes) -> None:
+    def add(self, why: str, where: str, raw: bytes, name: str) -> None:
         """Keeps a message, if there are not too many to be written already."""
         entry = {
             "at": time.time(),
             "queue": where,
+            "name": name,
             "why": why,
             "size": len(raw),
             "message": b64encode(raw[:_LONGEST]).decode(),
@@ -125,4 +126,4 @@ class Refusals:
             extra={"cause": f"refused {where} {refusal.is_foreign}"},
         )
         if self._dead_letters is not None:
-            self._dead_letters.add(refusal.why, where, raw)
+            self._dead_letters.add(refusal.why, where, raw, name)
