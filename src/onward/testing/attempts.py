@@ -13,11 +13,11 @@ from typing import ClassVar
 import pytest
 from returns.result import Success
 
-from onward.backend import Backend
+from onward.backend import Backend, Status
 from onward.fault import TimedOut
 from onward.flows.combinators import each, fused, together
 from onward.flows.flow import AnyFlow
-from onward.interpret import result, run, submit
+from onward.interpret import result, run, status, submit
 from onward.logs import tell
 from onward.testing import tasks
 
@@ -76,6 +76,28 @@ class AttemptLaws:
             assert said(trace) == "overrun cancelled 1\n", flow
             found = result(ref, on=backend, timeout=self.patience)
             assert found == Success(2.0) or isinstance(found.failure(), TimedOut), flow
+
+    def test_status_says_where_an_ended_call_ended(self, backend: Backend, traces: Path) -> None:
+        """Its last step, and at which attempt; there is no progress any more."""
+        cases: list[tuple[AnyFlow, object, Status]] = [
+            (tasks.inc, 1, Status("done", "inc", "0", 1)),
+            (tasks.inc >> tasks.double, 1, Status("done", "double", "1", 1)),
+            (tasks.inc >> tasks.halve >> tasks.inc, 2, Status("failed", "halve", "1", 1)),
+            (tasks.flaky, 1, Status("done", "flaky", "0", 3)),
+            (tasks.inc >> tasks.hopeless, 2, Status("failed", "hopeless", "1", 2)),
+            (tasks.linger, 0.1, Status("done", "linger", "0", 1)),
+        ]
+        for flow, value, ended in cases:
+            ref = submit(flow(value), on=backend).unwrap()
+            result(ref, on=backend, timeout=self.patience)
+            assert status(ref, on=backend) == Success(ended), flow
+
+    def test_progress_belongs_to_its_attempt(self, backend: Backend, traces: Path) -> None:
+        """What one attempt said of it does not stand beside the next."""
+        ref = submit(tasks.relapse(1.5), on=backend).unwrap()
+        until(lambda: status(ref, on=backend).unwrap().attempt == 2, self.patience)
+        assert status(ref, on=backend).unwrap().progress is None
+        assert result(ref, on=backend, timeout=self.patience) == Success(1.5)
 
     # -- the log ------------------------------------------------------------------------------
 

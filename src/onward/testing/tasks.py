@@ -406,3 +406,15 @@ def linger_for(error: Fault) -> float:
     while time.monotonic() < end and not current().cancelled:
         time.sleep(0.01)
     return 2.0
+
+
+@task(retry=Retry(attempts=2, backoff=Constant(0.0)))
+def relapse(seconds: float) -> float:
+    """Says how far it is at the first attempt alone, fails, and takes so long at the second."""
+    if current().attempt == 1:
+        progress(1, 2, "the first attempt")
+        raise OSError("once more")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not current().cancelled:
+        time.sleep(0.01)
+    return seconds

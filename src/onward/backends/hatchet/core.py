@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus
 from returns.result import Failure, Result, Success
 
-from onward.backend import Diagnosis, Schedule, Status, Submission, Worker, state_of
+from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
 from onward.backends.hatchet import diagnose, limits, names, reading
 from onward.backends.hatchet.arrivals import Arrivals, unknown
 from onward.backends.hatchet.message import order
@@ -114,8 +114,16 @@ class HatchetCore:
         except Oversized as oversized:
             return Failure(oversized.fault)
         if outcome is not None:
-            return Success(Status(state_of(outcome)))
+            return Success(self._status_of_ended(details, state_of(outcome)))
         return Success(await self._status_of_pending(details))
+
+    @staticmethod
+    def _status_of_ended(details: GetRunDetailsResponse, state: State) -> Status:
+        last = reading.last_of(details)
+        if last is not None:
+            attempt = int(last.attempt) if last.attempt.isdecimal() else 0
+            return Status(state, last.task, last.step, attempt)
+        return Status(state)
 
     async def _status_of_pending(self, details: GetRunDetailsResponse) -> Status:
         running = [task for task in details.task_runs.values() if task.status == RunStatus.RUNNING]

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from returns.result import Failure
 
-from onward.backends.hatchet.message import order
+from onward.backends.hatchet.message import Last, order
 from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.runs import Parent
 from onward.evaluate import evaluate
-from onward.fault import Fault, Lost, Unknown
-from onward.outcome import Outcome, faulted, is_unknown
-from onward.plan import Args, Plan, Runnable
+from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
+from onward.outcome import Faulted, Outcome, faulted, is_unknown
+from onward.plan import Args, Plan, Runnable, StepNode
 
 if TYPE_CHECKING:
     from onward.backends.hatchet.core import HatchetCore
@@ -53,6 +53,8 @@ class Evaluation:
         self._call = call
         self._task = task
         self._running: set[str] = set()
+        self.last: Last | None = None
+        """The step that ended last; nothing tells how often one that gave a value was tried."""
 
     async def run(self, args: Args) -> Outcome:
         """Runs the flow to its end."""
@@ -88,6 +90,8 @@ class Evaluation:
             outcome = await self._outcome(id)
             self._running.discard(id)
             if not is_unknown(outcome, id):
+                name = step.task if isinstance(step, StepNode) else plan.flow
+                self.last = Last(name, where, str(_attempts(outcome)))
                 return outcome
             # The engine took note of the place, and then failed to start the run.
         return faulted(fault)
@@ -101,3 +105,8 @@ class Evaluation:
             else:
                 assert outcome is not None  # there is no end to the wait
                 return outcome
+
+
+def _attempts(outcome: Outcome) -> int:
+    fault = outcome.fault if isinstance(outcome, Faulted) else None
+    return fault.attempts if isinstance(fault, Raised | TimedOut) else 1

@@ -46,6 +46,14 @@ class Order(Struct, frozen=True, omit_defaults=True):
     start: float = 0.0
 
 
+class Last(Struct, frozen=True):
+    """The attempt that a run ended with, for `status`; all text, as the engine rewrites numbers."""
+
+    task: str
+    step: str
+    attempt: str
+
+
 class Came(Struct, frozen=True, omit_defaults=True):
     """What came of a run, or of a step of a DAG.
 
@@ -58,6 +66,7 @@ class Came(Struct, frozen=True, omit_defaults=True):
             what a step gave.
         kept: The run that gives the outcome, which is too large to be handed to the steps to come
             together with all that the others gave.
+        last: Which attempt it was.
     """
 
     error: str = ""
@@ -66,6 +75,7 @@ class Came(Struct, frozen=True, omit_defaults=True):
     ends: bool = False
     skips: bool = msgspec.field(default=False, name="skipped")
     kept: str = ""
+    last: Last | None = None
 
     @property
     def read(self) -> Outcome:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure
 
+from onward.backends.hatchet.message import Last
 from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.wire import Wire
@@ -72,6 +73,11 @@ class Reporter:
         """An attempt at a step begins."""
         self._begun = Note(context.task, context.step, context.attempt)
         self._tell(self._begun)
+
+    @property
+    def last(self) -> Last:
+        """The attempt that began last."""
+        return Last(self._begun.task, self._begun.step, str(self._begun.attempt))
 
     def says(self, progress: Progress) -> None:
         """The step that runs says how far it is."""

@@ -13,6 +13,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunSta
 from onward import plan as plans
 from onward.backends.hatchet.message import (
     Came,
+    Last,
     Order,
     cancelled,
     expired,
@@ -90,6 +91,20 @@ def of_details(
     return _replayed(ordered[1], outcomes)
 
 
+def last_of(details: GetRunDetailsResponse) -> Last | None:
+    """The attempt that a run ended with, where its worker says that."""
+    ended = [came for came in _ended(details) if came is not None and came.last is not None]
+    if not ended:
+        return None
+    # The one that ends the call, or else has failed; of others the one that is farthest on.
+    came = max(ended, key=lambda came: (came.ends, bool(came.error), _place(came)))
+    return came.last
+
+
+def _place(came: Came) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", came.at)]
+
+
 def is_pending(status: RunStatus) -> bool:
     """Whether a run, or a task of it, has not ended."""
     return status in _PENDING
@@ -115,7 +130,7 @@ def _found(ended: Iterable[Came | None]) -> Outcome | None:
         if came.ends:
             return came.read
         if came.error:
-            failed.append(([int(digits) for digits in re.findall(r"\d+", came.at)], came.read))
+            failed.append((_place(came), came.read))
     return min(failed, key=lambda pair: pair[0])[1] if failed else None
 
 

@@ -25,7 +25,7 @@ from onward.backends.hatchet import declare, native, runs
 from onward.backends.hatchet.begun import Begun
 from onward.backends.hatchet.declare import FLOWS, STEPS, Job, Workflow
 from onward.backends.hatchet.flows import Evaluation
-from onward.backends.hatchet.message import Came, Payload, came, expired, read_payload
+from onward.backends.hatchet.message import Came, Last, Payload, came, expired, read_payload
 from onward.backends.hatchet.native import Dag
 from onward.backends.hatchet.problem import Problem, is_away, patiently
 from onward.backends.hatchet.progress import Reporter
@@ -72,6 +72,7 @@ class _Held:
     job: Job
     worker: Registration
     given_up: threading.Event = field(default_factory=threading.Event)
+    last: Last | None = None
     is_returned: bool = False
     is_late: bool = False
     name: str = ""
@@ -259,6 +260,8 @@ class HatchetWorker:
         except Exception as problem:  # not a step's, which is an outcome, but ours
             _LOGGER.exception("%s could not be run", held.action.action_id)
             done = came(faulted(raised(held.action.task_name, problem)), at="", ends=True)
+        if held.last is not None and held.last.step:
+            done = replace(done, last=held.last)
         action, worker = held.action, held.worker.id
         telling = self._reports.came(
             action, worker, done, name=held.name, plan=held.plan, share=held.share
@@ -354,11 +357,14 @@ class HatchetWorker:
             )
         finally:
             reporter.close()
+            held.last = reporter.last
 
     async def _flow(self, held: _Held, plan: Plan, call: str) -> Outcome:
         evaluation = Evaluation(self._core, plan, call, held.action.task_run_external_id)
         try:
-            return await evaluation.run(plan.args)
+            outcome = await evaluation.run(plan.args)
+            held.last = evaluation.last
+            return outcome
         except asyncio.CancelledError:
             self._spawn(self._abandoned(held, evaluation))
             raise

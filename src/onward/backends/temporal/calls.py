@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from temporalio import exceptions
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import (
     ActivityExecutionStatus,
     ActivityFailureError,
@@ -34,6 +36,10 @@ SINGLE = "task-"
 
 _BEGUN = 5
 """How many events a workflow's history has when its first step is scheduled."""
+
+
+_LAST = 20
+"""How many events of a history are read at a time, from its end."""
 
 
 async def wait(client: Client, id: str) -> Outcome:
@@ -95,12 +101,14 @@ async def _single(client: Client, id: str) -> Status:
     found = await client.get_activity_handle(id).describe(
         include_heartbeat_details=True, rpc_timeout=PROMPT
     )
+    said = await found.heartbeat_details() if found.has_heartbeat_details() else []
+    beat = read_beat(said[0]) if said else Beat()
     if found.status != ActivityExecutionStatus.RUNNING:
         is_done = found.status == ActivityExecutionStatus.COMPLETED
         state: State = "done" if is_done else state_of(await wait(client, id))
-        return Status(state, found.activity_type)
-    said = await found.heartbeat_details() if found.has_heartbeat_details() else []
-    beat = read_beat(said[0]) if said else Beat()
+        if found.last_started_time is None:
+            return Status(state)
+        return Status(state, beat.task or found.activity_type, beat.step or "0", beat.attempt)
     if found.last_started_time is None:
         return Status("queued")
     task = beat.task or found.activity_type
@@ -111,7 +119,8 @@ async def _flow(client: Client, id: str) -> Status:
     found = await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)
     if found.status != WorkflowExecutionStatus.RUNNING:
         is_done = found.status == WorkflowExecutionStatus.COMPLETED
-        return Status("done" if is_done else state_of(await wait(client, id)))
+        state: State = "done" if is_done else state_of(await wait(client, id))
+        return await _ended(client, id, state)
     raw = found.raw_description
     pending = sorted(raw.pending_activities, key=_is_started, reverse=True)
     if not pending:
@@ -127,6 +136,35 @@ async def _flow(client: Client, id: str) -> Status:
     beat = await _said(client, found, step)
     task, place = beat.task or step.activity_type.name, beat.step or step.activity_id
     return Status("running", task, place, beat.attempt, beat.progress)
+
+
+async def _ended(client: Client, id: str, state: State) -> Status:
+    """A workflow that has ended, and the step that began last in it."""
+    token, attempts = b"", dict[int, int]()
+    while True:
+        page = await client.workflow_service.get_workflow_execution_history_reverse(
+            GetWorkflowExecutionHistoryReverseRequest(
+                namespace=client.namespace,
+                execution=WorkflowExecution(workflow_id=id),
+                maximum_page_size=_LAST,
+                next_page_token=token,
+            ),
+            timeout=PROMPT,
+        )
+        for event in page.history.events:
+            if event.HasField("activity_task_started_event_attributes"):
+                started = event.activity_task_started_event_attributes
+                attempts[started.scheduled_event_id] = started.attempt
+            elif event.HasField("child_workflow_execution_started_event_attributes"):
+                part = event.child_workflow_execution_started_event_attributes
+                return await _ended(client, part.workflow_execution.workflow_id, state)
+            elif event.event_id in attempts:
+                step = event.activity_task_scheduled_event_attributes
+                times = attempts[event.event_id]
+                return Status(state, step.activity_type.name, step.activity_id, times)
+        token = page.next_page_token
+        if not token:
+            return Status(state)
 
 
 async def _part(client: Client, id: str) -> Status | None:
