@@ -127,6 +127,7 @@ def test_an_engine_that_is_killed_forgets_nothing(
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
 
 
+@pytest.mark.long
 def test_a_database_that_fails_again_and_again_loses_nothing(
     server: Hatchet, backend: HatchetBackend, workers: Workers
 ) -> None:
