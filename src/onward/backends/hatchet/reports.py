@@ -129,7 +129,10 @@ class Reports:
     async def _limit_for(self, size: int) -> int:
         """How many bytes an output may have."""
         wire = self._core.wire
-        return await patiently(lambda: wire.limit_for(size + MARGIN), math.inf) - MARGIN
+        try:
+            return await patiently(lambda: wire.limit_for(size + MARGIN), math.inf) - MARGIN
+        except Problem:
+            return size  # it says itself whether it takes so much
 
     async def _kept(
         self, action: AssignedAction, done: Came, plan: Plan, queue: str | None

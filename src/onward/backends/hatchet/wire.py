@@ -160,7 +160,7 @@ class Wire:
         )
         self._version = self._unary("/Dispatcher/GetVersion", GetVersionRequest, GetVersionResponse)
         self._padded = self._channel.unary_unary(
-            "/Dispatcher/GetVersion", lambda raw: raw, GetVersionResponse.FromString
+            "/Dispatcher/GetVersion", _as_it_is, GetVersionResponse.FromString
         )
         self._log = self._unary("/EventsService/PutLog", PutLogRequest, PutLogResponse)
         self._listen = self._channel.unary_stream(
@@ -365,6 +365,10 @@ def _channel(address: Address) -> aio.Channel:
     if tls.server_name is not None:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     return aio.secure_channel(address.target, credentials, options)
+
+
+def _as_it_is(raw: bytes) -> bytes:
+    return raw
 
 
 def _varint(number: int) -> bytes:
