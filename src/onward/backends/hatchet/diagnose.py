@@ -246,7 +246,7 @@ def _waits(
                 "put aside",
                 f"{each.aside} {kind} wait for their limit, the first for {now - each.oldest:.0f} "
                 "s; an engine (0.104) that was restarted meanwhile has forgotten them",
-                "call the task again, or restart a worker that has its limit: both wake them",
+                "start a worker anew that has its limit: it reminds the engine of them",
             )
 
 

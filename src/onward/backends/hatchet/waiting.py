@@ -1,8 +1,8 @@
 """What waits in the engine, by task; and how to have it go on where the engine forgot it.
 
-The engine (0.104) puts aside what has to wait for its rate, and looks there again for tasks of
-which it has seen a rate since it was started. So after a restart, what was put aside waits until
-somebody calls the task again.
+The engine (0.104) puts aside what has to wait for its rate. It looks there again only for tasks of
+which one has waited in the queue itself since it was started, and not been put aside or handed out
+at once. So after a restart, what was put aside may wait for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime
 
 import msgspec
 from msgspec import Raw, Struct
-from returns.result import Success
+from returns.result import Failure
 
 from onward.backends.hatchet import names
 from onward.backends.hatchet.message import order
@@ -30,8 +30,21 @@ RUN = ":run"
 """What the name of an action has after that of its workflow."""
 
 _PATIENCE = 60.0
-_PAUSES = (20.0, 45.0, 60.0, 60.0, 60.0)
-"""How long the engine is given to look for a run that is to wake a task, in seconds."""
+_PAUSES = (15.0, 30.0, 60.0)
+_WINDOWS = {
+    "second": 5.0,
+    "minute": 60.0,
+    "hour": 3_600.0,
+    "day": 86_400.0,
+    "week": 604_800.0,
+    "month": 2_678_400.0,
+    "year": 31_622_400.0,
+}
+"""How long it is from one try to wake a task to the next, in seconds; the last are for its rate."""
+
+_SETTLES = 2.0
+_LOOKS = 20.0
+"""How soon the engine puts a run aside, and how often it looks at its queue, in seconds."""
 
 _SHARED = 10.0
 """How long it is before another worker wakes the same task by another run, in seconds."""
@@ -113,19 +126,37 @@ async def wake(wire: Wire, runs: Runs, rest: Rest, settings: Settings, catalog: 
 
 async def _wake(wire: Wire, runs: Runs, rest: Rest, settings: Settings, name: str) -> None:
     action = f"{names.workflow(name, settings.prefix)}{RUN}"
-    for pause in _PAUSES:
+    for pause in (*_PAUSES, *[_WINDOWS[settings.limits[name].per]] * 2):
         now = (await waiting(rest, settings.tenant)).get(action)
-        if now is None or not now.aside:
+        if now is None or not now.aside or now.count > now.aside:
+            return  # what waits in the queue itself has the engine look aside
+        is_seen = await _look_aside(wire, runs, rest, settings, name, action)
+        if is_seen:
             return
-        # A run that no worker takes waits in the queue itself, as soon as the rate has room for it:
-        # there the engine sees that the task has a rate.
-        root = FusedNode(ChainNode(()), queue=_NOWHERE)
-        plan = Plan(v=VERSION, flow=f"wake {name}", root=root, args=Args((Raw(b"null"),)))
-        key = f"wake {name} {time.time() // _SHARED:.0f}"
-        started = await runs.start(plan, order(plan), key, workflow=name, patience=_PATIENCE)
-        try:
-            await asyncio.sleep(pause)
-        finally:
-            if isinstance(started, Success):
-                with contextlib.suppress(Problem):
-                    await wire.cancel([started.unwrap()])
+        await asyncio.sleep(pause)
+
+
+async def _look_aside(
+    wire: Wire, runs: Runs, rest: Rest, settings: Settings, name: str, action: str
+) -> bool:
+    """Starts a run that no worker takes; whether the rate had room for it.
+
+    Then it waits in the queue itself, where the engine sees that the task has a rate. It takes the
+    room from all others as long as it is there.
+    """
+    root = FusedNode(ChainNode(()), queue=_NOWHERE)
+    plan = Plan(v=VERSION, flow=f"wake {name}", root=root, args=Args((Raw(b"null"),)))
+    key = f"wake {name} {time.time() // _SHARED:.0f}"
+    started = await runs.start(plan, order(plan), key, workflow=name, patience=_PATIENCE)
+    if isinstance(started, Failure):
+        return False
+    try:
+        await asyncio.sleep(_SETTLES)
+        now = (await waiting(rest, settings.tenant)).get(action)
+        is_seen = now is not None and now.count > now.aside
+        if is_seen:
+            await asyncio.sleep(_LOOKS)
+        return is_seen
+    finally:
+        with contextlib.suppress(Problem):
+            await wire.cancel([started.unwrap()])
