@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.connections import Patience, Timeouts
-from onward.backends.celery.ledger import Ledger, MemoryLedger, RedisLedger
+from onward.backends.celery.ledger import Ledger, RedisLedger
+from onward.backends.celery.memory import MemoryLedger
 from onward.backends.celery.reconcile import reconcile
 from onward.backends.celery.refused import DeadLetters
 from onward.backends.celery.results import Results

@@ -14,6 +14,8 @@ from onward.backends.celery.connections import Again, Patience, Timeouts
 LONGEST = 24 * 3600
 """How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
 
+_SENDING = "onward.backends.celery.sending:Sending"
+
 _MIDDLE = 4
 """The priority of what names none."""
 
@@ -32,7 +34,7 @@ def make_app(
         **_transport_options(broker_url, timeouts),
         **options.pop("broker_transport_options", {}),
     }
-    app = Celery("onward", set_as_current=False, autofinalize=False, fixups=[])
+    app = Celery("onward", set_as_current=False, autofinalize=False, fixups=[], amqp=_SENDING)
     app.conf.update(
         broker_url=broker_url,
         broker_transport=_transport(broker_url),
@@ -102,6 +104,11 @@ def priority_on(broker_url: str, priority: int | None) -> int:
     """What a priority from 0 (least) to 9 (most urgent) is to this broker."""
     priority = _MIDDLE if priority is None else priority
     return priority if broker_url.startswith("amqp") else 9 - priority
+
+
+def priority_of(sent: object) -> int:
+    """The priority that a message has, which may come from anywhere."""
+    return sent if isinstance(sent, int) else 0
 
 
 def _transport(broker_url: str) -> str | None:

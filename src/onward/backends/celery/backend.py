@@ -26,7 +26,7 @@ from onward.backend import Diagnosis, State, Status, Submission, Worker
 from onward.backends.celery import native
 from onward.backends.celery.app import priority_on
 from onward.backends.celery.connections import Patience, Timeouts
-from onward.backends.celery.ledger import Entry, Ledger, RedisLedger
+from onward.backends.celery.ledger import Entry, Ledger, Message, RedisLedger
 from onward.backends.celery.message import Now, Started, Ticket, discreet, write
 from onward.backends.celery.post import Letter, letter, post
 from onward.backends.celery.reach import LEDGER, NOT_REACHED, broker_of, reached_for, unavailable
@@ -39,6 +39,9 @@ from onward.fault import Cancelled, Expired, Fault, Unavailable, Unknown
 from onward.outcome import Outcome, faulted, one_of
 from onward.plan import FusedNode, Plan, StepNode
 from onward.sealing import Sealer, opening
+
+_FIRST = 9
+"""The priority of what was lost and is sent again: it has waited in its queue once."""
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 4_000_000
@@ -140,6 +143,8 @@ class Canvas:
         if isinstance(step, StepNode | FusedNode):
             queue = step.queue or queue
             priority = step.priority if step.priority is not None else priority
+        if ticket.is_again:
+            priority = _FIRST
         options = {
             "queue": queue or self._queue,
             "priority": priority_on(self._app.conf.broker_url, priority),
@@ -186,7 +191,8 @@ class CeleryBackend:
         self._text = text
         self.is_in_memory = app.conf.broker_url.startswith("memory:")
         """Whether the broker is in this process, and so is every worker."""
-        self._is_on_rabbitmq = app.conf.broker_url.startswith("amqp")
+        sending: Any = app.amqp
+        sending.note = self._note_sent
 
     def __repr__(self) -> str:
         return self._text
@@ -222,23 +228,30 @@ class CeleryBackend:
             return submission
         return replace(submission, plan=replace(plan, queue=self.queue))
 
-    def publish(self, submissions: Iterable[Submission]) -> None:
-        """Sends the first tasks of calls to the broker, in the order of the calls."""
-        lines = [(each, native.compiled(each.plan)) for each in submissions]
-        if not lines:
-            return
+    def publish(self, submissions: Iterable[Submission], *, is_again: bool = False) -> None:
+        """Sends the first tasks of calls to the broker, in the order of the calls.
+
+        Args:
+            submissions: The calls.
+            is_again: Whether they had been sent, and now go before all others.
+        """
+        lines = [(each, native.compiled(each.plan, is_again=is_again)) for each in submissions]
         for is_plain, some in groupby(lines, lambda line: all(map(_is_plain, line[1]))):
             if is_plain:
-                post(self.app, self.timeouts, [self._letter(each, parts) for each, parts in some])
+                letters = [self._letter(each, parts) for each, parts in some]
+                self._note_sent([each.message for each in letters])
+                post(self.app, self.timeouts, letters)
                 continue
             for each, parts in some:
                 now = Started(each.plan.args)
                 signature = self.canvas.signature(parts, now, delay=each.delay)
-                # The call's id stands in every message, where the reconciler finds it.
+                # The call's id stands in every message of it.
                 signature.apply_async(countdown=each.delay, root_id=each.plan.id)
-        if self._is_on_rabbitmq:
-            # It has confirmed them, and loses none; but it does not tell whose are in its queues.
-            self.ledger.sent([each.plan.id for each, _ in lines])
+
+    def _note_sent(self, messages: Sequence[Message]) -> None:
+        # Of what is not noted, one more may be sent once nothing is heard of it.
+        with contextlib.suppress(RedisError, OSError):
+            self.ledger.sent(messages)
 
     def _letter(self, submission: Submission, parts: Sequence[native.Part]) -> Letter:
         plan, delay = submission.plan, submission.delay

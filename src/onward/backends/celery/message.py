@@ -58,6 +58,7 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
         queue: The queue of the steps that name none.
         priority: The priority of the steps that have none.
         trace: The plan's trace.
+        is_again: Whether the call was lost, and goes before others now.
     """
 
     call: str
@@ -79,6 +80,7 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
     queue: str | None = None
     priority: int | None = None
     trace: dict[str, str] = {}
+    is_again: bool = False
 
 
 def outcome_of(now: Now) -> Outcome:

@@ -53,8 +53,8 @@ class Fan(Struct, frozen=True):
 Part: TypeAlias = One | Fan
 
 
-def compiled(plan: Plan) -> list[Part]:
-    """A plan as a line of Celery tasks and chords."""
+def compiled(plan: Plan, *, is_again: bool = False) -> list[Part]:
+    """A plan as a line of Celery tasks and chords; again, if it was sent before."""
     ticket = Ticket(
         call=plan.id,
         flow=plan.flow,
@@ -64,6 +64,7 @@ def compiled(plan: Plan) -> list[Part]:
         queue=plan.queue,
         priority=plan.priority,
         trace=plan.trace,
+        is_again=is_again,
     )
     return ended(line(plan.root, ticket), ticket)
 

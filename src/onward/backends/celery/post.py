@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from onward.backends.celery import transport
 from onward.backends.celery.connections import Timeouts
+from onward.backends.celery.ledger import Message
 
 _SHOWN = 200
 """How many characters of its arguments people see of a task."""
@@ -35,13 +36,20 @@ class Letter(Struct, frozen=True):
     headers: Mapping[str, object]
     body: bytes
 
+    @property
+    def message(self) -> Message:
+        """The message, as the ledger has it."""
+        return Message(
+            str(self.headers["root_id"]), str(self.headers["id"]), self.queue, self.priority
+        )
+
 
 def letter(line: Sequence[Signature[Any]], call: str, delay: float = 0.0) -> Letter:
     """The first message of a line of tasks; the tasks after it are in it.
 
     Args:
         line: The tasks, none of them a group or a chord, and the first with its arguments.
-        call: The call's id, which stands in every message, where the reconciler finds it.
+        call: The call's id, which stands in every message.
         delay: How long it waits before it starts, in seconds.
     """
     first, *rest = line

@@ -3,23 +3,26 @@
 Redis hands a message over before it notes that somebody has it, and a worker that dies keeps what
 it had. So workers say, every few seconds, which steps they are at; and what is open, in no queue
 and at nobody's hands is sent once more. Its steps that have an outcome already are not run again.
+
+What is in a queue is not read, for there may be very much of it. The ledger has each message from
+when it is sent until it is begun; and as queues are in order, whoever begins one knows that all
+before it are out. Only where nobody begins anything, the broker is asked whether a queue is empty.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
-import time
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Any
 
 from kombu import Connection
 
 from onward import plan as plans
 from onward.backend import Submission
-from onward.backends.celery import native
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.reach import NOT_REACHED
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.execute import report
@@ -33,11 +36,11 @@ PATIENCE = 1.5
 MOST = 50
 """How often a call is sent again before it counts as lost."""
 
-_REST = 20
-"""How many times as long as a look took it is then left alone."""
+_DAMAGED = ("WRONGTYPE", "not an integer")
+"""What Redis says of an entry that is none of ours."""
 
-_ROOT = re.compile(rb'"root_id": ?"([0-9a-f]{32})"')
-_PAGE = 1000
+_AT_ONCE = 500
+"""How many calls one look sends again at most."""
 
 
 class Reconciler:
@@ -54,13 +57,12 @@ class Reconciler:
         self._ended.set()
 
     def _run(self) -> None:
-        pause = self._backend.lease / 2
-        while not self._ended.wait(pause):
-            start = time.monotonic()
-            with contextlib.suppress(Exception):  # the broker is away; the next look may find it
-                reconcile(self._backend, tasks=self._tasks)
-            # A look reads all that waits: the longer that is, the rarer it must be.
-            pause = max(self._backend.lease / 2, _REST * (time.monotonic() - start))
+        ledger = self._backend.ledger
+        while not self._ended.wait(self._backend.lease / 4):
+            # The broker or the ledger is away, of which others tell; the next look may find it.
+            with contextlib.suppress(Exception):
+                if ledger.is_turn():  # of all the workers, one looks
+                    reconcile(self._backend, tasks=self._tasks)
 
 
 def reconcile(
@@ -77,43 +79,44 @@ def reconcile(
         The ids of the calls that were sent again.
     """
     patience = PATIENCE * backend.lease if patience is None else patience
-    silent = backend.ledger.silent(patience)
-    if not silent:
-        return []
-    found = {id: known for id in silent if (known := _known(backend, id)) is not None}
-    for known in found.values():
-        backend.queues |= native.queues(known.plan)
-    queued = _queued(backend)
-    waiting = {
-        id
-        for id, known in found.items()
-        if (known.is_sent if queued is None else id.encode() in queued)
-    }
-    backend.ledger.heard(waiting)  # so that the queues need not be read again at once
+    ledger = backend.ledger
+    if routes := ledger.routes(patience):
+        for route in _empty(backend, routes):
+            ledger.taken(route, patience)
     sent: list[str] = []
-    for id in found.keys() - waiting:
-        plan = found[id].plan
-        times = backend.ledger.revive(id, patience)
-        if times == 0:
-            continue  # another worker has sent it meanwhile
-        if times > MOST:
-            message = f"it was sent {MOST} times, and its workers died each time"
-            lost = faulted(Lost(plan.flow, message, MOST))
-            backend.ledger.settle(id, lost, "failed")
-            report(tasks or {}, Context(id, plan.flow, trace=plan.trace), lost)
-            continue
-        backend.publish([Submission(plan)])
-        sent.append(id)
+    for id in ledger.silent(patience)[:_AT_ONCE]:
+        try:
+            if _sent_again(backend, id, patience, tasks or {}):
+                sent.append(id)
+        except NOT_REACHED as problem:
+            if not any(word in str(problem) for word in _DAMAGED):
+                raise
+            ledger.drop(id)
+        except Exception:  # somebody else has written there, and others are not to wait for it
+            ledger.drop(id)
     return sent
 
 
-class _Known(NamedTuple):
-    plan: Plan
-    is_sent: bool
-    """Whether RabbitMQ has confirmed that it has it."""
+def _sent_again(backend: CeleryBackend, id: str, patience: float, tasks: Tasks) -> bool:
+    ledger = backend.ledger
+    plan = _plan(backend, id)
+    if plan is None:
+        return False
+    times = ledger.revive(id, patience)
+    if times == 0:
+        return False  # another worker has sent it meanwhile
+    if times > MOST:
+        message = f"it was sent {MOST} times, and its workers died each time"
+        lost = faulted(Lost(plan.flow, message, MOST))
+        ledger.settle(id, lost, "failed")
+        report(tasks, Context(id, plan.flow, trace=plan.trace), lost)
+        return False
+    backend.publish([Submission(plan)], is_again=True)
+    return True
 
 
-def _known(backend: CeleryBackend, id: str) -> _Known | None:
+def _plan(backend: CeleryBackend, id: str) -> Plan | None:
+    """The plan of a call that is to be sent; a call that has none any more ends here."""
     entry = backend.ledger.look(id)
     if entry is None:
         backend.ledger.forget([id])  # it was kept no longer
@@ -121,25 +124,28 @@ def _known(backend: CeleryBackend, id: str) -> _Known | None:
     if not entry.plan:  # with keys of its own, a worker would sign whatever is there
         backend.ledger.settle(id, faulted(distrusted("its plan")), "failed")
         return None
-    plan = plans.decode(entry.plan).value_or(None)
-    return None if plan is None else _Known(plan, "sent" in entry.fields)
+    read = plans.decode(entry.plan)
+    plan = read.value_or(None)
+    if plan is None:
+        backend.ledger.settle(id, faulted(read.failure()), "failed")
+    return plan
 
 
-def _queued(backend: CeleryBackend) -> set[bytes] | None:
-    """The ids of the calls of which a message waits; None if it may be any that the broker has."""
-    found: set[bytes] = set()
-    with backend.app.connection_for_read() as connection:
+def _empty(backend: CeleryBackend, routes: Collection[str]) -> list[str]:
+    """Those of these routes in which nothing is, as the broker has it."""
+    found: list[str] = []
+    pool: Any = backend.app.pool  # of connections, and not of what its type says
+    with pool.acquire(block=True, timeout=backend.timeouts.turn) as connection:
         channel: Any = connection.default_channel
         client = getattr(channel, "client", None)
-        if client is None:
-            # RabbitMQ tells how much waits, and not what.
-            return None if any(_count(connection, queue) for queue in backend.queues) else found
-        for queue in sorted(backend.queues):
-            for priority in channel.priority_steps:
-                name = channel._q_for_pri(queue, priority)
-                for start in range(0, client.llen(name), _PAGE):
-                    for message in client.lrange(name, start, start + _PAGE - 1):
-                        found.update(_ROOT.findall(message))
+        for route in routes:
+            priority, _, queue = route.partition(":")
+            if client is None:  # RabbitMQ counts by queue, whatever the priority
+                count = _count(connection, queue)
+            else:
+                count = client.llen(channel._q_for_pri(queue, int(priority)))
+            if not count:
+                found.append(route)
     return found
 
 

@@ -21,9 +21,10 @@ from onward import outcome as outcomes
 from onward.backend import state_of
 from onward.backend.loop import Closed
 from onward.backends.celery import native
+from onward.backends.celery.app import priority_of
 from onward.backends.celery.backend import CeleryBackend, expired
 from onward.backends.celery.leases import Leases
-from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.ledger import Message, distrusted
 from onward.backends.celery.message import (
     Broken,
     Flowing,
@@ -237,7 +238,7 @@ class Carrier:
         attempt = (task.request.retries or 0) + 1
         holder = self._leases.holder()
         begun = self._ledger.begin(
-            ticket.call,
+            self._message(task, ticket),
             ticket.at,
             holder,
             task=name,
@@ -273,6 +274,12 @@ class Carrier:
             if counts != raw:  # whoever was at it when the lease had run out was first
                 now = _after(outcomes.decode(counts), ticket)
         return self._passed(task, now, ticket)
+
+    def _message(self, task: CeleryTask[Any, Any], ticket: Ticket) -> Message:
+        """The message that a task came with."""
+        sent: Any = task.request.delivery_info or {}
+        queue, priority = sent.get("routing_key"), priority_of(sent.get("priority"))
+        return Message(ticket.call, str(task.request.id), str(queue), priority)
 
     def give_back(self) -> None:
         """Lets other workers have the steps that are running."""

@@ -1,0 +1,131 @@
+"""The ledger of calls in this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from onward import outcome as outcomes
+from onward.backends.celery.ledger import Begun, Entry, Message, entry
+from onward.outcome import Outcome
+
+
+class MemoryLedger:
+    """A ledger in this process, for `memory://`, where clients and workers are threads of it."""
+
+    def __init__(self, keep: float) -> None:
+        self._keep = keep
+        self._changed = threading.Condition()
+        self._calls: dict[str, dict[str, bytes]] = {}
+        self._ended: deque[tuple[float, str]] = deque()
+
+    def of_worker(self) -> MemoryLedger:
+        return self
+
+    def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        with self._changed:
+            self._forget_old()
+            opened: list[bool] = []
+            for id, plan, _ in calls:
+                opened.append(id not in self._calls)
+                self._calls.setdefault(id, {"plan": plan})
+            return opened
+
+    def forget(self, ids: Collection[str]) -> None:
+        with self._changed:
+            for id in ids:
+                self._calls.pop(id, None)
+
+    def _forget_old(self) -> None:
+        while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
+            self._calls.pop(self._ended.popleft()[1], None)
+
+    def look(self, id: str) -> Entry | None:
+        with self._changed:
+            self._forget_old()
+            found = {key.encode(): value for key, value in self._calls.get(id, {}).items()}
+        return entry(found)
+
+    def begin(self, message: Message, at: str, holder: str, **fields: str) -> Begun:
+        id = message.call
+        self.note(id, **fields)
+        with self._changed:
+            call = self._calls.get(id, {})
+            return Begun("plan" in call and "end" not in call, call.get(f"o:{at}"), False)
+
+    def record(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+        with self._changed:
+            return self._calls.get(id, {}).setdefault(f"o:{at}", outcome)
+
+    # Nobody else can die, and nothing gets lost on the way: there is nothing to watch over.
+
+    def sent(self, messages: Iterable[Message]) -> None:
+        pass
+
+    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
+        pass
+
+    def beat(self, id: str, at: str, holder: str) -> None:
+        pass
+
+    def silent(self, seconds: float) -> list[str]:
+        return []
+
+    def is_turn(self) -> bool:
+        return False
+
+    def routes(self, seconds: float) -> list[str]:
+        return []
+
+    def taken(self, route: str, seconds: float) -> None:
+        pass
+
+    def drop(self, id: str) -> None:
+        pass
+
+    def revive(self, id: str, seconds: float) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+    def note(self, id: str, **fields: str) -> None:
+        with self._changed:
+            if id in self._calls:  # what is forgotten stays so, whoever is still at it
+                self._calls[id].update({key: value.encode() for key, value in fields.items()})
+
+    def settle(self, id: str, outcome: Outcome, end: str) -> bool:
+        with self._changed:
+            call = self._calls.get(id)
+            if call is None or "end" in call:
+                return False
+            call["end"], call["outcome"] = end.encode(), outcomes.encode(outcome)
+            self._ended.append((time.monotonic(), id))
+            self._changed.notify_all()
+            return True
+
+    def is_open(self, id: str) -> bool:
+        with self._changed:
+            call = self._calls.get(id, {})
+            return "plan" in call and "end" not in call
+
+    def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
+        end = time.monotonic() + timeout
+        with self._changed:
+            self._forget_old()
+            while not (found := self._settled(ids)):
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            return found
+
+    def _settled(self, ids: Collection[str]) -> dict[str, Outcome | None]:
+        looked = {id: self._calls.get(id) for id in ids}
+        return {
+            id: None if call is None else outcomes.decode(call["outcome"])
+            for id, call in looked.items()
+            if call is None or "end" in call
+        }
