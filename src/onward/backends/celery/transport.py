@@ -14,13 +14,17 @@ from amqp.method_framing import frame_handler
 from kombu.exceptions import ContentDisallowed
 from kombu.transport import pyamqp, redis, virtual
 from kombu.utils.encoding import bytes_to_str
+from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool
+from redis.retry import Retry
 
 from onward.backends.celery.connections import OF_WORKER, Again
 from onward.backends.celery.envelope import PLAIN, Refusal, wrong_envelope
 from onward.backends.celery.refused import Refusals
 
 COMPRESSED = "it is compressed, and nothing is decompressed"
+
+_NEVER = Retry(NoBackoff(), 0)
 
 _HEADER = 2
 """The type of AMQP's frames with a message's properties."""
@@ -178,6 +182,10 @@ class Channel(redis.Channel):
 
     def _receive(self) -> Any:
         """Kombu's own, of what is for all workers; the same."""
+        listening: Any = self.subclient
+        if listening.connection is not None:
+            # It would connect anew by itself, and wait for what it hears next: without an end.
+            listening.connection.retry = _NEVER
         try:
             return super()._receive()  # type: ignore[misc]  # not in the stubs
         except self._passing:
