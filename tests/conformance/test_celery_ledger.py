@@ -2,7 +2,8 @@
 
 from msgspec import Raw
 
-from onward.backends.celery.ledger import MemoryLedger, RedisLedger
+from onward.backends.celery.ledger import Message, RedisLedger
+from onward.backends.celery.memory import MemoryLedger
 from onward.outcome import Value
 from tests.engines.valkey import Valkey
 
@@ -27,6 +28,6 @@ def test_what_a_ledger_in_memory_has_forgotten_stays_forgotten() -> None:
     for id in ("a", "b"):
         ledger.look(id)
         ledger.note(id, task="inc")  # as a worker does that is still at it
-        assert not ledger.begin(id, "0", "me").is_open
+        assert not ledger.begin(Message(id, "m", "q", 4), "0", "me").is_open
         assert ledger.look(id) is None
         assert ledger.wait([id], 0) == {id: None}
