@@ -147,7 +147,10 @@ def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
     [
         ("local://?worker=4", "'worker' (did you mean 'workers'?). Known: keep, workers"),
         ("local://?queue=mail", "there is no parameter 'queue'. Known: keep, workers"),
-        ("celery+redis://h?quue=a", "(did you mean 'queue'?). Known: keep, queue, result_backend"),
+        (
+            "celery+redis://h?quue=a",
+            "(did you mean 'queue'?). Known: dead_letters, keep, queue, result_backend",
+        ),
         ("celery+rediss://h?ssl_ca_certs=/nowhere", "ssl_ca_certs: /nowhere cannot be read: No"),
         ("celery+redis://h?ssl_ca_certs=/x", "there is no parameter 'ssl_ca_certs'"),
         (f"celery+memory://?result_backend={LEDGER}", "Known: queue"),
