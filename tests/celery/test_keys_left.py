@@ -1,0 +1,211 @@
+"""After `keep`, a Redis holds no key of ours, whatever calls there were and whoever waited."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from returns.result import Failure, Result
+
+from onward import (
+    Call,
+    Catalog,
+    Constant,
+    Fault,
+    Ref,
+    Retry,
+    aio,
+    cancel,
+    each,
+    fused,
+    result,
+    results,
+    status,
+    submit,
+    submit_all,
+    task,
+    together,
+)
+from onward.backends.celery import celery
+from onward.backends.celery.backend import CeleryBackend
+from tests.engines.process import until
+from tests.engines.valkey import Valkey
+
+KEEP = 2.0
+
+
+@task
+def inc(n: int) -> int:
+    return n + 1
+
+
+@task
+def breaks(n: int) -> int:
+    raise ValueError(n)
+
+
+@task
+def refuses(n: int) -> Result[int, str]:
+    return Failure(str(n))
+
+
+@task(timeout=0.1)
+def sleeps(n: int) -> int:
+    threading.Event().wait(0.3)
+    return n
+
+
+@task(retry=Retry(attempts=2, backoff=Constant(0.1)))
+def stumbles(n: int) -> int:
+    raise OSError(n)
+
+
+@task
+def mends(fault: Fault) -> int:
+    return 0
+
+
+@task
+def dawdles(n: int) -> int:
+    threading.Event().wait(0.5)
+    return n
+
+
+@task
+def unserved(n: int) -> int:
+    return n
+
+
+@task
+def first(pair: tuple[int, int]) -> int:
+    return pair[0]
+
+
+@task
+def add_up(ns: list[int]) -> int:
+    return sum(ns)
+
+
+CATALOG = Catalog(inc, breaks, refuses, sleeps, stumbles, mends, dawdles, first, add_up)
+
+CALLS: dict[str, Call[Any, Any]] = {
+    "one": inc(1),
+    "chain": (inc >> inc >> inc)(1),
+    "together": (together(inc, inc >> inc) >> first)(1),
+    "each": (each(inc) >> add_up)([1, 2, 3]),
+    "each of none": (each(inc) >> add_up)([]),
+    "each with a limit": (each(inc, limit=2) >> add_up)([1, 2, 3, 4, 5]),
+    "chunks": (each(inc, chunk=2) >> add_up)([1, 2, 3]),
+    "nested": (each(each(inc) >> add_up) >> add_up)([[1], [2, 3]]),
+    "rescue": (breaks.rescue(mends) >> inc)(1),
+    "rescue of a fan-out": ((each(breaks) >> add_up).rescue(mends) >> inc)([1, 2]),
+    "fused": fused(inc >> inc)(1),
+    "raised": (inc >> breaks >> inc)(1),
+    "raised in a fan-out": (each(inc >> breaks >> inc) >> add_up)([1, 2]),
+    "refused": (refuses >> inc)(1),
+    "timed out": (sleeps >> inc)(1),
+    "retried": (stumbles >> inc)(1),
+    "unknown": (inc >> unserved)(1),
+}
+
+
+@pytest.fixture(scope="module")
+def redis(valkey: Valkey) -> Iterator[Any]:
+    with Redis.from_url(f"{valkey.url.rpartition('/')[0]}/12") as redis:
+        redis.flushdb()
+        yield redis
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def backend(request: pytest.FixtureRequest, valkey: Valkey, redis: Any) -> Iterator[CeleryBackend]:
+    ledger = f"{valkey.url.rpartition('/')[0]}/12"
+    broker = ledger if request.param == "redis" else request.getfixturevalue("rabbitmq").url
+    backend = celery(broker, ledger, queue=uuid4().hex, keep=KEEP, lease=1, dead_letters=10)
+    with closing(backend):
+        worker = backend.serve(CATALOG, concurrency=6).unwrap()
+        yield backend
+        worker.stop()
+
+
+def left(redis: Any) -> set[str]:
+    """The keys of ours. What kombu notes of queues is theirs, and stays as long as they do."""
+    keys = {key.decode(errors="replace") for key in redis.scan_iter()}
+    return {key for key in keys if not key.startswith(("_kombu.", "unacked_mutex"))}
+
+
+def assert_none_left(redis: Any) -> None:
+    def ttls() -> str:
+        return str({key: redis.ttl(key) for key in left(redis)})
+
+    until(lambda: not left(redis), within=3 * KEEP + 5, otherwise=ttls)
+
+
+def test_none_is_left_of_any_call_whoever_waited(backend: CeleryBackend, redis: Any) -> None:
+    calls = list(CALLS.values())
+    for call in calls:
+        result(submit(call, on=backend).unwrap(), on=backend, timeout=30)
+    refs = submit_all([call for call in calls for _ in range(2)], on=backend).unwrap()
+    assert len(list(results(refs, on=backend, timeout=60))) == len(refs)
+    alone = [submit(call, on=backend).unwrap() for call in calls]
+    for ref in alone:
+        list(results([ref], on=backend, timeout=30))
+
+    async def wait(refs: list[Ref[Any]]) -> None:
+        await asyncio.gather(*(aio.result(ref, on=backend, timeout=30) for ref in refs))
+
+    asyncio.run(wait([submit(call, on=backend).unwrap() for call in calls]))
+    assert_none_left(redis)
+
+
+def test_none_is_left_of_calls_that_end_in_other_ways(backend: CeleryBackend, redis: Any) -> None:
+    slow = (each(dawdles) >> add_up)([1, 2, 3])
+    refs = [submit(slow, on=backend).unwrap() for _ in range(2)]
+    refs.append(submit(slow, on=backend, deadline=0.1).unwrap())
+    refs.append(submit(inc(1), on=backend, delay=3).unwrap())
+    refs.append(submit(inc(1), on=backend, key="same").unwrap())
+    refs.append(submit(inc(1), on=backend, key="same").unwrap())
+    list(results(refs, on=backend, timeout=0.1))
+    for ref in (refs[0], refs[3]):
+        cancel(ref, on=backend).unwrap()
+    for ref in refs:
+        status(ref, on=backend)
+        result(ref, on=backend, timeout=30)
+    backend.app.control.revoke(refs[0].id)
+    gone = [submit(inc(1), on=backend).unwrap() for _ in range(2)]
+    assert len(list(results(gone, on=backend, timeout=30))) == 2
+    threading.Event().wait(KEEP + 1)
+    for ref in gone:  # of whom nothing is known any more
+        result(ref, on=backend, timeout=0.1)
+        cancel(ref, on=backend)
+    assert_none_left(redis)
+
+
+def test_refused_messages_are_kept_as_long_as_outcomes(backend: CeleryBackend, redis: Any) -> None:
+    if not backend.app.conf.broker_url.startswith("redis"):
+        pytest.skip("the same for both")
+    for number in range(30):
+        redis.lpush(backend.queue, f"nonsense {number}")
+    until(
+        lambda: b'"size": 11' in (redis.lindex("onward:dead_letters", 0) or b""),
+        within=10,
+        otherwise=lambda: str(left(redis)),
+    )
+    until(
+        lambda: "bm9uc2Vuc2UgMjk=" in str(redis.lindex("onward:dead_letters", 0)),
+        within=10,
+        otherwise=lambda: str(redis.lrange("onward:dead_letters", 0, -1)),
+    )
+    kept = [json.loads(each) for each in redis.lrange("onward:dead_letters", 0, -1)]
+    assert [b64decode(each["message"]) for each in kept] == [
+        b"nonsense %d" % number for number in range(29, 19, -1)
+    ]
+    assert {each["queue"] for each in kept} == {backend.queue}
+    assert_none_left(redis)
