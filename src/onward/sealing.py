@@ -260,14 +260,13 @@ class _Sealing(Signature, frozen=True):
 
 
 def _opening(tasks: Tasks, sealer: Sealer) -> Tasks:
+    def opening(signature: Signature) -> _Sealing:
+        parts: dict[str, Any] = asdict(signature)
+        parts["sealer"] = sealer  # in the place of the one that a served catalog may have already
+        return _Sealing(**parts)
+
     return {
-        name: Task(
-            name,
-            task.fn,
-            task.policy,
-            task.declared,
-            _Sealing(**{**asdict(task.signature), "sealer": sealer}),
-        )
+        name: Task(name, task.fn, task.policy, task.declared, opening(task.signature))
         for name, task in tasks.items()
     }
 
