@@ -295,6 +295,13 @@ def test_a_value_comes_back_as_itself_part_by_part(data: st.DataObject) -> None:
     assert shape(codec(annotation).decode(raw)) == shape(value)
 
 
+def test_what_stands_beside_a_type_need_not_be_hashable() -> None:
+    beside: Any = Annotated[Ask | Answer, {"note": "anything"}]
+    assert codec(List[beside]).decode(codec(List[beside]).encode([Ask("a")])) == [Ask("a")]
+    counted: Any = List[Annotated[int, ["anything"]]]
+    assert codec(counted).decode(codec(counted).encode([1])) == [1]
+
+
 NORMAL = {(int, float), (tuple, list), (list, tuple)}
 
 

@@ -83,9 +83,10 @@ class _Builder:
             return Plain(annotation)
         if not (is_alias(annotation) or is_record(annotation)) or is_pydantics(annotation):
             return self._special(annotation)
-        if annotation in self._begun:
-            return self._begun[annotation]
-        self._begun[annotation] = later = Later(annotation)
+        key = _key(annotation)
+        if key in self._begun:
+            return self._begun[key]
+        self._begun[key] = later = Later(annotation)
         later.made = self._special(annotation)
         return later.made
 
@@ -162,7 +163,7 @@ def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
     inner = bare(annotation)
     if inner is not annotation:
         return _is_special(inner, seen)
-    if origin is Literal or annotation in _SIMPLE:
+    if origin is Literal or _key(annotation) in _SIMPLE:
         return False
     if is_secret(annotation) or is_pydantics(annotation) or annotation is Fault:
         return True
@@ -171,14 +172,23 @@ def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
     if origin in _ITEMS and _ITEMS[origin] in (set, frozenset) and _is_composite(arguments[0]):
         return True
     if is_record(annotation):
-        if annotation in seen:
+        if _key(annotation) in seen:
             return False
-        seen.add(annotation)
+        seen.add(_key(annotation))
         try:
             return any(_is_special(each, seen) for each in field_types(annotation).values())
         except (NameError, TypeError):
             return False  # msgspec says so, in its own words
     return any(_is_special(each, seen) for each in arguments if not isinstance(each, list))
+
+
+def _key(annotation: Annotation) -> Any:
+    """What an annotation is found again by."""
+    try:
+        hash(annotation)
+    except TypeError:  # what stands in `Annotated` may be anything
+        return repr(annotation)
+    return annotation
 
 
 _SIMPLE: frozenset[Any] = frozenset((int, str, float, bool, bytes, None, type(None), Any))
