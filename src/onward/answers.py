@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from returns.primitives.exceptions import UnwrapFailedError
 from returns.result import Failure, Result, Success
@@ -43,7 +43,7 @@ def answer(result: Result[Value, Error], /) -> Success[Value] | Failure[Error]:
     """
     if not isinstance(result, Success | Failure):
         raise TypeError(f"{result!r} is no Result: write answer(run(flow(...), on=backend))")
-    return cast("Success[Value] | Failure[Error]", result)
+    return result
 
 
 class UnwrapError(UnwrapFailedError):

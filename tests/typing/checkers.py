@@ -29,6 +29,10 @@ def mypy_with_returns(folder: Path, *programs: str) -> Iterator[Refusal]:
     return mypy(folder, *programs, plugins="returns.contrib.mypy.returns_plugin")
 
 
+def mypy_with_onward(folder: Path, *programs: str) -> Iterator[Refusal]:
+    return mypy(folder, *programs, plugins="onward.mypy")
+
+
 def pyright(folder: Path, *programs: str) -> Iterator[Refusal]:
     config = {"typeCheckingMode": "strict", "include": programs}
     folder.joinpath("pyrightconfig.json").write_text(json.dumps(config))
@@ -62,6 +66,7 @@ def ty(folder: Path, *programs: str) -> Iterator[Refusal]:
 CHECKERS: dict[str, Callable[..., Iterator[Refusal]]] = {
     "mypy": mypy,
     "mypy-with-returns": mypy_with_returns,
+    "mypy-with-onward": mypy_with_onward,
     "pyright": pyright,
     "pyrefly": pyrefly,
     "ty": ty,

@@ -267,7 +267,7 @@ def together_of_steps_that_take_different_things() -> None:
 
 
 def together_of_too_few_or_too_many() -> None:
-    _ = together(double)  # E
+    _ = together()  # E
     _ = together([double, double])  # E
     _ = together(double, double, double, double, double, double, double, double, double)  # E
 

@@ -46,6 +46,8 @@ _WIDER: Mapping[type, tuple[type, ...]] = {
 }
 """What type checkers take for one another, besides subclasses."""
 
+_ANYTHING: tuple[Annotation, ...] = (Any, object)
+_OPEN: tuple[Annotation, ...] = (*_ANYTHING, Never, NoReturn)
 _CONTAINERS = (Sequence, AbstractSet, Mapping)
 
 
@@ -138,7 +140,7 @@ def fits(given: Annotation, wanted: Annotation) -> bool:
     if given is wanted:
         return True
     given, wanted = _plain(given), _plain(wanted)
-    if given in (Any, object, Never, NoReturn) or wanted in (Any, object):
+    if given in _OPEN or wanted in _ANYTHING:
         return True
     if len(members(given)) > 1:
         return all(fits(each, wanted) for each in members(given))
@@ -205,7 +207,7 @@ def _takes(flow: Node) -> Annotation:
 def _items_of(given: Annotation) -> tuple[Annotation, ...] | None:
     """The types that a list's items may have; None for what is no list."""
     given = _plain(given)
-    if given in (Any, object, Never, NoReturn):
+    if given in _OPEN:
         return ()
     if len(members(given)) > 1:
         each = [_items_of(member) for member in members(given)]
