@@ -24,7 +24,12 @@ class _Here(_Memory, total=False):
     keep: float
 
 
-class _Plain(_Here, total=False):
+class _Timed(_Here, total=False):
+    connect_timeout: float
+    socket_timeout: float
+
+
+class _Plain(_Timed, total=False):
     result_backend: str
     dead_letters: int
 
@@ -82,7 +87,7 @@ def _connect(settings: Settings) -> Backend:
         None if ledger is None else _redis("result_backend", _split("result_backend", ledger)),
         options=options,
         signing_keys=None if keys is None else _keys(keys),
-        **cast(_Here, given),
+        **cast(_Timed, given),
     )
 
 

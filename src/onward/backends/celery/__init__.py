@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from onward.backends.celery import address
 from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.connections import Patience, Timeouts
@@ -38,7 +39,9 @@ def celery(
     """A backend that runs flows on Celery workers.
 
     Args:
-        broker_url: Redis, RabbitMQ or `memory://`, as Celery writes it.
+        broker_url: Redis, RabbitMQ or `memory://`, as Celery writes it: also the socket of a Redis
+            (`redis+socket:///run/redis.sock`), and several RabbitMQs with `;` between them, of
+            which one that answers is taken.
         result_backend: The Redis that keeps the ledger of calls; the broker's if not given.
         queue: The queue of steps that name none.
         keep: How long the outcome of a finished call can be had by its ref, in seconds.
@@ -78,11 +81,13 @@ def celery(
     timeouts = Timeouts(float(connect_timeout), float(socket_timeout))
     signer = None if signing_keys is None else Signer(signing_keys)
     settings = dict(options or {})
+    address.check("broker_url", broker_url)
+    address.check("result_backend", result_backend or "")
     broker_url = verifying(broker_url)
     kept_at = verifying(result_backend or broker_url)
     ledger: Ledger
     scheme = urlsplit(kept_at).scheme
-    if scheme not in ("memory", "redis", "rediss"):
+    if scheme not in ("memory", "redis", "rediss", address.SOCKET):
         raise ValueError(
             f"a {scheme} broker keeps no ledger of calls: give result_backend='redis://...'"
         )
@@ -94,7 +99,9 @@ def celery(
         settings.setdefault("task_ignore_result", False)
     else:
         ledger = RedisLedger(kept_at, keep, lease, signer, timeouts)
-        settings.setdefault("result_backend", kept_at)
+        # Celery's results know a socket by another name than its brokers do.
+        at = kept_at.removeprefix("redis+") if scheme == address.SOCKET else kept_at
+        settings.setdefault("result_backend", at)
         settings.setdefault("result_expires", math.ceil(keep))  # which counts branches of fan-outs
     patience = Patience()
     app = make_app(broker_url, queue=queue, options=settings, timeouts=timeouts, patience=patience)

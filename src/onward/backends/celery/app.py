@@ -59,7 +59,8 @@ def make_app(
         broker_heartbeat=timeouts.heartbeat,
         redis_socket_connect_timeout=timeouts.connect,
         redis_socket_timeout=timeouts.socket,
-        redis_socket_keepalive=True,
+        # A socket of this machine has none.
+        redis_socket_keepalive=not str(options.get("result_backend")).startswith("socket:"),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         # Threads cannot be ended: a step whose message comes again goes on, and keeps its lease.
@@ -112,7 +113,7 @@ def priority_of(sent: object) -> int:
 
 
 def _transport(broker_url: str) -> str | None:
-    if broker_url.startswith(("redis:", "rediss:")):
+    if broker_url.startswith(("redis:", "rediss:", "redis+socket:")):
         return "onward.backends.celery.transport:Transport"
     if broker_url.startswith("amqps:"):
         return "onward.backends.celery.transport:AmqpsTransport"

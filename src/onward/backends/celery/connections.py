@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from onward.backends.celery import address
 from onward.backends.celery.outage import Outage
 
 T = TypeVar("T")
@@ -216,12 +217,16 @@ class Patience(threading.local):
 
 def redis_at(url: str, timeouts: Timeouts, again: Again) -> Redis:
     """A client of the Redis at a URL, whose query may say otherwise; threads may share it."""
+    url = address.of_redis(url)
+    bounds = timeouts.of_redis()
+    if url.startswith("unix:"):  # which has no network to keep alive
+        bounds = {name: each for name, each in bounds.items() if "keepalive" not in name}
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=OF_WORKER if again.is_endless else OF_CLIENT,
         # What a worker has to say must not be lost for want of a connection.
         timeout=None if again.is_endless else timeouts.turn,
         retry=again,
-        **timeouts.of_redis(),
+        **bounds,
     )
     return Redis.from_pool(pool)

@@ -123,7 +123,7 @@ class Channel(redis.Channel):
     @property
     def asked(self) -> float | None:
         """When Redis was last asked for messages, by the monotonic clock."""
-        sent: float | None = self._brpop_sent_at  # type: ignore[attr-defined]  # not in the stubs
+        sent: float | None = getattr(self, "_brpop_sent_at", None)  # kombu 5.7
         return sent
 
     _kept: Any = None
