@@ -72,6 +72,7 @@ FIT: list[tuple[Any, Any]] = [
     (int | bool, float | None),
     (None, int | None),
     (list[int], list[int]),
+    (tuple[int, int], list[int]),  # as it travels
     (list[Dog], Sequence[Animal]),
     (list[int], Sequence[float]),
     (str, Sequence[str]),
