@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from returns.result import Failure, Success
 
-from onward import Ref, fused, result, status, submit
-from onward.backends.hatchet import HatchetBackend
+from onward import Catalog, Ref, fused, result, status, submit
+from onward.backends.hatchet import HatchetBackend, Limit
 from onward.fault import Unavailable
 from onward.flows.flow import AnyFlow
+from onward.testing.tasks import inc
 from tests.engines.hatchet import DurableHatchet, Hatchet
 from tests.engines.process import until
 from tests.engines.running import running
@@ -151,6 +152,24 @@ def test_a_database_that_fails_again_and_again_loses_nothing(
     assert found == [Success(n + 3) for n in range(10)], workers.tail()
     found = [result(ref, on=backend, timeout=PATIENCE) for ref in fans]
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
+
+
+@pytest.mark.long
+def test_what_waits_for_its_rate_goes_on_after_an_engine_is_killed(
+    server: Hatchet, namespace: str
+) -> None:
+    """Which forgets it: the worker reminds it."""
+    limited = backend_on(server, namespace=namespace, limits={"inc": Limit(rate=1, per="minute")})
+    worker = limited.serve(Catalog(inc)).unwrap()
+    refs = [submit(inc(n), on=limited).unwrap() for n in range(2)]
+    assert result(refs[0], on=limited, timeout=60) == Success(1)
+    assert status(refs[1], on=limited).unwrap().state == "queued"
+    server.kill()
+    server.restart()
+    server.take_over()
+    assert result(refs[1], on=limited, timeout=300) == Success(2)
+    worker.stop(grace=5)
+    limited.close()
 
 
 def submitted(flow: AnyFlow, value: object, backend: HatchetBackend) -> Ref[object, object]:

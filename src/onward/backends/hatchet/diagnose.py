@@ -245,7 +245,7 @@ def _waits(
             yield Finding(
                 "put aside",
                 f"{each.aside} {kind} wait for their limit, the first for {now - each.oldest:.0f} "
-                "s; an engine (0.104) that was restarted meanwhile has forgotten them",
+                "s; if the engine (0.104) was restarted meanwhile, it has forgotten them",
                 "start a worker anew that has its limit: it reminds the engine of them",
             )
 
