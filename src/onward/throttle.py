@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -95,7 +95,7 @@ class Throttle(logging.Filter):
 
 
 @contextmanager
-def throttled(loggers: Iterable[str], throttle: Throttle | None = None) -> Iterator[None]:
+def throttled(loggers: Iterable[str], throttle: Throttle | None = None) -> Generator[None]:
     """While this lasts, the loggers of these names repeat themselves once a second at most.
 
     Args:

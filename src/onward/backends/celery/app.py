@@ -117,7 +117,7 @@ def _transport(broker_url: str) -> str | None:
         return "onward.backends.celery.transport:Transport"
     if broker_url.startswith("amqps:"):
         return "onward.backends.celery.transport:AmqpsTransport"
-    if broker_url.startswith("amqp:"):
+    if broker_url.startswith(("amqp:", "pyamqp:")):
         return "onward.backends.celery.transport:AmqpTransport"
     return None  # kombu's own, by the scheme
 

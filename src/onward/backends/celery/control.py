@@ -21,7 +21,7 @@ class _Node(Node):
 
     def __init__(self, *args: Any, ours: Mapping[str, Any], **options: Any) -> None:
         super().__init__(*args, **options)
-        self.handlers: dict[str, Any] = {**(self.handlers or {}), **ours}
+        self.handlers = {**(self.handlers or {}), **ours}
 
     def handle_message(self, body: Any, message: Any = None) -> Any:
         """Kombu's own; Celery would open a new mailbox after each that it cannot read."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import Ignore
@@ -54,11 +53,8 @@ class Request(CeleryRequest):
     Its task has `cancel_call`, which ends a call as cancelled.
     """
 
-    root_id: str | None
     task: Any
     _already_revoked: bool
-    acknowledge: Callable[[], None]
-    reject: Callable[..., None]
 
     def __init__(self, message: Any, **options: Any) -> None:
         taken = message.taken
@@ -89,8 +85,9 @@ class Request(CeleryRequest):
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # not in the stubs
-        if self.root_id and not expired:
-            self.task.cancel_call(self.root_id)
+        call: Any = self.root_id
+        if call and not expired:
+            self.task.cancel_call(call)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """Celery's own, but what was revoked stays so, whatever its function does."""

@@ -117,7 +117,6 @@ class Channel(redis.Channel):
     heard = 0.0
     """When Redis last answered to the wait for messages, by the monotonic clock."""
 
-    connection: Transport
     connection_errors: tuple[type[Exception], ...]
 
     @property
@@ -157,9 +156,15 @@ class Channel(redis.Channel):
         return answer
 
     @property
+    def _transport(self) -> Transport:
+        transport: Any = self.connection
+        assert isinstance(transport, Transport)
+        return transport
+
+    @property
     def _passing(self) -> tuple[type[Exception], ...]:
         """What says nothing of a message."""
-        return (Empty, *self.connection_errors, *self.connection.channel_errors)
+        return (Empty, *self.connection_errors, *self._transport.channel_errors)
 
     def _brpop_read(self, **options: Any) -> Any:
         """Kombu's own, but what cannot be read is refused, and ends nothing."""
@@ -175,7 +180,7 @@ class Channel(redis.Channel):
             key, raw = popped
             where = bytes_to_str(key).rsplit(self.sep, 1)[0]
             why = f"it cannot be read ({type(problem).__name__})"
-            self.connection.refusals.add(Refusal(why, is_foreign=True), where, raw)
+            self._transport.refusals.add(Refusal(why, is_foreign=True), where, raw)
             return True
         finally:
             self._popped = None
@@ -192,7 +197,7 @@ class Channel(redis.Channel):
             raise
         except Exception as problem:
             why = f"it cannot be read ({type(problem).__name__})"
-            self.connection.refusals.add(Refusal(why), "remote control", b"")
+            self._transport.refusals.add(Refusal(why), "remote control", b"")
             return True
 
     def decode_body(self, body: Any, encoding: Any = None) -> Any:
