@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import compress, groupby
 from typing import Any, cast, get_args
 
@@ -25,6 +26,7 @@ from onward import plan as plans
 from onward.backend import Diagnosis, State, Status, Submission, Worker
 from onward.backends.celery import native
 from onward.backends.celery.app import priority_on
+from onward.backends.celery.clock import there
 from onward.backends.celery.connections import Patience, Timeouts
 from onward.backends.celery.ledger import Entry, Ledger, Message, RedisLedger
 from onward.backends.celery.message import Now, Started, Ticket, discreet, write
@@ -65,8 +67,11 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 class Canvas:
     """Makes Celery's signatures of a line of parts."""
 
-    def __init__(self, app: Celery, queue: str, signer: Signer | None = None) -> None:
+    def __init__(
+        self, app: Celery, queue: str, now: Callable[[], float], signer: Signer | None = None
+    ) -> None:
         self._app = app
+        self._now = now
         self._queue = queue
         self._signer = signer
 
@@ -121,7 +126,7 @@ class Canvas:
     def kwargs(self, name: str, ticket: Ticket, delay: float = 0.0) -> dict[str, str]:
         """What a task of this name is sent beside where the call stands."""
         if self._signer is not None:
-            ticket = replace(ticket, until=time.time() + delay + self._signer.lifetime)
+            ticket = replace(ticket, until=self._now() + delay + self._signer.lifetime)
         return {"ticket": sealed(self._signer, write(ticket), "ticket", name).decode()}
 
     def now(self, now: Now, call: str, source: str) -> str:
@@ -187,12 +192,14 @@ class CeleryBackend:
         self.signer = signer
         self.sealer: Sealer | None = None
         self.dead_letters: DeadLetters | None = None
-        self.canvas = Canvas(app, queue, signer)
+        self.canvas = Canvas(app, queue, ledger.now, signer)
         self._text = text
         self.is_in_memory = app.conf.broker_url.startswith("memory:")
         """Whether the broker is in this process, and so is every worker."""
         sending: Any = app.amqp
         sending.note = self._note_sent
+        clocked: Any = app
+        clocked.now = self._now  # by which Celery makes a moment of a countdown
 
     def __repr__(self) -> str:
         return self._text
@@ -222,11 +229,14 @@ class CeleryBackend:
         return Success(ids)
 
     def _addressed(self, submission: Submission) -> Submission:
-        """The same call, whose plan names our queue: a reconciler may be of a worker on another."""
+        """The same call, whose plan names our queue, and its deadline by the ledger's clock.
+
+        A reconciler may be of a worker on another queue, and a worker's clock another one.
+        """
         plan = submission.plan
-        if plan.queue is not None:
-            return submission
-        return replace(submission, plan=replace(plan, queue=self.queue))
+        if plan.deadline is not None:
+            plan = replace(plan, deadline=there(plan.deadline, self.ledger.now()))
+        return replace(submission, plan=replace(plan, queue=plan.queue or self.queue))
 
     def publish(self, submissions: Iterable[Submission], *, is_again: bool = False) -> None:
         """Sends the first tasks of calls to the broker, in the order of the calls.
@@ -248,6 +258,10 @@ class CeleryBackend:
                 # The call's id stands in every message of it.
                 signature.apply_async(countdown=each.delay, root_id=each.plan.id)
 
+    def _now(self) -> datetime:
+        zone: Any = self.app.timezone
+        return datetime.fromtimestamp(self.ledger.now(), zone)
+
     def _note_sent(self, messages: Sequence[Message]) -> None:
         # Of what is not noted, one more may be sent once nothing is heard of it.
         with contextlib.suppress(RedisError, OSError):
@@ -255,7 +269,8 @@ class CeleryBackend:
 
     def _letter(self, submission: Submission, parts: Sequence[native.Part]) -> Letter:
         plan, delay = submission.plan, submission.delay
-        return letter(self.canvas.line(parts, Started(plan.args), delay=delay), plan.id, delay)
+        line = self.canvas.line(parts, Started(plan.args), delay=delay)
+        return letter(line, plan.id, self.ledger.now() + delay if delay else None)
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """See `Backend.outcome`."""
@@ -300,7 +315,7 @@ class CeleryBackend:
 
     def _has_expired(self, ids: Collection[str]) -> bool:
         """Whether one of these ends here, as its deadline has passed."""
-        due = [id for id in ids if self._deadlines.get(id, 0.0) <= time.time()]
+        due = [id for id in ids if self._deadlines.get(id, 0.0) <= self.ledger.now()]
         looked = [self._looked(id) for id in due]
         return any(entry is None or entry.end for entry in looked)
 
@@ -309,7 +324,7 @@ class CeleryBackend:
         if not all(id in self._deadlines for id in ids):
             return _SLICE
         due = min((self._deadlines[id] for id in ids), default=math.inf)
-        return min(max(due - time.time(), _PAUSE), _LONG_SLICE)
+        return min(max(due - self.ledger.now(), _PAUSE), _LONG_SLICE)
 
     def _looked(self, id: str) -> Entry | None:
         """What the ledger has of a call, which ends here if its deadline has passed."""
@@ -321,7 +336,7 @@ class CeleryBackend:
             self._deadlines.clear()
         deadline = math.inf if plan is None or plan.deadline is None else plan.deadline
         self._deadlines[id] = deadline
-        if plan is None or deadline > time.time():
+        if plan is None or deadline > self.ledger.now():
             return entry
         self.ledger.settle(id, faulted(expired(plan.flow)), "expired")
         return self.ledger.look(id)

@@ -12,6 +12,7 @@ from celery.exceptions import WorkerShutdown
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from onward.backends.celery import native, transport
+from onward.backends.celery.clock import eta_here
 from onward.backends.celery.envelope import Refusal, Taken, read
 from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import ASKED
@@ -47,11 +48,17 @@ class Consumer(CeleryConsumer):
     """Why there was no connection to the broker when last tried."""
 
     def __init__(
-        self, *args: Any, refusals: Refusals, signer: Signer | None, **kwargs: Any
+        self,
+        *args: Any,
+        refusals: Refusals,
+        signer: Signer | None,
+        now: Callable[[], float],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._refusals = refusals
         self._signer = signer
+        self._now = now
 
     def update_strategies(self) -> None:
         """Celery's own, without its own tasks: some, as celery.map, run what the message says."""
@@ -100,6 +107,9 @@ class Consumer(CeleryConsumer):
         if "eta" in taken.headers and not self._is_signed(name, taken):
             # The others are looked at where they are run. This one would be held until then.
             return Refusal("it is not signed for this task with a key of this worker")
+        if eta := taken.headers.get("eta"):
+            # Celery waits for it by this machine's clock.
+            taken.headers["eta"] = eta_here(eta, self._now())
         if name in self.strategies:
             return taken
         if name in self.app.tasks:

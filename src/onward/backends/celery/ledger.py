@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from onward import outcome as outcomes
 from onward.backends.celery import scripts
+from onward.backends.celery.clock import Clock
 from onward.backends.celery.connections import Again, Timeouts, redis_at
 from onward.backends.celery.outage import Outage, shown
 from onward.backends.celery.signing import Signer, opened, sealed
@@ -142,6 +143,10 @@ class Ledger(Protocol):
         """Whether the call is known and has no outcome."""
         ...
 
+    def now(self) -> float:
+        """What time it is there, in seconds since 1970-01-01 UTC: all due times are by this."""
+        ...
+
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         """Those that have ended or are unknown, as soon as there is one."""
         ...
@@ -190,6 +195,7 @@ class RedisLedger:
         self._keep = int(keep)
         self._lease = int(lease * 1000)
         self._signer = signer
+        self.now = Clock(self.clock).now
         self._to_open = client.register_script(scripts.TO_OPEN)
         self._to_note_sent = client.register_script(scripts.TO_NOTE_SENT)
         self._to_begin = client.register_script(scripts.TO_BEGIN)
@@ -221,7 +227,7 @@ class RedisLedger:
     def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         args: list[str | bytes | int] = [_LONGEST_OPEN]
         for id, plan, delay in calls:
-            args += [id, sealed(self._signer, plan, "plan", id), math.ceil(delay)]
+            args += [id, self._sealed_plan(id, plan, delay), math.ceil(delay)]
         opened = self._to_open([scripts.OPEN, *(_key(id) for id, _, _ in calls)], args)
         # Where it had to be said twice, what is known may be so from the first time.
         is_twice = self._again.was_again
@@ -242,10 +248,23 @@ class RedisLedger:
     def look(self, id: str) -> Entry | None:
         found = self._client.hgetall(_key(id))
         if b"plan" in found:
-            found[b"plan"] = opened(self._signer, found[b"plan"], "plan", id) or b""
+            found[b"plan"] = self._opened_plan(id, found[b"plan"]) or b""
         if b"outcome" in found:
             found[b"outcome"] = outcomes.encode(self._outcome(id, found[b"outcome"]))
         return entry(found)
+
+    def _sealed_plan(self, id: str, plan: bytes, delay: float) -> bytes:
+        """A plan, which is signed together with until when it may be sent."""
+        if self._signer is None:
+            return plan
+        until = math.ceil(self.now() + delay + self._signer.lifetime)
+        return self._signer.sealed(b"%d %b" % (until, plan), "plan", id)
+
+    def _opened_plan(self, id: str, raw: bytes) -> bytes | None:
+        if self._signer is None:
+            return opened(None, raw)
+        until, _, plan = (self._signer.opened(raw, "plan", id) or b"").partition(b" ")
+        return plan if until.isdigit() and int(until) > self.now() else None
 
     def begin(self, message: Message, at: str, holder: str, **fields: str) -> Begun:
         id = message.call
@@ -340,8 +359,9 @@ class RedisLedger:
 def distrusted(what: str) -> Misconfigured:
     """The fault of a call of which something cannot be trusted."""
     message = (
-        f"{what} is not signed as it should be here: clients and workers need the same keys; "
-        "if they have them, somebody else writes to the broker or the ledger"
+        f"{what} is not signed as it should be here, or was signed too long ago: clients and "
+        "workers need the same keys; if they have them, see who else writes to the broker or the "
+        "ledger"
     )
     return Misconfigured("signing_keys", message)
 

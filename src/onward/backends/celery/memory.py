@@ -91,6 +91,9 @@ class MemoryLedger:
     def close(self) -> None:
         pass
 
+    def now(self) -> float:
+        return time.time()
+
     def note(self, id: str, **fields: str) -> None:
         with self._changed:
             if id in self._calls:  # what is forgotten stays so, whoever is still at it

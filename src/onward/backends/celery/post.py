@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -44,13 +44,13 @@ class Letter(Struct, frozen=True):
         )
 
 
-def letter(line: Sequence[Signature[Any]], call: str, delay: float = 0.0) -> Letter:
+def letter(line: Sequence[Signature[Any]], call: str, eta: float | None = None) -> Letter:
     """The first message of a line of tasks; the tasks after it are in it.
 
     Args:
         line: The tasks, none of them a group or a chord, and the first with its arguments.
         call: The call's id, which stands in every message.
-        delay: How long it waits before it starts, in seconds.
+        eta: When it starts, by the ledger's clock, in seconds since 1970-01-01 UTC.
     """
     first, *rest = line
     options = first.options
@@ -61,7 +61,7 @@ def letter(line: Sequence[Signature[Any]], call: str, delay: float = 0.0) -> Let
         "root_id": call,
         "parent_id": None,
         "group": None,
-        "eta": (datetime.now(UTC) + timedelta(seconds=delay)).isoformat() if delay else None,
+        "eta": None if eta is None else datetime.fromtimestamp(eta, UTC).isoformat(),
         "argsrepr": repr(first.args)[:_SHOWN],
         "kwargsrepr": options["kwargsrepr"],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from onward.backend.loop import Closed
 from onward.backends.celery import native
 from onward.backends.celery.app import priority_of
 from onward.backends.celery.backend import CeleryBackend, expired
+from onward.backends.celery.clock import here
 from onward.backends.celery.leases import Leases
 from onward.backends.celery.ledger import Message, distrusted
 from onward.backends.celery.message import (
@@ -155,7 +155,7 @@ class Carrier:
             raise self._refused(task, "it is not signed for this task with a key of this worker")
         read = read_ticket(raw)
         call = f"in call {read.call!r}, {read.at!r}"
-        if read.until <= time.time():
+        if read.until <= self._ledger.now():
             raise self._refused(task, f"{call}: its signature has expired")
         if not isinstance(nows, list) or len(nows) != len(read.takes):
             raise self._refused(task, f"{call}: it comes with other values than it takes")
@@ -253,7 +253,7 @@ class Carrier:
         if begun.is_taken:
             # Who is at it goes on with the call; and if he dies, the call is found and sent again.
             raise Ignore("another delivery of this message is being worked at")
-        if ticket.deadline is not None and ticket.deadline <= time.time():
+        if ticket.deadline is not None and ticket.deadline <= self._ledger.now():
             self._ledger.settle(ticket.call, faulted(expired(ticket.flow)), "expired")
             return self._dropped(task, ticket)
         with (
@@ -296,7 +296,7 @@ class Carrier:
     def _passed(self, task: CeleryTask[Any, Any], now: Now, ticket: Ticket) -> Now:
         """Where the call stands after this task; ends the call with the last one."""
         if _ends(now, ticket):
-            is_late = ticket.deadline is not None and ticket.deadline <= time.time()
+            is_late = ticket.deadline is not None and ticket.deadline <= self._ledger.now()
             outcome = faulted(expired(ticket.flow)) if is_late else outcome_of(now)
             self._ledger.settle(ticket.call, outcome, state_of(outcome))
             task.request.chain = None
@@ -338,13 +338,16 @@ class Carrier:
         return self._backend.canvas.fan(fan, map(Flowing, items[:count]))
 
     def _context(self, ticket: Ticket, name: str, attempt: int, report: Report) -> Context:
+        deadline = ticket.deadline
+        if deadline is not None:
+            deadline = here(deadline, self._ledger.now())  # tasks look at this machine's clock
         return Context(
             id=ticket.call,
             task=name,
             step=ticket.at,
             attempt=attempt,
             key=ticket.key,
-            deadline=moment(ticket.deadline),
+            deadline=moment(deadline),
             report=report.say,
             is_cancelled=report.is_cancelled,
             trace=ticket.trace,

@@ -86,7 +86,12 @@ class CeleryWorker:
             # Of two with the same name on one machine, the engine would tell as of one.
             "hostname": f"onward-{os.getpid()}-{secrets.token_hex(2)}@{socket.gethostname()}",
             "pool": Pool,
-            "consumer_cls": partial(Consumer, refusals=self._refusals, signer=backend.signer),
+            "consumer_cls": partial(
+                Consumer,
+                refusals=self._refusals,
+                signer=backend.signer,
+                now=backend.ledger.now,
+            ),
             "concurrency": concurrency or 8,
             "queues": sorted(queues),
             "loglevel": "WARNING",
