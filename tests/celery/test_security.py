@@ -316,7 +316,9 @@ def test_a_message_that_is_sent_again_and_again_runs_once(
 def test_a_message_that_waited_too_long_is_refused_and_its_call_sent_with_a_new_signature(
     url: str, client: CeleryBackend, trace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client.canvas = Canvas(client.app, client.queue, Signer([NEW], lifetime=-1.0))
+    client.canvas = Canvas(
+        client.app, client.queue, client.ledger.now, Signer([NEW], lifetime=-1.0)
+    )
     ref = submit(noted(trace), on=client).unwrap()
     with working(url, [NEW]) as worker:
         refusal(caplog, "its signature has expired")

@@ -462,8 +462,9 @@ def _status(id: str, entry: Entry) -> Result[Status, Fault]:
     if state not in _STATES or (entry.end and entry.outcome is None):
         return Failure(damaged(id))
     progress = None
+    said = "" if entry.end else fields.get("progress", "")
     with contextlib.suppress(ValueError):  # somebody else may have written it
-        done, total, note = fields.get("progress", "").split(" ", 2)
+        done, total, note = said.split(" ", 2)
         progress = Progress(float(done), float(total) if total != "-" else None, note)
     attempt = fields.get("attempt", "")
     return Success(
