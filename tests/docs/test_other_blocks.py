@@ -2,6 +2,7 @@
 
 import base64
 import configparser
+import importlib
 import json
 import os
 import re
@@ -132,8 +133,13 @@ def test_a_url_is_one_that_connects(page: Path) -> None:
 
 
 @pytest.mark.parametrize("block", of("toml"), ids=where)
-def test_what_a_pyproject_gets_is_an_entry_point(block: Block) -> None:
-    points = tomllib.loads(block.code)["project"]["entry-points"]["onward.backends"]
+def test_what_a_pyproject_gets_is_there(block: Block) -> None:
+    read = tomllib.loads(block.code)
+    if "tool" in read:
+        for name in read["tool"]["mypy"]["plugins"]:
+            assert callable(importlib.import_module(name).plugin)
+        return
+    points = read["project"]["entry-points"]["onward.backends"]
     assert all(":" in target for target in points.values())
 
 

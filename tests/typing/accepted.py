@@ -73,6 +73,7 @@ from onward import (
     tee,
     together,
     unschedule,
+    unwrap,
     work,
 )
 from onward.backend import Submission, Worker
@@ -338,6 +339,13 @@ def another_policy_or_name_is_the_same_type() -> None:
     assert [each.policy for each in tasks] == [Policy(), tasks[1].policy, Policy()]
 
 
+def a_task_as_a_flow_without_the_names_of_its_parameters() -> None:
+    a: Flow[[int], int] = given(double)
+    b: Flow[[int], int] = identity >> double
+    c: Flow[[int], int] = flow(double)
+    assert a.depth > b.depth == c.depth
+
+
 def a_flow_may_be_used_as_something_wider() -> None:
     step: Step[bool, float] = double
     parser: Step[bytes, list[int], Malformed | Missing] = given(parse, ",")
@@ -394,6 +402,11 @@ def an_answers_error_is_told_apart_in_turn(on: Backend) -> str:
                     return f"nothing at {url}"
                 case Fault():
                     return error.message
+
+
+def an_unwrapped_result_is_its_value(on: Backend) -> None:
+    assert_type(unwrap(run(ingest("u"), on=on)), int)
+    assert_type(unwrap(connect("local://")), Backend)
 
 
 def an_answer_is_a_result(on: Backend) -> None:

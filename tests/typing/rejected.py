@@ -46,6 +46,7 @@ from onward import (
     task,
     tee,
     together,
+    unwrap,
     work,
 )
 from onward.backend import AsyncBackend
@@ -366,6 +367,16 @@ def an_answer_taken_for_something_else(on: Backend) -> None:
         case Failure(fault):
             _ = fault.line  # E
     _ = answer(double(1))  # E
+
+
+def a_value_unwrapped_as_something_else(on: Backend) -> None:
+    a: str = unwrap(run(double(1), on=on))  # E
+    _ = unwrap(double(1))  # E
+    _ = a
+
+
+def a_result_taken_for_a_backend() -> None:
+    _ = run(double(1), on=connect("local://"))  # E: not pyrefly
 
 
 def a_keep_or_tee_of_something_else() -> None:
