@@ -2,15 +2,18 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from returns.result import Success
 
 from onward import Catalog, current, progress, result, status, submit, task
 from onward.backends.celery import celery
+from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.valkey import Valkey
 
 pytestmark = pytest.mark.faults
@@ -69,4 +72,33 @@ def test_an_async_step_that_says_how_far_it_is_holds_up_no_other(server: Valkey)
         last = status(refs[0], on=backend).unwrap().progress
         assert last is not None
         assert (last.done, last.note) == (4, "done")
+        worker.stop()
+
+
+@task
+def double(n: int) -> int:
+    return 2 * n
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_after_40_s_without_an_answer_all_is_settled_soon(
+    broker: str, valkey: Valkey, tmp_path: Path
+) -> None:
+    """Within two leases and ten seconds; how long it takes to give up is by the defaults."""
+    lease = 2.0
+    frozen: Valkey | RabbitMQ = (Valkey if broker == "redis" else RabbitMQ).start(tmp_path / "it")
+    ledger = frozen.url if broker == "redis" else valkey.url
+    queue = uuid4().hex
+    with frozen, closing(celery(frozen.url, ledger, queue=queue, lease=lease)) as backend:
+        worker = backend.serve(Catalog(double), concurrency=4).unwrap()
+        flow = double >> double >> double
+        refs = [submit(flow(n), on=backend).unwrap() for n in range(50)]
+        frozen.pause()
+        time.sleep(40)
+        frozen.resume()
+        thawed = time.monotonic()
+        for n, ref in enumerate(refs):
+            left = thawed + 2 * lease + 10 - time.monotonic()
+            assert result(ref, on=backend, timeout=max(left, 0.1)) == Success(8 * n)
         worker.stop()

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from returns.result import Failure, Result, Success
-from temporalio.client import Client, PayloadLimitsConfig, TLSConfig
+from temporalio.client import Client, KeepAliveConfig, PayloadLimitsConfig, TLSConfig
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -72,6 +72,10 @@ class Address:
     rpc_metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+_KEEP_ALIVE = KeepAliveConfig(interval_millis=12_000, timeout_millis=6_000)
+"""A connection whose peer is gone is given up after 18 s; servers allow no ping within 10 s."""
+
+
 class Connection:
     """A client of the SDK, for one event loop."""
 
@@ -96,6 +100,7 @@ class Connection:
             api_key=at.api_key,
             data_converter=converter(at.data_converter),
             rpc_metadata=dict(at.rpc_metadata),
+            keep_alive_config=_KEEP_ALIVE,
             # What is too large we say ourselves, and what is not needs no lines on stderr.
             payload_limits=PayloadLimitsConfig(payloads_warn_size=0, memo_warn_size=0),
         )
