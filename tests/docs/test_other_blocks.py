@@ -59,6 +59,7 @@ SCRIPTS_NOT_RUN = {
 """The pages with scripts that no test runs, and why. Their targets of make are there."""
 
 WRONG_ON_PURPOSE = {
+    "fetch >> parse",
     "print(check(measure(3), on=local()).failure()[0].message)  # Expected `str`, got `int`",
     'wrong = submit(charge("five"), on=backend)',
     "charge.rescue(too_few)",

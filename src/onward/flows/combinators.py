@@ -48,7 +48,7 @@ Error6 = TypeVar("Error6")
 Error7 = TypeVar("Error7")
 Error8 = TypeVar("Error8")
 
-identity = Identity()
+identity: Identity = Identity()
 """The flow that gives what it takes: `together(identity, parse)` keeps the value beside its parse.
 
 Example:
