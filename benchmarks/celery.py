@@ -26,7 +26,7 @@ from onward import Call, each, fused, results, run, submit, submit_all
 from onward.backend import Backend, Submission
 from onward.backends.celery import celery
 from onward.fault import Fault
-from onward.prepare import prepare
+from onward.interpret.prepare import prepare
 from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
 

@@ -16,7 +16,7 @@ from taskiq_pipelines import Pipeline, PipelineMiddleware
 
 from onward import Flow, aio, fused, local, plan, run, task
 from onward.fault import Fault
-from onward.prepare import prepare
+from onward.interpret.prepare import prepare
 
 Timer: TypeAlias = Callable[[int], float]
 """Does its work so many times, and tells how many seconds that took."""

@@ -22,52 +22,51 @@ from typing import TYPE_CHECKING, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from onward import interpret
-from onward.backend import (
-    Backend,
-    Cancels,
-    RunsHere,
-    Schedule,
-    Schedules,
-    Status,
-    Submission,
-    Worker,
-)
-from onward.backend.adapters import awaiting, awaiting_within
+from onward.backend import Backend, Cancels, Schedule, Schedules, Status, Worker
 from onward.catalog import Catalog
-from onward.context import slot_lent
 from onward.fault import Fault, Unavailable
 from onward.flows.flow import Call, Ref
-from onward.observe import observers_of, told, watched_catalog
-from onward.prepare import (
+from onward.interpret import check, core
+from onward.interpret.callers import AWAITS
+from onward.interpret.prepare import (
     Deadline,
+    Stop,
     Waiting,
     check_backend,
-    check_ref,
+    check_stop,
     prepare,
     prepare_all,
     prepare_schedule,
-    read,
-    refs_of,
-    unsupported,
-    wrong_name,
-    wrong_timeout,
     wrong_work,
 )
-from onward.sealing import all_incoming, incoming, opening, outgoing
+from onward.interpret.work import is_told
 
 if TYPE_CHECKING:
     import asyncio
 
-R = TypeVar("R")
-E = TypeVar("E")
+Value = TypeVar("Value")
+Error = TypeVar("Error")
 
-check = interpret.check
-"""Like `onward.check`: it waits for nothing, so it is the same function."""
+__all__ = [
+    "cancel",
+    "check",
+    "pause_schedule",
+    "result",
+    "results",
+    "resume_schedule",
+    "run",
+    "schedule",
+    "schedules",
+    "status",
+    "submit",
+    "submit_all",
+    "unschedule",
+    "work",
+]
 
 
 async def run(
-    call: Call[R, E],
+    call: Call[Value, Error],
     /,
     on: Backend,
     *,
@@ -77,32 +76,14 @@ async def run(
     queue: str | None = None,
     priority: int | None = None,
     timeout: float | None = None,
-) -> Result[R, E | Fault]:
+) -> Result[Value, Error | Fault]:
     """Like `onward.run`."""
-    check_backend(on, "submit", "outcome")
-    prepared = wrong_timeout(timeout) or prepare(call, key, delay, deadline, queue, priority)
-    if isinstance(prepared, Fault):
-        return Failure(prepared)
-    sealed = outgoing(on, [prepared])
-    if isinstance(sealed, Failure):
-        return sealed
-    ref = call.flow.ref(prepared.plan.id)
-    observers = observers_of(on)
-    if timeout is None and key is None and not observers and isinstance(on, RunsHere):
-        here = await awaiting(on.run_here, *sealed.unwrap())
-        return read(ref, incoming(on, here), None)
-    with told(sealed.unwrap(), observers) as ([ready], answered):
-        submitted = await awaiting(on.submit, ready)
-        answered(submitted)
-    if isinstance(submitted, Failure):
-        return Failure(submitted.failure())
-    with slot_lent():
-        answer = await awaiting_within(on.outcome, submitted.unwrap(), timeout)
-    return read(ref, incoming(on, answer), timeout)
+    prepared = prepare(call, key, delay, deadline, queue, priority)
+    return await core.run(AWAITS, call.flow, prepared, on, timeout)
 
 
 async def submit(
-    call: Call[R, E],
+    call: Call[Value, Error],
     /,
     on: Backend,
     *,
@@ -111,23 +92,14 @@ async def submit(
     deadline: Deadline = None,
     queue: str | None = None,
     priority: int | None = None,
-) -> Result[Ref[R, E], Fault]:
+) -> Result[Ref[Value, Error], Fault]:
     """Like `onward.submit`."""
-    check_backend(on, "submit")
     prepared = prepare(call, key, delay, deadline, queue, priority)
-    if isinstance(prepared, Fault):
-        return Failure(prepared)
-    sealed = outgoing(on, [prepared])
-    if isinstance(sealed, Failure):
-        return sealed
-    with told(sealed.unwrap(), observers_of(on)) as ([ready], answered):
-        submitted = await awaiting(on.submit, ready)
-        answered(submitted)
-    return submitted.map(call.flow.ref)
+    return await core.submit(AWAITS, call.flow, prepared, on)
 
 
 async def submit_all(
-    calls: Iterable[Call[R, E]],
+    calls: Iterable[Call[Value, Error]],
     /,
     on: Backend,
     *,
@@ -135,69 +107,47 @@ async def submit_all(
     deadline: Deadline = None,
     queue: str | None = None,
     priority: int | None = None,
-) -> Result[list[Ref[R, E]], Fault]:
+) -> Result[list[Ref[Value, Error]], Fault]:
     """Like `onward.submit_all`."""
-    check_backend(on, "submit_all")
     prepared = prepare_all(calls, delay, deadline, queue, priority)
-    if isinstance(prepared, Fault):
-        return Failure(prepared)
-    flows, submissions = prepared
-    sealed = outgoing(on, submissions)
-    if isinstance(sealed, Failure):
-        return sealed
-    with told(sealed.unwrap(), observers_of(on)) as (ready, answered):
-        submitted = await awaiting(on.submit_all, ready)
-        answered(submitted)
-    return submitted.map(lambda ids: refs_of(flows, ids))
+    return await core.submit_all(AWAITS, prepared, on)
 
 
 async def result(
-    ref: Ref[R, E], /, on: Backend, *, timeout: float | None = None
-) -> Result[R, E | Fault]:
+    ref: Ref[Value, Error], /, on: Backend, *, timeout: float | None = None
+) -> Result[Value, Error | Fault]:
     """Like `onward.result`."""
-    check_backend(on, "outcome")
-    wrong = wrong_timeout(timeout)
-    if wrong is not None:
-        return Failure(wrong)
-    with slot_lent():
-        answer = await awaiting_within(on.outcome, check_ref(ref).id, timeout)
-    return read(ref, incoming(on, answer), timeout)
+    return await core.result(AWAITS, ref, on, timeout)
 
 
 async def results(
-    refs: Iterable[Ref[R, E]],
+    refs: Iterable[Ref[Value, Error]],
     /,
     on: Backend,
     *,
     timeout: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> AsyncIterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
+) -> AsyncIterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
     """Like `onward.results`, for `async for`."""
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
-        with slot_lent():
-            answer = await awaiting_within(on.settled, waiting.pending, waiting.left)
-        for pair in waiting.take(all_incoming(on, answer)):
+        for pair in waiting.take(await core.settled(AWAITS, waiting, on)):
             yield pair
 
 
-async def status(ref: Ref[R, E], /, on: Backend) -> Result[Status, Fault]:
+async def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
     """Like `onward.status`."""
-    check_backend(on, "status")
-    return await awaiting(on.status, check_ref(ref).id)
+    return await core.status(AWAITS, ref, on)
 
 
-async def cancel(ref: Ref[R, E], /, on: Cancels) -> Result[None, Fault]:
+async def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
     """Like `onward.cancel`."""
-    lacking = unsupported(on, check_ref(ref).flow.name, "cancel")
-    if lacking is not None:
-        return Failure(lacking)
-    return await awaiting(on.cancel, check_ref(ref).id)
+    return await core.cancel(AWAITS, ref, on)
 
 
 async def schedule(
-    call: Call[R, E],
+    call: Call[Value, Error],
     /,
     on: Schedules,
     *,
@@ -209,43 +159,28 @@ async def schedule(
     priority: int | None = None,
 ) -> Result[Schedule, Fault]:
     """Like `onward.schedule`."""
-    lacking = unsupported(on, name, "schedule")
-    if lacking is not None:
-        return Failure(lacking)
     prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
-    if isinstance(prepared, Fault):
-        return Failure(prepared)
-    declared, plan = prepared
-    sealed = outgoing(on, [Submission(plan)])
-    if isinstance(sealed, Failure):
-        return sealed
-    return await awaiting(on.schedule, declared, sealed.unwrap()[0].plan)
+    return await core.schedule(AWAITS, name, prepared, on)
 
 
 async def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
     """Like `onward.schedules`."""
-    lacking = unsupported(on, "", "schedules")
-    if lacking is not None:
-        return Failure(lacking)
-    return await awaiting(on.schedules)
+    return await core.schedules(AWAITS, on)
 
 
 async def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.pause_schedule`."""
-    wrong = unsupported(on, name, "pause_schedule") or wrong_name(name)
-    return Failure(wrong) if wrong else await awaiting(on.pause_schedule, name)
+    return await core.pause_schedule(AWAITS, name, on)
 
 
 async def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.resume_schedule`."""
-    wrong = unsupported(on, name, "resume_schedule") or wrong_name(name)
-    return Failure(wrong) if wrong else await awaiting(on.resume_schedule, name)
+    return await core.resume_schedule(AWAITS, name, on)
 
 
 async def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Like `onward.unschedule`."""
-    wrong = unsupported(on, name, "unschedule") or wrong_name(name)
-    return Failure(wrong) if wrong else await awaiting(on.unschedule, name)
+    return await core.unschedule(AWAITS, name, on)
 
 
 async def work(
@@ -256,16 +191,21 @@ async def work(
     concurrency: int | None = None,
     queues: Collection[str] | None = None,
     grace: float = 30.0,
+    stop: Stop | None = None,
 ) -> Result[None, Fault]:
-    """Like `onward.work`, until the awaiting task is cancelled; signals are the caller's own."""
+    """Like `onward.work`, until it is told to stop, or the awaiting task is cancelled.
+
+    Signals are the caller's own.
+    """
     import asyncio
 
     check_backend(on, "serve")
+    check_stop(stop)
     wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
-    catalog = watched_catalog(opening(on, catalog), observers_of(on))
-    starting = awaiting(on.serve, catalog, concurrency=concurrency, queues=queues)
+    catalog = core.attended(catalog, on)
+    starting = AWAITS.ask(on.serve, catalog, concurrency=concurrency, queues=queues)
     serving = asyncio.ensure_future(starting)
     try:
         served = await asyncio.shield(serving)
@@ -276,11 +216,12 @@ async def work(
         return Failure(served.failure())
     worker = served.unwrap()
     try:
-        while not await asyncio.to_thread(worker.wait, 0.1):
-            pass
+        while not ((stop is not None and stop.is_set()) or is_told(worker)):
+            if await asyncio.to_thread(worker.wait, 0.1) and not is_told(worker):
+                return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
     finally:
         await asyncio.to_thread(worker.stop, grace)
-    return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
+    return Success(None)
 
 
 async def _stopped(serving: asyncio.Future[Result[Worker, Fault]], grace: float) -> None:

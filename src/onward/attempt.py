@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from onward.backend.loop import Closed, LoopThread
 from onward.catalog import Tasks
 from onward.context import Context, Progress
-from onward.evaluate import IN_FLIGHT, evaluate
+from onward.evaluate import IN_FLIGHT, driven, evaluate
 from onward.execute import Ended, is_retried, log, perform, perform_async, retried, tell
 from onward.fault import Raised, TimedOut
 from onward.outcome import Outcome, Value, faulted
@@ -145,16 +145,6 @@ class InThread:
     def close(self) -> None:
         """Ends the loop; what it runs ends as `onward.backend.loop.Closed`."""
         self._loop.close()
-
-
-def driven(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine gives that never waits for an event loop, such as one on `InThread`."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    raise AssertionError("it waited for an event loop")
 
 
 async def _in_time(work: Awaits[T], variables: Variables, limit: Limit[T]) -> T:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -25,6 +25,8 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
 )
+
+T = TypeVar("T")
 
 MAX_JOINED = 256 * 1024 * 1024
 """How many bytes the values of a fan-out may have together."""
@@ -213,3 +215,13 @@ def _passed_on(args: Args) -> Outcome:
     if len(args.positional) == 1 and not args.keyword:
         return Value(args.positional[0])
     return faulted(BadPayload("identity", "it takes exactly one argument"))
+
+
+def driven(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives that never waits for an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    raise AssertionError("it waited for an event loop")

@@ -11,8 +11,8 @@ from onward.backends.celery.steps import StepRunner
 from onward.context import Context
 from onward.fault import Fault
 from onward.flows.flow import Flow
+from onward.interpret.prepare import prepare
 from onward.plan import Runnable
-from onward.prepare import prepare
 
 BEGUN = threading.Event()
 

@@ -12,7 +12,7 @@ from onward.backends.celery import celery, native
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.message import Started
 from onward.fault import Fault
-from onward.prepare import prepare
+from onward.interpret.prepare import prepare
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.valkey import Valkey
 

@@ -16,8 +16,8 @@ from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.reconcile import MOST, reconcile
 from onward.fault import Fault, Lost, Unknown
+from onward.interpret.prepare import prepare
 from onward.observe import Attempt, Sending, watched_catalog
-from onward.prepare import prepare
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
 from tests.faults.served import catalog, chain, step, unserved

@@ -42,6 +42,7 @@ from onward import given as given_
 from onward.backend import Submission
 from onward.evaluate import evaluate
 from onward.flows.flow import AnyFlow
+from onward.interpret.prepare import prepare
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     MAX_DEPTH,
@@ -63,7 +64,6 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
 )
-from onward.prepare import prepare
 from onward.testing import flows
 from onward.testing.tasks import Odd, halve, mend, shrink
 

@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from onward.attempt import Attempts, InThread, OnLoop, driven, is_async
+from onward.attempt import Attempts, InThread, OnLoop, is_async
 from onward.backend import State, Status, Submission, Worker, state_of
 from onward.backend.adapters import BlockingCancels
 from onward.backend.loop import LoopThread
 from onward.catalog import Catalog, Tasks
 from onward.context import Context, Progress, moment
-from onward.evaluate import evaluate
+from onward.evaluate import driven, evaluate
 from onward.execute import raised, retried
 from onward.fault import Cancelled, Expired, Fault, Unknown
 from onward.outcome import Outcome, faulted

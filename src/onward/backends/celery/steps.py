@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from onward.attempt import Attempts, InThread, driven
+from onward.attempt import Attempts, InThread
 from onward.catalog import Tasks
 from onward.context import Context
+from onward.evaluate import driven
 from onward.outcome import Outcome
 from onward.plan import Args, Runnable
 

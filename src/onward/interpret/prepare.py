@@ -1,4 +1,4 @@
-"""What interpreters of either colour do before and after they touch a backend."""
+"""What interpreters check and make before they ask a backend, and how they read its answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace
 from returns.result import Failure, Result
@@ -243,6 +243,20 @@ def _check_queues(queues: Collection[str]) -> None:
         raise ValueError("a worker of no queue has nothing to do: name one, or leave queues out")
     for queue in queues:
         check_name("queue", queue)
+
+
+class Stop(Protocol):
+    """What tells a worker to stop: a `threading.Event`, or an `asyncio.Event` set on its loop."""
+
+    def is_set(self) -> bool:
+        """Whether it is to stop."""
+        ...
+
+
+def check_stop(stop: object) -> None:
+    """Raises TypeError for what cannot tell a worker to stop."""
+    if stop is not None and not callable(getattr(stop, "is_set", None)):
+        raise TypeError(f"stop is an Event of threading or asyncio, not {stop!r}")
 
 
 class Waiting(Generic[R, E]):

@@ -1,0 +1,29 @@
+"""The interpreters, which take calls and refs; for callers that block."""
+
+from onward.interpret.calls import check, run, submit, submit_all
+from onward.interpret.outcomes import cancel, result, results, status
+from onward.interpret.schedules import (
+    pause_schedule,
+    resume_schedule,
+    schedule,
+    schedules,
+    unschedule,
+)
+from onward.interpret.work import work
+
+__all__ = [
+    "cancel",
+    "check",
+    "pause_schedule",
+    "result",
+    "results",
+    "resume_schedule",
+    "run",
+    "schedule",
+    "schedules",
+    "status",
+    "submit",
+    "submit_all",
+    "unschedule",
+    "work",
+]

@@ -1,0 +1,201 @@
+"""What each interpreter does, once for callers that block and for callers that await."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+from returns.result import Failure, Result
+
+from onward.backend import (
+    Backend,
+    Cancels,
+    RunsHere,
+    Schedule,
+    Schedules,
+    Status,
+    Submission,
+)
+from onward.catalog import Catalog
+from onward.context import slot_lent
+from onward.fault import Fault
+from onward.flows.flow import AnyFlow, Flow, Ref
+from onward.interpret.callers import Caller
+from onward.interpret.prepare import (
+    Waiting,
+    check_backend,
+    check_ref,
+    read,
+    refs_of,
+    unsupported,
+    wrong_name,
+    wrong_timeout,
+)
+from onward.outcome import Outcome
+from onward.plan import Plan
+from onward.sealing import all_incoming, incoming, opening, outgoing
+
+T = TypeVar("T")
+Value = TypeVar("Value")
+Error = TypeVar("Error")
+
+
+async def run(
+    caller: Caller,
+    flow: Flow[..., Value, Error],
+    prepared: Submission | Fault,
+    on: Backend,
+    timeout: float | None,
+) -> Result[Value, Error | Fault]:
+    """See `onward.run`."""
+    check_backend(on, "submit", "outcome")
+    wrong = wrong_timeout(timeout)
+    if wrong is not None:
+        return Failure(wrong)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    is_plain = timeout is None and prepared.plan.key is None and not _observers(on)
+    if is_plain and isinstance(on, RunsHere):
+        ready = outgoing(on, [prepared])
+        if isinstance(ready, Failure):
+            return ready
+        answer = await caller.ask(on.run_here, *ready.unwrap())
+        return read(Ref(prepared.plan.id, flow), incoming(on, answer), None)
+    submitted = await submit(caller, flow, prepared, on)
+    if isinstance(submitted, Failure):
+        return Failure(submitted.failure())
+    return await result(caller, submitted.unwrap(), on, timeout)
+
+
+async def submit(
+    caller: Caller, flow: Flow[..., Value, Error], prepared: Submission | Fault, on: Backend
+) -> Result[Ref[Value, Error], Fault]:
+    """See `onward.submit`."""
+    check_backend(on, "submit")
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+
+    sealed = outgoing(on, [prepared])
+    if isinstance(sealed, Failure):
+        return sealed
+    with _told(on, sealed.unwrap()) as (ready, answered):
+        submitted = await caller.ask(on.submit, *ready)
+        answered(submitted)
+    return submitted.map(flow.ref)
+
+
+async def submit_all(
+    caller: Caller, prepared: tuple[Sequence[AnyFlow], Sequence[Submission]] | Fault, on: Backend
+) -> Result[list[Ref[Any, Any]], Fault]:
+    """See `onward.submit_all`."""
+    check_backend(on, "submit_all")
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    flows, submissions = prepared
+    sealed = outgoing(on, submissions)
+    if isinstance(sealed, Failure):
+        return sealed
+    with _told(on, sealed.unwrap()) as (ready, answered):
+        submitted = await caller.ask(on.submit_all, ready)
+        answered(submitted)
+    return submitted.map(lambda ids: refs_of(flows, ids))
+
+
+async def result(
+    caller: Caller, ref: Ref[Value, Error], on: Backend, timeout: float | None
+) -> Result[Value, Error | Fault]:
+    """See `onward.result`."""
+    check_backend(on, "outcome")
+    wrong = wrong_timeout(timeout)
+    if wrong is not None:
+        return Failure(wrong)
+    with slot_lent():
+        answer = await caller.wait(on.outcome, check_ref(ref).id, timeout)
+    return read(ref, incoming(on, answer), timeout)
+
+
+async def settled(
+    caller: Caller, waiting: Waiting[Value, Error], on: Backend
+) -> Result[Mapping[str, Outcome], Fault]:
+    """The next outcomes that `onward.results` gives."""
+    with slot_lent():
+        answer = await caller.wait(on.settled, waiting.pending, waiting.left)
+    return all_incoming(on, answer)
+
+
+async def status(caller: Caller, ref: Ref[Value, Error], on: Backend) -> Result[Status, Fault]:
+    """See `onward.status`."""
+    check_backend(on, "status")
+    return await caller.ask(on.status, check_ref(ref).id)
+
+
+async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[None, Fault]:
+    """See `onward.cancel`."""
+    lacking = unsupported(on, check_ref(ref).flow.name, "cancel")
+    return Failure(lacking) if lacking else await caller.ask(on.cancel, ref.id)
+
+
+async def schedule(
+    caller: Caller, name: str, prepared: tuple[Schedule, Plan] | Fault, on: Schedules
+) -> Result[Schedule, Fault]:
+    """See `onward.schedule`."""
+    lacking = unsupported(on, name, "schedule")
+    if lacking is not None:
+        return Failure(lacking)
+    if isinstance(prepared, Fault):
+        return Failure(prepared)
+    declared, plan = prepared
+    sealed = outgoing(on, [Submission(plan)])
+    if isinstance(sealed, Failure):
+        return sealed
+    return await caller.ask(on.schedule, declared, sealed.unwrap()[0].plan)
+
+
+async def schedules(caller: Caller, on: Schedules) -> Result[list[Schedule], Fault]:
+    """See `onward.schedules`."""
+    lacking = unsupported(on, "", "schedules")
+    return Failure(lacking) if lacking else await caller.ask(on.schedules)
+
+
+async def pause_schedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
+    """See `onward.pause_schedule`."""
+    wrong = unsupported(on, name, "pause_schedule") or wrong_name(name)
+    return Failure(wrong) if wrong else await caller.ask(on.pause_schedule, name)
+
+
+async def resume_schedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
+    """See `onward.resume_schedule`."""
+    wrong = unsupported(on, name, "resume_schedule") or wrong_name(name)
+    return Failure(wrong) if wrong else await caller.ask(on.resume_schedule, name)
+
+
+async def unschedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
+    """See `onward.unschedule`."""
+    wrong = unsupported(on, name, "unschedule") or wrong_name(name)
+    return Failure(wrong) if wrong else await caller.ask(on.unschedule, name)
+
+
+def attended(catalog: Catalog, on: Backend) -> Catalog:
+    """The catalog as a worker serves it: its tasks open what is sealed, and observers are told."""
+    catalog = opening(on, catalog)
+    if not (observers := _observers(on)):
+        return catalog
+    from onward.observe import watched_catalog
+
+    return watched_catalog(catalog, observers)
+
+
+def _observers(on: Backend) -> tuple[Any, ...]:
+    return getattr(on, "observers", ())
+
+
+def _told(
+    on: Backend, submissions: list[Submission]
+) -> AbstractContextManager[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
+    """Tells a backend's observers of submissions, if it has any."""
+    if not (observers := _observers(on)):
+        return nullcontext((submissions, lambda _: None))
+    from onward.observe import told  # what nobody watches does not pay for it
+
+    return told(submissions, observers)

@@ -1,0 +1,134 @@
+"""What comes of submitted calls, for callers that block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from returns.result import Result
+
+from onward.backend import Backend, Cancels, Status
+from onward.evaluate import driven
+from onward.fault import Fault
+from onward.flows.flow import Ref
+from onward.interpret import core
+from onward.interpret.callers import BLOCKS
+from onward.interpret.prepare import Waiting, check_backend
+
+Value = TypeVar("Value")
+Error = TypeVar("Error")
+
+
+def result(
+    ref: Ref[Value, Error], /, on: Backend, *, timeout: float | None = None
+) -> Result[Value, Error | Fault]:
+    """Waits for what comes of a submitted call.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        on: Where it was submitted.
+        timeout: How long to wait, in seconds; None for as long as it takes.
+
+    Returns:
+        The value; or the domain error that a task answered with; or the `Fault` that ended it.
+        Where only the wait ended, that is `TimedOut` with `still_running`.
+
+    Example:
+        >>> from onward import local, result, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> print(result(double.ref("no-such-id"), on=local()).failure().task)
+        no-such-id
+    """
+    return driven(core.result(BLOCKS, ref, on, timeout))
+
+
+def results(
+    refs: Iterable[Ref[Value, Error]],
+    /,
+    on: Backend,
+    *,
+    timeout: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
+    """Gives what comes of many submitted calls, as they complete.
+
+    Args:
+        refs: What `submit` or `submit_all` gave.
+        on: Where they were submitted.
+        timeout: How long to wait in all, in seconds; None for as long as it takes. Those that have
+            no outcome by then are given as `TimedOut` with `still_running`.
+        progress: Is told how many have completed, and how many there are.
+
+    Returns:
+        Pairs of a ref and its result, each ref once.
+
+    Example:
+        >>> from onward import local, results, submit_all, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> refs = submit_all([double(n) for n in range(4)], on=backend).unwrap()
+        >>> sorted(result.unwrap() for ref, result in results(refs, on=backend))
+        [0, 2, 4, 6]
+    """
+    check_backend(on, "settled")
+    waiting = Waiting(refs, timeout, progress)
+    while waiting.pending:
+        yield from waiting.take(driven(core.settled(BLOCKS, waiting, on)))
+
+
+def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
+    """Where a submitted call is.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        on: Where it was submitted.
+
+    Returns:
+        Its state, the step it is in and that step's progress; `Unknown` for an id that nobody
+        knows.
+
+    Example:
+        >>> from onward import local, result, status, submit, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> ref = submit(double(21), on=backend).unwrap()
+        >>> result(ref, on=backend)
+        <Success: 42>
+        >>> status(ref, on=backend).unwrap().state
+        'done'
+    """
+    return driven(core.status(BLOCKS, ref, on))
+
+
+def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
+    """Ends a submitted call as `Cancelled`, unless it has an outcome already.
+
+    An async step is interrupted where it awaits; a sync one can look at `current().cancelled`.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        on: Where it was submitted: a backend that can cancel. Of one that `connect` gave,
+            `isinstance(backend, Cancels)` tells, type checkers too.
+
+    Returns:
+        None once the engine has taken note; `Unknown` for an id that nobody knows.
+
+    Example:
+        >>> from onward import cancel, local, result, submit, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> ref = submit(double(21), on=backend, delay=60).unwrap()
+        >>> cancel(ref, on=backend)
+        <Success: None>
+        >>> print(result(ref, on=backend).failure())
+        double: it was cancelled. Submit it again if it is still wanted.
+    """
+    return driven(core.cancel(BLOCKS, ref, on))
