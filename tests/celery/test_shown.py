@@ -156,7 +156,7 @@ def settled(call: Call[Any, Any], backend: CeleryBackend) -> str:
 def shows(shown: Shown, call: str, states: dict[str, str]) -> None:
     until(
         lambda: shown.of(call) == states,
-        within=10,
+        within=30,
         otherwise=lambda: f"{shown.of(call)}, and not {states}",
     )
 
@@ -208,7 +208,7 @@ def test_a_fan_out_with_a_failure_has_failed(backend: CeleryBackend, shown: Show
     call = settled((each(breaks) >> add_up)([1, 2]), backend)
     until(
         lambda: shown.of(call).get("onward.gather") == "FAILURE",
-        within=10,
+        within=30,
         otherwise=lambda: str(shown.of(call)),
     )
     assert shown.of(call)["breaks"] == "FAILURE"
@@ -222,7 +222,7 @@ def test_the_log_does_not_say_that_a_failed_step_succeeded(
     settled((breaks >> inc)(1), backend)
     until(
         lambda: "raised expected: RuntimeError('broke at 1')" in caplog.text,
-        within=10,
+        within=30,
         otherwise=lambda: caplog.text,
     )
     assert "succeeded" not in caplog.text
@@ -234,7 +234,7 @@ def held(backend: CeleryBackend, shown: Shown) -> Iterator[tuple[Ref[int], str]]
     BEGUN.clear()
     ref = submit((holds >> inc)(1), on=backend).unwrap()
     assert BEGUN.wait(20)
-    until(lambda: "holds" in shown.of(ref.id), within=10, otherwise=lambda: str(shown.events))
+    until(lambda: "holds" in shown.of(ref.id), within=30, otherwise=lambda: str(shown.events))
     [task] = [each for _, each in shown.state.tasks_by_time() if each.root_id == ref.id]
     yield ref, str(task.id)
 
