@@ -53,6 +53,15 @@ _CONTAINERS = (Sequence, AbstractSet, Mapping)
 
 def check_chain(first: Node, then: Node) -> None:
     """Raises TypeError where a flow's value cannot be what the next one takes."""
+    last = first
+    while isinstance(last, Chain):
+        last = last.then
+    if (
+        isinstance(last, Task)
+        and isinstance(then, Task)
+        and last.signature.returns.annotation is then.signature.first.annotation
+    ):
+        return  # as most are, and quick to see
     given, name = gives(first)
     wrong = _refusing(then, given)
     if wrong is not None:
