@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -80,6 +81,8 @@ def run(
     Exit codes: 0, it gave a value; 1, a fault; 2, what cannot be done as it was written; 3, a
     domain error; 4, no outcome yet, after --timeout.
     """
+    # What ends here is printed here. Where a module has set up logging, its handlers log it too.
+    logging.getLogger("onward.step").addHandler(logging.NullHandler())
     call = _call(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:
         refuse_memory(backend)
