@@ -82,7 +82,7 @@ def test_its_ref_is_good_in_another_process(
 ) -> None:
     ref = submit(inc(1), on=there).unwrap()
     assert result(inc.ref(ref.id), on=elsewhere, timeout=PATIENCE) == Success(2)
-    assert status(ref, on=elsewhere) == Success(Status("done"))
+    assert status(ref, on=elsewhere) == Success(Status("done", "inc", "0", 1))
 
 
 def test_nobody_s_id_is_unknown(elsewhere: TemporalBackend) -> None:
