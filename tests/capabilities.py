@@ -39,6 +39,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "identity_changes_nothing",
         "nothing_runs_after_a_failure",
         "given_is_the_call_with_all_arguments",
+        "what_is_called_is_what_counts",
     ),
     "Fan-out": (
         "together_is_the_pair",
@@ -58,6 +59,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Fused": ("fused_is_the_flow",),
     "Values": (
         "values_survive_the_wire",
+        "data_is_not_taken_for_a_type",
+        "what_is_unset_stays_unset",
         "wrong_values_are_refused_first",
         "what_a_task_promised_is_checked",
     ),
