@@ -14,7 +14,7 @@ from tests.docs.blocks import blocks
 from tests.docs.test_blocks import PAGES, ROOT
 
 PAGE = (ROOT / "docs/reference.md").read_text()
-SHOWN = re.findall(r"^\.\. auto(?:class|data|function):: ([\w.]+)", PAGE, re.MULTILINE)
+SHOWN = re.findall(r"^\.\. auto(?:class|data|exception|function):: ([\w.]+)", PAGE, re.MULTILINE)
 
 
 def public(module: ModuleType) -> Iterator[str]:
