@@ -15,6 +15,7 @@ from typing import (
     Generic,
     Literal,
     NamedTuple,
+    NewType,
     TypeAlias,
     TypedDict,
     TypeVar,
@@ -389,7 +390,11 @@ IN_BERLIN = datetime(2024, 7, 1, tzinfo=BERLIN)
 TWICE = datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=BERLIN)
 
 
-@pytest.mark.parametrize("moment", [IN_BERLIN, TWICE], ids=str)
+FIRST = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+LAST = datetime.max.replace(tzinfo=timezone(-timedelta(hours=12)))
+
+
+@pytest.mark.parametrize("moment", [IN_BERLIN, TWICE, FIRST, LAST], ids=str)
 def test_a_moment_in_a_named_zone_arrives_with_its_offset_in_whatever_it_is(
     moment: datetime,
 ) -> None:
@@ -458,6 +463,8 @@ FORBIDDEN: list[tuple[Any, Any]] = [
     (Box, Box(3)),
     (Sent, Sent(-1, Ask("a"))),
     (Generics[PositiveInt], Pair(1, [-1])),
+    (NewType("Amount", PositiveInt), -1),
+    (List[NewType("Above", NewType("Amount", Annotated[int, at.Gt(0)]))], [-1]),
 ]
 
 
@@ -555,7 +562,7 @@ def test_what_the_first_release_wrote_is_still_read() -> None:
 
 def test_data_does_not_become_a_fault() -> None:
     data = {"type": "Unknown", "value": {"task": "t", "message": "m"}}
-    with pytest.raises(Refused, match="none of"):
+    with pytest.raises(Refused, match="missing required field"):
         codec(Ask | Fault).decode(codec(Any).encode(data))
 
 
@@ -611,6 +618,8 @@ def cached() -> Cached:
         (Ratio, Ratio(1, Decimal("NaN")), "$.x.exact", "NaN"),
         (List[Person], [Person.model_construct(name=3)], "$.x[0].name", "valid string"),
         (str, Status.OPEN, "$.x", "send its .value"),
+        (PositiveInt | None, -1, "$.x", "greater than 0"),
+        (Row | None, Row(0), "$.x.amount", "greater than 0"),
         (Dict[str, int], Counter("a"), "$.x", "subclass of dict"),
     ],
     ids=lambda each: str(each)[:40],

@@ -69,14 +69,21 @@ def substituted(annotation: Annotation, given: Mapping[Any, Annotation]) -> Anno
 def bare(annotation: Annotation) -> Annotation:
     """An annotation without NewType, type variable, and what `Annotated` says of it."""
     while True:
-        if isinstance(annotation, NewType):
-            annotation = annotation.__supertype__
-        elif isinstance(annotation, TypeVar):
-            annotation = annotation.__bound__ or Any
-        elif get_origin(annotation) is Annotated or get_origin(annotation) in _REQUIRED:
-            annotation = get_args(annotation)[0]
-        else:
+        inner = peeled(annotation)
+        if inner is annotation:
             return annotation
+        annotation = inner
+
+
+def peeled(annotation: Annotation) -> Annotation:
+    """What is within one NewType, type variable or `Annotated`; else the annotation itself."""
+    if isinstance(annotation, NewType):
+        return annotation.__supertype__
+    if isinstance(annotation, TypeVar):
+        return annotation.__bound__ or Any
+    if get_origin(annotation) is Annotated or get_origin(annotation) in _REQUIRED:
+        return get_args(annotation)[0]
+    return annotation
 
 
 def members(annotation: Annotation) -> tuple[Annotation, ...]:

@@ -15,6 +15,7 @@ from onward.codec.annotations import (
     is_alias,
     is_record,
     members,
+    peeled,
     unaliased,
 )
 from onward.codec.base import Annotation, Codec
@@ -96,8 +97,8 @@ class _Builder:
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
             return self._annotated(annotation, arguments[0], arguments[1:])
-        if bare(annotation) is not annotation:  # a NewType or a type variable
-            return self.build(bare(annotation))
+        if (inner := peeled(annotation)) is not annotation:  # a NewType or a type variable
+            return self.build(inner)
         if is_secret(annotation):
             return SecretOf(annotation, self.build(kept_by(annotation)))
         if is_pydantics(annotation):
@@ -160,7 +161,7 @@ def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
         metadata = arguments[1:]
         if any(is_pydantics(each) or is_constraint(each) for each in metadata):
             return True
-    inner = bare(annotation)
+    inner = peeled(annotation)
     if inner is not annotation:
         return _is_special(inner, seen)
     if origin is Literal or _key(annotation) in _SIMPLE:

@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime, time
+from datetime import datetime, time, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -129,9 +129,8 @@ _MISSING = object()
 
 def _comparable(value: Any) -> Any:
     # A moment in an hour that comes twice is unequal to itself in another zone.
-    if isinstance(value, datetime) and value.utcoffset() is not None:
-        return value.astimezone(UTC)
-    return value
+    offset = value.utcoffset() if isinstance(value, datetime) else None
+    return value if offset is None else value.replace(tzinfo=timezone(offset), fold=0)
 
 
 def _in_time(value: Any, back: Any) -> Difference | None:
@@ -140,11 +139,8 @@ def _in_time(value: Any, back: Any) -> Difference | None:
         return Difference("", f"{zone}: send the name of the zone beside it, or a datetime")
     if value.utcoffset() != back.utcoffset():
         return Difference("", f"its offset {value.utcoffset()} comes back as {back.utcoffset()}")
-    is_same = (
-        value.astimezone(UTC) == back.astimezone(UTC)
-        if isinstance(value, datetime) and value.utcoffset() is not None
-        else value.replace(tzinfo=None, fold=0) == back.replace(tzinfo=None, fold=0)
-    )
+    # The offsets being the same, so are the moments where the clocks show the same.
+    is_same = value.replace(tzinfo=None, fold=0) == back.replace(tzinfo=None, fold=0)
     return None if is_same else _unequal(value)
 
 

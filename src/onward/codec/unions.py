@@ -114,7 +114,8 @@ class Tagged(Codec):
         tag = self._tag(raw)
         if tag is not None and tag.is_marked:
             return self._by_tag(tag, raw, find)
-        fits = self._fits(raw)
+        refusals: list[Refused] = []
+        fits = self._fits(raw, refusals)
         if len(fits) > 1 or (fits and tag is not None):
             # Some may only have overlooked what they have no place for.
             whole = {name: it for name, it in fits.items() if self._is_whole(name, it, raw)}
@@ -129,6 +130,8 @@ class Tagged(Codec):
         # What 0.1 wrote has no mark. (A rescue marks the faults that a handler takes, also its.)
         if tag is not None and tag.type in self._members:
             return self._by_tag(tag, raw, find)
+        if len(refusals) == 1:  # it can only have been meant for that one
+            raise refusals[0]
         raise Refused(f"it is none of {self._names()}")
 
     @property
@@ -156,20 +159,27 @@ class Tagged(Codec):
                 return value
         raise Refused(f"{tag.type} is not one of {self._names()}")
 
-    def _fits(self, raw: bytes | Raw) -> dict[str, Any]:
-        """The values that members read, of a step that gives one type alone, and so no name."""
+    def _fits(self, raw: bytes | Raw, refusals: list[Refused]) -> dict[str, Any]:
+        """The values that members read, of a step that gives one type alone, and so no name.
+
+        Args:
+            raw: The bytes.
+            refusals: Takes why those refuse it that are written as this kind of JSON.
+        """
         kind = kind_of(raw)
         if self._bare:
             one = next((each for each in self._bare if kind in each.codec.kinds), None)
-            if one is not None:
-                with contextlib.suppress(Refused):
-                    return {"": one.codec.read(raw)}
-            return {}
+            candidates = {} if one is None else {"": one}
+        else:
+            candidates = {
+                name: each for name, each in self._members.items() if kind in each.codec.kinds
+            }
         fits: dict[str, Any] = {}
-        for name, member in self._members.items():
-            if kind in member.codec.kinds:
-                with contextlib.suppress(Refused):
-                    fits[name] = member.codec.read(raw)
+        for name, member in candidates.items():
+            try:
+                fits[name] = member.codec.read(raw)
+            except Refused as problem:
+                refusals.append(problem)
         return fits
 
     def _is_whole(self, name: str, value: Any, raw: bytes | Raw) -> bool:
