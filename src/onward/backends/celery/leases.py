@@ -17,6 +17,10 @@ class Beats(Protocol):
         """Notes that a delivery is still being worked at."""
         ...
 
+    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
+        """Ends a delivery's lease; the step is due again after so many seconds."""
+        ...
+
 
 class Leases:
     """Says, for a worker, that it is still at its steps.
@@ -54,6 +58,16 @@ class Leases:
         finally:
             with self._lock:
                 del self._held[holder]
+
+    def give_back(self) -> None:
+        """Ends all leases, so that other workers may take up the steps at once."""
+        self.close()
+        with self._lock:
+            held = list(self._held.items())
+        # Where the ledger is away, the leases end by themselves, and nobody waits for each of them.
+        with contextlib.suppress(Exception):
+            for holder, (id, at) in held:
+                self._ledger.put_off(id, at, holder, 0.0)
 
     def close(self) -> None:
         """Renews no more."""

@@ -284,7 +284,7 @@ class Carrier:
     def give_back(self) -> None:
         """Lets other workers have the steps that are running."""
         self._gives_back = True
-        self._leases.close()
+        self._leases.give_back()
         self._reports.close()
         self._steps.close()
 
