@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeAlias, get_args, get_origin, get_type_hints
 
 Kind: TypeAlias = type[str] | type[int] | type[float] | type[bool]
@@ -45,14 +44,6 @@ def is_of(kind: Kind, value: object) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float if kind is float else kind)
-
-
-def look_at(name: str, file: Path) -> None:
-    """Raises ValueError for a file that cannot be read, which would be noticed only later."""
-    try:
-        file.open("rb").close()
-    except OSError as problem:
-        raise ValueError(f"{name}: {file} cannot be read: {problem.strerror}") from None
 
 
 def should_be(name: str, kind: Kind, written: str) -> str:

@@ -142,7 +142,7 @@ def test_celery_s_own_variables_say_broker_and_ledger(monkeypatch: pytest.Monkey
                 "TEMPORAL_TLS": "0",
                 "TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/ca",
             },
-            "tls is false, and yet there is more of it",
+            "tls is false, but tls_ca is set",
         ),
         (
             {"TEMPORAL_ADDRESS": "h:1", "TEMPORAL_TLS_CLIENT_KEY_PATH": "/key"},

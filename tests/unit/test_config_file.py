@@ -221,7 +221,7 @@ HATCHET = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  "
         (f"{TEMPORAL}port: 1\n  address: h:1\n", "there is an address, and yet host or port"),
         (f"{TEMPORAL}address: h:70000\n", "address is a host and a port: write localhost:7233"),
         (f"{TEMPORAL}host: h:1:2:x\n", "host is the host alone"),
-        (f"{TEMPORAL}tls: false\n  tls_ca: /ca\n", "tls is false, and yet there is more of it"),
+        (f"{TEMPORAL}tls: false\n  tls_ca: /ca\n", "tls is false, but tls_ca is set"),
         (f"{TEMPORAL}tls_cert: /c\n", "tls_cert and tls_key go together"),
         (f"{TEMPORAL}tls_ca: /nowhere\n", "tls_ca: /nowhere cannot be read: No such file"),
         (f"{CELERY}queue: mail\n", "celery: broker_url is missing: it is as redis://localhost"),

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
-import math
 import time
 import weakref
 from collections.abc import Callable, Collection
@@ -16,6 +15,7 @@ from typing import TypeVar
 from returns.result import Failure, Result
 
 from onward.backend.protocols import Watches
+from onward.backend.support import Patience
 from onward.fault import Fault, Unavailable
 
 T = TypeVar("T")
@@ -29,9 +29,6 @@ deadlines once a second would not come to it.
 
 _LONG_SLICE = 5.0
 """How often a wait asks again that is told when there is an outcome, in seconds."""
-
-_OUTAGE = 60.0
-"""How long who waits puts up with a backend that is away, in seconds."""
 
 _WAITS = 100
 """How many waits of an event loop have a thread at a time; more of them take turns."""
@@ -66,9 +63,9 @@ async def waited(
         ask: Asks it, and waits so many seconds.
         timeout: How long to wait in all, in seconds.
     """
-    end = math.inf if timeout is None else time.monotonic() + timeout
+    patience = Patience(timeout)
     if not isinstance(backend, Watches):
-        return await _asked_again(ask, end)
+        return await _asked_again(ask, patience)
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
     def notify() -> None:
@@ -82,27 +79,29 @@ async def waited(
         is_watched = await asyncio.shield(entering)
         while is_watched:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, min(_LONG_SLICE, end - time.monotonic()))):
+                async with asyncio.timeout(min(_LONG_SLICE, patience.left)):
                     await woken.wait()
             woken.clear()
             answer = await loop.run_in_executor(_threads(), ask, 0.0)
             if isinstance(answer, Failure):
                 break
-            if answer.unwrap() or time.monotonic() >= end:
+            if answer.unwrap() or patience.is_over:
                 return answer
     finally:
         entering.add_done_callback(lambda _: stack.close())
-    return await _asked_again(ask, end)
+    return await _asked_again(ask, patience)
 
 
-async def _asked_again(ask: Callable[[float], Result[T, Fault]], end: float) -> Result[T, Fault]:
-    """Like `waited`, by asking again and again; until when is by the monotonic clock."""
+async def _asked_again(
+    ask: Callable[[float], Result[T, Fault]], patience: Patience
+) -> Result[T, Fault]:
+    """Like `waited`, by asking again and again."""
     loop = asyncio.get_running_loop()
-    given_up = min(end, time.monotonic() + _OUTAGE)
+    patience.answered()
 
     def asked() -> tuple[Result[T, Fault], bool]:
         began = time.monotonic()
-        left = max(min(_SLICE, end - began), 0.0)
+        left = min(_SLICE, patience.left)
         answer = ask(left)
         return answer, time.monotonic() - began < left
 
@@ -112,9 +111,9 @@ async def _asked_again(ask: Callable[[float], Result[T, Fault]], end: float) -> 
         if isinstance(answer, Failure):
             # One that comes at the end of a slice may only be for want of patience.
             is_away = isinstance(answer.failure(), Unavailable) and not is_early
-            if not is_away or time.monotonic() >= given_up:
+            if not is_away or patience.is_exhausted:
                 return answer
             continue
-        if answer.unwrap() or time.monotonic() >= end:
+        if answer.unwrap() or patience.is_over:
             return answer
-        given_up = min(end, time.monotonic() + _OUTAGE)
+        patience.answered()

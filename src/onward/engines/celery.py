@@ -8,8 +8,8 @@ from typing import TypedDict, cast
 from urllib.parse import SplitResult, urlencode
 
 from onward.backend import Backend
+from onward.backend.tls import check_readable
 from onward.engines import Engine
-from onward.settings import look_at
 from onward.url import parameters, refuse_host, split
 
 _OVER_TLS = ("rediss", "amqps")
@@ -69,7 +69,7 @@ def _connect(settings: Settings) -> Backend:
     if tls and transport not in _OVER_TLS:
         raise ValueError(f"{min(tls)} is for TLS: write rediss:// or amqps://")
     for name, file in tls.items():
-        look_at(name, Path(file))
+        check_readable(name, Path(file))
     options: dict[str, object] = {}
     broker = f"{transport}://{parts.netloc}{parts.path}"
     if transport == "amqps":

@@ -6,6 +6,7 @@ from typing import TypedDict, cast
 from urllib.parse import unquote
 
 from onward.backend import Backend
+from onward.backend.tls import check_settings
 from onward.engines import Engine
 from onward.url import host_and_port, ipv6_in_brackets, parameters, refuse_user, split
 
@@ -55,10 +56,7 @@ def _connect(settings: Settings) -> Backend:
 
     files = {name: what for name, what in settings.items() if name.startswith("tls_")}
     tls = settings.get("tls")
-    if files and tls is False:
-        raise ValueError("tls is false, and yet there is more of it: leave one of them out")
-    if ("tls_cert" in files) != ("tls_key" in files):
-        raise ValueError("tls_cert and tls_key go together: the other one is missing")
+    check_settings(tls, files)
     host, port = _address(settings)
     given = {name: what for name, what in settings.items() if name in _Plain.__annotations__}
     return temporal(

@@ -6,13 +6,13 @@ import math
 import os
 import re
 
+from onward.backend.tls import check_readable
 from onward.backends.hatchet import names, sdk
 from onward.backends.hatchet.backend import HatchetBackend
 from onward.backends.hatchet.limits import Limit, Limits, checked
 from onward.backends.hatchet.settings import Address, Settings, Tls
 from onward.backends.hatchet.token import claims
 from onward.policy import check_queue
-from onward.settings import look_at
 
 __all__ = ["HatchetBackend", "Limit", "Tls", "hatchet"]
 
@@ -115,5 +115,5 @@ def _tls(said: bool | Tls | None, target: str) -> Tls | None:
         raise ValueError("tls: a certificate and its key go together: one of them is missing")
     for file in (said.root_certificates, said.certificate, said.key):
         if file is not None:
-            look_at("tls", file)
+            check_readable("tls", file)
     return said

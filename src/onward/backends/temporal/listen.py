@@ -10,6 +10,7 @@ from itertools import compress
 
 from returns.result import Failure, Result, Success
 
+from onward.backend.support import Patience
 from onward.backends.temporal import calls
 from onward.backends.temporal.client import Connection
 from onward.fault import Fault, Unavailable, Unknown
@@ -23,9 +24,6 @@ _TURN = 2.0
 
 _AT_LEAST = 1.0
 """Who waits for less, in seconds, is told first of what had ended before."""
-
-_OUTAGE = 60.0
-"""How long who waits puts up with a server that is away, in seconds."""
 
 _PAUSE = 0.2
 
@@ -42,28 +40,26 @@ class Listener:
         self, ids: Collection[str], timeout: float | None
     ) -> Result[Mapping[str, Outcome], Fault]:
         """The outcomes of those that have ended, as soon as there is one; see `Backend.settled`."""
-        clock = asyncio.get_running_loop().time
-        end = math.inf if timeout is None else clock() + timeout
-        given_up = min(end, clock() + _OUTAGE)
+        patience, is_over = Patience(timeout), False
         if timeout is not None and timeout < _AT_LEAST and (over := await self._over(ids)):
-            ids, end = over, math.inf  # what they have is only to be fetched
+            ids, is_over = over, True  # their outcomes only have to be fetched
         todo = list(ids)
         while todo:
             some, todo = todo[:_AT_ONCE], todo[_AT_ONCE:]
-            left = max(0.0, end - clock())
+            left = math.inf if is_over else patience.left
             heard = await self._hear(some, min(left, _TURN) if todo else left)
             found = {id: what for id, what in heard.items() if not isinstance(what, Fault)}
             trouble = [what for what in heard.values() if isinstance(what, Fault)]
             if found:
                 return Success(found)
-            if trouble and (clock() >= given_up or not isinstance(trouble[0], Unavailable)):
+            if trouble and (patience.is_exhausted or not isinstance(trouble[0], Unavailable)):
                 return Failure(trouble[0])
-            if clock() >= end:
+            if patience.is_over and not is_over:
                 break
             if trouble:
                 await asyncio.sleep(min(_PAUSE, left))
             else:
-                given_up = min(end, clock() + _OUTAGE)
+                patience.answered()
             todo += some
         return Success({})
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from temporalio.service import TLSConfig
+
+from onward.backend.tls import contents
 
 
 def from_files(
@@ -25,17 +25,8 @@ def from_files(
         ValueError: If a file cannot be read.
     """
     return TLSConfig(
-        server_root_ca_cert=_contents("tls_ca", tls_ca),
-        client_cert=_contents("tls_cert", tls_cert),
-        client_private_key=_contents("tls_key", tls_key),
+        server_root_ca_cert=contents("tls_ca", tls_ca),
+        client_cert=contents("tls_cert", tls_cert),
+        client_private_key=contents("tls_key", tls_key),
         domain=tls_server_name,
     )
-
-
-def _contents(name: str, file: str | None) -> bytes | None:
-    if file is None:
-        return None
-    try:
-        return Path(file).read_bytes()
-    except OSError as problem:
-        raise ValueError(f"{name}: {file} cannot be read: {problem.strerror}") from None

@@ -1,0 +1,51 @@
+"""The files that TLS takes: certificates and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+
+def check_readable(name: str, file: Path) -> None:
+    """Raises ValueError for a file that cannot be read, which would be noticed only later.
+
+    Args:
+        name: The setting that names the file.
+        file: The file.
+    """
+    try:
+        file.open("rb").close()
+    except OSError as problem:
+        raise ValueError(_unreadable(name, file, problem)) from None
+
+
+def contents(name: str, file: str | Path | None) -> bytes | None:
+    """What is in a file, or None without one; raises ValueError if it cannot be read.
+
+    Args:
+        name: The setting that names the file.
+        file: The file.
+    """
+    if file is None:
+        return None
+    try:
+        return Path(file).read_bytes()
+    except OSError as problem:
+        raise ValueError(_unreadable(name, file, problem)) from None
+
+
+def check_settings(is_on: bool | None, given: Collection[str]) -> None:
+    """Raises ValueError for settings of TLS that contradict each other.
+
+    Args:
+        is_on: The setting `tls`; None where it is not set.
+        given: Which of `tls_ca`, `tls_cert`, `tls_key` and `tls_server_name` are set.
+    """
+    if given and is_on is False:
+        raise ValueError(f"tls is false, but {min(given)} is set: leave one of them out")
+    if ("tls_cert" in given) != ("tls_key" in given):
+        raise ValueError("tls_cert and tls_key go together: the other one is missing")
+
+
+def _unreadable(name: str, file: str | Path, problem: OSError) -> str:
+    return f"{name}: {file} cannot be read: {problem.strerror}"
