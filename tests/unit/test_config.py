@@ -149,7 +149,7 @@ def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
         ("local://?queue=mail", "there is no parameter 'queue'. Known: keep, workers"),
         (
             "celery+redis://h?quue=a",
-            "(did you mean 'queue'?). Known: dead_letters, keep, queue, result_backend",
+            "(did you mean 'queue'?). Known: connect_timeout, dead_letters, keep, queue, result",
         ),
         ("celery+rediss://h?ssl_ca_certs=/nowhere", "ssl_ca_certs: /nowhere cannot be read: No"),
         ("celery+redis://h?ssl_ca_certs=/x", "there is no parameter 'ssl_ca_certs'"),

@@ -13,7 +13,11 @@ from onward.engines import Engine
 from onward.url import parameters, refuse_host, split
 
 _OVER_TLS = ("rediss", "amqps")
-_BROKERS = ("redis", "amqp", "memory", *_OVER_TLS)
+_RABBITMQ = ("amqp", "amqps")
+_SOCKET = "redis+socket"
+_SENTINEL = ("sentinel", "redis+sentinel")
+_REDIS = ("redis", "rediss", _SOCKET, *_SENTINEL)
+_BROKERS = (*_REDIS, *_RABBITMQ, "memory")
 
 
 class _Memory(TypedDict, total=False):
@@ -34,6 +38,16 @@ class _Plain(_Timed, total=False):
     dead_letters: int
 
 
+class _Socket(_Plain, total=False):
+    virtual_host: int
+
+
+class _Sentinel(_Plain, total=False):
+    master_name: str
+    sentinel_username: str
+    sentinel_password: str
+
+
 class _OverTls(_Plain, total=False):
     ssl_ca_certs: str
     ssl_certfile: str
@@ -47,70 +61,101 @@ class Settings(_OverTls, total=False):
     signing_keys: str
 
 
+_PARAMETERS: dict[str, type] = {
+    "memory": _Memory,
+    _SOCKET: _Socket,
+    **dict.fromkeys(_SENTINEL, _Sentinel),
+    **dict.fromkeys(_OVER_TLS, _OverTls),
+}
+"""What the query of a URL may say, by the broker's scheme; `_Plain` for all others."""
+
+
 def _from_url(url: str) -> Settings:
-    parts = split(url)
-    transport = parts.scheme.partition("+")[2]
+    addresses, _, query = url.partition("?")
+    first, *others = addresses.split(";")
+    parts = split(first)
+    transport = parts.scheme.removeprefix("celery+")
     if transport == "memory":
         refuse_host(url)
-        said = parameters(url, _Memory)
-    else:
-        said = parameters(url, _OverTls if transport in _OVER_TLS else _Plain)
-    settings = cast(Settings, said)
-    settings["broker_url"] = f"{transport}://{parts.netloc}{parts.path}"
-    return settings
+    known = _PARAMETERS.get(transport, _Plain)
+    said = cast(dict[str, object], parameters(f"{first}?{query}", known))
+    # What is not a setting is the broker's own.
+    own = {name: str(said.pop(name)) for name in [*said] if name not in Settings.__annotations__}
+    one = f"{transport}://{parts.netloc}{parts.path}"
+    broker = ";".join([one, *(each.removeprefix("celery+") for each in others)]) + (
+        f"?{urlencode(own)}" if own else ""
+    )
+    return cast(Settings, {**said, "broker_url": broker})
 
 
 def _connect(settings: Settings) -> Backend:
     from onward.backends.celery import celery
     from onward.backends.celery.app import verified
 
-    transport, parts = _broker(settings)
+    broker = _broker(settings)
+    transport = _transport(broker)
     tls = {name: str(file) for name, file in settings.items() if name.startswith("ssl_")}
     if tls and transport not in _OVER_TLS:
         raise ValueError(f"{min(tls)} is for TLS: write rediss:// or amqps://")
     for name, file in tls.items():
         check_readable(name, Path(file))
     options: dict[str, object] = {}
-    broker = f"{transport}://{parts.netloc}{parts.path}"
     if transport == "amqps":
         files = {name.removeprefix("ssl_"): file for name, file in tls.items()}
         options["broker_use_ssl"] = verified(broker) | files
-    if transport.startswith("redis"):
-        query = "&".join(filter(None, (parts.query, urlencode(tls))))
-        broker = _redis("broker_url", parts._replace(query=query))
+    elif tls:
+        broker += f"{'&' if '?' in broker else '?'}{urlencode(tls)}"
     ledger = settings.get("result_backend")
     keys = settings.get("signing_keys")
     names = {*_Here.__annotations__, "dead_letters"}
     given = {name: what for name, what in settings.items() if name in names}
     return celery(
         broker,
-        None if ledger is None else _redis("result_backend", _split("result_backend", ledger)),
+        None if ledger is None else _redis("result_backend", ledger),
         options=options,
         signing_keys=None if keys is None else _keys(keys),
         **cast(_Timed, given),
     )
 
 
-def _broker(settings: Settings) -> tuple[str, SplitResult]:
-    """The transport of the broker, and its URL; raises ValueError for one that goes without."""
-    parts = _split("broker_url", settings.get("broker_url", ""))
-    transport = "amqp" if parts.scheme == "pyamqp" else parts.scheme
-    if not transport and not parts.path:
+def _broker(settings: Settings) -> str:
+    """The URL of the broker as Celery takes it; raises ValueError for one that goes without."""
+    said = settings.get("broker_url", "")
+    if not said:
         raise ValueError("broker_url is missing: it is as redis://localhost:6379/0")
-    if transport not in _BROKERS:
-        raise ValueError("broker_url is redis://, rediss://, amqp://, amqps:// or memory://")
-    if transport.startswith("amqp") and "result_backend" not in settings:
+    pieces = [_split("broker_url", each) for each in _pieces(said)]
+    transport = _transport(said)
+    if transport not in _BROKERS and "cluster" not in transport:
+        raise ValueError(
+            "broker_url is redis://, rediss://, amqp://, amqps://, sentinel://, redis+socket:// or "
+            "memory://"
+        )
+    if transport in _RABBITMQ and "result_backend" not in settings:
         raise ValueError(
             "RabbitMQ keeps no ledger of calls: add a Redis that does, as its result_backend "
             "(redis://localhost:6379/0)"
         )
     if transport == "memory" and "result_backend" in settings:
         raise ValueError("memory:// keeps its ledger in this process: leave result_backend out")
-    if not transport.startswith("redis") and parts.query:
+    if transport not in _REDIS and any(each.query for each in pieces):
         raise ValueError("broker_url has nothing behind a ? where the broker is no Redis")
-    if transport == "memory" and (parts.netloc or parts.path.strip("/")):
+    if transport == "memory" and (pieces[0].netloc or pieces[0].path.strip("/")):
         raise ValueError("memory:// is in this process, and has no host")
-    return transport, parts
+    if transport in _RABBITMQ:
+        return said.replace("pyamqp://", "amqp://")
+    return said if transport == "memory" else _redis("broker_url", said)
+
+
+def _transport(url: str) -> str:
+    scheme = _split("broker_url", url.partition("?")[0].partition(";")[0]).scheme
+    return "amqp" if scheme == "pyamqp" else scheme
+
+
+def _pieces(url: str) -> list[str]:
+    """Each of the URLs in one; the query is the last one's."""
+    addresses, mark, query = url.partition("?")
+    *others, last = addresses.split(";")
+    return [*others, last + mark + query]
 
 
 def _split(name: str, url: str) -> SplitResult:
@@ -120,14 +165,17 @@ def _split(name: str, url: str) -> SplitResult:
         raise ValueError(f"{name}: {problem}") from None
 
 
-def _redis(name: str, parts: SplitResult) -> str:
+def _redis(name: str, url: str) -> str:
     """The URL of a Redis as Celery takes it; raises ValueError for another one."""
-    if parts.scheme not in ("redis", "rediss"):
-        raise ValueError(f"{name} is a Redis: redis://localhost:6379/0, or rediss://")
-    if not re.fullmatch(r"/?\d*", parts.path):
+    pieces = [_split(name, each) for each in _pieces(url)]
+    transport = pieces[0].scheme
+    if transport not in _REDIS and "cluster" not in transport:
+        raise ValueError(
+            f"{name} is a Redis: redis://localhost:6379/0, or rediss://, sentinel://, redis+socket://"
+        )
+    if transport in ("redis", "rediss") and not re.fullmatch(r"/?\d*", pieces[0].path):
         raise ValueError("what follows the host of a Redis is the number of a database, as in /0")
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
+    return url
 
 
 def _keys(said: str) -> list[bytes]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from onward.backends.celery import address
 from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.connections import Patience, Timeouts
+from onward.backends.celery.connections import Patience, Timeouts, primary_at
 from onward.backends.celery.ledger import Ledger, RedisLedger
 from onward.backends.celery.memory import MemoryLedger
 from onward.backends.celery.reconcile import reconcile
@@ -40,8 +40,9 @@ def celery(
 
     Args:
         broker_url: Redis, RabbitMQ or `memory://`, as Celery writes it: also the socket of a Redis
-            (`redis+socket:///run/redis.sock`), and several RabbitMQs with `;` between them, of
-            which one that answers is taken.
+            (`redis+socket:///run/redis.sock`), the Sentinels of one, with `;` between them
+            (`sentinel://one:26379;sentinel://two:26379/0?master_name=mymaster`), and several
+            RabbitMQs with `;` between them, of which one that answers is taken.
         result_backend: The Redis that keeps the ledger of calls; the broker's if not given.
         queue: The queue of steps that name none.
         keep: How long the outcome of a finished call can be had by its ref, in seconds.
@@ -81,13 +82,19 @@ def celery(
     timeouts = Timeouts(float(connect_timeout), float(socket_timeout))
     signer = None if signing_keys is None else Signer(signing_keys)
     settings = dict(options or {})
-    address.check("broker_url", broker_url)
-    address.check("result_backend", result_backend or "")
-    broker_url = verifying(broker_url)
-    kept_at = verifying(result_backend or broker_url)
+    at_broker = settings.get("broker_transport_options")
+    at_ledger = settings.get("result_backend_transport_options", at_broker)
+    broker_url = verifying(address.checked("broker_url", broker_url, at_broker))
+    kept_at = verifying(
+        address.checked("result_backend", result_backend, at_ledger)
+        if result_backend
+        else broker_url
+    )
+    if "broker_use_ssl" in settings and address.is_sentinel(broker_url):
+        raise ValueError("broker_use_ssl: a Redis behind Sentinel is not reached over TLS")
     ledger: Ledger
     scheme = urlsplit(kept_at).scheme
-    if scheme not in ("memory", "redis", "rediss", address.SOCKET):
+    if scheme != "memory" and not address.is_redis(kept_at):
         raise ValueError(
             f"a {scheme} broker keeps no ledger of calls: give result_backend='redis://...'"
         )
@@ -101,6 +108,10 @@ def celery(
         ledger = RedisLedger(kept_at, keep, lease, signer, timeouts)
         # Celery's results know a socket by another name than its brokers do.
         at = kept_at.removeprefix("redis+") if scheme == address.SOCKET else kept_at
+        if address.is_sentinel(kept_at):
+            at = address.of_celery(kept_at)
+            options_there = {"primary": primary_at(kept_at, timeouts)}
+            settings["result_backend_transport_options"] = {**(at_ledger or {}), **options_there}
         settings.setdefault("result_backend", at)
         settings.setdefault("result_expires", math.ceil(keep))  # which counts branches of fan-outs
     patience = Patience()

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from celery import Celery
 from celery import _state as celery_state
 
-from onward.backends.celery.connections import Again, Patience, Timeouts
+from onward.backends.celery import address
+from onward.backends.celery.connections import Again, Patience, Timeouts, primary_at
 
 LONGEST = 24 * 3600
 """How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
@@ -36,7 +37,7 @@ def make_app(
     }
     app = Celery("onward", set_as_current=False, autofinalize=False, fixups=[], amqp=_SENDING)
     app.conf.update(
-        broker_url=broker_url,
+        broker_url=address.of_celery(broker_url),
         broker_transport=_transport(broker_url),
         task_default_queue=queue,
         task_serializer="json",
@@ -113,7 +114,7 @@ def priority_of(sent: object) -> int:
 
 
 def _transport(broker_url: str) -> str | None:
-    if broker_url.startswith(("redis:", "rediss:", "redis+socket:")):
+    if address.is_redis(broker_url):
         return "onward.backends.celery.transport:Transport"
     if broker_url.startswith("amqps:"):
         return "onward.backends.celery.transport:AmqpsTransport"
@@ -123,9 +124,10 @@ def _transport(broker_url: str) -> str | None:
 
 
 def _transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
-    scheme = broker_url.partition(":")[0]
-    if scheme.startswith(("redis", "rediss", "valkey")):
+    if address.is_redis(broker_url) or broker_url.startswith("valkey"):
+        primary = primary_at(broker_url, timeouts) if address.is_sentinel(broker_url) else None
         return {
+            "primary": primary,
             **timeouts.of_redis(),
             "again": Again(timeouts.connect, rest=timeouts.socket),
             "turn": timeouts.turn,
@@ -136,6 +138,6 @@ def _transport_options(broker_url: str, timeouts: Timeouts) -> dict[str, Any]:
             "priority_steps": list(range(10)),
             "queue_order_strategy": "priority",
         }
-    if scheme == "memory":
+    if broker_url.startswith("memory:"):
         return {"polling_interval": 0.002}
     return {**timeouts.of_rabbitmq(), "confirm_publish": True}

@@ -24,6 +24,7 @@ from redis.retry import Retry
 
 from onward.backends.celery import address
 from onward.backends.celery.outage import Outage
+from onward.backends.celery.primary import Primary
 
 T = TypeVar("T")
 
@@ -217,16 +218,22 @@ class Patience(threading.local):
 
 def redis_at(url: str, timeouts: Timeouts, again: Again) -> Redis:
     """A client of the Redis at a URL, whose query may say otherwise; threads may share it."""
-    url = address.of_redis(url)
-    bounds = timeouts.of_redis()
-    if url.startswith("unix:"):  # which has no network to keep alive
-        bounds = {name: each for name, each in bounds.items() if "keepalive" not in name}
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=OF_WORKER if again.is_endless else OF_CLIENT,
+    options: dict[str, Any] = {
+        "max_connections": OF_WORKER if again.is_endless else OF_CLIENT,
         # What a worker has to say must not be lost for want of a connection.
-        timeout=None if again.is_endless else timeouts.turn,
-        retry=again,
-        **bounds,
-    )
-    return Redis.from_pool(pool)
+        "timeout": None if again.is_endless else timeouts.turn,
+        "retry": again,
+        **timeouts.of_redis(),
+    }
+    if address.is_sentinel(url):
+        pool: Any = BlockingConnectionPool  # redis-py has no types for it
+        return Redis.from_pool(pool(**options, **primary_at(url, timeouts).options))
+    url = address.of_redis(url)
+    if url.startswith("unix:"):  # which has no network to keep alive
+        options = {name: each for name, each in options.items() if "keepalive" not in name}
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
+
+
+def primary_at(url: str, timeouts: Timeouts) -> Primary:
+    """What is asked for the address of a Redis that Sentinels watch over."""
+    return Primary(address.sentinels_at(url), timeouts.of_redis())

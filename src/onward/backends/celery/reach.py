@@ -10,6 +10,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from onward.backends.celery import address
 from onward.backends.celery.outage import shown
 from onward.fault import Unavailable
 
@@ -44,7 +45,7 @@ def broker_of(app: Celery) -> Connection:
         AMQPError: As for all of `NOT_REACHED`, if there is none to be had.
     """
     options: dict[str, Any] = {}
-    if app.conf.broker_url.startswith("redis"):
+    if address.is_redis(app.conf.broker_url):
         options = {"socket_timeout": _PROMPT, "socket_connect_timeout": _PROMPT}
     broker = app.connection_for_read(transport_options=options)
     return broker.ensure_connection(max_retries=1, interval_start=0)

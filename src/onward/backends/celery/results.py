@@ -13,6 +13,13 @@ class Results(RedisBackend):
 
     expires: int
 
+    def _get_pool(self, **params: Any) -> Any:
+        """Celery's own, for a Redis that Sentinels watch over as well."""
+        primary = self._transport_options.get("primary")  # type: ignore[attr-defined]  # not in the stubs
+        if primary is not None:
+            params |= primary.options
+        return super()._get_pool(**params)  # type: ignore[misc]  # not in the stubs
+
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Celery subscribes here, at each message, to a result that nobody asks for."""
 

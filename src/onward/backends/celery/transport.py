@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from onward.backends.celery.connections import OF_WORKER, Again
 from onward.backends.celery.envelope import PLAIN, Refusal, wrong_envelope
+from onward.backends.celery.primary import Primary
 from onward.backends.celery.refused import Refusals
 
 COMPRESSED = "it is compressed, and nothing is decompressed"
@@ -109,11 +110,13 @@ class Channel(redis.Channel):
 
     Message = _RedisMessage
     QoS = QoS
-    from_transport_options = (*redis.Channel.from_transport_options, "again", "turn")
+    from_transport_options = (*redis.Channel.from_transport_options, "again", "turn", "primary")
     again: Again | None = None
     """How what fails is tried again, for all channels of a backend."""
     turn: float | None = None
     """How long a thread waits for a connection that others use, in seconds."""
+    primary: Primary | None = None
+    """What knows where the Redis is, if Sentinels watch over it."""
     heard = 0.0
     """When Redis last answered to the wait for messages, by the monotonic clock."""
 
@@ -128,12 +131,22 @@ class Channel(redis.Channel):
     _kept: Any = None
     _popped: Any = None
 
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.primary is not None:
+            self.connection_class = self.primary.options["connection_class"]
+        found = super()._connparams(asynchronous)  # type: ignore[misc]  # not in the stubs
+        params: dict[str, Any] = found
+        if self.primary is not None:
+            # The class is kombu's own, made of that one.
+            params |= self.primary.options | {"connection_class": params["connection_class"]}
+        return params
+
     def _get_pool(self, asynchronous: bool = False) -> Any:
         if asynchronous:
             pool: Any = super()._get_pool(asynchronous=True)  # type: ignore[misc]  # not in the stubs
             pool.connection_kwargs["retry"] = self.again
             return pool
-        params: dict[str, Any] = self._connparams()  # type: ignore[attr-defined]  # not in the stubs
+        params = self._connparams()
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
         params["max_connections"] = OF_WORKER  # the threads of a worker share them
         blocking: Any = BlockingConnectionPool

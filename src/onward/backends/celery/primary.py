@@ -1,0 +1,55 @@
+"""Connections to a Redis that Sentinels watch over: each asks them where it is at the moment."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelManagedConnection
+
+from onward.backends.celery.address import Sentinels
+
+
+class Primary:
+    """What redis-py's connections ask for the address; any pool may hold them.
+
+    Args:
+        sentinels: Who knows it.
+        bounds: How long they may take, as redis-py has it.
+    """
+
+    is_master = True
+    check_connection = False
+
+    def __init__(self, sentinels: Sentinels, bounds: dict[str, Any]) -> None:
+        self.service_name = sentinels.primary
+        self._hosts = sentinels.hosts
+        # Who connects tries again, and then asks all of them once more.
+        self._options = {**sentinels.login, **bounds, "retry": Retry(NoBackoff(), 0)}
+        self._at = sentinels
+
+    def __deepcopy__(self, _: object) -> Primary:
+        return self  # Celery copies its settings
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What makes the connections of a pool go to the primary."""
+        return {
+            "connection_class": SentinelManagedConnection,
+            "connection_pool": self,
+            "username": self._at.username,
+            "password": self._at.password,
+            "db": self._at.database,
+        }
+
+    def get_master_address(self) -> tuple[str, int]:
+        """See `redis.sentinel.SentinelConnectionPool.get_master_address`."""
+        # Threads cannot share redis-py's object: each moves the Sentinel that answers to the front.
+        sentinels: Any = Sentinel  # redis-py has no types for it
+        with contextlib.closing(sentinels(self._hosts, sentinel_kwargs=self._options)) as asked:
+            host, port = asked.discover_master(self.service_name)
+            known = [each.connection_pool.connection_kwargs for each in asked.sentinels]
+        self._hosts = tuple((each["host"], each["port"]) for each in known)
+        return str(host), int(port)
