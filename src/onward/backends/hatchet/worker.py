@@ -13,7 +13,6 @@ import random
 import threading
 import time
 from collections.abc import Collection, Coroutine
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hatchet_sdk.contracts.dispatcher_pb2 import ActionType, AssignedAction
@@ -25,7 +24,8 @@ from onward.backends.hatchet import declare, native, runs
 from onward.backends.hatchet.begun import Begun
 from onward.backends.hatchet.declare import FLOWS, STEPS, Job, Workflow
 from onward.backends.hatchet.flows import Evaluation
-from onward.backends.hatchet.message import Came, Last, Payload, came, expired, read_payload
+from onward.backends.hatchet.held import Held
+from onward.backends.hatchet.message import Came, Payload, came, expired, read_payload
 from onward.backends.hatchet.native import Dag
 from onward.backends.hatchet.problem import Problem, is_away, patiently
 from onward.backends.hatchet.progress import Reporter
@@ -64,24 +64,6 @@ _PARTING = 10.0
 _LOGGER = logging.getLogger("onward.hatchet")
 
 
-@dataclass(eq=False)
-class _Held:
-    """Something that the worker was handed and has not answered for."""
-
-    action: AssignedAction
-    job: Job
-    worker: Registration
-    given_up: threading.Event = field(default_factory=threading.Event)
-    last: Last | None = None
-    is_returned: bool = False
-    is_late: bool = False
-    name: str = ""
-    plan: Plan | None = None
-    share: Share | None = None
-    extended_at: float = field(default_factory=time.monotonic)
-    task: asyncio.Task[None] = field(init=False)
-
-
 class HatchetWorker:
     """A worker on the event loop of its backend's connection, with its steps on another one.
 
@@ -109,7 +91,7 @@ class HatchetWorker:
         self._steps = Steps(catalog.tasks)
         self._jobs: dict[str, Job] = {}
         self._dags: dict[str, Dag] = {}
-        self._held: dict[tuple[str, int], _Held] = {}
+        self._held: dict[tuple[str, int], Held] = {}
         self._loop = asyncio.get_running_loop()
         self._registrations: list[Registration] = []
         self._service: list[asyncio.Task[None]] = []
@@ -209,7 +191,7 @@ class HatchetWorker:
         job = self._jobs.get(action.action_id)
         if action.action_type != ActionType.START_STEP_RUN or job is None or key in self._held:
             return
-        held = self._held[key] = _Held(action, job, worker)
+        held = self._held[key] = Held(action, job, worker)
         held.task = self._loop.create_task(self._answer(held))
         held.task.add_done_callback(lambda _: self._held.pop(key))
         if self._is_giving_back or (self._is_leaving and job.is_flow):
@@ -226,7 +208,7 @@ class HatchetWorker:
                     held.extended_at = at
                     self._spawn(self._extend_one(held, passed))
 
-    async def _extend_one(self, held: _Held, seconds: float) -> None:
+    async def _extend_one(self, held: Held, seconds: float) -> None:
         try:
             if not await self._core.wire.extend(held.action.task_run_external_id, seconds):
                 self._give_up(held)  # it is no longer ours
@@ -248,7 +230,7 @@ class HatchetWorker:
 
     # -- what it does with it -----------------------------------------------------------------
 
-    async def _answer(self, held: _Held) -> None:
+    async def _answer(self, held: Held) -> None:
         """Does one thing, and says what came of it."""
         self._begun.add(held.action, held.worker.id)
         try:
@@ -268,7 +250,7 @@ class HatchetWorker:
         )
         await asyncio.shield(self._spawn(telling))
 
-    async def _done(self, held: _Held) -> Came:
+    async def _done(self, held: Held) -> Came:
         payload = read_payload(held.action.action_payload)
         if isinstance(payload, Failure):
             return came(faulted(payload.failure()), at="", ends=True)
@@ -290,7 +272,7 @@ class HatchetWorker:
             held.given_up.set()
             work.cancel()
 
-    async def _worked(self, held: _Held, plan: Plan, payload: Payload) -> Came:
+    async def _worked(self, held: Held, plan: Plan, payload: Payload) -> Came:
         order, job = payload.input, held.job
         call = order.call or held.action.workflow_run_id
         if job.is_flow:
@@ -302,7 +284,7 @@ class HatchetWorker:
         outcome = await self._step(held, plan.root, plan.args, plan, call, at)
         return came(outcome, at=at, ends=True)
 
-    async def _part(self, held: _Held, plan: Plan, payload: Payload, call: str) -> Came:
+    async def _part(self, held: Held, plan: Plan, payload: Payload, call: str) -> Came:
         """One step of a DAG."""
         parents = (payload.parents or {}).values()
         for parent in parents:
@@ -336,7 +318,7 @@ class HatchetWorker:
         except Oversized as oversized:
             return faulted(oversized.fault)
 
-    async def _whole(self, held: _Held, plan: Plan, call: str) -> Came:
+    async def _whole(self, held: Held, plan: Plan, call: str) -> Came:
         # It waits more than it works, and those that it waits for want its slot.
         await self._core.wire.release_slot(held.action.task_run_external_id)
         done = came(await self._flow(held, plan, call), at="", ends=True)
@@ -344,7 +326,7 @@ class HatchetWorker:
         return replace(done, skips=True)
 
     async def _step(
-        self, held: _Held, step: Runnable, args: Args, plan: Plan, call: str, at: str
+        self, held: Held, step: Runnable, args: Args, plan: Plan, call: str, at: str
     ) -> Outcome:
         held.name = step.task if isinstance(step, StepNode) else plan.flow
         # The log of the call's own run is where its state is looked up.
@@ -359,7 +341,7 @@ class HatchetWorker:
             reporter.close()
             held.last = reporter.last
 
-    async def _flow(self, held: _Held, plan: Plan, call: str) -> Outcome:
+    async def _flow(self, held: Held, plan: Plan, call: str) -> Outcome:
         evaluation = Evaluation(self._core, plan, call, held.action.task_run_external_id)
         try:
             outcome = await evaluation.run(plan.args)
@@ -369,7 +351,7 @@ class HatchetWorker:
             self._spawn(self._abandoned(held, evaluation))
             raise
 
-    async def _abandoned(self, held: _Held, evaluation: Evaluation) -> None:
+    async def _abandoned(self, held: Held, evaluation: Evaluation) -> None:
         """Cancels the steps of a flow that has ended, but not of one that goes on elsewhere."""
         with contextlib.suppress(Problem):
             if not held.is_late:
@@ -378,12 +360,12 @@ class HatchetWorker:
                     return
             await evaluation.cancel()
 
-    def _give_up(self, held: _Held) -> None:
+    def _give_up(self, held: Held) -> None:
         """Ends something that nobody wants any more."""
         held.given_up.set()
         held.task.cancel()
 
-    def _give_back(self, held: _Held) -> None:
+    def _give_back(self, held: Held) -> None:
         """Lets another worker have something."""
         held.is_returned = True
         self._give_up(held)

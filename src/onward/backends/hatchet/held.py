@@ -1,0 +1,34 @@
+"""What a worker was handed and has not answered for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, field
+
+from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
+
+from onward.backends.hatchet.declare import Job
+from onward.backends.hatchet.message import Last
+from onward.backends.hatchet.registration import Registration
+from onward.backends.hatchet.reports import Share
+from onward.plan import Plan
+
+
+@dataclass(eq=False)
+class Held:
+    """Something that the worker was handed and has not answered for."""
+
+    action: AssignedAction
+    job: Job
+    worker: Registration
+    given_up: threading.Event = field(default_factory=threading.Event)
+    last: Last | None = None
+    is_returned: bool = False
+    is_late: bool = False
+    name: str = ""
+    plan: Plan | None = None
+    share: Share | None = None
+    extended_at: float = field(default_factory=time.monotonic)
+    task: asyncio.Task[None] = field(init=False)
