@@ -96,7 +96,7 @@ class Reports:
         except Problem as problem:
             fault = self._refused(name, done, problem)
         _LOGGER.error("what came of %s does not reach Hatchet: %s", action.action_id, fault)
-        instead = came(faulted(fault), at=done.at, ends=done.ends)
+        instead = _instead(done, fault)
         with contextlib.suppress(Problem):  # it is handed out again, after its lease
             await self._tell(action, worker, STEP_EVENT_TYPE_FAILED, write(instead))
 
@@ -187,4 +187,4 @@ def _kind(done: Came) -> StepActionEventType:
 
 
 def _instead(done: Came, fault: Fault) -> Came:
-    return came(faulted(fault), at=done.at, ends=done.ends)
+    return replace(came(faulted(fault), at=done.at, ends=done.ends), last=done.last)
