@@ -213,7 +213,7 @@ def _held(backend: Backend, calls: int) -> int:
 
     def submissions() -> Iterator[Submission]:
         for _ in range(calls):
-            prepared = prepare(step(1), None, 0.0, None, None, None)
+            prepared = prepare(step(1), None, 0.0, None, {})
             assert not isinstance(prepared, Fault)
             yield prepared
 

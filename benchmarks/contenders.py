@@ -155,7 +155,7 @@ def _building() -> Iterator[Contender]:
 
 
 def _travelling() -> Iterator[Contender]:
-    prepared = prepare(_flow_of(20)(1), None, 0.0, None, None, None)
+    prepared = prepare(_flow_of(20)(1), None, 0.0, None, {})
     assert not isinstance(prepared, Fault)
     sent = plan.encode(prepared.plan)
     document = json.loads(sent)

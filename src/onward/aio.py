@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from returns.result import Failure, Result, Success
 
@@ -40,6 +40,7 @@ from onward.interpret.prepare import (
     wrong_work,
 )
 from onward.interpret.work import is_told
+from onward.policy import CallOptions
 
 if TYPE_CHECKING:
     import asyncio
@@ -73,12 +74,11 @@ async def run(
     key: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    queue: str | None = None,
-    priority: int | None = None,
     timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
     """Like `onward.run`."""
-    prepared = prepare(call, key, delay, deadline, queue, priority)
+    prepared = prepare(call, key, delay, deadline, options)
     return await core.run(AWAITS, call.flow, prepared, on, timeout)
 
 
@@ -90,11 +90,10 @@ async def submit(
     key: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    queue: str | None = None,
-    priority: int | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[Ref[Value, Error], Fault]:
     """Like `onward.submit`."""
-    prepared = prepare(call, key, delay, deadline, queue, priority)
+    prepared = prepare(call, key, delay, deadline, options)
     return await core.submit(AWAITS, call.flow, prepared, on)
 
 
@@ -105,11 +104,10 @@ async def submit_all(
     *,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    queue: str | None = None,
-    priority: int | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[list[Ref[Value, Error]], Fault]:
     """Like `onward.submit_all`."""
-    prepared = prepare_all(calls, delay, deadline, queue, priority)
+    prepared = prepare_all(calls, delay, deadline, options)
     return await core.submit_all(AWAITS, prepared, on)
 
 
@@ -155,11 +153,10 @@ async def schedule(
     cron: str | None = None,
     every: float | timedelta | None = None,
     timezone: str = "UTC",
-    queue: str | None = None,
-    priority: int | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
     """Like `onward.schedule`."""
-    prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
+    prepared = prepare_schedule(call, name, cron, every, timezone, options)
     return await core.schedule(AWAITS, name, prepared, on)
 
 

@@ -27,7 +27,8 @@ from onward.evaluate import IN_FLIGHT, driven, evaluate
 from onward.execute import Ended, is_retried, log, perform, perform_async, retried, tell
 from onward.fault import Raised, TimedOut
 from onward.outcome import Outcome, Value, faulted
-from onward.plan import Args, Delivery, FusedNode, Runnable, StepNode
+from onward.plan import Args, FusedNode, Runnable, StepNode
+from onward.policy import Delivery
 from onward.pool import Threads
 
 T = TypeVar("T")

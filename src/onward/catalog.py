@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 from onward.codec import Tagged
 from onward.flows.flow import AnyFlow, AnyTask, Flow, Named, Task
 from onward.flows.nodes import refuse_namesakes, sealed, walk
-from onward.plan import Delivery
 from onward.plan import walk as walk_nodes
-from onward.policy import check_reserved
+from onward.policy import Delivery, check_reserved
 
 Tasks: TypeAlias = Mapping[str, AnyTask]
 

@@ -21,8 +21,8 @@ from onward.context import CURRENT, Context
 from onward.fault import BadPayload, Fault, Raised, TimedOut, Unknown
 from onward.flows.flow import Task
 from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
-from onward.plan import Args, Delivery, StepNode
-from onward.policy import type_name
+from onward.plan import Args, StepNode
+from onward.policy import Delivery, type_name
 from onward.signature import call_async
 
 _TEXT_LIMIT = 16_384

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.fault import BadPayload, Fault, Unsupported
-from onward.policy import MAX_ATTEMPTS, MAX_SECONDS, Backoff, Constant
+from onward.policy import CallDelivery, Delivery, Name
 
 VERSION = 1
 """The wire form's version, for plans that a worker of any release can read."""
@@ -39,9 +39,7 @@ LAST_SECOND = 253_402_300_799
 MAX_TRACE = 8192
 """How many bytes a plan's trace may have."""
 
-_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 _Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000)]
-_Priority: TypeAlias = Annotated[int, Meta(ge=0, le=9)]
 
 
 class Args(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,22 +55,10 @@ class Args(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_ARGS = Args()
 
 
-class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How one step is handed to a worker."""
-
-    attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 1
-    backoff: Backoff = Constant(0.0)
-    retry_on: tuple[str, ...] = ()
-    retry_never: tuple[str, ...] = ()
-    timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
-    queue: _Name | None = None
-    priority: _Priority | None = None
-
-
 class StepNode(Delivery, frozen=True, tag="step", tag_field="op", omit_defaults=True):
     """One task, with those of its arguments that come after the first."""
 
-    task: _Name
+    task: Name
     given: Args = NO_ARGS
 
 
@@ -112,7 +98,7 @@ class FusedNode(Delivery, frozen=True, tag="fused", tag_field="op", omit_default
 class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op"):
     """A flow that goes by a name."""
 
-    name: _Name
+    name: Name
     body: Node
 
 
@@ -143,8 +129,8 @@ Runnable: TypeAlias = StepNode | FusedNode
 """What is handed to a worker as one delivery."""
 
 
-class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A call, ready to travel.
+class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
+    """A call, ready to travel; with the fields of `CallDelivery`.
 
     Args:
         v: The version of the wire form.
@@ -154,8 +140,6 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         args: The arguments of its first step.
         key: The idempotency key it was submitted under.
         deadline: When it expires, in seconds since 1970-01-01 UTC.
-        queue: The queue of the steps that name none.
-        priority: The priority of the steps that have none.
         trace: What observers have travel along, such as a W3C trace context.
     """
 
@@ -166,9 +150,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     args: Args = NO_ARGS
     key: str | None = None
     deadline: Annotated[float, Meta(ge=0, le=LAST_SECOND)] | None = None
-    queue: _Name | None = None
-    priority: _Priority | None = None
-    trace: dict[str, str] = {}
+    trace: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
 
     def __hash__(self) -> int:
         return hash((self.id, self.flow, self.root, self.args))

@@ -1,14 +1,27 @@
-"""How a step is delivered: retries, timeout, queue and priority, as values."""
+"""How a step is delivered: retries, timeout, queue and priority, as values.
+
+The fields of a policy are listed here alone: in `Policy`, as options of `task`, `with_` and `fused`
+(`PolicyOptions`), and as they travel (`Delivery`). So are those that a whole call takes: as options
+of `submit` and the like (`CallOptions`), and as they travel (`CallDelivery`).
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from msgspec import Meta
+from typing_extensions import Doc, TypedDict
 
 MAX_ATTEMPTS = 10_000
 MAX_SECONDS = 365 * 24 * 3600.0
 _NAME_LIMIT = 200
+
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=_NAME_LIMIT)]
+"""A name as it travels."""
+
+_Priority: TypeAlias = Annotated[int, Meta(ge=0, le=9)]
+
 _RESERVED = {
     "onward.": "Onward",
     "celery.": "Celery",
@@ -214,6 +227,78 @@ class Policy(msgspec.Struct, frozen=True):
             _seconds("timeout", self.timeout, zero=False)
         check_queue(self.queue)
         check_priority(self.priority)
+
+
+class PolicyOptions(TypedDict, total=False, closed=True):
+    """The fields of `Policy` as options; None stands for a field's default."""
+
+    retry: Retry | None
+    timeout: float | None
+    queue: str | None
+    priority: int | None
+
+
+class CallOptions(TypedDict, total=False, closed=True):
+    """What a whole call takes of a policy, for those of its steps whose task says nothing of it."""
+
+    queue: Annotated[str | None, Doc("The queue of those steps whose task names none.")]
+    priority: Annotated[
+        int | None, Doc("The priority of those steps whose task has none, from 0 (least) to 9.")
+    ]
+
+
+class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A policy as it travels: how one step is handed to a worker."""
+
+    attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 1
+    backoff: Backoff = Constant(0.0)
+    retry_on: tuple[str, ...] = ()
+    retry_never: tuple[str, ...] = ()
+    timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
+    queue: Name | None = None
+    priority: _Priority | None = None
+
+
+class CallDelivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a whole call takes of a policy, as it travels.
+
+    Args:
+        queue: The queue of the steps that name none.
+        priority: The priority of the steps that have none.
+    """
+
+    queue: Name | None = None
+    priority: _Priority | None = None
+
+
+def delivery(policy: Policy) -> dict[str, Any]:
+    """A policy as the fields of a `Delivery`."""
+    retry = policy.retry
+    if retry.attempts == 1:
+        fields: dict[str, Any] = {}
+    else:
+        fields = {
+            "attempts": retry.attempts,
+            "backoff": retry.backoff,
+            "retry_on": tuple(map(type_name, retry.on)),
+            "retry_never": tuple(map(type_name, retry.never)),
+        }
+    timeout = None if policy.timeout is None else float(policy.timeout)
+    return {
+        **fields,
+        "timeout": timeout,
+        "queue": policy.queue,
+        "priority": policy.priority,
+    }
+
+
+def notes(policy: Policy) -> list[str]:
+    """What a policy says, in a few words each, for trees and charts."""
+    said = [f"{policy.retry.attempts} attempts"] if policy.retry.attempts > 1 else []
+    said += [f"timeout {policy.timeout:g} s"] if policy.timeout is not None else []
+    said += [f"queue {policy.queue}"] if policy.queue is not None else []
+    said += [f"priority {policy.priority}"] if policy.priority is not None else []
+    return said
 
 
 def check_queue(queue: str | None) -> None:

@@ -27,7 +27,7 @@ async def hold(n: int) -> int:
 @pytest.mark.parametrize("flow", [hold, fused(hold), fused(hold, timeout=50.0)])
 def test_what_is_given_back_has_not_timed_out(flow: Flow[[int], int, None]) -> None:
     BEGUN.clear()
-    prepared = prepare(flow(1), None, 0.0, None, None, None)
+    prepared = prepare(flow(1), None, 0.0, None, {})
     assert not isinstance(prepared, Fault)
     step = prepared.plan.root
     assert isinstance(step, Runnable)

@@ -66,7 +66,7 @@ def test_the_most_urgent_is_taken_up_first(backend: CeleryBackend) -> None:
 
 def test_a_message_is_what_celery_itself_would_have_sent(valkey: Valkey) -> None:
     backend = celery(valkey.url, queue="compared")
-    prepared = prepare((note >> note)(1), None, 60.0, None, None, 7)
+    prepared = prepare((note >> note)(1), None, 60.0, None, {"priority": 7})
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
     line = backend.canvas.signature(native.compiled(plan), Started(plan.args))

@@ -71,7 +71,7 @@ def on_rabbitmq(
 
 def written_down(call: Call[int], backend: CeleryBackend) -> str:
     """The id of a call whose client died after it was in the ledger, and before it was sent."""
-    prepared = prepare(call, None, 0.0, None, None, None)
+    prepared = prepare(call, None, 0.0, None, {})
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
     assert backend.ledger.open([(plan.id, plans.encode(plan), 0.0)]) == [True]

@@ -257,7 +257,7 @@ REFUSED: dict[str, tuple[Answer, str]] = {
     "check nowhere": (lambda on: check(inc(1), on=wrong(5)), "is no backend"),
     "work for tasks": (lambda on: work(wrong(inc), on=on), r"write Catalog\("),
     "work nowhere": (lambda on: work(Catalog(inc), on=wrong(5)), "is no backend"),
-    "stop as truth": (lambda on: work(Catalog(inc), on=on, stop=wrong(True)), "threading.Event"),
+    "stop as truth": (lambda on: work(Catalog(inc), on=on, stop=wrong(True)), "Event of threading"),
     "await a flow": (lambda on: asyncio.run(aio.run(wrong(inc), on=on)), "is a flow, not a call"),
     "await nowhere": (lambda on: asyncio.run(aio.run(inc(1), on=wrong(5))), "is no backend"),
     "await a text": (lambda on: asyncio.run(aio.result(wrong("a"), on=on)), "is no ref"),

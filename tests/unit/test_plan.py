@@ -51,7 +51,6 @@ from onward.plan import (
     VERSION,
     Args,
     ChainNode,
-    Delivery,
     EachNode,
     FusedNode,
     KeepNode,
@@ -64,6 +63,7 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
 )
+from onward.policy import Delivery
 from onward.testing import flows
 from onward.testing.tasks import Odd, halve, mend, shrink
 
@@ -248,7 +248,7 @@ def test_only_a_plan_that_needs_it_has_the_newest_version() -> None:
     for node in (KeepNode(STEP), TeeNode(STEP)):
         assert plan.version_of(EachNode(node)) == NEWEST
     for flow, version in ((halve, VERSION), (tee(halve), NEWEST), (halve >> keep(halve), NEWEST)):
-        prepared = prepare(flow(4), None, 0, None, None, None)
+        prepared = prepare(flow(4), None, 0, None, {})
         assert isinstance(prepared, Submission)
         assert prepared.plan.v == version
 

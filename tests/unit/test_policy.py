@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from returns.result import Failure, Result
 
-from onward import Constant, Exponential, Policy, Raised, Retry, local, run, task
-from onward.policy import MAX_SECONDS, Backoff
+from onward import Constant, Exponential, Policy, Raised, Retry, fused, local, run, task
+from onward.policy import (
+    MAX_SECONDS,
+    Backoff,
+    CallDelivery,
+    CallOptions,
+    Delivery,
+    PolicyOptions,
+    delivery,
+)
 
 shares = st.floats(0, 1)
 seconds = st.floats(0, MAX_SECONDS)
@@ -169,3 +177,35 @@ def test_backoffs_are_values() -> None:
     one: Backoff = Exponential(1, factor=3)
     assert one == Exponential(1.0, factor=3.0)
     assert len({one, Exponential(1, factor=3), Constant(1)}) == 2
+
+
+def test_every_list_of_policy_fields_has_the_same_fields() -> None:
+    fields = set(Policy.__struct_fields__)
+    assert set(PolicyOptions.__annotations__) == fields
+    assert set(CallOptions.__annotations__) <= fields
+    assert set(CallDelivery.__struct_fields__) == set(CallOptions.__annotations__)
+    assert set(Delivery.__struct_fields__) == set(delivery(Policy(Retry(2))))
+    assert set(Delivery.__struct_fields__) >= fields - {"retry"}
+
+
+def test_none_brings_back_a_default() -> None:
+    @task(retry=Retry(5), timeout=3, queue="bulk", priority=9)
+    def hurried() -> None: ...
+
+    plain: Any = dict.fromkeys(Policy.__struct_fields__)
+    assert hurried.with_(**plain).policy == Policy()
+    assert fused(hurried, **plain) == fused(hurried)
+    assert task(hurried.fn, **plain).policy == Policy()
+
+
+def test_an_option_that_there_is_not_says_which_function_has_no_such_option() -> None:
+    @task
+    def plain() -> None: ...
+
+    wrong: Any = {"retries": 3}
+    with pytest.raises(TypeError, match=r"with_ has no option 'retries': write retry=Retry"):
+        plain.with_(**wrong)
+    with pytest.raises(TypeError, match=r"fused has no option 'retries': write retry=Retry"):
+        fused(plain, **wrong)
+    with pytest.raises(TypeError, match=r"a call has no option 'retries'.*flow\.with_\(\.\.\.\)"):
+        run(plain(), on=local(), **wrong)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, Unpack
 
 import typer
 from returns.result import Failure
@@ -20,6 +20,7 @@ from onward.cli.options import (
     connected_elsewhere,
     is_here,
     refuse_memory,
+    with_call_options,
 )
 from onward.cli.shown import end_with
 from onward.cli.target import flow_of
@@ -27,6 +28,7 @@ from onward.cli.usage import show_usage
 from onward.cli.waiting import ENDS_HERE, goes_on, leaving, outcome_of
 from onward.fault import BadPayload
 from onward.flows.flow import Call
+from onward.policy import CallOptions
 
 Target: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="TARGET", help="The task or flow: my.tasks:ingest")
@@ -46,17 +48,12 @@ Delay: TypeAlias = Annotated[
 Deadline: TypeAlias = Annotated[
     float | None, typer.Option(metavar="SECONDS", min=0, help="How long it may take in all.")
 ]
-Queue: TypeAlias = Annotated[
-    str | None, typer.Option(help="The queue of those steps whose task names none.")
-]
-Priority: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, max=9, help="From 0 (least) to 9 (most urgent).")
-]
 Help: TypeAlias = Annotated[
     bool, typer.Option("--help", help="Show this; after a TARGET, what that takes.")
 ]
 
 
+@with_call_options
 def run(
     context: typer.Context,
     target: Target = None,
@@ -65,11 +62,10 @@ def run(
     config: Config = None,
     key: Key = None,
     deadline: Deadline = None,
-    queue: Queue = None,
-    priority: Priority = None,
     timeout: Timeout = None,
     as_json: Json = False,
     is_help: Help = False,
+    **options: Unpack[CallOptions],
 ) -> None:
     """Run a task or flow, and print what comes of it.
 
@@ -86,17 +82,14 @@ def run(
     call = _call(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:
         refuse_memory(backend)
-        ref = got(
-            interpret.submit(
-                call, on=backend, key=key, deadline=deadline, queue=queue, priority=priority
-            )
-        )
+        ref = got(interpret.submit(call, on=backend, key=key, deadline=deadline, **options))
         then = ENDS_HERE if is_here(backend) else goes_on(ref.id, on, config)
         with leaving(then), err.status(f"{call.flow.name} …"):
             outcome = outcome_of(backend, ref.id, timeout, then)
         end_with(outcome, call.flow, as_json=as_json)
 
 
+@with_call_options
 def submit(
     context: typer.Context,
     target: Target = None,
@@ -106,10 +99,9 @@ def submit(
     key: Key = None,
     delay: Delay = 0.0,
     deadline: Deadline = None,
-    queue: Queue = None,
-    priority: Priority = None,
     as_json: Json = False,
     is_help: Help = False,
+    **options: Unpack[CallOptions],
 ) -> None:
     """Submit a task or flow, and print its ref, by which `result` and the others know it.
 
@@ -126,8 +118,7 @@ def submit(
                 key=key,
                 delay=delay,
                 deadline=deadline,
-                queue=queue,
-                priority=priority,
+                **options,
             )
         )
     if as_json:

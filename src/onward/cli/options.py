@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+import inspect
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar, get_args, get_type_hints
 
 import typer
 from returns.result import Failure
@@ -13,6 +14,7 @@ from returns.result import Failure
 from onward.backend import Backend, RunsHere
 from onward.cli.console import USAGE, end, fail, for_program
 from onward.config import connect
+from onward.policy import CallOptions
 
 On: TypeAlias = Annotated[
     str | None,
@@ -30,7 +32,30 @@ Timeout: TypeAlias = Annotated[
     typer.Option(metavar="SECONDS", min=0, help="How long to wait; the call goes on after that."),
 ]
 
+Command = TypeVar("Command", bound=Callable[..., None])
+
 _HERE = "ends with this process"
+
+
+def with_call_options(command: Command) -> Command:
+    """A command with an option for each of `CallOptions`, in the place of its `**options`."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = list(signature.parameters.values())
+    parameters = [each for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    place = list(signature.parameters).index("deadline") + 1  # beside what also is of the call
+    parameters[place:place] = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=None,
+            annotation=Annotated[
+                get_args(kind)[0], typer.Option(help=kind.__metadata__[0].documentation)
+            ],
+        )
+        for name, kind in get_type_hints(CallOptions, include_extras=True).items()
+    ]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # typer reads it
+    return command
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from onward.codec import Refused
 from onward.flows import values
@@ -23,7 +23,8 @@ from onward.flows.flow import (
     as_flow,
     as_step,
 )
-from onward.policy import ONCE, Policy, Retry
+from onward.flows.options import policy_of
+from onward.policy import PolicyOptions
 
 Params = ParamSpec("Params")
 More = ParamSpec("More")
@@ -405,13 +406,7 @@ def tee(step: Step[Taken, object, Error], /) -> Flow[[Taken], Taken, Error]:
 
 
 def fused(
-    flow: Callable[Params, Call[Value, Error]],
-    /,
-    *,
-    retry: Retry | None = None,
-    timeout: float | None = None,
-    queue: str | None = None,
-    priority: int | None = None,
+    flow: Callable[Params, Call[Value, Error]], /, **options: Unpack[PolicyOptions]
 ) -> Flow[Params, Value, Error]:
     """A whole flow as one step: one delivery instead of many, and retried as a whole.
 
@@ -420,10 +415,7 @@ def fused(
 
     Args:
         flow: What to run in one go.
-        retry: How often the whole is tried again when an exception ends it; once if not given.
-        timeout: The longest that the whole may take, in seconds.
-        queue: The queue that it waits in; the backend's own if not given.
-        priority: From 0 (least) to 9 (most urgent).
+        options: The fields of the whole's `Policy`: `retry`, `timeout` and so on.
 
     Raises:
         TypeError, ValueError: If an argument makes no sense.
@@ -436,4 +428,4 @@ def fused(
         >>> run(fused(double >> double)(1), on=local())
         <Success: 4>
     """
-    return Fused(as_flow(flow), Policy(ONCE if retry is None else retry, timeout, queue, priority))
+    return Fused(as_flow(flow), policy_of("fused", options))

@@ -9,7 +9,6 @@ from typing import (
     ParamSpec,
     Protocol,
     TypeAlias,
-    TypedDict,
     TypeVar,
     Unpack,
     overload,
@@ -17,9 +16,9 @@ from typing import (
 
 from returns.result import Result
 
-from onward.flows import hints
 from onward.flows.flow import Task
-from onward.policy import ONCE, Policy, Retry
+from onward.flows.options import policy_of
+from onward.policy import PolicyOptions
 
 Params = ParamSpec("Params")
 Value = TypeVar("Value")
@@ -27,16 +26,6 @@ Error = TypeVar("Error")
 
 Async: TypeAlias = Coroutine[Any, Any, Value]
 """What an async function returns."""
-
-
-class Options(TypedDict, total=False):
-    """What `task` takes beside the function."""
-
-    name: str | None
-    retry: Retry | None
-    timeout: float | None
-    queue: str | None
-    priority: int | None
 
 
 class Decorator(Protocol):
@@ -64,43 +53,52 @@ class Decorator(Protocol):
 
 @overload
 def task(
-    fn: Callable[Params, Never], /, **options: Unpack[Options]
+    fn: Callable[Params, Never],
+    /,
+    *,
+    name: str | None = None,
+    **options: Unpack[PolicyOptions],
 ) -> Task[Params, Never, Never, Never]: ...
 @overload
 def task(  # type: ignore[overload-overlap]  # on purpose: see Decorator
-    fn: Callable[Params, Async[Result[Value, Error]]], /, **options: Unpack[Options]
+    fn: Callable[Params, Async[Result[Value, Error]]],
+    /,
+    *,
+    name: str | None = None,
+    **options: Unpack[PolicyOptions],
 ) -> Task[Params, Value, Error, Async[Result[Value, Error]]]: ...
 @overload
 def task(  # type: ignore[overload-overlap]  # on purpose: see Decorator
-    fn: Callable[Params, Result[Value, Error]], /, **options: Unpack[Options]
+    fn: Callable[Params, Result[Value, Error]],
+    /,
+    *,
+    name: str | None = None,
+    **options: Unpack[PolicyOptions],
 ) -> Task[Params, Value, Error, Result[Value, Error]]: ...
 @overload
 def task(
-    fn: Callable[Params, Async[Value]], /, **options: Unpack[Options]
+    fn: Callable[Params, Async[Value]],
+    /,
+    *,
+    name: str | None = None,
+    **options: Unpack[PolicyOptions],
 ) -> Task[Params, Value, Never, Async[Value]]: ...
 @overload
 def task(
-    fn: Callable[Params, Value], /, **options: Unpack[Options]
-) -> Task[Params, Value, Never, Value]: ...
-@overload
-def task(
+    fn: Callable[Params, Value],
+    /,
     *,
     name: str | None = None,
-    retry: Retry | None = None,
-    timeout: float | None = None,
-    queue: str | None = None,
-    priority: int | None = None,
-) -> Decorator: ...
+    **options: Unpack[PolicyOptions],
+) -> Task[Params, Value, Never, Value]: ...
+@overload
+def task(*, name: str | None = None, **options: Unpack[PolicyOptions]) -> Decorator: ...
 def task(
     fn: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
-    retry: Retry | None = None,
-    timeout: float | None = None,
-    queue: str | None = None,
-    priority: int | None = None,
-    **unknown: object,
+    **options: Unpack[PolicyOptions],
 ) -> Any:
     """Makes a function a task: a value that composes, and that any backend can run.
 
@@ -110,11 +108,7 @@ def task(
         fn: A plain function, sync or async, with annotations that say what it takes and returns.
             One that returns `Result[R, E]` answers with domain errors of type E.
         name: What workers know it by; the function's own name if not given.
-        retry: How often it is tried when it raises; once if not given.
-        timeout: The longest that one attempt may take, in seconds.
-        queue: The queue that its steps wait in.
-        priority: From 0 (least) to 9 (most urgent).
-        unknown: There are no other options; what is written for one says what to write instead.
+        options: The fields of its `Policy`: `retry`, `timeout` and so on.
 
     Returns:
         The task; without `fn`, a decorator that makes one.
@@ -136,9 +130,7 @@ def task(
         >>> double.fn(4)
         8
     """
-    if unknown:
-        raise TypeError(hints.options("task", unknown, Options.__annotations__))
-    policy = Policy(ONCE if retry is None else retry, timeout, queue, priority)
+    policy = policy_of("task", options, "name")
 
     def decorate(fn: Callable[..., Any]) -> Task[..., Any, Any]:
         known_as = str(getattr(fn, "__name__", "")) if name is None else name

@@ -14,11 +14,10 @@ from typing import (
     Protocol,
     Self,
     TypeAlias,
+    Unpack,
     cast,
 )
 
-from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 from returns.result import Result
 from typing_extensions import TypeVar
 
@@ -27,9 +26,10 @@ from onward.codec import Refused, Tagged
 from onward.fault import BadPayload, Fault
 from onward.flows import fits, hints, nodes, render, values
 from onward.flows.lower import lower
+from onward.flows.options import changes_of
 from onward.outcome import Outcome
 from onward.plan import Args
-from onward.policy import ONCE, PLAIN, Retry
+from onward.policy import PolicyOptions
 
 Params = ParamSpec("Params")
 Taken = TypeVar("Taken")
@@ -149,37 +149,17 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         nodes.tasks_of(self)
         return Named(self, name)
 
-    def with_(
-        self,
-        *,
-        retry: Retry | UnsetType | None = UNSET,
-        timeout: float | UnsetType | None = UNSET,
-        queue: str | UnsetType | None = UNSET,
-        priority: int | UnsetType | None = UNSET,
-    ) -> Self:
+    def with_(self, **options: Unpack[PolicyOptions]) -> Self:
         """The same flow with another policy for each of its tasks; what is not given stays.
 
         Args:
-            retry: How often a step is tried; None for once.
-            timeout: The longest that one attempt may take, in seconds; None for no limit.
-            queue: The queue that its steps wait in; None for the backend's own.
-            priority: From 0 (least) to 9 (most urgent); None for the backend's own.
+            options: The fields of `Policy` to change: `retry`, `timeout` and so on. None brings
+                back a field's default.
 
         Raises:
             TypeError, ValueError: If an argument makes no sense.
         """
-        changes = {
-            name: value
-            for name, value in (
-                ("retry", ONCE if retry is None else retry),
-                ("timeout", timeout),
-                ("queue", queue),
-                ("priority", priority),
-            )
-            if value is not UNSET
-        }
-        replace(PLAIN, **changes)  # says what is wrong with it, also of a flow without tasks
-        return cast(Self, nodes.with_policy(self, changes))
+        return cast(Self, nodes.with_policy(self, changes_of("with_", options)))
 
     def ref(self, text: str, /) -> Ref[Value_co, Error_co]:
         """The ref that `str(ref)` was the text of, typed again by its flow."""

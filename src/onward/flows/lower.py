@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from onward import plan
 from onward.flows.nodes import (
     Chain,
@@ -21,7 +19,7 @@ from onward.flows.nodes import (
     kind,
 )
 from onward.plan import NO_ARGS, Args
-from onward.policy import Policy, type_name
+from onward.policy import delivery
 
 
 def lower(flow: Node) -> plan.Node:
@@ -62,24 +60,3 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             return plan.KeepNode(lower(step))
         case Tee(step):
             return plan.TeeNode(lower(step))
-
-
-def delivery(policy: Policy) -> dict[str, Any]:
-    """A policy as the fields that a step has on the wire."""
-    retry = policy.retry
-    if retry.attempts == 1:
-        fields: dict[str, Any] = {}
-    else:
-        fields = {
-            "attempts": retry.attempts,
-            "backoff": retry.backoff,
-            "retry_on": tuple(map(type_name, retry.on)),
-            "retry_never": tuple(map(type_name, retry.never)),
-        }
-    timeout = None if policy.timeout is None else float(policy.timeout)
-    return {
-        **fields,
-        "timeout": timeout,
-        "queue": policy.queue,
-        "priority": policy.priority,
-    }

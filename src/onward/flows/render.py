@@ -26,10 +26,9 @@ from onward.flows.nodes import (
 )
 from onward.flows.values import decode
 from onward.plan import Args
-from onward.policy import PLAIN, Policy
+from onward.policy import PLAIN, Policy, notes
 
 _NAME_LIMIT = 100
-_POLICY = ("retry", "timeout", "queue", "priority")
 
 
 class Words(NamedTuple):
@@ -61,7 +60,7 @@ def words(flow: Node) -> Words:
         case Task(name, _, policy) as task:
             changed = ", ".join(_differences(policy, task.declared or policy))
             code = f"{name}.with_({changed})" if changed else name
-            return Words(f"{name}{_notes(policy)}", code, name=name)
+            return Words(f"{name}{_brackets(notes(policy))}", code, name=name)
         case Identity():
             return Words("identity", "identity")
         case Given(inner, rest):
@@ -80,17 +79,17 @@ def words(flow: Node) -> Words:
         case Together():
             return Words("together", "together(", ")", drawn="fork")
         case Each(_, limit, chunk):
-            notes = [f"{limit} at a time"] if limit is not None else []
-            notes += [f"{chunk} to a delivery"] if chunk is not None else []
+            said = [f"{limit} at a time"] if limit is not None else []
+            said += [f"{chunk} to a delivery"] if chunk is not None else []
             options = "" if limit is None else f", limit={limit}"
             options += "" if chunk is None else f", chunk={chunk}"
-            return Words(f"each{_brackets(notes)}", "each(", f"{options})", drawn="frame")
+            return Words(f"each{_brackets(said)}", "each(", f"{options})", drawn="frame")
         case Rescue():
             labels = ("try: ", "else: ")
             return Words("rescue", "", ")", ".rescue(", labels, drawn="rescue")
         case Fused(body, policy):
             options = "".join(f", {each}" for each in _differences(policy, PLAIN))
-            title, name = f"fused{_notes(policy)}", name_of(body)
+            title, name = f"fused{_brackets(notes(policy))}", name_of(body)
             return Words(title, "fused(", f"{options})", drawn="frame", name=name)
         case Named(_, label):
             return Words(label, "", f".named({label!r})", drawn="frame", name=label)
@@ -217,21 +216,13 @@ class _Chart:
 def _differences(policy: Policy, plain: Policy) -> list[str]:
     return [
         f"{name}={getattr(policy, name)!r}"
-        for name in _POLICY
+        for name in Policy.__struct_fields__
         if getattr(policy, name) != getattr(plain, name)
     ]
 
 
-def _notes(policy: Policy) -> str:
-    notes = [f"{policy.retry.attempts} attempts"] if policy.retry.attempts > 1 else []
-    notes += [f"timeout {policy.timeout:g} s"] if policy.timeout is not None else []
-    notes += [f"queue {policy.queue}"] if policy.queue is not None else []
-    notes += [f"priority {policy.priority}"] if policy.priority is not None else []
-    return _brackets(notes)
-
-
-def _brackets(notes: list[str]) -> str:
-    return f" ({', '.join(notes)})" if notes else ""
+def _brackets(said: list[str]) -> str:
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _quoted(text: str) -> str:

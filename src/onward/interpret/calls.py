@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from returns.result import Failure, Result, Success
 
@@ -15,6 +15,7 @@ from onward.flows.flow import Call, Ref
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
 from onward.interpret.prepare import Deadline, check_backend, prepare, prepare_all
+from onward.policy import CallOptions
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -28,9 +29,8 @@ def run(
     key: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    queue: str | None = None,
-    priority: int | None = None,
     timeout: float | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
     """Runs a call and waits for what comes of it.
 
@@ -40,9 +40,9 @@ def run(
         key: An idempotency key: with the same key, the same flow runs only once.
         delay: How long it waits before it starts, in seconds or as a timedelta.
         deadline: How long it may take in all, in seconds or as a timedelta, or until when.
-        queue: The queue of those steps whose task names none.
-        priority: The priority of those steps whose task has none, from 0 (least) to 9.
         timeout: How long to wait, in seconds. The call goes on after that.
+        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
+            `queue` and `priority`.
 
     Returns:
         The value; or the domain error that a task answered with; or the `Fault` that ended it.
@@ -57,7 +57,7 @@ def run(
         >>> run(divide(7, 0), on=local()).failure().message
         'integer division or modulo by zero'
     """
-    prepared = prepare(call, key, delay, deadline, queue, priority)
+    prepared = prepare(call, key, delay, deadline, options)
     return driven(core.run(BLOCKS, call.flow, prepared, on, timeout))
 
 
@@ -69,8 +69,7 @@ def submit(
     key: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    queue: str | None = None,
-    priority: int | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[Ref[Value, Error], Fault]:
     """Hands a call over to be run, and does not wait.
 
@@ -81,8 +80,8 @@ def submit(
             submission gives the same ref.
         delay: How long it waits before it starts, in seconds or as a timedelta.
         deadline: How long it may take in all, in seconds or as a timedelta, or until when.
-        queue: The queue of those steps whose task names none.
-        priority: The priority of those steps whose task has none, from 0 (least) to 9.
+        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
+            `queue` and `priority`.
 
     Returns:
         The ref by which any process can ask for it; or the `Fault` why it was not submitted.
@@ -97,7 +96,7 @@ def submit(
         >>> result(ref, on=backend)
         <Success: 42>
     """
-    prepared = prepare(call, key, delay, deadline, queue, priority)
+    prepared = prepare(call, key, delay, deadline, options)
     return driven(core.submit(BLOCKS, call.flow, prepared, on))
 
 
@@ -108,8 +107,7 @@ def submit_all(
     *,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    queue: str | None = None,
-    priority: int | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[list[Ref[Value, Error]], Fault]:
     """Hands many calls over at once; faster than one by one where the engine can take them so.
 
@@ -120,8 +118,8 @@ def submit_all(
         on: Where they run.
         delay: How long each waits before it starts, in seconds or as a timedelta.
         deadline: How long each may take in all, in seconds or as a timedelta, or until when.
-        queue: The queue of those steps whose task names none.
-        priority: The priority of those steps whose task has none, from 0 (least) to 9.
+        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
+            `queue` and `priority`.
 
     Returns:
         Their refs, in the order of the calls; or the `Fault` why they were not submitted.
@@ -136,7 +134,7 @@ def submit_all(
         >>> [result(ref, on=backend).unwrap() for ref in refs]
         [2, 4]
     """
-    prepared = prepare_all(calls, delay, deadline, queue, priority)
+    prepared = prepare_all(calls, delay, deadline, options)
     return driven(core.submit_all(BLOCKS, prepared, on))
 
 
@@ -159,7 +157,7 @@ def check(call: Call[Value, Error], /, on: Backend) -> Result[None, tuple[Fault,
         <Success: None>
     """
     check_backend(on, "submit")
-    prepared = prepare(call, None, 0.0, None, None, None)
+    prepared = prepare(call, None, 0.0, None, {})
     if isinstance(prepared, Fault):
         return Failure((prepared,))
     found = on.check(prepared.plan) if isinstance(on, Checks) else []

@@ -17,13 +17,14 @@ from onward.catalog import Catalog
 from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
+from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
 from onward.outcome import Outcome
 from onward.plan import Plan, too_many_nodes, version_of
-from onward.policy import check_name, check_priority, check_queue
+from onward.policy import CallOptions, check_name
 
-R = TypeVar("R")
-E = TypeVar("E")
+Value = TypeVar("Value")
+Error = TypeVar("Error")
 
 Deadline: TypeAlias = float | timedelta | datetime | None
 """How many seconds from now a call may take, or the moment (with its time zone) when it expires."""
@@ -36,23 +37,22 @@ _CRON_FIELD = f"{_CRON_PART}(,{_CRON_PART})*"
 
 
 def prepare(
-    call: Call[R, E],
+    call: Call[Value, Error],
     key: str | None,
     delay: float | timedelta,
     deadline: Deadline,
-    queue: str | None,
-    priority: int | None,
+    options: CallOptions,
 ) -> Submission | Fault:
     """A call and its options as a submission, or what is wrong with them."""
     check_call(call)
+    check_call_options(options)
     flow = call.flow
     if isinstance(call.args, BadPayload):
         return call.args
     try:
         # Its tasks are looked at for namesakes; a backend that runs them here asks for them again.
         flow.tasks  # noqa: B018
-        check_queue(queue)
-        check_priority(priority)
+        steps = call_options(options)
         seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else _moment(deadline)
         id = os.urandom(16).hex() if key is None else _id_of(flow, key)
@@ -71,18 +71,16 @@ def prepare(
         args=call.args,
         key=key,
         deadline=expires,
-        queue=queue,
-        priority=priority,
+        **steps,
     )
     return Submission(plan, seconds, flow)
 
 
 def prepare_all(
-    calls: Iterable[Call[R, E]],
+    calls: Iterable[Call[Value, Error]],
     delay: float | timedelta,
     deadline: Deadline,
-    queue: str | None,
-    priority: int | None,
+    options: CallOptions,
 ) -> tuple[list[AnyFlow], list[Submission]] | Fault:
     """Many calls as submissions, beside their flows; or what is wrong with the first bad one."""
     if isinstance(calls, Call | Flow):
@@ -90,7 +88,7 @@ def prepare_all(
     flows: list[AnyFlow] = []
     submissions: list[Submission] = []
     for call in calls:
-        prepared = prepare(call, None, delay, deadline, queue, priority)
+        prepared = prepare(call, None, delay, deadline, options)
         if isinstance(prepared, Fault):
             return prepared
         flows.append(call.flow)
@@ -99,19 +97,18 @@ def prepare_all(
 
 
 def prepare_schedule(
-    call: Call[R, E],
+    call: Call[Value, Error],
     name: str,
     cron: str | None,
     every: float | timedelta | None,
     timezone: str,
-    queue: str | None,
-    priority: int | None,
+    options: CallOptions,
 ) -> tuple[Schedule, Plan] | Fault:
     """A call and when to make it as a schedule and its plan, or what is wrong with them.
 
     The plan has no id, for each run is a call of its own.
     """
-    prepared = prepare(call, None, 0.0, None, queue, priority)
+    prepared = prepare(call, None, 0.0, None, options)
     if isinstance(prepared, Fault):
         return prepared
     flow = call.flow.name
@@ -136,8 +133,8 @@ def refs_of(flows: Sequence[AnyFlow], ids: Sequence[str]) -> list[Ref[Any, Any]]
 
 
 def read(
-    ref: Ref[R, E], answer: Result[Outcome | None, Fault], timeout: float | None
-) -> Result[R, E | Fault]:
+    ref: Ref[Value, Error], answer: Result[Outcome | None, Fault], timeout: float | None
+) -> Result[Value, Error | Fault]:
     """What a backend answered for a ref, as the result that it holds."""
     if isinstance(answer, Failure):
         return Failure(answer.failure())
@@ -153,7 +150,7 @@ def check_call(call: object) -> None:
         raise TypeError(f"{call!r} is no call: apply a flow to its arguments")
 
 
-def check_ref(ref: Ref[R, E]) -> Ref[R, E]:
+def check_ref(ref: Ref[Value, Error]) -> Ref[Value, Error]:
     """The ref; raises TypeError for what is none, and says what to write instead."""
     if not isinstance(ref, Ref):
         raise TypeError(f"{ref!r} is no ref: write flow.ref(text), or take what submit gave")
@@ -259,7 +256,7 @@ def check_stop(stop: object) -> None:
         raise TypeError(f"stop is an Event of threading or asyncio, not {stop!r}")
 
 
-class Waiting(Generic[R, E]):
+class Waiting(Generic[Value, Error]):
     """The refs whose outcome has not been given yet, while results come in.
 
     Args:
@@ -270,7 +267,7 @@ class Waiting(Generic[R, E]):
 
     def __init__(
         self,
-        refs: Iterable[Ref[R, E]],
+        refs: Iterable[Ref[Value, Error]],
         timeout: float | None,
         progress: Callable[[int, int], None] | None,
     ) -> None:
@@ -294,7 +291,7 @@ class Waiting(Generic[R, E]):
 
     def take(
         self, answer: Result[Mapping[str, Outcome], Fault]
-    ) -> Iterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
+    ) -> Iterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
         """Gives the refs that an answer settles; all of them, where there will be no other."""
         if self._wrong is not None:
             yield from self._give_up(self._wrong)
@@ -309,13 +306,15 @@ class Waiting(Generic[R, E]):
             if self._end is not None and time.monotonic() >= self._end:
                 yield from self._give_up(None)
 
-    def _give_up(self, fault: Fault | None) -> Iterator[tuple[Ref[R, E], Result[R, E | Fault]]]:
+    def _give_up(
+        self, fault: Fault | None
+    ) -> Iterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
         while self.pending:
             _, ref = self.pending.popitem()
             yield ref, Failure(fault or _still_running(ref, self._timeout or 0))
 
 
-def _still_running(ref: Ref[R, E], seconds: float) -> TimedOut:
+def _still_running(ref: Ref[Value, Error], seconds: float) -> TimedOut:
     message = f"no outcome of call {ref} after {seconds:g} s of waiting; it goes on"
     waiter = current()
     if waiter.id:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from returns.result import Result
 
@@ -14,6 +14,7 @@ from onward.flows.flow import Call
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
 from onward.interpret.prepare import prepare_schedule
+from onward.policy import CallOptions
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -28,8 +29,7 @@ def schedule(
     cron: str | None = None,
     every: float | timedelta | None = None,
     timezone: str = "UTC",
-    queue: str | None = None,
-    priority: int | None = None,
+    **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
     """Has a call made again and again, by the engine's clock, for as long as it is not taken away.
 
@@ -48,8 +48,8 @@ def schedule(
         every: How long it is from one run to the next, in whole seconds or as a timedelta; either
             this or `cron` is given. The engine chooses when the first one is.
         timezone: The time zone that the cron is in, by its IANA name.
-        queue: The queue of those steps whose task names none.
-        priority: The priority of those steps whose task has none, from 0 (least) to 9.
+        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
+            `queue` and `priority`.
 
     Returns:
         The schedule as it is now; or the `Fault` why there is none: `Misconfigured` for what makes
@@ -66,7 +66,7 @@ def schedule(
         ...     print("what it runs ends with this process, and so would a schedule")
         what it runs ends with this process, and so would a schedule
     """
-    prepared = prepare_schedule(call, name, cron, every, timezone, queue, priority)
+    prepared = prepare_schedule(call, name, cron, every, timezone, options)
     return driven(core.schedule(BLOCKS, name, prepared, on))
 
 

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from onward.backends.celery.message import Ticket
 from onward.plan import (
     ChainNode,
-    Delivery,
     EachNode,
     FusedNode,
     KeepNode,
@@ -25,6 +24,7 @@ from onward.plan import (
     beside,
     walk,
 )
+from onward.policy import Delivery
 
 EACH = "onward.each"
 FUSED = "onward.fused"
