@@ -14,7 +14,9 @@ from returns.result import Result
 from onward import Fault, Status
 from onward.attempt import Limit, OnLoop
 from onward.backend import Submission, Worker
-from onward.backends.local import Engine, Local, Run, Steps
+from onward.backends.local import Local
+from onward.backends.local.core import Core
+from onward.backends.local.steps import Run, Steps
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
 from onward.fault import Raised, Unknown
@@ -38,10 +40,10 @@ T = TypeVar("T")
 class Broken:
     """A sound backend behind a face that subclasses break: a blocking one, as engines' are."""
 
-    BrokenEngine: ClassVar[type[Engine]] = Engine
+    BrokenCore: ClassVar[type[Core]] = Core
 
     def __init__(self) -> None:
-        self._sound = Local(self.BrokenEngine(workers=4, keep=600))
+        self._sound = Local(self.BrokenCore(workers=4, keep=600))
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         return self._sound.submit(self.changed(submission))
@@ -132,9 +134,9 @@ class ForgetsOutcomes(Broken):
 class RunsOnAfterAFailure(Broken):
     """Tells the right outcome, and runs one step more behind its back."""
 
-    class BrokenEngine(Engine):
+    class BrokenCore(Core):
         def steps(self, run: Run) -> Steps:
-            return _OneMoreAfterAFailure(self, run)
+            return _OneMoreAfterAFailure(self.room, run)
 
 
 class _OneMoreAfterAFailure(Steps):
@@ -146,9 +148,9 @@ class _OneMoreAfterAFailure(Steps):
 
 
 class RetriesDomainErrors(Broken):
-    class BrokenEngine(Engine):
+    class BrokenCore(Core):
         def steps(self, run: Run) -> Steps:
-            return _TwiceAfterAnError(self, run)
+            return _TwiceAfterAnError(self.room, run)
 
 
 class _TwiceAfterAnError(Steps):
@@ -160,7 +162,7 @@ class _TwiceAfterAnError(Steps):
 class RunsAKeyTwice(Broken):
     """Gives the same ref for the same key, and runs its call again all the same."""
 
-    class BrokenEngine(Engine):
+    class BrokenCore(Core):
         async def submit(self, submission: Submission, /) -> Result[str, Fault]:
             run = self.runs.get(submission.plan.id)
             if run is not None:
@@ -171,10 +173,10 @@ class RunsAKeyTwice(Broken):
 class SharesAContext(Broken):
     """Runs all sync steps in one and the same context."""
 
-    class BrokenEngine(Engine):
+    class BrokenCore(Core):
         def __init__(self, workers: int, keep: float) -> None:
             super().__init__(workers, keep)
-            self.ground = _OneContext()
+            self.room.ground = _OneContext()
 
 
 class _OneContext(OnLoop):
@@ -191,10 +193,10 @@ class _OneContext(OnLoop):
 class GivesNoWarning(Broken):
     """Lets a step that timed out go on, and does not tell it."""
 
-    class BrokenEngine(Engine):
+    class BrokenCore(Core):
         def __init__(self, workers: int, keep: float) -> None:
             super().__init__(workers, keep)
-            self.ground = _Patient()
+            self.room.ground = _Patient()
 
 
 class _Patient(OnLoop):

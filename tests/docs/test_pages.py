@@ -8,7 +8,8 @@ from typing import get_type_hints
 
 import pytest
 
-from onward.engines import celery, hatchet, local, temporal
+from onward.backends.local import config as local
+from onward.engines import celery, hatchet, temporal
 from onward.fault import KINDS
 
 ROOT = Path(__file__).parents[2]

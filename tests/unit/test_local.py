@@ -805,7 +805,9 @@ def test_control_c_ends_a_run(call: str) -> None:
         assert process.stdout.readline() == "started\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
-    assert (out, err, process.returncode) == ("interrupted\n", "", 0)
+    # Whether the failure to be retried is logged before the signal comes is up to the machine.
+    logged = [line for line in err.splitlines() if "will be tried again" not in line]
+    assert (out, logged, process.returncode) == ("interrupted\n", [], 0)
 
 
 def test_control_c_while_an_exception_is_put_into_words_ends_a_run(backend: Local) -> None:

@@ -1,0 +1,47 @@
+"""`local()`: runs calls in this process, without an engine."""
+
+from __future__ import annotations
+
+import os
+
+from onward.backends.local.backend import Local
+from onward.backends.local.core import Core
+
+__all__ = ["Local", "local"]
+
+
+def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
+    """The embedded backend: runs calls in this process, on threads and an event loop of its own.
+
+    It needs no worker: a call brings its own tasks along. Calls are lost when the process ends, or
+    when nothing refers to the backend any more.
+
+    `run` of a plain chain of sync tasks without timeouts happens in the caller's own thread.
+
+    Args:
+        workers: How many steps of sync tasks run at a time; None for four more than there are
+            processors. Steps of async tasks share one event loop and do not count.
+        keep: How long the outcome of a finished call can be had by its ref, in seconds.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If it is out of bounds.
+
+    Example:
+        >>> from onward import local, run, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local(workers=2)
+        >>> run(double(21), on=backend)
+        <Success: 42>
+    """
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int)):
+        raise TypeError(f"workers is a whole number of steps, not {workers!r}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is 1 or more, not {workers}: leave it out for the default")
+    if isinstance(keep, bool) or not isinstance(keep, int | float):
+        raise TypeError(f"keep is a number of seconds, not {keep!r}")
+    if not keep >= 0:
+        raise ValueError(f"keep is a number of seconds from 0 up, not {keep}")
+    return Local(Core(workers or (os.cpu_count() or 1) + 4, keep))

@@ -1,0 +1,46 @@
+"""`Local`, which implements the port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from returns.result import Result, Success
+
+from onward.backend import Submission
+from onward.backend.adapters import BlockingCancels
+from onward.backend.loop import LoopThread
+from onward.backends.local.core import Core
+from onward.backends.local.steps import giving_back, is_plain, run_in_this_thread
+from onward.fault import Fault
+from onward.outcome import Outcome
+
+T = TypeVar("T")
+
+
+class Local(BlockingCancels[Core]):
+    """What `local()` gives."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(core, LoopThread("onward-local"))
+        self._core = core
+
+    def __repr__(self) -> str:
+        return f"local(workers={self._core.workers})"
+
+    def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
+        return super()._wait(giving_back(self._core.room.slots, start))
+
+    async def _await(
+        self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
+    ) -> Result[T, Fault]:
+        return await super()._await(giving_back(self._core.room.slots, start))
+
+    def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
+        """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
+        plan, tasks = submission.plan, submission.tasks
+        is_at_once = plan.deadline is None and not submission.delay
+        is_open = not self._thread.is_closed  # if not, the loop says so
+        if tasks is not None and is_open and is_at_once and is_plain(plan.root, tasks):
+            return Success(run_in_this_thread(plan, tasks))
+        return self._wait(lambda: self._core.run_here(submission))

@@ -1,0 +1,186 @@
+"""The calls of this process, kept in memory, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import ChainMap, deque
+from collections.abc import Collection, Iterable, Mapping
+
+from returns.result import Failure, Result, Success
+
+from onward.backend import State, Status, Submission, Worker, state_of
+from onward.backend.support import expired, unknown
+from onward.backends.local.steps import Room, Run, Steps
+from onward.backends.local.worker import LocalWorker
+from onward.catalog import Catalog
+from onward.evaluate import evaluate
+from onward.execute import raised
+from onward.fault import Cancelled, Fault, Unknown
+from onward.outcome import Outcome, faulted
+
+
+class Core:
+    """The awaitable side of `Local`; all of it lives on one event loop."""
+
+    def __init__(self, workers: int, keep: float) -> None:
+        self.workers = workers
+        self.runs: dict[str, Run] = {}
+        self._keep = keep
+        self._finished: deque[tuple[float, str]] = deque()
+        self._any_finished = asyncio.Event()
+        self._served: list[Catalog] = []
+        self._serving = asyncio.Event()
+        self.room = Room(workers)
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        self._forget()
+        id = submission.plan.id
+        if id not in self.runs:
+            self.runs[id] = self._start(submission)
+        return Success(id)
+
+    def _start(self, submission: Submission) -> Run:
+        loop = asyncio.get_running_loop()
+        plan = submission.plan
+        run = Run(plan, loop.create_future())
+        run.tasks = submission.tasks
+        if plan.deadline is not None:
+            run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
+        run.job = loop.create_task(self._live(run, submission.delay))
+        return run
+
+    async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
+        """Runs a call for a caller that waits; the call ends when the caller does."""
+        run = self._start(submission)
+        try:
+            await asyncio.wait([run.finished])
+            return Success(run.finished.result())
+        finally:
+            run.job.cancel()
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        ids: list[str] = []
+        for submission in submissions:
+            await self.submit(submission)
+            ids.append(submission.plan.id)
+        return Success(ids)
+
+    def steps(self, run: Run) -> Steps:
+        """The step-runner of a call."""
+        return Steps(self.room, run)
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        run = self.runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        await asyncio.wait([run.finished], timeout=timeout)
+        return Success(run.finished.result() if run.finished.done() else None)
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not (found := self._outcomes(ids)) and ids:
+                    self._any_finished.clear()
+                    await self._any_finished.wait()
+                return Success(found)
+        return Success(self._outcomes(ids))
+
+    def _outcomes(self, ids: Collection[str]) -> dict[str, Outcome]:
+        found: dict[str, Outcome] = {}
+        for id in ids:
+            run = self.runs.get(id)
+            if run is None:
+                found[id] = faulted(_unknown(id))
+            elif run.finished.done():
+                found[id] = run.finished.result()
+        return found
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        run = self.runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        return Success(Status(run.state, run.task, run.step, run.attempt, run.progress))
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        run = self.runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        self._end(run, Cancelled(run.plan.flow, "it was cancelled"), "cancelled")
+        return Success(None)
+
+    async def serve(
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
+    ) -> Result[Worker, Fault]:
+        loop = asyncio.get_running_loop()
+        self._served.append(catalog)
+        self.room.slots.add(concurrency or 0)
+        self._serving.set()
+
+        async def leave(grace: float) -> None:
+            self._served.remove(catalog)
+            if not self._served:
+                self._serving.clear()
+            running = [run.finished for run in self.runs.values() if run.state == "running"]
+            if running:
+                await asyncio.wait(running, timeout=grace)
+            self.room.slots.add(-(concurrency or 0))
+
+        return Success(LocalWorker(loop, leave))
+
+    async def _live(self, run: Run, delay: float) -> None:
+        """Runs one call to its outcome, whatever happens."""
+        plan = run.plan
+        try:
+            await asyncio.sleep(delay)
+            if run.tasks is None:
+                await self._serving.wait()
+                first, *others = (each.tasks for each in self._served)
+                run.tasks = ChainMap(dict(first), *map(dict, others)) if others else first
+            run.state = "running"
+            outcome = await evaluate(plan.root, plan.args, self.steps(run))
+        except asyncio.CancelledError:
+            outcome = faulted(Cancelled(plan.flow, "the backend was closed"))
+        except BaseException as problem:  # ours; what a step raises is an outcome
+            outcome = faulted(raised(plan.flow, problem))
+        self._finish(run, outcome, state_of(outcome))
+
+    def _end(self, run: Run, fault: Fault, state: State) -> None:
+        """Settles a call from outside, whether or not its step can be stopped."""
+        if not run.finished.done():
+            self._finish(run, faulted(fault), state)
+            run.job.cancel()
+
+    def _expire(self, run: Run) -> None:
+        self._end(run, expired(run.plan.flow), "expired")
+
+    def _finish(self, run: Run, outcome: Outcome, state: State) -> None:
+        if run.finished.done():
+            return
+        if run.timer is not None:
+            run.timer.cancel()
+        run.state, run.progress = state, None
+        run.finished.set_result(outcome)
+        if self.runs.get(run.plan.id) is run:
+            self._finished.append((time.monotonic(), run.plan.id))
+        self._any_finished.set()
+
+    def _forget(self) -> None:
+        too_old = time.monotonic() - self._keep
+        while self._finished and self._finished[0][0] < too_old:
+            _, id = self._finished.popleft()
+            self.runs.pop(id, None)
+
+
+def _unknown(id: str) -> Unknown:
+    return unknown(id, "this process, where local() keeps calls in memory")

@@ -1,0 +1,30 @@
+"""Serving a catalog to calls of this process, and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from onward.backend.support import stop_on
+
+
+@dataclass(slots=True)
+class LocalWorker:
+    """A catalog that is being served."""
+
+    loop: asyncio.AbstractEventLoop
+    leave: Callable[[float], Coroutine[Any, Any, None]]
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self, grace: float = 30.0) -> None:
+        """See `Worker.stop`."""
+        if not self.stopped.is_set():
+            self.stopped.set()
+            stop_on(self.loop, lambda: self.leave(grace))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `Worker.wait`."""
+        return self.stopped.wait(timeout)
