@@ -308,6 +308,20 @@ def check_queue(queue: str | None) -> None:
     check_name("queue", queue)
 
 
+MOST_SECONDS = 946_728_000
+"""More than that, as moments in milliseconds, not every engine can count."""
+
+
+def check_seconds(name: str, seconds: object, least: float) -> None:
+    """Raises TypeError or ValueError for what is no setting in seconds, or is out of its bounds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
+    if not seconds >= least:
+        raise ValueError(f"{name} is a number of seconds from {least:g} up, not {seconds}")
+    if seconds > MOST_SECONDS:
+        raise ValueError(f"{name} is at most {MOST_SECONDS} seconds, 30 years, not {seconds}")
+
+
 def check_priority(priority: int | None) -> None:
     """Raises TypeError or ValueError for what is no priority."""
     if priority is None:

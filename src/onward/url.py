@@ -23,6 +23,7 @@ def split(url: str, /) -> SplitResult:
             shows nothing of it.
     """
     try:
+        url.encode()  # which a lone surrogate cannot be
         parts = urlsplit(url)
         parts.port  # noqa: B018 - it is looked at only when it is asked for
     except ValueError:

@@ -73,6 +73,11 @@ def test_celery_takes_its_queue_from_the_url(scheme: str) -> None:
     assert celery_at(f"{scheme}://?queue=mail").queue == "mail"
 
 
+def test_celery_takes_its_bounds_from_the_url() -> None:
+    bounds = celery_at("celery+redis://h?connect_timeout=1.5&socket_timeout=2").timeouts
+    assert (bounds.connect, bounds.socket) == (1.5, 2.0)
+
+
 @pytest.mark.parametrize("password", ["p%2Fw", "a+b", "a%2Bb", "p%40w"])
 def test_a_url_in_a_url_may_stand_as_it_is_or_be_encoded(password: str) -> None:
     ledger = f"redis://:{password}@host:1/2"
@@ -160,6 +165,18 @@ def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
         ("local://?workers=0", "workers is 1 or more"),
         ("local://?keep=long", "keep is a number: write keep=60"),
         ("local://?keep=nan", "keep is a number of seconds from 0 up"),
+        ("celery+redis://h?keep=0", "keep is a number of seconds from 1 up"),
+        ("celery+redis://h?keep=1e300", "keep is at most"),
+        (
+            "celery+redis://h?connect_timeout=0",
+            "connect_timeout is a number of seconds from 0.1 up",
+        ),
+        (
+            "celery+redis://h?socket_timeout=nan",
+            "socket_timeout is a number of seconds from 0.1 up",
+        ),
+        ("celery+redis://h?socket_timeout=inf", "socket_timeout is at most"),
+        ("celery+redis://h?dead_letters=-1", "dead_letters is a number of messages from 0 up"),
         ("local://?workers=1&workers=2", "workers is there twice"),
         ("local://host", "it is in this process, and has no host: write local://"),
         ("local:///path", "it is in this process, and has no host: write local://"),
@@ -171,6 +188,7 @@ def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
         ("celery+redis://host:port/0", "a port is a number"),
         ("celery+redis://host:70000/0", "a port is a number"),
         ("celery+redis://[::1/0", "it makes no sense as a URL"),
+        ("celery+redis://\ud800/0", "it makes no sense as a URL"),
     ],
 )
 def test_a_mistake_in_a_url_is_told_with_what_to_write(url: str, says: str) -> None:

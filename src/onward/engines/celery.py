@@ -107,7 +107,7 @@ def _connect(settings: Settings) -> Backend:
         broker += f"{'&' if '?' in broker else '?'}{urlencode(tls)}"
     ledger = settings.get("result_backend")
     keys = settings.get("signing_keys")
-    names = {*_Here.__annotations__, "dead_letters"}
+    names = {*_Timed.__annotations__, "dead_letters"}
     given = {name: what for name, what in settings.items() if name in names}
     return celery(
         broker,

@@ -17,7 +17,7 @@ from onward.backends.celery.reconcile import reconcile
 from onward.backends.celery.refused import DeadLetters
 from onward.backends.celery.results import Results
 from onward.backends.celery.signing import Signer
-from onward.policy import check_queue
+from onward.policy import check_queue, check_seconds
 from onward.sealing import Sealer
 
 __all__ = ["CeleryBackend", "celery", "reconcile"]
@@ -71,10 +71,7 @@ def celery(
         ("connect_timeout", connect_timeout, 0.1),
         ("socket_timeout", socket_timeout, 0.1),
     ):
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
-        if not least <= seconds < math.inf:
-            raise ValueError(f"{name} is a number of seconds from {least:g} up, not {seconds}")
+        check_seconds(name, seconds, least)
     if isinstance(dead_letters, bool) or not isinstance(dead_letters, int):
         raise TypeError(f"dead_letters is a number of messages, not {dead_letters!r}")
     if dead_letters < 0:

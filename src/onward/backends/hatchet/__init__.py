@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 
@@ -12,7 +11,7 @@ from onward.backends.hatchet.backend import HatchetBackend
 from onward.backends.hatchet.limits import Limit, Limits, checked
 from onward.backends.hatchet.settings import Address, Settings, Tls
 from onward.backends.hatchet.token import claims
-from onward.policy import check_queue
+from onward.policy import check_queue, check_seconds
 
 __all__ = ["HatchetBackend", "Limit", "Tls", "hatchet"]
 
@@ -79,10 +78,7 @@ def hatchet(
         ("unserved", unserved, 1.0),
     )
     for name, seconds, least in bounds:
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
-        if not least <= seconds < math.inf:
-            raise ValueError(f"{name} is a number of seconds from {least:g} up, not {seconds}")
+        check_seconds(name, seconds, least)
     if namespace and not names.is_allowed(namespace):
         raise ValueError(f"a namespace has letters, digits, - and _ only, not {namespace!r}")
     target = host_port or said.grpc_broadcast_address
