@@ -33,9 +33,10 @@ from onward import (
     task,
     together,
 )
-from onward.backends.celery import celery, native
-from onward.backends.celery.backend import Canvas, CeleryBackend
-from onward.backends.celery.message import Flowing, read_ticket
+from onward.backends.celery import celery, lower
+from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.canvas import Canvas
+from onward.backends.celery.message import Continuing, read_step
 from onward.backends.celery.reconcile import reconcile
 from onward.backends.celery.signing import LEAST, SIZE, Signer
 from onward.fault import Fault
@@ -189,7 +190,7 @@ def with_another_task(message: Message) -> Message:
 
 def as_the_plumbing(message: Message) -> Message:
     args, *rest = body(message)
-    return renamed(with_body(message, [[args], *rest]), native.GATHER)
+    return renamed(with_body(message, [[args], *rest]), lower.GATHER)
 
 
 def as_a_task_that_is_unknown_here(message: Message) -> Message:
@@ -197,7 +198,7 @@ def as_a_task_that_is_unknown_here(message: Message) -> Message:
 
 
 def as_the_plumbing_for_a_known_task(message: Message) -> Message:
-    changed = renamed(message, native.PASS)
+    changed = renamed(message, lower.PASS)
     return changed | {"headers": changed["headers"] | {"onward_asked": note.name}}
 
 
@@ -290,10 +291,13 @@ def test_values_of_branches_are_refused_in_another_order_or_number(
     ref = submit(together(shout, shout >> shout)("a"), on=client).unwrap()
     queue, message = next(each for each in all_taken(redis) if body(each[1])[2]["chord"])
     gather = body(message)[2]["chord"]
-    left, right = read_ticket(gather["kwargs"]["ticket"][SIZE:].encode()).takes
-    nows = [client.canvas.now(Flowing(Raw(b'"A"')), ref.id, at) for at in (right, left, left)]
+    left, right = read_step(gather["kwargs"]["ticket"][SIZE:].encode()).takes
+    nows = [
+        client.canvas.sealed_state(Continuing(Raw(b'"A"')), ref.id, at)
+        for at in (right, left, left)
+    ]
     forged = with_body(message, [[nows[:count]], gather["kwargs"], {}])
-    put(redis, queue, renamed(forged, native.GATHER))
+    put(redis, queue, renamed(forged, lower.GATHER))
     with working(url, [NEW]):
         refusal(caplog, "a value is not signed" if count == 2 else "other values than it takes")
 
@@ -342,7 +346,7 @@ def test_the_time_until_a_call_begins_does_not_count(client: CeleryBackend, redi
     before = time.time()
     submit(shout("later"), on=client, delay=WAIT).unwrap()
     ticket = body(taken(redis)[1])[1]["ticket"]
-    assert read_ticket(ticket[SIZE:].encode()).until > before + WAIT
+    assert read_step(ticket[SIZE:].encode()).until > before + WAIT
 
 
 def test_a_retry_is_signed_for_as_long_as_it_waits(
@@ -357,7 +361,7 @@ def test_a_retry_is_signed_for_as_long_as_it_waits(
     with working(url, [NEW]):
         until(lambda: bool(retried()), within=30, otherwise=lambda: "it was not tried again")
         [message] = retried()
-    assert read_ticket(body(message)[1]["ticket"][SIZE:].encode()).until > before + WAIT
+    assert read_step(body(message)[1]["ticket"][SIZE:].encode()).until > before + WAIT
 
 
 # Keys

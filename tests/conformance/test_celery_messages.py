@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from onward import Catalog, result, results, submit, submit_all, task
-from onward.backends.celery import celery, native
+from onward.backends.celery import celery, lower
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.message import Started
 from onward.fault import Fault
@@ -69,7 +69,7 @@ def test_a_message_is_what_celery_itself_would_have_sent(valkey: Valkey) -> None
     prepared = prepare((note >> note)(1), None, 60.0, None, {"priority": 7})
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
-    line = backend.canvas.signature(native.compiled(plan), Started(plan.args))
+    line = backend.canvas.signature(lower.compiled(plan), Started(plan.args))
     line.apply_async(root_id=plan.id, countdown=60.0)
     backend.publish([prepared])
     with Redis.from_url(valkey.url) as client:

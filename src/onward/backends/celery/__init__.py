@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from onward.backends.celery import address
 from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.connections import Patience, Timeouts, primary_at
+from onward.backends.celery.client import PublishDeadline, Timeouts, primary_at
 from onward.backends.celery.ledger import Ledger, RedisLedger
 from onward.backends.celery.memory import MemoryLedger
 from onward.backends.celery.reconcile import reconcile
@@ -111,12 +111,18 @@ def celery(
             settings["result_backend_transport_options"] = {**(at_ledger or {}), **options_there}
         settings.setdefault("result_backend", at)
         settings.setdefault("result_expires", math.ceil(keep))  # which counts branches of fan-outs
-    patience = Patience()
-    app = make_app(broker_url, queue=queue, options=settings, timeouts=timeouts, patience=patience)
+    publish_deadline = PublishDeadline()
+    app = make_app(
+        broker_url,
+        queue=queue,
+        options=settings,
+        timeouts=timeouts,
+        publish_deadline=publish_deadline,
+    )
     if scheme != "memory":
         app.backend_cls = f"{Results.__module__}:{Results.__name__}+{app.conf.result_backend}"
     text = f"celery({urlsplit(broker_url).scheme}://...)"
-    backend = CeleryBackend(app, ledger, queue, lease, text, signer, timeouts, patience)
+    backend = CeleryBackend(app, ledger, queue, lease, text, signer, timeouts, publish_deadline)
     if dead_letters:
         backend.dead_letters = DeadLetters(kept_at, timeouts, most=dead_letters, keep=keep)
     if signing_keys is not None:

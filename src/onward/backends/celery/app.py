@@ -10,7 +10,7 @@ from celery import Celery
 from celery import _state as celery_state
 
 from onward.backends.celery import address
-from onward.backends.celery.connections import Again, Patience, Timeouts, primary_at
+from onward.backends.celery.client import Again, PublishDeadline, Timeouts, primary_at
 
 LONGEST = 24 * 3600
 """How long a message may be with a worker before Redis takes the worker for dead, in seconds."""
@@ -27,7 +27,7 @@ def make_app(
     queue: str,
     options: dict[str, Any],
     timeouts: Timeouts,
-    patience: Patience,
+    publish_deadline: PublishDeadline,
 ) -> Celery:
     """A Celery app that registers itself nowhere."""
     options = dict(options)
@@ -53,7 +53,7 @@ def make_app(
             "interval_start": 0.1,
             "interval_step": 0.2,
             "interval_max": 1,
-            "errback": patience,
+            "errback": publish_deadline,
         },
         broker_pool_acquire_timeout=timeouts.turn,
         broker_connection_timeout=timeouts.connect,

@@ -11,7 +11,7 @@ from celery.events.dispatcher import EventDispatcher
 from celery.exceptions import WorkerShutdown
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from onward.backends.celery import native, transport
+from onward.backends.celery import lower, transport
 from onward.backends.celery.clock import eta_here
 from onward.backends.celery.envelope import Refusal, Taken, read
 from onward.backends.celery.refused import Refusals
@@ -116,7 +116,7 @@ class Consumer(CeleryConsumer):
             return Refusal("Celery's own tasks are not served", is_foreign=True)
         # Celery drops what it does not know, and the call would wait for ever. The plumbing gives
         # the step `Unknown` as its outcome, and the call goes on from there.
-        taken.headers.update({"task": native.PASS, ASKED: name})
+        taken.headers.update({"task": lower.PASS, ASKED: name})
         return taken
 
     def _is_signed(self, name: str, taken: Taken) -> bool:

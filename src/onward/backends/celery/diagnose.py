@@ -10,31 +10,31 @@ from typing import Any
 from kombu import Connection
 
 from onward.backend import Diagnosis, Finding, SeenWorker
-from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.core import Core
+from onward.backends.celery.errors import broker_of
 from onward.backends.celery.ledger import RedisLedger
-from onward.backends.celery.reach import broker_of
 
 _PATIENCE = 1.0
 """How long workers may take to answer, in seconds."""
 
 
-def look(backend: CeleryBackend, queues: Collection[str]) -> Diagnosis:
+def look(core: Core, queues: Collection[str]) -> Diagnosis:
     """Looks at all of them; raises what the clients raise where one is not reached."""
     findings = [Finding("SDK", f"celery {version('celery')}, kombu {version('kombu')}")]
     clock = None
-    with broker_of(backend.app) as broker:
+    with broker_of(core.app) as broker:
         findings.append(Finding("broker", _broker(broker)))
-        if isinstance(backend.ledger, RedisLedger):
+        if isinstance(core.ledger, RedisLedger):
             before = time.time()
-            there = backend.ledger.clock()
+            there = core.ledger.clock()
             clock = there - (before + time.time()) / 2
-            findings += _ledger(backend.ledger.server())
-        findings.append(_signing(backend))
-        workers = _workers(backend, broker)
+            findings += _ledger(core.ledger.server())
+        findings.append(_signing(core))
+        workers = _workers(core, broker)
         served = {queue for worker in workers for queue in worker.queues}
-        known = sorted({backend.queue, *backend.queues, *queues, *served})
+        known = sorted({core.queue, *core.queues, *queues, *served})
         waiting = {queue: _waiting(broker, queue) for queue in known}
-    return Diagnosis(backend.queue, tuple(findings), workers, waiting, clock)
+    return Diagnosis(core.queue, tuple(findings), workers, waiting, clock)
 
 
 def _broker(broker: Connection) -> str:
@@ -71,8 +71,8 @@ def _ledger(said: Mapping[str, object]) -> Iterator[Finding]:
         )
 
 
-def _signing(backend: CeleryBackend) -> Finding:
-    if backend.signer is not None:
+def _signing(core: Core) -> Finding:
+    if core.signer is not None:
         return Finding("credentials", "calls are signed, and workers refuse those that are not")
     return Finding(
         "credentials",
@@ -81,8 +81,8 @@ def _signing(backend: CeleryBackend) -> Finding:
     )
 
 
-def _workers(backend: CeleryBackend, broker: Connection) -> tuple[SeenWorker, ...]:
-    asked: Any = backend.app.control.inspect(timeout=_PATIENCE, connection=broker)
+def _workers(core: Core, broker: Connection) -> tuple[SeenWorker, ...]:
+    asked: Any = core.app.control.inspect(timeout=_PATIENCE, connection=broker)
     queues = asked.active_queues() or {}
     tasks = asked.registered() or {}
     return tuple(

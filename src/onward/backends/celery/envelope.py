@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol, TypeAlias
 import msgspec
 from msgspec import Meta, MsgspecError, Struct
 
-from onward.backends.celery import native
+from onward.backends.celery import lower
 
 PLAIN = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 """The encodings of a text. Python knows others by which a few bytes become many."""
@@ -158,7 +158,7 @@ def _wrong_body(task: str, body: object) -> str | None:
             pass
         case _:
             return "its arguments are not those of a call"
-    if not (_are_texts(now) if task in (native.GATHER, native.TEE) else isinstance(now, str)):
+    if not (_are_texts(now) if task in (lower.GATHER, lower.TEE) else isinstance(now, str)):
         return "its arguments are not those of a call"
     if after is None:
         return None

@@ -10,10 +10,10 @@ from collections.abc import Generator
 from typing import Protocol
 
 
-class Beats(Protocol):
+class RenewsLeases(Protocol):
     """The part of a ledger that this needs."""
 
-    def beat(self, id: str, at: str, holder: str) -> None:
+    def renew(self, id: str, at: str, holder: str) -> None:
         """Notes that a delivery is still being worked at."""
         ...
 
@@ -34,7 +34,7 @@ class Leases:
         lease: How long a step is a delivery's own without this, in seconds.
     """
 
-    def __init__(self, ledger: Beats, lease: float) -> None:
+    def __init__(self, ledger: RenewsLeases, lease: float) -> None:
         self._ledger = ledger
         self._lease = lease
         self._worker = secrets.token_hex(8)
@@ -79,4 +79,4 @@ class Leases:
                 held = list(self._held.items())
             for holder, (id, at) in held:
                 with contextlib.suppress(Exception):  # the next one may come through
-                    self._ledger.beat(id, at, holder)
+                    self._ledger.renew(id, at, holder)

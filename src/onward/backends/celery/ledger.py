@@ -13,11 +13,11 @@ from msgspec import Struct
 
 from onward import outcome as outcomes
 from onward.backends.celery import scripts
+from onward.backends.celery.client import Again, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
-from onward.backends.celery.connections import Again, Timeouts, redis_at
 from onward.backends.celery.outage import Outage, shown
 from onward.backends.celery.signing import Signer, opened, sealed
-from onward.backends.celery.waits import Waits
+from onward.backends.celery.wait import Waits
 from onward.fault import Misconfigured
 from onward.outcome import Outcome, faulted
 
@@ -104,7 +104,7 @@ class Ledger(Protocol):
         """Notes where a call is."""
         ...
 
-    def beat(self, id: str, at: str, holder: str) -> None:
+    def renew(self, id: str, at: str, holder: str) -> None:
         """Notes that a delivery is still being worked at, unless its lease is another's by now."""
         ...
 
@@ -202,7 +202,7 @@ class RedisLedger:
         self._to_record = client.register_script(scripts.TO_RECORD)
         self._to_note = client.register_script(scripts.TO_NOTE)
         self._to_put_off = client.register_script(scripts.TO_PUT_OFF)
-        self._to_beat = client.register_script(scripts.TO_BEAT)
+        self._to_renew = client.register_script(scripts.TO_RENEW)
         self._to_find_silent = client.register_script(scripts.TO_FIND_SILENT)
         self._to_take_turn = client.register_script(scripts.TO_TAKE_TURN)
         self._to_find_routes = client.register_script(scripts.TO_FIND_ROUTES)
@@ -289,8 +289,8 @@ class RedisLedger:
     def note(self, id: str, **fields: str) -> None:
         self._to_note([_key(id)], [text for field in fields.items() for text in field])
 
-    def beat(self, id: str, at: str, holder: str) -> None:
-        self._to_beat([_lease(id, at), scripts.OPEN], [id, holder, self._lease])
+    def renew(self, id: str, at: str, holder: str) -> None:
+        self._to_renew([_lease(id, at), scripts.OPEN], [id, holder, self._lease])
 
     def is_turn(self) -> bool:
         return bool(self._to_take_turn([scripts.LOOKS], [self._lease / 1000]))

@@ -67,7 +67,7 @@ class MemoryLedger:
     def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
         pass
 
-    def beat(self, id: str, at: str, holder: str) -> None:
+    def renew(self, id: str, at: str, holder: str) -> None:
         pass
 
     def silent(self, seconds: float) -> list[str]:

@@ -1,4 +1,7 @@
-"""What travels from one Celery task to the next: where the call stands, and what is to do."""
+"""What one Celery task sends the next: the state of the call, and what to do.
+
+The tags and fields on the wire are those of the first release.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,29 @@ from onward.secret import has_marks, masked
 
 
 class Started(Struct, frozen=True, tag="started", tag_field="now"):
-    """The call has just begun: these are its arguments."""
+    """The call begins with these arguments."""
 
     args: Args
 
 
-class Flowing(Struct, frozen=True, tag="flowing", tag_field="now", omit_defaults=True):
-    """There is a value. With `past`, it goes by the handler of that rescue, unneeded there."""
+class Continuing(Struct, frozen=True, tag="flowing", tag_field="now", omit_defaults=True):
+    """The last step gave a value. With `past`, it skips the handler of that rescue."""
 
     raw: Raw
     past: str = ""
 
 
-class Broken(Struct, frozen=True, tag="broken", tag_field="now", omit_defaults=True):
+class Failing(Struct, frozen=True, tag="broken", tag_field="now", omit_defaults=True):
     """A step failed, inside of these rescues, the innermost first."""
 
     outcome: Failed | Faulted
     inside: tuple[str, ...] = ()
 
 
-Now: TypeAlias = Started | Flowing | Broken
+CallState: TypeAlias = Started | Continuing | Failing
 
 
-class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What one Celery task is to do, and for whom.
 
     Args:
@@ -71,7 +74,7 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_top: bool = True
     is_last: bool = False
     is_flat: bool = False
-    before: tuple[Now, ...] = ()
+    before: tuple[CallState, ...] = ()
     after: tuple[Raw, ...] = ()
     takes: tuple[str, ...] = ()
     until: float = 0.0
@@ -83,11 +86,11 @@ class Ticket(Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_again: bool = False
 
 
-def outcome_of(now: Now) -> Outcome:
+def outcome_of(state: CallState) -> Outcome:
     """What the call's outcome is, if it ends here."""
-    if isinstance(now, Broken):
-        return now.outcome
-    return Value(now.raw if isinstance(now, Flowing) else now.args.positional[0])
+    if isinstance(state, Failing):
+        return state.outcome
+    return Value(state.raw if isinstance(state, Continuing) else state.args.positional[0])
 
 
 class Discreet(str):
@@ -115,21 +118,21 @@ def discreet(text: str) -> str:
     return Discreet(text) if has_marks(text.encode()) else text
 
 
-def write(value: Now | Ticket) -> bytes:
+def write(value: CallState | StepMessage) -> bytes:
     """As it travels."""
     return _ENCODER.encode(value)
 
 
-def read_now(raw: bytes) -> Now:
+def read_state(raw: bytes) -> CallState:
     """What `write` wrote."""
-    return _NOW.decode(raw)
+    return _STATE.decode(raw)
 
 
-def read_ticket(raw: bytes) -> Ticket:
+def read_step(raw: bytes) -> StepMessage:
     """What `write` wrote."""
-    return _TICKET.decode(raw)
+    return _STEP.decode(raw)
 
 
 _ENCODER = msgspec.json.Encoder()
-_NOW: msgspec.json.Decoder[Now] = msgspec.json.Decoder(Now)
-_TICKET = msgspec.json.Decoder(Ticket)
+_STATE: msgspec.json.Decoder[CallState] = msgspec.json.Decoder(CallState)
+_STEP = msgspec.json.Decoder(StepMessage)

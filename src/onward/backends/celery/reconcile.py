@@ -20,9 +20,9 @@ from kombu import Connection
 
 from onward import plan as plans
 from onward.backend import Submission
-from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.core import Core
+from onward.backends.celery.errors import NOT_REACHED
 from onward.backends.celery.ledger import distrusted
-from onward.backends.celery.reach import NOT_REACHED
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.execute import report
@@ -46,7 +46,7 @@ _AT_ONCE = 500
 class Reconciler:
     """Looks for lost calls every now and then, in a worker."""
 
-    def __init__(self, backend: CeleryBackend, tasks: Tasks) -> None:
+    def __init__(self, backend: Core, tasks: Tasks) -> None:
         self._backend = backend
         self._tasks = tasks
         self._ended = threading.Event()
@@ -66,7 +66,7 @@ class Reconciler:
 
 
 def reconcile(
-    backend: CeleryBackend, *, patience: float | None = None, tasks: Tasks | None = None
+    backend: Core, *, patience: float | None = None, tasks: Tasks | None = None
 ) -> list[str]:
     """Sends those calls again that are open, in no queue, and at no worker's hands.
 
@@ -97,7 +97,7 @@ def reconcile(
     return sent
 
 
-def _sent_again(backend: CeleryBackend, id: str, patience: float, tasks: Tasks) -> bool:
+def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
     ledger = backend.ledger
     plan = _plan(backend, id)
     if plan is None:
@@ -115,7 +115,7 @@ def _sent_again(backend: CeleryBackend, id: str, patience: float, tasks: Tasks) 
     return True
 
 
-def _plan(backend: CeleryBackend, id: str) -> Plan | None:
+def _plan(backend: Core, id: str) -> Plan | None:
     """The plan of a call that is to be sent; a call that has none any more ends here."""
     entry = backend.ledger.look(id)
     if entry is None:
@@ -131,7 +131,7 @@ def _plan(backend: CeleryBackend, id: str) -> Plan | None:
     return plan
 
 
-def _empty(backend: CeleryBackend, routes: Collection[str]) -> list[str]:
+def _empty(backend: Core, routes: Collection[str]) -> list[str]:
     """Those of these routes in which nothing is, as the broker has it."""
     found: list[str] = []
     pool: Any = backend.app.pool  # of connections, and not of what its type says

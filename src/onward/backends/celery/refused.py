@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from onward.backends.celery.connections import Again, Timeouts, redis_at
+from onward.backends.celery.client import Again, Timeouts, redis_at
 from onward.backends.celery.envelope import Refusal
 
 LOGGER = logging.getLogger("onward.celery")
@@ -68,7 +68,7 @@ class DeadLetters:
         with self._lock:
             if not self._is_writing:
                 self._is_writing = True
-                threading.Thread(target=self._run, name="onward-dead-letters", daemon=True).start()
+                threading.Thread(target=self._run, name="onward-dead-messages", daemon=True).start()
 
     def _run(self) -> None:
         client: Any = self._make()

@@ -13,7 +13,7 @@ All of them go by the server's clock. The keys are:
 
 from __future__ import annotations
 
-from onward.backends.celery.waits import TO_TELL
+from onward.backends.celery.wait import TO_NOTIFY
 
 OPEN = "onward:open"
 ROUTES = "onward:routes"
@@ -134,7 +134,7 @@ heard(ARGV[1], clock() + ARGV[2])
 """
 )
 
-TO_BEAT = (
+TO_RENEW = (
     _COMMON
     + """
 local holder = redis.call('GET', KEYS[1])
@@ -229,4 +229,4 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('ZREM', KEYS[2], ARGV[1])
 --TELL
 return 1
-""".replace("--TELL", TO_TELL)
+""".replace("--TELL", TO_NOTIFY)

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool
 from redis.retry import Retry
 
-from onward.backends.celery.connections import OF_WORKER, Again
+from onward.backends.celery.client import OF_WORKER, Again
 from onward.backends.celery.envelope import PLAIN, Refusal, wrong_envelope
 from onward.backends.celery.primary import Primary
 from onward.backends.celery.refused import Refusals

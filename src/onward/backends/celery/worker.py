@@ -15,16 +15,17 @@ from typing import Any
 from celery import _state as celery_state
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
 
-from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.connections import Again
+from onward.backend.support import queues_served
+from onward.backends.celery.client import Again
 from onward.backends.celery.consumer import Consumer, Dispatcher
 from onward.backends.celery.control import answer
-from onward.backends.celery.hearing import Hearing
+from onward.backends.celery.core import Core
 from onward.backends.celery.outage import Outage, shown
 from onward.backends.celery.pool import Pool
 from onward.backends.celery.reconcile import Reconciler
 from onward.backends.celery.refused import Refusals
-from onward.backends.celery.runner import Carrier
+from onward.backends.celery.runner import Runner
+from onward.backends.celery.silence import SilenceWatch
 from onward.catalog import Catalog
 from onward.throttle import throttled
 
@@ -66,22 +67,21 @@ class CeleryWorker:
 
     def __init__(
         self,
-        backend: CeleryBackend,
+        core: Core,
         catalog: Catalog,
         concurrency: int | None,
         queues: Collection[str] | None,
     ) -> None:
-        self._backend = backend
-        self._refusals = Refusals(backend.dead_letters)
-        events: Any = backend.app.events
+        self._core = core
+        self._refusals = Refusals(core.dead_letters)
+        events: Any = core.app.events
         events.dispatcher_cls = Dispatcher
-        self._carrier = Carrier(backend, catalog)
-        self._carrier.register(catalog)
+        self._runner = Runner(core, catalog)
+        self._runner.register(catalog)
         self._told = threading.Event()
-        answer(backend.app, backend.cancel, self._told.set)
-        if queues is None:
-            queues = {backend.queue, *catalog.queues}
-        backend.queues.update(catalog.queues, queues)
+        answer(core.app, core.cancel, self._told.set)
+        queues = queues_served(core.queue, catalog, queues)
+        core.queues.update(catalog.queues, queues)
         self._options: dict[str, Any] = {
             # Of two with the same name on one machine, the engine would tell as of one.
             "hostname": f"onward-{os.getpid()}-{secrets.token_hex(2)}@{socket.gethostname()}",
@@ -89,11 +89,11 @@ class CeleryWorker:
             "consumer_cls": partial(
                 Consumer,
                 refusals=self._refusals,
-                signer=backend.signer,
-                now=backend.ledger.now,
+                signer=core.signer,
+                now=core.ledger.now,
             ),
             "concurrency": concurrency or 8,
-            "queues": sorted(queues),
+            "queues": queues,
             "loglevel": "WARNING",
             "without_gossip": True,
             "without_mingle": True,
@@ -103,13 +103,13 @@ class CeleryWorker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._controller: Any = None
-        self._reconciler = Reconciler(backend, catalog.tasks)
+        self._reconciler = Reconciler(core, catalog.tasks)
         outage = Outage(
-            shown("the broker", backend.app.conf.broker_url),
+            shown("the broker", core.app.conf.broker_url),
             "this worker takes up no steps until it is",
         )
-        self._hearing = Hearing(
-            outage, backend.timeouts, lambda: getattr(self._controller, "consumer", None)
+        self._silence = SilenceWatch(
+            outage, core.timeouts, lambda: getattr(self._controller, "consumer", None)
         )
         # Steps begin with what the context variables are where the worker is started.
         run = partial(copy_context().run, self._run)
@@ -124,14 +124,14 @@ class CeleryWorker:
 
     def _run(self) -> None:
         # Celery's loop must not wait for an event to be published: it hears nothing meanwhile.
-        with self._backend.patience.of(0):
+        with self._core.publish_deadline.of(0):
             self._serve()
 
     def _serve(self) -> None:
         try:
             self._work_on()
         finally:
-            self._hearing.close()
+            self._silence.close()
             self._ended.set()
 
     def _work_on(self) -> None:
@@ -139,7 +139,7 @@ class CeleryWorker:
             while not (self._stopping.is_set() or self._told.is_set()):
                 # A worker whose broker goes away may end; it is the only one here, so begin again.
                 with contextlib.suppress(Exception):
-                    self._controller = self._backend.app.WorkController(**self._options)
+                    self._controller = self._core.app.WorkController(**self._options)
                     self._controller.start()
                     self._controller.stop()
                 self._stopping.wait(0.5)
@@ -163,12 +163,12 @@ class CeleryWorker:
             if consumer is not None:
                 consumer.blueprint.state = CLOSE
         # Where the broker does not answer, Celery would wait for each of its last words to it.
-        again: Again | None = self._backend.app.conf.broker_transport_options.get("again")
+        again: Again | None = self._core.app.conf.broker_transport_options.get("again")
         with again.hurried() if again is not None else contextlib.nullcontext():
             if self._ended.wait(grace):
-                self._carrier.close()
+                self._runner.close()
                 return
-            self._carrier.give_back()
+            self._runner.give_back()
             pool = getattr(self._controller, "pool", None)
             if pool is not None:
                 pool.give_back()
@@ -177,13 +177,3 @@ class CeleryWorker:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._ended.wait(timeout)
-
-
-def start(
-    backend: CeleryBackend,
-    catalog: Catalog,
-    concurrency: int | None,
-    queues: Collection[str] | None,
-) -> CeleryWorker:
-    """Starts a worker on a thread of this process."""
-    return CeleryWorker(backend, catalog, concurrency, queues)

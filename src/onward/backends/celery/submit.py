@@ -21,14 +21,14 @@ from kombu.exceptions import OperationalError
 from msgspec import Struct
 
 from onward.backends.celery import transport
-from onward.backends.celery.connections import Timeouts
+from onward.backends.celery.client import Timeouts
 from onward.backends.celery.ledger import Message
 
 _SHOWN = 200
 """How many characters of its arguments people see of a task."""
 
 
-class Letter(Struct, frozen=True):
+class TaskMessage(Struct, frozen=True):
     """A task's message, and where it goes."""
 
     queue: str
@@ -44,7 +44,9 @@ class Letter(Struct, frozen=True):
         )
 
 
-def letter(line: Sequence[Signature[Any]], call: str, eta: float | None = None) -> Letter:
+def task_message(
+    line: Sequence[Signature[Any]], call: str, eta: float | None = None
+) -> TaskMessage:
     """The first message of a line of tasks; the tasks after it are in it.
 
     Args:
@@ -70,10 +72,10 @@ def letter(line: Sequence[Signature[Any]], call: str, eta: float | None = None) 
         for each in reversed(rest)
     ]
     body = _ENCODER.encode((tuple(map(str, first.args)), first.kwargs, {"chain": after or None}))
-    return Letter(options["queue"], options["priority"], headers, body)
+    return TaskMessage(options["queue"], options["priority"], headers, body)
 
 
-def post(app: Celery, timeouts: Timeouts, letters: Sequence[Letter]) -> None:
+def send_all(app: Celery, timeouts: Timeouts, messages: Sequence[TaskMessage]) -> None:
     """Sends messages, in their order; once it returns, the broker has all of them.
 
     Raises:
@@ -83,20 +85,22 @@ def post(app: Celery, timeouts: Timeouts, letters: Sequence[Letter]) -> None:
     with app.producer_or_acquire() as producer:
         connection: Any = producer.connection
         policy = app.conf.task_publish_retry_policy
-        connection.ensure(producer, _send, **policy)(app, producer, timeouts, letters)
+        connection.ensure(producer, _send, **policy)(app, producer, timeouts, messages)
 
 
-def _send(app: Celery, producer: Producer, timeouts: Timeouts, letters: Sequence[Letter]) -> None:
+def _send(
+    app: Celery, producer: Producer, timeouts: Timeouts, messages: Sequence[TaskMessage]
+) -> None:
     channel: Any = producer.channel
     if isinstance(channel, transport.Channel):
-        for (queue, priority), some in groupby(letters, lambda each: (each.queue, each.priority)):
+        for (queue, priority), some in groupby(messages, lambda each: (each.queue, each.priority)):
             channel.put_all(queue, priority, map(_listed, some))
-    elif isinstance(channel, amqp.Channel) and len(letters) > 1:
-        for queue in {each.queue for each in letters}:
+    elif isinstance(channel, amqp.Channel) and len(messages) > 1:
+        for queue in {each.queue for each in messages}:
             producer.maybe_declare(app.amqp.queues[queue])
-        _send_unconfirmed(producer.connection, timeouts, letters)
+        _send_unconfirmed(producer.connection, timeouts, messages)
     else:
-        for each in letters:
+        for each in messages:
             producer.publish(
                 each.body,
                 exchange="",
@@ -111,30 +115,30 @@ def _send(app: Celery, producer: Producer, timeouts: Timeouts, letters: Sequence
             )
 
 
-def _listed(letter: Letter) -> bytes:
+def _listed(task_message: TaskMessage) -> bytes:
     """As kombu has it in a list of Redis."""
     properties = {
-        "correlation_id": letter.headers["id"],
+        "correlation_id": task_message.headers["id"],
         "delivery_mode": 2,
-        "delivery_info": {"exchange": "", "routing_key": letter.queue},
-        "priority": letter.priority,
+        "delivery_info": {"exchange": "", "routing_key": task_message.queue},
+        "priority": task_message.priority,
         "body_encoding": "base64",
         "delivery_tag": _id(),
     }
     return _ENCODER.encode(
         {
-            "body": b64encode(letter.body).decode(),
+            "body": b64encode(task_message.body).decode(),
             "content-encoding": "utf-8",
             "content-type": "application/json",
-            "headers": letter.headers,
+            "headers": task_message.headers,
             "properties": properties,
         }
     )
 
 
-def _send_unconfirmed(connection: Any, timeouts: Timeouts, letters: Sequence[Letter]) -> None:
+def _send_unconfirmed(connection: Any, timeouts: Timeouts, messages: Sequence[TaskMessage]) -> None:
     """Waits for RabbitMQ's confirmations only after all is sent."""
-    unconfirmed = set(range(1, len(letters) + 1))
+    unconfirmed = set(range(1, len(messages) + 1))
 
     def confirmed(tag: int, are_more: bool) -> None:
         unconfirmed.difference_update(range(1, tag + 1) if are_more else (tag,))
@@ -146,7 +150,7 @@ def _send_unconfirmed(connection: Any, timeouts: Timeouts, letters: Sequence[Let
         channel.confirm_select()
         channel.events["basic_ack"].add(confirmed)
         channel.events["basic_nack"].add(refused)
-        for each in letters:
+        for each in messages:
             message = channel.prepare_message(
                 each.body,
                 priority=each.priority,

@@ -193,7 +193,7 @@ class Again(Retry):
                 self._given_up.wait(_PAUSE)
 
 
-class Patience(threading.local):
+class PublishDeadline(threading.local):
     """Ends kombu's tries to publish once their time is up, which kombu only counts.
 
     It is kombu's `errback`, which hears of each try that failed.

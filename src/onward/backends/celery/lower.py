@@ -8,7 +8,7 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from onward.backends.celery.message import Ticket
+from onward.backends.celery.message import StepMessage
 from onward.plan import (
     ChainNode,
     EachNode,
@@ -40,7 +40,7 @@ class One(Struct, frozen=True):
     """One Celery task: a step, or some of the plumbing."""
 
     name: str
-    ticket: Ticket
+    message: StepMessage
 
 
 class Fan(Struct, frozen=True):
@@ -55,7 +55,7 @@ Part: TypeAlias = One | Fan
 
 def compiled(plan: Plan, *, is_again: bool = False) -> list[Part]:
     """A plan as a line of Celery tasks and chords; again, if it was sent before."""
-    ticket = Ticket(
+    message = StepMessage(
         call=plan.id,
         flow=plan.flow,
         at="",
@@ -66,18 +66,18 @@ def compiled(plan: Plan, *, is_again: bool = False) -> list[Part]:
         trace=plan.trace,
         is_again=is_again,
     )
-    return ended(line(plan.root, ticket), ticket)
+    return ended(line(plan.root, message), message)
 
 
-def ended(parts: list[Part], ticket: Ticket) -> list[Part]:
+def ended(parts: list[Part], message: StepMessage) -> list[Part]:
     """The same line, whose last task knows that the call ends with it."""
     if not parts:
-        return [One(PASS, replace(ticket, at="0", is_last=True))]
+        return [One(PASS, replace(message, at="0", is_last=True))]
     *rest, last = parts
     if isinstance(last, Fan):
-        gather = replace(last.gather, ticket=replace(last.gather.ticket, is_last=True))
+        gather = replace(last.gather, message=replace(last.gather.message, is_last=True))
         return [*rest, replace(last, gather=gather)]
-    return [*rest, replace(last, ticket=replace(last.ticket, is_last=True))]
+    return [*rest, replace(last, message=replace(last.message, is_last=True))]
 
 
 def source(part: Part) -> str:
@@ -85,12 +85,12 @@ def source(part: Part) -> str:
 
     A fan-out that a worker made of an `each` answers for it.
     """
-    return source_of(part.gather.ticket if isinstance(part, Fan) else part.ticket)
+    return source_of(part.gather.message if isinstance(part, Fan) else part.message)
 
 
-def source_of(ticket: Ticket) -> str:
-    """The place that a value is from that a ticket's task gives."""
-    return ticket.at.removesuffix(_GATHER)
+def source_of(message: StepMessage) -> str:
+    """The place that a value is from that a message's task gives."""
+    return message.at.removesuffix(_GATHER)
 
 
 def shown(parts: Sequence[Part]) -> str:
@@ -105,12 +105,12 @@ def shown(parts: Sequence[Part]) -> str:
 
 
 def _shown(one: One) -> str:
-    do = one.ticket.do
+    do = one.message.do
     if isinstance(do, EachNode):
-        return f"{EACH}({shown(line(do.body, one.ticket))})"
+        return f"{EACH}({shown(line(do.body, one.message))})"
     if isinstance(do, FusedNode):
-        return f"{FUSED}({shown(line(do.body, one.ticket))})"
-    return f"{one.name} (rescue)" if one.ticket.handles else one.name
+        return f"{FUSED}({shown(line(do.body, one.message))})"
+    return f"{one.name} (rescue)" if one.message.handles else one.name
 
 
 def queues(plan: Plan) -> set[str]:
@@ -119,64 +119,64 @@ def queues(plan: Plan) -> set[str]:
     return {name for name in (plan.queue, *(node.queue for node in nodes)) if name is not None}
 
 
-def line(node: Node, ticket: Ticket) -> list[Part]:
-    """A node as a line of tasks, at the ticket's place and with its surroundings."""
-    at = ticket.at
+def line(node: Node, message: StepMessage) -> list[Part]:
+    """A node as a line of tasks, at the message's place and with its surroundings."""
+    at = message.at
     match node:
         case StepNode():
-            return [One(node.task, replace(ticket, at=at or "0", do=node))]
+            return [One(node.task, replace(message, at=at or "0", do=node))]
         case FusedNode():
-            return [One(FUSED, replace(ticket, at=at or "0", do=node))]
+            return [One(FUSED, replace(message, at=at or "0", do=node))]
         case EachNode():
-            return [One(EACH, replace(ticket, at=at or "0", do=node))]
+            return [One(EACH, replace(message, at=at or "0", do=node))]
         case NamedNode(_, body):
-            return line(body, ticket)
+            return line(body, message)
         case ChainNode(steps):
             prefix = f"{at}." if at else ""
             return [
                 part
                 for index, step in enumerate(steps)
-                for part in line(step, replace(ticket, at=f"{prefix}{index}"))
+                for part in line(step, replace(message, at=f"{prefix}{index}"))
             ]
         case TogetherNode(branches):
-            return [fan(branches, ticket)]
+            return [fan(branches, message)]
         case RescueNode(body, handler):
-            return _rescue(body, handler, ticket)
+            return _rescue(body, handler, message)
         case KeepNode():
-            return [fan(beside(node).branches, ticket)]
+            return [fan(beside(node).branches, message)]
         case TeeNode():
-            return [fan(beside(node).branches, ticket, gather=TEE)]
+            return [fan(beside(node).branches, message, gather=TEE)]
 
 
 def fan(
     branches: Sequence[Node],
-    ticket: Ticket,
+    message: StepMessage,
     *,
     is_flat: bool = False,
     first: int = 0,
     gather: str = GATHER,
 ) -> Fan:
     """Nodes side by side, at the places `at[first]`, `at[first + 1]` and so on."""
-    place = f"{ticket.at or '0'}{_GATHER}"
-    last = One(gather, replace(ticket, at=place, do=None, handles="", is_flat=is_flat))
-    inner = replace(ticket, is_top=False, is_last=False, do=None, handles="")
+    place = f"{message.at or '0'}{_GATHER}"
+    last = One(gather, replace(message, at=place, do=None, handles="", is_flat=is_flat))
+    inner = replace(message, is_top=False, is_last=False, do=None, handles="")
     lines: list[tuple[Part, ...]] = []
     for index, branch in enumerate(branches, first):
-        there = replace(inner, at=f"{ticket.at}[{index}]")
+        there = replace(inner, at=f"{message.at}[{index}]")
         lines.append(tuple(line(branch, there) or [One(PASS, there)]))
     return Fan(tuple(lines), last)
 
 
-def _rescue(body: Node, handler: Node, ticket: Ticket) -> list[Part]:
-    name = f"{ticket.at}?"
-    prefix = f"{ticket.at}." if ticket.at else ""
-    tried = line(body, replace(ticket, at=f"{prefix}try", inside=(name, *ticket.inside)))
+def _rescue(body: Node, handler: Node, message: StepMessage) -> list[Part]:
+    name = f"{message.at}?"
+    prefix = f"{message.at}." if message.at else ""
+    tried = line(body, replace(message, at=f"{prefix}try", inside=(name, *message.inside)))
     entry = One(
-        PASS, replace(ticket, at=f"{prefix}rescue.0", handles=name, skips=(name, *ticket.skips))
+        PASS, replace(message, at=f"{prefix}rescue.0", handles=name, skips=(name, *message.skips))
     )
-    rescued = line(handler, replace(ticket, at=f"{prefix}rescue", skips=(name, *ticket.skips)))
+    rescued = line(handler, replace(message, at=f"{prefix}rescue", skips=(name, *message.skips)))
     first = rescued[0] if rescued else None
     if isinstance(first, One):
         # The handler's own first step looks whether there is anything to rescue.
-        return [*tried, replace(first, ticket=replace(first.ticket, handles=name)), *rescued[1:]]
+        return [*tried, replace(first, message=replace(first.message, handles=name)), *rescued[1:]]
     return [*tried, entry, *rescued]

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from onward.backends.celery.connections import BackendClosed
+from onward.backends.celery.client import BackendClosed
 from onward.fault import BadPayload, Fault
 from onward.outcome import Outcome, faulted
 
@@ -40,7 +40,7 @@ _GATHERING = 50e-6
 
 # Gives, for each that has ended, its number and its outcome; nothing for one that is not known, and
 # a number for an entry that is not as we write it. A broken one harms no other.
-_TO_HEAR = """
+_TO_LOOK = """
 local heard, channel = {}, ARGV[1]
 for index = 2, #ARGV do
     local id = ARGV[index]
@@ -64,7 +64,7 @@ end
 return heard
 """
 
-TO_TELL = """
+TO_NOTIFY = """
 local listeners = redis.call('HGET', KEYS[1], 'listeners') or ''
 local said = ARGV[1] .. ' ' .. (#ARGV[3] < 65536 and ARGV[3] or '')
 for channel in string.gmatch(listeners, '%S+') do
@@ -106,7 +106,7 @@ class Waits:
         self._client = client
         self._read = read
         self._patience = patience
-        self._to_hear = client.register_script(_TO_HEAR)
+        self._to_look = client.register_script(_TO_LOOK)
         self._is_closed = False
         self._begin()
 
@@ -160,7 +160,7 @@ class Waits:
             for id in ids:
                 self._waits.setdefault(id, set()).add(wait)
         try:
-            self._deliver(self._heard(ids, self._channel))
+            self._deliver(self._look_up(ids, self._channel))
         except BaseException:
             self.end(wait)
             raise
@@ -179,7 +179,7 @@ class Waits:
 
     def look(self, ids: Iterable[str]) -> Found:
         """Those that have ended or are unknown by now."""
-        return dict(self._heard(ids, ""))
+        return dict(self._look_up(ids, ""))
 
     def close(self) -> None:
         """Ends all waits."""
@@ -188,11 +188,11 @@ class Waits:
             self._fail(BackendClosed())
             self._changed.notify_all()
 
-    def _heard(self, ids: Iterable[str], channel: str) -> Iterator[tuple[str, Outcome | None]]:
+    def _look_up(self, ids: Iterable[str], channel: str) -> Iterator[tuple[str, Outcome | None]]:
         left = iter(ids)
         while some := list(islice(left, _AT_ONCE)):
-            heard = iter(self._to_hear([], [channel, *some]))
-            for index, raw in zip(heard, heard, strict=True):
+            found = iter(self._to_look([], [channel, *some]))
+            for index, raw in zip(found, found, strict=True):
                 id = some[index]
                 if isinstance(raw, int):
                     yield id, faulted(damaged(id))
@@ -234,7 +234,7 @@ class Waits:
         while True:
             try:
                 with self._client.pubsub() as pubsub:
-                    if self._hears(pubsub):
+                    if self._listens(pubsub):
                         return
             except Exception as problem:  # a client that is closed meanwhile raises anything
                 with self._changed:
@@ -253,7 +253,7 @@ class Waits:
             self._is_running = self._is_listening = False
         return not self._is_running
 
-    def _hears(self, pubsub: Any) -> bool:
+    def _listens(self, pubsub: Any) -> bool:
         """Listens until that is over; raises as redis-py."""
         pubsub.subscribe(f"onward:ended:{self._channel}")
         if pubsub.get_message(timeout=self._patience) is None:
@@ -273,7 +273,7 @@ class Waits:
             if message is not None:
                 answered = time.monotonic()
                 if message["type"] == "message":
-                    self._hear(message["data"])
+                    self._receive(message["data"])
             if time.monotonic() - polled >= _POLL:
                 with self._changed:
                     if self._is_over():
@@ -281,16 +281,16 @@ class Waits:
                     ids = list(self._waits)
                 # Where they are very many, they take turns.
                 turn = turn if turn < len(ids) else 0
-                self._deliver(self._heard(ids[turn : turn + _AT_ONCE], self._channel))
+                self._deliver(self._look_up(ids[turn : turn + _AT_ONCE], self._channel))
                 turn += _AT_ONCE
                 polled = time.monotonic()
                 with self._changed:
                     self._problem = None
 
-    def _hear(self, said: bytes) -> None:
+    def _receive(self, said: bytes) -> None:
         head, _, raw = said.partition(b" ")
         id = head.decode(errors="replace")
         if raw:
             self._deliver([(id, self._read(id, raw))])
         else:  # it is too long to be said
-            self._deliver(self._heard([id], self._channel))
+            self._deliver(self._look_up([id], self._channel))

@@ -9,7 +9,7 @@ from typing import Any
 
 from kombu.transport.virtual import Channel as VirtualChannel
 
-from onward.backends.celery.connections import Timeouts
+from onward.backends.celery.client import Timeouts
 from onward.backends.celery.outage import Outage
 from onward.backends.celery.transport import Channel
 
@@ -17,7 +17,7 @@ _LOOK = 1.0
 """How often it is looked, in seconds."""
 
 
-class Hearing:
+class SilenceWatch:
     """Says when a worker hears nothing of its broker, and when it does again.
 
     Args:

@@ -1,0 +1,39 @@
+"""The status of a call, from what the ledger has of it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import cast, get_args
+
+from returns.result import Failure, Result, Success
+
+from onward.backend import State, Status
+from onward.backends.celery.ledger import Entry
+from onward.backends.celery.wait import damaged
+from onward.context import Progress
+from onward.fault import Fault
+
+_STATES = frozenset(get_args(State))
+
+
+def status_of(id: str, entry: Entry) -> Result[Status, Fault]:
+    """The status of the call that this entry is of."""
+    fields = entry.fields
+    state: str = entry.end or ("running" if "task" in fields else "queued")
+    if state not in _STATES or (entry.end and entry.outcome is None):
+        return Failure(damaged(id))
+    progress = None
+    said = "" if entry.end else fields.get("progress", "")
+    with contextlib.suppress(ValueError):  # somebody else may have written it
+        done, total, note = said.split(" ", 2)
+        progress = Progress(float(done), float(total) if total != "-" else None, note)
+    attempt = fields.get("attempt", "")
+    return Success(
+        Status(
+            cast(State, state),
+            fields.get("task", ""),
+            fields.get("step", ""),
+            int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
+            progress,
+        )
+    )
