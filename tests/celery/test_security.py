@@ -37,7 +37,7 @@ from onward.backends.celery import celery, lower
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.canvas import Canvas
 from onward.backends.celery.message import Continuing, read_step
-from onward.backends.celery.reconcile import reconcile
+from onward.backends.celery.reconciler import reconcile
 from onward.backends.celery.signing import LEAST, SIZE, Signer
 from onward.fault import Fault
 from onward.testing import BackendSuite

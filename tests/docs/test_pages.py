@@ -8,8 +8,9 @@ from typing import get_type_hints
 
 import pytest
 
+from onward.backends.celery import config as celery
 from onward.backends.local import config as local
-from onward.engines import celery, hatchet, temporal
+from onward.engines import hatchet, temporal
 from onward.fault import KINDS
 
 ROOT = Path(__file__).parents[2]

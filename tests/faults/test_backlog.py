@@ -14,7 +14,7 @@ from returns.result import Success
 from onward import Ref, result, status, submit, submit_all
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.reconcile import reconcile
+from onward.backends.celery.reconciler import reconcile
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
 from tests.faults.lanes import Workers

@@ -14,7 +14,7 @@ from onward import Call, each, fused, result, status, submit, task
 from onward import plan as plans
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.reconcile import MOST, reconcile
+from onward.backends.celery.reconciler import MOST, reconcile
 from onward.fault import Fault, Lost, Unknown
 from onward.interpret.prepare import prepare
 from onward.observe import Attempt, Sending, watched_catalog

@@ -11,7 +11,10 @@ from onward.url import instead_of, split
 
 SOCKET = "redis+socket"
 SENTINEL = "sentinel"
-_SENTINELS = (SENTINEL, "redis+sentinel")
+SENTINELS = (SENTINEL, "redis+sentinel")
+REDIS = ("redis", "rediss", SOCKET, *SENTINELS)
+"""The schemes of a Redis."""
+
 _PORT_OF_SENTINEL = 26379
 _PARAMETERS = ("master_name", "sentinel_username", "sentinel_password")
 
@@ -56,7 +59,7 @@ def checked(name: str, url: str, options: object = None) -> str:
     scheme = schemes[0]
     if "cluster" in scheme:
         raise ValueError(f"{name}: {CLUSTER}")
-    if scheme in _SENTINELS:
+    if scheme in SENTINELS:
         url = _with_options(url, options)
         try:
             sentinels_at(url)
@@ -77,19 +80,19 @@ def checked(name: str, url: str, options: object = None) -> str:
 
 def is_redis(url: str) -> bool:
     """Whether what is at a URL is a Redis, however it is reached."""
-    return _scheme(url) in ("redis", "rediss", SOCKET, *_SENTINELS)
+    return _scheme(url) in REDIS
 
 
 def is_sentinel(url: str) -> bool:
     """Whether a URL names Sentinels."""
-    return _scheme(url) in _SENTINELS
+    return _scheme(url) in SENTINELS
 
 
 def sentinels_at(url: str) -> Sentinels:
     """What a URL of Sentinels says; raises ValueError, of which the text shows no password."""
     hosts, _, query = url.partition("?")
     pieces = [split(each) for each in hosts.split(";")]
-    if any(each.scheme not in _SENTINELS or not each.hostname for each in pieces):
+    if any(each.scheme not in SENTINELS or not each.hostname for each in pieces):
         raise ValueError("each Sentinel is as in sentinel://host:26379, with ; between them")
     said = dict(parse_qsl(query))
     if unknown := said.keys() - {*_PARAMETERS}:

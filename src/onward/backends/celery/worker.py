@@ -22,7 +22,7 @@ from onward.backends.celery.control import answer
 from onward.backends.celery.core import Core
 from onward.backends.celery.outage import Outage, shown
 from onward.backends.celery.pool import Pool
-from onward.backends.celery.reconcile import Reconciler
+from onward.backends.celery.reconciler import Reconciler
 from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import Runner
 from onward.backends.celery.silence import SilenceWatch

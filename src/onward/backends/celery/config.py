@@ -1,4 +1,4 @@
-"""`celery+redis://` and its sisters."""
+"""The settings of `celery+redis://` and its sisters, by URL, file and environment."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from urllib.parse import SplitResult, urlencode
 
 from onward.backend import Backend
 from onward.backend.tls import check_readable
+from onward.backends.celery.address import REDIS, SENTINELS, SOCKET
 from onward.engines import Engine
 from onward.url import parameters, refuse_host, split
 
 _OVER_TLS = ("rediss", "amqps")
 _RABBITMQ = ("amqp", "amqps")
-_SOCKET = "redis+socket"
-_SENTINEL = ("sentinel", "redis+sentinel")
-_REDIS = ("redis", "rediss", _SOCKET, *_SENTINEL)
-_BROKERS = (*_REDIS, *_RABBITMQ, "memory")
+_BROKERS = (*REDIS, *_RABBITMQ, "memory")
 
 
 class _Memory(TypedDict, total=False):
@@ -63,8 +61,8 @@ class Settings(_OverTls, total=False):
 
 _PARAMETERS: dict[str, type] = {
     "memory": _Memory,
-    _SOCKET: _Socket,
-    **dict.fromkeys(_SENTINEL, _Sentinel),
+    SOCKET: _Socket,
+    **dict.fromkeys(SENTINELS, _Sentinel),
     **dict.fromkeys(_OVER_TLS, _OverTls),
 }
 """What the query of a URL may say, by the broker's scheme; `_Plain` for all others."""
@@ -137,7 +135,7 @@ def _broker(settings: Settings) -> str:
         )
     if transport == "memory" and "result_backend" in settings:
         raise ValueError("memory:// keeps its ledger in this process: leave result_backend out")
-    if transport not in _REDIS and any(each.query for each in pieces):
+    if transport not in REDIS and any(each.query for each in pieces):
         raise ValueError("broker_url has nothing behind a ? where the broker is no Redis")
     if transport == "memory" and (pieces[0].netloc or pieces[0].path.strip("/")):
         raise ValueError("memory:// is in this process, and has no host")
@@ -169,7 +167,7 @@ def _redis(name: str, url: str) -> str:
     """The URL of a Redis as Celery takes it; raises ValueError for another one."""
     pieces = [_split(name, each) for each in _pieces(url)]
     transport = pieces[0].scheme
-    if transport not in _REDIS and "cluster" not in transport:
+    if transport not in REDIS and "cluster" not in transport:
         raise ValueError(
             f"{name} is a Redis: redis://localhost:6379/0, or rediss://, sentinel://, redis+socket://"
         )
