@@ -201,7 +201,7 @@ async def work(
     wrong = wrong_work(catalog, concurrency, queues, grace)
     if wrong is not None:
         return Failure(wrong)
-    catalog = core.attended(catalog, on)
+    catalog = core.served_catalog(catalog, on)
     starting = AWAITS.ask(on.serve, catalog, concurrency=concurrency, queues=queues)
     serving = asyncio.ensure_future(starting)
     try:

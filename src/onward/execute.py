@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
@@ -34,12 +34,12 @@ _TIMED_OUT = tuple(map(type_name, TimeoutError.__mro__))
 AnyTask: TypeAlias = Task[..., Any, Any]
 
 
-class Watches(Protocol):
-    """Tasks of whose attempts somebody is told."""
+class ObservedTasks(dict[str, AnyTask]):
+    """Tasks whose attempts observers follow."""
 
-    def watch(self) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
-        """Around an attempt in the current context; what it gives passes its outcome on."""
-        ...
+    def attempt(self) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
+        """Around an attempt in the current context; gives a function that takes its outcome."""
+        raise NotImplementedError
 
 
 class Ended(NamedTuple):
@@ -65,10 +65,9 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended
         KeyboardInterrupt: If Ctrl-C was pressed, where this is the main thread.
     """
     CURRENT.set(context)
-    watching = _watching(tasks)
-    if watching is None:
+    if not isinstance(tasks, ObservedTasks):
         return _performed(step, args, tasks, context)
-    with watching.watch() as note:
+    with tasks.attempt() as note:
         ended = _performed(step, args, tasks, context)
         note(ended.outcome)
         return ended
@@ -92,10 +91,9 @@ async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Conte
         asyncio.CancelledError: If it was the caller who cancelled.
     """
     CURRENT.set(context)
-    watching = _watching(tasks)
-    if watching is None:
+    if not isinstance(tasks, ObservedTasks):
         return await _performed_async(step, args, tasks, context)
-    with watching.watch() as note:
+    with tasks.attempt() as note:
         ended = await _performed_async(step, args, tasks, context)
         note(ended.outcome)
         return ended
@@ -116,15 +114,11 @@ async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Co
         return _faulted(step, problem, tasks, context.attempt)
 
 
-def _watching(tasks: Tasks) -> Watches | None:
-    return cast(Watches, tasks) if hasattr(tasks, "watch") else None
-
-
 def report(tasks: Tasks, context: Context, outcome: Outcome) -> None:
     """Tells observers and the log of an attempt that ended without its worker.
 
     Args:
-        tasks: The tasks, which somebody may watch.
+        tasks: The tasks, which may be `ObservedTasks`.
         context: Which attempt it was.
         outcome: What came of it.
     """
@@ -134,12 +128,11 @@ def report(tasks: Tasks, context: Context, outcome: Outcome) -> None:
 
 def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
     """Tells observers of an attempt that has ended in another thread, or in none."""
-    watching = _watching(tasks)
-    if watching is None:
+    if not isinstance(tasks, ObservedTasks):
         return
     token = CURRENT.set(context)
     try:
-        with watching.watch() as note:
+        with tasks.attempt() as note:
             note(outcome)
     finally:
         CURRENT.reset(token)

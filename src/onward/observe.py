@@ -8,31 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial, wraps
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 from returns.result import Failure, Result
 
 from onward.backend import Submission
+from onward.backend.additions import additions_of, with_additions
 from onward.catalog import Catalog, Tasks
 from onward.context import Context, current
+from onward.execute import ObservedTasks
 from onward.fault import Cancelled, Expired, Fault, Raised
 from onward.flows.flow import Task
+from onward.observer import Attempt, Observer, Sending
 from onward.outcome import Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
 from onward.signature import call_async
 
+__all__ = ["DUE", "Attempt", "Observer", "Sending", "observed", "observed_catalog", "submitting"]
+
 B = TypeVar("B")
+T = TypeVar("T")
 
 DUE = "onward-due"
 """The entry of a plan's trace that says when it could start, in seconds since 1970."""
@@ -41,58 +45,6 @@ _FIRST = re.compile(r"(?:\.?(?:0|try|\[0\]))+")
 """The place of a step that comes first: of a chain, of the items, of what is tried."""
 
 _LOGGER = logging.getLogger("onward.observe")
-
-
-@dataclass(slots=True)
-class Sending:
-    """A call that is being submitted.
-
-    Args:
-        id: The id that its plan carries; once it is submitted, the one that its ref does.
-        flow: The flow's name.
-        trace: What travels with the plan; an observer may add to it before the call is sent.
-        fault: Why it was not submitted, once that is known.
-    """
-
-    id: str
-    flow: str
-    trace: dict[str, str]
-    fault: Fault | None = None
-
-
-@dataclass(slots=True)
-class Attempt:
-    """An attempt at a task, from before its arguments are read until its value can travel.
-
-    Args:
-        context: The call and the step that it is for, with the plan's `trace`.
-        queued: How long a call waited for its first attempt, in seconds; None for all others.
-        error: The domain error that the task answered with, or the fault that the attempt ended
-            as where the function did not raise, once it has ended. Of one that was cut short, that
-            is `TimedOut`, `Expired` or `Cancelled`.
-        exception: What the function raised.
-    """
-
-    context: Context
-    queued: float | None = None
-    error: object | None = None
-    exception: BaseException | None = field(default=None, repr=False)
-
-
-class Observer(Protocol):
-    """Is told of submissions and attempts, each as a context manager around it.
-
-    When one is left, the `Sending` or `Attempt` has what came of it. Whatever an observer raises is
-    logged, and does not touch the call.
-    """
-
-    def sending(self, sending: Sending, /) -> AbstractContextManager[object]:
-        """Around the submission of a call."""
-        ...
-
-    def attempt(self, attempt: Attempt, /) -> AbstractContextManager[object]:
-        """Around an attempt at a task, on the thread or in the asyncio task that runs it."""
-        ...
 
 
 def observed(backend: B, /, *observers: Observer) -> B:
@@ -125,19 +77,12 @@ def observed(backend: B, /, *observers: Observer) -> B:
         attempt 1 at double
         <Success: 42>
     """
-    other: Any = copy.copy(backend)
-    other.observers = (*observers_of(backend), *observers)
-    return other  # type: ignore[no-any-return]  # it is a copy of a B
-
-
-def observers_of(backend: object) -> tuple[Observer, ...]:
-    """The observers that `observed` gave to a backend."""
-    found: tuple[Observer, ...] = getattr(backend, "observers", ())
-    return found
+    added = additions_of(backend)
+    return with_additions(backend, replace(added, observers=(*added.observers, *observers)))
 
 
 @contextlib.contextmanager
-def told(
+def submitting(
     submissions: Iterable[Submission], observers: Sequence[Observer]
 ) -> Generator[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
     """Tells observers of submissions; gives these as they are to be sent, and takes the answer."""
@@ -163,7 +108,7 @@ def told(
                 replace(
                     submission,
                     plan=replace(plan, trace=dict(trace)),
-                    watched=None if tasks is None else Watched(tasks, observers),
+                    observed=None if tasks is None else _Observed(tasks, observers),
                 )
             )
 
@@ -191,14 +136,20 @@ def _can_travel(trace: dict[str, str]) -> bool:
         return False
 
 
-class Watched(dict[str, Task[..., Any, Any]]):
-    """The same tasks, of whose attempts observers are told."""
+class _Observed(ObservedTasks):
+    """The same tasks, whose attempts observers follow."""
 
     def __init__(self, tasks: Tasks, observers: Sequence[Observer]) -> None:
         super().__init__(
             (
                 name,
-                Task(name, _watched(task, observers), task.policy, task.declared, task.signature),
+                Task(
+                    name,
+                    _with_observers(task, observers),
+                    task.policy,
+                    task.declared,
+                    task.signature,
+                ),
             )
             for name, task in tasks.items()
         )
@@ -207,8 +158,8 @@ class Watched(dict[str, Task[..., Any, Any]]):
         """What has come of each attempt that goes on, by its context's identity."""
 
     @contextlib.contextmanager
-    def watch(self) -> Generator[Callable[[Outcome], Outcome]]:
-        """See `onward.execute.Watches`."""
+    def attempt(self) -> Generator[Callable[[Outcome], Outcome]]:
+        """See `ObservedTasks.attempt`."""
         context = current()
         faults = self._running.get(id(context))
         if faults is not None:  # it timed out, and goes on; what it still gives does not count
@@ -241,33 +192,33 @@ def _cut_short(context: Context) -> Fault:
     return Cancelled(context.task, "it was cancelled, or its worker stopped")
 
 
-def watched_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog:
+def observed_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog:
     """The same catalog, whose tasks tell observers of each attempt."""
     if not observers:
         return catalog
     other = Catalog()
-    object.__setattr__(other, "tasks", Watched(catalog.tasks, observers))
+    object.__setattr__(other, "tasks", _Observed(catalog.tasks, observers))
     object.__setattr__(other, "flows", catalog.flows)
     return other
 
 
-def _watched(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callable[..., Any]:
+def _with_observers(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callable[..., Any]:
     fn: Callable[..., Any] = task.fn
     if task.signature.is_async:
 
         @wraps(fn)
-        async def watched_async(*args: Any, **kwargs: Any) -> Any:
+        async def observed_async(*args: Any, **kwargs: Any) -> Any:
             with _attempt(observers) as attempt:
                 return _noted(attempt, await call_async(fn, *args, **kwargs))
 
-        return watched_async
+        return observed_async
 
     @wraps(fn)
-    def watched_sync(*args: Any, **kwargs: Any) -> Any:
+    def observed_sync(*args: Any, **kwargs: Any) -> Any:
         with _attempt(observers) as attempt:
             return _noted(attempt, fn(*args, **kwargs))
 
-    return watched_sync
+    return observed_sync
 
 
 def _noted(attempt: Attempt, value: Any) -> Any:
@@ -282,7 +233,7 @@ def _attempt(observers: Sequence[Observer]) -> Generator[Attempt]:
     context = current()
     attempt = _GOING_ON.get(None)
     with ExitStack() as stack:
-        # Who looks tasks up in a mapping that is no `Watched` begins with the function.
+        # Who looks tasks up in a mapping that is no `ObservedTasks` begins with the function.
         if attempt is None or attempt.context is not context:
             attempt = Attempt(context, _queued(context))
             stack.callback(_GOING_ON.reset, _GOING_ON.set(attempt))
@@ -309,13 +260,10 @@ def _queued(context: Context) -> float | None:
         return None
 
 
-T = TypeVar("T")
-
-
-def _enter(stack: ExitStack, told: Callable[[T], AbstractContextManager[object]], of: T) -> None:
+def _enter(stack: ExitStack, enter: Callable[[T], AbstractContextManager[object]], of: T) -> None:
     """Enters what an observer gives; an observer that raises harms nobody."""
     try:
-        around = told(of)
+        around = enter(of)
         around.__enter__()
     except Exception:
         _LOGGER.exception("an observer raised")

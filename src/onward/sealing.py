@@ -1,6 +1,6 @@
 """Secrets under lock and key, from who submits a call to the worker, and back.
 
-A backend that has keys keeps them in its attribute `sealer`. The interpreters seal the secrets of
+`sealing` adds keys to a backend. The interpreters seal the secrets of
 what they submit, and open those of outcomes; a worker's tasks open their arguments and seal what
 they give. So what lies with an engine, and what its own tools show, is sealed.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from msgspec import Raw
 from msgspec.structs import asdict, replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import Submission
+from onward.backend.additions import Seals, additions_of, with_additions
 from onward.catalog import Catalog, Tasks
 from onward.codec import Find, Refused
 from onward.fault import Fault, Misconfigured
@@ -163,17 +164,12 @@ def sealing(backend: B, keys: Sequence[bytes], /) -> B:
         >>> from onward.sealing import sealing
         >>> backend = sealing(connect("temporal://localhost").unwrap(), [secrets.token_bytes(32)])
     """
-    import copy
-
-    other: Any = copy.copy(backend)
-    other.sealer = Sealer(keys)
-    return cast(B, other)
+    return with_additions(backend, replace(additions_of(backend), sealer=Sealer(keys)))
 
 
-def sealer_of(backend: object) -> Sealer | None:
+def sealer_of(backend: object) -> Seals | None:
     """The keys that a backend has for secrets."""
-    found: Sealer | None = getattr(backend, "sealer", None)
-    return found
+    return additions_of(backend).sealer
 
 
 def outgoing(backend: object, submissions: Iterable[Submission]) -> Result[list[Submission], Fault]:
@@ -188,7 +184,7 @@ def outgoing(backend: object, submissions: Iterable[Submission]) -> Result[list[
         return Failure(Misconfigured(ready[0].plan.flow, _MISSING))
 
 
-def _sealed(submission: Submission, sealer: Sealer) -> Submission:
+def _sealed(submission: Submission, sealer: Seals) -> Submission:
     plan, tasks = submission.plan, submission.tasks
 
     def sealed(step: StepNode) -> StepNode:
@@ -201,7 +197,7 @@ def _sealed(submission: Submission, sealer: Sealer) -> Submission:
             args=_args(plan.args, sealer.sealed),
             root=with_steps(plan.root, sealed),
         ),
-        watched=None if tasks is None else _opening(tasks, sealer),
+        observed=None if tasks is None else _opening(tasks, sealer),
     )
 
 
@@ -241,7 +237,7 @@ def opening(backend: object, catalog: Catalog) -> Catalog:
 class _Sealing(Signature, frozen=True):
     """A signature whose task takes and gives sealed secrets."""
 
-    sealer: Sealer
+    sealer: Seals
 
     def decode(
         self, arguments: Args, *, find: Find | None = None, skip: int = 0
@@ -259,7 +255,7 @@ class _Sealing(Signature, frozen=True):
             raise Refused(_MISSING) from None
 
 
-def _opening(tasks: Tasks, sealer: Sealer) -> Tasks:
+def _opening(tasks: Tasks, sealer: Seals) -> Tasks:
     def opening(signature: Signature) -> _Sealing:
         parts: dict[str, Any] = asdict(signature)
         parts["sealer"] = sealer  # in the place of the one that a served catalog may have already

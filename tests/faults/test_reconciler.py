@@ -17,7 +17,7 @@ from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.reconciler import MOST, reconcile
 from onward.fault import Fault, Lost, Unknown
 from onward.interpret.prepare import prepare
-from onward.observe import Attempt, Sending, watched_catalog
+from onward.observe import Attempt, Sending, observed_catalog
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
 from tests.faults.served import catalog, chain, step, unserved
@@ -210,7 +210,7 @@ def test_however_many_look_at_once_a_lost_call_is_sent_once(
 
 def test_a_call_that_is_lost_time_and_again_ends_as_lost(backend: CeleryBackend) -> None:
     notes = Notes()
-    tasks = watched_catalog(catalog, [notes]).tasks
+    tasks = observed_catalog(catalog, [notes]).tasks
     id = written_down(chain(1), backend)
     for _ in range(MOST + 1):
         reconcile(backend, patience=0, tasks=tasks)

@@ -38,7 +38,7 @@ from onward import (
     task,
 )
 from onward.backend import Submission
-from onward.observe import Attempt, Sending, observed, watched_catalog
+from onward.observe import Attempt, Sending, observed, observed_catalog
 from onward.otel import OpenTelemetry
 from onward.plan import MAX_TRACE, VERSION, Args, Plan, StepNode
 from tests.engines.process import until
@@ -173,7 +173,7 @@ def test_the_metrics_are_those_of_the_page(seen: Seen) -> None:
 
 def test_an_attempt_counts_as_failed_whose_arguments_cannot_be_read(seen: Seen) -> None:
     backend = local()
-    worker = backend.serve(watched_catalog(Catalog(upper), [seen.observer])).unwrap()
+    worker = backend.serve(observed_catalog(Catalog(upper), [seen.observer])).unwrap()
     args = Args((Raw(b"1"),))
     plan = Plan(v=VERSION, id="id", flow="upper", root=StepNode(task="upper"), args=args)
     backend.outcome(backend.submit(Submission(plan)).unwrap(), 30).unwrap()
@@ -275,7 +275,7 @@ def test_the_context_travels_over_temporal(seen: Seen, temporal: Temporal, tmp_p
 
 
 def test_the_context_travels_over_hatchet(seen: Seen, hatchet: Engine) -> None:
-    catalog = watched_catalog(Catalog(spanned, upper, spanned >> upper), [seen.observer])
+    catalog = observed_catalog(Catalog(spanned, upper, spanned >> upper), [seen.observer])
     with serving(hatchet, catalog, namespace=fresh()) as backend:
         on = observed(backend, seen.observer)
         given = run((spanned >> upper)(1), on=on, timeout=60)
@@ -299,14 +299,14 @@ def check_timeouts(seen: Seen, backend: Backend) -> None:
 
 def test_a_timeout_is_told_on_temporal(seen: Seen, temporal: Temporal) -> None:
     backend: Backend = connect(f"{temporal.url}?task_queue=late").unwrap()
-    catalog = watched_catalog(Catalog(late, late_async), [seen.observer])
+    catalog = observed_catalog(Catalog(late, late_async), [seen.observer])
     worker = backend.serve(catalog, concurrency=None, queues=None).unwrap()
     check_timeouts(seen, backend)
     worker.stop()
 
 
 def test_a_timeout_is_told_on_hatchet(seen: Seen, hatchet: Engine) -> None:
-    catalog = watched_catalog(Catalog(late, late_async), [seen.observer])
+    catalog = observed_catalog(Catalog(late, late_async), [seen.observer])
     with serving(hatchet, catalog, namespace=fresh()) as backend:
         check_timeouts(seen, backend)
 

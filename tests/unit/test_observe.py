@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
 from logging.handlers import QueueHandler
@@ -43,12 +44,14 @@ from onward import (
     together,
 )
 from onward.backend import Submission
+from onward.backend.additions import additions_of
 from onward.backends.local import Local
 from onward.flows.flow import AnyFlow
 from onward.logs import Json, tell
-from onward.observe import Attempt, Sending, observed, watched_catalog
+from onward.observe import Attempt, Sending, observed, observed_catalog
 from onward.outcome import Faulted
 from onward.plan import MAX_DEPTH, MAX_TRACE, VERSION, Args, Plan, StepNode, decode, encode
+from onward.sealing import sealing
 
 
 @task
@@ -204,7 +207,7 @@ def test_an_observer_learns_of_a_fault_that_no_function_raised(
 ) -> None:
     notes = Notes()
     backend = connect(url).unwrap()
-    worker = backend.serve(watched_catalog(Catalog(double, inc, untrue), [notes])).unwrap()
+    worker = backend.serve(observed_catalog(Catalog(double, inc, untrue), [notes])).unwrap()
     id = backend.submit(by_hand(name, raw)).unwrap()
     assert isinstance(backend.outcome(id, 30).unwrap(), Faulted)
     worker.stop()
@@ -217,7 +220,7 @@ def test_an_attempt_that_times_out_ends_as_that(url: str) -> None:
     LET_GO.clear()
     ends = Ends()
     backend = connect(url).unwrap()
-    worker = backend.serve(watched_catalog(Catalog(slow, slow_async), [ends])).unwrap()
+    worker = backend.serve(observed_catalog(Catalog(slow, slow_async), [ends])).unwrap()
     for call in (slow(1), slow_async(1)):
         assert isinstance(run(call, on=observed(backend, ends), timeout=30).failure(), TimedOut)
         LET_GO.set()
@@ -264,7 +267,7 @@ def test_an_attempt_that_is_cut_short_ends_as_what_its_call_does(backend: Local)
 def test_how_long_a_call_waited_is_told_once_whatever_its_shape(url: str) -> None:
     notes = Notes()
     backend = connect(url).unwrap()
-    catalog = watched_catalog(Catalog(double, inc, flaky, odd, mend), [notes])
+    catalog = observed_catalog(Catalog(double, inc, flaky, odd, mend), [notes])
     worker = backend.serve(catalog).unwrap()
     calls: list[Call[object, object]] = [
         (double >> inc)(1),
@@ -331,10 +334,10 @@ def test_a_trace_that_is_too_large_stays_behind(
 
 def test_a_served_catalog_keeps_its_names_and_policies() -> None:
     catalog = Catalog((flaky >> inc).named("both"))
-    other = watched_catalog(catalog, [Notes()])
+    other = observed_catalog(catalog, [Notes()])
     assert list(other) == list(catalog)
     assert other.tasks["flaky"].policy == flaky.policy
-    assert watched_catalog(catalog, []) is catalog
+    assert observed_catalog(catalog, []) is catalog
 
 
 def test_each_log_record_of_a_task_tells_of_its_call(backend: Local) -> None:
@@ -439,3 +442,29 @@ def test_the_deepest_flow_that_there_can_be_is_watched(backend: Local) -> None:
     notes = Notes()
     assert run(flow(1), on=observed(backend, notes)) == Success(2)
     assert [attempt.context.task for attempt in notes.attempts] == ["inc"]
+
+
+def test_a_frozen_backend_can_be_observed_and_one_without_room_says_what_to_add() -> None:
+    @dataclass(frozen=True)
+    class Frozen:
+        name: str
+
+    class Narrow:
+        __slots__ = ()
+
+    notes = Notes()
+    backend = Frozen("mine")
+    assert additions_of(observed(backend, notes)).observers == (notes,)
+    assert additions_of(backend).observers == ()
+    with pytest.raises(TypeError, match=r"Narrow has __slots__.*add '_onward_additions'"):
+        observed(Narrow(), notes)
+
+
+def test_observers_and_keys_can_both_be_added() -> None:
+    notes = Notes()
+    for both in (
+        observed(sealing(local(), [b"k" * 32]), notes),
+        sealing(observed(local(), notes), [b"k" * 32]),
+    ):
+        added = additions_of(both)
+        assert (added.observers, repr(added.sealer)) == ((notes,), "Sealer(1 key)")

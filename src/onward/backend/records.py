@@ -50,19 +50,19 @@ class Submission(Struct, frozen=True):
         delay: How long it waits before it starts, in seconds.
         flow: The flow it was made of, for a backend that runs it in this process; a backend that
             sends the plan elsewhere has no use for it. None where only the plan is known.
-        watched: The flow's tasks, where somebody is told of the attempts at them.
+        observed: The flow's tasks, where observers follow the attempts at them.
     """
 
     plan: Plan
     delay: float = 0.0
     flow: Flow[..., Any, Any] | None = None
-    watched: Tasks | None = None
+    observed: Tasks | None = None
 
     @property
     def tasks(self) -> Tasks | None:
         """The tasks that it runs, by name; None where only the plan is known."""
-        if self.watched is not None or self.flow is None:
-            return self.watched
+        if self.observed is not None or self.flow is None:
+            return self.observed
         return self.flow.tasks
 
 

@@ -8,14 +8,22 @@ import time
 from collections.abc import Collection, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+from msgspec.structs import replace
 from returns.result import Result
 
 from onward.backend import Backend, Worker
+from onward.backend.additions import additions_of, with_additions
 from onward.catalog import Catalog
 from onward.cli.console import say
 from onward.fault import Cancelled, Fault
-from onward.observe import Attempt, Sending, observers_of
-from onward.sealing import sealer_of
+from onward.observer import Attempt, Sending
+
+
+def announced(backend: Backend, stop: threading.Event) -> Announced:
+    """A backend whose worker says how it fares, with what was added to the backend."""
+    added = additions_of(backend)
+    made = Announced(backend, stop)
+    return with_additions(made, replace(added, observers=(*added.observers, made.attempts)))
 
 
 class Announced:
@@ -28,22 +36,20 @@ class Announced:
 
     def __init__(self, backend: Backend, stop: threading.Event) -> None:
         self._stop = stop
-        self._attempts = _Attempts()
+        self.attempts = _Attempts()
         self._backend = backend
-        self.observers = (*observers_of(backend), self._attempts)
-        self.sealer = sealer_of(backend)
 
     @property
     def was_told_again(self) -> bool:
         """Whether somebody had not the patience to let it stop."""
-        return self._attempts.times_told > 1
+        return self.attempts.times_told > 1
 
     def serve(
         self, catalog: Catalog, /, *, concurrency: int | None, queues: Collection[str] | None
     ) -> Result[Worker, Fault]:
         """See `Backend.serve`."""
         served = self._backend.serve(catalog, concurrency=concurrency, queues=queues)
-        return served.map(lambda worker: _AnnouncedWorker(worker, self._attempts, self._stop))
+        return served.map(lambda worker: _AnnouncedWorker(worker, self.attempts, self._stop))
 
 
 class _AnnouncedWorker:

@@ -100,7 +100,7 @@ def _serve(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s")
     for each in logging.getLogger().handlers:
         tell(each)
-    from onward.cli.leaving import Announced  # which imports more than --help has use for
+    from onward.cli.leaving import announced  # which imports more than --help has use for
 
     say(f"onward {version('onward')} on {backend!r}", "bold")
     say(f"tasks  {', '.join(sorted(catalog.tasks))}")
@@ -109,12 +109,12 @@ def _serve(
     if queues is not None:
         say(f"queues {', '.join(queues)}")
     stop = threading.Event()
-    announced = Announced(_traced(backend), stop)
+    serving = announced(_traced(backend), stop)
     if changes is not None:
         changes.watch(stop)
     worked = work(
         catalog,
-        on=cast(Backend, announced),  # all that a worker needs of it
+        on=cast(Backend, serving),  # all that a worker needs of it
         concurrency=concurrency,
         queues=queues,
         grace=grace,
@@ -122,7 +122,7 @@ def _serve(
     )
     stop.set()
     got(worked)
-    if changes is not None and announced.was_told_again:
+    if changes is not None and serving.was_told_again:
         changes.found = None  # it was to stop for good
 
 

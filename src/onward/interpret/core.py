@@ -17,6 +17,7 @@ from onward.backend import (
     Status,
     Submission,
 )
+from onward.backend.additions import additions_of
 from onward.catalog import Catalog
 from onward.context import slot_lent
 from onward.fault import Fault
@@ -55,7 +56,7 @@ async def run(
         return Failure(wrong)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    is_plain = timeout is None and prepared.plan.key is None and not _observers(on)
+    is_plain = timeout is None and prepared.plan.key is None and not additions_of(on).observers
     if is_plain and isinstance(on, RunsHere):
         ready = outgoing(on, [prepared])
         if isinstance(ready, Failure):
@@ -79,7 +80,7 @@ async def submit(
     sealed = outgoing(on, [prepared])
     if isinstance(sealed, Failure):
         return sealed
-    with _told(on, sealed.unwrap()) as (ready, answered):
+    with _observing(on, sealed.unwrap()) as (ready, answered):
         submitted = await caller.ask(on.submit, *ready)
         answered(submitted)
     return submitted.map(flow.ref)
@@ -96,7 +97,7 @@ async def submit_all(
     sealed = outgoing(on, submissions)
     if isinstance(sealed, Failure):
         return sealed
-    with _told(on, sealed.unwrap()) as (ready, answered):
+    with _observing(on, sealed.unwrap()) as (ready, answered):
         submitted = await caller.ask(on.submit_all, ready)
         answered(submitted)
     return submitted.map(lambda ids: refs_of(flows, ids))
@@ -176,26 +177,22 @@ async def unschedule(caller: Caller, name: str, on: Schedules) -> Result[None, F
     return Failure(wrong) if wrong else await caller.ask(on.unschedule, name)
 
 
-def attended(catalog: Catalog, on: Backend) -> Catalog:
-    """The catalog as a worker serves it: its tasks open what is sealed, and observers are told."""
+def served_catalog(catalog: Catalog, on: Backend) -> Catalog:
+    """The catalog as a worker serves it: its tasks open what is sealed, and observers follow."""
     catalog = opening(on, catalog)
-    if not (observers := _observers(on)):
+    if not (observers := additions_of(on).observers):
         return catalog
-    from onward.observe import watched_catalog
+    from onward.observe import observed_catalog
 
-    return watched_catalog(catalog, observers)
-
-
-def _observers(on: Backend) -> tuple[Any, ...]:
-    return getattr(on, "observers", ())
+    return observed_catalog(catalog, observers)
 
 
-def _told(
+def _observing(
     on: Backend, submissions: list[Submission]
 ) -> AbstractContextManager[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
-    """Tells a backend's observers of submissions, if it has any."""
-    if not (observers := _observers(on)):
+    """Around the submission of calls: the backend's observers, if it has any, follow it."""
+    if not (observers := additions_of(on).observers):
         return nullcontext((submissions, lambda _: None))
-    from onward.observe import told  # what nobody watches does not pay for it
+    from onward.observe import submitting  # only calls with observers pay for it
 
-    return told(submissions, observers)
+    return submitting(submissions, observers)

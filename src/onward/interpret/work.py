@@ -61,7 +61,7 @@ def work(
     if wrong is not None:
         return Failure(wrong)
     with _stop_signals() as came:
-        catalog = core.attended(catalog, on)
+        catalog = core.served_catalog(catalog, on)
         served = asked(on.serve, catalog, concurrency=concurrency, queues=queues)
         if isinstance(served, Failure):
             return served

@@ -29,7 +29,6 @@ from onward.backends.celery.signing import Signer
 from onward.backends.celery.submit import TaskMessage, send_all, task_message
 from onward.fault import Cancelled, Fault, Unavailable
 from onward.outcome import faulted
-from onward.sealing import Sealer
 
 _TIMEOUTS = Timeouts()
 
@@ -68,7 +67,6 @@ class Core:
         self.lease = lease
         self._deadlines = Deadlines(ledger)
         self.signer = signer
-        self.sealer: Sealer | None = None
         self.dead_letters: DeadLetters | None = None
         self.canvas = Canvas(app, queue, ledger.now, signer)
         self._text = text

@@ -17,7 +17,7 @@ from onward.backends.celery.refused import DeadLetters
 from onward.backends.celery.results import Results
 from onward.backends.celery.signing import Signer
 from onward.policy import check_queue, check_seconds
-from onward.sealing import Sealer
+from onward.sealing import sealing
 
 
 def celery(
@@ -122,6 +122,4 @@ def celery(
     backend = CeleryBackend(app, ledger, queue, lease, text, signer, timeouts, publish_deadline)
     if dead_letters:
         backend.dead_letters = DeadLetters(kept_at, timeouts, most=dead_letters, keep=keep)
-    if signing_keys is not None:
-        backend.sealer = Sealer(signing_keys)
-    return backend
+    return backend if signing_keys is None else sealing(backend, signing_keys)
