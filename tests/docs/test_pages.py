@@ -9,8 +9,9 @@ from typing import get_type_hints
 import pytest
 
 from onward.backends.celery import config as celery
+from onward.backends.hatchet import config as hatchet
 from onward.backends.local import config as local
-from onward.engines import hatchet, temporal
+from onward.engines import temporal
 from onward.fault import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ def test_every_kind_of_fault_is_told_of() -> None:
 @pytest.mark.parametrize("engine", [local, celery, hatchet, temporal])
 def test_every_setting_of_an_engine_is_told_of_and_every_variable(engine: ModuleType) -> None:
     page = (ROOT / "docs/configuration.md").read_text()
-    name = engine.__name__.rpartition(".")[2]
+    name = engine.__name__.removesuffix(".config").rpartition(".")[2]
     table = page.partition("| section | settings |")[2].partition("\n\n")[0]
     (row,) = re.findall(rf"^\| `{name}` \| (.+) \|$", table, re.MULTILINE)
     assert {*re.findall(r"`(\w+)`", row)} == {*get_type_hints(engine.ENGINE.settings)}

@@ -77,7 +77,7 @@ def serving(
 def steps_of(engine: Engine, id: str) -> set[str]:
     """The names of the tasks that the engine shows in a run."""
     sdk.load()
-    from onward.backends.hatchet.wire import Wire
+    from onward.backends.hatchet.client import Wire
 
     async def look() -> set[str]:
         wire = Wire(_address(engine))
@@ -96,7 +96,7 @@ def foreign_run(engine: Engine, workflow: str, text: str) -> str:
     sdk.load()
     from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 
-    from onward.backends.hatchet.wire import Wire
+    from onward.backends.hatchet.client import Wire
 
     async def start() -> str:
         wire = Wire(_address(engine))

@@ -10,9 +10,8 @@ from returns.result import Result
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
 from onward.backend.loop import LoopThread
-from onward.backends.hatchet import limits, sdk
+from onward.backends.hatchet import limits, lower, sdk
 from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.shown import shown
 from onward.catalog import Catalog
 from onward.fault import Fault
 from onward.outcome import Outcome
@@ -40,7 +39,7 @@ class HatchetBackend(BlockingCancels["Late"], BlockingSchedules["Late"], Blockin
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
-        return shown(plan.root, self.settings.prefix, self.settings.limits)
+        return lower.explain(plan.root, self.settings.prefix, self.settings.limits)
 
 
 class Late:

@@ -11,18 +11,18 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunSta
 from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
-from onward.backends.hatchet import diagnose, limits, names, reading
-from onward.backends.hatchet.arrivals import Arrivals, unknown
+from onward.backends.hatchet import diagnose, limits, names, outcomes
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Problem, is_too_large
 from onward.backends.hatchet.message import order
-from onward.backends.hatchet.problem import Problem, is_too_large
 from onward.backends.hatchet.progress import last_note
 from onward.backends.hatchet.reader import Oversized, Reader
 from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.runs import Runs
 from onward.backends.hatchet.schedules import Crons
 from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.waiting import wake
-from onward.backends.hatchet.wire import Wire
+from onward.backends.hatchet.submit import Runs
+from onward.backends.hatchet.wait import Arrivals, unknown
+from onward.backends.hatchet.wake import wake
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable, Unknown
@@ -119,7 +119,7 @@ class HatchetCore:
 
     @staticmethod
     def _status_of_ended(details: GetRunDetailsResponse, state: State) -> Status:
-        last = reading.last_of(details)
+        last = outcomes.last_of(details)
         if last is not None:
             attempt = int(last.attempt) if last.attempt.isdecimal() else 0
             return Status(state, last.task, last.step, attempt)
@@ -127,7 +127,7 @@ class HatchetCore:
 
     async def _status_of_pending(self, details: GetRunDetailsResponse) -> Status:
         running = [task for task in details.task_runs.values() if task.status == RunStatus.RUNNING]
-        ordered = reading.order_of(details)
+        ordered = outcomes.order_of(details)
         if not running or ordered is None or ordered[0].start > time.time():
             done = any(task.status == RunStatus.COMPLETED for task in details.task_runs.values())
             return Status("running" if done else "queued")
@@ -147,7 +147,7 @@ class HatchetCore:
             details = await self.wire.details(id)
             if details is None:
                 return Failure(unknown(id))
-            if details.done or reading.of_details(details) is not None:
+            if details.done or outcomes.of_details(details) is not None:
                 return Success(None)
             await self.wire.cancel([id])
             while not details.done and time.monotonic() < end:

@@ -15,11 +15,11 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
 from msgspec import Struct
 
 from onward.backends.hatchet import limits, names
+from onward.backends.hatchet.client import duration
+from onward.backends.hatchet.lower import Dag, lowered
 from onward.backends.hatchet.message import DUE, KEY
-from onward.backends.hatchet.native import Dag
-from onward.backends.hatchet.runs import label, required
 from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.wire import duration
+from onward.backends.hatchet.submit import label, required
 from onward.catalog import Catalog
 from onward.plan import StepNode
 
@@ -74,7 +74,7 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
     yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
     yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
     for name, flow in catalog.flows.items():
-        dag = limits.compiled(flow.node, settings.limits)
+        dag = lowered(flow.node, settings.limits)
         workflow = names.workflow(name, settings.prefix)
         if dag is None:
             yield _single(workflow, Job(is_flow=True), settings)

@@ -16,14 +16,14 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.hatchet import names
+from onward.backends.hatchet.backlog import RUN, Waiting, waiting
+from onward.backends.hatchet.client import Wire
 from onward.backends.hatchet.declare import OURS
-from onward.backends.hatchet.problem import Problem
+from onward.backends.hatchet.errors import Problem
 from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.runs import label
 from onward.backends.hatchet.settings import Address, Settings
+from onward.backends.hatchet.submit import label
 from onward.backends.hatchet.token import claims
-from onward.backends.hatchet.waiting import RUN, Waiting, waiting
-from onward.backends.hatchet.wire import Wire
 from onward.fault import Fault, Misconfigured
 
 T = TypeVar("T")

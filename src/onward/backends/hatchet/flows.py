@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from returns.result import Failure
 
+from onward.backends.hatchet.errors import Problem
 from onward.backends.hatchet.message import Last, order
-from onward.backends.hatchet.problem import Problem
-from onward.backends.hatchet.runs import Parent
+from onward.backends.hatchet.submit import Parent
 from onward.evaluate import evaluate
 from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
 from onward.outcome import Faulted, Outcome, faulted, is_unknown

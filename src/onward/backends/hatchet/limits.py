@@ -7,8 +7,7 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-from onward.backends.hatchet import names, native
-from onward.backends.hatchet.native import Dag
+from onward.backends.hatchet import names
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured
 from onward.plan import FusedNode, Node, StepNode, walk
@@ -127,20 +126,3 @@ def unkept_in(root: Node, limits: Limits) -> Misconfigured | None:
                     "of its own: leave it out of fused, or out of limits",
                 )
     return None
-
-
-def compiled(root: Node, limits: Limits) -> Dag | None:
-    """A plan's root as a DAG; None if it takes more than a DAG can say.
-
-    The engine counts what is under way for each workflow by itself. So a task with such a limit
-    has to be run in one workflow alone, its own.
-    """
-    dag = native.compiled(root)
-    if dag is None or any(
-        isinstance(part.step, StepNode)
-        and part.step.task in limits
-        and limits[part.step.task].concurrency is not None
-        for part in dag.parts
-    ):
-        return None
-    return dag

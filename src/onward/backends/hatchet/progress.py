@@ -15,10 +15,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure
 
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Problem
 from onward.backends.hatchet.message import Last
-from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.wire import Wire
 from onward.context import Context, Progress
 
 _FIRST = 0.1

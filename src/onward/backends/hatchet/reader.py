@@ -14,10 +14,10 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunSta
 from msgspec import Struct
 from returns.result import Failure
 
-from onward.backends.hatchet import reading
-from onward.backends.hatchet.problem import Problem, is_too_large, sizes_said
+from onward.backends.hatchet import outcomes
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Problem, is_too_large, sizes_said
 from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.wire import Wire
 from onward.fault import Lost, TooLarge
 from onward.outcome import Outcome, Value, faulted
 
@@ -107,13 +107,13 @@ class Reader:
 
     async def outcome(self, details: GetRunDetailsResponse) -> Outcome | None:
         """The outcome of a run, of which the engine tells this; None if it has none yet."""
-        kept = {id: await self.kept(id) for id in reading.kept_in(details)}
-        return reading.of_details(details, kept)
+        kept = {id: await self.kept(id) for id in outcomes.kept_in(details)}
+        return outcomes.of_details(details, kept)
 
     async def kept(self, id: str) -> Outcome:
         """The value that a run keeps, which is what it was started with."""
         details = await self.details(id)
-        ordered = None if details is None else reading.order_of(details)
+        ordered = None if details is None else outcomes.order_of(details)
         if ordered is None or not ordered[1].args.positional:
             return faulted(Lost("", f"Hatchet has no run {id}, or no longer, which kept a value"))
         return Value(ordered[1].args.positional[0])

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from grpc.aio import UnaryStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
 
-from onward.backends.hatchet.problem import Problem, is_gone
-from onward.backends.hatchet.wire import Wire
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Problem, is_gone
 
 _HEARTBEAT = 4.0
 _PAUSE = 0.5

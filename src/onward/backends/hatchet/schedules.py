@@ -13,7 +13,7 @@ from onward.backend import Schedule
 from onward.backends.hatchet import names
 from onward.backends.hatchet.message import KEY, order, write
 from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.runs import priority_of, undeclared, workflows_of
+from onward.backends.hatchet.submit import priority_of, undeclared, workflows_of
 from onward.fault import Fault, Misconfigured, Unavailable, Unknown
 from onward.plan import FusedNode, Plan, StepNode
 

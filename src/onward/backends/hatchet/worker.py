@@ -20,19 +20,19 @@ from msgspec.structs import replace
 from returns.result import Failure
 
 from onward import plan as plans
-from onward.backends.hatchet import declare, native, runs
-from onward.backends.hatchet.begun import Begun
+from onward.backends.hatchet import declare, lower, submit
+from onward.backends.hatchet.assignment import Held
 from onward.backends.hatchet.declare import FLOWS, STEPS, Job, Workflow
+from onward.backends.hatchet.errors import Problem, is_away, patiently
 from onward.backends.hatchet.flows import Evaluation
-from onward.backends.hatchet.held import Held
+from onward.backends.hatchet.lower import Dag
 from onward.backends.hatchet.message import Came, Payload, came, expired, read_payload
-from onward.backends.hatchet.native import Dag
-from onward.backends.hatchet.problem import Problem, is_away, patiently
 from onward.backends.hatchet.progress import Reporter
 from onward.backends.hatchet.reader import Oversized
 from onward.backends.hatchet.registration import Registration
-from onward.backends.hatchet.reports import Reports, Share
+from onward.backends.hatchet.results import Reports, Share
 from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.started import Begun
 from onward.backends.hatchet.steps import Steps
 from onward.backends.hatchet.unserved import Unserved
 from onward.catalog import Catalog
@@ -161,7 +161,7 @@ class HatchetWorker:
             f"onward-{platform.node()}-{os.getpid()}{suffix}",
             actions,
             {slots: self._slots[slots]},
-            [runs.label(queue) for queue in self._queues],
+            [submit.label(queue) for queue in self._queues],
             take=self._take,
             note=self._note,
         )
@@ -290,7 +290,7 @@ class HatchetWorker:
         for parent in parents:
             if parent.ends:  # it has run all of the call by itself
                 return parent
-        dag = native.compiled(plan.root)
+        dag = lower.dag_of(plan.root)
         part = None if dag is None else dag.part(held.action.task_name)
         declared = self._dags.get(held.action.workflow_version_id)
         is_own = dag is not None and declared is not None and dag.shape == declared.shape
@@ -301,9 +301,9 @@ class HatchetWorker:
             given = payload.parents or {}
             among = sum(each.name not in given and each.at != dag.source for each in dag.parts)
             held.share = Share(len(held.action.action_payload.encode()), among, part.step.queue)
-        needed = set(native.places(part.source))
+        needed = set(lower.places(part.source))
         outcomes = {each.at: await self._read(each) for each in parents if each.at in needed}
-        args = native.resolve(part.source, plan.args, outcomes)
+        args = lower.resolve(part.source, plan.args, outcomes)
         if not isinstance(args, Args):
             return came(args, at=part.at, ends=False)
         outcome = await self._step(held, part.step, args, plan, call, part.at)

@@ -15,8 +15,8 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     BatchActionEventItem,
 )
 
-from onward.backends.hatchet.problem import Problem
-from onward.backends.hatchet.wire import Wire, event_of, now
+from onward.backends.hatchet.client import Wire, event_of, now
+from onward.backends.hatchet.errors import Problem
 
 _GATHERS = 0.02
 """How long more are waited for that go in the same request, in seconds."""

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Collision, Problem, is_away, patiently
 from onward.backends.hatchet.message import KEY
-from onward.backends.hatchet.problem import Collision, Problem, is_away, patiently
 from onward.backends.hatchet.reader import Reader
-from onward.backends.hatchet.wire import Wire
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 3_500_000

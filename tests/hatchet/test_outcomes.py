@@ -16,7 +16,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
 from msgspec import Raw
 
 from onward import each, together
-from onward.backends.hatchet import reading
+from onward.backends.hatchet import outcomes
 from onward.backends.hatchet.message import came, order, write
 from onward.fault import BadPayload, Cancelled, Expired, Fault, Lost, Raised
 from onward.flows.flow import AnyFlow
@@ -50,7 +50,7 @@ def failed(error: str) -> TaskRunDetail:
 
 
 def fault_in(told: GetRunDetailsResponse) -> Fault:
-    outcome = reading.of_details(told)
+    outcome = outcomes.of_details(told)
     assert isinstance(outcome, Faulted)
     return outcome.fault
 
@@ -61,7 +61,7 @@ def broken(text: str) -> Outcome:
 
 @pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.EVICTED])
 def test_what_has_not_ended_has_no_outcome(status: RunStatus) -> None:
-    assert reading.of_details(details({"inc": TaskRunDetail(status=status)}, done=False)) is None
+    assert outcomes.of_details(details({"inc": TaskRunDetail(status=status)}, done=False)) is None
 
 
 def test_what_was_cancelled_is_cancelled() -> None:
@@ -69,7 +69,7 @@ def test_what_was_cancelled_is_cancelled() -> None:
     cancelled = TaskRunDetail(status=RunStatus.CANCELLED)
     assert isinstance(fault_in(details({"inc": cancelled})), Cancelled)
     assert isinstance(fault_in(details({"inc": completed(ONE), "double": cancelled})), Cancelled)
-    assert reading.of_event([StepRunResult(task_name="inc", error="")]) is None
+    assert outcomes.of_event([StepRunResult(task_name="inc", error="")]) is None
 
 
 @pytest.mark.parametrize("error", ["", "Task exceeded timeout of 60s", '{"error": 1}', "{}"])
@@ -93,22 +93,24 @@ def test_a_deadline_that_passed_ends_what_has_not_ended() -> None:
     long_ago = plan_of(FLOW, time.time() - 10)
     assert isinstance(fault_in(details(running, done=False, plan=long_ago)), Expired)
     just_now = plan_of(FLOW, time.time())
-    assert reading.of_details(details(running, done=False, plan=just_now)) is None
+    assert outcomes.of_details(details(running, done=False, plan=just_now)) is None
     ended = {"inc": completed(ONE, ends=True)}
-    assert reading.of_details(details(ended, plan=long_ago)) == ONE
+    assert outcomes.of_details(details(ended, plan=long_ago)) == ONE
 
 
 def test_the_values_of_a_dags_last_steps_are_gathered() -> None:
     told = details({"inc": completed(ONE, "[0]"), "double": completed(TWO, "[1]")})
-    assert reading.of_details(told) == Value(Raw(b"[1,2]"))
+    assert outcomes.of_details(told) == Value(Raw(b"[1,2]"))
 
 
 def test_of_a_dags_failures_the_leftmost_is_the_outcome() -> None:
     """By their places, of which ten comes after nine."""
     ten = failed(write(came(broken("ten"), at="[10]", ends=False)))
     nine = failed(write(came(broken("nine"), at="[9].1", ends=False)))
-    assert reading.of_details(details({"a": ten, "b": nine, "c": completed(ONE)})) == broken("nine")
-    assert reading.of_event(
+    assert outcomes.of_details(details({"a": ten, "b": nine, "c": completed(ONE)})) == broken(
+        "nine"
+    )
+    assert outcomes.of_event(
         [StepRunResult(error=ten.error), StepRunResult(error=nine.error), StepRunResult(output="")]
     ) == broken("nine")
 
@@ -116,7 +118,7 @@ def test_of_a_dags_failures_the_leftmost_is_the_outcome() -> None:
 def test_what_ran_the_whole_call_has_its_outcome() -> None:
     """Also where other steps of the DAG say something."""
     whole = completed(TWO, "", ends=True)
-    assert reading.of_details(details({"a": completed(ONE), "b": whole})) == TWO
+    assert outcomes.of_details(details({"a": completed(ONE), "b": whole})) == TWO
 
 
 def test_a_dag_that_lacks_a_step_of_the_callers_flow_is_no_success() -> None:

@@ -12,7 +12,7 @@ from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
 from onward.backends.hatchet.declare import Job
 from onward.backends.hatchet.message import Last
 from onward.backends.hatchet.registration import Registration
-from onward.backends.hatchet.reports import Share
+from onward.backends.hatchet.results import Share
 from onward.plan import Plan
 
 

@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 from grpc.aio import StreamStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
 
-from onward.backends.hatchet import reading
-from onward.backends.hatchet.problem import Problem, is_away, is_of_all
+from onward.backends.hatchet import outcomes
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Problem, is_away, is_of_all
 from onward.backends.hatchet.reader import Oversized, Reader
-from onward.backends.hatchet.wire import Wire
 from onward.execute import raised
 from onward.fault import Unknown
 from onward.outcome import Outcome, faulted
@@ -277,7 +277,7 @@ class Arrivals:
         awaited = self._awaited.get(id)
         if awaited is None or awaited.outcome.done():
             return
-        outcome = reading.of_event(event.results)
+        outcome = outcomes.of_event(event.results)
         if outcome is not None:
             self._settle(awaited, outcome)
         else:

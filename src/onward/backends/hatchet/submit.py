@@ -12,11 +12,11 @@ from msgspec import Struct
 from returns.result import Failure, Result, Success
 
 from onward.backends.hatchet import names
+from onward.backends.hatchet.batches import Post
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Problem, is_too_large, is_unknown_name, patiently
 from onward.backends.hatchet.message import DUE, KEY, MARGIN, Order, size_of, too_large, write
-from onward.backends.hatchet.post import Post
-from onward.backends.hatchet.problem import Problem, is_too_large, is_unknown_name, patiently
 from onward.backends.hatchet.reader import Reader
-from onward.backends.hatchet.wire import Wire
 from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, StepNode
 

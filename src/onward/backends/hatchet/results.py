@@ -18,10 +18,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure
 
+from onward.backends.hatchet.client import event_of, now
+from onward.backends.hatchet.errors import Problem, is_away, patiently, said, sizes_said
 from onward.backends.hatchet.message import MARGIN, Came, came, order, size_of, too_large, write
-from onward.backends.hatchet.problem import Problem, is_away, patiently, said, sizes_said
-from onward.backends.hatchet.runs import Parent
-from onward.backends.hatchet.wire import event_of, now
+from onward.backends.hatchet.submit import Parent
 from onward.fault import Fault, Unavailable
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args, ChainNode, FusedNode, Plan

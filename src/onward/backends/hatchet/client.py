@@ -60,7 +60,7 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     TriggerWorkflowResponse,
 )
 
-from onward.backends.hatchet.problem import (
+from onward.backends.hatchet.errors import (
     Problem,
     collision,
     fault_of,

@@ -1,8 +1,8 @@
-"""What waits in the engine, by task; and how to have it go on where the engine forgot it.
+"""Reminding the engine of the steps that wait for their rate, which it forgets at a restart.
 
-The engine (0.104) puts aside what has to wait for its rate. It looks there again only for tasks of
-which one has waited in the queue itself since it was started, and not been put aside or handed out
-at once. So after a restart, what was put aside may wait for ever.
+The engine (0.104) puts aside the steps that wait for their rate. It returns to them only once
+another step of the same task has waited in the queue itself since the engine started. So after a
+restart, steps that were put aside may wait for ever.
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from datetime import datetime
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 from returns.result import Failure
 
 from onward.backends.hatchet import names
+from onward.backends.hatchet.backlog import RUN, waiting
+from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.errors import Problem
 from onward.backends.hatchet.message import order
-from onward.backends.hatchet.problem import Problem
 from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.runs import Runs
 from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.wire import Wire
+from onward.backends.hatchet.submit import Runs
 from onward.catalog import Catalog
 from onward.plan import VERSION, Args, ChainNode, FusedNode, Plan
-
-RUN = ":run"
-"""What the name of an action has after that of its workflow."""
 
 _PATIENCE = 60.0
 _PAUSES = (15.0, 30.0, 60.0)
@@ -51,59 +47,6 @@ _SHARED = 10.0
 
 _NOWHERE = "onward.nowhere"
 """The queue of such runs, from which no worker takes steps."""
-
-
-class Waiting(Struct, frozen=True):
-    """How many steps of one action wait.
-
-    Args:
-        count: All that wait.
-        aside: Those of them that the engine has put aside for their rate or their concurrency.
-        oldest: Since when the first of them waits, in seconds since 1970.
-    """
-
-    count: int
-    aside: int = 0
-    oldest: float | None = None
-
-
-class _Queued(Struct, frozen=True):
-    queues: dict[str, int] | None = None
-    oldest: datetime | None = None
-
-
-class _Stat(Struct, frozen=True):
-    queued: _Queued | None = None
-
-
-class _Ready(Struct, frozen=True):
-    queues: dict[str, object] = {}
-
-
-_STATS = msgspec.json.Decoder(dict[str, _Stat])
-_READY = msgspec.json.Decoder(_Ready)
-
-
-async def waiting(rest: Rest, tenant: str) -> dict[str, Waiting]:
-    """What waits, by action; nothing where the HTTP API does not tell."""
-    ready: dict[str, object] = {}
-    answer = await rest.ask("GET", f"tenants/{tenant}/step-run-queue-metrics")
-    with contextlib.suppress(msgspec.MsgspecError):
-        ready = _READY.decode(answer.value_or(b"{}")).queues
-    counts = {name: count for name, count in ready.items() if isinstance(count, int)}
-    found = {name: Waiting(count) for name, count in counts.items()}
-    answer = await rest.ask("GET", f"tenants/{tenant}/task-stats")
-    with contextlib.suppress(msgspec.MsgspecError):
-        for stat in _STATS.decode(answer.value_or(b"{}")).values():
-            for name, count in ((stat.queued and stat.queued.queues) or {}).items():
-                before = found.get(name, Waiting(0))
-                since = stat.queued.oldest if stat.queued is not None else None
-                found[name] = Waiting(
-                    max(before.count, count),
-                    max(before.aside, count - counts.get(name, 0)),
-                    None if since is None else since.timestamp(),
-                )
-    return {name: each for name, each in found.items() if each.count}
 
 
 async def wake(wire: Wire, runs: Runs, rest: Rest, settings: Settings, catalog: Catalog) -> None:

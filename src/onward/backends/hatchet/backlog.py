@@ -1,0 +1,67 @@
+"""Steps that wait in the engine, by action."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from onward.backends.hatchet.rest import Rest
+
+RUN = ":run"
+"""What the name of an action has after that of its workflow."""
+
+
+class Waiting(Struct, frozen=True):
+    """How many steps of one action wait.
+
+    Args:
+        count: All that wait.
+        aside: Those of them that the engine has put aside for their rate or their concurrency.
+        oldest: Since when the first of them waits, in seconds since 1970.
+    """
+
+    count: int
+    aside: int = 0
+    oldest: float | None = None
+
+
+class _Queued(Struct, frozen=True):
+    queues: dict[str, int] | None = None
+    oldest: datetime | None = None
+
+
+class _Stat(Struct, frozen=True):
+    queued: _Queued | None = None
+
+
+class _Ready(Struct, frozen=True):
+    queues: dict[str, object] = {}
+
+
+_STATS = msgspec.json.Decoder(dict[str, _Stat])
+_READY = msgspec.json.Decoder(_Ready)
+
+
+async def waiting(rest: Rest, tenant: str) -> dict[str, Waiting]:
+    """What waits, by action; nothing where the HTTP API does not tell."""
+    ready: dict[str, object] = {}
+    answer = await rest.ask("GET", f"tenants/{tenant}/step-run-queue-metrics")
+    with contextlib.suppress(msgspec.MsgspecError):
+        ready = _READY.decode(answer.value_or(b"{}")).queues
+    counts = {name: count for name, count in ready.items() if isinstance(count, int)}
+    found = {name: Waiting(count) for name, count in counts.items()}
+    answer = await rest.ask("GET", f"tenants/{tenant}/task-stats")
+    with contextlib.suppress(msgspec.MsgspecError):
+        for stat in _STATS.decode(answer.value_or(b"{}")).values():
+            for name, count in ((stat.queued and stat.queued.queues) or {}).items():
+                before = found.get(name, Waiting(0))
+                since = stat.queued.oldest if stat.queued is not None else None
+                found[name] = Waiting(
+                    max(before.count, count),
+                    max(before.aside, count - counts.get(name, 0)),
+                    None if since is None else since.timestamp(),
+                )
+    return {name: each for name, each in found.items() if each.count}
