@@ -224,6 +224,10 @@ class TooLarge(Fault, Struct, frozen=True):
         return ", ".join([self.message.rstrip("."), *more])
 
 
+CLOSED = "the backend was closed"
+"""How the message of an `Unavailable` ends that no engine has to do with."""
+
+
 class Unavailable(Fault, Struct, frozen=True):
     """The engine was not reached.
 
@@ -232,10 +236,15 @@ class Unavailable(Fault, Struct, frozen=True):
         message: What was tried, and what it said.
     """
 
-    _cure: ClassVar[str] = "Check that the engine runs and that its address and credentials hold."
-
     task: str
     message: str
+
+    @property
+    def cure(self) -> str:
+        """What a person can do about it."""
+        if self.message.endswith(CLOSED):
+            return "Connect again: this one does nothing more."
+        return "Check that the engine runs and that its address and credentials hold."
 
 
 class Unsupported(Fault, Struct, frozen=True):

@@ -973,4 +973,4 @@ def test_a_closed_backend_runs_nothing_more() -> None:
         ):
             fault = answer.failure()
             assert isinstance(fault, Unavailable)
-            assert "closed" in fault.message
+            assert "was closed. Connect again" in str(fault)

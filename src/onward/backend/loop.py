@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from onward.fault import CLOSED
+
 T = TypeVar("T")
 
 
@@ -40,7 +42,7 @@ class LoopThread:
         """Starts a coroutine on the loop, and the loop if it is not running; raises `Closed`."""
         with self._lock:
             if self._is_closed:
-                raise Closed("the backend was closed")
+                raise Closed(CLOSED)
             if self._process != os.getpid():
                 raise Closed(
                     "this process was forked from the one that made the backend, and has not its "
@@ -72,7 +74,7 @@ class LoopThread:
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise Closed("the backend was closed") from None
+            raise Closed(CLOSED) from None
         except BaseException:
             future.cancel()
             raise
@@ -86,7 +88,7 @@ class LoopThread:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             if self._is_closed:
-                raise Closed("the backend was closed") from None
+                raise Closed(CLOSED) from None
             raise
 
     def close(self) -> None:

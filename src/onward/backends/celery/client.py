@@ -25,6 +25,7 @@ from redis.retry import Retry
 from onward.backends.celery import address
 from onward.backends.celery.outage import Outage
 from onward.backends.celery.primary import Primary
+from onward.fault import CLOSED
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class BackendClosed(RedisError):
     """The backend was closed, and does nothing more."""
 
     def __init__(self) -> None:
-        super().__init__("the backend was closed")
+        super().__init__(CLOSED)
 
 
 class Again(Retry):

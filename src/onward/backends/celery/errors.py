@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from onward.backends.celery import address
 from onward.backends.celery.outage import shown
-from onward.fault import Unavailable
+from onward.fault import CLOSED, Unavailable
 
 NOT_REACHED = (AMQPError, OperationalError, RedisError, OSError)
 """What the clients raise then."""
@@ -60,7 +60,8 @@ def unavailable(where: str, problem: Exception, flow: str = "") -> Unavailable:
         flow: The flow that was submitted.
     """
     said = (getattr(problem, "reply_text", "") or str(problem)).rstrip(".")
-    cure = next((f": {cure}" for word, cure in _CURES.items() if word in said), "")
+    cures = {} if said.endswith(CLOSED) else _CURES
+    cure = next((f": {cure}" for word, cure in cures.items() if word in said), "")
     return Unavailable(flow, f"{where}: {said}{cure}")
 
 

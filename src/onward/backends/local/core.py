@@ -17,7 +17,7 @@ from onward.backends.local.worker import LocalWorker
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
 from onward.execute import raised
-from onward.fault import Cancelled, Fault, Unknown
+from onward.fault import CLOSED, Cancelled, Fault, Unknown
 from onward.outcome import Outcome, faulted
 
 
@@ -150,7 +150,7 @@ class Core:
             run.state = "running"
             outcome = await evaluate(plan.root, plan.args, self.steps(run))
         except asyncio.CancelledError:
-            outcome = faulted(Cancelled(plan.flow, "the backend was closed"))
+            outcome = faulted(Cancelled(plan.flow, CLOSED))
         except BaseException as problem:  # ours; what a step raises is an outcome
             outcome = faulted(raised(plan.flow, problem))
         self._finish(run, outcome, state_of(outcome))
