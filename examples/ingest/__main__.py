@@ -1,5 +1,6 @@
 """The demo: runs the flow in this process, and then on a file that is broken."""
 
+import logging
 import os
 import sqlite3
 import sys
@@ -8,13 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from examples.ingest.tasks import DATABASE, Malformed, ingest
 from onward import (
     Backend,
     Call,
     Fault,
+    Progress,
     Raised,
     Status,
     TimedOut,
@@ -38,6 +40,8 @@ def main() -> None:
     parser.add_argument("source", nargs="?", help="a path or a URL; if not given, a file of ours")
     source = parser.parse_args().source
     backend = local()
+    # What has failed is told below; else Python would print the log of it as well.
+    logging.getLogger("onward.step").addHandler(logging.NullHandler())
 
     print(explain(ingest))
     outcome = show(str(DATA / "seattle-weather.csv") if source is None else source, backend)
@@ -71,6 +75,9 @@ def run_with_bar(call: Call[R, E], on: Backend) -> Result[R, E | Fault]:
             case Failure(TimedOut(still_running=True)):
                 continue
             case _:
+                if isinstance(outcome, Success):
+                    days = outcome.unwrap()
+                    draw(Status("done", "store", progress=Progress(days, days, "days")))
                 print()
                 return outcome
 

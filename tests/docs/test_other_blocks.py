@@ -47,6 +47,10 @@ LEFT_OUT = {
 """What no test types of what a page has its reader type; `Walk` has the reasons."""
 
 NOT_RUN = {
+    (
+        "observability.md",
+        "needs sentry-sdk; tests/docs/test_sentry.py runs it where that is installed",
+    ),
     ("from-hatchet.md", "the SDK's worker refuses engines that were built without a version"),
 }
 """The blocks that no test runs, and why."""

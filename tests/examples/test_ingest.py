@@ -18,7 +18,8 @@ from returns.result import Failure, Success
 
 from examples.ingest.reading import Reading, Weather
 from examples.ingest.tasks import DATABASE, Malformed, fetch, ingest, parse, store
-from onward import Progress, Raised, answer, local, result, run, status, submit
+from onward import Progress, Raised, answer, local, run
+from onward.context import CURRENT, Context
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "examples" / "ingest" / "data"
@@ -189,13 +190,14 @@ def test_a_broken_line_crosses_the_wire_as_the_error_it_is(
     assert not (tmp_path / DATABASE).exists()
 
 
-def test_store_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    backend = local()
-    ref = submit(ingest(str(GOOD)), on=backend).unwrap()
-
-    assert result(ref, on=backend) == Success(DAYS)
-    assert status(ref, on=backend).unwrap().progress == Progress(DAYS, DAYS, "days")
+def test_store_tells_how_far_it_is(tmp_path: Path) -> None:
+    said: list[Progress] = []
+    token = CURRENT.set(Context(report=said.append))
+    try:
+        store.fn(parse.fn(GOOD.read_bytes()).unwrap(), str(tmp_path / DATABASE))
+    finally:
+        CURRENT.reset(token)
+    assert said == [Progress(day, DAYS, "days") for day in range(1, DAYS + 1)]
 
 
 def test_fetch_reads_a_path_and_a_file_url() -> None:
