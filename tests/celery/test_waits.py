@@ -61,6 +61,9 @@ def backend(server: Valkey) -> Iterator[CeleryBackend]:
         yield made
 
 
+COUNT = 1200
+
+
 def connections(server: Valkey) -> int:
     with Redis.from_url(server.url) as client:
         return len(client.client_list())
@@ -76,13 +79,13 @@ def works_meanwhile(backend: CeleryBackend, server: Valkey) -> None:
 def test_thousands_of_waits_by_results_threads_and_tasks(
     backend: CeleryBackend, server: Valkey
 ) -> None:
-    refs = submit_all([double(n) for n in range(2000)], on=backend).unwrap()
+    refs = submit_all([double(n) for n in range(COUNT)], on=backend).unwrap()
 
     def all_of_them() -> list[int]:
         return sorted(found.unwrap() for _, found in results(refs, on=backend, timeout=120))
 
     async def each_by_a_task() -> list[int]:
-        waits = [aio.result(ref, on=backend, timeout=120) for ref in refs[:1000]]
+        waits = [aio.result(ref, on=backend, timeout=120) for ref in refs[: COUNT // 2]]
         return [found.unwrap() for found in await asyncio.gather(*waits)]
 
     with ThreadPoolExecutor(202) as pool:
@@ -90,14 +93,14 @@ def test_thousands_of_waits_by_results_threads_and_tasks(
         by_tasks = pool.submit(lambda: asyncio.run(each_by_a_task()))
         by_threads = [pool.submit(result, ref, on=backend, timeout=120) for ref in refs[:200]]
         until(
-            lambda: len(backend.ledger._waits._waits) == 2000,  # type: ignore[attr-defined]  # ours
+            lambda: len(backend.ledger._waits._waits) == COUNT,  # type: ignore[attr-defined]  # ours
             within=60,
             otherwise=lambda: "not all wait",
         )
         works_meanwhile(backend, server)
         worker = backend.serve(Catalog(double), concurrency=4).unwrap()
-        assert by_results.result(120) == [2 * n for n in range(2000)]
-        assert by_tasks.result(120) == [2 * n for n in range(1000)]
+        assert by_results.result(120) == [2 * n for n in range(COUNT)]
+        assert by_tasks.result(120) == [2 * n for n in range(COUNT // 2)]
         assert [each.result(120) for each in by_threads] == [Success(2 * n) for n in range(200)]
     worker.stop()
 

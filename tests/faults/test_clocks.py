@@ -5,36 +5,26 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from redis import Redis
-from returns.result import Result, Success
+from returns.result import Success
 
-from onward import Fault, result, submit
+from onward import result, submit
 from onward.backends.celery import celery, reconcile
 from onward.backends.celery.backend import CeleryBackend
 from onward.fault import Misconfigured
 from tests.engines.clocks import clocks_ahead, environment
 from tests.engines.process import Process
 from tests.faults.celery_storm import onward_workers
-from tests.faults.served import chain, step, stumble
+from tests.faults.served import step
 
 pytestmark = pytest.mark.faults
 
 OFF = 600
 """How wrong a clock is, in seconds."""
-
-
-@pytest.fixture
-def wrong_clock(off: int) -> Iterator[None]:
-    """Has the processes started by the test have a wrong clock; skips where that cannot be."""
-    try:
-        with clocks_ahead(off):
-            yield
-    except FileNotFoundError as problem:
-        pytest.skip(str(problem))
 
 
 @pytest.fixture
@@ -44,48 +34,38 @@ def client(redis: str) -> Iterator[CeleryBackend]:
 
 
 @pytest.mark.parametrize("off", [OFF, -OFF])
-@pytest.mark.usefixtures("wrong_clock")
-def test_a_worker_with_a_wrong_clock_delays_nothing_and_lets_nothing_expire(
-    redis: str, client: CeleryBackend, tmp_path: Path
-) -> None:
-    start = time.monotonic()
-    with onward_workers(tmp_path, redis, workers=1) as workers:
-        refs = [
-            submit(chain(1), on=client).unwrap(),
-            submit(step(3), on=client, delay=1.0).unwrap(),
-            submit(step(3), on=client, deadline=60.0).unwrap(),
-            submit((step >> stumble)(3), on=client).unwrap(),
-        ]
-        found: list[Result[int, Fault]] = [result(ref, on=client, timeout=30) for ref in refs]
-        assert found == [Success(4)] * 4, workers.tail()
-    assert time.monotonic() - start >= 1.0
-
-
-@pytest.mark.parametrize("off", [OFF, -OFF])
-def test_a_client_with_a_wrong_clock_delays_nothing_and_lets_nothing_expire(
+def test_a_client_and_a_worker_with_wrong_clocks_delay_nothing_and_let_nothing_expire(
     off: int, redis: str, client: CeleryBackend, tmp_path: Path
 ) -> None:
+    """The client is ahead and the worker behind, which would delay; or the other way round."""
     program = f"""
 from onward import submit
 from onward.backends.celery import celery
-from tests.faults.served import step
+from tests.faults.served import chain, step, stumble
 backend = celery({redis!r}, lease=1.0)
+print(submit(chain(1), on=backend).unwrap().id)
 print(submit(step(3), on=backend, delay=1.0).unwrap().id)
 print(submit(step(3), on=backend, deadline=60.0).unwrap().id)
+print(submit((step >> stumble)(3), on=backend).unwrap().id)
 backend.close()
 """
     try:
         wrong = environment(off)
+        stack = ExitStack()
+        stack.enter_context(clocks_ahead(-off))
     except FileNotFoundError as problem:
         pytest.skip(str(problem))
-    with Process(
-        [sys.executable, "-c", program], log=tmp_path / "log", environment=wrong
-    ) as process:
-        assert process.wait(30) == 0, process.tail()
-        ids = process.tail().split()
-    with onward_workers(tmp_path, redis, workers=1) as workers:
-        found = [result(step.ref(id), on=client, timeout=30) for id in ids]
-        assert found == [Success(4)] * 2, workers.tail()
+    with stack:
+        start = time.monotonic()
+        with Process(
+            [sys.executable, "-c", program], log=tmp_path / "log", environment=wrong
+        ) as process:
+            assert process.wait(30) == 0, process.tail()
+            ids = process.tail().split()
+        with onward_workers(tmp_path, redis, workers=1) as workers:
+            found = [result(step.ref(id), on=client, timeout=30) for id in ids]
+            assert found == [Success(4)] * 4, workers.tail()
+        assert time.monotonic() - start >= 1.0
 
 
 def test_an_old_plan_that_is_put_back_into_the_ledger_does_not_run(redis: str) -> None:

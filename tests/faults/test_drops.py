@@ -33,7 +33,10 @@ class Dropping(NamedTuple):
     client: CeleryBackend
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+REDIS_AND_RABBITMQ = ["redis", "rabbitmq"]
+
+
+@pytest.fixture
 def dropping(
     request: pytest.FixtureRequest, redis: str, valkey: Valkey, tmp_path: Path
 ) -> Iterator[Dropping]:
@@ -53,6 +56,7 @@ def dropping(
         yield Dropping(network, workers, client)
 
 
+@pytest.mark.parametrize("dropping", REDIS_AND_RABBITMQ, indirect=True)
 def test_a_message_that_comes_again_while_its_step_runs_goes_away(
     dropping: Dropping, tmp_path: Path
 ) -> None:
@@ -73,8 +77,16 @@ def test_a_message_that_comes_again_while_its_step_runs_goes_away(
 
 
 @pytest.mark.parametrize(
-    ("calls", "drops"),
-    [(24, 3), pytest.param(300, 30, marks=[pytest.mark.long, pytest.mark.timeout(600)])],
+    ("dropping", "calls", "drops"),
+    [
+        ("redis", 24, 3),
+        pytest.param("rabbitmq", 24, 3, marks=pytest.mark.long),
+        *(
+            pytest.param(each, 300, 30, marks=[pytest.mark.long, pytest.mark.timeout(600)])
+            for each in REDIS_AND_RABBITMQ
+        ),
+    ],
+    indirect=["dropping"],
 )
 def test_calls_end_as_they_would_have_however_often_connections_drop(
     calls: int, drops: int, dropping: Dropping

@@ -55,7 +55,13 @@ catalog = Catalog(double, hold)
 Made = Callable[..., CeleryBackend]
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+BOTH = pytest.mark.parametrize("network", ["redis", "rabbitmq"], indirect=True)
+MOSTLY_REDIS = pytest.mark.parametrize(
+    "network", ["redis", pytest.param("rabbitmq", marks=pytest.mark.long)], indirect=True
+)
+
+
+@pytest.fixture
 def network(request: pytest.FixtureRequest, valkey: Valkey) -> Iterator[Proxy]:
     """A network before the broker, which has the ledger where the broker is Redis."""
     broker: Valkey | RabbitMQ = (
@@ -86,6 +92,7 @@ def made(network: Proxy, valkey: Valkey) -> Iterator[Made]:
         backend.close()
 
 
+@BOTH
 def test_every_call_of_a_client_ends_and_works_again_once_the_network_does(
     network: Proxy, made: Made
 ) -> None:
@@ -121,6 +128,7 @@ def test_every_call_of_a_client_ends_and_works_again_once_the_network_does(
     worker.stop()
 
 
+@MOSTLY_REDIS
 def test_a_worker_says_that_it_hears_nothing_and_hears_again_once_the_network_is_well(
     network: Proxy, made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,6 +155,7 @@ def test_a_worker_says_that_it_hears_nothing_and_hears_again_once_the_network_is
     worker.stop()
 
 
+@MOSTLY_REDIS
 def test_steps_that_end_while_nobody_hears_cost_the_worker_no_slots(
     network: Proxy, made: Made, tmp_path: Path
 ) -> None:
@@ -172,6 +181,7 @@ def test_steps_that_end_while_nobody_hears_cost_the_worker_no_slots(
     worker.stop()
 
 
+@MOSTLY_REDIS
 def test_a_worker_whose_broker_says_nothing_can_be_stopped(network: Proxy, made: Made) -> None:
     far = made(network)
     worker = far.serve(catalog).unwrap()
