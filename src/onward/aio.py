@@ -31,6 +31,7 @@ from onward.interpret.callers import AWAITS
 from onward.interpret.prepare import (
     Deadline,
     Stop,
+    Timeout,
     Waiting,
     check_backend,
     check_stop,
@@ -74,7 +75,7 @@ async def run(
     key: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    timeout: float | None = None,
+    timeout: Timeout = None,
     **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
     """Like `onward.run`."""
@@ -112,7 +113,7 @@ async def submit_all(
 
 
 async def result(
-    ref: Ref[Value, Error], /, on: Backend, *, timeout: float | None = None
+    ref: Ref[Value, Error], /, on: Backend, *, timeout: Timeout = None
 ) -> Result[Value, Error | Fault]:
     """Like `onward.result`."""
     return await core.result(AWAITS, ref, on, timeout)
@@ -123,7 +124,7 @@ async def results(
     /,
     on: Backend,
     *,
-    timeout: float | None = None,
+    timeout: Timeout = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AsyncIterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
     """Like `onward.results`, for `async for`."""

@@ -351,6 +351,22 @@ def test_a_wait_that_makes_no_sense_is_a_fault(backend: Local, timeout: Any) -> 
         assert "timeout is " in fault.message
 
 
+def test_a_wait_may_be_a_timedelta(backend: Local) -> None:
+    ref = submit(inc(1), on=backend).unwrap()
+    wait, never = timedelta(seconds=30), timedelta()
+    for answer in (
+        run(inc(1), on=backend, timeout=wait),
+        result(ref, on=backend, timeout=wait),
+        dict(results([ref], on=backend, timeout=wait))[ref],
+        asyncio.run(aio.run(inc(1), on=backend, timeout=wait)),
+        asyncio.run(aio.result(ref, on=backend, timeout=wait)),
+    ):
+        assert answer.unwrap() == 2
+    later = submit(inc(1), on=backend, delay=60).unwrap()
+    for _, given_up in results([later], on=backend, timeout=never):
+        assert isinstance(given_up.failure(), TimedOut)
+
+
 @pytest.mark.parametrize("concurrency", [0, -1, "4", 2.5, True], ids=str)
 def test_a_concurrency_that_makes_no_sense_is_a_fault(backend: Local, concurrency: Any) -> None:
     for answer in (

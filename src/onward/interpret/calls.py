@@ -14,7 +14,7 @@ from onward.fault import Fault
 from onward.flows.flow import Call, Ref
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
-from onward.interpret.prepare import Deadline, check_backend, prepare, prepare_all
+from onward.interpret.prepare import Deadline, Timeout, check_backend, prepare, prepare_all
 from onward.policy import CallOptions
 
 Value = TypeVar("Value")
@@ -29,7 +29,7 @@ def run(
     key: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
-    timeout: float | None = None,
+    timeout: Timeout = None,
     **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
     """Runs a call and waits for what comes of it.
@@ -40,7 +40,7 @@ def run(
         key: An idempotency key: with the same key, the same flow runs only once.
         delay: How long it waits before it starts, in seconds or as a timedelta.
         deadline: How long it may take in all, in seconds or as a timedelta, or until when.
-        timeout: How long to wait, in seconds. The call goes on after that.
+        timeout: How long to wait, in seconds or as a timedelta. The call goes on after that.
         options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
             `queue` and `priority`.
 

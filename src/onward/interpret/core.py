@@ -24,14 +24,15 @@ from onward.fault import Fault
 from onward.flows.flow import AnyFlow, Flow, Ref
 from onward.interpret.callers import Caller
 from onward.interpret.prepare import (
+    Timeout,
     Waiting,
     check_backend,
     check_ref,
     read,
     refs_of,
     unsupported,
+    wait_of,
     wrong_name,
-    wrong_timeout,
 )
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -47,16 +48,16 @@ async def run(
     flow: Flow[..., Value, Error],
     prepared: Submission | Fault,
     on: Backend,
-    timeout: float | None,
+    timeout: Timeout,
 ) -> Result[Value, Error | Fault]:
     """See `onward.run`."""
     check_backend(on, "submit", "outcome")
-    wrong = wrong_timeout(timeout)
-    if wrong is not None:
-        return Failure(wrong)
+    wait = wait_of(timeout)
+    if isinstance(wait, Fault):
+        return Failure(wait)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    is_plain = timeout is None and prepared.plan.key is None and not additions_of(on).observers
+    is_plain = wait is None and prepared.plan.key is None and not additions_of(on).observers
     if is_plain and isinstance(on, RunsHere):
         ready = outgoing(on, [prepared])
         if isinstance(ready, Failure):
@@ -66,7 +67,7 @@ async def run(
     submitted = await submit(caller, flow, prepared, on)
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
-    return await result(caller, submitted.unwrap(), on, timeout)
+    return await result(caller, submitted.unwrap(), on, wait)
 
 
 async def submit(
@@ -104,16 +105,16 @@ async def submit_all(
 
 
 async def result(
-    caller: Caller, ref: Ref[Value, Error], on: Backend, timeout: float | None
+    caller: Caller, ref: Ref[Value, Error], on: Backend, timeout: Timeout
 ) -> Result[Value, Error | Fault]:
     """See `onward.result`."""
     check_backend(on, "outcome")
-    wrong = wrong_timeout(timeout)
-    if wrong is not None:
-        return Failure(wrong)
+    wait = wait_of(timeout)
+    if isinstance(wait, Fault):
+        return Failure(wait)
     with slot_lent():
-        answer = await caller.wait(on.outcome, check_ref(ref).id, timeout)
-    return read(ref, incoming(on, answer), timeout)
+        answer = await caller.wait(on.outcome, check_ref(ref).id, wait)
+    return read(ref, incoming(on, answer), wait)
 
 
 async def settled(

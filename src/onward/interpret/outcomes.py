@@ -13,21 +13,21 @@ from onward.fault import Fault
 from onward.flows.flow import Ref
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
-from onward.interpret.prepare import Waiting, check_backend
+from onward.interpret.prepare import Timeout, Waiting, check_backend
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
 
 
 def result(
-    ref: Ref[Value, Error], /, on: Backend, *, timeout: float | None = None
+    ref: Ref[Value, Error], /, on: Backend, *, timeout: Timeout = None
 ) -> Result[Value, Error | Fault]:
     """Waits for what comes of a submitted call.
 
     Args:
         ref: What `submit` gave, or `flow.ref(text)` in another process.
         on: Where it was submitted.
-        timeout: How long to wait, in seconds; None for as long as it takes.
+        timeout: How long to wait, in seconds or as a timedelta; None for as long as it takes.
 
     Returns:
         The value; or the domain error that a task answered with; or the `Fault` that ended it.
@@ -49,7 +49,7 @@ def results(
     /,
     on: Backend,
     *,
-    timeout: float | None = None,
+    timeout: Timeout = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
     """Gives what comes of many submitted calls, as they complete.
@@ -57,8 +57,8 @@ def results(
     Args:
         refs: What `submit` or `submit_all` gave.
         on: Where they were submitted.
-        timeout: How long to wait in all, in seconds; None for as long as it takes. Those that have
-            no outcome by then are given as `TimedOut` with `still_running`.
+        timeout: How long to wait in all, in seconds or as a timedelta; None for as long as it
+            takes. Those that have no outcome by then are given as `TimedOut` with `still_running`.
         progress: Is told how many have completed, and how many there are.
 
     Returns:

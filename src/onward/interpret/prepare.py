@@ -26,6 +26,9 @@ from onward.policy import CallOptions, check_name
 Value = TypeVar("Value")
 Error = TypeVar("Error")
 
+Timeout: TypeAlias = float | timedelta | None
+"""How long to wait, in seconds or as a timedelta; None for as long as it takes."""
+
 Deadline: TypeAlias = float | timedelta | datetime | None
 """How many seconds from now a call may take, or the moment (with its time zone) when it expires."""
 
@@ -199,15 +202,14 @@ def wrong_name(name: str) -> Fault | None:
     return None
 
 
-def wrong_timeout(timeout: float | None) -> Fault | None:
-    """What is wrong with how long to wait, if anything."""
+def wait_of(timeout: Timeout) -> float | Fault | None:
+    """How long to wait, in seconds; or what is wrong with that."""
     if timeout is None:
         return None
     try:
-        _seconds("timeout", timeout)
+        return _seconds("timeout", timeout)
     except (TypeError, ValueError) as problem:
         return Misconfigured("timeout", str(problem))
-    return None
 
 
 def wrong_work(
@@ -261,14 +263,14 @@ class Waiting(Generic[Value, Error]):
 
     Args:
         refs: All of them.
-        timeout: How long to wait in all, in seconds.
+        timeout: How long to wait in all, in seconds or as a timedelta.
         progress: Is told how many have completed, and how many there are.
     """
 
     def __init__(
         self,
         refs: Iterable[Ref[Value, Error]],
-        timeout: float | None,
+        timeout: Timeout,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         if isinstance(refs, Ref):
@@ -277,10 +279,11 @@ class Waiting(Generic[Value, Error]):
             raise TypeError(f"progress is a function of two numbers, not {progress!r}")
         self.pending = {check_ref(ref).id: ref for ref in refs}
         self._total = len(self.pending)
-        self._timeout = timeout
         self._progress = progress
-        self._wrong = wrong_timeout(timeout)
-        self._end = None if timeout is None or self._wrong else time.monotonic() + timeout
+        wait = wait_of(timeout)
+        self._wrong = wait if isinstance(wait, Fault) else None
+        self._wait = None if isinstance(wait, Fault) else wait
+        self._end = None if self._wait is None else time.monotonic() + self._wait
 
     @property
     def left(self) -> float | None:
@@ -311,7 +314,7 @@ class Waiting(Generic[Value, Error]):
     ) -> Iterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
         while self.pending:
             _, ref = self.pending.popitem()
-            yield ref, Failure(fault or _still_running(ref, self._timeout or 0))
+            yield ref, Failure(fault or _still_running(ref, self._wait or 0))
 
 
 def _still_running(ref: Ref[Value, Error], seconds: float) -> TimedOut:
