@@ -17,5 +17,7 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3  # which links lead to
 html_theme = "furo"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 autodoc_member_order = "bysource"
 copybutton_exclude = ".linenos, .gp, .go"
