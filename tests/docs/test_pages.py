@@ -11,7 +11,7 @@ import pytest
 from onward.backends.celery import config as celery
 from onward.backends.hatchet import config as hatchet
 from onward.backends.local import config as local
-from onward.engines import temporal
+from onward.backends.temporal import config as temporal
 from onward.fault import KINDS
 
 ROOT = Path(__file__).parents[2]

@@ -23,6 +23,10 @@ ENDS = 60.0
 """What has not ended by then hangs, in seconds."""
 
 
+HEARS = 30.0
+"""How long a worker may take to hear again once the network is well, in seconds."""
+
+
 @task
 def double(n: int) -> int:
     return 2 * n
@@ -91,5 +95,5 @@ def test_a_worker_hears_again_once_the_network_is_well(temporal: Temporal, harm:
             getattr(network, harm)()
         ref = submit((double >> double)(1), on=near).unwrap()
         network.heal()
-        assert result(ref, on=near, timeout=ENDS) == Success(4)
+        assert result(ref, on=near, timeout=HEARS) == Success(4)
         worker.stop()

@@ -13,10 +13,9 @@ from temporalio.client import Client
 from onward import Lost, Ref, result
 from onward import plan as plans
 from onward.backends.temporal import TemporalBackend
-from onward.backends.temporal.calls import SINGLE
 from onward.backends.temporal.converter import value
-from onward.backends.temporal.message import How, write
-from onward.backends.temporal.workflow import LONGEST, retry_policy, ticket_of
+from onward.backends.temporal.lower import LONGEST, retry_policy
+from onward.backends.temporal.message import SINGLE, FlowOptions, step_message, write
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from tests.engines.worker import WorkerProcess
 from tests.temporal.conftest import ROOT
@@ -27,7 +26,7 @@ PATIENCE = 60.0
 CRASHES = 1
 """Instead of fifty, which take minutes."""
 
-HOW = How(heartbeat=1.0, crashes=CRASHES)
+OPTIONS = FlowOptions(heartbeat=1.0, crashes=CRASHES)
 DIE, SAME = StepNode(task="die"), StepNode(task="same")
 
 
@@ -53,21 +52,21 @@ def test_a_step_is_lost_once_its_workers_died_too_often(
     async def start_flow(client: Client) -> None:
         await client.start_workflow(
             "deadly",
-            args=[value(plans.encode(plan)), value(write(HOW))],
+            args=[value(plans.encode(plan)), value(write(OPTIONS))],
             id=id,
             task_queue=task_queue,
             task_timeout=timedelta(seconds=1),  # for the workflow itself may be with who dies
         )
 
     async def start_single(client: Client) -> None:
-        ticket = ticket_of(DIE, plan.args, "0", plan, id)
+        message = step_message(DIE, plan.args, "0", plan, id)
         await client.start_activity(
             "die",
-            args=[value(plan.args.positional[0]), value(write(ticket))],
+            args=[value(plan.args.positional[0]), value(write(message))],
             id=id,
             task_queue=task_queue,
             start_to_close_timeout=LONGEST,
-            heartbeat_timeout=timedelta(seconds=HOW.heartbeat),
+            heartbeat_timeout=timedelta(seconds=OPTIONS.heartbeat),
             retry_policy=retry_policy(DIE, CRASHES),
         )
 

@@ -19,7 +19,7 @@ from onward import (
     together,
 )
 from onward.backends.temporal import TemporalBackend
-from onward.backends.temporal.native import ITEMS
+from onward.backends.temporal.lower import ITEMS
 from onward.flows.flow import AnyFlow
 from onward.policy import Constant, Retry
 from tests.engines.process import until

@@ -33,7 +33,7 @@ def test_it_is_told_that_nobody_listens() -> None:
 
 def test_it_is_told_that_the_host_has_no_address() -> None:
     told = said("temporal.invalid", 7233)
-    assert told.startswith("nobody knows the host of temporal.invalid:7233 (failed to lookup")
+    assert told.startswith("the host of temporal.invalid:7233 is not known (failed to lookup")
     assert told.endswith("): correct its name")
 
 

@@ -1,5 +1,7 @@
 """`temporal://host:port/namespace`, and what it may and must not say."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,3 +154,14 @@ def test_calls_run_by_a_url(temporal: Temporal, backend: TemporalBackend) -> Non
     assert run((inc >> inc)(1), on=client, timeout=60) == Success(3)
     assert isinstance(client, TemporalBackend)
     client.close()
+
+
+def test_to_configure_it_imports_no_sdk() -> None:
+    program = (
+        "import sys; from onward.backends.temporal import config, temporal; "
+        "print('temporalio' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

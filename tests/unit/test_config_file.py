@@ -11,7 +11,7 @@ import pytest
 
 from onward import connect
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.temporal.tls import from_files
+from onward.backends.temporal.config import tls_config
 from onward.document import LIMIT
 
 EXAMPLE = """\
@@ -218,7 +218,7 @@ HATCHET = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  "
         (f"{TEMPORAL}namespace: 5\n", 'line 3: namespace is a text: write namespace: "..."'),
         (f"{TEMPORAL}heartbeat: 5000\n", "temporal: heartbeat is from 1 to 3600 seconds"),
         (f"{TEMPORAL}port: 0\n", "temporal: port is from 1 to 65535"),
-        (f"{TEMPORAL}port: 1\n  address: h:1\n", "there is an address, and yet host or port"),
+        (f"{TEMPORAL}port: 1\n  address: h:1\n", "address and host or port are both set"),
         (f"{TEMPORAL}address: h:70000\n", "address is a host and a port: write localhost:7233"),
         (f"{TEMPORAL}host: h:1:2:x\n", "host is the host alone"),
         (f"{TEMPORAL}tls: false\n  tls_ca: /ca\n", "tls is false, but tls_ca is set"),
@@ -290,11 +290,11 @@ def test_rabbitmq_and_its_ledger_may_both_be_over_tls(write: Write) -> None:
     assert "ssl_cert_reqs=required" in backend.app.conf.result_backend
 
 
-def test_temporal_has_its_certificates_from_files(tmp_path: Path) -> None:
+def test_temporal_has_its_certificates_tls_config(tmp_path: Path) -> None:
     for name in ("ca", "cert", "key"):
         (tmp_path / name).write_text(f"the {name}")
     ca, cert, key = (str(tmp_path / name) for name in ("ca", "cert", "key"))
-    tls = from_files(ca, cert, key, "temporal.test")
+    tls = tls_config(ca, cert, key, "temporal.test")
     assert tls.server_root_ca_cert == b"the ca"
     assert (tls.client_cert, tls.client_private_key) == (b"the cert", b"the key")
     assert tls.domain == "temporal.test"

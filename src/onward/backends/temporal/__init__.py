@@ -1,15 +1,21 @@
-"""Temporal: every flow as a durable workflow, and a single task as an activity of its own."""
+"""Temporal: every flow as a durable workflow, and a single task as an activity of its own.
+
+The SDK is imported when a backend is made.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from temporalio.converter import DataConverter
-from temporalio.service import TLSConfig
-
-from onward.backends.temporal.backend import TemporalBackend
-from onward.backends.temporal.client import Address
 from onward.policy import check_queue
+
+if TYPE_CHECKING:
+    from temporalio.converter import DataConverter
+    from temporalio.service import TLSConfig
+
+    from onward.backends.temporal.backend import TemporalBackend
 
 __all__ = ["TemporalBackend", "temporal"]
 
@@ -31,19 +37,19 @@ def temporal(
     Args:
         host: The server's host.
         port: Its port.
-        namespace: The namespace, which has to be there.
+        namespace: The namespace, which must exist.
         task_queue: The task queue of workflows, and of steps that name no queue.
-        heartbeat: How long a worker that is at a step may be silent, in seconds, before the step
-            is another's.
-        tls: Whether to speak TLS, or how; None for yes where there is an API key.
+        heartbeat: How long a worker may be silent while it runs a step, in seconds, before another
+            worker takes the step over.
+        tls: Whether to use TLS, or how; None for TLS if there is an API key.
         api_key: The API key, as for Temporal Cloud.
-        data_converter: Whose payload codec (encryption) and failure converter are used. Payloads
-            themselves are JSON, as Onward makes them.
+        data_converter: Its payload codec (encryption) and failure converter are used. The payloads
+            themselves are Onward's JSON.
         rpc_metadata: Headers of each request.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If it is out of bounds.
+        ValueError: If an argument is out of bounds.
 
     Example:
         >>> from onward.backends.temporal import temporal
@@ -64,6 +70,9 @@ def temporal(
         raise TypeError(f"heartbeat is a number of seconds, not {heartbeat!r}")
     if not 1 <= heartbeat <= 3600:
         raise ValueError(f"heartbeat is from 1 to 3600 seconds, not {heartbeat}")
+    from onward.backends.temporal.backend import TemporalBackend
+    from onward.backends.temporal.client import Address
+
     return TemporalBackend(
         Address(
             f"{host}:{port}",
@@ -76,3 +85,9 @@ def temporal(
             dict(rpc_metadata or {}),
         )
     )
+
+
+def __getattr__(name: str) -> object:
+    if name == "TemporalBackend":
+        return importlib.import_module("onward.backends.temporal.backend").TemporalBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,48 +1,37 @@
-"""The client's side: calls become activities and workflows."""
+"""`TemporalBackend`, which implements the port."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
 
 from returns.result import Failure, Result, Success
 from temporalio.client import Client
-from temporalio.common import (
-    ActivityIDConflictPolicy,
-    ActivityIDReusePolicy,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import ActivityAlreadyStartedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from onward import plan as plans
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
 from onward.backend.loop import LoopThread
-from onward.backends.temporal import calls, native, schedules
-from onward.backends.temporal.client import PROMPT, Address, Connection
-from onward.backends.temporal.converter import value
-from onward.backends.temporal.listen import Listener
-from onward.backends.temporal.message import LIMIT, How, name_of, shortened, values, write
+from onward.backend.support import queues_served
+from onward.backends.temporal import lower, schedules, status
+from onward.backends.temporal.client import Address, Connection
+from onward.backends.temporal.message import FlowOptions
 from onward.backends.temporal.probe import Census
-from onward.backends.temporal.workflow import LONGEST, priority_of, retry_policy, ticket_of
+from onward.backends.temporal.submit import start_flow, start_step, too_large
+from onward.backends.temporal.wait import Listener
 from onward.catalog import Catalog
-from onward.fault import Fault, TooLarge
+from onward.fault import Fault
 from onward.outcome import Outcome, one_of
-from onward.plan import FusedNode, Plan, StepNode
+from onward.plan import Plan
 
 _AT_ONCE = 32
 """How many calls are submitted side by side."""
 
 _LINGER = 0.05
-"""How long the loop goes on after its end: without that, 1 in 100 short processes crashed."""
+"""How long the loop goes on after its end, in seconds.
 
-_SHORTEST = timedelta(milliseconds=1)
-"""To Temporal, no time at all is no limit."""
+Without it, 1 in 100 short processes crashed.
+"""
 
 
 class TemporalBackend(
@@ -60,16 +49,16 @@ class TemporalBackend(
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
-        return native.shown(plan, self._address.task_queue)
+        return lower.explained(plan, self._address.task_queue)
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """See `Checks.check`."""
-        fault = _too_large(plan)
+        fault = too_large(plan)
         return [] if fault is None else [fault]
 
 
 class Core:
-    """The awaitable side; all of it lives on one event loop."""
+    """The awaitable side, all of it on one event loop."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -80,20 +69,28 @@ class Core:
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         plan = submission.plan
-        fault = _too_large(plan)
+        fault = too_large(plan)
         if fault is not None:
             return Failure(fault)
         ask = self._connection.ask
-        if native.is_single(plan) and self._has_activities:
-            started = await ask(plan.flow, lambda client: self._start_single(client, submission))
+        if lower.is_single(plan) and self._has_activities:
+            started = await ask(plan.flow, lambda client: self._start_step(client, submission))
             if self._has_activities:
                 return started
-        return await ask(plan.flow, lambda client: self._start(client, submission))
+        return await ask(plan.flow, lambda client: start_flow(client, self._address, submission))
+
+    async def _start_step(self, client: Client, submission: Submission) -> str:
+        try:
+            return await start_step(client, self._address, submission)
+        except RPCError as problem:
+            if problem.status == RPCStatusCode.UNIMPLEMENTED:  # an older server has workflows only
+                self._has_activities = False
+            raise
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         todo = list(submissions)
         for submission in todo:
-            fault = _too_large(submission.plan)
+            fault = too_large(submission.plan)
             if fault is not None:
                 return Failure(fault)
         turns = asyncio.Semaphore(_AT_ONCE)
@@ -109,55 +106,6 @@ class Core:
             ids.append(started.unwrap())
         return Success(ids)
 
-    async def _start(self, client: Client, submission: Submission) -> str:
-        plan, how = submission.plan, How(self._address.heartbeat)
-        with contextlib.suppress(WorkflowAlreadyStartedError):
-            await client.start_workflow(
-                shortened(plan.flow),
-                args=[value(plans.encode(plan)), value(write(how))],
-                id=plan.id,
-                task_queue=self._address.task_queue,
-                execution_timeout=_left(plan),
-                start_delay=_delay(submission),
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                rpc_timeout=PROMPT,
-            )
-        return plan.id
-
-    async def _start_single(self, client: Client, submission: Submission) -> str:
-        plan = submission.plan
-        step, id = plan.root, f"{calls.SINGLE}{plan.id}"
-        assert isinstance(step, StepNode | FusedNode)  # as is_single has seen to
-        ticket = ticket_of(step, plan.args, "0", plan, id)
-        left, delay = _left(plan), _delay(submission)
-        if left is not None and delay is not None:
-            # Of an activity, unlike a workflow, the time that it may take begins after the delay.
-            delay, left = min(delay, left), max(left - delay, _SHORTEST)
-        try:
-            await client.start_activity(
-                name_of(step, plan.flow),
-                args=[*map(value, values(plan.args)), value(write(ticket))],
-                id=id,
-                task_queue=step.queue or plan.queue or self._address.task_queue,
-                schedule_to_close_timeout=left,
-                start_to_close_timeout=LONGEST,
-                heartbeat_timeout=timedelta(seconds=self._address.heartbeat),
-                retry_policy=retry_policy(step),
-                priority=priority_of(step, plan),
-                start_delay=delay,
-                id_reuse_policy=ActivityIDReusePolicy.REJECT_DUPLICATE,
-                id_conflict_policy=ActivityIDConflictPolicy.USE_EXISTING,
-                rpc_timeout=PROMPT,
-            )
-        except ActivityAlreadyStartedError:
-            pass  # by the same key
-        except RPCError as problem:
-            if problem.status == RPCStatusCode.UNIMPLEMENTED:  # an older server: all are workflows
-                self._has_activities = False
-            raise
-        return id
-
     async def outcome(
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
@@ -169,10 +117,10 @@ class Core:
         return await self._listener.first(ids, timeout)
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
-        return await self._connection.ask(id, lambda client: calls.status(client, id))
+        return await self._connection.ask(id, lambda client: status.of_call(client, id))
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
-        return await self._connection.ask(id, lambda client: calls.end(client, id))
+        return await self._connection.ask(id, lambda client: status.end(client, id))
 
     async def serve(
         self,
@@ -185,7 +133,7 @@ class Core:
         from onward.backends.temporal.worker import start
 
         flows = self._address.task_queue
-        steps = sorted({flows, *catalog.queues} if queues is None else set(queues))
+        steps = queues_served(flows, catalog, queues)
         return await self._connection.ask(
             "", lambda client: start(client, catalog, steps, flows, concurrency)
         )
@@ -198,12 +146,12 @@ class Core:
         )
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
-        fault = _too_large(plan)
+        fault = too_large(plan)
         if fault is not None:
             return Failure(fault)
-        how, queue = How(self._address.heartbeat), self._address.task_queue
+        options, queue = FlowOptions(self._address.heartbeat), self._address.task_queue
         return await self._connection.ask(
-            schedule.name, lambda client: schedules.put(client, schedule, plan, how, queue)
+            schedule.name, lambda client: schedules.put(client, schedule, plan, options, queue)
         )
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
@@ -221,24 +169,3 @@ class Core:
 
     async def unschedule(self, name: str, /) -> Result[None, Fault]:
         return await self._connection.ask(name, lambda client: schedules.remove(client, name))
-
-
-def _too_large(plan: Plan) -> TooLarge | None:
-    size = len(plans.encode(plan))
-    if size <= LIMIT:
-        return None
-    message = (
-        f"its plan has {size} bytes with its arguments, and Temporal carries {LIMIT} at a time"
-    )
-    return TooLarge(plan.flow, message, size, LIMIT)
-
-
-def _left(plan: Plan) -> timedelta | None:
-    """How long a call may take from now on."""
-    if plan.deadline is None:
-        return None
-    return max(timedelta(seconds=plan.deadline - time.time()), _SHORTEST)
-
-
-def _delay(submission: Submission) -> timedelta | None:
-    return timedelta(seconds=submission.delay) if submission.delay else None

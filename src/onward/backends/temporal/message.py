@@ -1,49 +1,43 @@
-"""What passes between clients, workflows and workers beside the values."""
+"""What travels between clients, workflows and workers beside the values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
-from temporalio import exceptions
 from temporalio.common import RawValue
-from temporalio.exceptions import (
-    ApplicationError,
-    ApplicationErrorCategory,
-    TerminatedError,
-    TimeoutType,
-)
 
 from onward import outcome as outcomes
 from onward.context import Progress
-from onward.fault import BadPayload, Cancelled, Expired, Fault, Lost, Raised, TooLarge
-from onward.outcome import Failed, Faulted, Outcome, Value, faulted
-from onward.plan import Args, Runnable
+from onward.fault import BadPayload, TooLarge
+from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.plan import Args, Plan, Runnable
 
 LIMIT = 2_000_000
-"""How many bytes a payload may have; Temporal's own limit is 2 MiB, with all that is around it."""
+"""How many bytes a payload may have; Temporal's own limit is 2 MiB, envelope included."""
 
 CRASHES = 50
-"""How often a step's worker may die before the step counts as lost."""
+"""How often a step's worker may die before the step is lost."""
 
 CANCELLED = "cancelled by onward.cancel"
-"""The reason for which a call is terminated that somebody cancelled."""
+"""The reason that the server keeps for a call that was cancelled."""
 
+SINGLE = "task-"
+"""The prefix of the id of a call that is a single activity."""
 
 OMITTED = "onward-omitted"
-"""What the metadata of a payload have that stands for one which was too large to be sent."""
+"""The metadata of a payload that stands in for one that was too large to be sent."""
 
 
-class How(Struct, frozen=True, omit_defaults=True):
+class FlowOptions(Struct, frozen=True, omit_defaults=True):
     """How a workflow runs its plan.
 
     Args:
-        heartbeat: How long a worker that is at a step may be silent, in seconds.
-        at: The place of the plan within its call, where it is a part of one.
-        crashes: How often a step's worker may die before the step counts as lost.
+        heartbeat: How long a worker may be silent while it runs a step, in seconds.
+        at: The plan's path within its call, if it is a part of one.
+        crashes: How often a step's worker may die before the step is lost.
     """
 
     heartbeat: float
@@ -51,17 +45,17 @@ class How(Struct, frozen=True, omit_defaults=True):
     crashes: int = CRASHES
 
 
-class Ticket(Struct, frozen=True, omit_defaults=True):
-    """What a worker is told of a step, beside the values that it takes.
+class StepMessage(Struct, frozen=True, omit_defaults=True):
+    """What a worker needs to run a step, beside the values that the step takes.
 
     Args:
         call: The call's id.
         flow: The call's flow.
-        at: The step's place.
+        at: The step's path.
         step: The step itself, with its policy.
         key: The call's idempotency key.
         deadline: When the call expires, in seconds since 1970.
-        keyword: The names of those values, from the last, that go by one.
+        keyword: The names of the keyword arguments, which are the last of the values.
         trace: The plan's trace.
     """
 
@@ -80,16 +74,17 @@ class Ticket(Struct, frozen=True, omit_defaults=True):
         return name_of(self.step, self.flow)
 
 
-class Beat(Struct, frozen=True, omit_defaults=True):
-    """What a worker says of a step while it is at it.
+class Heartbeat(Struct, frozen=True, omit_defaults=True):
+    """What a worker reports about a step while it runs it.
 
-    Temporal counts every attempt; one that ended with its worker is none by the step's policy.
+    Temporal counts every attempt; an attempt whose worker died does not count for the
+    step's policy.
 
     Args:
-        attempt: Which attempt by the step's policy it is, or is to be next, from 1.
-        task: The task, of those of a fused step.
-        step: Its place.
-        progress: What it said of how far it is.
+        attempt: Which attempt it is by the step's policy, or which is next, from 1.
+        task: The task; in a fused step, the one that runs.
+        step: The step's path.
+        progress: What the task reported last.
     """
 
     attempt: int = 1
@@ -98,82 +93,88 @@ class Beat(Struct, frozen=True, omit_defaults=True):
     progress: Progress | None = None
 
 
-def write(message: How | Ticket | Beat) -> bytes:
+def step_message(step: Runnable, args: Args, at: str, plan: Plan, call: str) -> StepMessage:
+    """A step as a worker receives it."""
+    keyword = tuple(args.keyword)
+    return StepMessage(call, plan.flow, at, step, plan.key, plan.deadline, keyword, plan.trace)
+
+
+def write(message: FlowOptions | StepMessage | Heartbeat) -> bytes:
     """A message as bytes."""
     return _ENCODER.encode(message)
 
 
-def read_how(raw: bytes) -> How:
-    """The `How` that these bytes hold; raises msgspec.MsgspecError."""
-    return _HOW.decode(raw)
+def read_options(raw: bytes) -> FlowOptions:
+    """The `FlowOptions` that these bytes hold; raises msgspec.MsgspecError."""
+    return _OPTIONS.decode(raw)
 
 
-def read_ticket(raw: bytes) -> Ticket:
-    """The ticket that these bytes hold; raises msgspec.MsgspecError."""
-    return _TICKET.decode(raw)
+def read_step(raw: bytes) -> StepMessage:
+    """The step that these bytes hold; raises msgspec.MsgspecError."""
+    return _STEP.decode(raw)
 
 
-def read_beat(raw: bytes) -> Beat:
-    """What a worker said last; nothing, where that cannot be read."""
+def read_heartbeat(raw: bytes) -> Heartbeat:
+    """What a worker reported last; an empty report if it cannot be read."""
     try:
-        return _BEAT.decode(raw)
+        return _HEARTBEAT.decode(raw)
     except (msgspec.MsgspecError, ValueError):
-        return Beat()
+        return Heartbeat()
 
 
 def name_of(step: Runnable, flow: str) -> str:
-    """What a step goes by in Temporal's UI."""
+    """A step's name in Temporal's UI."""
     return getattr(step, "task", "") or shortened(flow)
 
 
 def shortened(flow: str) -> str:
-    """A flow's name as long as Temporal takes one for a type."""
+    """A flow's name, cut to what Temporal accepts as a workflow type."""
     return flow if len(flow) <= 200 else f"{flow[:197]}..."
 
 
 def values(args: Args) -> list[Raw]:
-    """Arguments as the values that are sent, those that go by a name last."""
+    """Arguments as the values that are sent, keyword arguments last."""
     return [*args.positional, *args.keyword.values()]
 
 
 def args_of(values: Sequence[bytes], keyword: Sequence[str]) -> Args:
-    """Arguments as they were sent."""
+    """Sent values as the arguments that they were."""
     count = len(values) - len(keyword)
     named = dict(zip(keyword, map(Raw, values[count:]), strict=True))
     return Args(tuple(map(Raw, values[:count])), named)
 
 
 def size_of(args: Args) -> int:
-    """How many bytes arguments have."""
+    """The size of arguments, in bytes."""
     return sum(memoryview(raw).nbytes for raw in values(args))
 
 
 def too_large(name: str, size: int) -> Faulted:
-    """The outcome of what is too large to be sent."""
+    """The outcome of something that is too large to be sent."""
     message = f"{size} bytes, and Temporal carries {LIMIT} at a time"
     return faulted(TooLarge(name, message, size, LIMIT))
 
 
 def omitted(sent: Sequence[RawValue], name: str) -> Outcome | None:
-    """That one of these was too large to be sent, if so.
+    """The outcome if one of these was too large to be sent, or None.
 
     Args:
-        sent: What came.
-        name: The task or flow that it is of.
+        sent: What arrived.
+        name: The task or flow that it belongs to.
     """
     for each in sent:
         if OMITTED in each.payload.metadata:
-            return _named(outcomes.decode(each.payload.data), name)
+            return named(outcomes.decode(each.payload.data), name)
     return None
 
 
 def taken(given: RawValue, name: str) -> Outcome:
-    """The outcome of a step or call that gave a value."""
+    """The outcome of a step or call that returned a value."""
     return omitted([given], name) or Value(Raw(given.payload.data))
 
 
-def _named(outcome: Outcome, name: str) -> Outcome:
-    """An outcome; what stands for something too large does not know whose it is."""
+def named(outcome: Outcome, name: str) -> Outcome:
+    """An outcome with its task: the stand-in for a payload that is too large has none."""
     if isinstance(outcome, Faulted):
         fault = outcome.fault
         if isinstance(fault, TooLarge) and not fault.task:
@@ -182,91 +183,17 @@ def _named(outcome: Outcome, name: str) -> Outcome:
 
 
 def checked(outcome: Outcome, name: str) -> Outcome:
-    """An outcome, if it can be sent; else that it cannot."""
+    """An outcome, or the fault that it is too large to be sent."""
     size = memoryview(outcome.raw).nbytes
     return outcome if size <= LIMIT else too_large(name, size)
 
 
-class StepError(ApplicationError):
-    """An outcome that is no value, for the SDK to send."""
-
-
-def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> StepError:
-    """An outcome that is no value as the error that Temporal shows.
-
-    Args:
-        outcome: The outcome, which is all in there.
-        retry_after: In how many seconds there is to be another attempt, if there is.
-    """
-    if isinstance(outcome, Failed):
-        kind, message = "Failure", _start(outcome.raw)
-    else:
-        fault = outcome.fault
-        kind = fault.error_type if isinstance(fault, Raised) else type(fault).__name__
-        message = fault.message
-    # An answer, and what is tried again, is no alarm to the worker's log and to the SDK's metrics.
-    is_benign = isinstance(outcome, Failed) or retry_after is not None
-    # Temporal takes a delay of 0 for none given.
-    delay = None if retry_after is None else timedelta(seconds=max(retry_after, 0.001))
-    return StepError(
-        message[:1000],
-        outcomes.encode(outcome),
-        type=kind,
-        non_retryable=retry_after is None,
-        next_retry_delay=delay,
-        category=ApplicationErrorCategory.BENIGN
-        if is_benign
-        else ApplicationErrorCategory.UNSPECIFIED,
-    )
-
-
-def outcome_of(error: BaseException | None, name: str) -> Outcome:
-    """The outcome that an error of Temporal's stands for.
-
-    Args:
-        error: What the SDK raised for a workflow or an activity, or the cause of that.
-        name: The task or flow that it is of.
-    """
-    match error:
-        case ApplicationError(details=[bytes() as raw, *_]):
-            return _named(outcomes.decode(raw), name)
-        case exceptions.ActivityError() | exceptions.ChildWorkflowError():
-            return outcome_of(error.cause, name)
-        case exceptions.TimeoutError(type=TimeoutType.HEARTBEAT):
-            message = "its workers died each time"
-            return faulted(Lost(name, message, CRASHES))
-        case exceptions.TimeoutError():
-            return faulted(expired(name))
-        case exceptions.CancelledError():
-            return faulted(Cancelled(name, "it was cancelled"))
-        case TerminatedError() if "exceeds limit" in error.message:
-            # The server's own end of what has too long a history, or too large a one.
-            return faulted(TooLarge(name, error.message))
-        case TerminatedError():
-            why = "" if CANCELLED in error.message else f" ({error.message})"
-            return faulted(Cancelled(name, f"it was cancelled{why}"))
-        case ApplicationError(type="PayloadsTooLarge"):
-            return faulted(TooLarge(name, error.message, 0, LIMIT))
-        case _:
-            kind = getattr(error, "type", None) or type(error).__name__
-            return faulted(Raised(name, str(kind), str(error)))
-
-
-def expired(name: str) -> Fault:
-    """The fault of a call whose deadline passed."""
-    return Expired(name, "its deadline passed before it had an outcome")
-
-
 def unreadable(name: str, problem: Exception) -> Faulted:
-    """The outcome of what others put in a task queue."""
-    return faulted(BadPayload(name, f"nothing that Onward sends: {problem}"))
-
-
-def _start(raw: Raw) -> str:
-    return bytes(raw)[:1000].decode(errors="replace")
+    """The outcome of a task that Onward did not put into the task queue."""
+    return faulted(BadPayload(name, f"Onward did not send this: {problem}"))
 
 
 _ENCODER = msgspec.json.Encoder()
-_HOW = msgspec.json.Decoder(How)
-_TICKET = msgspec.json.Decoder(Ticket)
-_BEAT = msgspec.json.Decoder(Beat)
+_OPTIONS = msgspec.json.Decoder(FlowOptions)
+_STEP = msgspec.json.Decoder(StepMessage)
+_HEARTBEAT = msgspec.json.Decoder(Heartbeat)

@@ -1,4 +1,4 @@
-"""Schedules: Temporal's own, with what Onward declared in the note that people see there."""
+"""Temporal's own schedules; the note of each keeps what Onward declared."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from onward import plan as plans
 from onward.backend import Schedule
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import value
-from onward.backends.temporal.message import How, shortened, write
+from onward.backends.temporal.message import FlowOptions, shortened, write
 from onward.plan import Plan
 
 _OURS = "onward "
-"""What the note of a schedule begins with that Onward made."""
+"""The beginning of the note of every schedule that Onward made."""
 
 _CATCH_UP = timedelta(seconds=60)
-"""What was due while the server was away for longer is not made up for."""
+"""Runs that were due longer ago than this, while the server was away, are left out."""
 
 
 async def put(
-    client: Client, schedule: Schedule, plan: Plan, how: How, task_queue: str
+    client: Client, schedule: Schedule, plan: Plan, options: FlowOptions, task_queue: str
 ) -> Schedule:
-    """Makes a schedule, or puts it in the place of the one of that name; raises RPCError."""
-    made = _made(schedule, plan, how, task_queue)
+    """Makes a schedule, or replaces the one of that name; raises RPCError."""
+    made = _made(schedule, plan, options, task_queue)
     try:
         await client.create_schedule(schedule.name, made, rpc_timeout=PROMPT)
     except ScheduleAlreadyRunningError:
@@ -74,11 +74,11 @@ async def listed(client: Client) -> list[Schedule]:
 
 
 async def pause(client: Client, name: str, *, is_paused: bool) -> None:
-    """Pauses a schedule, or lets it go on; raises RPCError."""
+    """Pauses or resumes a schedule; raises RPCError."""
 
     def changed(given: ScheduleUpdateInput) -> ScheduleUpdate:
         _refuse_others(given.description)
-        # The SDK's own pause would write over the note.
+        # The SDK's own pause would overwrite the note.
         given.description.schedule.state.paused = is_paused
         return ScheduleUpdate(given.description.schedule)
 
@@ -86,19 +86,19 @@ async def pause(client: Client, name: str, *, is_paused: bool) -> None:
 
 
 async def remove(client: Client, name: str) -> None:
-    """Takes a schedule away; raises RPCError."""
+    """Deletes a schedule; raises RPCError."""
     handle = client.get_schedule_handle(name)
     _refuse_others(await handle.describe(rpc_timeout=PROMPT))
     await handle.delete(rpc_timeout=PROMPT)
 
 
 def _refuse_others(found: ScheduleDescription) -> None:
-    """Raises RPCError for a schedule that Onward did not make, as for one that is not there."""
+    """Raises RPCError for a schedule that Onward did not make, as if it did not exist."""
     if _declared(found.schedule.state.note) is None:
-        raise RPCError("no schedule of Onward's", RPCStatusCode.NOT_FOUND, b"")
+        raise RPCError("Onward made no schedule of this name", RPCStatusCode.NOT_FOUND, b"")
 
 
-def _made(schedule: Schedule, plan: Plan, how: How, task_queue: str) -> Scheduled:
+def _made(schedule: Schedule, plan: Plan, options: FlowOptions, task_queue: str) -> Scheduled:
     if schedule.cron is not None:
         spec = ScheduleSpec(cron_expressions=[schedule.cron], time_zone_name=schedule.timezone)
     else:
@@ -109,8 +109,8 @@ def _made(schedule: Schedule, plan: Plan, how: How, task_queue: str) -> Schedule
     return Scheduled(
         action=ScheduleActionStartWorkflow(
             shortened(plan.flow),
-            args=[value(plans.encode(plan)), value(write(how))],
-            # The server adds when it is; and no single task's id begins so.
+            args=[value(plans.encode(plan)), value(write(options))],
+            # The server appends the time; and no id of a single task begins like this.
             id=f"schedule-{schedule.name}",
             task_queue=task_queue,
         ),

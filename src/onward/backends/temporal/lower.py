@@ -1,7 +1,12 @@
-"""A plan as Temporal is given it: in parts that fit into a history, and as people read it."""
+"""A plan in Temporal's terms: its parts, retry policies and priorities, and `explain`."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from temporalio.common import Priority, RetryPolicy
+
+from onward.backends.temporal.message import CRASHES
 from onward.plan import (
     ChainNode,
     EachNode,
@@ -11,27 +16,32 @@ from onward.plan import (
     Node,
     Plan,
     RescueNode,
+    Runnable,
     StepNode,
     TeeNode,
     TogetherNode,
 )
 
 STEPS = 20
-"""How many steps of a long chain make a part of it; large ones soon fill a history with 50 MB."""
+"""How many steps of a long chain make one part: large steps soon fill a history of 50 MB."""
 
 ITEMS = 250
-"""How many items of an `each` make a part of it, which are done before the next are begun."""
+"""How many items of an `each` make one part; the next part begins when they are done."""
+
+
+LONGEST = timedelta(days=365)
+"""How long Temporal allows an attempt; the worker enforces timeouts, heartbeats show its death."""
 
 
 class Part(FusedNode, frozen=True, tag="part", tag_field="op"):
-    """A part of a long flow: once a workflow's history is long, it is a workflow of its own."""
+    """A part of a long flow, which becomes a child workflow once the history is long."""
 
 
 def parted(node: Node) -> Node:
-    """The same flow with what may be long in it cut into parts.
+    """The same flow, with its long chains and every `each` cut into parts.
 
-    A history holds some 50,000 events, a step makes three, and an `each` may be of any length. By
-    the laws, a chain is a chain of chains, and an `each` an `each` over lists.
+    A history holds about 50,000 events, a step makes three, and an `each` may have any length. By
+    the laws, a chain is a chain of chains, and an `each` is an `each` over lists.
     """
     match node:
         case ChainNode(steps):
@@ -54,9 +64,9 @@ def parted(node: Node) -> Node:
 
 
 def within(node: Node) -> Node:
-    """What makes up a part, with what may be long in there cut into parts of its own.
+    """The content of a part, with everything long in it cut into parts in turn.
 
-    A part is left as it was until it runs, for it may have to travel.
+    A part stays uncut until it runs, because it may be sent to a child workflow.
     """
     match node:
         case ChainNode(steps):
@@ -68,12 +78,35 @@ def within(node: Node) -> Node:
 
 
 def is_single(plan: Plan) -> bool:
-    """Whether a call is one activity, and needs no workflow."""
+    """Whether a call is a single activity, without a workflow."""
     return isinstance(plan.root, StepNode | FusedNode)
 
 
-def shown(plan: Plan, task_queue: str) -> str:
-    """What Temporal will be given, for people to read."""
+def retry_policy(step: Runnable, crashes: int = CRASHES) -> RetryPolicy:
+    """How often Temporal attempts a step.
+
+    A worker that reports a failure says when the next attempt is due; these intervals are for
+    workers that died.
+
+    Args:
+        step: The step.
+        crashes: How often its worker may die.
+    """
+    return RetryPolicy(
+        initial_interval=timedelta(seconds=1),
+        maximum_interval=timedelta(seconds=10),
+        maximum_attempts=step.attempts + crashes,
+    )
+
+
+def priority_of(step: Runnable, plan: Plan) -> Priority:
+    """A step's priority, from 0 (lowest) to 9, on Temporal's scale from 5 (lowest) to 1."""
+    priority = plan.priority if step.priority is None else step.priority
+    return Priority() if priority is None else Priority(priority_key=5 - priority // 2)
+
+
+def explained(plan: Plan, task_queue: str) -> str:
+    """What Temporal will run, for people to read."""
     if is_single(plan):
         return "\n".join(_lines(plan.root, plan, ""))
     return "\n".join([f"workflow {plan.flow} on {task_queue}", *_lines(plan.root, plan, "  ")])

@@ -1,14 +1,17 @@
-"""`temporal://host:port/namespace`."""
+"""The settings of Temporal, and how a URL, a file and the environment give them."""
 
 from __future__ import annotations
 
-from typing import TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 from urllib.parse import unquote
 
 from onward.backend import Backend
-from onward.backend.tls import check_settings
+from onward.backend.tls import check_settings, contents
 from onward.engines import Engine
 from onward.url import host_and_port, ipv6_in_brackets, parameters, refuse_user, split
+
+if TYPE_CHECKING:
+    from temporalio.service import TLSConfig
 
 
 class _Parameters(TypedDict, total=False):
@@ -52,7 +55,6 @@ class _Plain(TypedDict, total=False):
 
 def _connect(settings: Settings) -> Backend:
     from onward.backends.temporal import temporal
-    from onward.backends.temporal.tls import from_files
 
     files = {name: what for name, what in settings.items() if name.startswith("tls_")}
     tls = settings.get("tls")
@@ -62,9 +64,36 @@ def _connect(settings: Settings) -> Backend:
     return temporal(
         host,
         port,
-        tls=from_files(**cast(dict[str, str], files)) if files else tls,
+        tls=tls_config(**cast(dict[str, str], files)) if files else tls,
         api_key=settings.get("api_key", "").strip() or None,
         **cast(_Plain, given),
+    )
+
+
+def tls_config(
+    tls_ca: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    tls_server_name: str | None = None,
+) -> TLSConfig:
+    """TLS by its files.
+
+    Args:
+        tls_ca: The file of the authorities to trust; without it the system's.
+        tls_cert: The file of the client's certificate, if the server asks for one.
+        tls_key: The file of the key of that certificate.
+        tls_server_name: The name in the server's certificate, if it is not the host.
+
+    Raises:
+        ValueError: If a file cannot be read.
+    """
+    from temporalio.service import TLSConfig
+
+    return TLSConfig(
+        server_root_ca_cert=contents("tls_ca", tls_ca),
+        client_cert=contents("tls_cert", tls_cert),
+        client_private_key=contents("tls_key", tls_key),
+        domain=tls_server_name,
     )
 
 
@@ -72,7 +101,7 @@ def _address(settings: Settings) -> tuple[str, int]:
     host, port = settings.get("host", "localhost"), settings.get("port", 7233)
     if "address" in settings:
         if "host" in settings or "port" in settings:
-            raise ValueError("there is an address, and yet host or port: leave one of them out")
+            raise ValueError("address and host or port are both set: leave one of them out")
         host, said = host_and_port("address", settings["address"])
         return host, 7233 if said is None else said
     return ipv6_in_brackets(host), port

@@ -1,0 +1,172 @@
+"""Temporal's errors as faults, with what helps, and outcomes as Temporal's errors."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from datetime import timedelta
+
+from msgspec import Raw
+from temporalio import exceptions
+from temporalio.exceptions import (
+    ApplicationError,
+    ApplicationErrorCategory,
+    TerminatedError,
+    TimeoutType,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from onward import outcome as outcomes
+from onward.backend.support import expired, first_match, unknown
+from onward.backends.temporal.message import CANCELLED, CRASHES, LIMIT, named
+from onward.fault import (
+    Cancelled,
+    Fault,
+    Lost,
+    Misconfigured,
+    Raised,
+    TooLarge,
+    Unavailable,
+    Unknown,
+)
+from onward.outcome import Failed, Faulted, Outcome, faulted
+
+_MEANS = {
+    "refused": ("nothing listens at {}", "start Temporal there, or correct the host and port"),
+    "tcp connect error": (
+        "{} cannot be reached",
+        "check that it runs, and its firewall",
+    ),
+    "dns error": ("the host of {} is not known", "correct its name"),
+    "InvalidCertificate": (
+        "the certificate of {} is not valid here",
+        "name the authority that signed it, and the host that it is for",
+    ),
+    "InvalidContentType": ("{} speaks no TLS", "leave TLS out, or name the port that does"),
+    "h2 protocol error": ("{} speaks no gRPC", "name the port where Temporal itself listens"),
+    "nauth": ("{} does not accept these credentials", "correct the API key"),
+    "ermission": ("{} forbids it", "check what the API key or the certificate permits"),
+    "transport error": ("{} hangs up", "check whether it wants TLS, or a client's certificate"),
+    "canceled": ("{} hangs up", "check that it is Temporal, and whether it wants TLS"),
+    "imeout": ("{} does not answer", "check that it runs, and that it is Temporal"),
+    "deadline exceeded": ("{} does not answer in time", "check whether it is overloaded"),
+}
+"""What the SDK says of a server that gives no answer: what it means, and what helps."""
+
+_UNCLEAR = ("{} fails", "try again; if it fails again, look into the log of the server")
+
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"|Invalid\w+\((\w+)')
+"""The readable part of an error that the SDK shows as Rust prints it."""
+
+
+class StepError(ApplicationError):
+    """A domain error or a fault, for the SDK to send."""
+
+
+def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> StepError:
+    """A domain error or a fault as the error that Temporal shows.
+
+    Args:
+        outcome: The outcome; the error carries all of it.
+        retry_after: How many seconds later the next attempt follows; None if none does.
+    """
+    if isinstance(outcome, Failed):
+        kind, message = "Failure", _beginning(outcome.raw)
+    else:
+        fault = outcome.fault
+        kind = fault.error_type if isinstance(fault, Raised) else type(fault).__name__
+        message = fault.message
+    # Domain errors and retried attempts are expected: no alarm in the worker's log and metrics.
+    is_benign = isinstance(outcome, Failed) or retry_after is not None
+    # Temporal reads a delay of 0 as none given.
+    delay = None if retry_after is None else timedelta(seconds=max(retry_after, 0.001))
+    return StepError(
+        message[:1000],
+        outcomes.encode(outcome),
+        type=kind,
+        non_retryable=retry_after is None,
+        next_retry_delay=delay,
+        category=ApplicationErrorCategory.BENIGN
+        if is_benign
+        else ApplicationErrorCategory.UNSPECIFIED,
+    )
+
+
+def outcome_of(error: BaseException | None, name: str) -> Outcome:
+    """The outcome that one of Temporal's errors means.
+
+    Args:
+        error: What the SDK raised for a workflow or an activity, or the cause of that.
+        name: The task or flow that it belongs to.
+    """
+    match error:
+        case ApplicationError(details=[bytes() as raw, *_]):
+            return named(outcomes.decode(raw), name)
+        case exceptions.ActivityError() | exceptions.ChildWorkflowError():
+            return outcome_of(error.cause, name)
+        case exceptions.TimeoutError(type=TimeoutType.HEARTBEAT):
+            message = "its workers died each time"
+            return faulted(Lost(name, message, CRASHES))
+        case exceptions.TimeoutError():
+            return faulted(expired(name))
+        case exceptions.CancelledError():
+            return faulted(Cancelled(name, "it was cancelled"))
+        case TerminatedError() if "exceeds limit" in error.message:
+            # The server ends a workflow whose history is too long or too large.
+            return faulted(TooLarge(name, error.message))
+        case TerminatedError():
+            why = "" if CANCELLED in error.message else f" ({error.message})"
+            return faulted(Cancelled(name, f"it was cancelled{why}"))
+        case ApplicationError(type="PayloadsTooLarge"):
+            return faulted(TooLarge(name, error.message, 0, LIMIT))
+        case _:
+            kind = getattr(error, "type", None) or type(error).__name__
+            return faulted(Raised(name, str(kind), str(error)))
+
+
+def _beginning(raw: Raw) -> str:
+    return bytes(raw)[:1000].decode(errors="replace")
+
+
+def fault_of(problem: RPCError, what: str, target: str) -> Fault:
+    """The fault that an error of the server means.
+
+    Args:
+        problem: The error.
+        what: The flow or id that the request was about.
+        target: The server's host and port.
+    """
+    text = problem.message.rstrip(".")
+    if problem.status == RPCStatusCode.NOT_FOUND and "amespace" in text:
+        return Misconfigured("namespace", f"{text}: create it, or name another one")
+    if problem.status == RPCStatusCode.NOT_FOUND:
+        return _unknown(what)
+    is_size = problem.status in (
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+    )
+    if is_size and any(word in text for word in ("exceeds", "larger than")):
+        return TooLarge(what, text, 0, LIMIT)
+    if problem.status == RPCStatusCode.INVALID_ARGUMENT:
+        return Misconfigured(what, text)
+    if problem.status == RPCStatusCode.UNIMPLEMENTED and "ctivity" in text:
+        return _unknown(what)  # an id of a single task, which this server does not have
+    return unavailable(what, target, f"{problem.status.name.lower().replace('_', ' ')}: {text}")
+
+
+def unavailable(what: str, target: str, said: str) -> Unavailable:
+    """The fault of a server that gives no answer.
+
+    Args:
+        what: The flow or id that the request was about.
+        target: The server's host and port.
+        said: What the SDK says about it.
+    """
+    means, cure = first_match(_MEANS, said) or _UNCLEAR
+    causes = ["".join(found) for found in _CAUSE.findall(said)]
+    cause = textwrap.shorten((causes or [said])[-1].partition(": http")[0], 100)
+    return Unavailable(what, f"{means.format(target)} ({cause}): {cure}")
+
+
+def _unknown(id: str) -> Unknown:
+    return unknown(id, "this namespace")

@@ -1,0 +1,189 @@
+"""Running one step as a Temporal activity."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import random
+import time
+from collections.abc import Generator, Sequence
+from datetime import timedelta
+
+from msgspec import MsgspecError
+from msgspec.structs import replace
+from temporalio import activity
+from temporalio.common import RawValue
+
+from onward.attempt import Attempts
+from onward.backend.support import expired, step_context
+from onward.backends.temporal import probe
+from onward.backends.temporal.converter import value
+from onward.backends.temporal.errors import StepError, failure
+from onward.backends.temporal.message import (
+    Heartbeat,
+    StepMessage,
+    args_of,
+    checked,
+    omitted,
+    read_heartbeat,
+    read_step,
+    unreadable,
+    write,
+)
+from onward.catalog import Catalog
+from onward.context import Context, Progress
+from onward.execute import is_retried
+from onward.fault import Lost
+from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.plan import Args
+
+EVERY = 1.0
+"""How often a worker sends a heartbeat for a step, and learns of a cancellation, in seconds."""
+
+_LOGGER = logging.getLogger("onward.temporal")
+
+
+class StepRunner:
+    """Runs steps of a catalog's tasks, each as an activity of the task's name."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._attempts = Attempts(catalog.tasks)
+        self._tasks = catalog.tasks
+        self._running: set[asyncio.Task[object]] = set()
+        self._is_leaving = False
+
+    @activity.defn(dynamic=True)
+    async def run(self, args: Sequence[RawValue]) -> RawValue:
+        """Attempts a step; the arguments are its values and the `StepMessage`."""
+        info = activity.info()
+        if info.activity_type == probe.NAME and not args:
+            return probe.answer(self._tasks)
+        *values, last = [each.payload.data for each in args] or [b""]
+        try:
+            message = read_step(last)
+            taken = args_of(values, message.keyword)
+        except (MsgspecError, ValueError) as problem:
+            raise _logged(info.activity_type, unreadable(info.activity_type, problem)) from None
+        missing = omitted(args, message.name)
+        if missing is not None and not isinstance(missing, Value):
+            raise _logged(message.name, missing)
+        reported = [read_heartbeat(raw) for raw in info.heartbeat_details]
+        attempt = reported[0].attempt if reported else 1
+        heartbeats = Heartbeater(
+            Heartbeat(attempt, message.name, message.at), info.heartbeat_timeout
+        )
+        try:
+            with self._counted():
+                outcome = await self._attempt(message, taken, heartbeats)
+        except asyncio.CancelledError:
+            if not self._is_given_up():
+                raise
+            lost = Lost(message.name, "its worker stopped before it had an outcome")
+            raise failure(faulted(lost), retry_after=0) from None
+        fits = checked(outcome, message.name)
+        if fits is not outcome:
+            raise _logged(message.name, fits)
+        if isinstance(outcome, Value):
+            return value(outcome.raw)
+        step = message.step
+        if not is_retried(step, outcome, attempt):
+            raise failure(outcome)
+        wait = step.backoff.delay(attempt, random.random())
+        if message.deadline is not None and time.time() + wait >= message.deadline:
+            raise failure(faulted(expired(message.flow)))
+        heartbeats.send(Heartbeat(attempt + 1))
+        raise failure(outcome, retry_after=wait)
+
+    async def _attempt(self, message: StepMessage, args: Args, heartbeats: Heartbeater) -> Outcome:
+        if message.deadline is not None and message.deadline <= time.time():
+            return faulted(expired(message.flow))
+        context = step_context(
+            message.step,
+            call=message.call,
+            flow=message.flow,
+            path=message.at,
+            attempt=heartbeats.latest.attempt,
+            key=message.key,
+            deadline=message.deadline,
+            trace=message.trace,
+            report=heartbeats.report,
+        )
+        with heartbeats.going():
+            return await self._attempts.make(message.step, args, context, heartbeats.begins)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Generator[None]:
+        running = asyncio.current_task()
+        assert running is not None
+        self._running.add(running)
+        try:
+            yield
+        finally:
+            self._running.discard(running)
+
+    def _is_given_up(self) -> bool:
+        """Whether an interrupted step goes to another worker; the SDK takes it for a failure."""
+        asked = activity.cancellation_details()
+        return self._is_leaving if asked is None else asked.not_found or asked.timed_out
+
+    def give_back(self) -> None:
+        """Ends the steps that still run; other workers take them over."""
+        self._is_leaving = True
+        for running in self._running:
+            running.cancel()
+
+
+def _logged(name: str, outcome: Outcome) -> StepError:
+    """A failure outside of an attempt, as the error that Temporal shows; it is logged."""
+    assert not isinstance(outcome, Value)
+    if isinstance(outcome, Faulted):
+        _LOGGER.error("%s failed: %s", name, outcome.fault.message)
+    return failure(outcome)
+
+
+class Heartbeater:
+    """Sends heartbeats while a step runs; by them the worker also learns of a cancellation."""
+
+    def __init__(self, first: Heartbeat, timeout: timedelta | None) -> None:
+        self.latest = first
+        self._pause = EVERY if timeout is None else min(EVERY, timeout.total_seconds() / 3)
+        self._loop = asyncio.get_running_loop()
+        # Temporal finds the activity by a context variable.
+        self._variables = contextvars.copy_context()
+        self._is_due = False
+
+    @contextlib.contextmanager
+    def going(self) -> Generator[None]:
+        """Sends heartbeats while this lasts."""
+        job = asyncio.create_task(self._go())
+        try:
+            yield
+        finally:
+            job.cancel()
+
+    def begins(self, context: Context) -> None:
+        """Notes the task that begins; a fused step has several."""
+        self.latest = replace(self.latest, task=context.task, step=context.step, progress=None)
+
+    def report(self, progress: Progress) -> None:
+        """Sends a task's progress, from any thread; the latest counts."""
+        self.latest = replace(self.latest, progress=progress)
+        if not self._is_due:
+            self._is_due = True
+            with contextlib.suppress(RuntimeError):  # the step outlived its worker
+                self._loop.call_soon_threadsafe(self._report, context=self._variables)
+
+    def send(self, heartbeat: Heartbeat) -> None:
+        """Sends a report at once."""
+        activity.heartbeat(write(heartbeat))
+
+    def _report(self) -> None:
+        self._is_due = False
+        self.send(self.latest)
+
+    async def _go(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause)
+            self.send(self.latest)
