@@ -1,4 +1,4 @@
-"""How each engine is configured. To know that takes none of its SDK."""
+"""`Engine`: how an engine is configured, without its SDK."""
 
 from __future__ import annotations
 
