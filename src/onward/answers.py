@@ -55,7 +55,7 @@ class UnwrapError(UnwrapFailedError):
 
     def __init__(self, failure: Failure[object]) -> None:
         super().__init__(failure)
-        self.error = failure.failure()
+        self.error: object = failure.failure()
         """The fault, or the domain error that a task answered with."""
 
     def __str__(self) -> str:

@@ -26,7 +26,7 @@ _PLAIN: tuple[Callable[..., None], ...] = (
     doctor.doctor,
 )
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="onward",
     cls=Discreet,
     help="Typed tasks, composed with >>, on the engine that a URL names.",

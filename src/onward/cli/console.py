@@ -34,8 +34,8 @@ NOT_YET = 4
 INTERRUPTED = 130
 """Ctrl-C, as shells have it."""
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+out: Console = Console(highlight=False, soft_wrap=True)
+err: Console = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 _IS_FOR_PROGRAM = ContextVar("onward_is_for_program", default=False)

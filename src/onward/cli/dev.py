@@ -121,7 +121,7 @@ def hatchet(data: Data = None, port: Port = None, as_json: Json = False) -> None
             attend(engine.process, engine.log)
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="dev",
     help="Start a real engine for development; Ctrl-C stops it.",
     no_args_is_help=True,

@@ -36,7 +36,7 @@ class Announced:
 
     def __init__(self, backend: Backend, stop: threading.Event) -> None:
         self._stop = stop
-        self.attempts = _Attempts()
+        self.attempts: _Attempts = _Attempts()
         self._backend = backend
 
     @property
@@ -82,7 +82,7 @@ class _Attempts:
     """Counts the steps that go on, as an observer, and what becomes of them at the end."""
 
     def __init__(self) -> None:
-        self.times_told = 0
+        self.times_told: int = 0
         """How often it was to leave."""
         self._lock = threading.Lock()
         self._running = 0

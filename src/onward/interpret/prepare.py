@@ -277,7 +277,7 @@ class Waiting(Generic[Value, Error]):
             raise TypeError("results takes many refs: write [ref], or result(ref)")
         if progress is not None and not callable(progress):
             raise TypeError(f"progress is a function of two numbers, not {progress!r}")
-        self.pending = {check_ref(ref).id: ref for ref in refs}
+        self.pending: dict[str, Ref[Value, Error]] = {check_ref(ref).id: ref for ref in refs}
         self._total = len(self.pending)
         self._progress = progress
         wait = wait_of(timeout)

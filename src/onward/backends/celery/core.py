@@ -59,18 +59,18 @@ class Core:
         publish_deadline: PublishDeadline | None = None,
     ) -> None:
         self.app = app
-        self.publish_deadline = publish_deadline or PublishDeadline()
+        self.publish_deadline: PublishDeadline = publish_deadline or PublishDeadline()
         self.timeouts = timeouts
         self.ledger = ledger
         self.queue = queue
-        self.queues = {queue}
+        self.queues: set[str] = {queue}
         self.lease = lease
         self._deadlines = Deadlines(ledger)
         self.signer = signer
         self.dead_letters: DeadLetters | None = None
-        self.canvas = Canvas(app, queue, ledger.now, signer)
+        self.canvas: Canvas = Canvas(app, queue, ledger.now, signer)
         self._text = text
-        self.is_in_memory = app.conf.broker_url.startswith("memory:")
+        self.is_in_memory: bool = app.conf.broker_url.startswith("memory:")
         """Whether the broker is in this process, and so is every worker."""
         sending: Any = app.amqp
         sending.note = self._note_sent

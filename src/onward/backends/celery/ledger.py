@@ -195,7 +195,7 @@ class RedisLedger:
         self._keep = int(keep)
         self._lease = int(lease * 1000)
         self._signer = signer
-        self.now = Clock(self.clock).now
+        self.now: Callable[[], float] = Clock(self.clock).now
         self._to_open = client.register_script(scripts.TO_OPEN)
         self._to_note_sent = client.register_script(scripts.TO_NOTE_SENT)
         self._to_begin = client.register_script(scripts.TO_BEGIN)

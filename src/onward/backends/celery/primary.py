@@ -24,7 +24,7 @@ class Primary:
     check_connection = False
 
     def __init__(self, sentinels: Sentinels, bounds: dict[str, Any]) -> None:
-        self.service_name = sentinels.primary
+        self.service_name: str = sentinels.primary
         self._hosts = sentinels.hosts
         # Who connects tries again, and then asks all of them once more.
         self._options = {**sentinels.login, **bounds, "retry": Retry(NoBackoff(), 0)}

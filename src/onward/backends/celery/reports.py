@@ -43,10 +43,10 @@ class Report:
     def __init__(self, reports: Reports, id: str) -> None:
         self.id = id
         self.said: str | None = None
-        self.is_asking = False
+        self.is_asking: bool = False
         self.is_over = False
         self.has_left = False
-        self.looked = threading.Event()
+        self.looked: threading.Event = threading.Event()
         self._reports = reports
 
     def __enter__(self) -> Self:

@@ -52,7 +52,7 @@ class Signer:
                     f"signing key {number} has {len(key)} bytes, and needs {LEAST} or more: make "
                     'one with python -c "import secrets; print(secrets.token_hex(32))"'
                 )
-        self.lifetime = lifetime
+        self.lifetime: float = lifetime
 
     def __repr__(self) -> str:
         count = len(self._keys)

@@ -230,7 +230,7 @@ class Transport(redis.Transport):
     """Kombu's for Redis, with such channels."""
 
     Channel = Channel
-    refusals = Refusals()
+    refusals: Refusals = Refusals()
     channel_errors: tuple[type[Exception], ...]
 
     def _deliver(self, message: Any, queue: Any) -> None:

@@ -47,15 +47,15 @@ class HatchetCore:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.undeclared = settings.undeclared
+        self.undeclared: float = settings.undeclared
         """How long a task is waited for that no worker has declared, in seconds."""
-        self.wire = Wire(settings.address)
+        self.wire: Wire = Wire(settings.address)
         tls = settings.address.tls
         authorities = None if tls is None else tls.root_certificates
         self._rest = Rest(settings.server_url, settings.address.token, authorities)
-        self.reader = Reader(lambda: self.wire, self._rest)
-        self.arrivals = Arrivals(lambda: self.wire, self.reader)
-        self.runs = Runs(lambda: self.wire, self.reader, settings.prefix, settings.queue)
+        self.reader: Reader = Reader(lambda: self.wire, self._rest)
+        self.arrivals: Arrivals = Arrivals(lambda: self.wire, self.reader)
+        self.runs: Runs = Runs(lambda: self.wire, self.reader, settings.prefix, settings.queue)
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
         self._crons = Crons(self._rest, settings.tenant, settings.prefix)
 

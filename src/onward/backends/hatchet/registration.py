@@ -40,9 +40,9 @@ class Registration:
         take: Callable[[AssignedAction, Registration], None],
         note: Callable[[Problem | None], None],
     ) -> None:
-        self.id = ""
+        self.id: str = ""
         """By which the engine knows it; another one, once it was forgotten and is known again."""
-        self.ready = asyncio.Event()
+        self.ready: asyncio.Event = asyncio.Event()
         """Is set once the engine has heard that it is alive."""
         self._wire = wire
         self._name = name

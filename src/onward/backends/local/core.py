@@ -32,7 +32,7 @@ class Core:
         self._any_finished = asyncio.Event()
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
-        self.room = Room(workers)
+        self.room: Room = Room(workers)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()

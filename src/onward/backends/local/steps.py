@@ -129,10 +129,10 @@ class Room:
     """Where the steps of a backend run: its slots for sync steps, and its event loop."""
 
     def __init__(self, workers: int) -> None:
-        self.slots = Slots(workers)
-        self.ground = OnLoop()
-        self.slotless = _no_variables(None)
-        self.in_slot = _no_variables(self.slots)
+        self.slots: Slots = Slots(workers)
+        self.ground: OnLoop = OnLoop()
+        self.slotless: contextvars.Context = _no_variables(None)
+        self.in_slot: contextvars.Context = _no_variables(self.slots)
 
 
 class Steps:
