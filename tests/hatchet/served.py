@@ -77,10 +77,10 @@ def serving(
 def steps_of(engine: Engine, id: str) -> set[str]:
     """The names of the tasks that the engine shows in a run."""
     sdk.load()
-    from onward.backends.hatchet.client import Wire
+    from onward.backends.hatchet.client import Client
 
     async def look() -> set[str]:
-        wire = Wire(_address(engine))
+        wire = Client(_address(engine))
         try:
             details = await wire.details(id)
             assert details is not None
@@ -96,10 +96,10 @@ def foreign_run(engine: Engine, workflow: str, text: str) -> str:
     sdk.load()
     from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 
-    from onward.backends.hatchet.client import Wire
+    from onward.backends.hatchet.client import Client
 
     async def start() -> str:
-        wire = Wire(_address(engine))
+        wire = Client(_address(engine))
         try:
             key = os.urandom(8).hex()
             metadata = f'{{"onward": "{key}", "hatchet__cron_scheduled_at": ""}}'

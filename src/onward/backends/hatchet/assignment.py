@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
 
 from onward.backends.hatchet.declare import Job
-from onward.backends.hatchet.message import Last
+from onward.backends.hatchet.message import LastAttempt
 from onward.backends.hatchet.registration import Registration
 from onward.backends.hatchet.results import Share
 from onward.plan import Plan
 
 
 @dataclass(eq=False)
-class Held:
+class Assignment:
     """Something that the worker was handed and has not answered for."""
 
     action: AssignedAction
     job: Job
     worker: Registration
     given_up: threading.Event = field(default_factory=threading.Event)
-    last: Last | None = None
+    last: LastAttempt | None = None
     is_returned: bool = False
     is_late: bool = False
     name: str = ""

@@ -18,7 +18,7 @@ from onward.outcome import Outcome
 from onward.plan import Plan
 
 if TYPE_CHECKING:
-    from onward.backends.hatchet.core import HatchetCore
+    from onward.backends.hatchet.core import Core
 
 
 class HatchetBackend(BlockingCancels["Late"], BlockingSchedules["Late"], BlockingDiagnoses["Late"]):
@@ -47,14 +47,14 @@ class Late:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._core: HatchetCore | None = None
+        self._core: Core | None = None
 
-    def _now(self) -> HatchetCore:
+    def _now(self) -> Core:
         if self._core is None:
             sdk.load()
-            from onward.backends.hatchet.core import HatchetCore
+            from onward.backends.hatchet.core import Core
 
-            self._core = HatchetCore(self._settings)
+            self._core = Core(self._settings)
         return self._core
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import Collision, Problem, is_away, patiently
 from onward.backends.hatchet.message import KEY
 from onward.backends.hatchet.reader import Reader
@@ -27,18 +27,18 @@ _APPEARS = (0.0, 0.1, 0.4, 1.5)
 _Letter: TypeAlias = tuple[TriggerWorkflowRequest, asyncio.Future[str]]
 
 
-class Post:
+class Batches:
     """Starts runs, each of which has an idempotency key: one that is there already is given again.
 
     So a request that failed on its way can be sent again without harm.
 
     Args:
-        wire: The connection.
+        client: The connection.
         reader: Reads runs.
     """
 
-    def __init__(self, wire: Callable[[], Wire], reader: Reader) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, reader: Reader) -> None:
+        self._client = client
         self._reader = reader
         self._waiting: list[_Letter] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -92,7 +92,7 @@ class Post:
             return None
         try:
             async with self._turns:
-                return await self._wire().trigger_all(requests)
+                return await self._client.trigger_all(requests)
         except Collision:
             # It is not told whose; but each of them is there now, and is found alone.
             return None
@@ -115,7 +115,7 @@ class Post:
         while True:
             try:
                 async with self._turns:
-                    return await self._wire().trigger(request)
+                    return await self._client.trigger(request)
             except Collision as collision:
                 if await self._is_there(collision.existing):
                     return collision.existing

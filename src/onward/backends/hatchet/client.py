@@ -105,7 +105,7 @@ _OPTIONS: list[tuple[str, str | int]] = [
 _NOT_REACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-class Wire:
+class Client:
     """A connection to the engine. It is made on the event loop that it is to be used on."""
 
     def __init__(self, address: Address) -> None:

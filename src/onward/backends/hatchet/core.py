@@ -12,17 +12,14 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
 from onward.backends.hatchet import diagnose, limits, names, outcomes
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import Problem, is_too_large
-from onward.backends.hatchet.message import order
+from onward.backends.hatchet.message import input_of
 from onward.backends.hatchet.progress import last_note
-from onward.backends.hatchet.reader import Oversized, Reader
-from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.reader import Oversized
 from onward.backends.hatchet.schedules import Crons
 from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.submit import Runs
-from onward.backends.hatchet.wait import Arrivals, unknown
-from onward.backends.hatchet.wake import wake
+from onward.backends.hatchet.wait import unknown
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable, Unknown
@@ -42,22 +39,14 @@ _SETTLES = 10.0
 """How long the engine may take to note that a run is cancelled, in seconds."""
 
 
-class HatchetCore:
+class Core:
     """What `hatchet()` gives, for callers on its own event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.undeclared: float = settings.undeclared
-        """How long a task is waited for that no worker has declared, in seconds."""
-        self.wire: Wire = Wire(settings.address)
-        tls = settings.address.tls
-        authorities = None if tls is None else tls.root_certificates
-        self._rest = Rest(settings.server_url, settings.address.token, authorities)
-        self.reader: Reader = Reader(lambda: self.wire, self._rest)
-        self.arrivals: Arrivals = Arrivals(lambda: self.wire, self.reader)
-        self.runs: Runs = Runs(lambda: self.wire, self.reader, settings.prefix, settings.queue)
-        self._keeping = asyncio.get_running_loop().create_task(self._keep())
-        self._crons = Crons(self._rest, settings.tenant, settings.prefix)
+        self._connection = Connection(settings)
+        self._closing = asyncio.get_running_loop().create_task(self._close_at_the_end())
+        self._crons = Crons(self._connection.rest, settings.tenant, settings.prefix)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `AsyncBackend.submit`."""
@@ -66,10 +55,11 @@ class HatchetCore:
         if wrong is not None:
             return Failure(wrong)
         start = time.time() + delay if delay else 0.0
+        submitter = self._connection.submitter
         end = time.monotonic() + self._settings.undeclared
         while True:
-            ordered = order(plan, start=start)
-            started = await self.runs.start(plan, ordered, plan.id, patience=_PATIENCE)
+            ordered = input_of(plan, start=start)
+            started = await submitter.start(plan, ordered, plan.id, patience=_PATIENCE)
             is_unknown = isinstance(started, Failure) and isinstance(started.failure(), Unknown)
             if not is_unknown or time.monotonic() >= end:
                 return started
@@ -98,19 +88,19 @@ class HatchetCore:
     ) -> Result[Mapping[str, Outcome], Fault]:
         """See `AsyncBackend.settled`."""
         try:
-            return Success(await self.arrivals.settled(ids, timeout))
+            return Success(await self._connection.waiter.settled(ids, timeout))
         except Problem as problem:
-            return Failure(self.wire.fault(problem))
+            return Failure(self._connection.client.fault(problem))
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
         """See `AsyncBackend.status`."""
         try:
-            details = await self.reader.details(id)
+            details = await self._connection.reader.details(id)
             if details is None:
                 return Failure(unknown(id))
-            outcome = await self.reader.outcome(details)
+            outcome = await self._connection.reader.outcome(details)
         except Problem as problem:
-            return Failure(self.wire.fault(problem))
+            return Failure(self._connection.client.fault(problem))
         except Oversized as oversized:
             return Failure(oversized.fault)
         if outcome is not None:
@@ -132,7 +122,7 @@ class HatchetCore:
             done = any(task.status == RunStatus.COMPLETED for task in details.task_runs.values())
             return Status("running" if done else "queued")
         for task in running:
-            note = await last_note(self._rest, task.external_id)
+            note = await last_note(self._connection.rest, task.external_id)
             if note is not None:
                 return Status("running", note.task, note.step, note.attempt, note.progress)
         root = ordered[1].root
@@ -144,18 +134,20 @@ class HatchetCore:
         """See `AsyncCancels.cancel`."""
         end = time.monotonic() + _SETTLES
         try:
-            details = await self.wire.details(id)
+            details = await self._connection.client.details(id)
             if details is None:
                 return Failure(unknown(id))
             if details.done or outcomes.of_details(details) is not None:
                 return Success(None)
-            await self.wire.cancel([id])
+            await self._connection.client.cancel([id])
             while not details.done and time.monotonic() < end:
                 await asyncio.sleep(0.02)
-                details = await self.wire.details(id) or details
+                details = await self._connection.client.details(id) or details
         except Problem as problem:
             # What is too large to be read has ended: until then there is no more than its input.
-            return Success(None) if is_too_large(problem) else Failure(self.wire.fault(problem))
+            if is_too_large(problem):
+                return Success(None)
+            return Failure(self._connection.client.fault(problem))
         return Success(None)
 
     async def serve(
@@ -170,19 +162,19 @@ class HatchetCore:
         wrong = names.wrong(catalog) or limits.unkept(catalog, self._settings.limits)
         if wrong is not None:
             return Failure(wrong)
-        worker = HatchetWorker(self, catalog, self._settings, concurrency, queues)
+        worker = HatchetWorker(self._connection, catalog, concurrency, queues)
         try:
             await self._put_rates()
             await worker.start()
         except Problem as problem:
-            return Failure(self.wire.fault(problem))
+            return Failure(self._connection.client.fault(problem))
         except TimeoutError:
             return Failure(Unavailable("", "Hatchet went away while the worker started"))
         return Success(worker)
 
     async def diagnose(self) -> Result[Diagnosis, Fault]:
         """Looks at the engine and its workers."""
-        return await diagnose.look(self.wire, self._rest, self._settings)
+        return await diagnose.look(self._connection.client, self._connection.rest, self._settings)
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
@@ -205,33 +197,19 @@ class HatchetCore:
         """See `AsyncSchedules.unschedule`."""
         return await self._crons.remove(name)
 
-    async def pause(self, worker: str) -> bool:
-        """Has the engine hand nothing more to a worker, if its HTTP API is reached."""
-        answer = await self._rest.ask("PATCH", f"workers/{worker}", body={"isPaused": True})
-        return isinstance(answer, Success)
-
-    async def unserved(self) -> set[str] | None:
-        """The actions that wait and that no worker serves; None if it cannot be told."""
-        return await diagnose.unserved(self._rest, self._settings)
-
-    async def wake(self, catalog: Catalog) -> None:
-        """Has the engine go on with what it forgot when it was restarted; see `waiting`."""
-        await wake(self.wire, self.runs, self._rest, self._settings, catalog)
-
     async def _put_rates(self) -> None:
         """Declares the rates of tasks, which what is declared of these then refers to."""
         for name, limit in self._settings.limits.items():
             if limit.rate is not None:
                 key = limits.key(name, self._settings.prefix)
-                await self.wire.put_rate_limit(key, limit.rate, limit.per)
+                await self._connection.client.put_rate_limit(key, limit.rate, limit.per)
 
     def _wrong(self, plan: Plan) -> Fault | None:
         return next(iter(limits.wrong_in(plan.root, self._settings.limits)), None)
 
-    async def _keep(self) -> None:
-        """Ends the connections when the loop ends, which cancels this."""
+    async def _close_at_the_end(self) -> None:
+        """Closes the connections when the loop ends, which cancels this."""
         try:
             await asyncio.Event().wait()
         finally:
-            await self._rest.close()
-            await self.wire.close()
+            await self._connection.close()

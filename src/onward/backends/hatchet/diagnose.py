@@ -17,7 +17,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.hatchet import names
 from onward.backends.hatchet.backlog import RUN, Waiting, waiting
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.declare import OURS
 from onward.backends.hatchet.errors import Problem
 from onward.backends.hatchet.rest import Rest
@@ -72,12 +72,12 @@ class _Workflows(Struct, frozen=True):
     rows: list[_Workflow] = []
 
 
-async def look(wire: Wire, rest: Rest, settings: Settings) -> Result[Diagnosis, Fault]:
+async def look(client: Client, rest: Rest, settings: Settings) -> Result[Diagnosis, Fault]:
     """Looks at all of it. Of queues the engine knows nothing: what waits, it tells by the task."""
     try:
-        engine = await wire.version()
+        engine = await client.version()
     except Problem as problem:
-        return Failure(_expired(settings.address) or wire.fault(problem))
+        return Failure(_expired(settings.address) or client.fault(problem))
     findings = [
         Finding("SDK", f"hatchet-sdk {version('hatchet-sdk')}"),
         Finding("server", f"Hatchet {engine.removeprefix('v')}"),

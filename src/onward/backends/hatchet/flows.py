@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from returns.result import Failure
 
+from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import Problem
-from onward.backends.hatchet.message import Last, order
+from onward.backends.hatchet.message import LastAttempt, input_of
 from onward.backends.hatchet.submit import Parent
 from onward.evaluate import evaluate
 from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
 from onward.outcome import Faulted, Outcome, faulted, is_unknown
 from onward.plan import Args, Plan, Runnable, StepNode
-
-if TYPE_CHECKING:
-    from onward.backends.hatchet.core import HatchetCore
 
 _PLACES = 20
 """How often a step is given another place, where the engine has one without a run."""
@@ -41,19 +38,19 @@ class Evaluation:
     """One flow, as one worker runs it.
 
     Args:
-        core: Where its steps are started and waited for.
+        connection: The connections to the engine.
         plan: The flow.
         call: The call's id.
         task: The task of the engine that the flow is.
     """
 
-    def __init__(self, core: HatchetCore, plan: Plan, call: str, task: str) -> None:
-        self._core = core
+    def __init__(self, connection: Connection, plan: Plan, call: str, task: str) -> None:
+        self._connection = connection
         self._plan = plan
         self._call = call
         self._task = task
         self._running: set[str] = set()
-        self.last: Last | None = None
+        self.last: LastAttempt | None = None
         """The step that ended last; nothing tells how often one that gave a value was tried."""
 
     async def run(self, args: Args) -> Outcome:
@@ -63,18 +60,18 @@ class Evaluation:
     async def cancel(self) -> None:
         """Cancels the steps that run."""
         if self._running:
-            await self._core.wire.cancel(sorted(self._running))
+            await self._connection.client.cancel(sorted(self._running))
 
     async def _run_step(self, step: Runnable, args: Args, where: str) -> Outcome:
         plan = replace(self._plan, root=step, args=args)
         fault: Fault = Lost(plan.flow, f"the engine lost its step at {where}")
-        undeclared = self._core.undeclared
+        undeclared = self._connection.settings.undeclared
         end = time.monotonic() + undeclared
         for again in range(_PLACES):
             place = where + " again" * again
-            started = await self._core.runs.start(
+            started = await self._connection.submitter.start(
                 plan,
-                order(plan, at=where, call=self._call),
+                input_of(plan, at=where, call=self._call),
                 f"{self._call} {place}",
                 parent=Parent(self._task, place),
                 patience=_PATIENCE,
@@ -91,7 +88,7 @@ class Evaluation:
             self._running.discard(id)
             if not is_unknown(outcome, id):
                 name = step.task if isinstance(step, StepNode) else plan.flow
-                self.last = Last(name, where, str(_attempts(outcome)))
+                self.last = LastAttempt(name, where, str(_attempts(outcome)))
                 return outcome
             # The engine took note of the place, and then failed to start the run.
         return faulted(fault)
@@ -99,7 +96,7 @@ class Evaluation:
     async def _outcome(self, id: str) -> Outcome:
         while True:
             try:
-                outcome = await self._core.arrivals.outcome(id)
+                outcome = await self._connection.waiter.outcome(id)
             except Problem:  # of the connection, and none of this step's
                 await asyncio.sleep(_PAUSE)
             else:

@@ -30,7 +30,7 @@ DUE = "hatchet__cron_scheduled_at"
 """The entry in which the engine says of a run by the clock when it was due."""
 
 
-class Order(Struct, frozen=True, omit_defaults=True):
+class RunInput(Struct, frozen=True, omit_defaults=True):
     """The input of a run.
 
     Args:
@@ -46,7 +46,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
     start: float = 0.0
 
 
-class Last(Struct, frozen=True):
+class LastAttempt(Struct, frozen=True):
     """The attempt that a run ended with, for `status`; all text, as the engine rewrites numbers."""
 
     task: str
@@ -54,7 +54,7 @@ class Last(Struct, frozen=True):
     attempt: str
 
 
-class Came(Struct, frozen=True, omit_defaults=True):
+class StepResult(Struct, frozen=True, omit_defaults=True):
     """What came of a run, or of a step of a DAG.
 
     Args:
@@ -75,7 +75,7 @@ class Came(Struct, frozen=True, omit_defaults=True):
     ends: bool = False
     skips: bool = msgspec.field(default=False, name="skipped")
     kept: str = ""
-    last: Last | None = None
+    last: LastAttempt | None = None
 
     @property
     def read(self) -> Outcome:
@@ -86,32 +86,32 @@ class Came(Struct, frozen=True, omit_defaults=True):
 class Payload(Struct, frozen=True):
     """What a worker is handed: the run's input, and what came of a step's parents in the DAG."""
 
-    input: Order
-    parents: dict[str, Came] | None = None
+    input: RunInput
+    parents: dict[str, StepResult] | None = None
 
 
 _ENCODER = msgspec.json.Encoder()
-_ORDER = msgspec.json.Decoder(Order)
-_CAME = msgspec.json.Decoder(Came)
+_ORDER = msgspec.json.Decoder(RunInput)
+_CAME = msgspec.json.Decoder(StepResult)
 _PAYLOAD = msgspec.json.Decoder(Payload)
 
 
-def order(plan: Plan, *, at: str = "", call: str = "", start: float = 0.0) -> Order:
+def input_of(plan: Plan, *, at: str = "", call: str = "", start: float = 0.0) -> RunInput:
     """A plan as the input of a run."""
-    return Order(plans.encode(plan).decode(), at, call, start)
+    return RunInput(plans.encode(plan).decode(), at, call, start)
 
 
-def write(what: Order | Came) -> str:
+def write(what: RunInput | StepResult) -> str:
     """As text."""
     return _ENCODER.encode(what).decode()
 
 
-def read_order(raw: bytes) -> Order | None:
+def read_input(raw: bytes) -> RunInput | None:
     """The order that a run's input holds, if it holds one."""
     return _read(_ORDER, raw)
 
 
-def read_came(text: str | bytes) -> Came | None:
+def read_result(text: str | bytes) -> StepResult | None:
     """What came of a run; None if its output or error is none of ours."""
     return _read(_CAME, text) if text else None
 
@@ -124,9 +124,9 @@ def read_payload(text: str) -> Result[Payload, Fault]:
     return Success(payload)
 
 
-def came(outcome: Outcome, *, at: str, ends: bool) -> Came:
+def result_of(outcome: Outcome, *, at: str, ends: bool) -> StepResult:
     """An outcome, ready to travel."""
-    return Came(_error(outcome), outcomes.encode(outcome).decode(), at, ends)
+    return StepResult(_error(outcome), outcomes.encode(outcome).decode(), at, ends)
 
 
 def size_of(text: str) -> int:

@@ -12,13 +12,13 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunSta
 
 from onward import plan as plans
 from onward.backends.hatchet.message import (
-    Came,
-    Last,
-    Order,
+    LastAttempt,
+    RunInput,
+    StepResult,
     cancelled,
     expired,
-    read_came,
-    read_order,
+    read_input,
+    read_result,
 )
 from onward.evaluate import evaluate
 from onward.fault import BadPayload, Lost
@@ -31,13 +31,13 @@ SLACK = 1.0
 _PENDING = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.EVICTED)
 
 
-def order_of(details: GetRunDetailsResponse) -> tuple[Order, Plan] | None:
+def order_of(details: GetRunDetailsResponse) -> tuple[RunInput, Plan] | None:
     """What a run was started with; None for one that is not Onward's."""
-    order = read_order(details.input)
-    if order is None:
+    run_input = read_input(details.input)
+    if run_input is None:
         return None
-    plan = plans.decode(order.plan.encode()).value_or(None)
-    return None if plan is None else (order, plan)
+    plan = plans.decode(run_input.plan.encode()).value_or(None)
+    return None if plan is None else (run_input, plan)
 
 
 def of_event(results: Iterable[StepRunResult]) -> Outcome | None:
@@ -46,7 +46,7 @@ def of_event(results: Iterable[StepRunResult]) -> Outcome | None:
     It has not all: nothing at all where that is large, and of a run that was cancelled no more than
     of one that gave nothing.
     """
-    return _found([read_came(result.error or result.output) for result in results])
+    return _found([read_result(result.error or result.output) for result in results])
 
 
 def kept_in(details: GetRunDetailsResponse) -> list[str]:
@@ -54,7 +54,7 @@ def kept_in(details: GetRunDetailsResponse) -> list[str]:
     ended = _ended(details) if details.done else []
     if _found(ended) is not None:
         return []
-    return [came.kept for came in ended if came is not None and came.kept]
+    return [result.kept for result in ended if result is not None and result.kept]
 
 
 def of_details(
@@ -84,25 +84,27 @@ def of_details(
     if any(task.status == RunStatus.CANCELLED for task in tasks):
         return faulted(cancelled(flow))
     outcomes = {
-        came.at: kept[came.kept] if came.kept else came.read for came in ended if came is not None
+        result.at: kept[result.kept] if result.kept else result.read
+        for result in ended
+        if result is not None
     }
     if ordered is None or len(outcomes) < len(tasks):
         return faulted(BadPayload(flow, "the run gave what is no outcome: it was not Onward's"))
     return _replayed(ordered[1], outcomes)
 
 
-def last_of(details: GetRunDetailsResponse) -> Last | None:
+def last_of(details: GetRunDetailsResponse) -> LastAttempt | None:
     """The attempt that a run ended with, where its worker says that."""
-    ended = [came for came in _ended(details) if came is not None and came.last is not None]
+    ended = [result for result in _ended(details) if result is not None and result.last is not None]
     if not ended:
         return None
     # The one that ends the call, or else has failed; of others the one that is farthest on.
-    came = max(ended, key=lambda came: (came.ends, bool(came.error), _place(came)))
-    return came.last
+    last = max(ended, key=lambda result: (result.ends, bool(result.error), _place(result)))
+    return last.last
 
 
-def _place(came: Came) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", came.at)]
+def _place(result: StepResult) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", result.at)]
 
 
 def is_pending(status: RunStatus) -> bool:
@@ -110,9 +112,9 @@ def is_pending(status: RunStatus) -> bool:
     return status in _PENDING
 
 
-def _ended(details: GetRunDetailsResponse) -> list[Came | None]:
+def _ended(details: GetRunDetailsResponse) -> list[StepResult | None]:
     return [
-        read_came(task.output if _is_completed(task.status) else task.error)
+        read_result(task.output if _is_completed(task.status) else task.error)
         for task in details.task_runs.values()
     ]
 
@@ -121,16 +123,16 @@ def _is_completed(status: RunStatus) -> bool:
     return status == RunStatus.COMPLETED
 
 
-def _found(ended: Iterable[Came | None]) -> Outcome | None:
+def _found(ended: Iterable[StepResult | None]) -> Outcome | None:
     """What ends the call among what came of a run's steps: its end, or its first failure."""
     failed: list[tuple[list[int], Outcome]] = []
-    for came in ended:
-        if came is None:
+    for result in ended:
+        if result is None:
             continue
-        if came.ends:
-            return came.read
-        if came.error:
-            failed.append((_place(came), came.read))
+        if result.ends:
+            return result.read
+        if result.error:
+            failed.append((_place(result), result.read))
     return min(failed, key=lambda pair: pair[0])[1] if failed else None
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure
 
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import Problem
-from onward.backends.hatchet.message import Last
+from onward.backends.hatchet.message import LastAttempt
 from onward.backends.hatchet.rest import Rest
 from onward.context import Context, Progress
 
@@ -55,12 +54,12 @@ class Reporter:
     """Tells of the steps of one run; it may be told from any thread.
 
     Args:
-        wire: The connection.
+        client: The connection.
         task: The task in whose log it writes.
     """
 
-    def __init__(self, wire: Callable[[], Wire], task: str) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, task: str) -> None:
+        self._client = client
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._begun = Note("", "")
@@ -75,9 +74,9 @@ class Reporter:
         self._tell(self._begun)
 
     @property
-    def last(self) -> Last:
+    def last(self) -> LastAttempt:
         """The attempt that began last."""
-        return Last(self._begun.task, self._begun.step, str(self._begun.attempt))
+        return LastAttempt(self._begun.task, self._begun.step, str(self._begun.attempt))
 
     def says(self, progress: Progress) -> None:
         """The step that runs says how far it is."""
@@ -112,7 +111,7 @@ class Reporter:
             text += f": {progress.done:g}{total} {progress.note}"
         metadata = msgspec.json.encode(_Metadata(note)).decode()
         with contextlib.suppress(Problem):  # it is for people; the step goes on without
-            await self._wire().log(self._task, text[:2000].strip(), metadata)
+            await self._client.log(self._task, text[:2000].strip(), metadata)
 
 
 async def last_note(rest: Rest, task: str) -> Note | None:

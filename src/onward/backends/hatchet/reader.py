@@ -7,7 +7,7 @@ send where that is larger than its limit. Its HTTP API has no such limit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus, TaskRunDetail
@@ -15,7 +15,7 @@ from msgspec import Struct
 from returns.result import Failure
 
 from onward.backends.hatchet import outcomes
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import Problem, is_too_large, sizes_said
 from onward.backends.hatchet.rest import Rest
 from onward.fault import Lost, TooLarge
@@ -73,19 +73,19 @@ class Reader:
     """Reads runs.
 
     Args:
-        wire: The connection.
+        client: The connection.
         rest: The HTTP API, for what is too large for the connection.
     """
 
-    def __init__(self, wire: Callable[[], Wire], rest: Rest) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, rest: Rest) -> None:
+        self._client = client
         self._rest = rest
         self._since: dict[str, float] = {}
 
     async def is_there(self, id: str) -> bool:
         """Whether the engine knows a run of this id."""
         try:
-            return await self._wire().details(id) is not None
+            return await self._client.details(id) is not None
         except Problem as problem:
             if is_too_large(problem):
                 return True
@@ -99,7 +99,7 @@ class Reader:
             Oversized: If it is asked in vain, now and later.
         """
         try:
-            return await self._wire().details(id)
+            return await self._client.details(id)
         except Problem as problem:
             if not is_too_large(problem):
                 raise

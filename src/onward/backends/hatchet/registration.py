@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from grpc.aio import UnaryStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
 
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import Problem, is_gone
 
 _HEARTBEAT = 4.0
@@ -20,7 +20,7 @@ class Registration:
     """What the engine hands out to, as long as it is open.
 
     Args:
-        wire: The connection.
+        client: The connection.
         name: What people see in the dashboard.
         actions: What it can be handed.
         slots: How much of it at a time, by the kind of slot.
@@ -31,7 +31,7 @@ class Registration:
 
     def __init__(
         self,
-        wire: Callable[[], Wire],
+        client: Client,
         name: str,
         actions: Sequence[str],
         slots: dict[str, int],
@@ -44,7 +44,7 @@ class Registration:
         """By which the engine knows it; another one, once it was forgotten and is known again."""
         self.ready: asyncio.Event = asyncio.Event()
         """Is set once the engine has heard that it is alive."""
-        self._wire = wire
+        self._client = client
         self._name = name
         self._actions = actions
         self._slots = slots
@@ -79,7 +79,7 @@ class Registration:
             task.cancel()
 
     def _register(self) -> Awaitable[str]:
-        return self._wire().register(self._name, self._actions, self._slots, self._labels)
+        return self._client.register(self._name, self._actions, self._slots, self._labels)
 
     def _hang_up(self) -> None:
         if self._stream is not None:
@@ -92,7 +92,7 @@ class Registration:
                 try:
                     if not self.id:
                         self.id = await self._register()
-                    self._stream = self._wire().listen(self.id)
+                    self._stream = self._client.listen(self.id)
                     async for action in self._stream:
                         self._take(action, self)
                 except Problem as problem:
@@ -113,7 +113,7 @@ class Registration:
             pause = _HEARTBEAT
             try:
                 if self.id and self._stream is not None:
-                    await self._wire().heartbeat(self.id)
+                    await self._client.heartbeat(self.id)
                     self.ready.set()
                     self._note(None)
                     refused = 0

@@ -101,6 +101,11 @@ class Rest:
         there = _date(answer.headers.get("Date", ""))
         return Success(Answer(raw, None if there is None else there - middle))
 
+    async def pause(self, worker: str) -> bool:
+        """Has the engine hand nothing more to a worker; False if the HTTP API does not answer."""
+        answer = await self.ask("PATCH", f"workers/{worker}", body={"isPaused": True})
+        return isinstance(answer, Success)
+
     def _connected(self) -> aiohttp.ClientSession:
         trusted = ssl.create_default_context(cafile=self._authorities)
         return aiohttp.ClientSession(

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING
 
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     STEP_EVENT_TYPE_COMPLETED,
@@ -19,15 +18,21 @@ from msgspec.structs import replace
 from returns.result import Failure
 
 from onward.backends.hatchet.client import event_of, now
+from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import Problem, is_away, patiently, said, sizes_said
-from onward.backends.hatchet.message import MARGIN, Came, came, order, size_of, too_large, write
+from onward.backends.hatchet.message import (
+    MARGIN,
+    StepResult,
+    input_of,
+    result_of,
+    size_of,
+    too_large,
+    write,
+)
 from onward.backends.hatchet.submit import Parent
 from onward.fault import Fault, Unavailable
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args, ChainNode, FusedNode, Plan
-
-if TYPE_CHECKING:
-    from onward.backends.hatchet.core import HatchetCore
 
 _PAUSE = 0.5
 _PATIENCE = 600.0
@@ -58,21 +63,21 @@ class Share(Struct, frozen=True):
         return max(0, limit - self.taken) // max(1, self.among)
 
 
-class Reports:
+class Results:
     """Tells the engine, as often as it takes while that is away.
 
     Args:
-        core: The backend.
+        connection: The connections to the engine.
     """
 
-    def __init__(self, core: HatchetCore) -> None:
-        self._core = core
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    async def came(
+    async def send(
         self,
         action: AssignedAction,
         worker: str,
-        done: Came,
+        done: StepResult,
         *,
         name: str,
         plan: Plan | None,
@@ -109,11 +114,11 @@ class Reports:
     async def _fitting(
         self,
         action: AssignedAction,
-        done: Came,
+        done: StepResult,
         name: str,
         plan: Plan | None,
         share: Share | None,
-    ) -> Came:
+    ) -> StepResult:
         """What came of something, made to fit into the messages that the engine takes and sends."""
         text = write(done)
         size = len(text.encode())
@@ -128,33 +133,33 @@ class Reports:
 
     async def _limit_for(self, size: int) -> int:
         """How many bytes an output may have."""
-        wire = self._core.wire
+        client = self._connection.client
         try:
-            return await patiently(lambda: wire.limit_for(size + MARGIN), math.inf) - MARGIN
+            return await patiently(lambda: client.limit_for(size + MARGIN), math.inf) - MARGIN
         except Problem:
             return size  # it says itself whether it takes so much
 
     async def _kept(
-        self, action: AssignedAction, done: Came, plan: Plan, queue: str | None
-    ) -> Came:
+        self, action: AssignedAction, done: StepResult, plan: Plan, queue: str | None
+    ) -> StepResult:
         """Keeps a value in a run of its own, which is started with it and gives it again."""
         outcome: Outcome = done.read
         if not isinstance(outcome, Value):
             return done
         body = FusedNode(ChainNode(()), queue=queue)
         keeper = replace(plan, root=body, args=Args((outcome.raw,)))
-        started = await self._core.runs.start(
+        started = await self._connection.submitter.start(
             keeper,
-            order(keeper, at=done.at),
+            input_of(keeper, at=done.at),
             f"{action.workflow_run_id} {done.at} kept",
             parent=Parent(action.task_run_external_id, f"{done.at} kept"),
             patience=_PATIENCE,
         )
         if isinstance(started, Failure):
             return _instead(done, started.failure())
-        return Came(at=done.at, kept=started.unwrap())
+        return StepResult(at=done.at, kept=started.unwrap())
 
-    def _refused(self, name: str, done: Came, problem: Problem) -> Fault:
+    def _refused(self, name: str, done: StepResult, problem: Problem) -> Fault:
         sizes = sizes_said(problem)
         if sizes is not None:
             return too_large(name, "what it gave", *sizes)
@@ -174,7 +179,7 @@ class Reports:
         event.should_not_retry = kind == STEP_EVENT_TYPE_FAILED and is_final
         while True:
             try:
-                await self._core.wire.event(event)
+                await self._connection.client.event(event)
                 return
             except Problem as problem:
                 if not is_away(problem):
@@ -182,9 +187,9 @@ class Reports:
             await asyncio.sleep(_PAUSE)
 
 
-def _kind(done: Came) -> StepActionEventType:
+def _kind(done: StepResult) -> StepActionEventType:
     return STEP_EVENT_TYPE_FAILED if done.error else STEP_EVENT_TYPE_COMPLETED
 
 
-def _instead(done: Came, fault: Fault) -> Came:
-    return replace(came(faulted(fault), at=done.at, ends=done.ends), last=done.last)
+def _instead(done: StepResult, fault: Fault) -> StepResult:
+    return replace(result_of(faulted(fault), at=done.at, ends=done.ends), last=done.last)

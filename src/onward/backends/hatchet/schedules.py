@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Schedule
 from onward.backends.hatchet import names
-from onward.backends.hatchet.message import KEY, order, write
+from onward.backends.hatchet.message import KEY, input_of, write
 from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.submit import priority_of, undeclared, workflows_of
 from onward.fault import Fault, Misconfigured, Unavailable, Unknown
@@ -68,7 +68,7 @@ class Crons:
         body: dict[str, object] = {
             "cronName": schedule.name,
             "cronExpression": _expression(schedule),
-            "input": msgspec.Raw(write(order(plan)).encode()),
+            "input": msgspec.Raw(write(input_of(plan)).encode()),
             "additionalMetadata": {
                 KEY: f"schedule {self._prefix}{schedule.name}",
                 "flow": schedule.flow,

@@ -15,7 +15,7 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     BatchActionEventItem,
 )
 
-from onward.backends.hatchet.client import Wire, event_of, now
+from onward.backends.hatchet.client import Client, event_of, now
 from onward.backends.hatchet.errors import Problem
 
 _GATHERS = 0.02
@@ -30,18 +30,18 @@ class _Kind(NamedTuple):
     action: str
 
 
-class Begun:
+class StartedEvents:
     """Tells of what a worker has begun.
 
     Args:
-        wire: The connection.
+        client: The connection.
         spawn: Runs something beside all else.
     """
 
     def __init__(
-        self, wire: Callable[[], Wire], spawn: Callable[[Coroutine[Any, Any, None]], object]
+        self, client: Client, spawn: Callable[[Coroutine[Any, Any, None]], object]
     ) -> None:
-        self._wire = wire
+        self._client = client
         self._spawn = spawn
         self._waiting: dict[_Kind, list[AssignedAction]] = {}
         self._takes_many = True
@@ -69,7 +69,7 @@ class Begun:
                 await self._tell(kind, actions, since)
 
     async def _together(self, kind: _Kind, actions: list[AssignedAction], since: Timestamp) -> None:
-        await self._wire().events(
+        await self._client.events(
             BatchActionEvent(
                 worker_id=kind.worker,
                 job_id=kind.job,
@@ -88,4 +88,4 @@ class Begun:
 
     async def _alone(self, kind: _Kind, action: AssignedAction, since: Timestamp) -> None:
         event = event_of(action, kind.worker, STEP_EVENT_TYPE_STARTED, since)
-        await self._wire().event(event)
+        await self._client.event(event)

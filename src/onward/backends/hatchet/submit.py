@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import DesiredWorkerLabels, TriggerWorkflowRequest
@@ -12,10 +12,10 @@ from msgspec import Struct
 from returns.result import Failure, Result, Success
 
 from onward.backends.hatchet import names
-from onward.backends.hatchet.batches import Post
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.batches import Batches
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import Problem, is_too_large, is_unknown_name, patiently
-from onward.backends.hatchet.message import DUE, KEY, MARGIN, Order, size_of, too_large, write
+from onward.backends.hatchet.message import DUE, KEY, MARGIN, RunInput, size_of, too_large, write
 from onward.backends.hatchet.reader import Reader
 from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, StepNode
@@ -39,22 +39,22 @@ class Parent(Struct, frozen=True):
     place: str
 
 
-class Runs:
+class Submitter:
     """Starts runs.
 
     Args:
-        wire: The connection.
+        client: The connection.
         reader: Reads runs.
         prefix: What stands before the names of workflows.
         queue: The queue of steps that name none.
     """
 
-    def __init__(self, wire: Callable[[], Wire], reader: Reader, prefix: str, queue: str) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, reader: Reader, prefix: str, queue: str) -> None:
+        self._client = client
         self._reader = reader
         self._prefix = prefix
         self._queue = queue
-        self._post = Post(wire, reader)
+        self._batches = Batches(client, reader)
         self._declared: set[str] = set()
         self._missing: dict[str, float] = {}
         self._checking: dict[str, asyncio.Future[bool]] = {}
@@ -62,7 +62,7 @@ class Runs:
     async def start(
         self,
         plan: Plan,
-        order: Order,
+        run_input: RunInput,
         key: str,
         *,
         parent: Parent | None = None,
@@ -73,7 +73,7 @@ class Runs:
 
         Args:
             plan: The plan.
-            order: Its input.
+            run_input: Its input.
             key: What tells it from all others; a run that is there already is given again.
             parent: What it is a part of.
             workflow: The task whose workflow it is to be run in, if not the plan's own.
@@ -82,7 +82,7 @@ class Runs:
         Returns:
             Its id; `Unknown` if no worker has ever declared its task.
         """
-        text = write(order)
+        text = write(run_input)
         size = size_of(text)
         request = TriggerWorkflowRequest(
             input=text,
@@ -98,7 +98,7 @@ class Runs:
             limit = await self._limit_for(size, patience)
             if size > limit:
                 return Failure(too_large(plan.flow, "what it is called with", size, limit))
-            others = [names.FLOW] if order.start else workflows_of(plan)
+            others = [names.FLOW] if run_input.start else workflows_of(plan)
             for name in others if workflow is None else [workflow]:
                 id = await self._started(names.workflow(name, self._prefix), request, patience)
                 if id is not None:
@@ -107,7 +107,7 @@ class Runs:
             if is_too_large(problem):
                 limit = await self._limit_for(size, patience)
                 return Failure(too_large(plan.flow, "what it is called with", size, limit))
-            return Failure(self._wire().fault(problem, plan.flow))
+            return Failure(self._client.fault(problem, plan.flow))
         return Failure(undeclared(plan))
 
     async def _started(
@@ -119,7 +119,7 @@ class Runs:
         request = TriggerWorkflowRequest.FromString(request.SerializeToString())
         request.name = name
         try:
-            id = await self._post.send(request, patience)
+            id = await self._batches.send(request, patience)
         except Problem as problem:
             if is_unknown_name(problem):
                 return None
@@ -152,7 +152,7 @@ class Runs:
     async def _limit_for(self, size: int, patience: float) -> int:
         """How many bytes an input may have."""
         whole = size + MARGIN
-        return await patiently(lambda: self._wire().limit_for(whole), patience) - MARGIN
+        return await patiently(lambda: self._client.limit_for(whole), patience) - MARGIN
 
     def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
         """What people can find a run by, and the engine those that it has already."""

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from grpc.aio import StreamStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
 
 from onward.backends.hatchet import outcomes
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import Problem, is_away, is_of_all
 from onward.backends.hatchet.reader import Oversized, Reader
 from onward.execute import raised
@@ -60,16 +60,16 @@ class _Awaited:
     left_at: float = field(default_factory=time.monotonic)
 
 
-class Arrivals:
+class Waiter:
     """The outcomes of runs, as they come.
 
     Args:
-        wire: The connection.
+        client: The connection.
         reader: Reads runs.
     """
 
-    def __init__(self, wire: Callable[[], Wire], reader: Reader) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, reader: Reader) -> None:
+        self._client = client
         self._reader = reader
         self._awaited: dict[str, _Awaited] = {}
         self._due: list[tuple[float, int, str]] = []
@@ -237,7 +237,7 @@ class Arrivals:
         if is_of_all(problem) or (is_away(problem) and now - self._away_since >= _OUTAGE):
             self._break(problem)
         elif not is_away(problem) or now - awaited.failing_since >= _OUTAGE:
-            self._settle(awaited, faulted(self._wire().fault(problem)))
+            self._settle(awaited, faulted(self._client.fault(problem)))
 
     def _break(self, problem: Problem) -> None:
         if self._broken is not None:
@@ -251,7 +251,7 @@ class Arrivals:
         while True:
             while not self._asked_for.empty():  # they are among those that are awaited
                 self._asked_for.get_nowait()
-            stream = self._wire().subscribe()
+            stream = self._client.subscribe()
             writer = asyncio.create_task(self._write(stream, list(self._awaited)))
             try:
                 async for event in stream:

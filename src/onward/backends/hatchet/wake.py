@@ -16,12 +16,9 @@ from returns.result import Failure
 
 from onward.backends.hatchet import names
 from onward.backends.hatchet.backlog import RUN, waiting
-from onward.backends.hatchet.client import Wire
+from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import Problem
-from onward.backends.hatchet.message import order
-from onward.backends.hatchet.rest import Rest
-from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.submit import Runs
+from onward.backends.hatchet.message import input_of
 from onward.catalog import Catalog
 from onward.plan import VERSION, Args, ChainNode, FusedNode, Plan
 
@@ -49,39 +46,34 @@ _NOWHERE = "onward.nowhere"
 """The queue of such runs, from which no worker takes steps."""
 
 
-async def wake(wire: Wire, runs: Runs, rest: Rest, settings: Settings, catalog: Catalog) -> None:
+async def wake(connection: Connection, catalog: Catalog) -> None:
     """Has the engine look again for what it has put aside of a catalog's tasks with a rate.
 
     Args:
-        wire: The connection.
-        runs: Starts runs.
-        rest: The HTTP API, without which nothing is done.
-        settings: What the backend was told.
+        connection: The connections to the engine.
         catalog: The tasks.
     """
     rated = [
         name
-        for name, limit in settings.limits.items()
+        for name, limit in connection.settings.limits.items()
         if limit.rate is not None and name in catalog.tasks
     ]
-    await asyncio.gather(*(_wake(wire, runs, rest, settings, name) for name in rated))
+    await asyncio.gather(*(_wake(connection, name) for name in rated))
 
 
-async def _wake(wire: Wire, runs: Runs, rest: Rest, settings: Settings, name: str) -> None:
-    action = f"{names.workflow(name, settings.prefix)}{RUN}"
-    for pause in (*_PAUSES, *[_WINDOWS[settings.limits[name].per]] * 2):
-        now = (await waiting(rest, settings.tenant)).get(action)
+async def _wake(connection: Connection, name: str) -> None:
+    action = f"{names.workflow(name, connection.settings.prefix)}{RUN}"
+    for pause in (*_PAUSES, *[_WINDOWS[connection.settings.limits[name].per]] * 2):
+        now = (await waiting(connection.rest, connection.settings.tenant)).get(action)
         if now is None or not now.aside or now.count > now.aside:
             return  # what waits in the queue itself has the engine look aside
-        is_seen = await _look_aside(wire, runs, rest, settings, name, action)
+        is_seen = await _look_aside(connection, name, action)
         if is_seen:
             return
         await asyncio.sleep(pause)
 
 
-async def _look_aside(
-    wire: Wire, runs: Runs, rest: Rest, settings: Settings, name: str, action: str
-) -> bool:
+async def _look_aside(connection: Connection, name: str, action: str) -> bool:
     """Starts a run that no worker takes; whether the rate had room for it.
 
     Then it waits in the queue itself, where the engine sees that the task has a rate. It takes the
@@ -90,16 +82,18 @@ async def _look_aside(
     root = FusedNode(ChainNode(()), queue=_NOWHERE)
     plan = Plan(v=VERSION, flow=f"wake {name}", root=root, args=Args((Raw(b"null"),)))
     key = f"wake {name} {time.time() // _SHARED:.0f}"
-    started = await runs.start(plan, order(plan), key, workflow=name, patience=_PATIENCE)
+    started = await connection.submitter.start(
+        plan, input_of(plan), key, workflow=name, patience=_PATIENCE
+    )
     if isinstance(started, Failure):
         return False
     try:
         await asyncio.sleep(_SETTLES)
-        now = (await waiting(rest, settings.tenant)).get(action)
+        now = (await waiting(connection.rest, connection.settings.tenant)).get(action)
         is_seen = now is not None and now.count > now.aside
         if is_seen:
             await asyncio.sleep(_LOOKS)
         return is_seen
     finally:
         with contextlib.suppress(Problem):
-            await wire.cancel([started.unwrap()])
+            await connection.client.cancel([started.unwrap()])

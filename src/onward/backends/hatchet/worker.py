@@ -1,4 +1,4 @@
-"""The worker's side: takes up what the engine hands out, and says what came of it."""
+"""Serving a catalog: taking the steps that the engine assigns, and stopping."""
 
 from __future__ import annotations
 
@@ -13,35 +13,28 @@ import random
 import threading
 import time
 from collections.abc import Collection, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hatchet_sdk.contracts.dispatcher_pb2 import ActionType, AssignedAction
 from msgspec.structs import replace
-from returns.result import Failure
 
-from onward import plan as plans
-from onward.backends.hatchet import declare, lower, submit
-from onward.backends.hatchet.assignment import Held
+from onward.backends.hatchet import declare, diagnose, submit
+from onward.backends.hatchet.assignment import Assignment
+from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.declare import FLOWS, STEPS, Job, Workflow
-from onward.backends.hatchet.errors import Problem, is_away, patiently
-from onward.backends.hatchet.flows import Evaluation
+from onward.backends.hatchet.errors import Problem, is_away
 from onward.backends.hatchet.lower import Dag
-from onward.backends.hatchet.message import Came, Payload, came, expired, read_payload
-from onward.backends.hatchet.progress import Reporter
-from onward.backends.hatchet.reader import Oversized
+from onward.backends.hatchet.message import result_of
 from onward.backends.hatchet.registration import Registration
-from onward.backends.hatchet.results import Reports, Share
-from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.started import Begun
+from onward.backends.hatchet.results import Results
+from onward.backends.hatchet.started import StartedEvents
 from onward.backends.hatchet.steps import Steps
 from onward.backends.hatchet.unserved import Unserved
+from onward.backends.hatchet.wake import wake
+from onward.backends.hatchet.work import Work
 from onward.catalog import Catalog
 from onward.execute import raised
-from onward.outcome import Outcome, faulted
-from onward.plan import Args, Plan, Runnable, StepNode
-
-if TYPE_CHECKING:
-    from onward.backends.hatchet.core import HatchetCore
+from onward.outcome import faulted
 
 _SLOTS = 100
 _FLOW_SLOTS = 1_000
@@ -68,36 +61,35 @@ class HatchetWorker:
     """A worker on the event loop of its backend's connection, with its steps on another one.
 
     Args:
-        core: The backend.
+        connection: The connections to the engine.
         catalog: What it serves.
-        settings: What the backend was told.
         concurrency: How many steps it runs at a time.
         queues: The queues it serves; None for the backend's own and those that the catalog names.
     """
 
     def __init__(
         self,
-        core: HatchetCore,
+        connection: Connection,
         catalog: Catalog,
-        settings: Settings,
         concurrency: int | None,
         queues: Collection[str] | None,
     ) -> None:
-        self._core = core
+        self._connection = connection
         self._catalog = catalog
-        self._settings = settings
+        settings = self._settings = connection.settings
         self._queues = sorted({settings.queue, *catalog.queues} if queues is None else queues)
         self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
         self._steps = Steps(catalog.tasks)
         self._jobs: dict[str, Job] = {}
         self._dags: dict[str, Dag] = {}
-        self._held: dict[tuple[str, int], Held] = {}
+        self._held: dict[tuple[str, int], Assignment] = {}
         self._loop = asyncio.get_running_loop()
         self._registrations: list[Registration] = []
         self._service: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
-        self._begun = Begun(lambda: core.wire, self._spawn)
-        self._reports = Reports(core)
+        self._started = StartedEvents(connection.client, self._spawn)
+        self._results = Results(connection)
+        self._work = Work(connection, self._steps, self._dags, self._spawn)
         self._said = ""
         self._until = math.inf
         self._is_leaving = False
@@ -132,18 +124,18 @@ class HatchetWorker:
         except BaseException:
             self._end()
             raise
-        unserved = Unserved(self._settings.unserved, self._core.unserved, self._take_unserved)
+        unserved = Unserved(self._settings.unserved, self._find_unserved, self._take_unserved)
         self._service = [
             self._loop.create_task(each) for each in (self._extend(), unserved.watch())
         ]
-        self._spawn(self._core.wake(self._catalog))
+        self._spawn(wake(self._connection, self._catalog))
 
     async def _declare(self, workflow: Workflow) -> str:
         """Declares a workflow; gives the id of its version."""
         tries = 0
         while True:
             try:
-                return await self._core.wire.put_workflow(workflow.request)
+                return await self._connection.client.put_workflow(workflow.request)
             except Problem as problem:
                 # The engine trips over a new one that two workers declare at once.
                 tries += 1
@@ -157,7 +149,7 @@ class HatchetWorker:
 
     def _registered(self, suffix: str, actions: list[str], slots: str) -> Registration:
         return Registration(
-            lambda: self._core.wire,
+            self._connection.client,
             f"onward-{platform.node()}-{os.getpid()}{suffix}",
             actions,
             {slots: self._slots[slots]},
@@ -166,6 +158,9 @@ class HatchetWorker:
             note=self._note,
         )
 
+    async def _find_unserved(self) -> set[str] | None:
+        return await diagnose.unserved(self._connection.rest, self._settings)
+
     async def _take_unserved(self, actions: list[str]) -> None:
         """Takes steps of tasks that nobody serves, which come to be `Unknown` here."""
         self._jobs = dict.fromkeys(actions, Job()) | self._jobs
@@ -173,7 +168,7 @@ class HatchetWorker:
         try:
             await registration.open()
             await asyncio.sleep(_UNSERVED)
-            await self._core.wire.unsubscribe(registration.id)
+            await self._connection.client.unsubscribe(registration.id)
         except Problem:
             pass  # there is another time
         finally:
@@ -191,7 +186,7 @@ class HatchetWorker:
         job = self._jobs.get(action.action_id)
         if action.action_type != ActionType.START_STEP_RUN or job is None or key in self._held:
             return
-        held = self._held[key] = Held(action, job, worker)
+        held = self._held[key] = Assignment(action, job, worker)
         held.task = self._loop.create_task(self._answer(held))
         held.task.add_done_callback(lambda _: self._held.pop(key))
         if self._is_giving_back or (self._is_leaving and job.is_flow):
@@ -208,20 +203,20 @@ class HatchetWorker:
                     held.extended_at = at
                     self._spawn(self._extend_one(held, passed))
 
-    async def _extend_one(self, held: Held, seconds: float) -> None:
+    async def _extend_one(self, held: Assignment, seconds: float) -> None:
         try:
-            if not await self._core.wire.extend(held.action.task_run_external_id, seconds):
+            if not await self._connection.client.extend(held.action.task_run_external_id, seconds):
                 self._give_up(held)  # it is no longer ours
         except Problem:
             held.extended_at -= seconds  # there is another time before it is too late
 
     def _note(self, problem: Problem | None) -> None:
-        text = "" if problem is None else self._core.wire.fault(problem).message
+        text = "" if problem is None else self._connection.client.fault(problem).message
         if text and text != self._said:
             _LOGGER.warning("the worker cannot reach the engine: %s", text)
         if self._said and not text:
             _LOGGER.warning("the worker reaches the engine again")
-            self._service.append(self._loop.create_task(self._core.wake(self._catalog)))
+            self._service.append(self._loop.create_task(wake(self._connection, self._catalog)))
         self._said = text
 
     def _lost(self, _: object) -> None:
@@ -230,142 +225,32 @@ class HatchetWorker:
 
     # -- what it does with it -----------------------------------------------------------------
 
-    async def _answer(self, held: Held) -> None:
+    async def _answer(self, held: Assignment) -> None:
         """Does one thing, and says what came of it."""
-        self._begun.add(held.action, held.worker.id)
+        self._started.add(held.action, held.worker.id)
         try:
-            done = await self._done(held)
+            done = await self._work.run(held)
         except asyncio.CancelledError:
             if held.is_returned:
-                self._spawn(self._reports.returned(held.action, held.worker.id))
+                self._spawn(self._results.returned(held.action, held.worker.id))
             return
         except Exception as problem:  # not a step's, which is an outcome, but ours
             _LOGGER.exception("%s could not be run", held.action.action_id)
-            done = came(faulted(raised(held.action.task_name, problem)), at="", ends=True)
+            done = result_of(faulted(raised(held.action.task_name, problem)), at="", ends=True)
         if held.last is not None and held.last.step:
             done = replace(done, last=held.last)
         action, worker = held.action, held.worker.id
-        telling = self._reports.came(
+        telling = self._results.send(
             action, worker, done, name=held.name, plan=held.plan, share=held.share
         )
         await asyncio.shield(self._spawn(telling))
 
-    async def _done(self, held: Held) -> Came:
-        payload = read_payload(held.action.action_payload)
-        if isinstance(payload, Failure):
-            return came(faulted(payload.failure()), at="", ends=True)
-        decoded = plans.decode(payload.unwrap().input.plan.encode())
-        if isinstance(decoded, Failure):
-            return came(faulted(decoded.failure()), at="", ends=True)
-        plan = held.plan = decoded.unwrap()
-        held.name = plan.flow
-        left = None if plan.deadline is None else plan.deadline - time.time()
-        late = came(faulted(expired(plan.flow)), at=payload.unwrap().input.at, ends=True)
-        if left is not None and left <= 0:
-            return late
-        work = self._loop.create_task(self._worked(held, plan, payload.unwrap()))
-        try:
-            await asyncio.wait([work], timeout=left)
-            held.is_late = not work.done()
-            return late if held.is_late else work.result()
-        finally:
-            held.given_up.set()
-            work.cancel()
-
-    async def _worked(self, held: Held, plan: Plan, payload: Payload) -> Came:
-        order, job = payload.input, held.job
-        call = order.call or held.action.workflow_run_id
-        if job.is_flow:
-            await asyncio.sleep(order.start - time.time())
-            return came(await self._flow(held, plan, call), at=order.at, ends=True)
-        if not isinstance(plan.root, Runnable):
-            return await self._part(held, plan, payload, call)
-        at = order.at or "0"
-        outcome = await self._step(held, plan.root, plan.args, plan, call, at)
-        return came(outcome, at=at, ends=True)
-
-    async def _part(self, held: Held, plan: Plan, payload: Payload, call: str) -> Came:
-        """One step of a DAG."""
-        parents = (payload.parents or {}).values()
-        for parent in parents:
-            if parent.ends:  # it has run all of the call by itself
-                return parent
-        dag = lower.dag_of(plan.root)
-        part = None if dag is None else dag.part(held.action.task_name)
-        declared = self._dags.get(held.action.workflow_version_id)
-        is_own = dag is not None and declared is not None and dag.shape == declared.shape
-        if dag is None or part is None or not (parents or is_own):
-            # The caller's flow, or the engine's, is another release's than the worker's.
-            return await self._whole(held, plan, call)
-        if dag.source != part.at:
-            given = payload.parents or {}
-            among = sum(each.name not in given and each.at != dag.source for each in dag.parts)
-            held.share = Share(len(held.action.action_payload.encode()), among, part.step.queue)
-        needed = set(lower.places(part.source))
-        outcomes = {each.at: await self._read(each) for each in parents if each.at in needed}
-        args = lower.resolve(part.source, plan.args, outcomes)
-        if not isinstance(args, Args):
-            return came(args, at=part.at, ends=False)
-        outcome = await self._step(held, part.step, args, plan, call, part.at)
-        return came(outcome, at=part.at, ends=dag.source == part.at)
-
-    async def _read(self, came: Came) -> Outcome:
-        """What a step gave, which may be kept in a run of its own."""
-        if not came.kept:
-            return came.read
-        try:
-            return await patiently(lambda: self._core.reader.kept(came.kept), math.inf)
-        except Oversized as oversized:
-            return faulted(oversized.fault)
-
-    async def _whole(self, held: Held, plan: Plan, call: str) -> Came:
-        # It waits more than it works, and those that it waits for want its slot.
-        await self._core.wire.release_slot(held.action.task_run_external_id)
-        done = came(await self._flow(held, plan, call), at="", ends=True)
-        # The steps after it may be of tasks that nobody serves any more: they would wait for ever.
-        return replace(done, skips=True)
-
-    async def _step(
-        self, held: Held, step: Runnable, args: Args, plan: Plan, call: str, at: str
-    ) -> Outcome:
-        held.name = step.task if isinstance(step, StepNode) else plan.flow
-        # The log of the call's own run is where its state is looked up.
-        is_part = not isinstance(plan.root, Runnable)
-        log = held.action.task_run_external_id if is_part else call
-        reporter = Reporter(lambda: self._core.wire, log)
-        try:
-            return await self._steps.run(
-                step, args, plan, call=call, at=at, reporter=reporter, given_up=held.given_up
-            )
-        finally:
-            reporter.close()
-            held.last = reporter.last
-
-    async def _flow(self, held: Held, plan: Plan, call: str) -> Outcome:
-        evaluation = Evaluation(self._core, plan, call, held.action.task_run_external_id)
-        try:
-            outcome = await evaluation.run(plan.args)
-            held.last = evaluation.last
-            return outcome
-        except asyncio.CancelledError:
-            self._spawn(self._abandoned(held, evaluation))
-            raise
-
-    async def _abandoned(self, held: Held, evaluation: Evaluation) -> None:
-        """Cancels the steps of a flow that has ended, but not of one that goes on elsewhere."""
-        with contextlib.suppress(Problem):
-            if not held.is_late:
-                details = await self._core.wire.details(held.action.workflow_run_id)
-                if details is None or not details.done:
-                    return
-            await evaluation.cancel()
-
-    def _give_up(self, held: Held) -> None:
+    def _give_up(self, held: Assignment) -> None:
         """Ends something that nobody wants any more."""
         held.given_up.set()
         held.task.cancel()
 
-    def _give_back(self, held: Held) -> None:
+    def _give_back(self, held: Assignment) -> None:
         """Lets another worker have something."""
         held.is_returned = True
         self._give_up(held)
@@ -398,7 +283,8 @@ class HatchetWorker:
 
     async def _leave(self, grace: float) -> None:
         workers = self._registrations
-        if all(await asyncio.gather(*(self._core.pause(worker.id) for worker in workers))):
+        pauses = (self._connection.rest.pause(worker.id) for worker in workers)
+        if all(await asyncio.gather(*pauses)):
             await asyncio.sleep(min(_LINGERS, grace))
         else:
             for worker in workers:
@@ -416,7 +302,7 @@ class HatchetWorker:
         await self._settle()
         for worker in workers:
             with contextlib.suppress(Problem, TimeoutError):
-                await asyncio.wait_for(self._core.wire.unsubscribe(worker.id), _GOODBYE)
+                await asyncio.wait_for(self._connection.client.unsubscribe(worker.id), _GOODBYE)
         await self._settle()
         self._end()
 
