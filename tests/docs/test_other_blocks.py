@@ -52,10 +52,6 @@ NOT_RUN = {
         "needs sentry-sdk; tests/docs/test_sentry.py runs it where that is installed",
     ),
     ("from-hatchet.md", "the SDK's worker refuses engines that were built without a version"),
-    (
-        "observability.md",
-        "needs sentry-sdk; tests/docs/test_sentry.py runs it where that is installed",
-    ),
 }
 """The blocks that no test runs, and why."""
 
