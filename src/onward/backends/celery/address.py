@@ -1,4 +1,4 @@
-"""Where a broker and a ledger may be: what kombu and redis-py both take, and what is refused."""
+"""The addresses that a broker and a ledger may have, and which are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PORT_OF_SENTINEL = 26379
 _PARAMETERS = ("master_name", "sentinel_username", "sentinel_password")
 
 CLUSTER = (
-    "a Redis Cluster is not supported, as what is written of a call at once is on several of its "
+    "Redis Cluster is not supported, because it would spread the keys of one call over several "
     "nodes: give a single Redis, or one behind Sentinel (sentinel://)"
 )
 
@@ -45,7 +45,7 @@ class Sentinels(Struct, frozen=True):
 
 
 def checked(name: str, url: str, options: object = None) -> str:
-    """The URL of a broker or a ledger, with all that there is to know of it.
+    """Checks the URL of a broker or a ledger, and completes it from the transport options.
 
     Args:
         name: The setting.

@@ -1,4 +1,4 @@
-"""The Celery app behind a backend: its settings are those with which nothing was lost."""
+"""The Celery app behind a backend, with the settings that lose no message."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_app(
     timeouts: Timeouts,
     publish_deadline: PublishDeadline,
 ) -> Celery:
-    """A Celery app that registers itself nowhere."""
+    """A Celery app that is not registered globally."""
     options = dict(options)
     transport_options = {
         **_transport_options(broker_url, timeouts),

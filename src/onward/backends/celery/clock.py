@@ -1,4 +1,4 @@
-"""What time it is at the ledger, by which all that is due is due: machines disagree on the time."""
+"""The ledger's clock, which decides when calls are due: the clocks of machines differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Celery worker takes up of what stands in its queues, and what becomes of the rest."""
+"""Takes messages from a worker's queues, and refuses those that are not Onward's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Dispatcher(EventDispatcher):
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, which goes on whatever stands in its queues.
+    """Celery's consumer, which no message can stop.
 
     Args:
         refusals: Where it says what it has refused.
@@ -94,7 +94,7 @@ class Consumer(CeleryConsumer):
         return on_message
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """What cannot be decoded is refused."""
+        """Refuses a message that cannot be decoded."""
         self._refuse(message, Refusal(f"it cannot be decoded ({type(exc).__name__})"))
 
     def _taken(self, message: Any) -> Taken | Refusal:

@@ -1,4 +1,4 @@
-"""Ends calls whose deadline has passed, as soon as somebody waits for them or looks."""
+"""Ends calls whose deadline has passed, when a client waits for them or looks them up."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Deadlines:
         return min(max(due - self._ledger.now(), _SHORTEST), _LONG_SLICE)
 
     def look(self, id: str) -> Entry | None:
-        """What the ledger has of a call, which ends here if its deadline has passed."""
+        """The entry of a call. A call whose deadline has passed ends here."""
         entry = self._ledger.look(id)
         if entry is None or entry.end:
             return entry

@@ -1,4 +1,4 @@
-"""What a message must be to be one of ours, looked at before anything else is done with it."""
+"""Checks that a message is Onward's, before anything else is done with it."""
 
 from __future__ import annotations
 

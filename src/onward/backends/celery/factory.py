@@ -1,4 +1,4 @@
-"""Makes a backend of what its user has said."""
+"""Makes a backend from its settings."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def celery(
         result_backend: The Redis that keeps the ledger of calls; the broker's if not given.
         queue: The queue of steps that name none.
         keep: How long the outcome of a finished call can be had by its ref, in seconds.
-        lease: How long a step is a worker's own without its saying so again, in seconds: a call
-            whose worker died is sent again after about twice as long.
+        lease: How long a step belongs to a worker that does not renew it, in seconds. A call whose
+            worker died is sent again after about twice as long.
         options: Further Celery settings, which go before ours.
         signing_keys: Secrets that clients and workers share, of 32 random bytes or more: what
             passes through the broker and the ledger is signed with the first, and refused unless

@@ -1,4 +1,4 @@
-"""What is known of each submitted call, beside the queue: Celery's own records are too vague."""
+"""The ledger: what is known of each submitted call. Celery's own records say too little."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Message(NamedTuple):
 
 
 class Begun(Struct, frozen=True):
-    """What a worker hears when it begins a step.
+    """What the ledger answers when a worker begins a step.
 
     Args:
         is_open: Whether the call is known and has no outcome.
         outcome: The outcome that the step had before, if it was run already.
-        is_taken: Whether another delivery of its message is being worked at just now.
+        is_taken: Whether another delivery of its message is running at the moment.
     """
 
     is_open: bool
@@ -60,12 +60,12 @@ class Begun(Struct, frozen=True):
 
 
 class Ledger(Protocol):
-    """Where calls are written down."""
+    """Keeps a record of each call."""
 
     def of_worker(self) -> Ledger:
-        """The same for a worker, which waits for it as long as it is away.
+        """The same ledger for a worker, which waits out any outage.
 
-        A client can be told that it is; but what a worker has to say must not be lost.
+        A client gets a fault instead; but what a worker records must not be lost.
         """
         ...
 
@@ -74,7 +74,7 @@ class Ledger(Protocol):
         ...
 
     def forget(self, ids: Collection[str]) -> None:
-        """Strikes calls out, which then were never submitted."""
+        """Deletes calls, as if they had never been submitted."""
         ...
 
     def sent(self, messages: Iterable[Message]) -> None:
@@ -105,23 +105,23 @@ class Ledger(Protocol):
         ...
 
     def renew(self, id: str, at: str, holder: str) -> None:
-        """Notes that a delivery is still being worked at, unless its lease is another's by now."""
+        """Renews the lease of a running delivery, unless another has it by now."""
         ...
 
     def is_turn(self) -> bool:
-        """Whether it is time to look for lost calls, and nobody else does."""
+        """Whether it is this worker's turn to look for lost calls."""
         ...
 
     def routes(self, seconds: float) -> list[str]:
-        """The routes with messages that nobody has begun for so long."""
+        """The routes with messages that no worker has begun for so many seconds."""
         ...
 
     def taken(self, route: str, seconds: float) -> None:
-        """Notes that there is nothing in a queue, so that what was sent so long ago is not."""
+        """Notes that a queue is empty, so messages sent that long ago are no longer in it."""
         ...
 
     def silent(self, seconds: float) -> list[str]:
-        """Open calls of which nothing was heard for so long, and that wait in no queue."""
+        """Open calls that had no activity for so many seconds and wait in no queue."""
         ...
 
     def revive(self, id: str, seconds: float) -> int:
@@ -132,7 +132,7 @@ class Ledger(Protocol):
         ...
 
     def drop(self, id: str) -> None:
-        """Has nobody look for a call any more, of which nothing can be made."""
+        """Stops the search for a call whose entry cannot be read."""
         ...
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
@@ -182,7 +182,7 @@ class RedisLedger:
         *,
         is_of_worker: bool = False,
     ) -> None:
-        outage = Outage(shown("the ledger", url), "what this worker has to say waits")
+        outage = Outage(shown("the ledger", url), "this worker's records wait for it")
         self._again = (
             Again(math.inf, outage) if is_of_worker else Again(timeouts.connect)
         )  # a client can be told that it is away
@@ -315,7 +315,7 @@ class RedisLedger:
                     self._client.zrem(scripts.OPEN, raw)
                     bad.append(raw)
             for raw in bad:
-                _LOGGER.error("nothing can be made of call %r in the ledger: it is left alone", raw)
+                _LOGGER.error("call %r in the ledger cannot be read and is left alone", raw)
         return lost
 
     def revive(self, id: str, seconds: float) -> int:
@@ -323,7 +323,7 @@ class RedisLedger:
 
     def drop(self, id: str) -> None:
         self._client.zrem(scripts.OPEN, id)
-        _LOGGER.error("nothing can be made of call %r in the ledger: it is left alone", id)
+        _LOGGER.error("call %r in the ledger cannot be read and is left alone", id)
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
         keys = [_key(id), scripts.OPEN]

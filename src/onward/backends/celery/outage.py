@@ -1,4 +1,4 @@
-"""Says when a server is away, and when it is back."""
+"""Logs when a server goes away, and when it is back."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Pool(TaskPool):
     def on_stop(self) -> None:
         """Waits for what is running, as Celery's own does, but not after `give_back`.
 
-        What comes after it, the channel's end, has the broker hand to others what is unanswered.
+        Closing the channel afterwards has the broker give unacknowledged messages to others.
         """
 
         def wait() -> None:

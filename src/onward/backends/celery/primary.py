@@ -1,4 +1,4 @@
-"""Connections to a Redis that Sentinels watch over: each asks them where it is at the moment."""
+"""Connections to a Redis behind Sentinel: each asks the Sentinels for the current primary."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from onward.backends.celery.address import Sentinels
 
 
 class Primary:
-    """What redis-py's connections ask for the address; any pool may hold them.
+    """Tells redis-py's connections the address of the primary.
 
     Args:
-        sentinels: Who knows it.
-        bounds: How long they may take, as redis-py has it.
+        sentinels: The Sentinels to ask.
+        bounds: Their timeouts, as redis-py takes them.
     """
 
     is_master = True
@@ -26,7 +26,7 @@ class Primary:
     def __init__(self, sentinels: Sentinels, bounds: dict[str, Any]) -> None:
         self.service_name: str = sentinels.primary
         self._hosts = sentinels.hosts
-        # Who connects tries again, and then asks all of them once more.
+        # The caller tries again, and then asks every Sentinel once more.
         self._options = {**sentinels.login, **bounds, "retry": Retry(NoBackoff(), 0)}
         self._at = sentinels
 
@@ -35,7 +35,7 @@ class Primary:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What makes the connections of a pool go to the primary."""
+        """The options that make a connection pool connect to the primary."""
         return {
             "connection_class": SentinelManagedConnection,
             "connection_pool": self,
@@ -46,7 +46,7 @@ class Primary:
 
     def get_master_address(self) -> tuple[str, int]:
         """See `redis.sentinel.SentinelConnectionPool.get_master_address`."""
-        # Threads cannot share redis-py's object: each moves the Sentinel that answers to the front.
+        # redis-py reorders its list of Sentinels, so threads must not share the object.
         sentinels: Any = Sentinel  # redis-py has no types for it
         with contextlib.closing(sentinels(self._hosts, sentinel_kwargs=self._options)) as asked:
             host, port = asked.discover_master(self.service_name)

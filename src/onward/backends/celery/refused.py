@@ -1,4 +1,4 @@
-"""What becomes of messages that are none of ours: a line in the log, and a place in a list."""
+"""Messages that a worker refuses: each is logged, and kept in a list if asked for."""
 
 from __future__ import annotations
 

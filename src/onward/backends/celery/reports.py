@@ -1,4 +1,4 @@
-"""What running steps say of their progress, and ask of their calls.
+"""The progress that running steps report, and whether their calls were cancelled.
 
 Tasks say and ask where they run, which for async ones is the loop of all async steps of the worker.
 So neither waits for the ledger: a thread beside writes what was said, and looks for who asks.

@@ -1,4 +1,4 @@
-"""One message that a worker has taken up, and what Celery's own tools are told of it."""
+"""One received message, and what Celery's own tools show of it."""
 
 from __future__ import annotations
 

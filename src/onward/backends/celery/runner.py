@@ -1,4 +1,4 @@
-"""Does what a call's messages say, in a worker: runs its steps, and notes what comes of them."""
+"""Handles the messages of calls in a worker: runs their steps and records the outcomes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _LOGGER = logging.getLogger("onward.celery")
 
 
 class Runner:
-    """Does what tickets say, in a Celery worker."""
+    """Runs the step of each message that a worker receives."""
 
     def __init__(self, core: Core, catalog: Catalog) -> None:
         self._core = core
@@ -71,7 +71,7 @@ class Runner:
         self._gives_back = False
 
     def register(self, catalog: Catalog) -> None:
-        """Makes Celery tasks of a catalog's tasks, and of the plumbing."""
+        """Registers Celery tasks for a catalog's tasks, and for our own."""
         app: Any = self._core.app
         app.finalize()
         options: dict[str, Any] = {
@@ -114,9 +114,9 @@ class Runner:
 
     @contextlib.contextmanager
     def _guarded(self, message: StepMessage) -> Generator[None]:
-        """Where what goes wrong is ours, and not the step's, whose failures are outcomes.
+        """Catches errors of the worker itself. Failures of a step are outcomes and never get here.
 
-        The call goes on then: it is open, and in no queue, so the reconciler sends it again.
+        The call stays open and is in no queue, so the reconciler sends it again.
         """
         try:
             yield
@@ -134,7 +134,7 @@ class Runner:
     def _opened(
         self, task: CeleryTask[Any, Any], states: list[str], sent: str
     ) -> tuple[list[CallState], StepMessage]:
-        """What a message says; refuses one that no client or worker of ours has written."""
+        """Reads a message; refuses one that Onward did not write."""
         try:
             return self._read(task, states, sent)
         except (MsgspecError, RecursionError):
@@ -143,7 +143,7 @@ class Runner:
     def _read(
         self, task: CeleryTask[Any, Any], states: list[str], sent: str
     ) -> tuple[list[CallState], StepMessage]:
-        """What a message says, none of which is decoded before its signature is known to hold."""
+        """Reads a message. Checks its signature before it decodes anything."""
         signer = self._core.signer
         sealed = _bytes(sent)
         raw = opened(signer, sealed, "ticket", self._asked(task))
@@ -169,19 +169,19 @@ class Runner:
         return [read_state(value) for value in values if value is not None], read
 
     def _asked(self, task: CeleryTask[Any, Any]) -> str:
-        """The name of the task that a message is for, also where it is unknown here."""
+        """The name of the task that a message is for, even if this worker does not know it."""
         asked = task.request.get(ASKED)
         if task.name == lower.PASS and isinstance(asked, str) and asked not in task.app.tasks:
             return asked
         return str(task.name)
 
     def _refused(self, task: CeleryTask[Any, Any], why: str) -> NotRun:
-        """What drops a message. If its call is open, the reconciler sends it again, as it was."""
+        """Drops a message. If its call is open, the reconciler sends it again."""
         _LOGGER.warning("refused message %r for %r: %s", task.request.id, self._asked(task), why)
         return NotRun(why)
 
     def _end_signed(self, sent: bytes) -> None:
-        """Ends a call that only workers with keys can go on with, or it might wait for ever."""
+        """Ends a call that only workers with keys can continue; otherwise it might wait forever."""
         with contextlib.suppress(MsgspecError):
             call = read_step(sent[SIZE:]).call
             self._ledger.settle(call, faulted(distrusted("a message of it")), "failed")
@@ -193,7 +193,7 @@ class Runner:
         state: CallState,
         message: StepMessage,
     ) -> str:
-        """Where the call stands, as it travels; of a failure, Celery's tools are told as well.
+        """Encodes the state of the call, and shows a failure to Celery's tools.
 
         Raises:
             StepFailed: If the step has failed. What comes after it has been sent on.
@@ -219,7 +219,7 @@ class Runner:
     def carry(
         self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
     ) -> CallState:
-        """Does what a message says to where the call stands; gives where it stands then."""
+        """Runs what a message says on the state of the call; returns the new state."""
         if isinstance(state, Continuing):
             if state.past and state.past in message.skips:
                 return self._passed(task, state, message)
@@ -262,8 +262,8 @@ class Runner:
         if not begun.is_open:
             return self._dropped(task, message)
         if begun.is_taken:
-            # Who is at it goes on with the call; and if he dies, the call is found and sent again.
-            raise Ignore("another delivery of this message is being worked at")
+            # The other delivery continues the call; if its worker dies, the call is sent again.
+            raise Ignore("another delivery of this message is running")
         if message.deadline is not None and message.deadline <= self._ledger.now():
             self._ledger.settle(message.call, faulted(expired(message.flow)), "expired")
             return self._dropped(task, message)
@@ -293,7 +293,7 @@ class Runner:
         if not ends_with(state, message):
             raw = outcomes.encode(outcome)
             counts = self._ledger.record(message.call, message.at, holder, raw)
-            if counts != raw:  # whoever was at it when the lease had run out was first
+            if counts != raw:  # another worker took over after the lease ran out, and was first
                 state = state_after(outcomes.decode(counts), message)
         return self._passed(task, state, message)
 
@@ -310,7 +310,7 @@ class Runner:
         return Message(message.call, str(task.request.id), str(queue), priority)
 
     def give_back(self) -> None:
-        """Lets other workers have the steps that are running."""
+        """Gives running steps back, so that other workers can take them."""
         self._gives_back = True
         self._leases.give_back()
         self._reports.close()
@@ -324,7 +324,7 @@ class Runner:
     def _passed(
         self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
     ) -> CallState:
-        """Where the call stands after this task; ends the call with the last one."""
+        """The state after this task; the last task ends the call."""
         if ends_with(state, message):
             is_late = message.deadline is not None and message.deadline <= self._ledger.now()
             outcome = faulted(expired(message.flow)) if is_late else outcome_of(state)
@@ -333,7 +333,7 @@ class Runner:
         return state
 
     def _dropped(self, task: CeleryTask[Any, Any], message: StepMessage) -> CallState:
-        """The call has ended meanwhile: nothing more is to be done for it."""
+        """Stops here: the call has already ended."""
         task.request.chain = None
         return Failing(faulted(Cancelled(message.flow, "it has ended")))
 
@@ -356,7 +356,7 @@ class Runner:
         each: EachNode,
         before: Sequence[CallState],
     ) -> Signature[Any]:
-        """The next items of an `each` side by side, as many as its limit allows."""
+        """Fans out the next items of an `each`, as many as its limit allows."""
         count = min(each.limit or len(items), len(items))
         fan = lower.fan(
             [each.body] * count, message, is_flat=each.chunk is not None, first=len(before)
@@ -373,5 +373,5 @@ class Runner:
 
 
 def _bytes(sent: object) -> bytes:
-    """What a message has for a text, be it one or not."""
+    """The bytes of a text in a message; empty if it is no text."""
     return sent.encode(errors="replace") if isinstance(sent, str) else b""

@@ -1,4 +1,4 @@
-"""Celery's messages, of each of which the ledger hears before it is sent."""
+"""Notes each of Celery's messages in the ledger before it is sent."""
 
 from __future__ import annotations
 

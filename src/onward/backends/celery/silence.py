@@ -1,4 +1,4 @@
-"""Whether a worker hears its broker, which Celery does not say."""
+"""Notices when a worker receives nothing from its broker, which Celery does not report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status of a call, from what the ledger has of it."""
+"""The status of a call, from its entry in the ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STATES = frozenset(get_args(State))
 
 
 def status_of(id: str, entry: Entry) -> Result[Status, Fault]:
-    """The status of the call that this entry is of."""
+    """The status that an entry of the ledger describes."""
     fields = entry.fields
     state: str = entry.end or ("running" if "task" in fields else "queued")
     if state not in _STATES or (entry.end and entry.outcome is None):

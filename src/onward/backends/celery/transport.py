@@ -1,4 +1,4 @@
-"""Kombu's transports, which open nothing that was packed, and go on whatever is in a queue."""
+"""Kombu's transports, which decompress nothing, and which no message can stop."""
 
 from __future__ import annotations
 
