@@ -40,7 +40,7 @@ from onward.interpret.prepare import (
     prepare_schedule,
     wrong_work,
 )
-from onward.interpret.work import is_told
+from onward.interpret.work import is_stopping
 from onward.policy import CallOptions
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ async def work(
         return Failure(served.failure())
     worker = served.unwrap()
     try:
-        while not ((stop is not None and stop.is_set()) or is_told(worker)):
-            if await asyncio.to_thread(worker.wait, 0.1) and not is_told(worker):
+        while not ((stop is not None and stop.is_set()) or is_stopping(worker)):
+            if await asyncio.to_thread(worker.wait, 0.1) and not is_stopping(worker):
                 return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
     finally:
         await asyncio.to_thread(worker.stop, grace)

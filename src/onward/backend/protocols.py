@@ -39,8 +39,8 @@ class StopsRemotely(Worker, Protocol):
     """A worker that people can also stop by their engine's own tools."""
 
     @property
-    def is_told(self) -> bool:
-        """Whether somebody has told it to stop."""
+    def is_stopping(self) -> bool:
+        """Whether it is to stop, as one of those tools said."""
         ...
 
 

@@ -66,16 +66,16 @@ def work(
         if isinstance(served, Failure):
             return served
         worker = served.unwrap()
-        while not (came or (stop is not None and stop.is_set()) or is_told(worker)):
-            if worker.wait(0.1) and not is_told(worker):
+        while not (came or (stop is not None and stop.is_set()) or is_stopping(worker)):
+            if worker.wait(0.1) and not is_stopping(worker):
                 return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
         _leave(worker, grace, came)
     return Success(None)
 
 
-def is_told(worker: Worker) -> bool:
-    """Whether somebody has told a worker to stop, by the engine's own tools."""
-    return isinstance(worker, StopsRemotely) and worker.is_told
+def is_stopping(worker: Worker) -> bool:
+    """Whether the engine's own tools are stopping a worker."""
+    return isinstance(worker, StopsRemotely) and worker.is_stopping
 
 
 def _leave(worker: Worker, grace: float, came: list[int]) -> None:

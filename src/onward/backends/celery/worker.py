@@ -149,8 +149,8 @@ class CeleryWorker:
         return self._ready.wait(timeout)
 
     @property
-    def is_told(self) -> bool:
-        """See `StopsRemotely.is_told`."""
+    def is_stopping(self) -> bool:
+        """See `StopsRemotely.is_stopping`."""
         return self._told.is_set()
 
     def stop(self, grace: float = 30.0) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -103,6 +103,18 @@ _OPTIONS: list[tuple[str, str | int]] = [
 
 
 _NOT_REACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Actions(Protocol):
+    """What a worker is to do, as it comes."""
+
+    def __aiter__(self) -> AsyncIterator[AssignedAction]:
+        """The actions."""
+        ...
+
+    def cancel(self) -> bool:
+        """Ends the stream."""
+        ...
 
 
 class Client:
@@ -283,7 +295,7 @@ class Client:
         )
         return (await self._register(request)).worker_id
 
-    def listen(self, worker: str) -> aio.UnaryStreamCall[AssignedAction]:
+    def listen(self, worker: str) -> Actions:
         """What a worker is to do, as it comes."""
         return self._listen(WorkerListenRequest(worker_id=worker), metadata=self._metadata)
 

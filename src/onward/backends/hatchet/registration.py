@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from grpc.aio import UnaryStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
 
-from onward.backends.hatchet.client import Client
+from onward.backends.hatchet.client import Actions, Client
 from onward.backends.hatchet.errors import Problem, is_gone
 
 _HEARTBEAT = 4.0
@@ -52,7 +51,7 @@ class Registration:
         self._take = take
         self._note = note
         self._tasks: list[asyncio.Task[None]] = []
-        self._stream: UnaryStreamCall[AssignedAction] | None = None
+        self._stream: Actions | None = None
         self._is_taking = True
 
     async def open(self) -> asyncio.Task[None]:

@@ -147,7 +147,7 @@ class Heartbeater:
     """Sends heartbeats while a step runs; by them the worker also learns of a cancellation."""
 
     def __init__(self, first: Heartbeat, timeout: timedelta | None) -> None:
-        self.latest = first
+        self.latest: Heartbeat = first
         self._pause = EVERY if timeout is None else min(EVERY, timeout.total_seconds() / 3)
         self._loop = asyncio.get_running_loop()
         # Temporal finds the activity by a context variable.
