@@ -497,7 +497,7 @@ class BackendSuite(AttemptLaws):
     def test_a_cancelled_call_ends(self, backend: Backend, traces: Path) -> None:
         """As Cancelled, whether it waits or runs; one that has an outcome keeps it."""
         if not isinstance(backend, Cancels):
-            pytest.skip("this backend has not the capability Cancels")
+            pytest.skip("this backend does not have the capability Cancels")
         on: Cancels = backend
         waiting = submit(tasks.inc(1), on=on, delay=600).unwrap()
         running = submit((tasks.linger >> tasks.linger)(600.0), on=on).unwrap()
@@ -668,7 +668,7 @@ class BackendSuite(AttemptLaws):
     def clock(self, backend: Backend) -> Schedules:
         """The backend under test, if it makes calls by the clock; else the test is skipped."""
         if not isinstance(backend, Schedules):
-            pytest.skip("this backend has not the capability Schedules")
+            pytest.skip("this backend does not have the capability Schedules")
         return backend
 
     def declare(self, expected: Schedule, call: Call[Any, Any], clock: Schedules) -> None:
