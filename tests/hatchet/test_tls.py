@@ -230,8 +230,8 @@ def test_who_is_not_certified_hears_why_and_soon(engine: Engine) -> None:
     """Neither client nor worker waits for what does not come."""
     there = engine.certificates
     wrong: dict[str, list[Tls | bool]] = {
-        "see tls_ca": [tls_of(there.other_authority, there.client), True],
-        "see tls_server_name": [tls_of(there.authority, there.client, "elsewhere")],
+        "set tls_ca": [tls_of(there.other_authority, there.client), True],
+        "set tls_server_name": [tls_of(there.authority, there.client, "elsewhere")],
         "tls_cert": [tls_of(there.authority, there.stranger), False],
     }
     if engine.wants:

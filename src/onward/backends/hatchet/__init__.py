@@ -1,4 +1,4 @@
-"""Hatchet: tasks as its tasks, named flows as its DAGs, and all else by the evaluator."""
+"""Hatchet: a task is a Hatchet task, a named flow a DAG, and the evaluator runs the rest."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def hatchet(
     """A backend that runs flows on Hatchet workers.
 
     Args:
-        token: The token of the tenant; the environment's HATCHET_CLIENT_TOKEN if not given.
-        host_port: Where the engine's gRPC is, as `localhost:7077`; the token says it too.
-        server_url: Where its HTTP API is, which has schedules and the progress of steps; the token
-            says it too.
-        tls: Whether to speak TLS, or how; None for yes, unless the engine is on this machine.
-        namespace: What the names of its workflows begin with, as for Hatchet's own SDKs.
+        token: The tenant's token. The default is the environment's HATCHET_CLIENT_TOKEN.
+        host_port: The address of the engine's gRPC, as `localhost:7077`. The default is in the
+            token.
+        server_url: The URL of its HTTP API, which has schedules and the progress of steps. The
+            default is in the token.
+        tls: Whether to use TLS, or how. None uses it unless the engine is on this machine.
+        namespace: The prefix of its workflows' names, as for Hatchet's own SDKs.
         queue: The queue of steps that name none.
-        keep: How long a key is remembered, in seconds, and a flow's steps that have run already.
-        lease: How long what a worker was handed is its own without its saying so again, in
-            seconds.
+        keep: How long the engine remembers a key, and the finished steps of a flow, in seconds.
+        lease: How long a step stays with a worker that does not renew it, in seconds.
         limits: How much of a task runs over all workers, by the tasks' names.
-        undeclared: How long a call of a task that no worker has declared yet waits for one before
-            it is `Unknown`, in seconds.
-        unserved: How long a step waits whose task no worker has any more, while there are workers,
-            before it is `Unknown`, in seconds.
+        undeclared: How long a call waits for a worker to declare its task before it is `Unknown`,
+            in seconds.
+        unserved: How long a step whose task no worker serves any more waits before it is
+            `Unknown`, in seconds.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -68,7 +68,7 @@ def hatchet(
     texts = (("token", token), ("host_port", host_port), ("server_url", server_url))
     for name, text in (*texts, ("namespace", namespace)):
         if text is not None and not isinstance(text, str):
-            raise TypeError(f"{name} is a text, not {text!r}")
+            raise TypeError(f"{name} must be a str, not {text!r}")
     said = claims(token)
     check_queue(queue)
     bounds = (
@@ -80,10 +80,10 @@ def hatchet(
     for name, seconds, least in bounds:
         check_seconds(name, seconds, least)
     if namespace and not names.is_allowed(namespace):
-        raise ValueError(f"a namespace has letters, digits, - and _ only, not {namespace!r}")
+        raise ValueError(f"a namespace has only letters, digits, - and _, not {namespace!r}")
     target = host_port or said.grpc_broadcast_address
     if not _TARGET.fullmatch(target):
-        raise ValueError("where the engine is, as localhost:7077, neither host_port nor token says")
+        raise ValueError("host_port is missing: the token does not name one; write localhost:7077")
     settings = Settings(
         address=Address(target, token, _tls(tls, target)),
         server_url=(server_url or said.server_url).rstrip("/"),
@@ -106,7 +106,7 @@ def _tls(said: bool | Tls | None, target: str) -> Tls | None:
         return Tls() if said else None
     if not isinstance(said, Tls):
         raise TypeError(f"tls is True, False or a Tls, not {said!r}")
-    # To gRPC, one without the other is reason to end the process.
+    # gRPC ends the process if one is given without the other.
     if (said.certificate is None) != (said.key is None):
         raise ValueError("tls: a certificate and its key go together: one of them is missing")
     for file in (said.root_certificates, said.certificate, said.key):

@@ -1,4 +1,4 @@
-"""What a worker was handed and has not answered for."""
+"""A step or flow that the engine assigned to a worker, until the worker answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onward.plan import Plan
 
 @dataclass(eq=False)
 class Assignment:
-    """Something that the worker was handed and has not answered for."""
+    """What the engine assigned to the worker, and what became of it so far."""
 
     action: AssignedAction
     job: Job

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from onward.backends.hatchet.core import Core
 
 
-class HatchetBackend(BlockingCancels["Late"], BlockingSchedules["Late"], BlockingDiagnoses["Late"]):
-    """What `hatchet()` gives."""
+class HatchetBackend(
+    BlockingCancels["LazyCore"], BlockingSchedules["LazyCore"], BlockingDiagnoses["LazyCore"]
+):
+    """A backend that runs flows on Hatchet; `hatchet()` makes it."""
 
     def __init__(self, settings: Settings, text: str) -> None:
-        self._late = Late(settings)
-        super().__init__(self._late, LoopThread("onward-hatchet"))
+        lazy = LazyCore(settings)
+        super().__init__(lazy, LoopThread("onward-hatchet"))
         self.settings = settings
         self._text = text
 
@@ -42,14 +44,14 @@ class HatchetBackend(BlockingCancels["Late"], BlockingSchedules["Late"], Blockin
         return lower.explain(plan.root, self.settings.prefix, self.settings.limits)
 
 
-class Late:
-    """The connection, made on the loop that it is to live on when it is first needed."""
+class LazyCore:
+    """Makes the connection on its event loop when it is first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._core: Core | None = None
 
-    def _now(self) -> Core:
+    def _connected(self) -> Core:
         if self._core is None:
             sdk.load()
             from onward.backends.hatchet.core import Core
@@ -59,55 +61,55 @@ class Late:
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `AsyncBackend.submit`."""
-        return await self._now().submit(submission)
+        return await self._connected().submit(submission)
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `AsyncBackend.submit_all`."""
-        return await self._now().submit_all(submissions)
+        return await self._connected().submit_all(submissions)
 
     async def outcome(
         self, id: str, /, timeout: float | None = None
     ) -> Result[Outcome | None, Fault]:
         """See `AsyncBackend.outcome`."""
-        return await self._now().outcome(id, timeout)
+        return await self._connected().outcome(id, timeout)
 
     async def settled(
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
         """See `AsyncBackend.settled`."""
-        return await self._now().settled(ids, timeout)
+        return await self._connected().settled(ids, timeout)
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
         """See `AsyncBackend.status`."""
-        return await self._now().status(id)
+        return await self._connected().status(id)
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `AsyncCancels.cancel`."""
-        return await self._now().cancel(id)
+        return await self._connected().cancel(id)
 
     async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """See `AsyncDiagnoses.diagnose`."""
-        return await self._now().diagnose()
+        return await self._connected().diagnose()
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
-        return await self._now().schedule(schedule, plan)
+        return await self._connected().schedule(schedule, plan)
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
         """See `AsyncSchedules.schedules`."""
-        return await self._now().schedules()
+        return await self._connected().schedules()
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `AsyncSchedules.pause_schedule`."""
-        return await self._now().pause_schedule(name)
+        return await self._connected().pause_schedule(name)
 
     async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `AsyncSchedules.resume_schedule`."""
-        return await self._now().resume_schedule(name)
+        return await self._connected().resume_schedule(name)
 
     async def unschedule(self, name: str, /) -> Result[None, Fault]:
         """See `AsyncSchedules.unschedule`."""
-        return await self._now().unschedule(name)
+        return await self._connected().unschedule(name)
 
     async def serve(
         self,
@@ -118,4 +120,4 @@ class Late:
         queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `AsyncBackend.serve`."""
-        return await self._now().serve(catalog, concurrency=concurrency, queues=queues)
+        return await self._connected().serve(catalog, concurrency=concurrency, queues=queues)

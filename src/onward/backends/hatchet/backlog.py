@@ -11,7 +11,7 @@ from msgspec import Struct
 from onward.backends.hatchet.rest import Rest
 
 RUN = ":run"
-"""What the name of an action has after that of its workflow."""
+"""What follows the workflow's name in the name of an action."""
 
 
 class Waiting(Struct, frozen=True):
@@ -19,8 +19,8 @@ class Waiting(Struct, frozen=True):
 
     Args:
         count: All that wait.
-        aside: Those of them that the engine has put aside for their rate or their concurrency.
-        oldest: Since when the first of them waits, in seconds since 1970.
+        aside: How many of them the engine put aside because of their rate or concurrency.
+        oldest: When the first of them began to wait, in seconds since 1970.
     """
 
     count: int
@@ -46,7 +46,7 @@ _READY = msgspec.json.Decoder(_Ready)
 
 
 async def waiting(rest: Rest, tenant: str) -> dict[str, Waiting]:
-    """What waits, by action; nothing where the HTTP API does not tell."""
+    """The waiting steps, by action; empty if the HTTP API does not answer."""
     ready: dict[str, object] = {}
     answer = await rest.ask("GET", f"tenants/{tenant}/step-run-queue-metrics")
     with contextlib.suppress(msgspec.MsgspecError):

@@ -1,4 +1,4 @@
-"""Runs on their way to the engine: those that are to start at once go in one request."""
+"""Starting many runs with one request."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from onward.backends.hatchet.reader import Reader
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 3_500_000
-"""How many runs, and how many bytes of them, one request starts."""
+"""How many runs one request starts, and how many bytes it has."""
 
 _IN_FLIGHT = 3
-"""How many requests are on their way at a time: the engine starts five, and refuses the sixth."""
+"""How many requests are in flight at a time: the engine takes five, and refuses the sixth."""
 
 _APPEARS = (0.0, 0.1, 0.4, 1.5)
-"""When to look for a run whose key is taken, in seconds from one time to the next."""
+"""The pauses between looking for a run whose key is taken, in seconds."""
 
-_Letter: TypeAlias = tuple[TriggerWorkflowRequest, asyncio.Future[str]]
+_Pending: TypeAlias = tuple[TriggerWorkflowRequest, asyncio.Future[str]]
 
 
 class Batches:
-    """Starts runs, each of which has an idempotency key: one that is there already is given again.
+    """Starts runs in batches.
 
-    So a request that failed on its way can be sent again without harm.
+    Each run has an idempotency key, and starting it again gives the run that exists. So a request
+    that failed can be sent again without harm.
 
     Args:
         client: The connection.
@@ -40,7 +41,7 @@ class Batches:
     def __init__(self, client: Client, reader: Reader) -> None:
         self._client = client
         self._reader = reader
-        self._waiting: list[_Letter] = []
+        self._waiting: list[_Pending] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_IN_FLIGHT)
 
@@ -60,41 +61,42 @@ class Batches:
         loop = asyncio.get_running_loop()
         sent: asyncio.Future[str] = loop.create_future()
         if not self._waiting:
-            # Whoever is to be run in this turn of the loop joins in.
+            # Runs that are started in the same turn of the loop go with it.
             loop.call_soon(self._collect)
         self._waiting.append((request, sent))
         return sent
 
     def _collect(self) -> None:
-        letters, self._waiting = self._waiting, []
-        for some in _batches(letters):
-            task = asyncio.get_running_loop().create_task(self._deliver(some))
+        pending, self._waiting = self._waiting, []
+        for some in _batches(pending):
+            task = asyncio.get_running_loop().create_task(self._send_batch(some))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-    async def _deliver(self, letters: list[_Letter]) -> None:
+    async def _send_batch(self, pending: list[_Pending]) -> None:
         try:
-            ids = await self._together([request for request, _ in letters])
+            ids = await self._together([request for request, _ in pending])
         except Exception as problem:
-            for _, sent in letters:
+            for _, sent in pending:
                 if not sent.done():
                     sent.set_exception(problem)
         else:
             if ids is None:
-                await asyncio.gather(*(self._alone(*letter) for letter in letters))
+                await asyncio.gather(*(self._alone(*one) for one in pending))
                 return
-            for (_, sent), id in zip(letters, ids, strict=True):
+            for (_, sent), id in zip(pending, ids, strict=True):
                 _settle(sent, id)
 
     async def _together(self, requests: list[TriggerWorkflowRequest]) -> list[str] | None:
-        """Starts them in one request; None if each has to be asked for alone."""
+        """Starts them in one request; None if each needs a request of its own."""
         if len(requests) == 1:
             return None
         try:
             async with self._turns:
                 return await self._client.trigger_all(requests)
         except Collision:
-            # It is not told whose; but each of them is there now, and is found alone.
+            # The engine does not say which one collided. All are there now, and each can be
+            # found by itself.
             return None
         except Problem as problem:
             if is_away(problem):
@@ -119,8 +121,8 @@ class Batches:
             except Collision as collision:
                 if await self._is_there(collision.existing):
                     return collision.existing
-            # The engine remembered the key, and then failed to start the run. All who come to
-            # know of it go on to the same next key.
+            # The engine remembered the key, and then failed to start the run. All callers that
+            # find this out go on to the same next key.
             request = TriggerWorkflowRequest.FromString(request.SerializeToString())
             metadata = msgspec.json.decode(request.additional_metadata, type=dict[str, str])
             metadata[KEY] += " again"
@@ -140,15 +142,15 @@ def _settle(sent: asyncio.Future[str], id: str) -> None:
         sent.set_result(id)
 
 
-def _batches(letters: Iterable[_Letter]) -> Iterator[list[_Letter]]:
-    some: list[_Letter] = []
+def _batches(pending: Iterable[_Pending]) -> Iterator[list[_Pending]]:
+    some: list[_Pending] = []
     size = 0
-    for letter in letters:
-        bytes_ = letter[0].ByteSize()
+    for one in pending:
+        bytes_ = one[0].ByteSize()
         if some and (len(some) == _AT_ONCE or size + bytes_ > _BYTES_AT_ONCE):
             yield some
             some, size = [], 0
-        some.append(letter)
+        some.append(one)
         size += bytes_
     if some:
         yield some

@@ -1,7 +1,7 @@
-"""Hatchet's own protocol, as far as Onward speaks it: gRPC, on one event loop.
+"""The connection to the engine: the part of its gRPC protocol that Onward needs.
 
-The SDK's client polls where we want to wait, and its worker takes over the process: signal
-handlers, a child process, its exit. So of the SDK only the messages are used.
+The SDK's client polls where Onward waits, and its worker takes over the process: signal handlers, a
+child process, its exit. So only the messages of the SDK are used.
 """
 
 from __future__ import annotations
@@ -80,16 +80,16 @@ _PATIENCE = 15.0
 _ENDS = 0.1
 
 _DEFAULT_LIMIT = 4 * 1024 * 1024
-"""How many bytes a message of the engine's may have, unless it was told otherwise."""
+"""How many bytes the engine allows in a message by default."""
 
 _CERTAIN = 512 * 1024
-"""How many bytes it takes in any case."""
+"""How many bytes it always allows."""
 
 _PADDING = b"\x7a"
-"""What a field begins with that no request of ours has: the engine reads over it."""
+"""The tag of a field that no request has: the engine skips it."""
 
 _OPTIONS: list[tuple[str, str | int]] = [
-    # The engine has a limit of its own; what it sends is taken.
+    # The engine has its own limit.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 10_000),
@@ -106,7 +106,7 @@ _NOT_REACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Actions(Protocol):
-    """What a worker is to do, as it comes."""
+    """The stream of actions assigned to a worker."""
 
     def __aiter__(self) -> AsyncIterator[AssignedAction]:
         """The actions."""
@@ -118,7 +118,7 @@ class Actions(Protocol):
 
 
 class Client:
-    """A connection to the engine. It is made on the event loop that it is to be used on."""
+    """A connection to the engine. Make it on the event loop that uses it."""
 
     def __init__(self, address: Address) -> None:
         self.has_answered = False
@@ -191,18 +191,17 @@ class Client:
     async def close(self) -> None:
         """Ends the connection."""
         await self._channel.close()
-        # What it cancels is told by a thread of gRPC's, which has one for all loops, and stumbles
-        # over one that is closed.
+        # A thread of gRPC reports what was cancelled to all loops, and fails on a closed one.
         await asyncio.sleep(_ENDS)
 
     async def version(self) -> str:
-        """Which version of the engine this is, as it writes it."""
+        """The version of the engine, as it writes it."""
         return (await self._version(GetVersionRequest())).version
 
     async def limit_for(self, size: int) -> int:
-        """How many bytes a message may have, which is the engine's setting.
+        """How many bytes a message may have, which is a setting of the engine.
 
-        Where that is no less than `size`, it may be no more than what the engine is known to take.
+        If `size` is allowed, this may be less than the real limit, but no less than `size`.
         """
         async with self._asking:
             if self._limit is None and size > self._takes:
@@ -210,7 +209,7 @@ class Client:
         return self._takes if self._limit is None else self._limit
 
     async def _try(self, size: int) -> None:
-        """Sends a message of this size: the engine refuses it before it has read it."""
+        """Sends a message of this size: the engine refuses one that is too large unread."""
         padded = _PADDING + _varint(size) + bytes(size)
         try:
             await self._padded(padded, timeout=_PATIENCE, metadata=self._metadata)
@@ -235,14 +234,14 @@ class Client:
         return (await self._put_workflow(workflow)).id
 
     async def put_rate_limit(self, key: str, limit: int, per: str) -> None:
-        """Declares how often tasks that name this key may be handed out, in a window of time."""
+        """Declares how often tasks with this key may be assigned in a window of time."""
         request = PutRateLimitRequest(key=key, limit=limit, duration=per.upper())
         await self._put_rate_limit(request)
 
     async def trigger(self, request: TriggerWorkflowRequest) -> str:
         """Starts a run, and gives its id; or `Collision`.
 
-        A workflow that nobody has declared gives an id as well, of a run that is not there.
+        An undeclared workflow gives an id as well, without a run.
         """
         try:
             return (await self._trigger(request)).workflow_run_id
@@ -250,9 +249,9 @@ class Client:
             raise collision(problem) or problem from None
 
     async def trigger_all(self, requests: Sequence[TriggerWorkflowRequest]) -> list[str]:
-        """Starts many runs, in their order; or `Collision` if any of them is there already.
+        """Starts many runs, and gives their ids in order; or `Collision` if any exists already.
 
-        The others have been started then.
+        The others are started even then.
         """
         try:
             answer = await self._trigger_all(BulkTriggerWorkflowRequest(workflows=requests))
@@ -261,11 +260,11 @@ class Client:
         return list(answer.workflow_run_ids)
 
     async def details(self, id: str) -> GetRunDetailsResponse | None:
-        """All that the engine tells of a run; None if it knows none of this id."""
+        """All that the engine knows about a run; None if there is no such run."""
         try:
             return await self._details(GetRunDetailsRequest(external_id=id))
         except Problem as problem:
-            # An id that is no UUID is nobody's.
+            # An id that is not a UUID belongs to no run.
             if is_away(problem):
                 raise
             if problem.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
@@ -296,31 +295,31 @@ class Client:
         return (await self._register(request)).worker_id
 
     def listen(self, worker: str) -> Actions:
-        """What a worker is to do, as it comes."""
+        """The stream of actions assigned to a worker."""
         return self._listen(WorkerListenRequest(worker_id=worker), metadata=self._metadata)
 
     async def heartbeat(self, worker: str) -> None:
-        """Says that a worker is alive."""
+        """Sends a worker's heartbeat."""
         await self._heartbeat(HeartbeatRequest(worker_id=worker, heartbeat_at=now()))
 
     async def unsubscribe(self, worker: str) -> None:
-        """Says that a worker takes no more."""
+        """Ends a worker's subscription."""
         await self._unsubscribe(WorkerUnsubscribeRequest(worker_id=worker))
 
     async def event(self, event: StepActionEvent) -> None:
-        """Says what became of something that a worker was to do."""
+        """Reports an event of an action."""
         await self._event(event)
 
     async def events(self, events: BatchActionEvent) -> None:
-        """Says the same of several things that a worker was to do."""
+        """Reports events of several actions."""
         await self._events(events)
 
     async def release_slot(self, task: str) -> None:
-        """Gives back the slot of something that a worker does, which goes on with it."""
+        """Frees the slot of an action, which goes on."""
         await self._release(ReleaseSlotRequest(task_run_external_id=task))
 
     async def extend(self, task: str, seconds: float) -> bool:
-        """Says that something is still being done; False if it is no longer a worker's to do."""
+        """Renews the lease of an action; False if it is no longer the worker's."""
         request = RefreshTimeoutRequest(
             task_run_external_id=task, increment_timeout_by=duration(seconds)
         )
@@ -345,7 +344,7 @@ class Client:
         )
 
     def subscribe(self) -> aio.StreamStreamCall[SubscribeToWorkflowRunsRequest, WorkflowRunEvent]:
-        """Hears of runs that end, of those that it is then asked for."""
+        """The stream of runs that ended, for the ids that are written to it."""
         return self._subscribe(metadata=self._metadata)
 
     def _unary(
@@ -399,13 +398,13 @@ def _bytes(file: Path | None) -> bytes | None:
 def event_of(
     action: AssignedAction, worker: str, kind: StepActionEventType, since: Timestamp
 ) -> StepActionEvent:
-    """What a worker says of something that it was handed.
+    """An event of an action.
 
     Args:
-        action: What it was handed.
-        worker: By which the engine knows it.
-        kind: What became of it.
-        since: Since when.
+        action: The action.
+        worker: The worker's id.
+        kind: What happened.
+        since: When it happened.
     """
     return StepActionEvent(
         worker_id=worker,
@@ -428,5 +427,5 @@ def now() -> Timestamp:
 
 
 def duration(seconds: float) -> str:
-    """So many seconds, as the engine writes them."""
+    """A duration in seconds, as the engine writes it."""
     return f"{round(seconds * 1000)}ms"

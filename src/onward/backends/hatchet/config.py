@@ -1,4 +1,4 @@
-"""`hatchet://host:port/namespace`."""
+"""The settings of `hatchet://host:port/namespace`, from a URL, a file or the environment."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Limit(TypedDict, total=False):
 
 
 class Settings(_Parameters, total=False):
-    """See `onward.backends.hatchet.hatchet`; `tls_strategy` is `tls` as its own SDKs write it."""
+    """See `onward.backends.hatchet.hatchet`; `tls_strategy` is `tls` as Hatchet's SDKs write it."""
 
     token: str
     host_port: str
@@ -70,7 +70,7 @@ def _connect(settings: Settings) -> Backend:
         target = f"{host}:{7077 if port is None else port}"
     server = settings.get("server_url")
     if server is not None and "@" in server:
-        raise ValueError("server_url has no user and no password: the token is what opens it")
+        raise ValueError("server_url must have no user and no password: the token authenticates")
     if server is not None and not server.startswith(("http://", "https://")):
         raise ValueError("server_url is a URL: write https://app.hatchet.run")
     token = settings.get("token", "").strip()

@@ -1,4 +1,4 @@
-"""The client's side, as one connection on one event loop sees it."""
+"""The backend on one event loop, with one connection."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from onward.outcome import Outcome, one_of
 from onward.plan import Plan, StepNode
 
 _PATIENCE = 3.0
-"""How long a submission is tried while the engine is away, in seconds."""
+"""How long to try to submit while the engine is away, in seconds."""
 
 _LOOKS = 0.25
-"""How long it is from one try to submit what no worker has declared to the next, in seconds."""
+"""The pause between tries to submit a task that no worker has declared, in seconds."""
 
 _AT_ONCE = 1000
-"""How many calls are made ready to be sent at a time."""
+"""How many calls to prepare at a time."""
 
 _SETTLES = 10.0
-"""How long the engine may take to note that a run is cancelled, in seconds."""
+"""How long the engine may take to record that a run is cancelled, in seconds."""
 
 
 class Core:
-    """What `hatchet()` gives, for callers on its own event loop."""
+    """The backend for callers on its own event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -70,7 +70,7 @@ class Core:
         ids: list[str] = []
         coming = iter(submissions)
         while some := list(itertools.islice(coming, _AT_ONCE)):
-            # All that start in one turn of the loop go to the engine together.
+            # Runs that start in one turn of the loop go to the engine in one request.
             for answer in await asyncio.gather(*map(self.submit, some)):
                 if isinstance(answer, Failure):
                     return answer
@@ -144,7 +144,7 @@ class Core:
                 await asyncio.sleep(0.02)
                 details = await self._connection.client.details(id) or details
         except Problem as problem:
-            # What is too large to be read has ended: until then there is no more than its input.
+            # A run that is too large to be read has ended, because before it has only its input.
             if is_too_large(problem):
                 return Success(None)
             return Failure(self._connection.client.fault(problem))
@@ -169,7 +169,8 @@ class Core:
         except Problem as problem:
             return Failure(self._connection.client.fault(problem))
         except TimeoutError:
-            return Failure(Unavailable("", "Hatchet went away while the worker started"))
+            message = "Hatchet did not answer while the worker started: check that it runs"
+            return Failure(Unavailable("", message))
         return Success(worker)
 
     async def diagnose(self) -> Result[Diagnosis, Fault]:
@@ -198,7 +199,7 @@ class Core:
         return await self._crons.remove(name)
 
     async def _put_rates(self) -> None:
-        """Declares the rates of tasks, which what is declared of these then refers to."""
+        """Declares the rates of tasks, to which their workflows then refer."""
         for name, limit in self._settings.limits.items():
             if limit.rate is not None:
                 key = limits.key(name, self._settings.prefix)

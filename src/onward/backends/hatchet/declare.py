@@ -24,17 +24,17 @@ from onward.catalog import Catalog
 from onward.plan import StepNode
 
 OURS = "Onward"
-"""How each workflow is described that Onward has declared."""
+"""The description of the workflows that Onward declared."""
 
 STEPS = "default"
 FLOWS = "durable"
-"""The engine's slots that steps take, and those for flows, which wait more than they work."""
+"""The engine's slots for steps, and those for flows, which mostly wait."""
 
 _DELIVERIES = 100
-"""How often the engine hands out again what a worker gave back, or no longer answers for."""
+"""How often the engine assigns again what a worker returned or lost."""
 
-# A run by the clock has the metadata of its cron, and when it was due. The engine compiles this for
-# every single run, and the less there is of it, the sooner: so all others have that too, empty.
+# A scheduled run has the metadata of its cron, and when it was due. The engine compiles this
+# expression for every run, so it is short, and all other runs have the second entry too, empty.
 _ONCE = f"additional_metadata.{KEY} + additional_metadata.{DUE}"
 
 _TEN_YEARS = duration(10 * 365 * 24 * 3600)
@@ -42,10 +42,10 @@ _MEDIUM = 2
 
 
 class Job(Struct, frozen=True):
-    """What a worker does with what it is handed.
+    """What a worker does for an action.
 
     Args:
-        is_flow: Whether it is to run the evaluator; else it is one step.
+        is_flow: Whether it runs the evaluator; else it runs one step.
     """
 
     is_flow: bool = False
@@ -55,8 +55,8 @@ class Workflow(Struct, frozen=True):
     """A workflow to declare, and what the worker does with each of its actions.
 
     Args:
-        request: What the engine is told.
-        jobs: What is done, by action.
+        request: The declaration.
+        jobs: What the worker does, by action.
         dag: The flow's DAG, if it is one.
     """
 
@@ -66,7 +66,7 @@ class Workflow(Struct, frozen=True):
 
 
 def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
-    """What a catalog's worker declares."""
+    """The workflows that a worker of a catalog declares."""
     for name in catalog.tasks:
         single = _single(names.workflow(name, settings.prefix), Job(), settings)
         _limit(single.request.tasks[0], name, settings)
@@ -85,7 +85,7 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
 def _single(name: str, job: Job, settings: Settings) -> Workflow:
     action = f"{name}:run"
     task = _task(name, action, FLOWS if job.is_flow else STEPS, settings)
-    if job.is_flow:  # a task's queue is its caller's to choose
+    if job.is_flow:  # the caller chooses the queue of a task
         task.worker_labels[label(settings.queue)].CopyFrom(required())
     return Workflow(_request(name, [task], settings), {action: job})
 
@@ -94,8 +94,8 @@ def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:
     tasks: list[CreateTaskOpts] = []
     jobs: dict[str, Job] = {}
     for part in dag.parts:
-        # The same as of the task by itself: whoever serves the task can run it, also for a call
-        # that began before a deploy gave the flow other steps.
+        # The same action as of the task by itself. So any worker that serves the task can run it,
+        # also for a call that began before a deploy changed the flow.
         task_name = part.step.task if isinstance(part.step, StepNode) else names.FUSED
         action = f"{names.workflow(task_name, settings.prefix)}:run"
         task = _task(part.name, action, STEPS, settings)
@@ -112,21 +112,21 @@ def _task(name: str, action: str, slots: str, settings: Settings) -> CreateTaskO
         readable_id=name,
         action=action,
         timeout=duration(settings.lease),
-        schedule_timeout=_TEN_YEARS,  # a deadline is the call's own, and for the whole of it
+        schedule_timeout=_TEN_YEARS,  # the deadline of a call covers all of it
         retries=_DELIVERIES,
         slot_requests={slots: 1},
     )
 
 
 def _limit(task: CreateTaskOpts, name: str, settings: Settings) -> None:
-    """Has the engine hold back a task where there is a limit of it."""
+    """Declares the limit of a task, if it has one."""
     limit = settings.limits.get(name)
     if limit is None:
         return
     if limit.concurrency is not None:
         task.concurrency.append(
             Concurrency(
-                expression=f"'{name}'",  # all of one group
+                expression=f"'{name}'",  # one group for all
                 max_runs=limit.concurrency,
                 limit_strategy=ConcurrencyLimitStrategy.GROUP_ROUND_ROBIN,
             )

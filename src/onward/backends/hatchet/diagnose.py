@@ -1,4 +1,4 @@
-"""How the engine is, who is there to take steps, and what waits."""
+"""The state of the engine, its workers, and the steps that wait."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from onward.fault import Fault, Misconfigured
 T = TypeVar("T")
 
 _GONE = 30.0
-"""After how long the engine takes a worker for dead that says nothing, in seconds."""
+"""How long after its last heartbeat the engine considers a worker dead, in seconds."""
 
 _SOON = 14 * 24 * 3600.0
-"""How long before its end a token should be renewed, in seconds."""
+"""How long before it expires a token should be renewed, in seconds."""
 
 _FORGOTTEN = 120.0
-"""After how long what was put aside for its limit looks forgotten, in seconds."""
+"""After how long steps put aside for their limit look forgotten, in seconds."""
 
 _PAGE = 500
 _PAGES = 20
-"""How many workflows are looked at, page by page."""
+"""How many workflows a page has, and how many pages are read."""
 
 _FLOWS = "-flows"
-"""What a worker's second registration, the one for flows, has in its name beside the first's."""
+"""The suffix of the name of a worker's second registration, the one for flows."""
 
 _ANOTHER = "make another in the dashboard (Settings, API Tokens), for clients and workers"
 
@@ -73,7 +73,7 @@ class _Workflows(Struct, frozen=True):
 
 
 async def look(client: Client, rest: Rest, settings: Settings) -> Result[Diagnosis, Fault]:
-    """Looks at all of it. Of queues the engine knows nothing: what waits, it tells by the task."""
+    """Looks at the engine and its workers; it counts waiting steps by task, not by queue."""
     try:
         engine = await client.version()
     except Problem as problem:
@@ -112,7 +112,7 @@ async def look(client: Client, rest: Rest, settings: Settings) -> Result[Diagnos
 
 
 async def unserved(rest: Rest, settings: Settings) -> set[str] | None:
-    """The actions of this namespace that wait and that no worker serves; None if it is not told."""
+    """The actions of this namespace with waiting steps that no worker serves; None if unknown."""
     tenant = f"tenants/{settings.tenant}"
     answer = await rest.answer("GET", f"{tenant}/worker")
     if isinstance(answer, Failure):
@@ -162,21 +162,21 @@ def _not_reached(url: str, problem: Fault | HTTPStatus) -> Finding:
     said = f"{url} answers {problem:d}" if isinstance(problem, HTTPStatus) else problem.message
     return Finding(
         "HTTP API",
-        f"{said}; so nobody can tell which workers there are, none can be paused before it stops, "
-        "and there are no schedules",
+        f"{said}; without it the workers are not known, none can be paused before it stops, and "
+        "there are no schedules",
         "set server_url (HATCHET_CLIENT_SERVER_URL) to where it is reached from here",
         is_wrong=True,
     )
 
 
 def _is_alive(worker: _Worker, now: float) -> bool:
-    # One that stops is paused first, and goes on to say that it is alive.
+    # A worker that stops is paused first, and still sends heartbeats.
     said = worker.last_heartbeat_at
     return worker.status != "PAUSED" and said is not None and now - said.timestamp() < _GONE
 
 
 def _workers(alive: list[_Worker], prefix: str) -> tuple[SeenWorker, ...]:
-    """Those of this namespace, each of which the engine knows twice: for steps and for flows."""
+    """The workers of this namespace; each has two registrations, for steps and for flows."""
     steps, flows = (f"{names.workflow(name, prefix)}{RUN}" for name in (names.FUSED, names.FLOW))
     queues: dict[str, set[str]] = {}
     tasks: dict[str, set[str]] = {}
@@ -199,7 +199,7 @@ def _workers(alive: list[_Worker], prefix: str) -> tuple[SeenWorker, ...]:
 def _own(
     waits: Mapping[str, Waiting], workflows: Mapping[str, str], settings: Settings
 ) -> dict[str, Waiting]:
-    """What waits of this namespace, which others may begin with, and be of other programs."""
+    """The waiting steps of this namespace, without those of longer prefixes and other programs."""
     prefix = settings.prefix
     namespaces = {name.removesuffix(names.FLOW) for name in workflows if name.endswith(names.FLOW)}
     longer = tuple(
@@ -215,7 +215,7 @@ def _own(
 
 
 async def _workflows(rest: Rest, tenant: str) -> dict[str, str]:
-    """The workflows of a tenant, and how each is described."""
+    """The workflows of a tenant with their descriptions."""
     found: dict[str, str] = {}
     for page in range(_PAGES):
         query = {"limit": str(_PAGE), "offset": str(page * _PAGE)}
@@ -240,13 +240,13 @@ def _waits(
             yield Finding("waiting", text, cure, is_wrong=True)
             continue
         yield Finding("waiting", f"{each.count} {kind} wait")
-        # Whatever is taken from the queue itself has the engine look aside too.
+        # A step in the queue itself makes the engine look at those put aside too.
         if each.aside == each.count and each.oldest is not None and now - each.oldest > _FORGOTTEN:
             yield Finding(
                 "put aside",
                 f"{each.aside} {kind} wait for their limit, the first for {now - each.oldest:.0f} "
                 "s; if the engine (0.104) was restarted meanwhile, it has forgotten them",
-                "start a worker anew that has its limit: it reminds the engine of them",
+                "restart a worker that has its limit: it reminds the engine of them",
             )
 
 

@@ -1,4 +1,4 @@
-"""Requests that fail: what the engine or the connection says, and what that means."""
+"""Failed requests, and the faults that they mean."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from onward.fault import Fault, Misconfigured, Unavailable
 T = TypeVar("T")
 
 Problem = aio.AioRpcError
-"""What every request raises that fails."""
+"""What a failed request raises."""
 
 _SHORTEST = 0.05
 _LONGEST = 1.0
-"""How long it is from one try to the next while the engine is away, in seconds."""
+"""The shortest and the longest pause between tries while the engine is away, in seconds."""
 
 _AWAY = (
-    # Too busy: it starts but so many runs at a time, and says this of the others.
+    # The engine is too busy: it starts only so many runs at a time.
     StatusCode.INTERNAL,
     StatusCode.UNAVAILABLE,
     StatusCode.DEADLINE_EXCEEDED,
@@ -33,8 +33,8 @@ _AWAY = (
     StatusCode.ABORTED,
 )
 
-# The engine passes on some of its database's errors under the codes of wrong requests. The classes
-# of SQLSTATE are: connections, roll-backs, resources, operators (57P01 is a shutdown), the system.
+# The engine reports some errors of its database with the codes of wrong requests. The classes of
+# SQLSTATE are: connections, roll-backs, resources, operators (57P01 is a shutdown), the system.
 _DATABASE = re.compile(
     r"SQLSTATE (08|40|53|57|58|XX|25006|25P03|55P03)"
     r"|failed to connect to|conn(ection)? (is )?(busy|closed|refused|reset)|closed pool"
@@ -47,32 +47,37 @@ _OF_ALL = (StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
 
 _LARGER = re.compile(r"larger than max(?: \((\d+) vs\.? (\d+)\)| (\d+))")
 
-_NO_LONGER = "it does not take the token, which it took before"
+_NO_LONGER = "it refuses the token, which it accepted before"
 
-_HUNG_UP = "it hung up: if it wants TLS, or a certificate from its clients, see tls and tls_cert"
+_HUNG_UP = (
+    "it closed the connection: if it requires TLS or a client's certificate, set tls, tls_cert"
+)
 
 _MEANS = {
-    "CERTIFICATE_VERIFY_FAILED": "no authority that is trusted here certifies it: see tls_ca",
-    "Hostname Verification": "it is certified by another name: see tls_server_name",
+    "CERTIFICATE_VERIFY_FAILED": "no authority trusted here signed its certificate: set tls_ca",
+    "Hostname Verification": "its certificate is for another name: set tls_server_name",
     "TSI_DATA_CORRUPTED": (
-        "it wants a certificate from its clients, and one that it trusts: see tls_cert and tls_key"
+        "it requires a client certificate that it trusts: set tls_cert and tls_key"
     ),
-    "security handshaker": "one of the files for TLS has no certificate or no key of it in it",
-    "WRONG_VERSION_NUMBER": "it speaks no TLS: see tls",
+    "security handshaker": (
+        "one of the files for TLS has no certificate or no key in it: check tls_ca, tls_cert and "
+        "tls_key"
+    ),
+    "WRONG_VERSION_NUMBER": "it speaks no TLS: set tls to false",
     ": Socket closed": _HUNG_UP,
     "Connection reset by peer": _HUNG_UP,
     "Connection refused": "nothing listens there: start it, or correct host_port",
-    "resol": "nobody knows its host: correct host_port",
-    _NO_LONGER: "its database fails, or the token is over or revoked",
-    "timed out": "it does not answer: see that it runs, and that it is Hatchet",
+    "resol": "its host name cannot be resolved: correct host_port",
+    _NO_LONGER: "its database fails, or the token expired or was revoked",
+    "timed out": "it does not answer: check that it runs, and that it is Hatchet",
 }
-"""What gRPC says of a connection that there is not, and what that means."""
+"""What gRPC says about a failed connection, and what helps."""
 
-_BROKE_OFF = "it broke off the connection: see that it still runs"
+_BROKE_OFF = "it broke off the connection: check that it still runs"
 
 
 class Collision(Exception):
-    """A run of this idempotency key is there already; `existing` is its id, where it is told."""
+    """A run with this idempotency key exists; `existing` is its id, if the engine gives it."""
 
     def __init__(self, existing: str) -> None:
         super().__init__(existing)
@@ -80,7 +85,7 @@ class Collision(Exception):
 
 
 def collision(problem: Problem) -> Collision | None:
-    """What a failed request says of a run that is there already, if it does."""
+    """The collision that a failed request reports, if it reports one."""
     if problem.code() != StatusCode.ALREADY_EXISTS:
         return None
     for name, value in problem.trailing_metadata():
@@ -93,7 +98,7 @@ def collision(problem: Problem) -> Collision | None:
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], patience: float) -> T:
-    """Asks until the engine is there.
+    """Makes a request, and tries again while the engine is away.
 
     Args:
         ask: Makes a request, which can be made again without harm.
@@ -120,10 +125,9 @@ def is_away(problem: Problem) -> bool:
 
 
 def shut_out(problem: Problem) -> Problem | None:
-    """A problem that may pass, made of one with a token that the engine has taken before.
+    """A temporary problem, if the engine refuses a token that it accepted before.
 
-    It looks the token up in its database, and says of one that it could not look up that it is none
-    of its own.
+    The engine looks the token up in its database, and refuses it also when that fails.
     """
     if problem.code() != StatusCode.UNAUTHENTICATED:
         return None
@@ -131,22 +135,22 @@ def shut_out(problem: Problem) -> Problem | None:
 
 
 def is_of_database(problem: Problem) -> bool:
-    """Whether the engine takes no request because its database fails just now."""
+    """Whether the request failed because the engine's database fails."""
     return problem.code() in _REFUSED and _DATABASE.search(said(problem)) is not None
 
 
 def is_of_all(problem: Problem) -> bool:
-    """Whether every request would fail like this one, whatever it asks for."""
+    """Whether every request would fail like this one."""
     return problem.code() in _OF_ALL
 
 
 def is_gone(problem: Problem) -> bool:
-    """Whether the engine does not know the worker, or no longer."""
+    """Whether the engine does not know the worker, or has forgotten it."""
     return problem.code() == StatusCode.NOT_FOUND
 
 
 def is_too_large(problem: Problem) -> bool:
-    """Whether a request failed for its size, or for that of its answer."""
+    """Whether a request failed because it or its answer is too large."""
     return (
         problem.code() == StatusCode.RESOURCE_EXHAUSTED
         and _LARGER.search(said(problem)) is not None
@@ -154,7 +158,7 @@ def is_too_large(problem: Problem) -> bool:
 
 
 def sizes_said(problem: Problem) -> tuple[int, int] | None:
-    """How large a message was that the engine refused, and how large it may be."""
+    """The size of a message that the engine refused and its limit, in bytes."""
     found = _LARGER.search(said(problem))
     if found is None:
         return None
@@ -163,12 +167,12 @@ def sizes_said(problem: Problem) -> tuple[int, int] | None:
 
 
 def is_unknown_name(problem: Problem) -> bool:
-    """Whether a run failed to start because nobody has declared its workflow."""
+    """Whether a run failed to start because no worker has declared its workflow."""
     return problem.code() == StatusCode.INVALID_ARGUMENT and "not found" in said(problem)
 
 
 def said(problem: Problem) -> str:
-    """What the engine, or the connection, says of a failed request."""
+    """The text of a failed request, from the engine or the connection."""
     return problem.details() or problem.code().name
 
 
@@ -177,9 +181,9 @@ def fault_of(problem: Problem, flow: str = "", *, was_there: bool = False) -> Fa
 
     Args:
         problem: What the request raised.
-        flow: The flow that it was about, if it was about one.
-        was_there: Whether the engine has answered on this connection before, so that how it is
-            spoken to cannot be what is wrong.
+        flow: The flow that it concerned, if any.
+        was_there: Whether the engine has answered on this connection before, so that its TLS
+            settings are right.
     """
     code = problem.code()
     if code in _OF_ALL:
@@ -187,7 +191,7 @@ def fault_of(problem: Problem, flow: str = "", *, was_there: bool = False) -> Fa
     if is_of_database(problem):
         return Unavailable(flow, f"Hatchet cannot reach its database: {said(problem)}")
     if code == StatusCode.INVALID_ARGUMENT:
-        return Misconfigured(flow, f"Hatchet refuses it: {said(problem)}")
+        return Misconfigured(flow, f"Hatchet refuses the request: {said(problem)}")
     text = f"{code.name.lower()}, {said(problem)}"
     means = next((means for word, means in _MEANS.items() if word in text), None)
     if means == _HUNG_UP and was_there:

@@ -1,7 +1,7 @@
-"""Running a flow that is no DAG: the evaluator here, each of its steps a run of its own.
+"""Running a flow that is not a DAG: the evaluator runs here, and each step is a run of its own.
 
-A step's run is known by its place in the call. So when the worker dies and another one begins the
-flow anew, the steps that have ended give what they gave, and none is run again.
+The engine knows a step's run by its place in the call. So when a worker dies and another one starts
+the flow again, the steps that have ended keep their outcomes, and none runs again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from onward.outcome import Faulted, Outcome, faulted, is_unknown
 from onward.plan import Args, Plan, Runnable, StepNode
 
 _PLACES = 20
-"""How often a step is given another place, where the engine has one without a run."""
+"""How often to try another place, if the engine knows a place but has no run for it."""
 
 _BROKEN_OFF = 2
-"""How many of those say nothing of whether a worker has declared the task."""
+"""How many failures do not prove that the task is undeclared."""
 
 _PAUSE = 1.0
-"""How long it is from one wait for a step to the next while the engine is away, in seconds."""
+"""The pause between waits for a step while the engine is away, in seconds."""
 
 _PATIENCE = 600.0
-"""How long a step is tried to be started while the engine is away, in seconds."""
+"""How long to try to start a step while the engine is away, in seconds."""
 
 
 class Evaluation:
@@ -51,7 +51,7 @@ class Evaluation:
         self._task = task
         self._running: set[str] = set()
         self.last: LastAttempt | None = None
-        """The step that ended last; nothing tells how often one that gave a value was tried."""
+        """The step that ended last; the number of attempts of a step with a value is not known."""
 
     async def run(self, args: Args) -> Outcome:
         """Runs the flow to its end."""
@@ -90,17 +90,17 @@ class Evaluation:
                 name = step.task if isinstance(step, StepNode) else plan.flow
                 self.last = LastAttempt(name, where, str(_attempts(outcome)))
                 return outcome
-            # The engine took note of the place, and then failed to start the run.
+            # The engine recorded the place, and then failed to start the run.
         return faulted(fault)
 
     async def _outcome(self, id: str) -> Outcome:
         while True:
             try:
                 outcome = await self._connection.waiter.outcome(id)
-            except Problem:  # of the connection, and none of this step's
+            except Problem:  # the connection failed, not the step
                 await asyncio.sleep(_PAUSE)
             else:
-                assert outcome is not None  # there is no end to the wait
+                assert outcome is not None  # the wait has no timeout
                 return outcome
 
 

@@ -1,4 +1,4 @@
-"""Limits of tasks that hold over all workers, because it is the engine that keeps them."""
+"""Limits of tasks over all workers, which the engine enforces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onward.plan import FusedNode, Node, StepNode, walk
 from onward.url import instead_of
 
 Per: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month", "year"]
-"""How long a rate's window is."""
+"""The length of a rate's window."""
 
 _MOST = 1_000_000_000
 
@@ -22,17 +22,17 @@ _MOST = 1_000_000_000
 class Limit(msgspec.Struct, frozen=True):
     """How much of a task runs, over all workers.
 
-    What waits for its turn waits in the engine, and takes up no worker. Each worker that declares
-    the task says the same of it; where they differ, the one that started last is heeded.
+    A step that waits for its turn waits in the engine, and occupies no worker. Each worker that
+    declares the task declares its limit; if they differ, the one that started last counts.
 
     Args:
-        concurrency: How many of its steps may be under way at a time, whether they are single
-            calls or steps of flows. Under way is also what is ready for a worker and finds none.
-        rate: How many of its steps may be handed to workers in each window of time. A retry does
-            not count, for the worker makes it within the same step; what another worker takes up
-            anew does. The engine's windows stand still: around the end of one, as many as two
-            windows' steps may begin.
-        per: How long such a window is.
+        concurrency: How many of its steps may run at a time, both single calls and steps of
+            flows. A step that is ready and finds no worker counts as running.
+        rate: How many of its steps workers may receive in each window of time. A retry does not
+            count, because the worker makes it within the same step; a step that another worker
+            takes over does. The windows are fixed: around the end of one, up to two windows'
+            steps may begin.
+        per: The length of a window.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -93,12 +93,12 @@ def checked(limits: Limits | None) -> Limits:
 
 
 def key(task: str, prefix: str) -> str:
-    """What the engine calls a task's rate limit."""
+    """The engine's key for a task's rate limit."""
     return f"onward.{names.workflow(task, prefix)}"
 
 
 def unkept(catalog: Catalog, limits: Limits) -> Misconfigured | None:
-    """What is wrong with limits of a catalog's tasks, if anything."""
+    """The limit that a catalog's flows would break, if any."""
     for name in limits:
         if name not in catalog.tasks:
             message = f"limits: the catalog has no task {instead_of(name, catalog.tasks)}"
@@ -108,13 +108,13 @@ def unkept(catalog: Catalog, limits: Limits) -> Misconfigured | None:
 
 
 def wrong_in(root: Node, limits: Limits) -> list[Fault]:
-    """What is wrong with a plan before it is sent: its names, and limits that would not be kept."""
+    """What is wrong with a plan before it is sent: its names, and limits it would break."""
     found = (names.wrong(names.named_in(root)), unkept_in(root, limits))
     return [wrong for wrong in found if wrong is not None]
 
 
 def unkept_in(root: Node, limits: Limits) -> Misconfigured | None:
-    """The limit that would not be kept in a plan, if there is one."""
+    """The limit that a plan would break, if any."""
     if not limits:
         return None
     for fused in (node for node in walk(root) if isinstance(node, FusedNode)):
@@ -122,7 +122,7 @@ def unkept_in(root: Node, limits: Limits) -> Misconfigured | None:
             if isinstance(node, StepNode) and node.task in limits:
                 return Misconfigured(
                     node.task,
-                    "it has a limit, which Hatchet cannot keep within fused, where it is no step "
-                    "of its own: leave it out of fused, or out of limits",
+                    "it has a limit, which Hatchet cannot enforce within fused, where it is not a "
+                    "step of its own: leave it out of fused, or out of limits",
                 )
     return None

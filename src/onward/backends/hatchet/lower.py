@@ -31,20 +31,20 @@ from onward.plan import (
 )
 
 Source: TypeAlias = str | tuple["Source", ...]
-"""Where a step's argument is from: a place; several as one array; or "" for the call's own."""
+"""Where a step's argument comes from: a place, several as an array, or "" for the call's own."""
 
 _MOST = 100
-"""How many steps a DAG has at most; what is longer is shown better as a run of its own each."""
+"""How many steps a DAG has at most; the steps of a longer flow are runs of their own."""
 
 
 class Part(Struct, frozen=True):
     """One step of a DAG.
 
     Args:
-        name: What the dashboard calls it; no two of a DAG have the same.
+        name: Its name in the dashboard, unique within the DAG.
         at: Its place within the plan.
         step: What it runs.
-        source: Where its argument is from.
+        source: Where its argument comes from.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Part(Struct, frozen=True):
 
 
 class Dag(Struct, frozen=True):
-    """The steps of a flow, and where its value is from.
+    """The steps of a flow, and where its value comes from.
 
     Args:
-        parts: The steps, each after those that it takes from.
-        source: Where the value of the whole is from.
+        parts: The steps, each after those it depends on.
+        source: Where the value of the whole comes from.
     """
 
     parts: tuple[Part, ...]
@@ -75,7 +75,7 @@ class Dag(Struct, frozen=True):
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What of it the engine is told; two flows of one shape are the same DAG there."""
+        """What the engine knows of it; two flows with one shape are the same DAG there."""
         parts = ((each.name, each.source, each.step.queue) for each in self.parts)
         return (*parts, self.source)
 
@@ -117,10 +117,10 @@ class _NotADag(Exception):
 
 
 def _line(node: Node, at: str, source: Source, parts: list[Part], taken: dict[str, int]) -> Source:
-    """Adds a node's steps, and gives where its value is from."""
+    """Adds a node's steps, and gives where its value comes from."""
     match node:
         case StepNode() | FusedNode():
-            if node.priority is not None:  # which a DAG has as a whole, or not at all
+            if node.priority is not None:  # a DAG has one priority for all its steps
                 raise _NotADag
             name = _name(node, taken)
             parts.append(Part(name, at or "0", node, source))
@@ -147,12 +147,12 @@ def _name(step: Runnable, taken: dict[str, int]) -> str:
     if count == 1:
         return base
     name = f"{base}-{count}"
-    # A task may be called what the second of another one would be.
+    # The name of another task may equal this one with its number.
     return name if name not in taken else _name(step, taken)
 
 
 def places(source: Source) -> Iterator[str]:
-    """The places that an argument is from."""
+    """The places that an argument comes from."""
     if isinstance(source, tuple):
         for each in source:
             yield from places(each)
@@ -161,15 +161,15 @@ def places(source: Source) -> Iterator[str]:
 
 
 def resolve(source: Source, args: Args, outcomes: Mapping[str, Outcome]) -> Args | Outcome:
-    """What a step takes.
+    """The arguments of a step.
 
     Args:
-        source: Where it is from.
+        source: Where they come from.
         args: The call's own arguments.
-        outcomes: The outcomes there are, by place; a `KeyError` tells of one that is missing.
+        outcomes: The outcomes so far, by place; a missing one raises `KeyError`.
 
     Returns:
-        The arguments; or the failure that stands in their way.
+        The arguments, or the failure that replaces them.
     """
     if source == "":
         return args

@@ -1,7 +1,7 @@
-"""What travels through Hatchet: a plan as the input of a run, and its outcome as what it gives.
+"""The messages: a plan is the input of a run, and its outcome the output.
 
-Both are texts within JSON. The engine reads and writes JSON anew on its way, and not all of it
-comes out as it went in: large numbers do not.
+Both are text within JSON. The engine parses and rewrites JSON on the way, which changes some of it,
+such as large numbers.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MARGIN = 64 * 1024
 """How many bytes of a message the engine may put around an input or an output."""
 
 KEY = "onward"
-"""The entry of a run's metadata that has its idempotency key."""
+"""The entry of a run's metadata with its idempotency key."""
 
 DUE = "hatchet__cron_scheduled_at"
-"""The entry in which the engine says of a run by the clock when it was due."""
+"""The entry in which the engine says when a scheduled run was due."""
 
 
 class RunInput(Struct, frozen=True, omit_defaults=True):
@@ -36,8 +36,8 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
     Args:
         plan: The plan, as text.
         at: The place of the plan's root within its call.
-        call: The call's id, where another run than this one has it.
-        start: When to start, in seconds since 1970; what comes too early is held back.
+        call: The call's id, if it is the id of another run.
+        start: When to start, in seconds since 1970; a worker that receives it earlier waits.
     """
 
     plan: str
@@ -55,17 +55,16 @@ class LastAttempt(Struct, frozen=True):
 
 
 class StepResult(Struct, frozen=True, omit_defaults=True):
-    """What came of a run, or of a step of a DAG.
+    """The result of a run, or of a step of a DAG.
 
     Args:
         error: What went wrong, for people.
         outcome: The outcome, as text.
         at: The place of the step.
         ends: Whether it is the outcome of the whole call.
-        skips: Whether the engine is to leave out the steps after this one, for which it looks into
-            what a step gave.
-        kept: The run that gives the outcome, which is too large to be handed to the steps to come
-            together with all that the others gave.
+        skips: Whether the engine skips the steps after this one; it reads this in the output.
+        kept: The id of the run that keeps the value, which is too large to be sent to later steps
+            together with the other values.
         last: Which attempt it was.
     """
 
@@ -84,7 +83,7 @@ class StepResult(Struct, frozen=True, omit_defaults=True):
 
 
 class Payload(Struct, frozen=True):
-    """What a worker is handed: the run's input, and what came of a step's parents in the DAG."""
+    """The payload of an action: the run's input, and the results of a step's parents in the DAG."""
 
     input: RunInput
     parents: dict[str, StepResult] | None = None
@@ -102,42 +101,42 @@ def input_of(plan: Plan, *, at: str = "", call: str = "", start: float = 0.0) ->
 
 
 def write(what: RunInput | StepResult) -> str:
-    """As text."""
+    """A message as text."""
     return _ENCODER.encode(what).decode()
 
 
 def read_input(raw: bytes) -> RunInput | None:
-    """The order that a run's input holds, if it holds one."""
+    """The input of a run; None if it is not Onward's."""
     return _read(_ORDER, raw)
 
 
 def read_result(text: str | bytes) -> StepResult | None:
-    """What came of a run; None if its output or error is none of ours."""
+    """The result in an output or error; None if it is not Onward's."""
     return _read(_CAME, text) if text else None
 
 
 def read_payload(text: str) -> Result[Payload, Fault]:
-    """What a worker is handed; nothing is assumed of it."""
+    """The payload of an action, which may be anything."""
     payload = _read(_PAYLOAD, text)
     if payload is None:
-        return Failure(BadPayload("", "the run's input is no plan: it was not Onward's to make"))
+        return Failure(BadPayload("", "the run's input is not a plan: it was not made by Onward"))
     return Success(payload)
 
 
 def result_of(outcome: Outcome, *, at: str, ends: bool) -> StepResult:
-    """An outcome, ready to travel."""
+    """An outcome as a message."""
     return StepResult(_error(outcome), outcomes.encode(outcome).decode(), at, ends)
 
 
 def size_of(text: str) -> int:
-    """How many bytes a text of JSON has once the engine has read and written it."""
+    """How many bytes a text of JSON has once the engine has rewritten it."""
     # Go writes these as \u003c, \u003e, \u0026, \u2028 and \u2029.
     rewritten = sum(map(text.count, "<>&"))
     return len(text.encode()) + 5 * rewritten + 3 * sum(map(text.count, "\u2028\u2029"))
 
 
 def too_large(name: str, what: str, size: int, limit: int) -> TooLarge:
-    """The fault that more bytes than Hatchet takes are."""
+    """The fault of something with more bytes than Hatchet takes."""
     message = f"{what} comes to {size} bytes on the wire, and Hatchet takes {limit}"
     return TooLarge(name, message, size=size, limit=limit)
 
@@ -156,7 +155,7 @@ def _error(outcome: Outcome) -> str:
     if isinstance(outcome, Value):
         return ""
     text = bytes(outcome.raw).decode() if isinstance(outcome, Failed) else str(outcome.fault)
-    return text[:500].replace("\0", "\\0")  # which the engine takes nowhere
+    return text[:500].replace("\0", "\\0")  # which the engine never takes
 
 
 def _read(decoder: msgspec.json.Decoder[_T], raw: str | bytes) -> _T | None:

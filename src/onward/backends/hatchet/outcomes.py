@@ -1,4 +1,4 @@
-"""What came of a run, and where it is, out of what the engine tells of it."""
+"""The outcome of a run, from what the engine says about it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ from onward.outcome import Outcome, faulted
 from onward.plan import Args, Plan, Runnable
 
 SLACK = 1.0
-"""How long after a deadline its worker may still say so itself, in seconds."""
-
-_PENDING = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.EVICTED)
+"""How long after a deadline its worker may still report it itself, in seconds."""
 
 
 def order_of(details: GetRunDetailsResponse) -> tuple[RunInput, Plan] | None:
-    """What a run was started with; None for one that is not Onward's."""
+    """The input of a run and its plan; None if the run is not Onward's."""
     run_input = read_input(details.input)
     if run_input is None:
         return None
@@ -41,16 +39,16 @@ def order_of(details: GetRunDetailsResponse) -> tuple[RunInput, Plan] | None:
 
 
 def of_event(results: Iterable[StepRunResult]) -> Outcome | None:
-    """The outcome of a run that has ended, as far as the stream's event has it.
+    """The outcome of a run that has ended, if the stream's event contains it.
 
-    It has not all: nothing at all where that is large, and of a run that was cancelled no more than
-    of one that gave nothing.
+    An event has no value that is large, and does not distinguish a cancelled run from one without
+    a value.
     """
     return _found([read_result(result.error or result.output) for result in results])
 
 
 def kept_in(details: GetRunDetailsResponse) -> list[str]:
-    """The runs of their own in which values are kept that make up the outcome of this one."""
+    """The ids of the runs that keep values which the outcome of this run needs."""
     ended = _ended(details) if details.done else []
     if _found(ended) is not None:
         return []
@@ -63,8 +61,8 @@ def of_details(
     """The outcome of a run; None if it has none yet.
 
     Args:
-        details: What the engine tells of it.
-        kept: The values that are kept in runs of their own, by their ids.
+        details: What the engine says about it.
+        kept: The values that other runs keep, by the ids of these.
     """
     ordered = order_of(details)
     flow = ordered[1].flow if ordered else ""
@@ -78,8 +76,8 @@ def of_details(
     if found is not None:
         return found
     if any(task.status == RunStatus.FAILED for task in tasks):
-        said = " ".join(task.error for task in tasks if task.error) or "it does not say why"
-        message = f"the engine gave up, after no worker answered for it again and again: {said}"
+        said = " ".join(task.error for task in tasks if task.error) or "it gives no reason"
+        message = f"the engine gave up after many attempts to deliver it: {said}"
         return faulted(Lost(flow, message))
     if any(task.status == RunStatus.CANCELLED for task in tasks):
         return faulted(cancelled(flow))
@@ -89,27 +87,22 @@ def of_details(
         if result is not None
     }
     if ordered is None or len(outcomes) < len(tasks):
-        return faulted(BadPayload(flow, "the run gave what is no outcome: it was not Onward's"))
+        return faulted(BadPayload(flow, "the run's output is not one of Onward's"))
     return _replayed(ordered[1], outcomes)
 
 
 def last_of(details: GetRunDetailsResponse) -> LastAttempt | None:
-    """The attempt that a run ended with, where its worker says that."""
+    """The attempt that a run ended with, if its worker reported it."""
     ended = [result for result in _ended(details) if result is not None and result.last is not None]
     if not ended:
         return None
-    # The one that ends the call, or else has failed; of others the one that is farthest on.
+    # The one that ends the call, else one that failed, else the last in the flow.
     last = max(ended, key=lambda result: (result.ends, bool(result.error), _place(result)))
     return last.last
 
 
 def _place(result: StepResult) -> list[int]:
     return [int(digits) for digits in re.findall(r"\d+", result.at)]
-
-
-def is_pending(status: RunStatus) -> bool:
-    """Whether a run, or a task of it, has not ended."""
-    return status in _PENDING
 
 
 def _ended(details: GetRunDetailsResponse) -> list[StepResult | None]:
@@ -124,7 +117,7 @@ def _is_completed(status: RunStatus) -> bool:
 
 
 def _found(ended: Iterable[StepResult | None]) -> Outcome | None:
-    """What ends the call among what came of a run's steps: its end, or its first failure."""
+    """The outcome among the results of a run's steps: the call's own, or the first failure."""
     failed: list[tuple[list[int], Outcome]] = []
     for result in ended:
         if result is None:
@@ -137,7 +130,7 @@ def _found(ended: Iterable[StepResult | None]) -> Outcome | None:
 
 
 def _replayed(plan: Plan, outcomes: dict[str, Outcome]) -> Outcome:
-    """What a flow gives whose steps gave these values."""
+    """The outcome of a flow whose steps gave these values."""
 
     async def run_step(step: Runnable, args: Args, where: str) -> Outcome:
         return outcomes[where]
@@ -148,5 +141,5 @@ def _replayed(plan: Plan, outcomes: dict[str, Outcome]) -> Outcome:
         outcome: Outcome = end.value
         return outcome
     except KeyError:
-        return faulted(BadPayload(plan.flow, "a worker of another release ran another flow"))
+        return faulted(BadPayload(plan.flow, "a worker of another release ran a different flow"))
     raise AssertionError("nothing in it waits")

@@ -1,7 +1,6 @@
-"""How far a call is: a worker writes it into the log of its run, where the dashboard shows it too.
+"""The progress of a call: a worker writes it to the log of the run, and the dashboard shows it.
 
-A line costs a request. So a step that is over soon writes none, and one that says much is heard
-only now and then.
+A line costs a request. So a short step writes none, and frequent reports are thinned out.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from onward.context import Context, Progress
 
 _FIRST = 0.1
 _EVERY = 0.25
-"""After how many seconds a step is told of first, and how often then at most."""
+"""When the first line of a step is written, and the shortest pause between lines, in seconds."""
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
-    """What a worker says of a step that runs."""
+    """What a worker reports about a running step."""
 
     task: str
     step: str
@@ -51,11 +50,11 @@ _METADATA = msgspec.json.Decoder(_Metadata)
 
 
 class Reporter:
-    """Tells of the steps of one run; it may be told from any thread.
+    """Reports the steps of one run; its methods may be called from any thread.
 
     Args:
         client: The connection.
-        task: The task in whose log it writes.
+        task: The id of the task to whose log it writes.
     """
 
     def __init__(self, client: Client, task: str) -> None:
@@ -69,7 +68,7 @@ class Reporter:
         self._is_closed = False
 
     def begins(self, context: Context) -> None:
-        """An attempt at a step begins."""
+        """Reports that an attempt begins."""
         self._begun = Note(context.task, context.step, context.attempt)
         self._tell(self._begun)
 
@@ -79,7 +78,7 @@ class Reporter:
         return LastAttempt(self._begun.task, self._begun.step, str(self._begun.attempt))
 
     def says(self, progress: Progress) -> None:
-        """The step that runs says how far it is."""
+        """Reports the progress of the running step."""
         self._tell(replace(self._begun, progress=progress))
 
     def close(self) -> None:
@@ -110,18 +109,18 @@ class Reporter:
             total = "" if progress.total is None else f" of {progress.total:g}"
             text += f": {progress.done:g}{total} {progress.note}"
         metadata = msgspec.json.encode(_Metadata(note)).decode()
-        with contextlib.suppress(Problem):  # it is for people; the step goes on without
+        with contextlib.suppress(Problem):  # the step does not depend on it
             await self._client.log(self._task, text[:2000].strip(), metadata)
 
 
 async def last_note(rest: Rest, task: str) -> Note | None:
-    """What a worker last said of a task; None if nothing, or if the HTTP API is not reached."""
+    """What a worker last reported about a task; None if nothing, or without the HTTP API."""
     query = {"limit": "5", "order_by_direction": "DESC"}
     answer = await rest.ask("GET", f"stable/tasks/{task}/logs", query=query)
     if isinstance(answer, Failure):
         return None
     with contextlib.suppress(msgspec.MsgspecError):
         for line in _LINES.decode(answer.unwrap()).rows:
-            with contextlib.suppress(msgspec.MsgspecError):  # others write into the log as well
+            with contextlib.suppress(msgspec.MsgspecError):  # the log has lines of others
                 return _METADATA.decode(line.metadata).onward
     return None

@@ -1,7 +1,7 @@
-"""Reading runs from the engine, by parts where one is too large to be read at once.
+"""Reading runs from the engine, in parts where a run is too large for one message.
 
-The engine gives the input of a run and all that its steps gave in one message, which it does not
-send where that is larger than its limit. Its HTTP API has no such limit.
+The engine sends the input of a run and the values of its steps in one message, and refuses one that
+is larger than its limit. Its HTTP API has no such limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onward.fault import Lost, TooLarge
 from onward.outcome import Outcome, Value, faulted
 
 _LAGS = 30.0
-"""How long the HTTP API may know less of a run that has ended than the engine, in seconds."""
+"""How long the HTTP API may lag behind the engine, in seconds."""
 
 _ENDED = {
     "COMPLETED": RunStatus.COMPLETED,
@@ -32,7 +32,7 @@ _ENDED = {
 
 
 class Oversized(Exception):
-    """A run that cannot be read: it is too large to be read at once, and not to be had by parts."""
+    """A run that cannot be read: it is too large for one message, and not available in parts."""
 
     def __init__(self, fault: TooLarge) -> None:
         super().__init__(str(fault))
@@ -92,11 +92,11 @@ class Reader:
             raise
 
     async def details(self, id: str) -> GetRunDetailsResponse | None:
-        """All that the engine tells of a run; None if it knows none of this id.
+        """All that the engine knows about a run; None if there is no such run.
 
         Raises:
             Problem: If the engine cannot be asked.
-            Oversized: If it is asked in vain, now and later.
+            Oversized: If the run cannot be read, now or later.
         """
         try:
             return await self._client.details(id)
@@ -106,40 +106,40 @@ class Reader:
             return await self._by_parts(id, problem)
 
     async def outcome(self, details: GetRunDetailsResponse) -> Outcome | None:
-        """The outcome of a run, of which the engine tells this; None if it has none yet."""
+        """The outcome of a run with these details; None if it has none yet."""
         kept = {id: await self.kept(id) for id in outcomes.kept_in(details)}
         return outcomes.of_details(details, kept)
 
     async def kept(self, id: str) -> Outcome:
-        """The value that a run keeps, which is what it was started with."""
+        """The value that a run keeps, which is its argument."""
         details = await self.details(id)
         ordered = None if details is None else outcomes.order_of(details)
         if ordered is None or not ordered[1].args.positional:
-            return faulted(Lost("", f"Hatchet has no run {id}, or no longer, which kept a value"))
+            return faulted(Lost("", f"Hatchet no longer has the run {id}, which kept a value"))
         return Value(ordered[1].args.positional[0])
 
     async def _by_parts(self, id: str, problem: Problem) -> GetRunDetailsResponse:
-        """A run that has ended, for as long as it runs it is small."""
+        """A run read in parts; it has ended, because a running one is small."""
         answer = await self._rest.ask("GET", f"stable/workflow-runs/{id}")
         if isinstance(answer, Failure):
             fault = answer.failure()
             why = f"it answers {fault:d}" if isinstance(fault, int) else fault.message
-            raise Oversized(_too_large(problem, f"in parts its HTTP API has it, but {why}"))
+            raise Oversized(_too_large(problem, f"its HTTP API has it in parts, but {why}"))
         try:
             details = _joined(_PARTS.decode(answer.unwrap()))
         except msgspec.MsgspecError:
-            why = "what its HTTP API gives instead cannot be read"
+            why = "the answer of its HTTP API cannot be read"
             raise Oversized(_too_large(problem, why)) from None
         since = self._since.setdefault(id, time.monotonic())
         if details.done or time.monotonic() - since > _LAGS:
             del self._since[id]
         if not details.done and id not in self._since:
-            raise Oversized(_too_large(problem, "its HTTP API does not know all of it"))
+            raise Oversized(_too_large(problem, "its HTTP API does not have all of it"))
         return details
 
 
 def _joined(parts: _Parts) -> GetRunDetailsResponse:
-    """What the HTTP API tells of a run, as the engine would tell it in one message."""
+    """The parts of a run, joined into the message that the engine would send."""
     tasks: Mapping[str, _Task] = {task.task_external_id: task for task in parts.tasks}
     details = GetRunDetailsResponse(input=_input(parts.run.input), done=bool(parts.shape))
     for step in parts.shape:
@@ -159,7 +159,7 @@ def _joined(parts: _Parts) -> GetRunDetailsResponse:
 
 
 def _input(raw: msgspec.Raw) -> bytes:
-    """The input of a run, which the HTTP API wraps for one of a single task."""
+    """The input of a run, which the HTTP API wraps if the run has a single task."""
     try:
         return bytes(_WRAPPED.decode(raw).input)
     except msgspec.ValidationError:
@@ -169,8 +169,8 @@ def _input(raw: msgspec.Raw) -> bytes:
 def _too_large(problem: Problem, why: str) -> TooLarge:
     size, limit = sizes_said(problem) or (0, 0)
     message = (
-        f"the run's input and what its steps gave come to {size} bytes in all, and Hatchet sends "
-        f"{limit} at most; {why}: set server_url (HATCHET_CLIENT_SERVER_URL) to where it is "
-        "reached, or have the engine send more (SERVER_GRPC_MAX_MSG_SIZE)"
+        f"the run's input and the values of its steps have {size} bytes in all, and Hatchet sends "
+        f"at most {limit}; {why}: set server_url (HATCHET_CLIENT_SERVER_URL) to where it is "
+        "reached, or raise the engine's limit (SERVER_GRPC_MAX_MSG_SIZE)"
     )
     return TooLarge("", message, size=size, limit=limit)

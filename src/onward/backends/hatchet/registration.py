@@ -1,4 +1,4 @@
-"""A worker as the engine knows it: it is registered, says that it is alive, and is handed work."""
+"""A worker's registration: its heartbeats, and the stream of what the engine assigns."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SETTLED = 0.1
 
 
 class Registration:
-    """What the engine hands out to, as long as it is open.
+    """One registration of a worker with the engine.
 
     Args:
         client: The connection.
-        name: What people see in the dashboard.
-        actions: What it can be handed.
-        slots: How much of it at a time, by the kind of slot.
-        labels: What else it is found by.
-        take: Is told what it is handed, and by which registration.
-        note: Is told what goes wrong with the engine, and None when that is over.
+        name: Its name in the dashboard.
+        actions: The actions that it serves.
+        slots: How many of them at a time, by the kind of slot.
+        labels: Its labels.
+        take: Takes each assigned action, with the registration that received it.
+        note: Takes each problem with the engine, and None when it is over.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Registration:
         note: Callable[[Problem | None], None],
     ) -> None:
         self.id: str = ""
-        """By which the engine knows it; another one, once it was forgotten and is known again."""
+        """The engine's id for it, which changes if the engine forgets the worker."""
         self.ready: asyncio.Event = asyncio.Event()
-        """Is set once the engine has heard that it is alive."""
+        """Is set after the first heartbeat."""
         self._client = client
         self._name = name
         self._actions = actions
@@ -55,10 +55,10 @@ class Registration:
         self._is_taking = True
 
     async def open(self) -> asyncio.Task[None]:
-        """Registers, and takes what it is handed from then on.
+        """Registers, and takes actions from then on.
 
         Returns:
-            What takes it.
+            The task that takes them.
 
         Raises:
             Problem: If the engine refuses, or is away.
@@ -68,12 +68,12 @@ class Registration:
         return self._tasks[0]
 
     def take_no_more(self) -> None:
-        """Lets the engine hand it nothing more, and goes on to say that it is alive."""
+        """Takes no more actions, and goes on with the heartbeats."""
         self._is_taking = False
         self._hang_up()
 
     def close(self) -> None:
-        """Ends it, on this side."""
+        """Ends the stream and the heartbeats."""
         for task in self._tasks:
             task.cancel()
 
@@ -85,7 +85,7 @@ class Registration:
             self._stream.cancel()
 
     async def _listen(self) -> None:
-        """Takes what the engine hands out, and begins again when the stream breaks."""
+        """Takes assigned actions, and opens the stream again when it breaks."""
         try:
             while self._is_taking:
                 try:
@@ -96,7 +96,7 @@ class Registration:
                         self._take(action, self)
                 except Problem as problem:
                     self._went_wrong(problem)
-                except asyncio.CancelledError:  # of the stream, perhaps
+                except asyncio.CancelledError:  # perhaps of the stream only
                     if _is_cancelled():
                         raise
                 await asyncio.sleep(_PAUSE)
@@ -104,8 +104,8 @@ class Registration:
             self._hang_up()
 
     async def _beat(self) -> None:
-        # The engine looks at a new worker with its first heartbeat, and not soon again if it does
-        # not find the worker listening.
+        # At the first heartbeat the engine checks whether a new worker listens. If it does not, the
+        # engine checks again only much later.
         await asyncio.sleep(_SETTLED)
         refused = 0
         while True:
@@ -121,12 +121,12 @@ class Registration:
                 pause = _PAUSE
                 self._went_wrong(problem)
                 if refused > 2 and self._is_taking:
-                    self._hang_up()  # the engine has no such stream any more
+                    self._hang_up()  # the engine has lost the stream
             await asyncio.sleep(pause)
 
     def _went_wrong(self, problem: Problem) -> None:
         if is_gone(problem):
-            self.id = ""  # the engine has forgotten the worker, which registers anew
+            self.id = ""  # the engine has forgotten the worker
             self._hang_up()
         self._note(problem)
 

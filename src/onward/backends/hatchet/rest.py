@@ -1,4 +1,4 @@
-"""What only Hatchet's HTTP API has: logs, crons, and workers that are to be left alone."""
+"""Hatchet's HTTP API, which alone has logs, crons, workers and their pause."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _AWAY = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class Answer(Struct, frozen=True):
-    """What came of a request.
+    """The answer to a request.
 
     Args:
-        raw: The answer.
-        ahead: How far the server's clock is ahead of ours, in seconds, give or take half a second;
-            None where it does not tell the time.
+        raw: Its body.
+        ahead: How far the server's clock is ahead of ours, in seconds, within half a second; None
+            if the answer has no date.
     """
 
     raw: bytes
@@ -37,9 +37,9 @@ class Rest:
     """The HTTP API of an engine, on one event loop.
 
     Args:
-        url: Where it is.
-        token: What opens it.
-        authorities: A file of those to trust; the system's if none is given.
+        url: Its URL.
+        token: The token of the tenant.
+        authorities: A file of the authorities to trust; None for the system's.
     """
 
     def __init__(self, url: str, token: str, authorities: Path | None = None) -> None:
@@ -70,7 +70,7 @@ class Rest:
             body: What it sends, as JSON.
 
         Returns:
-            What came; the status, if that is no success; `Unavailable` if nothing came.
+            The body; else the status of an answer that is no success, or `Unavailable`.
         """
         answer = await self.answer(method, path, query=query, body=body)
         return answer.map(lambda answer: answer.raw)
@@ -83,7 +83,7 @@ class Rest:
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Result[Answer, Fault | HTTPStatus]:
-        """Like `ask`, and tells of the server's clock."""
+        """Like `ask`, and also gives the difference of the clocks."""
         url = f"{self._url}/api/v1/{path}"
         data = None if body is None else msgspec.json.encode(body)
         before = time.time()
@@ -120,12 +120,12 @@ class Rest:
     def _status(self, code: int) -> HTTPStatus | Unavailable:
         try:
             return HTTPStatus(code)
-        except ValueError:  # a proxy has some of its own
+        except ValueError:  # some proxies have their own codes
             return Unavailable("", f"Hatchet's HTTP API at {self._url}: it answers {code}")
 
 
 def _date(text: str) -> float | None:
-    """The moment that a server says it is, which it tells to the second: in the midst of that."""
+    """The time of a server's clock, in the middle of the second that it gives."""
     try:
         return parsedate_to_datetime(text).timestamp() + 0.5
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a worker says to the engine of what it was handed: what came of it, or that it lets go."""
+"""Reporting a worker's results to the engine, and returning what it does not finish."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from onward.plan import Args, ChainNode, FusedNode, Plan
 
 _PAUSE = 0.5
 _PATIENCE = 600.0
-"""How long a value is tried to be kept elsewhere while the engine is away, in seconds."""
+"""How long to try to keep a value elsewhere while the engine is away, in seconds."""
 
 _LOGGER = logging.getLogger("onward.hatchet")
 
 
 class Share(Struct, frozen=True):
-    """How much of a message a step of a DAG may take up.
+    """How many bytes the value of a DAG's step may have.
 
-    The engine hands each step of a DAG all that the steps before it gave, whether it takes from
-    them or not, in one message. So what is left in that is divided among the steps to come; none of
-    them takes more than it has when it begins, and so what they give has room there.
+    The engine sends each step of a DAG the values of all steps before it, used or not, in one
+    message. So the room left in that message is divided among the steps to come. A step never gives
+    more than its part, and all values have room.
 
     Args:
-        taken: How many bytes the step itself was handed.
-        among: How many steps that have given nothing yet have steps after them, itself included.
+        taken: How many bytes the step itself received.
+        among: How many steps with successors have given no value yet, this one included.
         queue: The queue of the step, if it names one.
     """
 
@@ -59,12 +59,12 @@ class Share(Struct, frozen=True):
     queue: str | None = None
 
     def most(self, limit: int) -> int:
-        """How many bytes it may give."""
+        """How many bytes its value may have."""
         return max(0, limit - self.taken) // max(1, self.among)
 
 
 class Results:
-    """Tells the engine, as often as it takes while that is away.
+    """Reports to the engine, and tries again while the engine is away.
 
     Args:
         connection: The connections to the engine.
@@ -83,16 +83,15 @@ class Results:
         plan: Plan | None,
         share: Share | None,
     ) -> None:
-        """Says what came of something.
+        """Reports a result.
 
         Args:
-            action: What the worker was handed.
-            worker: By which the engine knows it.
-            done: What came of it.
+            action: What the engine assigned.
+            worker: The worker's id.
+            done: The result.
             name: The task, or the flow.
-            plan: Whose step it was; None if that could not be read.
-            share: How much of a message it may take up, if it is a step of a DAG with others after
-                it.
+            plan: The plan of the step; None if it could not be read.
+            share: How large the value may be, for a step of a DAG that others follow.
         """
         done = await self._fitting(action, done, name, plan, share)
         try:
@@ -100,14 +99,14 @@ class Results:
             return
         except Problem as problem:
             fault = self._refused(name, done, problem)
-        _LOGGER.error("what came of %s does not reach Hatchet: %s", action.action_id, fault)
+        _LOGGER.error("the result of %s cannot be reported to Hatchet: %s", action.action_id, fault)
         instead = _instead(done, fault)
-        with contextlib.suppress(Problem):  # it is handed out again, after its lease
+        with contextlib.suppress(Problem):  # the engine assigns it again after its lease
             await self._tell(action, worker, STEP_EVENT_TYPE_FAILED, write(instead))
 
     async def returned(self, action: AssignedAction, worker: str) -> None:
-        """Says that something is given back, which the engine also finds out by itself."""
-        text = "its worker stops, and gives it back"
+        """Returns a step, which the engine also notices by itself."""
+        text = "its worker stops, and returns it"
         with contextlib.suppress(Problem):
             await self._tell(action, worker, STEP_EVENT_TYPE_FAILED, text, is_final=False)
 
@@ -119,12 +118,12 @@ class Results:
         plan: Plan | None,
         share: Share | None,
     ) -> StepResult:
-        """What came of something, made to fit into the messages that the engine takes and sends."""
+        """The result, reduced until it fits the messages that the engine takes and sends."""
         text = write(done)
         size = len(text.encode())
         limit = await self._limit_for(size)
         if size > limit:
-            return _instead(done, too_large(name, "what it gave", size, limit))
+            return _instead(done, too_large(name, "its value", size, limit))
         if share is None or plan is None or done.error or done.ends:
             return done
         if size_of(text) <= share.most(limit):
@@ -137,12 +136,12 @@ class Results:
         try:
             return await patiently(lambda: client.limit_for(size + MARGIN), math.inf) - MARGIN
         except Problem:
-            return size  # it says itself whether it takes so much
+            return size  # the engine says itself whether it is too large
 
     async def _kept(
         self, action: AssignedAction, done: StepResult, plan: Plan, queue: str | None
     ) -> StepResult:
-        """Keeps a value in a run of its own, which is started with it and gives it again."""
+        """Keeps a value as the input of a run of its own, which gives it back."""
         outcome: Outcome = done.read
         if not isinstance(outcome, Value):
             return done
@@ -162,8 +161,8 @@ class Results:
     def _refused(self, name: str, done: StepResult, problem: Problem) -> Fault:
         sizes = sizes_said(problem)
         if sizes is not None:
-            return too_large(name, "what it gave", *sizes)
-        return Unavailable(name, f"Hatchet does not take what it gave: {said(problem)}")
+            return too_large(name, "its value", *sizes)
+        return Unavailable(name, f"Hatchet does not take its value: {said(problem)}")
 
     async def _tell(
         self,

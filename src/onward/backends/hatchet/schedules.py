@@ -1,4 +1,4 @@
-"""Calls by the clock: Hatchet's crons, which its dashboard shows too."""
+"""Schedules, which are Hatchet's crons; its dashboard shows them too."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Crons:
     Args:
         rest: The HTTP API, which alone has them.
         tenant: The tenant's id.
-        prefix: What stands before the names of workflows.
+        prefix: The prefix of the workflows' names.
     """
 
     def __init__(self, rest: Rest, tenant: str, prefix: str) -> None:
@@ -80,7 +80,7 @@ class Crons:
             if _is_same(cron, body):
                 return Success(_schedule(cron))
         is_paused = any(not cron.enabled for cron in old)
-        # The old goes first, for the engine has but one of a name and a time.
+        # The old one goes first, because the engine has only one with a name and a time.
         for cron in old:
             gone = await self._delete(cron)
             if isinstance(gone, Failure):
@@ -100,7 +100,7 @@ class Crons:
         return found.map(lambda crons: sorted(map(_schedule, crons), key=lambda one: one.name))
 
     async def enable(self, name: str, *, enabled: bool) -> Result[None, Fault]:
-        """Lets a schedule run, or not; `Unknown` if there is none."""
+        """Resumes or pauses a schedule; `Unknown` if there is none."""
         found = await self._known(name)
         if isinstance(found, Failure):
             return found
@@ -111,7 +111,7 @@ class Crons:
         return Success(None)
 
     async def remove(self, name: str) -> Result[None, Fault]:
-        """Takes a schedule away; `Unknown` if there is none."""
+        """Removes a schedule; `Unknown` if there is none."""
         found = await self._known(name)
         if isinstance(found, Failure):
             return found
@@ -135,9 +135,9 @@ class Crons:
         return Failure(undeclared(plan))
 
     def _workflows(self, plan: Plan) -> list[str]:
-        """Those that can run a plan by the clock, the one that shows it best first."""
+        """The workflows that can run a plan on schedule, the most specific first."""
         if isinstance(plan.root, StepNode | FusedNode):
-            return [names.FLOW]  # a cron names no queue; the evaluator names one for each step
+            return [names.FLOW]  # a cron has no queue; the evaluator gives each step its own
         return workflows_of(plan)
 
     async def _set(self, id: str, *, enabled: bool) -> Result[bytes, Fault]:
@@ -180,7 +180,7 @@ class Crons:
 
 
 def _expression(schedule: Schedule) -> str:
-    """When it runs, as the engine has it."""
+    """When it runs, as an expression of the engine."""
     if schedule.cron is None:
         return f"{_EVERY}{schedule.every}s"
     return schedule.cron if schedule.timezone == "UTC" else _in(schedule.timezone, schedule.cron)

@@ -1,4 +1,4 @@
-"""Hatchet's SDK, imported when it is first needed: it takes a second, and is not silent."""
+"""Importing Hatchet's SDK when it is first needed: it takes a second, and warns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require() -> None:
 
 
 def load() -> None:
-    """Imports it, whatever is done about warnings: what it imports warns of how it is used."""
+    """Imports it, without the warnings that its own dependencies cause."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The 'initial' parameter", DeprecationWarning)
         importlib.import_module(_NAME)

@@ -1,4 +1,4 @@
-"""What a Hatchet backend was told."""
+"""The settings of a Hatchet backend, checked and complete."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from onward.backends.hatchet.limits import Limits
 
 @dataclass(frozen=True)
 class Tls:
-    """How the connection to the engine is made safe.
+    """How the connection to the engine uses TLS.
 
     Args:
         root_certificates: A file of the authorities to trust; the system's if none is given.
         certificate: A file of the client's own certificate, where the engine asks for one.
         key: The file of its key.
-        server_name: What the engine's certificate says that it is called, if not its host.
+        server_name: The name in the engine's certificate, if it is not the host.
     """
 
     root_certificates: Path | None = None
@@ -27,12 +27,12 @@ class Tls:
 
 @dataclass(frozen=True)
 class Address:
-    """Where the engine is, and what opens it.
+    """Where the engine is, and the token for it.
 
     Args:
         target: Its host and port.
         token: The secret.
-        tls: How the connection is made safe; None for one that is not.
+        tls: How the connection uses TLS; None for no TLS.
     """
 
     target: str
@@ -48,10 +48,10 @@ class Settings:
         address: Where the engine is.
         server_url: Where its HTTP API is.
         tenant: The tenant's id.
-        prefix: What stands before the names of workflows.
+        prefix: The prefix of the workflows' names.
         queue: The queue of steps that name none.
         keep: How long an idempotency key is remembered, in seconds.
-        lease: How long what a worker was handed is its own without its saying so again, in seconds.
+        lease: How long a step stays with a worker that does not renew it, in seconds.
         limits: The limits of tasks, by the tasks' names.
         undeclared: How long a submission waits for a worker to declare its task, in seconds.
         unserved: How long a step waits for a worker to serve its task again, in seconds.

@@ -1,4 +1,4 @@
-"""Telling the engine what has begun, which only its dashboard goes by: of many in one request."""
+"""Reporting which steps have started, many in one request; the dashboard shows it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from onward.backends.hatchet.client import Client, event_of, now
 from onward.backends.hatchet.errors import Problem
 
 _GATHERS = 0.02
-"""How long more are waited for that go in the same request, in seconds."""
+"""How long to gather events for one request, in seconds."""
 
 
 class _Kind(NamedTuple):
-    """What all that goes in one request has in common."""
+    """What all events of one request have in common."""
 
     worker: str
     job: str
@@ -31,11 +31,11 @@ class _Kind(NamedTuple):
 
 
 class StartedEvents:
-    """Tells of what a worker has begun.
+    """Reports what a worker has started.
 
     Args:
         client: The connection.
-        spawn: Runs something beside all else.
+        spawn: Runs a coroutine in the background.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class StartedEvents:
         self._takes_many = True
 
     def add(self, action: AssignedAction, worker: str) -> None:
-        """Tells, soon, that something has begun."""
+        """Reports, soon, that a step has started."""
         kind = _Kind(worker, action.job_id, action.action_id)
         waiting = self._waiting.setdefault(kind, [])
         if not waiting:

@@ -1,6 +1,6 @@
-"""Running a step: its attempts, on an event loop that is not the connection's.
+"""Running a step: its attempts, on an event loop of their own.
 
-What a step does to its loop must not keep the worker from saying that it is alive.
+A step that blocks its loop must not stop the worker's heartbeats.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class Steps:
         reporter: Reporter,
         given_up: threading.Event,
     ) -> Outcome:
-        """Runs a step, retries and all.
+        """Runs a step with its retries.
 
         Args:
             step: The step.
-            args: What it takes.
-            plan: Whose step it is.
+            args: Its arguments.
+            plan: The plan that it belongs to.
             call: The call's id.
             at: The step's place in the call.
-            reporter: Is told how far it is.
-            given_up: Is set once nobody wants it any more.
+            reporter: Takes its progress.
+            given_up: Is set once the step is cancelled.
         """
 
         async def once(attempt: int) -> Outcome:
@@ -70,6 +70,6 @@ class Steps:
         return await self._thread.run(lambda: retried(step, once, asyncio.sleep, random.random))
 
     def close(self) -> None:
-        """Cancels the steps that await; a sync one's thread goes on, for Python cannot stop it."""
+        """Cancels async steps; the thread of a sync step goes on, because Python cannot stop it."""
         self._thread.close()
-        del self._attempts  # and with it its idle threads
+        del self._attempts  # also ends its idle threads

@@ -1,4 +1,4 @@
-"""Starting runs of plans: which workflow, with what input, where and how urgently."""
+"""Starting runs of plans: their workflow, input, labels and priority."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, StepNode
 
 _MISSING = 0.2
-"""How long a workflow that nobody has declared is not asked for again, in seconds."""
+"""How long an undeclared workflow is not tried again, in seconds."""
 
 _APPEARS = 0.25
-"""How long a run may take to be there that another worker is just starting, in seconds."""
+"""How long a run that another worker is starting may take to appear, in seconds."""
 
 
 class Parent(Struct, frozen=True):
-    """What a run is a part of.
+    """The run that starts another run.
 
     Args:
-        task: The task of the engine that starts it.
-        place: Where in it the run belongs; the engine starts one for each place.
+        task: The id of the engine's task that starts it.
+        place: The place of the run within that task; the engine starts one run for each place.
     """
 
     task: str
@@ -45,7 +45,7 @@ class Submitter:
     Args:
         client: The connection.
         reader: Reads runs.
-        prefix: What stands before the names of workflows.
+        prefix: The prefix of the workflows' names.
         queue: The queue of steps that name none.
     """
 
@@ -69,14 +69,14 @@ class Submitter:
         workflow: str | None = None,
         patience: float,
     ) -> Result[str, Fault]:
-        """Starts a run of a plan, in a workflow of its own if there is one.
+        """Starts a run of a plan, in its own workflow if there is one.
 
         Args:
             plan: The plan.
             run_input: Its input.
-            key: What tells it from all others; a run that is there already is given again.
-            parent: What it is a part of.
-            workflow: The task whose workflow it is to be run in, if not the plan's own.
+            key: Its idempotency key; for a key that exists, the id of that run comes back.
+            parent: What starts it, if it is part of another run.
+            workflow: The workflow to run it in, if not the plan's own.
             patience: How long to try while the engine is away, in seconds.
 
         Returns:
@@ -97,7 +97,7 @@ class Submitter:
         try:
             limit = await self._limit_for(size, patience)
             if size > limit:
-                return Failure(too_large(plan.flow, "what it is called with", size, limit))
+                return Failure(too_large(plan.flow, "its arguments", size, limit))
             others = [names.FLOW] if run_input.start else workflows_of(plan)
             for name in others if workflow is None else [workflow]:
                 id = await self._started(names.workflow(name, self._prefix), request, patience)
@@ -106,14 +106,14 @@ class Submitter:
         except Problem as problem:
             if is_too_large(problem):
                 limit = await self._limit_for(size, patience)
-                return Failure(too_large(plan.flow, "what it is called with", size, limit))
+                return Failure(too_large(plan.flow, "its arguments", size, limit))
             return Failure(self._client.fault(problem, plan.flow))
         return Failure(undeclared(plan))
 
     async def _started(
         self, name: str, request: TriggerWorkflowRequest, patience: float
     ) -> str | None:
-        """Starts a run of a workflow; None if nobody has declared one of this name."""
+        """Starts a run of a workflow; None if no worker has declared it."""
         if self._missing.get(name, 0.0) > time.monotonic():
             return None
         request = TriggerWorkflowRequest.FromString(request.SerializeToString())
@@ -126,7 +126,7 @@ class Submitter:
             raise
         if name in self._declared:
             return id
-        # The engine gives an id for a workflow that it does not have, and no run.
+        # For an undeclared workflow the engine gives an id, but there is no run.
         checking = self._checking.get(name)
         if checking is None:
             checking = self._checking[name] = asyncio.ensure_future(self._is_there(id, patience))
@@ -134,8 +134,8 @@ class Submitter:
         found = await asyncio.shield(checking)
         is_part = request.HasField("parent_task_run_external_id")
         if not found and is_part:
-            # Nor has it one for a place whose start a dying worker broke off, which says nothing
-            # of the workflow, nor of other places.
+            # There is none either for a place whose start a dying worker broke off. That says
+            # nothing about the workflow or other places.
             await asyncio.sleep(_APPEARS)
             found = await self._is_there(id, patience)
         if found:
@@ -146,7 +146,7 @@ class Submitter:
         return None
 
     async def _is_there(self, id: str, patience: float) -> bool:
-        """Whether there is a run, which the engine may have started just before it went away."""
+        """Whether a run exists; the engine may have started it just before it went away."""
         return await patiently(lambda: self._reader.is_there(id), patience)
 
     async def _limit_for(self, size: int, patience: float) -> int:
@@ -155,19 +155,19 @@ class Submitter:
         return await patiently(lambda: self._client.limit_for(whole), patience) - MARGIN
 
     def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
-        """What people can find a run by, and the engine those that it has already."""
-        # The engine knows a key whatever the workflow.
+        """The metadata by which people find a run, and the engine knows a key."""
+        # A key is one for all workflows.
         metadata = {KEY: f"{self._prefix}{key}", DUE: "", "flow": plan.flow[:200]}
         return metadata if plan.key is None else metadata | {"key": plan.key}
 
     def _labels(self, plan: Plan) -> Mapping[str, DesiredWorkerLabels]:
         if not isinstance(plan.root, StepNode | FusedNode):
-            return {}  # a flow's workflow says it
+            return {}  # the workflow of a flow has it
         return {label(plan.root.queue or plan.queue or self._queue): required()}
 
 
 def workflows_of(plan: Plan) -> list[str]:
-    """The workflows that can run a plan, the one that shows it best first."""
+    """The workflows that can run a plan, the most specific first."""
     match plan.root:
         case StepNode(task=name):
             return [name]
@@ -180,12 +180,12 @@ def workflows_of(plan: Plan) -> list[str]:
 
 
 def label(queue: str) -> str:
-    """What a worker is labelled with that serves a queue."""
+    """The label of a worker that serves a queue."""
     return f"queue:{queue}"
 
 
 def required() -> DesiredWorkerLabels:
-    """That a worker must have a label."""
+    """The requirement that a worker has a label."""
     return DesiredWorkerLabels(str_value="yes", required=True)
 
 
@@ -193,12 +193,12 @@ def undeclared(plan: Plan) -> Unknown:
     """The fault of a task that no worker has declared."""
     name = plan.root.task if isinstance(plan.root, StepNode) else plan.flow
     return Unknown(
-        name, "no worker has declared it to Hatchet: start one that serves it, and submit it then"
+        name, "no worker has declared it to Hatchet: start one that serves it, then submit again"
     )
 
 
 def priority_of(plan: Plan) -> int | None:
-    """Its priority, of which Hatchet has three where we have ten."""
+    """Its priority on Hatchet, which has three levels where Onward has ten."""
     priority = plan.priority
     if isinstance(plan.root, StepNode | FusedNode) and plan.root.priority is not None:
         priority = plan.root.priority

@@ -1,4 +1,4 @@
-"""What a Hatchet token says beside being a secret: whose it is, and where the engine is."""
+"""The claims of a Hatchet token: its tenant, and where the engine is."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import msgspec
 from msgspec import Struct
 
 _TOKEN = re.compile(r"[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]*){2}")
-"""What is in a header of each request, where gRPC bears nothing else."""
+"""The form of a token, which is also all that gRPC allows in a header."""
 
 
 class Claims(Struct, frozen=True):
-    """What a token says.
+    """The claims of a token.
 
     Args:
         sub: The tenant's id.
         server_url: Where its HTTP API and dashboard are.
         grpc_broadcast_address: Where its workers and clients connect to.
-        exp: When it is over, as a Unix time; None if it never is.
+        exp: When it expires, in seconds since 1970; None if it does not.
     """
 
     sub: str
@@ -30,10 +30,10 @@ class Claims(Struct, frozen=True):
 
 
 def claims(token: str) -> Claims:
-    """What a token says. The engine checks its signature, not we.
+    """The claims of a token. The engine checks its signature, Onward does not.
 
     Raises:
-        ValueError: If it is no token; nothing of it is in the text.
+        ValueError: If it is not a token; the message does not show it.
     """
     try:
         if not _TOKEN.fullmatch(token):

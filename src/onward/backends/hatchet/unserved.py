@@ -1,4 +1,4 @@
-"""Steps of tasks that workers once declared and none has any more: they end, and wait no longer."""
+"""Ending steps whose task no worker serves any more, which would otherwise wait for ever."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 from collections.abc import Awaitable, Callable
 
 _LOOKS = 15.0
-"""How often it is looked for such steps, in seconds."""
+"""How often to look for such steps, in seconds."""
 
 
 class Unserved:
-    """Watches for tasks that wait and that no worker serves.
+    """Watches for tasks with waiting steps that no worker serves.
 
-    A worker of another program, or of a release that is just being started, may be about to serve
-    them. So they are given a while.
+    A worker of another program, or of a release that is starting, may be about to serve them. So
+    they get some time first.
 
     Args:
-        bound: How long they are given, in seconds.
-        find: Gives the actions that wait and that no worker serves; None if it cannot be told.
-        take: Takes what waits for such actions.
+        bound: How much time they get, in seconds.
+        find: Gives the actions with waiting steps that no worker serves; None if unknown.
+        take: Takes the waiting steps of such actions.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Unserved:
         self._since: dict[str, float] = {}
 
     async def watch(self) -> None:
-        """Looks again and again."""
+        """Looks at intervals, until it is cancelled."""
         while True:
             await asyncio.sleep(min(_LOOKS, max(self._bound / 4, 0.5)))
             found = await self._find()

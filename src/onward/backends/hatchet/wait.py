@@ -1,7 +1,7 @@
 """Waiting for runs to end.
 
-The engine tells of a run that ends on a stream, sometimes a second late, and not at all of one
-that it does not have. So who waits also asks, soon at first and then ever more seldom.
+The engine announces on a stream that a run has ended, sometimes a second late, and never for a run
+that it does not have. So the waiter also polls, soon at first and then less and less often.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from onward.fault import Unknown
 from onward.outcome import Outcome, faulted
 
 _PAUSES = (0.25, 0.5, 1.0, 3.0, 10.0)
-"""After how many seconds a run is asked for, again and again."""
+"""The pauses between polls of one run, in seconds."""
 
 _MANY = 4
-"""Of how many runs that are waited for at a time the pauses become longer."""
+"""From how many awaited runs on the pauses become longer."""
 
 _AT_ONCE = 16
 _BREATH = 0.05
-"""How long nothing is asked after each question, in seconds: the stream tells of almost all."""
+"""The pause after each poll, in seconds: the stream announces almost all runs."""
 
 _OUTAGE = 60.0
-"""How long who waits puts up with an engine that is away, in seconds."""
+"""How long a caller that waits tolerates an engine that is away, in seconds."""
 
 _KEPT = 60.0
-"""How long a run is listened for that nobody waits for any more, in seconds."""
+"""How long a run that nobody awaits any more stays subscribed, in seconds."""
 
 _LOGGER = logging.getLogger("onward.hatchet")
 
@@ -50,7 +50,7 @@ _Stream: TypeAlias = StreamStreamCall[SubscribeToWorkflowRunsRequest, WorkflowRu
 
 @dataclass(slots=True, eq=False)
 class _Awaited:
-    """A run that somebody waits for."""
+    """A run that a caller waits for."""
 
     outcome: asyncio.Future[Outcome]
     asked: int = 0
@@ -61,7 +61,7 @@ class _Awaited:
 
 
 class Waiter:
-    """The outcomes of runs, as they come.
+    """Waits for the outcomes of runs.
 
     Args:
         client: The connection.
@@ -118,7 +118,7 @@ class Waiter:
         }
 
     async def _wait(self, futures: Sequence[asyncio.Future[Any]], timeout: float | None) -> None:
-        """Waits until one of so many is done that to watch each would take too long."""
+        """Waits until one of many is done, without a callback on each."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not any(future.done() for future in futures):
@@ -127,9 +127,9 @@ class Waiter:
     def _settle(self, awaited: _Awaited, outcome: Outcome) -> None:
         if not awaited.outcome.done():
             awaited.outcome.set_result(outcome)
-            self._tell()
+            self._wake_waiters()
 
-    def _tell(self) -> None:
+    def _wake_waiters(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
@@ -161,17 +161,17 @@ class Waiter:
         self._more.set()
 
     async def _ask_at_last(self, awaited: dict[str, _Awaited]) -> None:
-        """Asks for runs that were not asked for before their wait ended."""
+        """Polls the runs that were not polled before their wait ended."""
         if any(each.outcome.done() for each in awaited.values()):
             return
         early = [(id, each) for id, each in awaited.items() if each.asked <= 1]
-        with contextlib.suppress(Problem):  # they have no outcome yet, whatever the reason
+        with contextlib.suppress(Problem):  # then they have no outcome yet
             for at in range(0, len(early), _AT_ONCE):
                 some = early[at : at + _AT_ONCE]
                 await asyncio.gather(*(self._look(id, each) for id, each in some))
 
     async def _ask(self) -> None:
-        """Asks for those whose turn it is."""
+        """Polls the runs that are due."""
         while True:
             self._more.clear()
             pause = self._due[0][0] - time.monotonic() if self._due else None
@@ -212,7 +212,7 @@ class Waiter:
             return
         except Problem:
             raise
-        except Exception as problem:  # ours, with this run, of which no other is to suffer
+        except Exception as problem:  # a bug with this run must not affect others
             _LOGGER.exception("run %s could not be read", id)
             self._settle(awaited, faulted(raised("", problem)))
             return
@@ -222,12 +222,13 @@ class Waiter:
         elif awaited.was_missing:
             self._settle(awaited, faulted(unknown(id)))
         else:
-            awaited.was_missing = True  # which may be for the moment
+            awaited.was_missing = True  # it may only not be visible yet
 
     def _note(self, problem: Problem, awaited: _Awaited) -> None:
-        """Takes note that the engine did not tell of a run.
+        """Notes that a poll failed.
 
-        Who waits for that run hears of it in the end; all others, if the engine tells of none.
+        In the end the caller that waits for this run learns it, and all callers if every poll
+        fails.
         """
         now = time.monotonic()
         if awaited.failing_since is None:
@@ -242,14 +243,14 @@ class Waiter:
     def _break(self, problem: Problem) -> None:
         if self._broken is not None:
             self._broken.set_exception(problem)
-            self._broken.exception()  # nobody may wait just now
-            self._tell()
+            self._broken.exception()  # there may be no caller now
+            self._wake_waiters()
             self._broken = None
 
     async def _listen(self) -> None:
-        """Hears of runs that end, and begins again when the stream breaks."""
+        """Follows the stream of runs that ended, and opens it again when it breaks."""
         while True:
-            while not self._asked_for.empty():  # they are among those that are awaited
+            while not self._asked_for.empty():  # they are among the awaited
                 self._asked_for.get_nowait()
             stream = self._client.subscribe()
             writer = asyncio.create_task(self._write(stream, list(self._awaited)))
@@ -257,7 +258,7 @@ class Waiter:
                 async for event in stream:
                     await self._arrived(event)
             except Problem:
-                pass  # who asks finds out, and bears with it or not
+                pass  # the poll finds out, and handles it
             finally:
                 writer.cancel()
                 stream.cancel()
@@ -284,11 +285,11 @@ class Waiter:
             with contextlib.suppress(Problem):
                 await self._look(id, awaited)
             if not awaited.outcome.done():
-                awaited.asked = 0  # it has ended, and will be told of soon
+                awaited.asked = 0  # it has ended, and its details follow soon
                 self._ask_later(id, awaited)
 
 
 def unknown(id: str) -> Unknown:
     """The fault of an id that the engine does not know."""
-    message = "Hatchet has no run of this id, or no longer; or no worker has declared its workflow"
+    message = "Hatchet has no run with this id, or not any more, or its workflow is undeclared"
     return Unknown(id, message)

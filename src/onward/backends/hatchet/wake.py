@@ -33,21 +33,21 @@ _WINDOWS = {
     "month": 2_678_400.0,
     "year": 31_622_400.0,
 }
-"""How long it is from one try to wake a task to the next, in seconds; the last are for its rate."""
+"""The pauses between tries to wake a task, in seconds; the last depend on its rate."""
 
 _SETTLES = 2.0
 _LOOKS = 20.0
-"""How soon the engine puts a run aside, and how often it looks at its queue, in seconds."""
+"""How soon the engine puts a run aside, and how often it checks its queue, in seconds."""
 
 _SHARED = 10.0
-"""How long it is before another worker wakes the same task by another run, in seconds."""
+"""How long workers share one run that wakes a task, in seconds."""
 
 _NOWHERE = "onward.nowhere"
 """The queue of such runs, from which no worker takes steps."""
 
 
 async def wake(connection: Connection, catalog: Catalog) -> None:
-    """Has the engine look again for what it has put aside of a catalog's tasks with a rate.
+    """Has the engine look again at the steps it put aside, of a catalog's tasks with a rate.
 
     Args:
         connection: The connections to the engine.
@@ -66,7 +66,7 @@ async def _wake(connection: Connection, name: str) -> None:
     for pause in (*_PAUSES, *[_WINDOWS[connection.settings.limits[name].per]] * 2):
         now = (await waiting(connection.rest, connection.settings.tenant)).get(action)
         if now is None or not now.aside or now.count > now.aside:
-            return  # what waits in the queue itself has the engine look aside
+            return  # a step in the queue itself makes the engine look
         is_seen = await _look_aside(connection, name, action)
         if is_seen:
             return
@@ -74,10 +74,10 @@ async def _wake(connection: Connection, name: str) -> None:
 
 
 async def _look_aside(connection: Connection, name: str, action: str) -> bool:
-    """Starts a run that no worker takes; whether the rate had room for it.
+    """Starts a run that no worker takes; gives whether the rate had room for it.
 
-    Then it waits in the queue itself, where the engine sees that the task has a rate. It takes the
-    room from all others as long as it is there.
+    If so, it waits in the queue itself, and the engine notices that the task has a rate. It takes
+    room from other steps while it is there.
     """
     root = FusedNode(ChainNode(()), queue=_NOWHERE)
     plan = Plan(v=VERSION, flow=f"wake {name}", root=root, args=Args((Raw(b"null"),)))

@@ -86,17 +86,17 @@ class Work:
         return result_of(outcome, at=at, ends=True)
 
     async def _part(self, held: Assignment, plan: Plan, payload: Payload, call: str) -> StepResult:
-        """One step of a DAG."""
+        """Runs one step of a DAG."""
         parents = (payload.parents or {}).values()
         for parent in parents:
-            if parent.ends:  # it has run all of the call by itself
+            if parent.ends:  # it has run the whole call
                 return parent
         dag = lower.dag_of(plan.root)
         part = None if dag is None else dag.part(held.action.task_name)
         declared = self._dags.get(held.action.workflow_version_id)
         is_own = dag is not None and declared is not None and dag.shape == declared.shape
         if dag is None or part is None or not (parents or is_own):
-            # The caller's flow, or the engine's, is another release's than the worker's.
+            # The flow of the caller or of the engine is of another release than the worker's.
             return await self._whole(held, plan, call)
         if dag.source != part.at:
             given = payload.parents or {}
@@ -111,7 +111,7 @@ class Work:
         return result_of(outcome, at=part.at, ends=dag.source == part.at)
 
     async def _read(self, result: StepResult) -> Outcome:
-        """What a step gave, which may be kept in a run of its own."""
+        """The outcome in a result, which another run may keep."""
         if not result.kept:
             return result.read
         try:
@@ -120,17 +120,17 @@ class Work:
             return faulted(oversized.fault)
 
     async def _whole(self, held: Assignment, plan: Plan, call: str) -> StepResult:
-        # It waits more than it works, and those that it waits for want its slot.
+        # A flow mostly waits, and the steps that it waits for need its slot.
         await self._connection.client.release_slot(held.action.task_run_external_id)
         done = result_of(await self._flow(held, plan, call), at="", ends=True)
-        # The steps after it may be of tasks that nobody serves any more: they would wait for ever.
+        # Steps after it would wait for ever if no worker serves their tasks any more.
         return replace(done, skips=True)
 
     async def _step(
         self, held: Assignment, step: Runnable, args: Args, plan: Plan, call: str, at: str
     ) -> Outcome:
         held.name = step.task if isinstance(step, StepNode) else plan.flow
-        # The log of the call's own run is where its state is looked up.
+        # The status of a call is read from the log of its own run.
         is_part = not isinstance(plan.root, Runnable)
         log = held.action.task_run_external_id if is_part else call
         reporter = Reporter(self._connection.client, log)
@@ -153,7 +153,7 @@ class Work:
             raise
 
     async def _abandoned(self, held: Assignment, evaluation: Evaluation) -> None:
-        """Cancels the steps of a flow that has ended, but not of one that goes on elsewhere."""
+        """Cancels the steps of a flow that has ended, unless another worker runs the flow."""
         with contextlib.suppress(Problem):
             if not held.is_late:
                 details = await self._connection.client.details(held.action.workflow_run_id)

@@ -45,14 +45,14 @@ _AT_ONCE = 16
 _TRIES = 4
 _PATIENCE = 30.0
 _LINGERS = 1.2
-"""How long the engine goes on to hand out to a worker that it was told to leave alone."""
+"""How long the engine may still assign steps to a paused worker, in seconds."""
 
 _UNSERVED = 10.0
-"""How long steps are taken at a time whose task nobody serves, in seconds."""
+"""How long to take steps whose task no worker serves, in seconds."""
 
 _GOODBYE = 2.0
 _PARTING = 10.0
-"""How long an answer of the engine's may take at the end, and all of the end."""
+"""How long one request, and the whole end, may take when the worker stops, in seconds."""
 
 _LOGGER = logging.getLogger("onward.hatchet")
 
@@ -90,7 +90,7 @@ class HatchetWorker:
         self._started = StartedEvents(connection.client, self._spawn)
         self._results = Results(connection)
         self._work = Work(connection, self._steps, self._dags, self._spawn)
-        self._said = ""
+        self._problem = ""
         self._until = math.inf
         self._is_leaving = False
         self._is_giving_back = False
@@ -108,13 +108,13 @@ class HatchetWorker:
         for at in range(0, len(single), _AT_ONCE):
             some = single[at : at + _AT_ONCE]
             await asyncio.gather(*map(self._declare, some))
-        # DAGs share the actions of their tasks, over which the engine trips if two come at once.
+        # DAGs share the actions of their tasks, and the engine fails if two come at once.
         for workflow in declared:
             if workflow.dag is not None:
                 self._dags[await self._declare(workflow)] = workflow.dag
             self._jobs |= workflow.jobs
-        # As one worker with slots of both kinds, it would be handed steps a hundred at a time, and
-        # then none for a second: the engine takes the slots that are free for flows for a reserve.
+        # One worker with slots of both kinds would receive a hundred steps at a time, and then none
+        # for a second: the engine mistakes the free slots for flows for a reserve.
         self._registrations = [self._registration(kind) for kind in (STEPS, FLOWS)]
         try:
             for registration in self._registrations:
@@ -137,7 +137,7 @@ class HatchetWorker:
             try:
                 return await self._connection.client.put_workflow(workflow.request)
             except Problem as problem:
-                # The engine trips over a new one that two workers declare at once.
+                # The engine fails if two workers declare a new one at once.
                 tries += 1
                 if not is_away(problem) or tries == _TRIES:
                     raise
@@ -162,7 +162,7 @@ class HatchetWorker:
         return await diagnose.unserved(self._connection.rest, self._settings)
 
     async def _take_unserved(self, actions: list[str]) -> None:
-        """Takes steps of tasks that nobody serves, which come to be `Unknown` here."""
+        """Takes steps of tasks that no worker serves, which end as `Unknown` here."""
         self._jobs = dict.fromkeys(actions, Job()) | self._jobs
         registration = self._registered("-unserved", actions, STEPS)
         try:
@@ -170,11 +170,9 @@ class HatchetWorker:
             await asyncio.sleep(_UNSERVED)
             await self._connection.client.unsubscribe(registration.id)
         except Problem:
-            pass  # there is another time
+            pass  # it is tried again later
         finally:
             registration.close()
-
-    # -- what the engine says -----------------------------------------------------------------
 
     def _take(self, action: AssignedAction, worker: Registration) -> None:
         key = (action.task_run_external_id, action.retry_count)
@@ -193,7 +191,7 @@ class HatchetWorker:
             self._give_back(held)
 
     async def _extend(self) -> None:
-        """Says of what takes long that it is still being done."""
+        """Renews the lease of what takes long."""
         while True:
             await asyncio.sleep(self._settings.lease / 6)
             at = time.monotonic()
@@ -206,27 +204,25 @@ class HatchetWorker:
     async def _extend_one(self, held: Assignment, seconds: float) -> None:
         try:
             if not await self._connection.client.extend(held.action.task_run_external_id, seconds):
-                self._give_up(held)  # it is no longer ours
+                self._give_up(held)  # another worker has it now
         except Problem:
-            held.extended_at -= seconds  # there is another time before it is too late
+            held.extended_at -= seconds  # it is tried again before the lease ends
 
     def _note(self, problem: Problem | None) -> None:
         text = "" if problem is None else self._connection.client.fault(problem).message
-        if text and text != self._said:
+        if text and text != self._problem:
             _LOGGER.warning("the worker cannot reach the engine: %s", text)
-        if self._said and not text:
+        if self._problem and not text:
             _LOGGER.warning("the worker reaches the engine again")
             self._service.append(self._loop.create_task(wake(self._connection, self._catalog)))
-        self._said = text
+        self._problem = text
 
     def _lost(self, _: object) -> None:
         if not self._is_leaving:  # the backend was closed
             self._ended.set()
 
-    # -- what it does with it -----------------------------------------------------------------
-
     async def _answer(self, held: Assignment) -> None:
-        """Does one thing, and says what came of it."""
+        """Runs an assignment, and reports its result."""
         self._started.add(held.action, held.worker.id)
         try:
             done = await self._work.run(held)
@@ -234,7 +230,7 @@ class HatchetWorker:
             if held.is_returned:
                 self._spawn(self._results.returned(held.action, held.worker.id))
             return
-        except Exception as problem:  # not a step's, which is an outcome, but ours
+        except Exception as problem:  # a bug: what a step raises is an outcome
             _LOGGER.exception("%s could not be run", held.action.action_id)
             done = result_of(faulted(raised(held.action.task_name, problem)), at="", ends=True)
         if held.last is not None and held.last.step:
@@ -246,12 +242,12 @@ class HatchetWorker:
         await asyncio.shield(self._spawn(telling))
 
     def _give_up(self, held: Assignment) -> None:
-        """Ends something that nobody wants any more."""
+        """Ends an assignment that is cancelled."""
         held.given_up.set()
         held.task.cancel()
 
     def _give_back(self, held: Assignment) -> None:
-        """Lets another worker have something."""
+        """Returns an assignment, so that another worker gets it."""
         held.is_returned = True
         self._give_up(held)
 
@@ -260,8 +256,6 @@ class HatchetWorker:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-    # -- the end ------------------------------------------------------------------------------
 
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""
@@ -295,8 +289,8 @@ class HatchetWorker:
         while self._held and time.monotonic() < self._until:
             tasks = [held.task for held in self._held.values()]
             left = self._until - time.monotonic()
-            await asyncio.wait(tasks, timeout=min(left, _PAUSE))  # it may become less
-        self._is_giving_back = True  # and what comes yet, for the engine lingers
+            await asyncio.wait(tasks, timeout=min(left, _PAUSE))  # a second stop may shorten it
+        self._is_giving_back = True  # also what the engine still assigns
         for held in list(self._held.values()):
             self._give_back(held)
         await self._settle()
@@ -307,7 +301,7 @@ class HatchetWorker:
         self._end()
 
     async def _settle(self) -> None:
-        """Waits until the engine was told all."""
+        """Waits until all results are reported."""
         await asyncio.sleep(0)
         if self._background:
             await asyncio.wait(self._background, timeout=_GOODBYE)
