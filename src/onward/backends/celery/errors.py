@@ -34,6 +34,7 @@ _CURES = {
     "closed": "if it wants TLS, write rediss:// or amqps://",
     "imed out": "see that it runs, and whether it speaks TLS",
     "Timeout": "see that it runs, and whether it speaks TLS",
+    "did not answer": "see that it runs, and whether it speaks TLS",
 }
 """What helps, by a word of what the clients say."""
 
