@@ -48,7 +48,7 @@ def read(path: Path) -> Section:
 
     Raises:
         ModuleNotFoundError: If PyYAML is not installed.
-        ValueError: If it cannot be read, or makes no sense.
+        ValueError: If it cannot be read, or is not valid.
     """
     import yaml
 
@@ -62,7 +62,7 @@ def read(path: Path) -> Section:
         mark = getattr(problem, "problem_mark", None)
         where = "" if mark is None else f"line {mark.line + 1}: "
         raise ValueError(
-            f"{where}it makes no sense as YAML: look at colons, indentation and quotes there, and "
+            f"{where}it is not valid YAML: look at colons, indentation and quotes there, and "
             "put quotes around a text with other signs than letters and digits"
         ) from None
     except RecursionError:
@@ -82,7 +82,7 @@ def _section(loader: SafeLoader, node: Node, depth: int) -> Section:
         name = key.value
         has_colon = key.end_mark.index != value.start_mark.index
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not has_colon:
-            raise ValueError(f"line {_line(key)}: a setting's name is missing or makes no sense")
+            raise ValueError(f"line {_line(key)}: a setting's name is missing or not valid")
         if name in section:
             raise ValueError(
                 f"line {_line(key)}: {name} is there twice, first on line {section[name].line}"

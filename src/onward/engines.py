@@ -20,7 +20,7 @@ class Engine(Generic[S]):
     Args:
         settings: A TypedDict of them, with `total=False`: each a str, an int, a float or a bool;
             or, in a file alone, `dict[str, T]` with another such TypedDict for T.
-        connect: Makes the backend; raises ValueError for what makes no sense, and
+        connect: Makes the backend; raises ValueError for settings that are not valid, and
             ModuleNotFoundError where an extra is missing. The text of neither shows a secret.
         from_url: What a URL of its scheme says, which is passed whole; raises ValueError. See
             `onward.url` for help.

@@ -141,9 +141,9 @@ def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
 def log(step: Delivery, context: Context, ended: Ended) -> None:
     """Logs an attempt that gave no value, as one line that says where it stood.
 
-    A domain error is logged at INFO by its type alone, for its fields may hold what is nobody
-    else's business; an attempt that another one follows, at WARNING; all others at ERROR, with the
-    traceback of what the function raised.
+    A domain error is logged at INFO by its type alone, for its fields may hold private data. An
+    attempt that will be retried is logged at WARNING, all others at ERROR, with the traceback of
+    what the function raised.
 
     Args:
         step: Its policy.

@@ -262,7 +262,7 @@ class Unsupported(Fault, Struct, frozen=True):
 
 
 class Misconfigured(Fault, Struct, frozen=True):
-    """A setting or an option that makes no sense.
+    """A setting or an option that is not valid.
 
     Args:
         task: The flow or setting concerned.

@@ -145,7 +145,7 @@ def _kind(failure: object) -> str:
 
 
 def _message(failure: object) -> str:
-    """What there is to say of a failure; a domain error may hold what is nobody else's business."""
+    """The text of a failure; none for a domain error, which may hold private data."""
     if isinstance(failure, Fault):
         return failure.message
     if not isinstance(failure, BaseException):

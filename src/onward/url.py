@@ -113,6 +113,6 @@ def instead_of(word: str, known: Collection[str]) -> str:
 
 def _refuse_unencoded() -> NoReturn:
     raise ValueError(
-        "it makes no sense as a URL: in user names and passwords, percent-encode what is neither "
+        "it is not a valid URL: in user names and passwords, percent-encode what is neither "
         "a letter nor a digit (@ is %40, / is %2F); a port is a number"
     ) from None

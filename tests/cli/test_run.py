@@ -174,7 +174,7 @@ def test_what_is_submitted_to_local_ends_with_the_process_and_so_is_refused(fold
 
 def test_check_tells_that_nothing_stands_against_a_call(folder: Path) -> None:
     said = printed("check", "pipeline:summed", "1", *LOCAL, folder=folder)
-    assert said == "nothing is known to stand against it\n"
+    assert said == "no problem was found\n"
     said = printed("check", "pipeline:summed", "1", *LOCAL, "--json", folder=folder)
     assert json.loads(said) == {"faults": []}
 

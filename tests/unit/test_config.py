@@ -187,8 +187,8 @@ def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
         ("celery+redis://host/mail", "the number of a database, as in /0"),
         ("celery+redis://host:port/0", "a port is a number"),
         ("celery+redis://host:70000/0", "a port is a number"),
-        ("celery+redis://[::1/0", "it makes no sense as a URL"),
-        ("celery+redis://\ud800/0", "it makes no sense as a URL"),
+        ("celery+redis://[::1/0", "it is not a valid URL"),
+        ("celery+redis://\ud800/0", "it is not a valid URL"),
     ],
 )
 def test_a_mistake_in_a_url_is_told_with_what_to_write(url: str, says: str) -> None:

@@ -164,5 +164,5 @@ class Patience:
         return self._clock() >= self._given_up
 
     def answered(self) -> None:
-        """The engine answered: an outage begins anew."""
+        """The engine answered: the next failure begins another outage."""
         self._given_up = min(self._end, self._clock() + self._outage)

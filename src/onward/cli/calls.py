@@ -136,11 +136,11 @@ def check(
     as_json: Json = False,
     is_help: Help = False,
 ) -> None:
-    """Tell what stands against a call, and submit nothing.
+    """Check whether a backend can run a call, and submit nothing.
 
     Example: `onward check my.tasks:ingest https://example.org/a.csv --on temporal://localhost`
 
-    Exit codes: 0, nothing is known to; 1, a fault stands against it; 2, what cannot be done as it
+    Exit codes: 0, no problem was found; 1, a fault was; 2, what cannot be done as it
     was written.
     """
     call = _call(context, target, arguments, is_help=is_help)
@@ -150,7 +150,7 @@ def check(
     if as_json:
         say_json({"faults": [data_of_fault(fault) for fault in faults]})
     elif not faults:
-        say("nothing is known to stand against it", "green")
+        say("no problem was found", "green")
     else:
         for fault in faults:
             warn(str(fault))

@@ -23,7 +23,7 @@ FAULT = 1
 """Something went wrong outside of any task's domain, or the user's own code raised."""
 
 USAGE = 2
-"""It cannot be done as it was written: to try again is of no use."""
+"""The command is wrong as written. Retrying will not help."""
 
 ERROR = 3
 """A task answered with a domain error."""

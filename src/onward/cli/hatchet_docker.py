@@ -21,7 +21,7 @@ HATCHET = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.104.7"
 
 
 def refuse_if_missing(programs: Sequence[str]) -> None:
-    """Ends the command where Docker is of no use either, and says what helps.
+    """Ends the command if Docker cannot help either, and says what helps.
 
     Args:
         programs: Those that are not on the PATH.

@@ -41,7 +41,7 @@ class Announced:
 
     @property
     def was_told_again(self) -> bool:
-        """Whether somebody had not the patience to let it stop."""
+        """Whether a second signal came while it was stopping."""
         return self.attempts.times_told > 1
 
     def serve(

@@ -53,7 +53,7 @@ class Changes:
         return True
 
     def start_again(self) -> NoReturn:
-        """Becomes the same command anew, in the same process, for who has its id."""
+        """Starts the same command again in this process, which keeps its id."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

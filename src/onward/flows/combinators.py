@@ -418,7 +418,7 @@ def fused(
         options: The fields of the whole's `Policy`: `retry`, `timeout` and so on.
 
     Raises:
-        TypeError, ValueError: If an argument makes no sense.
+        TypeError, ValueError: If an option does not exist, or its value is out of bounds.
 
     Example:
         >>> from onward import fused, local, run, task

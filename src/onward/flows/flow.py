@@ -157,7 +157,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
                 back a field's default.
 
         Raises:
-            TypeError, ValueError: If an argument makes no sense.
+            TypeError, ValueError: If an option does not exist, or its value is out of bounds.
         """
         return cast(Self, nodes.with_policy(self, changes_of("with_", options)))
 

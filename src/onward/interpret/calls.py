@@ -139,14 +139,14 @@ def submit_all(
 
 
 def check(call: Call[Value, Error], /, on: Backend) -> Result[None, tuple[Fault, ...]]:
-    """Tells, before anything is submitted, all that stands against a call on a backend.
+    """Finds what would keep a backend from running a call, and submits nothing.
 
     Args:
         call: A flow applied to its arguments.
         on: Where it would run.
 
     Returns:
-        None if nothing is known to stand against it; else every fault that was found.
+        None if no problem was found; else every fault that was.
 
     Example:
         >>> from onward import check, local, task

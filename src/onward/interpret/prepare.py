@@ -163,7 +163,7 @@ def check_ref(ref: Ref[Value, Error]) -> Ref[Value, Error]:
 
 
 def check_backend(backend: object, *needs: str) -> None:
-    """Raises TypeError for what is no backend, or has not what is needed of it."""
+    """Raises TypeError for what is no backend, or lacks what is needed of it."""
     for method in needs:
         if not callable(getattr(backend, method, None)):
             if isinstance(backend, Result):

@@ -31,12 +31,12 @@ def schedule(
     timezone: str = "UTC",
     **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
-    """Has a call made again and again, by the engine's clock, for as long as it is not taken away.
+    """Makes a call again and again, by the engine's clock, until `unschedule` removes the schedule.
 
     A schedule of that name which is there already is replaced, so that a deploy can declare what
     there is to be: one that was paused stays paused, and one that has not changed goes on as it
     was. Each run is a call of its own, and starts also while the one before it still runs. Runs
-    that fell due while it was paused, or while the engine was away, are not owed.
+    that fell due while it was paused, or while the engine was away, are skipped.
 
     Args:
         call: A flow applied to its arguments; every run has the same.
