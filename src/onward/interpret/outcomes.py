@@ -109,7 +109,8 @@ def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
 def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
     """Ends a submitted call as `Cancelled`, unless it has an outcome already.
 
-    An async step is interrupted where it awaits; a sync one can look at `current().cancelled`.
+    An async step is interrupted where it awaits, except on Celery; any other can look at
+    `current().cancelled`.
 
     Args:
         ref: What `submit` gave, or `flow.ref(text)` in another process.
