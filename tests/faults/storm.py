@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -45,7 +46,10 @@ SHORT = Size(chains=24, fan_outs=4, kills=3, pace=0.2)
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of so many calls: of the lost, some step never ran; the hung ran to the end."""
+    """What became of so many calls.
+
+    Of the lost, some step never ran. The hung ran to the end, or their client still sends them.
+    """
 
     calls: int
     lost: int
@@ -250,19 +254,31 @@ def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -
         kinds = [True] * size.chains + [False] * size.fan_outs
         times = 1 if harm.is_once else size.kills
         scene = Scene(workers, server, network, flag)
+        names: list[str] = []
+
+        def put() -> None:
+            for n, is_chain in enumerate(kinds):
+                names.append(client.put(n, is_chain=is_chain))
+
         with every(1.0, lambda: harm.do(scene), times) as harming:
-            names = [client.put(n, is_chain=is_chain) for n, is_chain in enumerate(kinds)]
+            # A client may block for ever on a connection that nobody answers at any more.
+            putting = threading.Thread(target=put, name="put", daemon=True)
+            putting.start()
             harming.join()
+            putting.join(PATIENCE)
+        sent = list(names)
         network.latency = 0.0
         end = time.monotonic() + PATIENCE
-        lost = hung = wrong = again = 0
-        for n, (name, is_chain) in enumerate(zip(names, kinds, strict=True)):
+        lost = wrong = again = missing = 0
+        hung = len(kinds) - len(sent)
+        for n, (name, is_chain) in enumerate(zip(sent, kinds, strict=False)):
             came = client.came(name, max(end - time.monotonic(), 0.0))
             steps = noted(workers.trace, name)
             least, last = (3, f"step {n + 2}") if is_chain else (WIDTH + 1, f"add_up {WIDTH}")
             again += max(len(steps) - least, 0)
-            if not lost + hung:  # that a machine is slow is no fault
+            if not missing:  # that a machine is slow is no fault
                 end = time.monotonic() + PATIENCE
+            missing += came is None
             if came is None:
                 hung += last in steps
                 lost += last not in steps
