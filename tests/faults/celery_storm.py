@@ -66,6 +66,7 @@ class PlainClient:
     """What users of Celery write."""
 
     def __init__(self, setup: str, url: str) -> None:
+        self._setup, self._url = setup, url
         self._app = app_of(setup, url)
         self._step = self._app.tasks["step"]
         self._add_up = self._app.tasks["add_up"]
@@ -92,7 +93,11 @@ class PlainClient:
     def came(self, name: str, timeout: float) -> object:
         end = time.monotonic() + timeout
         while True:
-            meta = self._app.backend.get_task_meta(self._sent[name])
+            try:
+                meta = self._app.backend.get_task_meta(self._sent[name])
+            except RuntimeError:  # "The Celery application must be restarted"
+                self._app = app_of(self._setup, self._url)
+                meta = {"status": "PENDING"}
             if meta["status"] in ("SUCCESS", "FAILURE"):
                 return meta["result"]
             if time.monotonic() >= end:
