@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import mypy.types  # noqa: F401  # before the others, which import each other in a circle
+import mypy.types  # noqa: F401  # pyright: ignore[reportUnusedImport]  # first: they import in a circle
 from mypy.expandtype import expand_type_by_instance
 from mypy.maptype import map_instance_to_supertype
 from mypy.messages import format_type

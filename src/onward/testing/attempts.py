@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -152,7 +152,7 @@ class AttemptLaws:
 
 
 @contextmanager
-def logged() -> Iterator[list[logging.LogRecord]]:
+def logged() -> Generator[list[logging.LogRecord]]:
     """What is logged meanwhile in this process, and what it tells of the call."""
     records: list[logging.LogRecord] = []
 
