@@ -206,12 +206,7 @@ def test_what_is_rescued_has_failed_and_what_was_passed_over_was_not_run(
 
 def test_a_fan_out_with_a_failure_has_failed(backend: CeleryBackend, shown: Shown) -> None:
     call = settled((each(breaks) >> add_up)([1, 2]), backend)
-    until(
-        lambda: shown.of(call).get("onward.gather") == "FAILURE",
-        within=30,
-        otherwise=lambda: str(shown.of(call)),
-    )
-    assert shown.of(call)["breaks"] == "FAILURE"
+    shows(shown, call, {"breaks": "FAILURE", "onward.gather": "FAILURE"})
     assert "add_up" not in shown.of(call)
 
 

@@ -19,7 +19,7 @@ from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.faults.lanes import Workers
 from tests.faults.served import catalog, chain, fan_out, hold, noted, step, unserved
-from tests.faults.storm import SHORT, storm
+from tests.faults.storm import NETWORK, SHORT, storm
 from tests.faults.temporal_served import backend_at
 from tests.faults.temporal_storm import HEARTBEAT, TEMPORAL, onward_workers
 
@@ -27,6 +27,8 @@ pytestmark = pytest.mark.faults
 
 SOON = 0.5
 """When a call expires that is to, in seconds."""
+BEGINS = 6.0
+"""How long a worker that has started may take to begin a step, in seconds."""
 AWAY = 6.0
 """How long the server is away, in seconds."""
 
@@ -107,7 +109,13 @@ def serving(backend: TemporalBackend, tasks: Catalog = catalog) -> Iterator[None
         worker.stop()
 
 
-@pytest.mark.parametrize("harm", TEMPORAL.harms)
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(harm, marks=[pytest.mark.long] if harm in NETWORK else [])
+        for harm in TEMPORAL.harms
+    ],
+)
 def test_in_a_storm_every_call_ends_as_it_would_have(harm: str, tmp_path: Path) -> None:
     tally = storm(TEMPORAL, "Onward", harm, SHORT, tmp_path)
     assert (tally.lost, tally.hung, tally.wrong) == (0, 0, 0), tally
@@ -182,8 +190,9 @@ def test_a_call_is_cancelled_though_the_worker_that_is_at_it_died(
 def test_a_call_whose_worker_died_expires_when_its_deadline_passes(
     is_flow: bool, server: Temporal, client: TemporalBackend, tmp_path: Path
 ) -> None:
-    ref = submit(held(tmp_path, is_flow), on=client, deadline=HEARTBEAT + SOON).unwrap()
     with onward_workers(tmp_path, server.url, workers=1) as workers:
+        workers.await_start()
+        ref = submit(held(tmp_path, is_flow), on=client, deadline=HEARTBEAT + BEGINS).unwrap()
         until(lambda: bool(noted(workers.trace, ref.id)), within=30, otherwise=workers.tail)
     assert isinstance(result(ref, on=client, timeout=30).failure(), Expired)
 
