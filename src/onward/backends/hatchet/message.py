@@ -14,7 +14,7 @@ from returns.result import Failure, Result, Success
 
 from onward import outcome as outcomes
 from onward import plan as plans
-from onward.fault import BadPayload, Cancelled, Expired, Fault, TooLarge
+from onward.fault import BadPayload, Cancelled, Fault, TooLarge
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
@@ -139,11 +139,6 @@ def too_large(name: str, what: str, size: int, limit: int) -> TooLarge:
     """The fault of something with more bytes than Hatchet takes."""
     message = f"{what} comes to {size} bytes on the wire, and Hatchet takes {limit}"
     return TooLarge(name, message, size=size, limit=limit)
-
-
-def expired(flow: str) -> Expired:
-    """The fault of a call whose deadline has passed."""
-    return Expired(flow, "its deadline passed before it had an outcome")
 
 
 def cancelled(flow: str) -> Cancelled:

@@ -11,12 +11,12 @@ from hatchet_sdk.contracts.dispatcher_pb2 import StepRunResult
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus
 
 from onward import plan as plans
+from onward.backend.support import expired
 from onward.backends.hatchet.message import (
     LastAttempt,
     RunInput,
     StepResult,
     cancelled,
-    expired,
     read_input,
     read_result,
 )

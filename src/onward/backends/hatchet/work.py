@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from returns.result import Failure
 
 from onward import plan as plans
+from onward.backend.support import expired
 from onward.backends.hatchet import lower
 from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import Problem, patiently
 from onward.backends.hatchet.flows import Evaluation
 from onward.backends.hatchet.lower import Dag
-from onward.backends.hatchet.message import Payload, StepResult, expired, read_payload, result_of
+from onward.backends.hatchet.message import Payload, StepResult, read_payload, result_of
 from onward.backends.hatchet.progress import Reporter
 from onward.backends.hatchet.reader import Oversized
 from onward.backends.hatchet.results import Share
