@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -20,12 +19,11 @@ from onward.flows.flow import AnyFlow
 from onward.interpret import result, run, status, submit
 from onward.logs import tell
 from onward.testing import tasks
+from onward.testing.tools import Tools
 
 
-class AttemptLaws:
+class AttemptLaws(Tools):
     """The part of `BackendSuite` that is about attempts."""
-
-    patience: ClassVar[float]
 
     logs_here: ClassVar[bool] = True
     """Whether the backend's worker runs in this process, so that its log can be read here."""
@@ -72,7 +70,7 @@ class AttemptLaws:
         for flow in (alone, fused(alone), alone.rescue(tasks.linger_for)):
             ref = submit(flow(30.0), on=backend).unwrap()
             trace = traces / ref.id
-            until(lambda: said(trace).endswith("\n"), self.patience)  # noqa: B023 - called at once
+            self.until(lambda: said(trace).endswith("\n"))  # noqa: B023 - called at once
             assert said(trace) == "overrun cancelled 1\n", flow
             found = result(ref, on=backend, timeout=self.patience)
             assert found == Success(2.0) or isinstance(found.failure(), TimedOut), flow
@@ -95,7 +93,7 @@ class AttemptLaws:
     def test_progress_belongs_to_its_attempt(self, backend: Backend, traces: Path) -> None:
         """What one attempt said of it does not stand beside the next."""
         ref = submit(tasks.relapse(1.5), on=backend).unwrap()
-        until(lambda: status(ref, on=backend).unwrap().attempt == 2, self.patience)
+        self.until(lambda: status(ref, on=backend).unwrap().attempt == 2)
         assert status(ref, on=backend).unwrap().progress is None
         assert result(ref, on=backend, timeout=self.patience) == Success(1.5)
 
@@ -117,7 +115,7 @@ class AttemptLaws:
             with logged() as records:
                 ref = submit(flow(value), on=backend).unwrap()
                 result(ref, on=backend, timeout=self.patience)
-                heard(records, 1, self.patience)
+                self.until(lambda: len(severe(records)) >= 1)  # The log may come after the outcome.
             [record] = severe(records)
             assert record.levelno == logging.ERROR, flow
             assert text in record.getMessage(), flow
@@ -132,7 +130,7 @@ class AttemptLaws:
             pytest.skip("the worker's log is another process's")
         with logged() as records:
             run(tasks.hopeless(1), on=backend, timeout=self.patience)
-            heard(records, 2, self.patience)
+            self.until(lambda: len(severe(records)) >= 2)
         first, last = severe(records)
         assert (first.levelno, last.levelno) == (logging.WARNING, logging.ERROR)
         assert "attempt 1 of 2" in first.getMessage()
@@ -144,7 +142,7 @@ class AttemptLaws:
             pytest.skip("the worker's log is another process's")
         with logged() as records:
             run(tasks.halve(41), on=backend, timeout=self.patience)
-            until(lambda: any("Odd" in each.getMessage() for each in records), self.patience)
+            self.until(lambda: any("Odd" in each.getMessage() for each in records))
         assert severe(records) == []
         [record] = [each for each in records if "Odd" in each.getMessage()]
         assert record.levelno == logging.INFO
@@ -180,16 +178,3 @@ def severe(records: list[logging.LogRecord]) -> list[logging.LogRecord]:
 def said(trace: Path) -> str:
     """What a call's tasks have left so far."""
     return trace.read_text() if trace.exists() else ""
-
-
-def heard(records: list[logging.LogRecord], count: int, patience: float) -> None:
-    """Waits until so many severe records have come, for the log may come after the outcome."""
-    until(lambda: len(severe(records)) >= count, patience)
-
-
-def until(condition: Callable[[], bool], patience: float) -> None:
-    """Waits for what has to come to be true, and fails if it does not in so many seconds."""
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "it never came to be true"
-        time.sleep(0.005)

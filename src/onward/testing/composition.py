@@ -1,0 +1,192 @@
+"""What users rely on of composed flows: the laws of the steps and combinators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import cast
+
+from hypothesis import strategies as st
+from returns.result import Failure, Success
+
+from onward.backend import Backend
+from onward.backends.local import local
+from onward.flows.combinators import each, fused, identity, keep, tee, together
+from onward.flows.combinators import given as given_
+from onward.flows.flow import AnyFlow
+from onward.interpret import (
+    run,
+)
+from onward.testing import tasks
+from onward.testing.oracle import Observed, comparable, expect
+from onward.testing.strategies import flows, numbers, pure_steps, steps
+from onward.testing.tasks import Odd
+from onward.testing.tools import Tools
+
+
+class CompositionLaws(Tools):
+    """The part of `BackendSuite` that is about composed flows."""
+
+    def test_every_flow_means_what_the_oracle_says(self, backend: Backend, traces: Path) -> None:
+        """Law 9, and with it most others: result and steps run are those of plain calls."""
+
+        @self.holds(flows(), numbers())
+        def law(flow: AnyFlow, n: int) -> None:
+            assert self.observe(flow(n), backend, traces) == expect(flow, n)
+
+    def test_run_and_submit_are_the_same(self, backend: Backend, traces: Path) -> None:
+        """Law 9: `run` is `submit` and `result`, on every backend and on local()."""
+        here = local()
+
+        @self.holds(flows(), numbers())
+        def law(flow: AnyFlow, n: int) -> None:
+            ran = comparable(run(flow(n), on=backend, timeout=self.patience))
+            assert ran == comparable(run(flow(n), on=backend))
+            assert ran == comparable(run(flow(n), on=here))
+
+    def test_chains_associate(self, backend: Backend, traces: Path) -> None:
+        """Law 1: (a >> b) >> c is a >> (b >> c)."""
+
+        @self.holds(steps(), flows(3), flows(3), numbers())
+        def law(a: AnyFlow, b: AnyFlow, c: AnyFlow, n: int) -> None:
+            left, right = (a >> b) >> c, a >> (b >> c)
+            assert left == right
+            assert self.observe(left(n), backend, traces) == self.observe(right(n), backend, traces)
+
+    def test_identity_changes_nothing(self, backend: Backend, traces: Path) -> None:
+        """Law 1: a >> identity is a, and so is identity >> a."""
+
+        @self.holds(flows(4), numbers())
+        def law(a: AnyFlow, n: int) -> None:
+            alone = self.observe(a(n), backend, traces)
+            assert self.observe((a >> identity)(n), backend, traces) == alone
+            assert self.observe((identity >> a)(n), backend, traces) == alone
+
+    def test_nothing_runs_after_a_failure(self, backend: Backend, traces: Path) -> None:
+        """Law 2: short circuit."""
+
+        @self.holds(flows(3), numbers())
+        def law(after: AnyFlow, n: int) -> None:
+            seen = self.observe((tasks.halve >> after)(2 * n + 1), backend, traces)
+            assert seen == Observed(Failure(Odd(2 * n + 1)), Counter([f"halve {2 * n + 1} 1"]))
+
+    def test_together_is_the_pair(self, backend: Backend, traces: Path) -> None:
+        """Law 3: both values; all branches settle; the leftmost failure."""
+
+        @self.holds(flows(4), flows(4), numbers())
+        def law(a: AnyFlow, b: AnyFlow, n: int) -> None:
+            one, other = (self.observe(flow(n), backend, traces) for flow in (a, b))
+            both = self.observe(together(a, b)(n), backend, traces)
+            assert both.trace == one.trace + other.trace
+            failed = [seen.result for seen in (one, other) if isinstance(seen.result, Failure)]
+            if failed:
+                assert comparable(both.result) == comparable(failed[0])
+            else:
+                assert both.result == Success((one.result.unwrap(), other.result.unwrap()))
+
+        assert run(together(tasks.inc)(1), on=backend) == Success((2,))
+
+    def test_keep_gives_the_value_beside_the_steps(self, backend: Backend, traces: Path) -> None:
+        """Law 3: keep(f) is together(identity, f)."""
+
+        @self.holds(flows(4), numbers())
+        def law(a: AnyFlow, n: int) -> None:
+            kept = self.observe(keep(a)(n), backend, traces)
+            assert kept == self.observe(together(identity, a)(n), backend, traces)
+
+    def test_tee_runs_the_step_and_passes_the_value_on(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """tee(f)(x) is x where f(x) has a value, and else fails as f does."""
+
+        @self.holds(flows(4), numbers())
+        def law(a: AnyFlow, n: int) -> None:
+            alone = self.observe(a(n), backend, traces)
+            seen = self.observe(tee(a)(n), backend, traces)
+            assert seen.trace == alone.trace
+            passed = alone.result.map(lambda _: n)
+            assert comparable(seen.result) == comparable(passed)
+
+    def test_nothing_runs_after_a_tee_that_failed(self, backend: Backend, traces: Path) -> None:
+        """Law 2, also where it does not matter what the step gives."""
+        for first, counted in ((keep(tasks.halve), tasks.add), (tee(tasks.halve), tasks.inc)):
+            seen = self.observe((cast(AnyFlow, first) >> counted)(3), backend, traces)
+            assert seen == Observed(Failure(Odd(3)), Counter(["halve 3 1"]))
+
+    def test_each_of_a_chain_is_a_chain_of_eachs(self, backend: Backend, traces: Path) -> None:
+        """Law 4: for pure steps, in order."""
+        counts = st.none() | st.integers(1, 4)
+
+        @self.holds(pure_steps(), pure_steps(), st.lists(numbers(), max_size=6), counts, counts)
+        def law(
+            a: AnyFlow, b: AnyFlow, ns: list[int], limit: int | None, chunk: int | None
+        ) -> None:
+            whole = each(a >> b, limit=limit, chunk=chunk)
+            parts = each(a) >> each(b)
+            seen = self.observe(whole(ns), backend, traces)
+            assert seen == self.observe(parts(ns), backend, traces)
+            assert seen.result == Success([expect(a >> b, n).result.unwrap() for n in ns])
+
+    def test_each_of_nothing_is_nothing(self, backend: Backend, traces: Path) -> None:
+        """Law 4: the empty list gives the empty list."""
+        assert self.observe(each(tasks.inc)([]), backend, traces) == Observed(Success([]))
+
+    def test_each_keeps_the_order(self, backend: Backend, traces: Path) -> None:
+        """Law 4: however long the items take."""
+        waits = [0.12, 0.0, 0.06, 0.0]
+        assert run(each(tasks.linger)(waits), on=backend) == Success(waits)
+
+    def test_each_keeps_to_its_limit(self, backend: Backend, traces: Path) -> None:
+        """So many items in flight at a time, and no more; with no limit, side by side."""
+        limited = run(each(tasks.crowd, limit=2)(range(6)), on=backend).unwrap()
+        assert max(limited) <= 2
+        assert max(run(each(tasks.crowd)(range(4)), on=backend).unwrap()) > 1
+
+    def test_each_fails_with_its_first_failure(self, backend: Backend, traces: Path) -> None:
+        """All items settle, and the first in the list that failed is the outcome."""
+        seen = self.observe(each(tasks.halve)([2, 3, 4, 5]), backend, traces)
+        assert seen == Observed(
+            Failure(Odd(3)), Counter(["halve 2 1", "halve 3 1", "halve 4 1", "halve 5 1"])
+        )
+
+    def test_rescue_of_a_success_is_the_identity(self, backend: Backend, traces: Path) -> None:
+        """Law 5."""
+
+        @self.holds(pure_steps(), numbers())
+        def law(a: AnyFlow, n: int) -> None:
+            alone = self.observe(a(n), backend, traces)
+            assert self.observe(a.rescue(tasks.mend)(n), backend, traces) == alone
+
+    def test_rescue_of_a_failure_is_the_handler(self, backend: Backend, traces: Path) -> None:
+        """Law 5: applied to the error as the value that it was."""
+        for flow, n, mended in (
+            (tasks.halve, 3, 4),
+            (given_(tasks.shrink, by=5), 1, 4),
+            (tasks.picky, 3, -len("picky")),
+            (tasks.hopeless, 1, -len("hopeless")),
+            (tasks.halve.rescue(tasks.mend_some) >> tasks.inc, 3, 1),
+            (tasks.picky.rescue(tasks.mend_some), 3, len("picky")),
+        ):
+            rescued = cast(AnyFlow, flow).rescue(tasks.mend)
+            assert run(rescued(n), on=backend) == Success(mended), rescued
+
+    def test_given_is_the_call_with_all_arguments(self, backend: Backend, traces: Path) -> None:
+        """Law 6."""
+
+        @self.holds(numbers(), st.integers(0, 5))
+        def law(n: int, by: int) -> None:
+            whole = self.observe(tasks.shrink(n, by), backend, traces)
+            assert self.observe(given_(tasks.shrink, by)(n), backend, traces) == whole
+            assert self.observe(given_(tasks.shrink, by=by)(n), backend, traces) == whole
+
+    def test_fused_is_the_flow(self, backend: Backend, traces: Path) -> None:
+        """Law 7."""
+
+        @self.holds(flows(5), numbers())
+        def law(flow: AnyFlow, n: int) -> None:
+            apart = self.observe(flow(n), backend, traces)
+            assert self.observe(fused(flow)(n), backend, traces) == apart
+
+    def test_what_is_called_is_what_counts(self, backend: Backend, traces: Path) -> None:
+        """And not what it wraps: whether it is awaited."""
+        assert run((tasks.bridged >> tasks.wrapped)(1), on=backend) == Success(3)

@@ -1,0 +1,72 @@
+"""What every part of the suite uses: trying a law, observing a call, waiting."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import SearchStrategy
+from returns.result import Failure
+
+from onward.backend import Backend
+from onward.flows.flow import Call
+from onward.interpret import (
+    result,
+    submit,
+)
+from onward.testing.oracle import Observed
+
+Law = TypeVar("Law", bound=Callable[..., None])
+
+
+class Tools:
+    """What the parts of `BackendSuite` stand on."""
+
+    examples: ClassVar[int] = 50
+    """How many examples each law is tried with."""
+
+    patience: ClassVar[float] = 60.0
+    """How long a result is waited for, in seconds, before that counts as a hang."""
+
+    def holds(self, *strategies: SearchStrategy[Any]) -> Callable[[Law], Law]:
+        """Tries a law at once, on as many examples as the class says."""
+
+        def attempt(law: Law) -> Law:
+            tried = settings(
+                max_examples=self.examples,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given],
+            )(given(*strategies)(law))
+            tried()
+            return law
+
+        return attempt
+
+    def observe(self, call: Call[Any, Any], backend: Backend, traces: Path) -> Observed:
+        """Runs a call; gives its result and the trace that its tasks left."""
+        submitted = submit(call, on=backend)
+        if isinstance(submitted, Failure):
+            return Observed(submitted)
+        ref = submitted.unwrap()
+        found = result(ref, on=backend, timeout=self.patience)
+        return Observed(found, self.trace_of(ref.id, traces))
+
+    def trace_of(self, id: str, traces: Path) -> Counter[str]:
+        """The trace that a call left; it is taken away."""
+        file = traces / id
+        if not file.exists():
+            return Counter()
+        lines = file.read_text().splitlines()
+        file.unlink()
+        return Counter(lines)
+
+    def until(self, condition: Callable[[], bool], patience: float | None = None) -> None:
+        """Waits for what has to come to be true, and fails if it does not."""
+        end = time.monotonic() + (self.patience if patience is None else patience)
+        while not condition():
+            assert time.monotonic() < end, "it never came to be true"
+            time.sleep(0.005)
