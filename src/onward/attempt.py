@@ -1,7 +1,7 @@
-"""The only maker of attempts at steps; every backend's worker uses it.
+"""Makes attempts at steps. The workers of all backends use this module.
 
-An attempt has a fresh copy of a context, ends with its timeout, tells observers, and is logged if
-it gives no value. Where it runs, on an event loop or in a plain thread, is a `Ground`.
+An attempt runs in a fresh copy of a context and ends with its timeout. Observers follow it, and it
+is logged if it gives no value. An `Executor` runs it on an event loop or in a plain thread.
 """
 
 from __future__ import annotations
@@ -23,8 +23,16 @@ from msgspec.structs import replace
 from onward.backend.loop import Closed, LoopThread
 from onward.catalog import Tasks
 from onward.context import Context, Progress
-from onward.evaluate import IN_FLIGHT, driven, evaluate
-from onward.execute import Ended, is_retried, log, perform, perform_async, retried, tell
+from onward.evaluate import IN_FLIGHT, drive, evaluate
+from onward.execute import (
+    AttemptEnd,
+    is_retried,
+    log,
+    notify_observers,
+    perform,
+    perform_async,
+    retried,
+)
 from onward.fault import Raised, TimedOut
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args, FusedNode, Runnable, StepNode
@@ -32,129 +40,129 @@ from onward.policy import Delivery
 from onward.pool import Threads
 
 T = TypeVar("T")
-Awaits: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
+AsyncWork: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit(Generic[T]):
-    """How long work may take.
+class Timeout(Generic[T]):
+    """How long work may take, and what it gives if it takes longer.
 
     Args:
-        seconds: So long; None for as long as it takes.
-        passed: Gives what comes of it if it took longer, before it is cancelled.
+        seconds: The time it may take; None for no limit.
+        on_timeout: Returns the work's result once the time is up. The work is cancelled after that.
     """
 
     seconds: float | None
-    passed: Callable[[], T]
+    on_timeout: Callable[[], T]
 
 
-class Ground(Protocol):
-    """Where attempts run.
+class Executor(Protocol):
+    """Runs attempts.
 
-    Work that took too long is cancelled, and no longer waited for. A thread goes on, as Python
-    cannot stop it.
+    An executor cancels work that takes too long, and no longer waits for it. A thread runs on,
+    because Python cannot stop it.
     """
 
     in_flight: int
-    """How many branches of a fused step run side by side."""
+    """How many branches of a fused step run at the same time."""
 
-    async def run(self, work: Callable[[], T], variables: Variables, limit: Limit[T]) -> T:
+    async def run(self, work: Callable[[], T], variables: Variables, timeout: Timeout[T]) -> T:
         """Runs a sync function in a context."""
         ...
 
-    async def run_async(self, work: Awaits[T], variables: Variables, limit: Limit[T]) -> T:
+    async def run_async(self, work: AsyncWork[T], variables: Variables, timeout: Timeout[T]) -> T:
         """Runs an async function in a context, on an event loop."""
         ...
 
-    async def run_steps(self, work: Awaits[T], limit: Limit[T]) -> T:
-        """Runs an async function that awaits nothing but this ground."""
+    async def run_steps(self, work: AsyncWork[T], timeout: Timeout[T]) -> T:
+        """Runs an async function that awaits only this executor."""
         ...
 
     async def pause(self, seconds: float) -> None:
-        """Waits for so long."""
+        """Waits."""
         ...
 
 
-class OnLoop:
-    """The running event loop: async tasks run on it, sync ones on threads beside it."""
+class LoopExecutor:
+    """Runs async tasks on the running event loop, and sync tasks on threads beside it."""
 
     in_flight = IN_FLIGHT
 
     def __init__(self) -> None:
         self._threads = Threads()
 
-    async def run(self, work: Callable[[], T], variables: Variables, limit: Limit[T]) -> T:
-        """See `Ground.run`."""
-        return await self.run_async(partial(self._threads.run, work), variables, limit)
+    async def run(self, work: Callable[[], T], variables: Variables, timeout: Timeout[T]) -> T:
+        """See `Executor.run`."""
+        return await self.run_async(partial(self._threads.run, work), variables, timeout)
 
-    async def run_async(self, work: Awaits[T], variables: Variables, limit: Limit[T]) -> T:
-        """See `Ground.run_async`."""
-        return await _in_time(work, variables, limit)
+    async def run_async(self, work: AsyncWork[T], variables: Variables, timeout: Timeout[T]) -> T:
+        """See `Executor.run_async`."""
+        return await _with_timeout(work, variables, timeout)
 
-    async def run_steps(self, work: Awaits[T], limit: Limit[T]) -> T:
-        """See `Ground.run_steps`."""
-        return await _in_time(work, copy_context(), limit)
+    async def run_steps(self, work: AsyncWork[T], timeout: Timeout[T]) -> T:
+        """See `Executor.run_steps`."""
+        return await _with_timeout(work, copy_context(), timeout)
 
     async def pause(self, seconds: float) -> None:
-        """See `Ground.pause`."""
+        """See `Executor.pause`."""
         await asyncio.sleep(seconds)
 
 
-class InThread:
-    """The thread that drives it, by `driven`: sync tasks run there, async ones on a loop beside."""
+class ThreadExecutor:
+    """Runs sync tasks in the thread that calls `drive`, and async tasks on a loop beside it."""
 
     in_flight = 1
 
     def __init__(self) -> None:
         self._loop = LoopThread("onward-async")
 
-    async def run(self, work: Callable[[], T], variables: Variables, limit: Limit[T]) -> T:
-        """See `Ground.run`."""
-        if limit.seconds is None:
+    async def run(self, work: Callable[[], T], variables: Variables, timeout: Timeout[T]) -> T:
+        """See `Executor.run`."""
+        if timeout.seconds is None:
             return variables.run(work)
         done: Future[T] = Future()
 
         def run() -> None:
             try:
                 done.set_result(variables.run(work))
-            except BaseException as problem:  # such as Closed, which is no timeout
-                done.set_exception(problem)
+            except BaseException as exc:  # such as Closed, which is not a timeout
+                done.set_exception(exc)
 
         threading.Thread(target=run, name="onward-step", daemon=True).start()
-        wait([done], limit.seconds)
-        return done.result() if done.done() else limit.passed()
+        wait([done], timeout.seconds)
+        return done.result() if done.done() else timeout.on_timeout()
 
-    async def run_async(self, work: Awaits[T], variables: Variables, limit: Limit[T]) -> T:
-        """See `Ground.run_async`."""
+    async def run_async(self, work: AsyncWork[T], variables: Variables, timeout: Timeout[T]) -> T:
+        """See `Executor.run_async`."""
         try:
-            return self._loop.call(partial(_in_time, work, variables, limit))
+            return self._loop.call(partial(_with_timeout, work, variables, timeout))
         except Closed:
             if self._loop.is_closed:
                 raise
-            raise _CancelledItself from None  # it cancelled all that its loop ran
+            raise _CancelledItself from None  # the task cancelled everything on its loop
 
-    async def run_steps(self, work: Awaits[T], limit: Limit[T]) -> T:
-        """See `Ground.run_steps`."""
-        if limit.seconds is None:
+    async def run_steps(self, work: AsyncWork[T], timeout: Timeout[T]) -> T:
+        """See `Executor.run_steps`."""
+        if timeout.seconds is None:
             return await work()
-        return await self.run(lambda: driven(work()), copy_context(), limit)
+        return await self.run(lambda: drive(work()), copy_context(), timeout)
 
     async def pause(self, seconds: float) -> None:
-        """See `Ground.pause`."""
-        time.sleep(seconds)  # noqa: ASYNC251 - there is no loop here: the thread waits
+        """See `Executor.pause`."""
+        time.sleep(seconds)  # noqa: ASYNC251 - no loop runs here: the thread itself waits
 
     def close(self) -> None:
-        """Ends the loop; what it runs ends as `onward.backend.loop.Closed`."""
+        """Ends the loop; tasks that run on it end with `onward.backend.loop.Closed`."""
         self._loop.close()
 
 
-async def _in_time(work: Awaits[T], variables: Variables, limit: Limit[T]) -> T:
-    # A task of its own, for a step may cancel itself, and may not let itself be cancelled.
+async def _with_timeout(work: AsyncWork[T], variables: Variables, timeout: Timeout[T]) -> T:
+    # In an asyncio task of its own: a step may cancel itself, and may ignore its cancellation.
     job = asyncio.create_task(work(), context=variables)
     try:
-        await asyncio.wait([job], timeout=limit.seconds)
+        await asyncio.wait([job], timeout=timeout.seconds)
         if not job.done():
-            return limit.passed()
+            return timeout.on_timeout()
         if job.cancelled():
             raise _CancelledItself
         return job.result()
@@ -163,103 +171,103 @@ async def _in_time(work: Awaits[T], variables: Variables, limit: Limit[T]) -> T:
 
 
 class _CancelledItself(Exception):
-    """Nobody had asked for it."""
+    """A task cancelled itself; nobody else had cancelled it."""
 
 
 class _Stopped(BaseException):
-    """A fused step is given up; its thread goes on to no other step."""
+    """A fused step timed out, and its thread must not start another step."""
 
 
-class _GivenUp:
-    """Whether an attempt is no longer waited for; what it says from then on is not passed on."""
+class _AttemptState:
+    """Whether an attempt is over. Its thread may still run then, but its progress is dropped."""
 
-    __slots__ = ("_context", "is_set")
+    __slots__ = ("_context", "is_over")
 
     def __init__(self, context: Context) -> None:
-        self.is_set = False
+        self.is_over = False
         self._context = context
 
     def is_cancelled(self) -> bool:
-        return self.is_set or self._context.is_cancelled()
+        return self.is_over or self._context.is_cancelled()
 
     def report(self, progress: Progress) -> None:
-        if not self.is_set:
+        if not self.is_over:
             self._context.report(progress)
 
 
-def _nobody(_: Context) -> None:
+def _ignore(_: Context) -> None:
     return None
 
 
 class Attempts:
-    """Makes attempts at the steps of a catalog's tasks.
+    """Makes attempts at steps.
 
     Args:
-        tasks: The tasks that may be run.
-        ground: Where they run; None for the running event loop and threads beside it.
+        tasks: The tasks that may run.
+        executor: Runs them; None for the running event loop and threads beside it.
     """
 
-    def __init__(self, tasks: Tasks, ground: Ground | None = None) -> None:
+    def __init__(self, tasks: Tasks, executor: Executor | None = None) -> None:
         self._tasks = tasks
-        self._ground = OnLoop() if ground is None else ground
+        self._executor = LoopExecutor() if executor is None else executor
 
     async def make(
         self,
         step: Runnable,
         args: Args,
         context: Context,
-        begins: Callable[[Context], None] = _nobody,
+        on_attempt: Callable[[Context], None] = _ignore,
         variables: Variables | None = None,
     ) -> Outcome:
-        """One attempt.
+        """Makes one attempt at a step.
 
         Args:
             step: A task, or a whole flow that is fused into one step.
-            args: What came from the step before, or the call's own arguments.
-            context: What `current()` gives meanwhile; its `task` is the flow where it is fused.
-            begins: Is told of each attempt at a task, those within a fused step included.
-            variables: The context variables that each task starts with a copy of; None for the
-                caller's.
+            args: The value of the step before, or the call's own arguments.
+            context: What `current()` returns during the attempt. For a fused step, its `task` is
+                the name of the flow.
+            on_attempt: Called at the start of each attempt at a task, also within a fused step.
+            variables: The context variables of which each task gets a copy; None for the caller's.
 
         Returns:
-            What came of it, be there another attempt due or not.
+            The attempt's outcome, even if the step will be retried.
         """
-        given_up = _GivenUp(context)
-        context = replace(context, is_cancelled=given_up.is_cancelled, report=given_up.report)
+        state = _AttemptState(context)
+        context = replace(context, is_cancelled=state.is_cancelled, report=state.report)
         try:
             if isinstance(step, FusedNode):
-                return await self._fused(step, args, context, given_up, begins, variables)
-            return await self._task(step, args, context, begins, variables)
+                return await self._fused(step, args, context, state, on_attempt, variables)
+            return await self._task(step, args, context, on_attempt, variables)
         finally:
-            given_up.is_set = True
+            state.is_over = True
 
     async def _task(
         self,
         step: StepNode,
         args: Args,
         context: Context,
-        begins: Callable[[Context], None],
+        on_attempt: Callable[[Context], None],
         variables: Variables | None,
     ) -> Outcome:
-        begins(context)
-        tasks, ground, awaits = self._tasks, self._ground, is_async(step, self._tasks)
+        on_attempt(context)
+        tasks, executor, is_async_task = self._tasks, self._executor, is_async(step, self._tasks)
 
-        def passed() -> Ended:
-            late = Ended(_timed_out(step, context, may_go_on=not awaits))
-            tell(tasks, context, late.outcome)
+        def on_timeout() -> AttemptEnd:
+            late = AttemptEnd(_timed_out(step, context, may_go_on=not is_async_task))
+            notify_observers(tasks, context, late.outcome)
             return late
 
-        limit = Limit(step.timeout, passed)
+        timeout = Timeout(step.timeout, on_timeout)
         fresh = copy_context() if variables is None else variables.copy()
         try:
-            if awaits:
+            if is_async_task:
                 work_async = partial(perform_async, step, args, tasks, context)
-                ended = await ground.run_async(work_async, fresh, limit)
+                ended = await executor.run_async(work_async, fresh, timeout)
             else:
                 work = partial(perform, step, args, tasks, context)
-                ended = await ground.run(work, fresh, limit)
+                ended = await executor.run(work, fresh, timeout)
         except _CancelledItself:
-            ended = Ended(_cancelled_itself(context))
+            ended = AttemptEnd(_cancelled_itself(context))
         if not isinstance(ended.outcome, Value):
             log(step, context, ended)
         return ended.outcome
@@ -269,24 +277,24 @@ class Attempts:
         step: FusedNode,
         args: Args,
         context: Context,
-        given_up: _GivenUp,
-        begins: Callable[[Context], None],
+        state: _AttemptState,
+        on_attempt: Callable[[Context], None],
         variables: Variables | None,
     ) -> Outcome:
         async def run_step(inner: Runnable, args: Args, where: str) -> Outcome:
             async def once(attempt: int) -> Outcome:
-                if given_up.is_set:
+                if state.is_over:
                     raise _Stopped
                 name = inner.task if isinstance(inner, StepNode) else context.task
                 inside = replace(context, task=name, step=where, attempt=attempt)
-                return await self.make(inner, args, inside, begins, variables)
+                return await self.make(inner, args, inside, on_attempt, variables)
 
-            return await retried(inner, once, self._ground.pause, random.random)
+            return await retried(inner, once, self._executor.pause, random.random)
 
-        def passed() -> Outcome:
+        def on_timeout() -> Outcome:
             late = _timed_out(step, context, may_go_on=True)
             if not is_retried(step, late, context.attempt):
-                log(step, context, Ended(late))
+                log(step, context, AttemptEnd(late))
             return late
 
         whole = partial(
@@ -295,23 +303,23 @@ class Attempts:
             args,
             run_step,
             where=context.step,
-            in_flight=self._ground.in_flight,
+            in_flight=self._executor.in_flight,
         )
-        outcome = await self._ground.run_steps(whole, Limit(step.timeout, passed))
-        # What is not tried again was logged by the step within it, or above.
+        outcome = await self._executor.run_steps(whole, Timeout(step.timeout, on_timeout))
+        # A failure that is not retried was logged by the inner step, or by `on_timeout`.
         if is_retried(step, outcome, context.attempt):
-            log(step, context, Ended(outcome))
+            log(step, context, AttemptEnd(outcome))
         return outcome
 
 
 def is_async(step: Runnable, tasks: Tasks) -> bool:
-    """Whether a step is an async task, which holds no thread while it waits."""
+    """Whether a step runs an async task, which holds no thread while it waits."""
     task = tasks.get(step.task) if isinstance(step, StepNode) else None
     return task is not None and task.signature.is_async
 
 
 def _cancelled_itself(context: Context) -> Outcome:
-    message = "it cancelled itself: nobody had asked for it"
+    message = "it cancelled itself; nobody else cancelled it"
     return faulted(
         Raised(context.task, "asyncio.exceptions.CancelledError", message, attempts=context.attempt)
     )
@@ -319,6 +327,6 @@ def _cancelled_itself(context: Context) -> Outcome:
 
 def _timed_out(step: Delivery, context: Context, *, may_go_on: bool) -> Outcome:
     assert step.timeout is not None
-    note = " (a sync task's thread goes on, for Python cannot stop it)" if may_go_on else ""
+    note = " (a sync task's thread runs on, because Python cannot stop it)" if may_go_on else ""
     message = f"no value after {step.timeout:g} s{note}"
     return faulted(TimedOut(context.task, message, step.timeout, context.attempt))

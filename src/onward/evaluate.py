@@ -1,4 +1,4 @@
-"""The one evaluator over plans: all order, failure and fan-out is decided here."""
+"""Evaluates plans: decides in which order steps run, and what failures and fan-outs do."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from onward.plan import (
 T = TypeVar("T")
 
 MAX_JOINED = 256 * 1024 * 1024
-"""How many bytes the values of a fan-out may have together."""
+"""The largest total size of the values of a fan-out, in bytes."""
 
 IN_FLIGHT = 256
-"""How many items of an `each` without a limit of its own are run at a time."""
+"""How many items of an `each` without a limit run at the same time."""
 
 _ITEMS = msgspec.json.Decoder(list[Raw])
 
 
 class RunStep(Protocol):
-    """Runs one step, retries and all, and gives its outcome; what a backend brings."""
+    """Runs one step with its retries and returns its outcome. Each backend has its own."""
 
     def __call__(self, step: Runnable, args: Args, where: str, /) -> Awaitable[Outcome]: ...
 
@@ -46,19 +46,19 @@ class RunStep(Protocol):
 async def evaluate(
     node: Node, args: Args, run_step: RunStep, *, where: str = "", in_flight: int = IN_FLIGHT
 ) -> Outcome:
-    """Runs a plan's nodes by a step-runner; all order, failure and fan-out is decided here.
+    """Runs a plan's nodes, and decides order, failure and fan-out.
 
     Args:
-        node: What to run.
-        args: Its arguments.
-        run_step: Runs a single step. It alone has effects; given the same outcomes by it, the
-            same steps are run in the same order.
-        where: The place of the node within its plan.
-        in_flight: How many items of an `each` run at a time. With 1, nothing runs side by side
-            and no event loop is needed.
+        node: The node to run.
+        args: The node's arguments.
+        run_step: Runs a single step. Only this function has effects: if it returns the same
+            outcomes, the same steps run in the same order.
+        where: The path of the node within its plan.
+        in_flight: How many items of an `each` run at the same time. With 1, steps run one after
+            the other, and no event loop is needed.
 
     Returns:
-        The outcome of the whole.
+        The outcome of the node.
     """
     if type(node) is StepNode or type(node) is FusedNode:
         return await run_step(node, args, where or "0")
@@ -73,7 +73,7 @@ async def evaluate(
             if type(outcome) is not Value:
                 return outcome
             args = Args((outcome.raw,))
-        return _passed_on(args)
+        return _single_value(args)
     if type(node) is NamedNode:
         return await evaluate(node.body, args, run_step, where=where, in_flight=in_flight)
     if type(node) is RescueNode:
@@ -83,13 +83,13 @@ async def evaluate(
             _job(branch, args, run_step, f"{where}[{index}]", in_flight)
             for index, branch in enumerate(node.branches)
         ]
-        return gather(await _settle(jobs, min(in_flight, len(jobs))))
-    if isinstance(node, FusedNode):  # what a backend made of it: also something to run as a whole
+        return gather(await _run_all(jobs, min(in_flight, len(jobs))))
+    if isinstance(node, FusedNode):  # a backend's own subclass, which also runs as one step
         return await run_step(node, args, where or "0")
     if isinstance(node, EachNode):
         return await _each(node, args, run_step, where, in_flight)
     assert isinstance(node, KeepNode | TeeNode)
-    return await _beside(node, args, run_step, where, in_flight)
+    return await _keep_or_tee(node, args, run_step, where, in_flight)
 
 
 async def _rescue(
@@ -101,26 +101,26 @@ async def _rescue(
         return outcome
     inner = f"{where}.rescue" if where else "rescue"
     return await evaluate(
-        node.handler, failed_with(outcome), run_step, where=inner, in_flight=in_flight
+        node.handler, handler_args(outcome), run_step, where=inner, in_flight=in_flight
     )
 
 
-def failed_with(outcome: Failed | Faulted) -> Args:
-    """What a handler takes: what the steps before it failed with."""
+def handler_args(outcome: Failed | Faulted) -> Args:
+    """The arguments of a rescue's handler: the failure of the steps before it."""
     return Args((marked(outcome.raw),))
 
 
-async def _beside(
+async def _keep_or_tee(
     node: KeepNode | TeeNode, args: Args, run_step: RunStep, where: str, in_flight: int
 ) -> Outcome:
-    taken = _passed_on(args)
-    if not isinstance(taken, Value):
-        return taken
-    # At the place that it has in `beside`, which is how an engine may run it.
+    value = _single_value(args)
+    if not isinstance(value, Value):
+        return value
+    # The path is that of the second branch of `beside`, because an engine may run it like that.
     outcome = await evaluate(node.body, args, run_step, where=f"{where}[1]", in_flight=in_flight)
     if isinstance(node, TeeNode):
-        return taken if isinstance(outcome, Value) else outcome
-    return gather([taken, outcome])
+        return value if isinstance(outcome, Value) else outcome
+    return gather([value, outcome])
 
 
 async def _each(
@@ -135,7 +135,7 @@ async def _each(
         _job(node.body, Args((item,)), run_step, f"{where}[{index}]", in_flight)
         for index, item in enumerate(items)
     ]
-    outcomes = await _settle(jobs, min(in_flight, node.limit or in_flight, len(jobs)))
+    outcomes = await _run_all(jobs, min(in_flight, node.limit or in_flight, len(jobs)))
     if node.chunk is None:
         return gather(outcomes)
     gathered: list[Raw] = []
@@ -146,7 +146,7 @@ async def _each(
         if isinstance(part, Faulted):
             return part
         gathered.extend(part)
-    return joined(gathered)
+    return join_within_limit(gathered)
 
 
 _Job: TypeAlias = Callable[[], Awaitable[Outcome]]
@@ -156,11 +156,11 @@ def _job(node: Node, args: Args, run_step: RunStep, where: str, in_flight: int) 
     return lambda: evaluate(node, args, run_step, where=where, in_flight=in_flight)
 
 
-async def _settle(jobs: Sequence[_Job], in_flight: int) -> list[Outcome]:
-    """Every job's outcome, in the jobs' order; none is stopped because another one failed."""
+async def _run_all(jobs: Sequence[_Job], in_flight: int) -> list[Outcome]:
+    """Runs all jobs, even if some fail, and returns their outcomes in the jobs' order."""
     if in_flight <= 1:
         return [await job() for job in jobs]
-    import asyncio  # not needed, and not paid for, by whoever only defines and submits
+    import asyncio  # here, because a program that only submits should not pay for this import
 
     outcomes: dict[int, Outcome] = {}
     pending = iter(enumerate(jobs))
@@ -176,52 +176,52 @@ async def _settle(jobs: Sequence[_Job], in_flight: int) -> list[Outcome]:
 
 
 def gather(outcomes: Sequence[Outcome]) -> Outcome:
-    """The values of a fan-out as one array, or its first failure."""
+    """Joins the values of a fan-out into one array, or returns its first failure."""
     values: list[Raw] = []
     for outcome in outcomes:
         if not isinstance(outcome, Value):
             return outcome
         values.append(outcome.raw)
-    return joined(values)
+    return join_within_limit(values)
 
 
-def joined(values: Sequence[Raw]) -> Outcome:
-    """Values as one array; `TooLarge` where they come to too much."""
+def join_within_limit(values: Sequence[Raw]) -> Outcome:
+    """Joins values into one array; `TooLarge` if the array would exceed `MAX_JOINED` bytes."""
     # A plan of a few bytes can double a value again and again.
     size = sum(memoryview(value).nbytes for value in values)
     if size > MAX_JOINED:
-        message = f"the values of a fan-out come to {size} bytes together"
+        message = f"the values of a fan-out are {size} bytes in total"
         return faulted(TooLarge("", message, size=size, limit=MAX_JOINED))
     return Value(join(values))
 
 
 def join(values: Sequence[Raw]) -> Raw:
-    """Values as one array."""
+    """Joins values into one array."""
     return Raw(b"[" + b",".join(map(bytes, values)) + b"]")
 
 
 def split(args: Args) -> list[Raw] | Faulted:
-    """The items of an array that is the only argument."""
+    """Splits the only argument, an array, into its items."""
     if len(args.positional) == 1 and not args.keyword:
         try:
-            # A view would keep the whole array alive for as long as one item is.
+            # A view of one item would keep the whole array alive.
             return [item.copy() for item in _ITEMS.decode(args.positional[0])]
         except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
             return faulted(BadPayload("each", f"it takes a list: {problem}"))
     return faulted(BadPayload("each", "it takes exactly one argument, a list"))
 
 
-def _passed_on(args: Args) -> Outcome:
+def _single_value(args: Args) -> Outcome:
     if len(args.positional) == 1 and not args.keyword:
         return Value(args.positional[0])
     return faulted(BadPayload("identity", "it takes exactly one argument"))
 
 
-def driven(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine gives that never waits for an event loop."""
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine that never waits for an event loop, and returns its result."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         value: T = end.value
         return value
-    raise AssertionError("it waited for an event loop")
+    raise AssertionError("the coroutine waited for an event loop")

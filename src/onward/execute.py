@@ -1,6 +1,6 @@
-"""Running one step: decode its arguments, call the function, encode what it gives.
+"""Runs one step: decodes its arguments, calls the function, and encodes the result.
 
-Nothing here waits, queues or talks to an engine; each backend brings that.
+This module does not wait, queue or talk to an engine. Each backend does that itself.
 """
 
 from __future__ import annotations
@@ -35,78 +35,80 @@ AnyTask: TypeAlias = Task[..., Any, Any]
 
 
 class ObservedTasks(dict[str, AnyTask]):
-    """Tasks whose attempts observers follow."""
+    """Tasks with observers, which follow each attempt."""
 
     def attempt(self) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
-        """Around an attempt in the current context; gives a function that takes its outcome."""
+        """Wraps an attempt in the current context. Pass the outcome to the function it returns."""
         raise NotImplementedError
 
 
-class Ended(NamedTuple):
-    """How an attempt ended: its outcome, and what the function raised."""
+class AttemptEnd(NamedTuple):
+    """How an attempt ended: its outcome, and the exception that the function raised."""
 
     outcome: Outcome
     problem: BaseException | None = None
 
 
-def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
-    """One attempt at a step of a sync task, in this thread and its context.
+def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
+    """Makes one attempt at a step of a sync task, in this thread and its context.
 
     Args:
         step: The step.
-        args: What came from the step before, or the call's own arguments.
-        tasks: The tasks that may be run.
-        context: What `current()` gives from now on in this context.
+        args: The value of the step before, or the call's own arguments.
+        tasks: The tasks that may run.
+        context: What `current()` returns from now on in this context.
 
     Returns:
-        Its outcome; whatever the function raises is `Raised`.
+        The outcome. An exception of the function becomes `Raised`.
 
     Raises:
-        KeyboardInterrupt: If Ctrl-C was pressed, where this is the main thread.
+        KeyboardInterrupt: If Ctrl-C was pressed and this is the main thread.
     """
     CURRENT.set(context)
     if not isinstance(tasks, ObservedTasks):
         return _performed(step, args, tasks, context)
-    with tasks.attempt() as note:
+    with tasks.attempt() as set_outcome:
         ended = _performed(step, args, tasks, context)
-        note(ended.outcome)
+        set_outcome(ended.outcome)
         return ended
 
 
-def _performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
+def _performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
-        return Ended(task.signature.give(task.fn(*positional, **keyword), task.name))
+        return AttemptEnd(task.signature.give(task.fn(*positional, **keyword), task.name))
     except BaseException as problem:
         if _is_ctrl_c(problem):
             raise
         return _faulted(step, problem, tasks, context.attempt)
 
 
-async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
-    """One attempt at a step of an async task, on this event loop; else like `perform`.
+async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
+    """Like `perform`, for an async task on this event loop.
 
     Raises:
-        asyncio.CancelledError: If it was the caller who cancelled.
+        asyncio.CancelledError: If the caller cancelled the attempt.
     """
     CURRENT.set(context)
     if not isinstance(tasks, ObservedTasks):
         return await _performed_async(step, args, tasks, context)
-    with tasks.attempt() as note:
+    with tasks.attempt() as set_outcome:
         ended = await _performed_async(step, args, tasks, context)
-        note(ended.outcome)
+        set_outcome(ended.outcome)
         return ended
 
 
-async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Ended:
+async def _performed_async(
+    step: StepNode, args: Args, tasks: Tasks, context: Context
+) -> AttemptEnd:
     import asyncio
 
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
         value: Any = await call_async(task.fn, *positional, **keyword)
-        return Ended(task.signature.give(value, task.name))
+        return AttemptEnd(task.signature.give(value, task.name))
     except BaseException as problem:
         running = asyncio.current_task()
         if isinstance(problem, asyncio.CancelledError) and running and running.cancelling():
@@ -114,72 +116,73 @@ async def _performed_async(step: StepNode, args: Args, tasks: Tasks, context: Co
         return _faulted(step, problem, tasks, context.attempt)
 
 
-def report(tasks: Tasks, context: Context, outcome: Outcome) -> None:
-    """Tells observers and the log of an attempt that ended without its worker.
+def report_outcome(tasks: Tasks, context: Context, outcome: Outcome) -> None:
+    """Notifies observers of an attempt that ended without its worker, and logs it.
 
     Args:
-        tasks: The tasks, which may be `ObservedTasks`.
-        context: Which attempt it was.
-        outcome: What came of it.
+        tasks: The tasks; only `ObservedTasks` have observers.
+        context: The attempt's context.
+        outcome: The attempt's outcome.
     """
-    tell(tasks, context, outcome)
-    log(StepNode(task=context.task), context, Ended(outcome))
+    notify_observers(tasks, context, outcome)
+    log(StepNode(task=context.task), context, AttemptEnd(outcome))
 
 
-def tell(tasks: Tasks, context: Context, outcome: Outcome) -> None:
-    """Tells observers of an attempt that has ended in another thread, or in none."""
+def notify_observers(tasks: Tasks, context: Context, outcome: Outcome) -> None:
+    """Notifies observers of an attempt that did not end in its own thread."""
     if not isinstance(tasks, ObservedTasks):
         return
     token = CURRENT.set(context)
     try:
-        with tasks.attempt() as note:
-            note(outcome)
+        with tasks.attempt() as set_outcome:
+            set_outcome(outcome)
     finally:
         CURRENT.reset(token)
 
 
-def log(step: Delivery, context: Context, ended: Ended) -> None:
-    """Logs an attempt that gave no value, as one line that says where it stood.
+def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
+    """Logs an attempt that gave no value, as one line.
 
-    A domain error is logged at INFO by its type alone, for its fields may hold private data. An
-    attempt that will be retried is logged at WARNING, all others at ERROR, with the traceback of
-    what the function raised.
+    A domain error is logged at INFO, by its type only, because its fields may hold private data. An
+    attempt that will be retried is logged at WARNING. Every other failure is logged at ERROR, with
+    the traceback of the function's exception.
 
     Args:
-        step: Its policy.
-        context: Which attempt it was.
-        ended: How it ended.
+        step: The step's policy.
+        context: The attempt's context.
+        ended: How the attempt ended.
     """
     outcome, problem = ended
     if isinstance(outcome, Value):
         return
     level, trace, shown = logging.ERROR, None, None
     if isinstance(outcome, Failed):
-        level, text = logging.INFO, f"answered with an error: {error_type(outcome)}"
+        level, text = logging.INFO, f"returned the domain error {error_type(outcome)}"
     elif is_retried(step, outcome, context.attempt):
         level = logging.WARNING
         times = f"attempt {context.attempt} of {step.attempts}"
-        text = f"failed in {times}, and will be tried again: {_brief(outcome.fault)}"
+        text = f"failed in {times} and will be retried: {_brief(outcome.fault)}"
     else:
         text = f"failed: {_brief(outcome.fault)}"
         if problem is not None and isinstance(outcome.fault, Raised):
             frames = problem.__traceback__ and problem.__traceback__.tb_next
             trace, shown = (type(problem), problem, frames), outcome.fault.traceback
     token = CURRENT.set(context)
-    # A handler is the user's code, and what it raises is no part of the step.
+    # A log handler is the user's code. If it raises, the step must not fail.
     with contextlib.suppress(Exception):
         if _LOGGER.isEnabledFor(level):
-            said = (context.task, text)
+            log_args = (context.task, text)
             record = _LOGGER.makeRecord(
-                _LOGGER.name, level, __file__, 0, "%s %s", said, trace, log.__name__
+                _LOGGER.name, level, __file__, 0, "%s %s", log_args, trace, log.__name__
             )
-            record.exc_text = shown  # an exception's own may be endless, or what no file takes
+            # The exception's own text may be endless, or have characters that no file accepts.
+            record.exc_text = shown
             _LOGGER.handle(record)
     CURRENT.reset(token)
 
 
 def _brief(fault: Fault) -> str:
-    """What happened, on one line and without advice."""
+    """Says on one line what happened, without advice."""
     text = fault.message
     if isinstance(fault, Raised):
         text = f"{fault.error_type}: {text}" if text else fault.error_type
@@ -195,13 +198,16 @@ async def retried(
     sleep: Callable[[float], Awaitable[None]],
     chance: Callable[[], float],
 ) -> Outcome:
-    """Attempts at a step until one of them settles it.
+    """Makes attempts at a step until its policy allows no further one.
 
     Args:
-        step: Its policy.
-        once: Makes the attempt of this number, from 1.
-        sleep: Waits for so many seconds.
-        chance: Gives a random number from 0 to 1, for the jitter.
+        step: The step's policy.
+        once: Makes one attempt; takes its number, from 1.
+        sleep: Waits; takes the number of seconds.
+        chance: Returns a random number from 0 to 1, for the jitter.
+
+    Returns:
+        The outcome of the last attempt.
     """
     attempt = 1
     while True:
@@ -213,7 +219,7 @@ async def retried(
 
 
 def is_retried(step: Delivery, outcome: Outcome, attempt: int) -> bool:
-    """Whether a step's policy has another attempt follow this one."""
+    """Whether a step's policy asks for another attempt after this one."""
     if attempt >= step.attempts or not isinstance(outcome, Faulted):
         return False
     match outcome.fault:
@@ -235,22 +241,22 @@ def _arguments(
     return task.signature.decode(args, find=partial(errors_of, tasks))
 
 
-def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int) -> Ended:
+def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int) -> AttemptEnd:
     if step.task not in tasks:
-        message = f"no worker here has a task of this name; they have {_some(tasks)}"
-        return Ended(faulted(Unknown(step.task, message)))
+        message = f"no worker here has a task of this name; they have {_first_names(tasks)}"
+        return AttemptEnd(faulted(Unknown(step.task, message)))
     if isinstance(problem, Refused):
-        return Ended(faulted(BadPayload(step.task, problem.reason, problem.path)))
-    return Ended(faulted(raised(step.task, problem, attempt)), problem)
+        return AttemptEnd(faulted(BadPayload(step.task, problem.reason, problem.path)))
+    return AttemptEnd(faulted(raised(step.task, problem, attempt)), problem)
 
 
 def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
-    """An exception as a fault, as much of it as can travel.
+    """Turns an exception into a fault that can be sent to other processes.
 
     Args:
-        task: Whose it is.
+        task: The task that raised it.
         problem: The exception, just caught.
-        attempt: In which attempt, from 1.
+        attempt: The number of the attempt, from 1.
     """
     frames = problem.__traceback__.tb_next if problem.__traceback__ else None
     return Raised(
@@ -266,10 +272,10 @@ def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
 
 
 def _is_ctrl_c(problem: BaseException) -> bool:
-    """Whether somebody at the keyboard interrupted, and not the task's own code.
+    """Whether Ctrl-C caused a KeyboardInterrupt, rather than a `raise` in the task's own code.
 
-    Python shows a signal and `raise KeyboardInterrupt` as the same exception. But signals reach the
-    main thread alone, and between other instructions than a raise.
+    Both are the same exception in Python. But a signal interrupts only the main thread, and not at
+    a raise instruction.
     """
     if not isinstance(problem, KeyboardInterrupt):
         return False
@@ -281,19 +287,19 @@ def _is_ctrl_c(problem: BaseException) -> bool:
     return trace is None or trace.tb_frame.f_code.co_code[trace.tb_lasti] not in _RAISING
 
 
-def _some(tasks: Tasks) -> str:
+def _first_names(tasks: Tasks) -> str:
     names = sorted(tasks)
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") if names else "none at all"
 
 
 def _text(make: Callable[[], str]) -> str:
-    # An exception's __str__ is the user's code: it may raise, and give what no JSON holds.
+    # An exception's __str__ is the user's code: it may raise, or return text that JSON rejects.
     try:
         text = make()
     except BaseException as problem:
         if _is_ctrl_c(problem):
             raise
-        text = f"(its text cannot be had: {type(problem).__name__})"
+        text = f"(its text cannot be read: {type(problem).__name__})"
     if len(text) > _TEXT_LIMIT:
         text = f"{text[: _TEXT_LIMIT // 2]}\n[...]\n{text[-_TEXT_LIMIT // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()

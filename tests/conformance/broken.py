@@ -1,4 +1,4 @@
-"""Backends that each break one promise, to see that the suite catches them."""
+"""Backends that each break one promise, to show that the suite catches them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from msgspec import Raw
 from returns.result import Result
 
 from onward import Fault, Status
-from onward.attempt import Limit, OnLoop
+from onward.attempt import LoopExecutor, Timeout
 from onward.backend import Submission, Worker
 from onward.backends.local import Local
 from onward.backends.local.core import Core
-from onward.backends.local.steps import Run, Steps
+from onward.backends.local.steps import Run, StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
 from onward.fault import Raised, Unknown
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Broken:
-    """A sound backend behind a face that subclasses break: a blocking one, as engines' are."""
+    """Wraps a correct backend; each subclass breaks one thing."""
 
     BrokenCore: ClassVar[type[Core]] = Core
 
@@ -53,7 +53,7 @@ class Broken:
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         return self._sound.outcome(id, timeout).map(
-            lambda outcome: None if outcome is None else self.told(outcome)
+            lambda outcome: None if outcome is None else self.reported(outcome)
         )
 
     def settled(
@@ -81,16 +81,16 @@ class Broken:
         self._sound.close()
 
     def changed(self, submission: Submission) -> Submission:
-        """The submission that is really handed over."""
+        """The submission that the wrapped backend gets."""
         root = rewritten(submission.plan.root, self.rewrite)
         return msgspec.structs.replace(submission, plan=replaced(submission.plan, root=root))
 
     def rewrite(self, node: Node) -> Node:
-        """The node that really runs in place of another, whose own parts are done already."""
+        """The node that runs instead of this one, whose children are rewritten already."""
         return node
 
-    def told(self, outcome: Outcome) -> Outcome:
-        """The outcome that is told instead of the true one."""
+    def reported(self, outcome: Outcome) -> Outcome:
+        """The outcome that is returned instead of the true one."""
         return outcome
 
 
@@ -102,7 +102,7 @@ class DropsAStep(Broken):
 
 
 class ReordersEach(Broken):
-    def told(self, outcome: Outcome) -> Outcome:
+    def reported(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Value) and bytes(outcome.raw).startswith(b"["):
             items: list[Raw] = msgspec.json.decode(outcome.raw, type=list[Raw])
             return Value(Raw(b"[" + b",".join(map(bytes, reversed(items))) + b"]"))
@@ -120,7 +120,7 @@ class SkipsRescue(Broken):
 
 
 class LosesErrors(Broken):
-    def told(self, outcome: Outcome) -> Outcome:
+    def reported(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Failed):
             return faulted(Raised("lost", "RuntimeError", "it failed"))
         return outcome
@@ -132,14 +132,14 @@ class ForgetsOutcomes(Broken):
 
 
 class RunsOnAfterAFailure(Broken):
-    """Tells the right outcome, and runs one step more behind its back."""
+    """Returns the right outcome, but runs one more step after a failure."""
 
     class BrokenCore(Core):
-        def steps(self, run: Run) -> Steps:
-            return _OneMoreAfterAFailure(self.room, run)
+        def steps(self, run: Run) -> StepRunner:
+            return _OneMoreAfterAFailure(self.runtime, run)
 
 
-class _OneMoreAfterAFailure(Steps):
+class _OneMoreAfterAFailure(StepRunner):
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         outcome = await super().__call__(step, args, where)
         if not isinstance(outcome, Value):
@@ -149,18 +149,18 @@ class _OneMoreAfterAFailure(Steps):
 
 class RetriesDomainErrors(Broken):
     class BrokenCore(Core):
-        def steps(self, run: Run) -> Steps:
-            return _TwiceAfterAnError(self.room, run)
+        def steps(self, run: Run) -> StepRunner:
+            return _TwiceAfterAnError(self.runtime, run)
 
 
-class _TwiceAfterAnError(Steps):
+class _TwiceAfterAnError(StepRunner):
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         outcome = await super().__call__(step, args, where)
         return await super().__call__(step, args, where) if isinstance(outcome, Failed) else outcome
 
 
 class RunsAKeyTwice(Broken):
-    """Gives the same ref for the same key, and runs its call again all the same."""
+    """Returns the same ref for the same key, but runs the call again."""
 
     class BrokenCore(Core):
         async def submit(self, submission: Submission, /) -> Result[str, Fault]:
@@ -171,39 +171,39 @@ class RunsAKeyTwice(Broken):
 
 
 class SharesAContext(Broken):
-    """Runs all sync steps in one and the same context."""
+    """Runs all sync steps in the same context."""
 
     class BrokenCore(Core):
         def __init__(self, workers: int, keep: float) -> None:
             super().__init__(workers, keep)
-            self.room.ground = _OneContext()
+            self.runtime.executor = _OneContext()
 
 
-class _OneContext(OnLoop):
+class _OneContext(LoopExecutor):
     def __init__(self) -> None:
         super().__init__()
         self._shared = contextvars.Context()
 
     async def run(
-        self, work: Callable[[], T], variables: contextvars.Context, limit: Limit[T]
+        self, work: Callable[[], T], variables: contextvars.Context, timeout: Timeout[T]
     ) -> T:
-        return await super().run(partial(self._shared.run, work), variables, limit)
+        return await super().run(partial(self._shared.run, work), variables, timeout)
 
 
 class GivesNoWarning(Broken):
-    """Lets a step that timed out go on, and does not tell it."""
+    """Lets a step run on after its timeout, and does not tell the step."""
 
     class BrokenCore(Core):
         def __init__(self, workers: int, keep: float) -> None:
             super().__init__(workers, keep)
-            self.room.ground = _Patient()
+            self.runtime.executor = _Patient()
 
 
-class _Patient(OnLoop):
+class _Patient(LoopExecutor):
     async def run(
-        self, work: Callable[[], T], variables: contextvars.Context, limit: Limit[T]
+        self, work: Callable[[], T], variables: contextvars.Context, timeout: Timeout[T]
     ) -> T:
-        return await super().run(work, variables, Limit(None, limit.passed))
+        return await super().run(work, variables, Timeout(None, timeout.on_timeout))
 
 
 def replaced(value: Any, **changes: Any) -> Any:
@@ -212,7 +212,7 @@ def replaced(value: Any, **changes: Any) -> Any:
 
 
 def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
-    """A tree of nodes, each of them rewritten after its parts."""
+    """Rewrites each node of a tree, children first."""
     match node:
         case ChainNode(steps):
             node = ChainNode(tuple(rewritten(step, rewrite) for step in steps))

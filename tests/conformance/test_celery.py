@@ -1,4 +1,4 @@
-"""The suite on Celery: in one process, and on real brokers."""
+"""Celery passes the suite: in one process, on Redis and on RabbitMQ."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The suite on Hatchet: on a real engine, and on the double where there is none."""
+"""Hatchet passes the suite: on a real engine if there is one, and on the test double."""
 
 from __future__ import annotations
 

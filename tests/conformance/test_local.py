@@ -1,4 +1,4 @@
-"""The suite that every backend passes, on the embedded one."""
+"""The embedded backend passes the suite."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A secret reaches its task on every engine, and is shown by nothing on the way."""
+"""A secret reaches its task on every engine, and nothing on the way shows it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ CATALOG = Catalog(login, opened, keep, raises, denied, instead)
 
 
 @contextmanager
-def worked(backend: Backend) -> Iterator[None]:
+def working(backend: Backend) -> Iterator[None]:
     stop = threading.Event()
     ended: list[Any] = []
     thread = threading.Thread(target=lambda: ended.append(work(CATALOG, on=backend, stop=stop)))
@@ -119,8 +119,8 @@ ENGINES = ("local", "memory", "redis", "rabbitmq", "temporal", "hatchet")
 
 
 @contextmanager
-def made(engine: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A backend on an engine, on which nobody works yet."""
+def connected(engine: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A backend on an engine, without workers."""
     queue = uuid.uuid4().hex
     backend: Any = None
     if engine == "hatchet":
@@ -151,14 +151,14 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Any]:
     engine, is_sealed = request.param
     if is_sealed:
         pytest.importorskip("cryptography")
-    with made(engine, request) as plain:
+    with connected(engine, request) as plain:
         chosen = sealing(plain, [KEY]) if is_sealed else plain
-        with worked(chosen):
-            # Hatchet knows a task only once a worker has declared it.
+        with working(chosen):
+            # Hatchet knows a task only after a worker has registered it.
             until(
                 lambda: isinstance(submit(opened(Secret("")), on=chosen), Success),
                 within=30,
-                otherwise=lambda: "nobody works on it",
+                otherwise=lambda: "no worker serves the catalog",
             )
             yield chosen
 
@@ -180,10 +180,10 @@ def test_a_secret_arrives(backend: Any) -> None:
     assert refused == Failure(Denied(Secret(MARKER)))
 
 
-def test_a_secret_is_shown_by_nothing(
+def test_nothing_shows_a_secret(
     backend: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The SDKs of engines write what travels into their logs for debugging.
+    # At DEBUG the engines' SDKs log whole messages.
     caplog.set_level(logging.INFO if sealer_of(backend) is None else logging.DEBUG)
     spans, exporter = TracerProvider(), InMemorySpanExporter()
     spans.add_span_processor(SimpleSpanProcessor(exporter))
@@ -198,12 +198,12 @@ def test_a_secret_is_shown_by_nothing(
         keep(Login.model_construct(user="nobody", password=SecretStr(MARKER))),
         keep(Login.model_construct(user=3, password=MARKER)),
     ):
-        came = run(call, on=on, timeout=60)
+        answer = run(call, on=on, timeout=60)
         ref = submit(call, on=on).map(lambda ref: (ref, status(ref, on=on)))
-        shown += [call, call.flow, call.flow.name, came, ref, check(call, on=on)]
+        shown += [call, call.flow, call.flow.name, answer, ref, check(call, on=on)]
         shown += [explain(call), explain(call, form="mermaid"), explain(call, on=on)]
-        if isinstance(came, Failure) and isinstance(came.failure(), Fault):
-            fault = came.failure()
+        if isinstance(answer, Failure) and isinstance(answer.failure(), Fault):
+            fault = answer.failure()
             assert isinstance(fault, Raised | BadPayload)
             shown += [str(fault), getattr(fault, "traceback", "")]
     shown += [span.to_json() for span in exporter.get_finished_spans()]
@@ -213,7 +213,7 @@ def test_a_secret_is_shown_by_nothing(
     assert "***" in repr(shown)
 
 
-def test_what_lies_with_redis_is_sealed(valkey: Any) -> None:
+def test_secrets_in_redis_are_encrypted(valkey: Any) -> None:
     pytest.importorskip("cryptography")
     import redis
 
@@ -223,7 +223,7 @@ def test_what_lies_with_redis_is_sealed(valkey: Any) -> None:
         waits = submit(
             (given(login, Secret(marker)) >> opened)("ann"), on=backend, delay=60
         ).unwrap()
-        with worked(backend):
+        with working(backend):
             given_back = run(login("ann", Secret(marker)), on=backend, timeout=60)
         assert given_back.unwrap().get_secret_value() == f"ann:{marker}"
         assert status(waits, on=backend).unwrap().state == "queued"

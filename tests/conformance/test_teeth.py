@@ -1,11 +1,11 @@
-"""The suite is worth its name only if it fails for a backend that breaks a promise."""
+"""The suite fails for a backend that breaks a promise."""
 
 import pytest
 
-# Loaded here, or each run of pytester would load a copy of its own.
+# Imported here, or each run of pytester would load its own copy.
 from tests.conformance import broken
 
-# Each broken backend, and a test of the suite that must see it.
+# Each broken backend, and the test of the suite that must fail for it.
 CAUGHT = {
     "DropsAStep": "test_every_flow_means_what_the_oracle_says",
     "ReordersEach": "test_each_keeps_the_order",
@@ -59,5 +59,5 @@ def test_a_broken_backend_is_caught(pytester: pytest.Pytester, name: str) -> Non
     assert _failed(pytester, name, "-k", CAUGHT[name]) == {CAUGHT[name]}
 
 
-def test_a_sound_one_behind_the_same_face_passes(pytester: pytest.Pytester) -> None:
+def test_the_wrapper_alone_passes(pytester: pytest.Pytester) -> None:
     assert _failed(pytester, "Broken") == set()

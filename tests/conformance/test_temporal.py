@@ -1,4 +1,4 @@
-"""The suite on Temporal, on the real server."""
+"""Temporal passes the suite, on a real server."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -777,7 +777,7 @@ def test_a_program_ends_although_a_step_never_returns(step: str) -> None:
     ended = subprocess.run(
         script(body), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
-    logged = [line for line in ended.stderr.splitlines() if "will be tried again" not in line]
+    logged = [line for line in ended.stderr.splitlines() if "will be retried" not in line]
     assert (ended.returncode, logged) == (0, [])
     assert "the end" in ended.stdout
 
@@ -806,7 +806,7 @@ def test_control_c_ends_a_run(call: str) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     # Whether the failure to be retried is logged before the signal comes is up to the machine.
-    logged = [line for line in err.splitlines() if "will be tried again" not in line]
+    logged = [line for line in err.splitlines() if "will be retried" not in line]
     assert (out, logged, process.returncode) == ("interrupted\n", [], 0)
 
 

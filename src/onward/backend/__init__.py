@@ -1,4 +1,4 @@
-"""The port that a backend implements: `onward.backend.adapters` makes one of an async client."""
+"""The protocols that a backend implements; `onward.backend.adapters` adapts async ones."""
 
 from onward.backend.protocols import (
     AsyncBackend,

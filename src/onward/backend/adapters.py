@@ -1,7 +1,7 @@
-"""Blocking callers of an awaitable backend, and awaiting callers of a blocking one.
+"""Adapters between backends that block and backends that await.
 
-An engine's client either blocks or awaits. A backend is written once, in its client's own way, and
-an adapter of each capability that it has gives it the other way.
+An engine's client either blocks or awaits, and its backend is written in the same way. An adapter
+for each of its capabilities offers it to the other kind of caller.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from returns.result import Failure, Result
 
-from onward.backend.guard import raising
+from onward.backend.guard import fault_of
 from onward.backend.loop import Closed, LoopThread
 from onward.backend.protocols import (
     AsyncBackend,
@@ -23,7 +23,7 @@ from onward.backend.protocols import (
     Worker,
 )
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
-from onward.backend.waits import waited
+from onward.backend.waits import wait_async
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured, Unavailable
 from onward.outcome import Outcome
@@ -35,15 +35,15 @@ K = TypeVar("K")
 
 
 class CancelsCore(AsyncBackend, AsyncCancels, Protocol):
-    """An awaitable backend that can cancel."""
+    """An async backend that can cancel calls."""
 
 
 class SchedulesCore(AsyncBackend, AsyncSchedules, Protocol):
-    """An awaitable backend that makes calls by the clock."""
+    """An async backend that has schedules."""
 
 
 class DiagnosesCore(AsyncBackend, AsyncDiagnoses, Protocol):
-    """An awaitable backend that can tell how its engine is."""
+    """An async backend that can diagnose its engine."""
 
 
 Core = TypeVar("Core", bound=AsyncBackend)
@@ -52,8 +52,8 @@ SchedulesCoreT = TypeVar("SchedulesCoreT", bound=SchedulesCore)
 DiagnosesCoreT = TypeVar("DiagnosesCoreT", bound=DiagnosesCore)
 
 
-class _Held:
-    """A worker that keeps the loop that it lives on, also where nobody keeps its backend."""
+class _LoopKeeper:
+    """A worker that keeps its loop thread alive, even if nobody refers to its backend any more."""
 
     def __init__(self, worker: Worker, thread: LoopThread) -> None:
         self._worker = worker
@@ -68,18 +68,18 @@ class _Held:
         return self._worker.wait(timeout)
 
 
-# -- an awaitable backend, for callers that block ---------------------------------------------
+# -- an async backend, for callers that block -------------------------------------------------
 
 
 class Blocking(Generic[Core]):
-    """A `Backend` over an awaitable one, which lives on a loop thread.
+    """A `Backend` over an async one, which runs on a loop thread.
 
-    What the core can do besides takes a mixin each: `class Mine(BlockingCancels[MyCore],
+    Each further capability of the core has a mixin: `class Mine(BlockingCancels[MyCore],
     BlockingSchedules[MyCore])`.
 
     Args:
-        core: The awaitable backend.
-        thread: The loop that the core is to live on.
+        core: The async backend.
+        thread: The loop thread that runs the core.
     """
 
     def __init__(self, core: Core, thread: LoopThread) -> None:
@@ -87,7 +87,7 @@ class Blocking(Generic[Core]):
         self._thread = thread
 
     def close(self) -> None:
-        """Ends the connection and its thread. What was submitted stays with the engine."""
+        """Closes the connection and ends its thread. Submitted calls stay with the engine."""
         self._thread.close()
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
@@ -124,15 +124,15 @@ class Blocking(Generic[Core]):
         served = self._wait(
             lambda: self._core.serve(catalog, concurrency=concurrency, queues=queues)
         )
-        return served.map(lambda worker: _Held(worker, self._thread))
+        return served.map(lambda worker: _LoopKeeper(worker, self._thread))
 
     def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
-        """What the core answers, while the caller blocks."""
+        """Runs a method of the core while the caller blocks."""
         if self._thread.is_this_thread():
             return Failure(
                 Misconfigured(
                     "",
-                    "a blocking call in an async task would wait for the loop that it blocks: "
+                    "a blocking call in an async task would block the loop that it waits for: "
                     "await the same function of onward.aio",
                 )
             )
@@ -144,7 +144,7 @@ class Blocking(Generic[Core]):
     async def _await(
         self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
     ) -> Result[T, Fault]:
-        """What the core answers, while the caller awaits."""
+        """Runs a method of the core while the caller awaits."""
         try:
             return await self._thread.run(start)
         except Closed as closed:
@@ -152,7 +152,7 @@ class Blocking(Generic[Core]):
 
 
 class BlockingCancels(Blocking[CancelsCoreT]):
-    """A `Cancels` over an awaitable one."""
+    """`Cancels` over an async backend."""
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `Cancels.cancel`."""
@@ -160,7 +160,7 @@ class BlockingCancels(Blocking[CancelsCoreT]):
 
 
 class BlockingSchedules(Blocking[SchedulesCoreT]):
-    """A `Schedules` over an awaitable one."""
+    """`Schedules` over an async backend."""
 
     def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `Schedules.schedule`."""
@@ -184,7 +184,7 @@ class BlockingSchedules(Blocking[SchedulesCoreT]):
 
 
 class BlockingDiagnoses(Blocking[DiagnosesCoreT]):
-    """A `Diagnoses` over an awaitable one."""
+    """`Diagnoses` over an async backend."""
 
     def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """See `Diagnoses.diagnose`."""
@@ -194,44 +194,47 @@ class BlockingDiagnoses(Blocking[DiagnosesCoreT]):
 # -- any backend, for callers that await ------------------------------------------------------
 
 
-async def awaiting(
+async def call_backend_async(
     method: Callable[P, Result[T, Fault]], /, *args: P.args, **kwargs: P.kwargs
 ) -> Result[T, Fault]:
-    """What a backend's blocking method answers, for a caller that awaits.
+    """Calls a backend's blocking method from a caller that awaits.
 
-    A backend that adapts an awaitable one has the same method of that run on its loop thread; for
-    any other, a thread blocks meanwhile.
+    If the backend adapts an async one, the async method runs on its loop thread. Otherwise the
+    blocking method runs on a thread.
 
     Args:
         method: The bound method, such as `backend.submit`.
         args: Its arguments.
-        kwargs: Its arguments by name.
+        kwargs: Its keyword arguments.
+
+    Returns:
+        The method's result. An exception becomes a fault.
     """
     owner = getattr(method, "__self__", None)
     try:
         if isinstance(owner, Blocking):
-            ask = partial(getattr(owner._core, method.__name__), *args, **kwargs)
-            return await owner._await(ask)
+            start = partial(getattr(owner._core, method.__name__), *args, **kwargs)
+            return await owner._await(start)
         return await asyncio.to_thread(method, *args, **kwargs)
     except Exception as problem:
-        return Failure(raising(method, problem))
+        return Failure(fault_of(method, problem))
 
 
-async def awaiting_within(
-    method: Callable[[K, float | None], Result[T, Fault]], asked: K, timeout: float | None
+async def await_outcome(
+    method: Callable[[K, float | None], Result[T, Fault]], id_or_ids: K, timeout: float | None
 ) -> Result[T, Fault]:
-    """Like `awaiting`, for `outcome` and `settled`: a wait that is given up lets go of its thread.
+    """Like `call_backend_async`, for `outcome` and `settled`: an abandoned wait frees its thread.
 
     Args:
         method: The bound method.
-        asked: The id, or the ids.
-        timeout: How long to wait at most, in seconds.
+        id_or_ids: What the method takes: one id, or several.
+        timeout: The longest wait, in seconds; None for no limit.
     """
     owner = getattr(method, "__self__", None)
     if isinstance(owner, Blocking):
-        return await awaiting(method, asked, timeout)
-    ids = [asked] if isinstance(asked, str) else cast(Collection[str], asked)
+        return await call_backend_async(method, id_or_ids, timeout)
+    ids = [id_or_ids] if isinstance(id_or_ids, str) else cast(Collection[str], id_or_ids)
     try:
-        return await waited(owner, ids, partial(method, asked), timeout)
+        return await wait_async(owner, ids, partial(method, id_or_ids), timeout)
     except Exception as problem:
-        return Failure(raising(method, problem))
+        return Failure(fault_of(method, problem))

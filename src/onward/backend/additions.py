@@ -1,7 +1,7 @@
-"""What `observed` and `sealing` add to a backend.
+"""The observers and keys that `observed` and `sealing` add to a backend.
 
-Backends know nothing of it. Both functions make a copy that keeps it in one attribute, and the
-interpreters read that.
+Backends do not know about them. Both functions copy the backend and store the additions in one
+attribute of the copy, which the interpreters read.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ B = TypeVar("B")
 
 
 class Seals(Protocol):
-    """Seals and opens the secrets in some JSON."""
+    """Encrypts and decrypts the secrets in some JSON."""
 
     def sealed(self, raw: Raw) -> Raw:
-        """The JSON with each secret in it sealed; raises ImportError without cryptography."""
+        """Encrypts each secret in the JSON; raises ImportError without cryptography."""
         ...
 
     def opened(self, raw: Raw) -> Raw:
-        """The JSON with each secret in it open."""
+        """Decrypts each secret in the JSON."""
         ...
 
 
 class Additions(Struct, frozen=True):
-    """What is added to a backend.
+    """What was added to a backend.
 
     Args:
-        observers: Follow what is submitted on it, and the attempts of its workers.
-        sealer: Has the keys for the secrets of its calls.
+        observers: They follow the calls submitted on it and the attempts of its workers.
+        sealer: Encrypts the secrets of its calls.
     """
 
     observers: tuple[Observer, ...] = ()
@@ -46,23 +46,23 @@ _NOTHING = Additions()
 
 
 def additions_of(backend: object) -> Additions:
-    """What was added to a backend."""
+    """Returns what was added to a backend."""
     added: Additions = getattr(backend, _ATTRIBUTE, _NOTHING)
     return added
 
 
 def with_additions(backend: B, additions: Additions) -> B:
-    """A copy of a backend, over the same connections, with these additions.
+    """Copies a backend and gives the copy these additions; both share the connections.
 
     Raises:
-        TypeError: If the backend has `__slots__`, and so no room for them.
+        TypeError: If the backend has `__slots__` without a slot for them.
     """
     other = copy.copy(backend)
     try:
         object.__setattr__(other, _ATTRIBUTE, additions)  # it may be a frozen dataclass
     except AttributeError:
         raise TypeError(
-            f"{type(backend).__name__} has __slots__, which leave no room for observers or keys: "
-            f"add {_ATTRIBUTE!r} to them"
+            f"{type(backend).__name__} has __slots__ without a slot for observers and keys: "
+            f"add {_ATTRIBUTE!r} to its __slots__"
         ) from None
     return other

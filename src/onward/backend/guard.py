@@ -1,4 +1,4 @@
-"""What a backend answers, where it raises, which it should not: a fault."""
+"""Calls a backend's methods, and turns what they raise into faults."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ T = TypeVar("T")
 _LOGGER = logging.getLogger("onward")
 
 
-def asked(
+def call_backend(
     method: Callable[P, Result[T, Fault]], /, *args: P.args, **kwargs: P.kwargs
 ) -> Result[T, Fault]:
-    """What a backend's method answers; what it raises is a fault.
+    """Calls a backend's method. An exception, which it should not raise, becomes a fault.
 
     Args:
         method: The bound method, such as `backend.submit`.
         args: Its arguments.
-        kwargs: Its arguments by name.
+        kwargs: Its keyword arguments.
     """
     try:
         return method(*args, **kwargs)
     except Exception as problem:
-        return Failure(raising(method, problem))
+        return Failure(fault_of(method, problem))
 
 
-def raising(method: Callable[..., object], problem: Exception) -> Fault:
-    """The fault that it is when a backend's method raises."""
-    who = type(getattr(method, "__self__", method)).__name__
+def fault_of(method: Callable[..., object], problem: Exception) -> Fault:
+    """The fault for an exception that a backend's method raised."""
+    owner = type(getattr(method, "__self__", method)).__name__
     name = getattr(method, "__name__", "it")
-    _LOGGER.debug("%s.%s raised", who, name, exc_info=problem)
-    # The exception's text may have anything in it, also what nobody should see.
-    message = f"{who}.{name} raised {type(problem).__name__} in place of an answer"
+    _LOGGER.debug("%s.%s raised", owner, name, exc_info=problem)
+    # The message leaves out the exception's text, which may hold a secret.
+    message = f"{owner}.{name} raised {type(problem).__name__} instead of returning a Result"
     return Unavailable("", message)

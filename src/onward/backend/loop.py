@@ -19,14 +19,14 @@ T = TypeVar("T")
 class LoopThread:
     """An event loop on a thread of its own, for a client that must stay on one loop.
 
-    It starts when first needed, and ends with `close`, with the interpreter, or when nobody holds
-    it any more.
+    The thread starts when it is first needed. It ends with `close`, with the interpreter, or when
+    nothing refers to this object any more.
 
     Args:
-        name: What the thread goes by.
-        linger: How long the loop still goes on when it is to end, in seconds. Threads of a client
-            that is no Python may just be about to tell it something, and one that is in Python
-            when the interpreter goes takes the process down with it.
+        name: The thread's name.
+        linger: How long the loop runs on after it was told to end, in seconds. A client's native
+            threads may be about to call into Python. If one does so while the interpreter shuts
+            down, the process crashes.
     """
 
     def __init__(self, name: str, linger: float = 0.0) -> None:
@@ -45,8 +45,8 @@ class LoopThread:
                 raise Closed(CLOSED)
             if self._process != os.getpid():
                 raise Closed(
-                    "this process was forked from the one that made the backend, and has not its "
-                    "threads: make another backend after the fork"
+                    "this process was forked from the one that made the backend, and does not "
+                    "have its threads: make another backend after the fork"
                 )
             if self._running is None:
                 loop = asyncio.new_event_loop()
@@ -55,7 +55,7 @@ class LoopThread:
                 )
                 thread.start()
                 self._running = loop, thread
-                # Neither the thread nor the finalizer may hold this object, or it never goes.
+                # The thread and the finalizer must not refer to this object, or it is never freed.
                 self._stop = weakref.finalize(self, _stop_loop, loop, thread)
             return asyncio.run_coroutine_threadsafe(_started(start), self._running[0])
 
@@ -92,14 +92,14 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Ends the loop and its thread for good; what runs on it is cancelled."""
+        """Ends the loop and its thread for good, and cancels what runs on it."""
         with self._lock:
             self._is_closed = True
         self._stop()
 
 
 class Closed(Exception):
-    """The loop thread was closed, or is another process's."""
+    """The loop thread was closed, or belongs to another process."""
 
 
 async def _started(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -114,8 +114,8 @@ def _run_loop(loop: asyncio.AbstractEventLoop, linger: float) -> None:
                 loop.run_forever()
                 break
             except (SystemExit, KeyboardInterrupt):
-                # asyncio lets these through from any task, here from one that a step has started.
-                # The step hears of it; the loop belongs to others too.
+                # A task that a step started raised this, and asyncio stopped the loop. The step
+                # gets the exception; the loop must run on for the others.
                 continue
         pending = asyncio.all_tasks(loop)
         for task in pending:
@@ -129,7 +129,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop, linger: float) -> None:
 
 
 def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    with contextlib.suppress(RuntimeError):  # it is closed already
+    with contextlib.suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
         thread.join(timeout=1)

@@ -1,7 +1,7 @@
-"""The port that every backend implements, and the capabilities that only some have.
+"""The protocols of a backend: the port that all implement, and capabilities that some have.
 
 A backend carries plans to workers and outcomes back. It implements `Backend` if its engine's client
-blocks, or `AsyncBackend` if it awaits; the adapters beside this module give it the other one.
+blocks, or `AsyncBackend` if the client awaits. `onward.backend.adapters` provides the other one.
 """
 
 from __future__ import annotations
@@ -20,57 +20,70 @@ from onward.plan import Plan
 
 
 class Worker(Protocol):
-    """Something that serves a catalog until it is stopped."""
+    """A worker that serves a catalog until it is stopped."""
 
     def stop(self, grace: float = 30.0) -> None:
-        """Takes no more work, and waits so many seconds at most for what it holds to end.
+        """Takes no more steps, and waits for the running ones for at most `grace` seconds.
 
-        Who is in a hurry calls it again meanwhile, from another thread, with fewer seconds.
+        To shorten the wait, call it again from another thread with fewer seconds.
         """
         ...
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it has stopped, or so many seconds; True once it has."""
+        """Waits for at most `timeout` seconds until the worker has stopped; True once it has."""
         ...
 
 
 @runtime_checkable
 class StopsRemotely(Worker, Protocol):
-    """A worker that people can also stop by their engine's own tools."""
+    """A worker that the engine's own tools can stop too."""
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it is to stop, as one of those tools said."""
+        """Whether one of those tools told it to stop."""
         ...
 
 
 class Backend(Protocol):
-    """What carries plans to workers and outcomes back, for callers that block."""
+    """Carries plans to workers and outcomes back, for callers that block."""
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
-        """Hands a plan over, once for each id; gives the id it is now known by."""
+        """Submits a plan and returns the call's id. An id that is known already starts nothing."""
         ...
 
     def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
-        """Hands many plans over, in their order, by as few round trips as can be."""
+        """Submits many plans in their order, in as few round trips as possible."""
         ...
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
-        """The outcome of a call; None if there is none after so many seconds; `Unknown`."""
+        """Waits for the outcome of a call.
+
+        Args:
+            id: The call's id.
+            timeout: The longest wait, in seconds; None for no limit.
+
+        Returns:
+            The outcome; None if there is none in time; `Unknown` for an unknown id.
+        """
         ...
 
     def settled(
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
-        """The outcomes there are among these calls, as soon as there is one.
+        """Waits until at least one of these calls has an outcome.
 
-        An id that nobody knows has `Unknown` as its outcome. None of them after so many seconds is
-        an empty mapping.
+        Args:
+            ids: The calls' ids.
+            timeout: The longest wait, in seconds; None for no limit.
+
+        Returns:
+            The outcomes by id; empty if there is none in time. The outcome of an id that the engine
+            does not know is `Unknown`.
         """
         ...
 
     def status(self, id: str, /) -> Result[Status, Fault]:
-        """Where a call is; `Unknown` for an id that nobody knows."""
+        """Returns the status of a call; `Unknown` if the engine does not know the id."""
         ...
 
     def serve(
@@ -84,21 +97,20 @@ class Backend(Protocol):
         """Starts a worker.
 
         Args:
-            catalog: What it runs.
-            concurrency: How many steps it runs at a time; None leaves it to the backend.
-            queues: The queues that it takes steps from; None for the backend's own, where steps
-                wait that name none, and those that the catalog names. In a backend without queues
-                it takes whatever comes.
+            catalog: The tasks that the worker runs.
+            concurrency: How many steps it runs at the same time; None for the backend's default.
+            queues: The queues that it takes steps from; None for the backend's default queue and
+                those that the catalog names. A backend without queues ignores this.
         """
         ...
 
     def close(self) -> None:
-        """Ends the connection. What was submitted stays with the engine."""
+        """Closes the connection. Submitted calls stay with the engine."""
         ...
 
 
 class AsyncBackend(Protocol):
-    """What carries plans to workers and outcomes back, for callers that await."""
+    """Carries plans to workers and outcomes back, for callers that await."""
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """Like `Backend.submit`."""
@@ -141,12 +153,12 @@ class Cancels(Backend, Protocol):
     """A backend that can cancel a call; `isinstance(backend, Cancels)` tells whether it can."""
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
-        """Sees to it that the call ends as `Cancelled`, if it has no outcome yet."""
+        """Ends a call as `Cancelled`, if it has no outcome yet."""
         ...
 
 
 class AsyncCancels(Protocol):
-    """What can cancel a call, for callers that await."""
+    """`Cancels`, for callers that await."""
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """Like `Cancels.cancel`."""
@@ -155,31 +167,31 @@ class AsyncCancels(Protocol):
 
 @runtime_checkable
 class Schedules(Backend, Protocol):
-    """A backend that makes calls by the clock; `isinstance(backend, Schedules)` tells.
+    """A backend that has schedules; `isinstance(backend, Schedules)` tells whether it has.
 
-    What an engine knows only part of (no `every`, no pausing) is `Unsupported` there.
+    Features that the engine lacks, such as `every` or pausing, are `Unsupported` there.
     """
 
     def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
-        """Makes a schedule, or puts it in the place of the one of that name.
+        """Makes a schedule, or replaces the one of the same name.
 
         Args:
-            schedule: Its name, and either its cron or its `every`; nothing of it needs a check.
-            plan: What to run. It has no id: each run is a call of its own, whose id the backend
-                gives to it. Runs may overlap.
+            schedule: Its name, and either its cron or its `every`, all of them checked already.
+            plan: The plan to run. It has no id: each run is a call of its own, and the backend
+                gives it an id. Runs may overlap.
 
         Returns:
-            The schedule as it is now: one that was paused stays so, and one that is declared again
-            unchanged goes on as it was.
+            The schedule as it is now. A paused schedule stays paused, and an unchanged one
+            continues.
         """
         ...
 
     def schedules(self) -> Result[list[Schedule], Fault]:
-        """The schedules there are, by name; those that Onward made, and no others."""
+        """Lists the schedules that Onward made, sorted by name."""
         ...
 
     def pause_schedule(self, name: str, /) -> Result[None, Fault]:
-        """Lets a schedule run nothing until it is resumed; `Unknown` if there is none."""
+        """Stops a schedule from running until it is resumed; `Unknown` if there is none."""
         ...
 
     def resume_schedule(self, name: str, /) -> Result[None, Fault]:
@@ -187,12 +199,12 @@ class Schedules(Backend, Protocol):
         ...
 
     def unschedule(self, name: str, /) -> Result[None, Fault]:
-        """Takes a schedule away, and leaves the calls it has made; `Unknown` if there is none."""
+        """Deletes a schedule; the calls it made stay. `Unknown` if there is none."""
         ...
 
 
 class AsyncSchedules(Protocol):
-    """What makes calls by the clock, for callers that await."""
+    """`Schedules`, for callers that await."""
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """Like `Schedules.schedule`."""
@@ -217,29 +229,29 @@ class AsyncSchedules(Protocol):
 
 @runtime_checkable
 class Diagnoses(Backend, Protocol):
-    """A backend that can tell how its engine is; `isinstance(backend, Diagnoses)` tells."""
+    """A backend that can diagnose its engine; `isinstance(backend, Diagnoses)` tells."""
 
     def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
-        """Looks at the engine, its workers and its queues, these among them."""
+        """Inspects the engine, its workers and its queues, including the queues given here."""
         ...
 
 
 @runtime_checkable
 class Watches(Protocol):
-    """A backend that blocks, and can say when there is an outcome without holding a thread."""
+    """A blocking backend that can notify a caller of an outcome without holding a thread."""
 
     def watched(
         self, ids: Collection[str], notify: Callable[[], object], /
     ) -> AbstractContextManager[bool]:
-        """While this is entered, `notify` is called on some thread when one of these has ended.
+        """Calls `notify`, on some thread, when one of these calls ends while this is entered.
 
-        It gives whether that is so; it may not be, where the engine is not reached.
+        The context manager gives False if it will not notify, because the engine is not reached.
         """
         ...
 
 
 class AsyncDiagnoses(Protocol):
-    """What can tell how its engine is, for callers that await."""
+    """`Diagnoses`, for callers that await."""
 
     async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """Like `Diagnoses.diagnose`."""
@@ -248,26 +260,26 @@ class AsyncDiagnoses(Protocol):
 
 @runtime_checkable
 class Checks(Protocol):
-    """A backend that knows, before anything is submitted, what it cannot do."""
+    """A backend that can say, before anything is submitted, what its engine cannot run."""
 
     def check(self, plan: Plan, /) -> list[Fault]:
-        """What stands against this plan here; empty if nothing does."""
+        """Returns what this engine cannot run of a plan; empty if it can run all of it."""
         ...
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """A backend that can show what its engine will be given."""
+    """A backend that can show what its engine would run."""
 
     def explain(self, plan: Plan, /) -> str:
-        """A plan in the engine's own terms."""
+        """Renders a plan in the engine's own terms."""
         ...
 
 
 @runtime_checkable
 class RunsHere(Protocol):
-    """A backend in this process, which can run a call for the one who waits, and then forget it."""
+    """A backend in this process that can run a call while the caller waits, without storing it."""
 
     def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
-        """Runs a call that has no key, so that nobody else can ask for it."""
+        """Runs a call that has no key, so that nobody else can ask for its outcome."""
         ...

@@ -1,4 +1,4 @@
-"""What passes between interpreters and backends, beside plans and outcomes."""
+"""The records that interpreters and backends exchange, besides plans and outcomes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
 State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
-"""Where a call is. `failed` is a domain error or a fault; an id that nobody knows has no state."""
+"""The state of a call. `failed` is a domain error or a fault; an unknown id has no state."""
 
 
 class Status(Struct, frozen=True):
@@ -25,9 +25,9 @@ class Status(Struct, frozen=True):
     Args:
         state: queued, running, done, failed, cancelled or expired.
         task: The task that is running, or that ran last.
-        step: That step's place within the call.
-        attempt: Which attempt at it is running.
-        progress: What the task last said of how far it is.
+        step: The step's path within the call.
+        attempt: The number of the step's attempt.
+        progress: The progress that the task last reported.
     """
 
     state: State
@@ -46,11 +46,11 @@ class Submission(Struct, frozen=True):
     """A plan on its way to a backend.
 
     Args:
-        plan: What to run; its `id` is the id that the backend knows it by.
-        delay: How long it waits before it starts, in seconds.
-        flow: The flow it was made of, for a backend that runs it in this process; a backend that
-            sends the plan elsewhere has no use for it. None where only the plan is known.
-        observed: The flow's tasks, where observers follow the attempts at them.
+        plan: The plan to run; its `id` becomes the call's id.
+        delay: The delay before it starts, in seconds.
+        flow: The flow that the plan was made from, for a backend that runs it in this process. None
+            if only the plan is known.
+        observed: The flow's tasks, if observers follow their attempts.
     """
 
     plan: Plan
@@ -60,24 +60,24 @@ class Submission(Struct, frozen=True):
 
     @property
     def tasks(self) -> Tasks | None:
-        """The tasks that it runs, by name; None where only the plan is known."""
+        """The tasks that it runs, by name; None if only the plan is known."""
         if self.observed is not None or self.flow is None:
             return self.observed
         return self.flow.tasks
 
 
 class Schedule(Struct, frozen=True):
-    """A call that a backend makes again and again, by a name.
+    """A named schedule, by which a backend makes a call again and again.
 
     Args:
-        name: What it goes by.
-        flow: The flow's name, for people.
+        name: The schedule's name.
+        flow: The name of the flow that it calls.
         cron: When it runs, as the five fields of cron: minute, hour, day of the month, month, day
             of the week.
-        every: How many seconds lie between two runs, where it goes by no cron.
-        timezone: The time zone that cron's fields are in, by its IANA name.
-        paused: Whether it runs nothing until it is resumed.
-        next_at: When it runs next, with a time zone, where the engine tells.
+        every: The seconds between two runs, for a schedule without cron.
+        timezone: The time zone of the cron fields, by its IANA name.
+        paused: Whether it is paused.
+        next_at: When it runs next, with a time zone; None if the engine does not say.
 
     Example:
         >>> Schedule("nightly-report", "report", cron="30 2 * * *", timezone="Europe/Berlin")
@@ -95,13 +95,13 @@ timezone='Europe/Berlin', paused=False, next_at=None)
 
 
 class Finding(Struct, frozen=True):
-    """Something that was found out about an engine, for people.
+    """A finding about an engine, for people to read.
 
     Args:
-        what: What it is about, in a word or two.
-        text: What is so; no secret is in it.
-        cure: What to do about it; empty where nothing need be done.
-        is_wrong: Whether it keeps calls from running as they should.
+        what: The subject, in a word or two.
+        text: The finding, without secrets.
+        cure: What to do about it; empty if there is nothing to do.
+        is_wrong: Whether it prevents calls from running as they should.
     """
 
     what: str
@@ -111,12 +111,12 @@ class Finding(Struct, frozen=True):
 
 
 class SeenWorker(Struct, frozen=True):
-    """A worker, as the engine knows it.
+    """A worker that the engine knows.
 
     Args:
-        name: What the engine calls it.
-        queues: Where it takes steps from.
-        tasks: The tasks that it serves; None where the engine cannot tell.
+        name: The engine's name for it.
+        queues: The queues that it takes steps from.
+        tasks: The tasks that it serves; None if the engine does not say.
     """
 
     name: str
@@ -125,19 +125,20 @@ class SeenWorker(Struct, frozen=True):
 
 
 class Diagnosis(Struct, frozen=True):
-    """How an engine is.
+    """The condition of an engine, its workers and its queues.
 
     Args:
-        queue: The queue of steps that name none.
-        findings: What was found out.
-        workers: The workers that are there.
-        waiting: How many steps wait in each queue.
-        clock: How far its clock is ahead of ours, in seconds; None where it cannot be told.
-        tells_workers: Whether the engine was heard about its workers; if not, none are known.
-        knows_capitals: Whether it does; if not, there are none in the names of workers' tasks.
-        knows_tasks: Whether it hands a step only to workers that serve its task; else to whichever
-            worker takes steps from the queue.
-        waiting_tasks: How many steps of each task wait, on an engine that does not tell of queues.
+        queue: The default queue, for steps that name none.
+        findings: The findings about the engine.
+        workers: The workers that are connected.
+        waiting: The number of waiting steps, by queue.
+        clock: How far the engine's clock is ahead of this machine's, in seconds; None if unknown.
+        tells_workers: Whether the engine answered about its workers; if not, `workers` is empty.
+        knows_capitals: Whether the engine keeps upper case in task names; if not, the workers'
+            tasks are in lower case.
+        knows_tasks: Whether a step goes only to workers that serve its task; if not, it goes to any
+            worker of its queue.
+        waiting_tasks: The number of waiting steps by task, on an engine without queue lengths.
     """
 
     queue: str
@@ -152,7 +153,7 @@ class Diagnosis(Struct, frozen=True):
 
 
 def state_of(outcome: Outcome) -> State:
-    """The state of a call that has this outcome."""
+    """Returns the state of a call that has this outcome."""
     if isinstance(outcome, Value):
         return "done"
     match None if isinstance(outcome, Failed) else outcome.fault:

@@ -1,4 +1,4 @@
-"""What every engine's backend and worker need, written once."""
+"""What the backends and workers of all engines share: faults, contexts, queues, outages."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from onward.plan import Runnable, StepNode
 T = TypeVar("T")
 
 OUTAGE = 60.0
-"""How long a caller that waits tolerates an engine that is away, in seconds."""
+"""How long a waiting caller tolerates an engine that does not answer, in seconds."""
 
 
 def expired(flow: str) -> Expired:
-    """The fault of a call whose deadline passed.
+    """The fault for a call whose deadline passed.
 
     Args:
-        flow: The call's flow.
+        flow: The name of the call's flow.
     """
     return Expired(flow, "its deadline passed before it had an outcome")
 
 
 def unknown(id: str, where: str) -> Unknown:
-    """The fault of an id that an engine does not know.
+    """The fault for an id that an engine does not know.
 
     Args:
         id: The call's id.
-        where: Where the engine keeps calls, as in `this namespace`.
+        where: Where the engine keeps calls, such as `this namespace`.
     """
     return Unknown(id, f"no such call in {where}, or its outcome is no longer kept")
 
@@ -52,19 +52,19 @@ def step_context(
     report: Callable[[Progress], None],
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Context:
-    """What a step's task learns about its attempt from `onward.current`.
+    """Makes the context that `onward.current` returns during an attempt at a step.
 
     Args:
-        step: The step; a fused one bears the name of its flow.
+        step: The step. For a fused one, the context's task is the name of the flow.
         call: The call's id.
-        flow: The call's flow.
-        path: Where the step stands within its call.
-        attempt: Which attempt it is, from 1.
+        flow: The name of the call's flow.
+        path: The step's path within its call.
+        attempt: The number of the attempt, from 1.
         key: The call's idempotency key.
         deadline: When the call expires, in seconds since 1970.
         trace: The plan's trace.
-        report: Takes what the task reports of its progress.
-        is_cancelled: Tells whether the call was cancelled, where the engine can know.
+        report: Takes the progress that the task reports.
+        is_cancelled: Says whether the call was cancelled, if the engine can tell.
     """
     return Context(
         id=call,
@@ -80,12 +80,12 @@ def step_context(
 
 
 def queues_served(default: str, catalog: Catalog, queues: Iterable[str] | None) -> list[str]:
-    """The queues that a worker takes steps from, sorted.
+    """Returns the queues that a worker takes steps from, sorted.
 
     Args:
-        default: The queue of steps that name none.
-        catalog: What the worker serves.
-        queues: What its caller asked for; None for the default queue and those of the catalog.
+        default: The default queue, for steps that name none.
+        catalog: The catalog that the worker serves.
+        queues: The queues that the caller chose; None for the default queue and the catalog's.
     """
     return sorted({default, *catalog.queues} if queues is None else set(queues))
 
@@ -93,14 +93,14 @@ def queues_served(default: str, catalog: Catalog, queues: Iterable[str] | None) 
 def stop_on(
     loop: asyncio.AbstractEventLoop, leave: Callable[[], Coroutine[Any, Any, None]]
 ) -> bool:
-    """Runs a worker's end on its event loop, from any other thread, and waits for it.
+    """Stops a worker on its event loop, from any other thread, and waits for it.
 
     Args:
         loop: The worker's event loop.
-        leave: Makes the coroutine that ends the worker.
+        leave: Returns the coroutine that stops the worker.
 
     Returns:
-        Whether it ran to its end; False where the backend was closed, and the loop with it.
+        Whether the coroutine finished; False if the loop was closed, as a closed backend's is.
     """
     leaving = leave()
     try:
@@ -112,13 +112,13 @@ def stop_on(
 
 
 def first_match(table: Mapping[str, T], text: str) -> T | None:
-    """The first entry of a table whose key stands in a text.
+    """Returns the first entry of a table whose key occurs in a text.
 
-    Engines keep such tables of what their clients say, and what to do about it.
+    Engines have such tables of error messages and what to do about them.
 
     Args:
         table: The entries, by a piece of text.
-        text: The text.
+        text: The text to search.
 
     Example:
         >>> first_match({"refused": "start it", "timed out": "look at the network"}, "timed out")
@@ -128,12 +128,12 @@ def first_match(table: Mapping[str, T], text: str) -> T | None:
 
 
 class Patience:
-    """How much longer a caller that waits tolerates an engine that is away.
+    """Says how much longer a caller waits for an engine that does not answer.
 
     Args:
-        timeout: How long the caller waits in all, in seconds; None for as long as it takes.
-        outage: How long the engine may be away at a time, in seconds.
-        clock: The time in seconds.
+        timeout: The caller's longest wait in total, in seconds; None for no limit.
+        outage: How long one outage of the engine may last, in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -150,19 +150,19 @@ class Patience:
 
     @property
     def left(self) -> float:
-        """How long the caller still waits, in seconds; never less than 0."""
+        """The rest of the caller's time, in seconds; never less than 0."""
         return max(0.0, self._end - self._clock())
 
     @property
     def is_over(self) -> bool:
-        """Whether the caller's own time is over."""
+        """Whether the caller's time is over."""
         return self._clock() >= self._end
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the caller gives up on an engine that is still away."""
+        """Whether the outage lasted so long that the caller gives up."""
         return self._clock() >= self._given_up
 
     def answered(self) -> None:
-        """The engine answered: the next failure begins another outage."""
+        """Notes that the engine answered. The next failure begins a new outage."""
         self._given_up = min(self._end, self._clock() + self._outage)

@@ -1,4 +1,4 @@
-"""The files that TLS takes: certificates and keys."""
+"""Reads and checks the settings and files of TLS: certificates and keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def check_readable(name: str, file: Path) -> None:
-    """Raises ValueError for a file that cannot be read, which would be noticed only later.
+    """Raises ValueError if a file cannot be read, so that the mistake shows at once.
 
     Args:
         name: The setting that names the file.
@@ -20,11 +20,14 @@ def check_readable(name: str, file: Path) -> None:
 
 
 def contents(name: str, file: str | Path | None) -> bytes | None:
-    """What is in a file, or None without one; raises ValueError if it cannot be read.
+    """Reads a file; raises ValueError if it cannot be read.
 
     Args:
         name: The setting that names the file.
-        file: The file.
+        file: The file, or None.
+
+    Returns:
+        The file's contents; None if no file was given.
     """
     if file is None:
         return None
@@ -35,16 +38,16 @@ def contents(name: str, file: str | Path | None) -> bytes | None:
 
 
 def check_settings(is_on: bool | None, given: Collection[str]) -> None:
-    """Raises ValueError for settings of TLS that contradict each other.
+    """Raises ValueError if settings of TLS contradict each other.
 
     Args:
-        is_on: The setting `tls`; None where it is not set.
-        given: Which of `tls_ca`, `tls_cert`, `tls_key` and `tls_server_name` are set.
+        is_on: The setting `tls`; None if it is not set.
+        given: Those of `tls_ca`, `tls_cert`, `tls_key` and `tls_server_name` that are set.
     """
     if given and is_on is False:
         raise ValueError(f"tls is false, but {min(given)} is set: leave one of them out")
     if ("tls_cert" in given) != ("tls_key" in given):
-        raise ValueError("tls_cert and tls_key go together: the other one is missing")
+        raise ValueError("tls_cert and tls_key go together: set both")
 
 
 def _unreadable(name: str, file: str | Path, problem: OSError) -> str:

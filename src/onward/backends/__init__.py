@@ -1,1 +1,1 @@
-"""The engines: one package each, imported only when it is used."""
+"""The engines. Each has a package, which is imported only when it is used."""

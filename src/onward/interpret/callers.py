@@ -1,4 +1,4 @@
-"""The two kinds of caller: one blocks while a backend is asked, the other awaits."""
+"""The two kinds of caller: one blocks while a backend works, the other awaits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from returns.result import Result
 
-from onward.backend.guard import asked
+from onward.backend.guard import call_backend
 from onward.fault import Fault
 
 P = ParamSpec("P")
@@ -38,13 +38,13 @@ class Blocks:
         self, method: Callable[P, Result[T, Fault]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Result[T, Fault]:
         """See `Caller.ask`."""
-        return asked(method, *args, **kwargs)
+        return call_backend(method, *args, **kwargs)
 
     async def wait(
         self, method: Callable[[K, float | None], Result[T, Fault]], of: K, timeout: float | None, /
     ) -> Result[T, Fault]:
         """See `Caller.wait`."""
-        return asked(method, of, timeout)
+        return call_backend(method, of, timeout)
 
 
 class Awaits:
@@ -54,17 +54,17 @@ class Awaits:
         self, method: Callable[P, Result[T, Fault]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Result[T, Fault]:
         """See `Caller.ask`."""
-        from onward.backend.adapters import awaiting
+        from onward.backend.adapters import call_backend_async
 
-        return await awaiting(method, *args, **kwargs)
+        return await call_backend_async(method, *args, **kwargs)
 
     async def wait(
         self, method: Callable[[K, float | None], Result[T, Fault]], of: K, timeout: float | None, /
     ) -> Result[T, Fault]:
         """See `Caller.wait`."""
-        from onward.backend.adapters import awaiting_within
+        from onward.backend.adapters import await_outcome
 
-        return await awaiting_within(method, of, timeout)
+        return await await_outcome(method, of, timeout)
 
 
 BLOCKS = Blocks()

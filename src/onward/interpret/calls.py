@@ -9,7 +9,7 @@ from typing import TypeVar, Unpack
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend, Checks
-from onward.evaluate import driven
+from onward.evaluate import drive
 from onward.fault import Fault
 from onward.flows.flow import Call, Ref
 from onward.interpret import core
@@ -58,7 +58,7 @@ def run(
         'integer division or modulo by zero'
     """
     prepared = prepare(call, key, delay, deadline, options)
-    return driven(core.run(BLOCKS, call.flow, prepared, on, timeout))
+    return drive(core.run(BLOCKS, call.flow, prepared, on, timeout))
 
 
 def submit(
@@ -97,7 +97,7 @@ def submit(
         <Success: 42>
     """
     prepared = prepare(call, key, delay, deadline, options)
-    return driven(core.submit(BLOCKS, call.flow, prepared, on))
+    return drive(core.submit(BLOCKS, call.flow, prepared, on))
 
 
 def submit_all(
@@ -135,7 +135,7 @@ def submit_all(
         [2, 4]
     """
     prepared = prepare_all(calls, delay, deadline, options)
-    return driven(core.submit_all(BLOCKS, prepared, on))
+    return drive(core.submit_all(BLOCKS, prepared, on))
 
 
 def check(call: Call[Value, Error], /, on: Backend) -> Result[None, tuple[Fault, ...]]:

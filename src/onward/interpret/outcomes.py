@@ -8,7 +8,7 @@ from typing import TypeVar
 from returns.result import Result
 
 from onward.backend import Backend, Cancels, Status
-from onward.evaluate import driven
+from onward.evaluate import drive
 from onward.fault import Fault
 from onward.flows.flow import Ref
 from onward.interpret import core
@@ -41,7 +41,7 @@ def result(
         >>> print(result(double.ref("no-such-id"), on=local()).failure().task)
         no-such-id
     """
-    return driven(core.result(BLOCKS, ref, on, timeout))
+    return drive(core.result(BLOCKS, ref, on, timeout))
 
 
 def results(
@@ -77,7 +77,7 @@ def results(
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
-        yield from waiting.take(driven(core.settled(BLOCKS, waiting, on)))
+        yield from waiting.take(drive(core.settled(BLOCKS, waiting, on)))
 
 
 def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
@@ -103,7 +103,7 @@ def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
         >>> status(ref, on=backend).unwrap().state
         'done'
     """
-    return driven(core.status(BLOCKS, ref, on))
+    return drive(core.status(BLOCKS, ref, on))
 
 
 def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
@@ -132,4 +132,4 @@ def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
         >>> print(result(ref, on=backend).failure())
         double: it was cancelled. Submit it again if it is still wanted.
     """
-    return driven(core.cancel(BLOCKS, ref, on))
+    return drive(core.cancel(BLOCKS, ref, on))

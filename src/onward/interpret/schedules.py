@@ -8,7 +8,7 @@ from typing import TypeVar, Unpack
 from returns.result import Result
 
 from onward.backend import Schedule, Schedules
-from onward.evaluate import driven
+from onward.evaluate import drive
 from onward.fault import Fault
 from onward.flows.flow import Call
 from onward.interpret import core
@@ -67,7 +67,7 @@ def schedule(
         what it runs ends with this process, and so would a schedule
     """
     prepared = prepare_schedule(call, name, cron, every, timezone, options)
-    return driven(core.schedule(BLOCKS, name, prepared, on))
+    return drive(core.schedule(BLOCKS, name, prepared, on))
 
 
 def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
@@ -79,7 +79,7 @@ def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
     Returns:
         Those that were made with `schedule`, by name, with what each is to run and when.
     """
-    return driven(core.schedules(BLOCKS, on))
+    return drive(core.schedules(BLOCKS, on))
 
 
 def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
@@ -93,7 +93,7 @@ def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         None once the engine has taken note; `Unknown` for a name that nobody knows; `Unsupported`
         where the engine can only take it away.
     """
-    return driven(core.pause_schedule(BLOCKS, name, on))
+    return drive(core.pause_schedule(BLOCKS, name, on))
 
 
 def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
@@ -107,7 +107,7 @@ def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         None once the engine has taken note, also if it was not paused; `Unknown` for a name that
         nobody knows; `Unsupported` where the engine cannot pause.
     """
-    return driven(core.resume_schedule(BLOCKS, name, on))
+    return drive(core.resume_schedule(BLOCKS, name, on))
 
 
 def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
@@ -120,4 +120,4 @@ def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     Returns:
         None once it is gone; `Unknown` for a name that nobody knows.
     """
-    return driven(core.unschedule(BLOCKS, name, on))
+    return drive(core.unschedule(BLOCKS, name, on))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend, StopsRemotely, Worker
-from onward.backend.guard import asked
+from onward.backend.guard import call_backend
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
 from onward.interpret import core
@@ -62,7 +62,7 @@ def work(
         return Failure(wrong)
     with _stop_signals() as came:
         catalog = core.served_catalog(catalog, on)
-        served = asked(on.serve, catalog, concurrency=concurrency, queues=queues)
+        served = call_backend(on.serve, catalog, concurrency=concurrency, queues=queues)
         if isinstance(served, Failure):
             return served
         worker = served.unwrap()

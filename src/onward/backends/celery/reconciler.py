@@ -25,7 +25,7 @@ from onward.backends.celery.errors import NOT_REACHED
 from onward.backends.celery.ledger import distrusted
 from onward.catalog import Tasks
 from onward.context import Context
-from onward.execute import report
+from onward.execute import report_outcome
 from onward.fault import Lost
 from onward.outcome import faulted
 from onward.plan import Plan
@@ -109,7 +109,7 @@ def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
         message = f"it was sent {MOST} times, and its workers died each time"
         lost = faulted(Lost(plan.flow, message, MOST))
         ledger.settle(id, lost, "failed")
-        report(tasks, Context(id, plan.flow, trace=plan.trace), lost)
+        report_outcome(tasks, Context(id, plan.flow, trace=plan.trace), lost)
         return False
     backend.publish([Submission(plan)], is_again=True)
     return True

@@ -42,7 +42,7 @@ from onward.backends.celery.signing import SIZE, opened
 from onward.backends.celery.states import ends_with, gathered, state_after
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
-from onward.evaluate import failed_with, join, split
+from onward.evaluate import handler_args, join, split
 from onward.execute import is_retried
 from onward.fault import Cancelled
 from onward.outcome import Faulted, faulted
@@ -233,7 +233,7 @@ class Runner:
         if isinstance(state, Failing):
             if message.handles not in state.inside or not message.handles:
                 return self._passed(task, state, message)
-            args = failed_with(state.outcome)
+            args = handler_args(state.outcome)
         else:
             args = state.args if isinstance(state, Started) else Args((state.raw,))
         if isinstance(message.do, EachNode):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from onward.attempt import Attempts, InThread
+from onward.attempt import Attempts, ThreadExecutor
 from onward.catalog import Tasks
 from onward.context import Context
-from onward.evaluate import driven
+from onward.evaluate import drive
 from onward.outcome import Outcome
 from onward.plan import Args, Runnable
 
@@ -18,12 +18,12 @@ class StepRunner:
     """
 
     def __init__(self, tasks: Tasks) -> None:
-        self._ground = InThread()
+        self._ground = ThreadExecutor()
         self._attempts = Attempts(tasks, self._ground)
 
     def attempt(self, step: Runnable, args: Args, context: Context) -> Outcome:
         """One attempt at a step, as long as it may take."""
-        return driven(self._attempts.make(step, args, context))
+        return drive(self._attempts.make(step, args, context))
 
     def close(self) -> None:
         """Ends the loop."""

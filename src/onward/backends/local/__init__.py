@@ -11,21 +11,21 @@ __all__ = ["Local", "local"]
 
 
 def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
-    """The embedded backend: runs calls in this process, on threads and an event loop of its own.
+    """The embedded backend: runs calls in this process, on its own threads and event loop.
 
-    It needs no worker: a call brings its own tasks along. Calls are lost when the process ends, or
-    when nothing refers to the backend any more.
+    It needs no worker, because a call brings its own tasks. Calls are lost when the process ends,
+    or when nothing refers to the backend any more.
 
-    `run` of a plain chain of sync tasks without timeouts happens in the caller's own thread.
+    `run` executes a plain chain of sync tasks without timeouts in the caller's own thread.
 
     Args:
-        workers: How many steps of sync tasks run at a time; None for four more than there are
-            processors. Steps of async tasks share one event loop and do not count.
-        keep: How long the outcome of a finished call can be had by its ref, in seconds.
+        workers: How many steps of sync tasks run at the same time; None for four more than there
+            are processors. StepRunner of async tasks share one event loop and do not count.
+        keep: How long the outcome of a finished call is kept, in seconds.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If it is out of bounds.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> from onward import local, run, task

@@ -1,4 +1,4 @@
-"""`Local`, which implements the port."""
+"""The embedded backend, which implements `Backend` and `Cancels`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onward.backend import Submission
 from onward.backend.adapters import BlockingCancels
 from onward.backend.loop import LoopThread
 from onward.backends.local.core import Core
-from onward.backends.local.steps import giving_back, is_plain, run_in_this_thread
+from onward.backends.local.steps import needs_no_loop, releasing_slot, run_in_this_thread
 from onward.fault import Fault
 from onward.outcome import Outcome
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Local(BlockingCancels[Core]):
-    """What `local()` gives."""
+    """The backend that `local()` returns."""
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, LoopThread("onward-local"))
@@ -29,18 +29,18 @@ class Local(BlockingCancels[Core]):
         return f"local(workers={self._core.workers})"
 
     def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
-        return super()._wait(giving_back(self._core.room.slots, start))
+        return super()._wait(releasing_slot(self._core.runtime.slots, start))
 
     async def _await(
         self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
     ) -> Result[T, Fault]:
-        return await super()._await(giving_back(self._core.room.slots, start))
+        return await super()._await(releasing_slot(self._core.runtime.slots, start))
 
     def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
-        """See `RunsHere.run_here`: a plain chain of sync tasks needs no thread and no loop."""
+        """See `RunsHere.run_here`. A plain chain of sync tasks runs without a thread and a loop."""
         plan, tasks = submission.plan, submission.tasks
         is_at_once = plan.deadline is None and not submission.delay
-        is_open = not self._thread.is_closed  # if not, the loop says so
-        if tasks is not None and is_open and is_at_once and is_plain(plan.root, tasks):
+        is_open = not self._thread.is_closed  # a closed loop answers below with a fault
+        if tasks is not None and is_open and is_at_once and needs_no_loop(plan.root, tasks):
             return Success(run_in_this_thread(plan, tasks))
         return self._wait(lambda: self._core.run_here(submission))

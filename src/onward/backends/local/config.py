@@ -1,4 +1,4 @@
-"""`local://`: this process."""
+"""The settings of `local://`, which runs calls in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls of this process, kept in memory, on one event loop."""
+"""Keeps the calls of this process in memory and runs them on one event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import State, Status, Submission, Worker, state_of
 from onward.backend.support import expired, unknown
-from onward.backends.local.steps import Room, Run, Steps
+from onward.backends.local.steps import Run, Runtime, StepRunner
 from onward.backends.local.worker import LocalWorker
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
@@ -22,7 +22,7 @@ from onward.outcome import Outcome, faulted
 
 
 class Core:
-    """The awaitable side of `Local`; all of it lives on one event loop."""
+    """The async backend behind `Local`; all of it runs on one event loop."""
 
     def __init__(self, workers: int, keep: float) -> None:
         self.workers = workers
@@ -32,7 +32,7 @@ class Core:
         self._any_finished = asyncio.Event()
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
-        self.room: Room = Room(workers)
+        self.runtime: Runtime = Runtime(workers)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()
@@ -48,11 +48,11 @@ class Core:
         run.tasks = submission.tasks
         if plan.deadline is not None:
             run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
-        run.job = loop.create_task(self._live(run, submission.delay))
+        run.job = loop.create_task(self._run(run, submission.delay))
         return run
 
     async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
-        """Runs a call for a caller that waits; the call ends when the caller does."""
+        """Runs a call for a caller that waits. If the caller stops waiting, the call ends."""
         run = self._start(submission)
         try:
             await asyncio.wait([run.finished])
@@ -67,9 +67,9 @@ class Core:
             ids.append(submission.plan.id)
         return Success(ids)
 
-    def steps(self, run: Run) -> Steps:
-        """The step-runner of a call."""
-        return Steps(self.room, run)
+    def steps(self, run: Run) -> StepRunner:
+        """Returns the step-runner of a call."""
+        return StepRunner(self.runtime, run)
 
     async def outcome(
         self, id: str, /, timeout: float | None = None
@@ -124,7 +124,7 @@ class Core:
     ) -> Result[Worker, Fault]:
         loop = asyncio.get_running_loop()
         self._served.append(catalog)
-        self.room.slots.add(concurrency or 0)
+        self.runtime.slots.add(concurrency or 0)
         self._serving.set()
 
         async def leave(grace: float) -> None:
@@ -134,12 +134,12 @@ class Core:
             running = [run.finished for run in self.runs.values() if run.state == "running"]
             if running:
                 await asyncio.wait(running, timeout=grace)
-            self.room.slots.add(-(concurrency or 0))
+            self.runtime.slots.add(-(concurrency or 0))
 
         return Success(LocalWorker(loop, leave))
 
-    async def _live(self, run: Run, delay: float) -> None:
-        """Runs one call to its outcome, whatever happens."""
+    async def _run(self, run: Run, delay: float) -> None:
+        """Runs a call until it has an outcome, whatever happens."""
         plan = run.plan
         try:
             await asyncio.sleep(delay)
@@ -151,12 +151,12 @@ class Core:
             outcome = await evaluate(plan.root, plan.args, self.steps(run))
         except asyncio.CancelledError:
             outcome = faulted(Cancelled(plan.flow, CLOSED))
-        except BaseException as problem:  # ours; what a step raises is an outcome
+        except BaseException as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(plan.flow, problem))
         self._finish(run, outcome, state_of(outcome))
 
     def _end(self, run: Run, fault: Fault, state: State) -> None:
-        """Settles a call from outside, whether or not its step can be stopped."""
+        """Ends a call from outside, even if its running step cannot be stopped."""
         if not run.finished.done():
             self._finish(run, faulted(fault), state)
             run.job.cancel()

@@ -1,4 +1,4 @@
-"""Running the steps of a call in this process."""
+"""Runs the steps of a call in this process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from onward.attempt import Attempts, InThread, OnLoop, is_async
+from onward.attempt import Attempts, LoopExecutor, ThreadExecutor, is_async
 from onward.backend import State
 from onward.backend.support import step_context
 from onward.catalog import Tasks
 from onward.context import Context, Progress
-from onward.evaluate import driven, evaluate
+from onward.evaluate import drive, evaluate
 from onward.execute import retried
 from onward.outcome import Outcome
 from onward.plan import (
@@ -36,25 +36,25 @@ from onward.pool import Slots
 
 T = TypeVar("T")
 
-_HELD: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
+_HELD_SLOTS: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
 
 
-def _no_variables(held: Slots | None) -> contextvars.Context:
-    """What a task starts with: none of the caller's variables, which no engine carries."""
+def _empty_context(held: Slots | None) -> contextvars.Context:
+    """A context without the caller's variables, because no engine carries them to a task."""
     variables = contextvars.Context()
     if held is not None:
-        variables.run(_HELD.set, held)
+        variables.run(_HELD_SLOTS.set, held)
     return variables
 
 
-def giving_back(
+def releasing_slot(
     slots: Slots, start: Callable[[], Coroutine[Any, Any, T]]
 ) -> Callable[[], Coroutine[Any, Any, T]]:
-    """A wait that, within a step, gives the step's slot back meanwhile.
+    """Wraps a wait, so that a step that waits for another call frees its slot meanwhile.
 
     Otherwise the step and the call that it waits for could wait for each other.
     """
-    if _HELD.get() is not slots:
+    if _HELD_SLOTS.get() is not slots:
         return start
 
     async def wait() -> T:
@@ -67,25 +67,25 @@ def giving_back(
     return wait
 
 
-def is_plain(node: Node, tasks: Tasks) -> bool:
-    """Whether nothing in a flow awaits, has a timeout, or runs side by side."""
+def needs_no_loop(node: Node, tasks: Tasks) -> bool:
+    """Whether a flow has no async task, no timeout and no fan-out."""
     if type(node) is StepNode:
         return node.timeout is None and not tasks[node.task].signature.is_async
     if type(node) is ChainNode:
-        return all(is_plain(step, tasks) for step in node.steps)
+        return all(needs_no_loop(step, tasks) for step in node.steps)
     if type(node) is RescueNode:
-        return is_plain(node.body, tasks) and is_plain(node.handler, tasks)
+        return needs_no_loop(node.body, tasks) and needs_no_loop(node.handler, tasks)
     if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
-        return is_plain(node.body, tasks)
+        return needs_no_loop(node.body, tasks)
     if isinstance(node, KeepNode | TeeNode):
-        return is_plain(node.body, tasks)
+        return needs_no_loop(node.body, tasks)
     return False
 
 
 def run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
-    """Runs a plan that `is_plain`, without a thread and without an event loop."""
-    ground = InThread()
-    attempts, variables = Attempts(tasks, ground), _no_variables(_HELD.get())
+    """Runs a plan that `needs_no_loop` in the caller's thread."""
+    executor = ThreadExecutor()
+    attempts, variables = Attempts(tasks, executor), _empty_context(_HELD_SLOTS.get())
 
     async def run_step(step: Runnable, args: Args, where: str) -> Outcome:
         async def once(attempt: int) -> Outcome:
@@ -96,15 +96,15 @@ def run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
         return (
             await once(1)
             if step.attempts == 1
-            else await retried(step, once, ground.pause, random.random)
+            else await retried(step, once, executor.pause, random.random)
         )
 
-    return driven(evaluate(plan.root, plan.args, run_step, in_flight=1))
+    return drive(evaluate(plan.root, plan.args, run_step, in_flight=1))
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A submitted call, and where it is."""
+    """A submitted call and its status."""
 
     plan: Plan
     finished: asyncio.Future[Outcome]
@@ -117,7 +117,7 @@ class Run:
     attempt: int = 0
     progress: Progress | None = None
 
-    def begins(self, context: Context) -> None:
+    def on_attempt(self, context: Context) -> None:
         self.task, self.step, self.attempt = context.task, context.step, context.attempt
         self.progress = None
 
@@ -125,25 +125,25 @@ class Run:
         self.progress = progress
 
 
-class Room:
-    """Where the steps of a backend run: its slots for sync steps, and its event loop."""
+class Runtime:
+    """What the steps of a backend run on: slots for sync steps, and an executor."""
 
     def __init__(self, workers: int) -> None:
         self.slots: Slots = Slots(workers)
-        self.ground: OnLoop = OnLoop()
-        self.slotless: contextvars.Context = _no_variables(None)
-        self.in_slot: contextvars.Context = _no_variables(self.slots)
+        self.executor: LoopExecutor = LoopExecutor()
+        self.without_slot: contextvars.Context = _empty_context(None)
+        self.in_slot: contextvars.Context = _empty_context(self.slots)
 
 
-class Steps:
-    """Runs the steps of one call, for the evaluator."""
+class StepRunner:
+    """The step-runner of one call."""
 
-    def __init__(self, room: Room, run: Run) -> None:
-        assert run.tasks is not None  # Core sets them before it evaluates
-        self._room = room
+    def __init__(self, runtime: Runtime, run: Run) -> None:
+        assert run.tasks is not None  # Core sets them before it evaluates the plan
+        self._runtime = runtime
         self._run = run
         self._tasks = run.tasks
-        self._attempts = Attempts(run.tasks, room.ground)
+        self._attempts = Attempts(run.tasks, runtime.executor)
 
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         async def once(attempt: int) -> Outcome:
@@ -152,7 +152,7 @@ class Steps:
         return await retried(step, once, asyncio.sleep, random.random)
 
     async def _attempt(self, step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
-        plan, room = self._run.plan, self._room
+        plan, runtime = self._run.plan, self._runtime
         context = step_context(
             step,
             call=plan.id,
@@ -164,13 +164,13 @@ class Steps:
             trace=plan.trace,
             report=self._run.report,
         )
-        make = partial(self._attempts.make, step, args, context, self._run.begins)
+        make = partial(self._attempts.make, step, args, context, self._run.on_attempt)
         if is_async(step, self._tasks):
-            return await make(room.slotless)
+            return await make(runtime.without_slot)
         if isinstance(step, StepNode):
-            self._run.begins(context)  # status names the step that waits for a slot
-        await room.slots.take(plan.priority if step.priority is None else step.priority)
+            self._run.on_attempt(context)  # so that the status names a step that waits for a slot
+        await runtime.slots.take(plan.priority if step.priority is None else step.priority)
         try:
-            return await make(room.in_slot)
+            return await make(runtime.in_slot)
         finally:
-            room.slots.add(1)
+            runtime.slots.add(1)

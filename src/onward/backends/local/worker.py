@@ -1,4 +1,4 @@
-"""Serving a catalog to calls of this process, and stopping."""
+"""A worker in this process, and how it stops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onward.backend.support import stop_on
 
 @dataclass(slots=True)
 class LocalWorker:
-    """A catalog that is being served."""
+    """Serves a catalog until it is stopped."""
 
     loop: asyncio.AbstractEventLoop
     leave: Callable[[float], Coroutine[Any, Any, None]]

@@ -1,4 +1,4 @@
-"""What a Celery user sees of a flow."""
+"""Flows in Celery's terms: chains, groups and chords."""
 
 from onward import each, explain, fused, given, together
 from onward.backends.celery import celery
@@ -7,7 +7,7 @@ from onward.testing.tasks import add, double, halve, inc, mend, shrink, span, to
 BACKEND = celery("memory://")
 
 
-def test_a_task_is_itself_and_a_chain_is_a_chain() -> None:
+def test_a_chain_of_tasks_is_a_celery_chain() -> None:
     assert explain(inc, on=BACKEND) == "inc"
     flow = inc >> given(shrink, by=1) >> double.with_(queue="db")
     assert explain(flow, on=BACKEND) == "chain(inc, shrink, double)"

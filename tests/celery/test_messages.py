@@ -1,4 +1,4 @@
-"""What goes to the broker, and in which order it is taken up."""
+"""The messages that go to the broker, and the order in which workers receive them."""
 
 import json
 from base64 import b64decode
@@ -26,7 +26,7 @@ def note(n: int) -> int:
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> None:
+def empty_order() -> None:
     ORDER.clear()
 
 
@@ -44,7 +44,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[CeleryBackend]:
     made.close()
 
 
-def test_many_calls_are_taken_up_in_their_order(backend: CeleryBackend) -> None:
+def test_a_worker_receives_many_calls_in_their_order(backend: CeleryBackend) -> None:
     refs = submit_all([note(n) for n in range(600)], on=backend).unwrap()
     worker = backend.serve(Catalog(note), concurrency=1).unwrap()
     found = {ref.id: found.unwrap() for ref, found in results(refs, on=backend, timeout=60)}
@@ -53,7 +53,7 @@ def test_many_calls_are_taken_up_in_their_order(backend: CeleryBackend) -> None:
 
 
 @pytest.mark.parametrize("backend", ["redis", "rabbitmq"], indirect=True)
-def test_the_most_urgent_is_taken_up_first(backend: CeleryBackend) -> None:
+def test_a_worker_receives_the_most_urgent_call_first(backend: CeleryBackend) -> None:
     refs = [
         submit(note(n), on=backend, priority=priority).unwrap()
         for n, priority in enumerate([0, None, 3, 6, 9])
@@ -64,7 +64,7 @@ def test_the_most_urgent_is_taken_up_first(backend: CeleryBackend) -> None:
     assert ORDER == [4, 3, 1, 2, 0]
 
 
-def test_a_message_is_what_celery_itself_would_have_sent(valkey: Valkey) -> None:
+def test_a_message_equals_the_one_that_celery_itself_sends(valkey: Valkey) -> None:
     backend = celery(valkey.url, queue="compared")
     prepared = prepare((note >> note)(1), None, 60.0, None, {"priority": 7})
     assert not isinstance(prepared, Fault)
@@ -78,23 +78,25 @@ def test_a_message_is_what_celery_itself_would_have_sent(valkey: Valkey) -> None
     assert ours == celerys
 
 
-OWN = {"id", "task_id", "correlation_id", "delivery_tag", "eta", "origin", "reply_to"}
-NOTHING: tuple[object, ...] = (None, 0, {}, [None, None])
+UNIQUE = {"id", "task_id", "correlation_id", "delivery_tag", "eta", "origin", "reply_to"}
+EMPTY: tuple[object, ...] = (None, 0, {}, [None, None])
 
 
 def decoded(raw: bytes) -> object:
-    """A message, without what differs between any two and without what says nothing."""
+    """A message without the fields that differ in every message, and without empty ones."""
     message = json.loads(raw)
     message["body"] = json.loads(b64decode(message["body"]))
-    message["properties"].pop("kwargsrepr", None)  # which Celery says once more there
-    return told(message)
+    message["properties"].pop("kwargsrepr", None)  # Celery repeats it there
+    return comparable(message)
 
 
-def told(part: object) -> object:
+def comparable(part: object) -> object:
     if isinstance(part, list):
-        return [told(each) for each in part]
+        return [comparable(each) for each in part]
     if not isinstance(part, dict):
         return part
     return {
-        key: told(value) for key, value in part.items() if key not in OWN and value not in NOTHING
+        key: comparable(value)
+        for key, value in part.items()
+        if key not in UNIQUE and value not in EMPTY
     }

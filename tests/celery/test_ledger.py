@@ -1,4 +1,4 @@
-"""What those who wait are told, however many calls they wait for."""
+"""The ledger finds calls that have ended, and keeps nothing of calls that it has deleted."""
 
 from msgspec import Raw
 
@@ -8,7 +8,7 @@ from onward.outcome import Value
 from tests.engines.valkey import Valkey
 
 
-def test_of_very_many_calls_the_last_is_heard_of_too(valkey: Valkey) -> None:
+def test_a_wait_for_very_many_calls_finds_the_last_one(valkey: Valkey) -> None:
     ledger = RedisLedger(valkey.url, keep=60, lease=60)
     ids = [f"many-{number}" for number in range(2_500)]
     ledger.open([(id, b"{}", 0.0) for id in ids])
@@ -20,14 +20,14 @@ def test_of_very_many_calls_the_last_is_heard_of_too(valkey: Valkey) -> None:
     ledger.close()
 
 
-def test_what_a_ledger_in_memory_has_forgotten_stays_forgotten() -> None:
+def test_a_ledger_in_memory_does_not_bring_deleted_calls_back() -> None:
     ledger = MemoryLedger(keep=0)
     ledger.open([("a", b"{}", 0.0), ("b", b"{}", 0.0)])
     ledger.settle("a", Value(Raw(b"1")), "done")
     ledger.forget(["b"])
     for id in ("a", "b"):
         ledger.look(id)
-        ledger.note(id, task="inc")  # as a worker does that is still at it
+        ledger.note(id, task="inc")  # as a worker does that still runs a step of it
         assert not ledger.begin(Message(id, "m", "q", 4), "0", "me").is_open
         assert ledger.look(id) is None
         assert ledger.wait([id], 0) == {id: None}
