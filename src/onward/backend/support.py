@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
 from onward.fault import Expired, Unknown
-from onward.plan import Runnable, StepNode
+from onward.plan import Node, Runnable, StepNode
 
 T = TypeVar("T")
 
@@ -37,6 +37,16 @@ def unknown(id: str, where: str) -> Unknown:
         where: Where the engine keeps calls, such as `this namespace`.
     """
     return Unknown(id, f"no such call in {where}, or its outcome is no longer kept")
+
+
+def step_name(step: Node, flow: str) -> str:
+    """The name of a step: its task's, or its flow's where the step is a whole flow.
+
+    Args:
+        step: The step.
+        flow: The call's flow.
+    """
+    return step.task if isinstance(step, StepNode) else flow
 
 
 def step_context(
@@ -68,7 +78,7 @@ def step_context(
     """
     return Context(
         id=call,
-        task=step.task if isinstance(step, StepNode) else flow,
+        task=step_name(step, flow),
         step=path,
         attempt=attempt,
         key=key,

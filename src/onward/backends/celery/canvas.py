@@ -15,7 +15,7 @@ from onward.backends.celery import lower
 from onward.backends.celery.app import priority_on
 from onward.backends.celery.message import CallState, StepMessage, discreet, write
 from onward.backends.celery.signing import Signer, sealed
-from onward.plan import FusedNode, StepNode
+from onward.plan import Runnable
 
 _FIRST = 9
 """The priority of what was lost and is sent again: it has waited in its queue once."""
@@ -103,7 +103,7 @@ class Canvas:
         message = one.message
         step = message.do
         queue, priority = message.queue, message.priority
-        if isinstance(step, StepNode | FusedNode):
+        if isinstance(step, Runnable):
             queue = step.queue or queue
             priority = step.priority if step.priority is not None else priority
         if message.is_again:

@@ -10,6 +10,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from onward.backend.support import first_match
 from onward.backends.celery import address
 from onward.backends.celery.outage import shown
 from onward.fault import CLOSED, Unavailable
@@ -61,9 +62,8 @@ def unavailable(where: str, problem: Exception, flow: str = "") -> Unavailable:
         flow: The flow that was submitted.
     """
     said = (getattr(problem, "reply_text", "") or str(problem)).rstrip(".")
-    cures = {} if said.endswith(CLOSED) else _CURES
-    cure = next((f": {cure}" for word, cure in cures.items() if word in said), "")
-    return Unavailable(flow, f"{where}: {said}{cure}")
+    cure = None if said.endswith(CLOSED) else first_match(_CURES, said)
+    return Unavailable(flow, f"{where}: {said}" if cure is None else f"{where}: {said}: {cure}")
 
 
 def reached_for(app: Celery, problem: Exception) -> str:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from onward import outcome as outcomes
 from onward.backend import state_of
 from onward.backend.loop import Closed
-from onward.backend.support import expired, step_context
+from onward.backend.support import expired, step_context, step_name
 from onward.backends.celery import lower
 from onward.backends.celery.app import priority_of
 from onward.backends.celery.clock import here
@@ -50,7 +50,6 @@ from onward.plan import (
     Args,
     EachNode,
     Runnable,
-    StepNode,
 )
 
 ASKED = "onward_asked"
@@ -245,7 +244,7 @@ class Runner:
     def _stepped(
         self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, step: Runnable
     ) -> CallState:
-        name = step.task if isinstance(step, StepNode) else message.flow
+        name = step_name(step, message.flow)
         attempt = (task.request.retries or 0) + 1
         holder = self._leases.holder()
         begun = self._ledger.begin(

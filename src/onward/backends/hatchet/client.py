@@ -10,7 +10,6 @@ import asyncio
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import grpc
@@ -60,6 +59,7 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     TriggerWorkflowResponse,
 )
 
+from onward.backend.tls import contents
 from onward.backends.hatchet.errors import (
     Problem,
     collision,
@@ -370,7 +370,7 @@ def _channel(address: Address) -> aio.Channel:
     if tls is None:
         return aio.insecure_channel(address.target, _OPTIONS)
     credentials = grpc.ssl_channel_credentials(
-        _bytes(tls.root_certificates), _bytes(tls.key), _bytes(tls.certificate)
+        *(contents("tls", file) for file in (tls.root_certificates, tls.key, tls.certificate))
     )
     options = list(_OPTIONS)
     if tls.server_name is not None:
@@ -389,10 +389,6 @@ def _varint(number: int) -> bytes:
         raw.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*raw, number])
-
-
-def _bytes(file: Path | None) -> bytes | None:
-    return None if file is None else file.read_bytes()
 
 
 def event_of(

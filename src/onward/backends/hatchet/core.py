@@ -13,13 +13,12 @@ from returns.result import Failure, Result, Success
 from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
 from onward.backends.hatchet import diagnose, limits, names, outcomes
 from onward.backends.hatchet.connection import Connection
-from onward.backends.hatchet.errors import Problem, is_too_large
+from onward.backends.hatchet.errors import Problem, is_too_large, unknown
 from onward.backends.hatchet.message import input_of
 from onward.backends.hatchet.progress import last_note
 from onward.backends.hatchet.reader import Oversized
 from onward.backends.hatchet.schedules import Crons
 from onward.backends.hatchet.settings import Settings
-from onward.backends.hatchet.wait import unknown
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable, Unknown

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,7 +12,9 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it h
 from grpc import StatusCode, aio
 from hatchet_sdk.contracts.v1.workflows_pb2 import IdempotencyCollisionError
 
-from onward.fault import Fault, Misconfigured, Unavailable
+from onward.backend import support
+from onward.backend.support import Patience, first_match
+from onward.fault import Fault, Misconfigured, Unavailable, Unknown
 
 T = TypeVar("T")
 
@@ -107,13 +108,13 @@ async def patiently(ask: Callable[[], Awaitable[T]], patience: float) -> T:
     Raises:
         Problem: If it refuses, or is away for longer.
     """
-    end = time.monotonic() + patience
+    tolerates = Patience(patience)
     pause = _SHORTEST
     while True:
         try:
             return await ask()
         except Problem as problem:
-            if not is_away(problem) or time.monotonic() + pause >= end:
+            if not is_away(problem) or pause >= tolerates.left:
                 raise
         await asyncio.sleep(pause * (0.5 + random.random()))
         pause = min(2 * pause, _LONGEST)
@@ -193,7 +194,12 @@ def fault_of(problem: Problem, flow: str = "", *, was_there: bool = False) -> Fa
     if code == StatusCode.INVALID_ARGUMENT:
         return Misconfigured(flow, f"Hatchet refuses the request: {said(problem)}")
     text = f"{code.name.lower()}, {said(problem)}"
-    means = next((means for word, means in _MEANS.items() if word in text), None)
+    means = first_match(_MEANS, text)
     if means == _HUNG_UP and was_there:
         means = _BROKE_OFF
     return Unavailable(flow, f"Hatchet: {text}" if means is None else f"Hatchet: {means} ({text})")
+
+
+def unknown(id: str) -> Unknown:
+    """The fault of an id that the engine does not know."""
+    return support.unknown(id, "Hatchet")

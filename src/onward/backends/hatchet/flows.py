@@ -12,6 +12,7 @@ import time
 from msgspec.structs import replace
 from returns.result import Failure
 
+from onward.backend.support import step_name
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import Problem
 from onward.backends.hatchet.message import LastAttempt, input_of
@@ -19,7 +20,7 @@ from onward.backends.hatchet.submit import Parent
 from onward.evaluate import evaluate
 from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
 from onward.outcome import Faulted, Outcome, faulted, is_unknown
-from onward.plan import Args, Plan, Runnable, StepNode
+from onward.plan import Args, Plan, Runnable
 
 _PLACES = 20
 """How often to try another place, if the engine knows a place but has no run for it."""
@@ -87,7 +88,7 @@ class Evaluation:
             outcome = await self._outcome(id)
             self._running.discard(id)
             if not is_unknown(outcome, id):
-                name = step.task if isinstance(step, StepNode) else plan.flow
+                name = step_name(step, plan.flow)
                 self.last = LastAttempt(name, where, str(_attempts(outcome)))
                 return outcome
             # The engine recorded the place, and then failed to start the run.

@@ -11,12 +11,12 @@ import threading
 
 from onward.attempt import Attempts
 from onward.backend.loop import LoopThread
+from onward.backend.support import step_context
 from onward.backends.hatchet.progress import Reporter
 from onward.catalog import Tasks
-from onward.context import Context, moment
 from onward.execute import retried
 from onward.outcome import Outcome
-from onward.plan import Args, Plan, Runnable, StepNode
+from onward.plan import Args, Plan, Runnable
 
 
 class Steps:
@@ -54,13 +54,14 @@ class Steps:
         """
 
         async def once(attempt: int) -> Outcome:
-            context = Context(
-                id=call,
-                task=step.task if isinstance(step, StepNode) else plan.flow,
-                step=at,
+            context = step_context(
+                step,
+                call=call,
+                flow=plan.flow,
+                path=at,
                 attempt=attempt,
                 key=plan.key,
-                deadline=moment(plan.deadline),
+                deadline=plan.deadline,
                 trace=plan.trace,
                 report=reporter.says,
                 is_cancelled=given_up.is_set,

@@ -11,6 +11,7 @@ from hatchet_sdk.contracts.v1.shared.trigger_pb2 import DesiredWorkerLabels, Tri
 from msgspec import Struct
 from returns.result import Failure, Result, Success
 
+from onward.backend.support import step_name
 from onward.backends.hatchet import names
 from onward.backends.hatchet.batches import Batches
 from onward.backends.hatchet.client import Client
@@ -18,7 +19,7 @@ from onward.backends.hatchet.errors import Problem, is_too_large, is_unknown_nam
 from onward.backends.hatchet.message import DUE, KEY, MARGIN, RunInput, size_of, too_large, write
 from onward.backends.hatchet.reader import Reader
 from onward.fault import Fault, Unknown
-from onward.plan import FusedNode, NamedNode, Plan, StepNode
+from onward.plan import FusedNode, NamedNode, Plan, Runnable, StepNode
 
 _MISSING = 0.2
 """How long an undeclared workflow is not tried again, in seconds."""
@@ -161,7 +162,7 @@ class Submitter:
         return metadata if plan.key is None else metadata | {"key": plan.key}
 
     def _labels(self, plan: Plan) -> Mapping[str, DesiredWorkerLabels]:
-        if not isinstance(plan.root, StepNode | FusedNode):
+        if not isinstance(plan.root, Runnable):
             return {}  # the workflow of a flow has it
         return {label(plan.root.queue or plan.queue or self._queue): required()}
 
@@ -191,16 +192,16 @@ def required() -> DesiredWorkerLabels:
 
 def undeclared(plan: Plan) -> Unknown:
     """The fault of a task that no worker has declared."""
-    name = plan.root.task if isinstance(plan.root, StepNode) else plan.flow
     return Unknown(
-        name, "no worker has declared it to Hatchet: start one that serves it, then submit again"
+        step_name(plan.root, plan.flow),
+        "no worker has declared it to Hatchet: start one that serves it, then submit again",
     )
 
 
 def priority_of(plan: Plan) -> int | None:
     """Its priority on Hatchet, which has three levels where Onward has ten."""
     priority = plan.priority
-    if isinstance(plan.root, StepNode | FusedNode) and plan.root.priority is not None:
+    if isinstance(plan.root, Runnable) and plan.root.priority is not None:
         priority = plan.root.priority
     if priority is None:
         return None

@@ -19,12 +19,12 @@ from typing import Any, TypeAlias
 from grpc.aio import StreamStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
 
+from onward.backend.support import Patience
 from onward.backends.hatchet import outcomes
 from onward.backends.hatchet.client import Client
-from onward.backends.hatchet.errors import Problem, is_away, is_of_all
+from onward.backends.hatchet.errors import Problem, is_away, is_of_all, unknown
 from onward.backends.hatchet.reader import Oversized, Reader
 from onward.execute import raised
-from onward.fault import Unknown
 from onward.outcome import Outcome, faulted
 
 _PAUSES = (0.25, 0.5, 1.0, 3.0, 10.0)
@@ -36,9 +36,6 @@ _MANY = 4
 _AT_ONCE = 16
 _BREATH = 0.05
 """The pause after each poll, in seconds: the stream announces almost all runs."""
-
-_OUTAGE = 60.0
-"""How long a caller that waits tolerates an engine that is away, in seconds."""
 
 _KEPT = 60.0
 """How long a run that nobody awaits any more stays subscribed, in seconds."""
@@ -55,7 +52,7 @@ class _Awaited:
     outcome: asyncio.Future[Outcome]
     asked: int = 0
     was_missing: bool = False
-    failing_since: float | None = None
+    outage: Patience | None = None
     waiting: int = 0
     left_at: float = field(default_factory=time.monotonic)
 
@@ -78,7 +75,7 @@ class Waiter:
         self._news = asyncio.Event()
         self._asked_for: asyncio.Queue[str] = asyncio.Queue()
         self._jobs: list[asyncio.Task[None]] = []
-        self._away_since: float | None = None
+        self._outage: Patience | None = None
         self._broken: asyncio.Future[None] | None = None
 
     async def settled(
@@ -197,7 +194,7 @@ class Waiter:
     async def _look_again(self, id: str, awaited: _Awaited) -> None:
         try:
             await self._look(id, awaited)
-            awaited.failing_since = self._away_since = None
+            awaited.outage = self._outage = None
         except Problem as problem:
             self._note(problem, awaited)
         if not awaited.outcome.done():
@@ -230,14 +227,11 @@ class Waiter:
         In the end the caller that waits for this run learns it, and all callers if every poll
         fails.
         """
-        now = time.monotonic()
-        if awaited.failing_since is None:
-            awaited.failing_since = now
-        if self._away_since is None:
-            self._away_since = now
-        if is_of_all(problem) or (is_away(problem) and now - self._away_since >= _OUTAGE):
+        outage = self._outage = self._outage or Patience()
+        awaited.outage = awaited.outage or Patience()
+        if is_of_all(problem) or (is_away(problem) and outage.is_exhausted):
             self._break(problem)
-        elif not is_away(problem) or now - awaited.failing_since >= _OUTAGE:
+        elif not is_away(problem) or awaited.outage.is_exhausted:
             self._settle(awaited, faulted(self._client.fault(problem)))
 
     def _break(self, problem: Problem) -> None:
@@ -273,7 +267,7 @@ class Waiter:
                 await stream.write(SubscribeToWorkflowRunsRequest(workflow_run_id=id))
 
     async def _arrived(self, event: WorkflowRunEvent) -> None:
-        self._away_since = None
+        self._outage = None
         id = event.workflow_run_id
         awaited = self._awaited.get(id)
         if awaited is None or awaited.outcome.done():
@@ -287,9 +281,3 @@ class Waiter:
             if not awaited.outcome.done():
                 awaited.asked = 0  # it has ended, and its details follow soon
                 self._ask_later(id, awaited)
-
-
-def unknown(id: str) -> Unknown:
-    """The fault of an id that the engine does not know."""
-    message = "Hatchet has no run with this id, or not any more, or its workflow is undeclared"
-    return Unknown(id, message)

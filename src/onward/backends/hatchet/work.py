@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from returns.result import Failure
 
 from onward import plan as plans
-from onward.backend.support import expired
+from onward.backend.support import expired, step_name
 from onward.backends.hatchet import lower
 from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
@@ -26,7 +26,7 @@ from onward.backends.hatchet.reader import Oversized
 from onward.backends.hatchet.results import Share
 from onward.backends.hatchet.steps import Steps
 from onward.outcome import Outcome, faulted
-from onward.plan import Args, Plan, Runnable, StepNode
+from onward.plan import Args, Plan, Runnable
 
 
 class Work:
@@ -130,7 +130,7 @@ class Work:
     async def _step(
         self, held: Assignment, step: Runnable, args: Args, plan: Plan, call: str, at: str
     ) -> Outcome:
-        held.name = step.task if isinstance(step, StepNode) else plan.flow
+        held.name = step_name(step, plan.flow)
         # The status of a call is read from the log of its own run.
         is_part = not isinstance(plan.root, Runnable)
         log = held.action.task_run_external_id if is_part else call

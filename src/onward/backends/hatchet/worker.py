@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import math
@@ -18,6 +17,7 @@ from typing import Any
 from hatchet_sdk.contracts.dispatcher_pb2 import ActionType, AssignedAction
 from msgspec.structs import replace
 
+from onward.backend.support import queues_served, stop_on
 from onward.backends.hatchet import declare, diagnose, submit
 from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
@@ -77,7 +77,7 @@ class HatchetWorker:
         self._connection = connection
         self._catalog = catalog
         settings = self._settings = connection.settings
-        self._queues = sorted({settings.queue, *catalog.queues} if queues is None else queues)
+        self._queues = queues_served(settings.queue, catalog, queues)
         self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
         self._steps = Steps(catalog.tasks)
         self._jobs: dict[str, Job] = {}
@@ -264,11 +264,7 @@ class HatchetWorker:
             self._ended.wait(grace + _PARTING)
             return
         self._is_leaving = True
-        leaving = self._leave(grace)
-        try:
-            asyncio.run_coroutine_threadsafe(leaving, self._loop).result()
-        except (RuntimeError, concurrent.futures.CancelledError):  # the backend was closed
-            leaving.close()
+        if not stop_on(self._loop, lambda: self._leave(grace)):
             self._ended.set()
 
     def wait(self, timeout: float | None = None) -> bool:

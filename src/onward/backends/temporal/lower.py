@@ -79,7 +79,7 @@ def within(node: Node) -> Node:
 
 def is_single(plan: Plan) -> bool:
     """Whether a call is a single activity, without a workflow."""
-    return isinstance(plan.root, StepNode | FusedNode)
+    return isinstance(plan.root, Runnable)
 
 
 def retry_policy(step: Runnable, crashes: int = CRASHES) -> RetryPolicy:

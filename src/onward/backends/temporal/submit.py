@@ -31,7 +31,7 @@ from onward.backends.temporal.message import (
     write,
 )
 from onward.fault import TooLarge
-from onward.plan import FusedNode, Plan, StepNode
+from onward.plan import Plan, Runnable
 
 _SHORTEST = timedelta(milliseconds=1)
 """Temporal reads a duration of 0 as no limit."""
@@ -63,7 +63,7 @@ async def start_step(client: Client, address: Address, submission: Submission) -
     """
     plan = submission.plan
     step, id = plan.root, f"{SINGLE}{plan.id}"
-    assert isinstance(step, StepNode | FusedNode)  # the caller asked is_single
+    assert isinstance(step, Runnable)  # the caller asked is_single
     message = step_message(step, plan.args, "0", plan, id)
     left, delay = _left(plan), _delay(submission)
     if left is not None and delay is not None:
