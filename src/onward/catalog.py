@@ -86,6 +86,13 @@ class Catalog:
         named = (node.queue for node in nodes if isinstance(node, Delivery))
         return frozenset(queue for queue in named if queue)
 
+    def with_tasks(self, tasks: Tasks) -> Catalog:
+        """The same names, with other tasks behind them: such as ones that observers follow."""
+        other = Catalog()
+        object.__setattr__(other, "tasks", tasks)
+        object.__setattr__(other, "flows", self.flows)
+        return other
+
     @classmethod
     def of(cls, *modules: ModuleType | str) -> Catalog:
         """The catalog of all tasks and flows at the top of some modules.

@@ -196,10 +196,7 @@ def observed_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog
     """The same catalog, whose tasks tell observers of each attempt."""
     if not observers:
         return catalog
-    other = Catalog()
-    object.__setattr__(other, "tasks", _Observed(catalog.tasks, observers))
-    object.__setattr__(other, "flows", catalog.flows)
-    return other
+    return catalog.with_tasks(_Observed(catalog.tasks, observers))
 
 
 def _with_observers(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callable[..., Any]:

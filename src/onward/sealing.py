@@ -228,10 +228,7 @@ def opening(backend: object, catalog: Catalog) -> Catalog:
     sealer = sealer_of(backend)
     if sealer is None:
         return catalog
-    other = Catalog()
-    object.__setattr__(other, "tasks", _opening(catalog.tasks, sealer))
-    object.__setattr__(other, "flows", catalog.flows)
-    return other
+    return catalog.with_tasks(_opening(catalog.tasks, sealer))
 
 
 class _Sealing(Signature, frozen=True):

@@ -1,7 +1,12 @@
 """The observers and keys that `observed` and `sealing` add to a backend.
 
 Backends do not know about them. Both functions copy the backend and store the additions in one
-attribute of the copy, which the interpreters read.
+attribute of the copy. The interpreters read that, and pass it on explicitly: in what they submit,
+and in the tasks of the catalog that they have a backend serve.
+
+A backend that wraps another would need a class for each set of capabilities, because those are
+looked up by `isinstance`, and it would no longer be a `CeleryBackend`. Another parameter of `serve`
+would break every backend that was written for an earlier release.
 """
 
 from __future__ import annotations
