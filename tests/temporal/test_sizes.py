@@ -6,6 +6,7 @@ from temporalio.client import Client
 
 from onward import (
     Raised,
+    Status,
     TooLarge,
     check,
     each,
@@ -14,6 +15,7 @@ from onward import (
     run,
     schedule,
     schedules,
+    status,
     submit,
     submit_all,
     together,
@@ -35,6 +37,7 @@ from tests.temporal.served import (
     inc,
     listed,
     mend,
+    place,
     same,
     size,
     sizes,
@@ -203,6 +206,20 @@ def test_many_items_go_on_in_parts(hasty: TemporalBackend, hasty_sdk: Sdk) -> No
     ref = submit(each(inc)(numbers), on=hasty).unwrap()
     assert result(ref, on=hasty, timeout=PATIENCE) == Success([n + 1 for n in numbers])
     assert hasty_sdk.children(ref.id)
+
+
+def test_places_are_those_of_the_flow_also_in_other_parts(
+    hasty: TemporalBackend, hasty_sdk: Sdk
+) -> None:
+    """Be they in this workflow or in one of a part."""
+    flow = LATE >> each(inc >> place) >> sizes
+    ref = submit(flow([0] * (ITEMS + 2)), on=hasty).unwrap()
+    items = [f"20[{index}].1 of place" for index in range(ITEMS + 2)]
+    assert result(ref, on=hasty, timeout=PATIENCE) == Success(sum(map(len, items)))
+    assert hasty_sdk.children(ref.id)
+    assert status(ref, on=hasty) == Success(Status("done", "sizes", "21", 1))
+    listing = (LATE >> each(inc >> place)).named("listing")
+    assert run(listing([0] * (ITEMS + 2)), on=hasty, timeout=PATIENCE) == Success(items)
 
 
 def test_what_goes_on_elsewhere_may_have_more_of_its_kind_inside(

@@ -14,10 +14,11 @@ from returns.result import Success
 
 from onward.backend import Backend, Status
 from onward.fault import TimedOut
-from onward.flows.combinators import each, fused, together
+from onward.flows.combinators import each, fused, keep, together
 from onward.flows.flow import AnyFlow
 from onward.interpret import result, run, status, submit
 from onward.logs import tell
+from onward.policy import Constant, Retry
 from onward.testing import tasks
 from onward.testing.tools import Tools
 
@@ -62,6 +63,31 @@ class AttemptLaws(Tools):
 
         contextvars.copy_context().run(from_a_caller_with_variables)
 
+    def test_a_step_has_the_same_place_everywhere(self, backend: Backend, traces: Path) -> None:
+        """`current().step` is where the step stands in its flow, however the engine runs that."""
+        where, span = tasks.where, tasks.span
+        far: AnyFlow = tasks.inc
+        for _ in range(20):
+            far = far >> tasks.inc
+        cases: list[tuple[AnyFlow, object, object]] = [
+            (where, 1, "0"),
+            (tasks.inc >> where, 1, "1"),
+            (far >> where, 1, "21"),
+            (fused(where), 1, "0"),
+            (tasks.inc >> fused(tasks.inc >> where), 1, "1.1"),
+            (each(where), [1, 2], ["[0]", "[1]"]),
+            (each(where, chunk=2), [1, 2, 3], ["[0][0]", "[0][1]", "[1][0]"]),
+            (span >> each(tasks.inc >> where), 1, ["1[0].1"]),
+            (each(span >> each(where)), [2], [["[0].1[0]", "[0].1[1]"]]),
+            (together(where, span >> each(where)), 1, ("[0]", ["[1].1[0]"])),
+            ((tasks.inc >> where).rescue(tasks.where_failed), 1, "try.1"),
+            (each(tasks.picky >> where).rescue(tasks.wheres_failed), [3], ["rescue"]),
+            (tasks.inc >> keep(tasks.inc >> where), 1, (2, "1[1].1")),
+        ]
+        for flow, value, place in cases:
+            found = run(flow(value), on=backend, timeout=self.patience)
+            assert found == Success(place), flow
+
     # -- the end of an attempt ----------------------------------------------------------------
 
     def test_a_step_that_timed_out_hears_of_it(self, backend: Backend, traces: Path) -> None:
@@ -77,6 +103,9 @@ class AttemptLaws(Tools):
 
     def test_status_says_where_an_ended_call_ended(self, backend: Backend, traces: Path) -> None:
         """Its last step, and at which attempt; there is no progress any more."""
+        picky, twice = tasks.inc >> tasks.picky, Retry(attempts=2, backoff=Constant(0.0))
+        failed = Status("failed", "inc >> inc >> picky >> inc", "1", 2)
+        rescued = Status("done", "flaky", "2", 1)
         cases: list[tuple[AnyFlow, object, Status]] = [
             (tasks.inc, 1, Status("done", "inc", "0", 1)),
             (tasks.inc >> tasks.double, 1, Status("done", "double", "1", 1)),
@@ -84,6 +113,12 @@ class AttemptLaws(Tools):
             (tasks.flaky, 1, Status("done", "flaky", "0", 3)),
             (tasks.inc >> tasks.hopeless, 2, Status("failed", "hopeless", "1", 2)),
             (tasks.linger, 0.1, Status("done", "linger", "0", 1)),
+            # A fused step is one step, named like its flow.
+            (fused(tasks.inc >> tasks.double), 1, Status("done", "inc >> double", "0", 1)),
+            (tasks.inc >> fused(picky, retry=twice) >> tasks.inc, 1, failed),
+            (each(tasks.inc, chunk=2), [1, 2], Status("done", "each(inc, chunk=2)", "[0]", 1)),
+            (tasks.inc >> tasks.halve.rescue(tasks.mend) >> tasks.flaky, 2, rescued),
+            (each(tasks.flaky, limit=1), [2, 3], Status("done", "flaky", "[1]", 3)),
         ]
         for flow, value, ended in cases:
             ref = submit(flow(value), on=backend).unwrap()

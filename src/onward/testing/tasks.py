@@ -363,6 +363,24 @@ def among(word: str, choice: Choice) -> bool:
 
 
 @task
+def where(n: int) -> str:
+    """The step's place in its call."""
+    return current().step
+
+
+@task
+def where_failed(error: Fault) -> str:
+    """The place of the step that is told of a failure."""
+    return current().step
+
+
+@task
+def wheres_failed(error: Fault) -> list[str]:
+    """Like where_failed, in a list."""
+    return [current().step]
+
+
+@task
 def enter(name: str) -> str:
     """What the context variable was, before it is set to this."""
     before = TENANT.get()

@@ -128,7 +128,7 @@ def line(node: Node, message: StepMessage) -> list[Part]:
         case FusedNode():
             return [One(FUSED, replace(message, at=at or "0", do=node))]
         case EachNode():
-            return [One(EACH, replace(message, at=at or "0", do=node))]
+            return [One(EACH, replace(message, do=node))]
         case NamedNode(_, body):
             return line(body, message)
         case ChainNode(steps):

@@ -52,7 +52,7 @@ class Evaluation:
         self._task = task
         self._running: set[str] = set()
         self.last: LastAttempt | None = None
-        """The step that ended last; the number of attempts of a step with a value is not known."""
+        """The step that ended last."""
 
     async def run(self, args: Args) -> Outcome:
         """Runs the flow to its end."""
@@ -85,24 +85,21 @@ class Evaluation:
                 break
             id = started.unwrap()
             self._running.add(id)
-            outcome = await self._outcome(id)
+            outcome, last = await self._outcome(id)
             self._running.discard(id)
             if not is_unknown(outcome, id):
                 name = step_name(step, plan.flow)
-                self.last = LastAttempt(name, where, str(_attempts(outcome)))
+                self.last = last or LastAttempt(name, where, str(_attempts(outcome)))
                 return outcome
             # The engine recorded the place, and then failed to start the run.
         return faulted(fault)
 
-    async def _outcome(self, id: str) -> Outcome:
+    async def _outcome(self, id: str) -> tuple[Outcome, LastAttempt | None]:
         while True:
             try:
-                outcome = await self._connection.waiter.outcome(id)
+                return await self._connection.waiter.step(id)
             except Problem:  # the connection failed, not the step
                 await asyncio.sleep(_PAUSE)
-            else:
-                assert outcome is not None  # the wait has no timeout
-                return outcome
 
 
 def _attempts(outcome: Outcome) -> int:

@@ -93,7 +93,16 @@ def of_details(
 
 def last_of(details: GetRunDetailsResponse) -> LastAttempt | None:
     """The attempt that a run ended with, if its worker reported it."""
-    ended = [result for result in _ended(details) if result is not None and result.last is not None]
+    return _last(_ended(details))
+
+
+def last_of_event(results: Iterable[StepRunResult]) -> LastAttempt | None:
+    """The attempt that a run ended with, from the stream's event."""
+    return _last([read_result(result.error or result.output) for result in results])
+
+
+def _last(results: Iterable[StepResult | None]) -> LastAttempt | None:
+    ended = [result for result in results if result is not None and result.last is not None]
     if not ended:
         return None
     # The one that ends the call, else one that failed, else the last in the flow.

@@ -72,9 +72,13 @@ class Reporter:
         self._begun = Note(context.task, context.step, context.attempt)
         self._tell(self._begun)
 
+    def ends(self, context: Context) -> None:
+        """Notes that an attempt has ended, be it at a task or at a fused step around several."""
+        self._begun = Note(context.task, context.step, context.attempt)
+
     @property
     def last(self) -> LastAttempt:
-        """The attempt that began last."""
+        """The attempt that ended last."""
         return LastAttempt(self._begun.task, self._begun.step, str(self._begun.attempt))
 
     def says(self, progress: Progress) -> None:

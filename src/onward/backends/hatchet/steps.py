@@ -66,7 +66,10 @@ class Steps:
                 report=reporter.says,
                 is_cancelled=given_up.is_set,
             )
-            return await self._attempts.make(step, args, context, reporter.begins)
+            try:
+                return await self._attempts.make(step, args, context, reporter.begins)
+            finally:
+                reporter.ends(context)
 
         return await self._thread.run(lambda: retried(step, once, asyncio.sleep, random.random))
 

@@ -23,6 +23,7 @@ from onward.backend.support import Patience
 from onward.backends.hatchet import outcomes
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import Problem, is_away, is_of_all, unknown
+from onward.backends.hatchet.message import LastAttempt
 from onward.backends.hatchet.reader import Oversized, Reader
 from onward.execute import raised
 from onward.outcome import Outcome, faulted
@@ -50,6 +51,7 @@ class _Awaited:
     """A run that a caller waits for."""
 
     outcome: asyncio.Future[Outcome]
+    last: LastAttempt | None = None
     asked: int = 0
     was_missing: bool = False
     outage: Patience | None = None
@@ -121,8 +123,9 @@ class Waiter:
                 while not any(future.done() for future in futures):
                     await self._news.wait()
 
-    def _settle(self, awaited: _Awaited, outcome: Outcome) -> None:
+    def _settle(self, awaited: _Awaited, outcome: Outcome, last: LastAttempt | None = None) -> None:
         if not awaited.outcome.done():
+            awaited.last = last
             awaited.outcome.set_result(outcome)
             self._wake_waiters()
 
@@ -133,6 +136,13 @@ class Waiter:
     async def outcome(self, id: str, timeout: float | None = None) -> Outcome | None:
         """The outcome of a run; None if there is none after so many seconds."""
         return (await self.settled([id], timeout)).get(id)
+
+    async def step(self, id: str) -> tuple[Outcome, LastAttempt | None]:
+        """The outcome of a run of one step, and the attempt that it ended with, if it says so."""
+        awaited = self._expect(id)
+        outcome = await self.outcome(id)
+        assert outcome is not None  # the wait has no timeout
+        return outcome, awaited.last
 
     def _is_taken(self, id: str, awaited: _Awaited) -> bool:
         if not awaited.outcome.done():
@@ -215,7 +225,7 @@ class Waiter:
             return
         if details is not None:
             if outcome is not None:
-                self._settle(awaited, outcome)
+                self._settle(awaited, outcome, outcomes.last_of(details))
         elif awaited.was_missing:
             self._settle(awaited, faulted(unknown(id)))
         else:
@@ -274,7 +284,7 @@ class Waiter:
             return
         outcome = outcomes.of_event(event.results)
         if outcome is not None:
-            self._settle(awaited, outcome)
+            self._settle(awaited, outcome, outcomes.last_of_event(event.results))
         else:
             with contextlib.suppress(Problem):
                 await self._look(id, awaited)

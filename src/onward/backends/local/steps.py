@@ -167,10 +167,11 @@ class StepRunner:
         make = partial(self._attempts.make, step, args, context, self._run.on_attempt)
         if is_async(step, self._tasks):
             return await make(runtime.without_slot)
-        if isinstance(step, StepNode):
-            self._run.on_attempt(context)  # so that the status names a step that waits for a slot
+        self._run.on_attempt(context)  # so that the status names a step that waits for a slot
         await runtime.slots.take(plan.priority if step.priority is None else step.priority)
         try:
             return await make(runtime.in_slot)
         finally:
             runtime.slots.add(1)
+            if not isinstance(step, StepNode):
+                self._run.on_attempt(context)  # the fused step has ended, not a task within it

@@ -38,11 +38,13 @@ class FlowOptions(Struct, frozen=True, omit_defaults=True):
         heartbeat: How long a worker may be silent while it runs a step, in seconds.
         at: The plan's path within its call, if it is a part of one.
         crashes: How often a step's worker may die before the step is lost.
+        place: The same path without parts; None where a release before this one wrote it.
     """
 
     heartbeat: float
     at: str = ""
     crashes: int = CRASHES
+    place: str | None = None
 
 
 class StepMessage(Struct, frozen=True, omit_defaults=True):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from temporalio.api.common.v1 import WorkflowExecution
+import contextlib
+
+from msgspec import MsgspecError
+from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
+from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+)
 from temporalio.client import (
     ActivityExecutionStatus,
     Client,
@@ -14,9 +20,18 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from onward import plan as plans
 from onward.backend import State, Status, state_of
 from onward.backends.temporal.client import PROMPT
-from onward.backends.temporal.message import CANCELLED, SINGLE, Heartbeat, read_heartbeat
+from onward.backends.temporal.message import (
+    CANCELLED,
+    SINGLE,
+    Heartbeat,
+    read_heartbeat,
+    read_options,
+    read_step,
+)
+from onward.backends.temporal.places import place_in
 from onward.backends.temporal.wait import has_ended, outcome_of_call
 
 _BEGUN = 5
@@ -56,7 +71,7 @@ async def _single(client: Client, id: str) -> Status:
         state: State = "done" if is_done else state_of(await outcome_of_call(client, id))
         if found.last_started_time is None:
             return Status(state)
-        return Status(state, beat.task or found.activity_type, beat.step or "0", beat.attempt)
+        return Status(state, found.activity_type, "0", beat.attempt)
     if found.last_started_time is None:
         return Status("queued")
     task = beat.task or found.activity_type
@@ -82,8 +97,10 @@ async def _flow(client: Client, id: str) -> Status:
     if not _is_started(step) and step.attempt <= 1 and found.history_length <= _BEGUN + 1:
         return Status("queued")
     beat = await _reported(client, found, step)
-    task, place = beat.task or step.activity_type.name, beat.step or step.activity_id
-    return Status("running", task, place, beat.attempt, beat.progress)
+    place = beat.step or await _place(client, id, step.activity_id)
+    return Status(
+        "running", beat.task or step.activity_type.name, place, beat.attempt, beat.progress
+    )
 
 
 async def _ended(client: Client, id: str, state: State) -> Status:
@@ -109,6 +126,9 @@ async def _ended(client: Client, id: str, state: State) -> Status:
             elif event.event_id in attempts:
                 step = event.activity_task_scheduled_event_attributes
                 times = attempts[event.event_id]
+                with contextlib.suppress(MsgspecError, ValueError):  # others may have written it
+                    message = read_step((await _decoded(client, step.input))[-1])
+                    return Status(state, message.name, message.at, times)
                 return Status(state, step.activity_type.name, step.activity_id, times)
         token = page.next_page_token
         if not token:
@@ -135,5 +155,28 @@ async def _reported(
 ) -> Heartbeat:
     if not step.HasField("heartbeat_details"):
         return Heartbeat()
-    reported = await client.data_converter.decode_wrapper(step.heartbeat_details)
+    reported = await _decoded(client, step.heartbeat_details)
     return read_heartbeat(reported[0]) if reported else Heartbeat()
+
+
+async def _decoded(client: Client, sent: Payloads) -> list[bytes]:
+    return await client.data_converter.decode_wrapper(sent)
+
+
+async def _place(client: Client, id: str, activity: str) -> str:
+    """The place of an activity, of which no worker has said it yet."""
+    page = await client.workflow_service.get_workflow_execution_history(
+        GetWorkflowExecutionHistoryRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=id),
+            maximum_page_size=1,
+        ),
+        timeout=PROMPT,
+    )
+    begun = page.history.events[0].workflow_execution_started_event_attributes
+    with contextlib.suppress(MsgspecError, ValueError):  # others may have written it
+        raw, options = await _decoded(client, begun.input)
+        plan = plans.decode(raw).value_or(None)
+        if plan is not None:
+            return place_in(plan, read_options(options), activity)
+    return activity

@@ -37,6 +37,7 @@ from onward.backends.temporal.message import (
     values,
     write,
 )
+from onward.backends.temporal.places import place_in
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.outcome import Outcome, Value, faulted
@@ -111,7 +112,8 @@ class _Steps:
 
     async def _activity(self, step: Runnable, args: Args, where: str) -> Outcome:
         name = name_of(step, self._plan.flow)
-        message = write(step_message(step, args, where, self._plan, self._call))
+        place = self._place(where)
+        message = write(step_message(step, args, place, self._plan, self._call))
         size = size_of(args) + len(message)
         if size > LIMIT:
             return too_large(name, size)
@@ -138,16 +140,21 @@ class _Steps:
         if len(raw) > LIMIT:
             return too_large(plan.flow, len(raw))
         await self._wait_for_room(len(raw))
+        options = replace(self._options, at=where, place=self._place(where))
         try:
             given: RawValue = await workflow.execute_child_workflow(
                 shortened(plan.flow),
-                args=[value(raw), value(write(replace(self._options, at=where)))],
+                args=[value(raw), value(write(options))],
                 result_type=RawValue,
                 id=f"{self._call}/{where}",
             )
         except ChildWorkflowError as error:
             return _ended(error, plan.flow)
         return taken(given, plan.flow)
+
+    def _place(self, where: str) -> str:
+        """The place that the step's task and people are told."""
+        return place_in(self._plan, self._options, where)
 
     async def _wait_for_room(self, size: int) -> None:
         """Waits for the next workflow task, unless this one has room for so many bytes."""
