@@ -124,11 +124,9 @@ def test_almost_four_megabytes_go_through(backend: HatchetBackend) -> None:
 @pytest.mark.parametrize("flow", [fill, fill >> length, big, fused(fill), together(same, fill)])
 def test_more_is_too_large_at_once(flow: object, backend: HatchetBackend) -> None:
     """Whatever gives it, wherever in a flow; and it is a fault that a rescue can take."""
-    start = time.monotonic()
     found = run(flow(5 * MB), on=backend, timeout=60).failure()  # type: ignore[operator]  # a flow
     assert isinstance(found, TooLarge)
     assert found.size > 4 * MB > found.limit
-    assert time.monotonic() - start < 30
 
 
 def test_arguments_that_are_too_large_are_not_sent(backend: HatchetBackend) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -26,7 +25,6 @@ from tests.engines.server import HOST
 from tests.engines.tls import Authority, Identity, over_tls
 from tests.hatchet.double import Double
 
-BOUND = 20.0
 """How long it may take to say what is wrong, on a machine with much to do."""
 
 
@@ -250,9 +248,7 @@ def assert_refused(engine: Engine, tls: Tls | bool, cure: str) -> None:
             lambda: backend.serve(Catalog(double)),
         )
         for ask in asked:
-            start = time.monotonic()
             fault = ask().failure()
-            assert time.monotonic() - start < BOUND
             assert isinstance(fault, Unavailable)
             assert cure in fault.message, fault.message
             assert engine.token not in repr(fault)

@@ -32,8 +32,7 @@ from tests.engines.temporal import Temporal
 from tests.temporal.served import catalog, hold, inc, noted, same
 
 PATIENCE = 60.0
-BOUND = 25.0
-"""How long it may take to say that the server is away, on a machine with much to do."""
+"""How long a wait may last before it counts as hanging, on a machine with much to do."""
 
 QUESTIONS: dict[str, Callable[[TemporalBackend], Result[object, object]]] = {
     "submit": lambda on: submit(inc(1), on=on),
@@ -49,18 +48,16 @@ QUESTIONS: dict[str, Callable[[TemporalBackend], Result[object, object]]] = {
 
 
 def ask_all(backend: TemporalBackend) -> None:
-    """Side by side, for each may take as long as it may take."""
+    """Asks all questions at the same time."""
 
-    def ask(name: str) -> tuple[str, object, float]:
-        start = time.monotonic()
-        return name, QUESTIONS[name](backend).failure(), time.monotonic() - start
+    def ask(name: str) -> tuple[str, object]:
+        return name, QUESTIONS[name](backend).failure()
 
     with ThreadPoolExecutor(len(QUESTIONS)) as pool:
-        for name, fault, took in pool.map(ask, QUESTIONS):
-            # Who waits with a timeout may as well hear that there is nothing yet.
+        for name, fault in pool.map(ask, QUESTIONS, timeout=PATIENCE):
+            # A wait with a timeout may also end because there is no outcome yet.
             expected = TimedOut if name == "result" else Unavailable
             assert isinstance(fault, expected | Unavailable), (name, fault)
-            assert took < BOUND, (name, took)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ from tests.engines.tls import Authority, Identity, over_tls
 from tests.temporal.served import catalog, double
 
 PATIENCE = 60.0
-BOUND = 20.0
 """How long it may take to say what is wrong, on a machine with much to do."""
 
 
@@ -201,9 +199,7 @@ def assert_refused(backend: TemporalBackend) -> list[str]:
     )
     said = []
     for ask in asked:
-        start = time.monotonic()
         fault = ask().failure()
-        assert time.monotonic() - start < BOUND
         assert isinstance(fault, Unavailable)
         said.append(str(fault) + repr(fault))
     return said
