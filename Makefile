@@ -8,6 +8,9 @@ ARGS ?=
 # Without this pyright asks the network for a newer version of itself each time it starts.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# The tests start many processes, and each would compile all of Onward again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-long test-pythons test-lowest lint format docs bench lock clean
 
@@ -18,7 +21,7 @@ demo: $(VENV)/core.stamp ## run the example pipeline in-process
 	$(RUN) examples.ingest $(ARGS)
 
 test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
-	$(RUN) pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(RUN) pytest --numprocesses 4 --dist loadfile $(ARGS)
 
 test-long: $(VENV)/dev.stamp ## run the tests that take minutes each
 	$(RUN) pytest -m long $(ARGS)

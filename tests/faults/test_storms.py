@@ -12,7 +12,11 @@ pytestmark = pytest.mark.faults
 
 @pytest.mark.parametrize(
     "harm",
-    ["one of the workers is killed", "all workers are killed", "the broker is killed"],
+    [
+        pytest.param("one of the workers is killed", marks=pytest.mark.long),
+        "all workers are killed",
+        "the broker is killed",
+    ],
 )
 def test_in_a_storm_every_call_ends_as_it_would_have(harm: str, tmp_path: Path) -> None:
     tally = storm(CELERY, "Onward", harm, SHORT, tmp_path)

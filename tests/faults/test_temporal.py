@@ -19,7 +19,7 @@ from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.faults.lanes import Workers
 from tests.faults.served import catalog, chain, fan_out, hold, noted, step, unserved
-from tests.faults.storm import NETWORK, SHORT, storm
+from tests.faults.storm import SHORT, storm
 from tests.faults.temporal_served import backend_at
 from tests.faults.temporal_storm import HEARTBEAT, TEMPORAL, onward_workers
 
@@ -29,6 +29,8 @@ SOON = 0.5
 """When a call expires that is to, in seconds."""
 BEGINS = 6.0
 """How long a worker that has started may take to begin a step, in seconds."""
+OFTEN = ("all workers are killed", "the server is killed")
+"""The storms of every run of the tests; the long form has them all."""
 AWAY = 6.0
 """How long the server is away, in seconds."""
 
@@ -112,7 +114,7 @@ def serving(backend: TemporalBackend, tasks: Catalog = catalog) -> Iterator[None
 @pytest.mark.parametrize(
     "harm",
     [
-        pytest.param(harm, marks=[pytest.mark.long] if harm in NETWORK else [])
+        pytest.param(harm, marks=[] if harm in OFTEN else [pytest.mark.long])
         for harm in TEMPORAL.harms
     ],
 )

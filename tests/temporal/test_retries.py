@@ -91,7 +91,14 @@ def test_a_fused_flow_is_tried_again_as_a_whole(backend: TemporalBackend, tmp_pa
     assert noted(tmp_path) == ["attempt 1", "attempt 2"] * 2
 
 
-@pytest.mark.parametrize("flow", [die, die >> same, fused(die >> same)])
+@pytest.mark.parametrize(
+    "flow",
+    [
+        pytest.param(die, marks=pytest.mark.long),
+        die >> same,
+        pytest.param(fused(die >> same), marks=pytest.mark.long),
+    ],
+)
 def test_a_worker_that_dies_uses_up_no_attempt(
     flow: AnyFlow, lonely: TemporalBackend, tmp_path: Path
 ) -> None:
@@ -106,7 +113,9 @@ def test_a_worker_that_dies_uses_up_no_attempt(
     assert noted(tmp_path) == ["die 1", "die 1"]
 
 
-@pytest.mark.parametrize("flow", [die_and_fail, die_and_fail >> inc])
+@pytest.mark.parametrize(
+    "flow", [pytest.param(die_and_fail, marks=pytest.mark.long), die_and_fail >> inc]
+)
 def test_a_death_is_no_attempt_of_those_that_the_policy_has(
     flow: AnyFlow, lonely: TemporalBackend, tmp_path: Path
 ) -> None:
