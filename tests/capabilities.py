@@ -23,6 +23,7 @@ END = "<!-- end -->\n"
 
 BACKENDS = {
     "TestLocal": "`local()`",
+    "TestSqlite": "SQLite",
     "TestCeleryInMemory": "Celery, in memory",
     "TestCeleryOnRedis": "Celery, Redis",
     "TestCeleryOnRabbitMQ": "Celery, RabbitMQ",

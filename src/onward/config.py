@@ -48,10 +48,10 @@ class _Choice(TypedDict):
 def connect(source: str | Path | None = None, /) -> Result[Backend, Misconfigured]:
     """The backend that a URL, a file or the environment names.
 
-    `local://`, `celery+redis://`, `celery+amqp://`, `celery+rediss://` and `celery+amqps://` (both
-    over TLS), `celery+sentinel://`, `celery+redis+socket://`, `celery+memory://`, `hatchet://` and
-    `temporal://` are there; installed packages may bring others. Nothing is asked of the engine
-    yet.
+    `local://`, `sqlite:///onward.db`, `celery+redis://`, `celery+amqp://`, `celery+rediss://` and
+    `celery+amqps://` (both over TLS), `celery+sentinel://`, `celery+redis+socket://`,
+    `celery+memory://`, `hatchet://` and `temporal://` are there; installed packages may bring
+    others. Nothing is asked of the engine yet.
 
     What only some backends can do, `isinstance(backend, Cancels)` and
     `isinstance(backend, Schedules)` tell, at run time and to type checkers.

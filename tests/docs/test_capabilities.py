@@ -10,6 +10,7 @@ from onward import Cancels, Schedules
 from onward.backends.celery import CeleryBackend
 from onward.backends.hatchet import HatchetBackend
 from onward.backends.local import Local
+from onward.backends.sqlite import SqliteBackend
 from onward.backends.temporal import TemporalBackend
 from onward.testing import BackendSuite
 from onward.testing.attempts import AttemptLaws
@@ -18,6 +19,7 @@ from tests import capabilities
 FOUND = capabilities.read(capabilities.PAGE.read_text())
 MADE_BY = {
     "TestLocal": Local,
+    "TestSqlite": SqliteBackend,
     "TestCeleryInMemory": CeleryBackend,
     "TestCeleryOnRedis": CeleryBackend,
     "TestCeleryOnRabbitMQ": CeleryBackend,

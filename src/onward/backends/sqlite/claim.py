@@ -1,0 +1,265 @@
+"""What a worker takes up, and what it may write about it.
+
+Each claim has a number of its own. All that a worker writes about a job names its claim, and is
+dropped if the job is another's by then. So a process that was stopped and continued overwrites
+nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from onward.backends.sqlite.clock import Clock
+from onward.backends.sqlite.settle import Last, settle_as
+from onward.outcome import Outcome
+
+
+class Known(NamedTuple):
+    """What is written down of a step.
+
+    Args:
+        attempt: Which attempt at it was the last.
+        due: When the next one is due, in the file's time.
+        outcome: Its outcome's bytes, if it has one.
+    """
+
+    attempt: int
+    due: float | None
+    outcome: bytes | None
+
+
+class Claimed(NamedTuple):
+    """A job that a worker has taken up.
+
+    Args:
+        seq: Its number.
+        call: Its call's number.
+        path: The step that it is; None for a whole call.
+        owner: The worker.
+        claim: What tells this time from all others that the worker took it up.
+        deaths: How many workers have died at it since it got further.
+        raw: The call's plan, or the step's message.
+        deadline: When the call expires, in the file's time.
+        known: What is written down of its steps, by path.
+    """
+
+    seq: int
+    call: int
+    path: str | None
+    owner: int
+    claim: int
+    deaths: int
+    raw: bytes
+    deadline: float | None
+    known: Mapping[str, Known]
+
+
+class Outlook(NamedTuple):
+    """Whether there is a free job, and when the next one is due, in the file's time."""
+
+    is_free: bool
+    due: float | None
+
+
+def look(db: Connection, queues: Iterable[str], now: float) -> Outlook:
+    """Looks for work without locking anything."""
+    [due] = db.execute("select min(due) from onward_jobs where due is not null").fetchone()
+    if due is not None and due <= now:
+        return Outlook(is_free=True, due=due)
+    query = "select 1 from onward_jobs where queue = ? and owner is null and due is null limit 1"
+    is_free = any(db.execute(query, (queue,)).fetchone() for queue in queues)
+    return Outlook(is_free, due)
+
+
+def take(
+    db: Connection, owner: int, claim: int, queues: Iterable[str], most: int, now: float
+) -> list[Claimed]:
+    """Takes up free jobs: of each queue the most urgent, and of these the oldest.
+
+    Args:
+        db: A connection, in a transaction that writes.
+        owner: The worker.
+        claim: A number that the worker has not used before.
+        queues: Which queues, the first one first.
+        most: How many jobs at most.
+        now: The time in the file.
+    """
+    db.execute("update onward_jobs set due = null where due <= ?", (now,))
+    claimed: list[Claimed] = []
+    for queue in queues:
+        left = most - len(claimed)
+        if left <= 0:
+            break
+        rows = db.execute(
+            "update onward_jobs set owner = ?, claim = ?, claims = claims + 1 where seq in ("
+            "select seq from onward_jobs where queue = ? and owner is null and due is null "
+            "order by priority desc, call limit ?"
+            ") returning seq, call, path, claims, deaths, deadline, body",
+            (owner, claim, queue, left),
+        ).fetchall()
+        for seq, call, path, claims, deaths, deadline, body in rows:
+            raw = body
+            if path is None:
+                [raw] = db.execute(
+                    "select plan from onward_calls where seq = ?", (call,)
+                ).fetchone()
+            known = _known(db, call, path) if claims > 1 else {}
+            claimed.append(
+                Claimed(seq, call, path, owner, claim, deaths, bytes(raw), deadline, known)
+            )
+    claimed.sort(key=lambda each: each.seq)
+    return claimed
+
+
+def _known(db: Connection, call: int, path: str | None) -> dict[str, Known]:
+    query = "select path, attempt, due, outcome from onward_steps where call = ?"
+    values: tuple[object, ...] = (call,)
+    if path is not None:
+        query, values = f"{query} and path = ?", (call, path)
+    return {at: Known(attempt, due, raw) for at, attempt, due, raw in db.execute(query, values)}
+
+
+def is_held(db: Connection, job: Claimed) -> bool:
+    """Whether a job is still the worker's, by this claim."""
+    query = "select 1 from onward_jobs where seq = ? and owner = ? and claim = ?"
+    return db.execute(query, (job.seq, job.owner, job.claim)).fetchone() is not None
+
+
+class Record(NamedTuple):
+    """What is to be written down of a step.
+
+    Args:
+        path: Where it stands.
+        task: Its task.
+        attempt: Which attempt at it was the last.
+        began: When the step began, in seconds since 1970.
+        worker: Who ran it.
+        outcome: Its outcome's bytes; None where another attempt follows.
+        due: When that is due, in the file's time.
+    """
+
+    path: str
+    task: str
+    attempt: int
+    began: float
+    worker: str
+    outcome: bytes | None = None
+    due: float | None = None
+
+
+def write_step(db: Connection, job: Claimed, record: Record) -> bool:
+    """Writes down what came of a step; gives whether the job is still the worker's."""
+    if not is_held(db, job):
+        return False
+    put_step(db, job.call, record)
+    if job.deaths and record.outcome is not None:
+        db.execute("update onward_jobs set deaths = 0 where seq = ?", (job.seq,))
+    return True
+
+
+def put_step(db: Connection, call: int, record: Record) -> None:
+    """Writes down what came of a step, unless it has an outcome already."""
+    db.execute(
+        "insert into onward_steps(call, path, task, attempt, due, outcome, began, ended, worker) "
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(call, path) do update set "
+        "attempt = excluded.attempt, due = excluded.due, outcome = excluded.outcome, "
+        "ended = excluded.ended, worker = excluded.worker where outcome is null",
+        (
+            call,
+            record.path,
+            record.task,
+            record.attempt,
+            record.due,
+            record.outcome,
+            record.began,
+            time.time() if record.outcome is not None else None,
+            record.worker,
+        ),
+    )
+
+
+def end_call(
+    db: Connection,
+    job: Claimed,
+    outcome: Outcome,
+    clock: Clock,
+    last: Last,
+    record: Record | None = None,
+) -> bool:
+    """Ends a call with its last step; gives whether it was still the worker's."""
+    if not is_held(db, job):
+        return False
+    if record is not None:
+        put_step(db, job.call, record)
+    return settle_as(db, job.seq, outcome, clock, last)
+
+
+def end_part(db: Connection, job: Claimed, record: Record, clock: Clock) -> bool:
+    """Ends a step that was handed over; gives whether it was still the worker's."""
+    if not is_held(db, job):
+        return False
+    put_part_outcome(db, job.seq, job.call, record, clock)
+    return True
+
+
+def put_part_outcome(db: Connection, seq: int, call: int, record: Record, clock: Clock) -> None:
+    """Writes down the outcome of a step that was handed over, for the holder of its call."""
+    put_step(db, call, record)
+    db.execute("delete from onward_jobs where seq = ?", (seq,))
+    db.execute(
+        "insert into onward_log(call, path, at) values (?, ?, ?)", (call, record.path, clock.now())
+    )
+
+
+def hand_over(
+    db: Connection, job: Claimed, path: str, queue: str, priority: int, message: bytes
+) -> bool:
+    """Makes a job of a step, unless it is one or has an outcome; gives whether that was allowed."""
+    if not is_held(db, job):
+        return False
+    db.execute(
+        "insert into onward_jobs(seq, call, path, queue, priority, body) "
+        "select min(coalesce((select min(seq) from onward_jobs), 0), 0) - 1, ?1, ?2, ?3, ?4, ?5 "
+        "where not exists (select 1 from onward_steps where call = ?1 and path = ?2 "
+        "and outcome is not null) on conflict do nothing",
+        (job.call, path, queue, priority, message),
+    )
+    return True
+
+
+def part_outcome(db: Connection, call: int, path: str) -> bytes | None:
+    """The outcome's bytes of a step that was handed over, if it has one."""
+    query = "select outcome from onward_steps where call = ? and path = ?"
+    row = db.execute(query, (call, path)).fetchone()
+    return None if row is None or row[0] is None else bytes(row[0])
+
+
+class Note(NamedTuple):
+    """Where a job is, for who asks for its call's status."""
+
+    job: Claimed
+    last: Last
+    progress: str | None
+
+
+def write_notes(db: Connection, notes: Collection[Note]) -> None:
+    """Writes down where jobs are; of those that are another's by now, nothing."""
+    for note in notes:
+        if is_held(db, note.job):
+            db.execute(
+                "update onward_jobs set task = ?, step = ?, attempt = ?, progress = ? "
+                "where seq = ?",
+                (*note.last, note.progress, note.job.call),
+            )
+
+
+def give_back(db: Connection, job: Claimed) -> None:
+    """Lets another worker take a job up at once."""
+    db.execute(
+        "update onward_jobs set owner = null, claim = null "
+        "where seq = ? and owner = ? and claim = ?",
+        (job.seq, job.owner, job.claim),
+    )

@@ -1,0 +1,90 @@
+"""The time in a file: seconds that all processes of the machine count alike.
+
+People and NTP set a machine's clock, forward and back. Delays, leases and deadlines are measured by
+a clock that nobody sets, which counts from when the machine was started. The file has, for each
+start, how far that is from 1970; so its time also goes on when the machine is started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from sqlite3 import Connection
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/time")
+
+
+def steady() -> float:
+    """Seconds since the machine was started, in sleep too; since 1970 where it cannot tell."""
+    if not boot():
+        return time.time()
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot() -> str:
+    """What tells one start of the machine from another; empty where it cannot tell."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return ""
+    with contextlib.suppress(OSError):
+        started = _BOOT.read_text().strip()
+        with contextlib.suppress(OSError):  # a container may have a time of its own
+            started += f" {_NAMESPACE.readlink()}"
+        return started
+    return ""
+
+
+class Clock:
+    """The time in a file.
+
+    Args:
+        shift: How far it is ahead of the time since the machine was started, in seconds.
+        is_steady: Whether the machine tells the time since then.
+    """
+
+    def __init__(self, shift: float, *, is_steady: bool) -> None:
+        self._shift = shift
+        self._is_steady = is_steady
+
+    def now(self) -> float:
+        """The time in the file, in seconds."""
+        if not self._is_steady:
+            return time.time()
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._shift
+
+    def of(self, moment: float) -> float:
+        """When that is in the file.
+
+        Args:
+            moment: In seconds since 1970.
+        """
+        return moment - time.time() + self.now()
+
+
+def read_clock(db: Connection) -> Clock | None:
+    """The clock of this start of the machine; None if the file has none yet."""
+    started = boot()
+    if not started:
+        return Clock(0.0, is_steady=False)
+    row = db.execute("select shift from onward_clock where boot = ?", (started,)).fetchone()
+    return None if row is None else Clock(row[0], is_steady=True)
+
+
+def start_clock(db: Connection) -> None:
+    """Puts the clock of this start into the file, not behind what it was before."""
+    started = boot()
+    if not started:
+        return
+    since = steady()
+    [latest] = db.execute("select max(seen) from onward_clock").fetchone()
+    now = max(time.time(), latest or 0.0)
+    db.execute(
+        "insert into onward_clock(boot, shift, seen) values (?, ?, ?) on conflict do nothing",
+        (started, now - since, now),
+    )
+
+
+def note_time(db: Connection, now: float) -> None:
+    """Notes how late it is, so that the time never goes back."""
+    db.execute("update onward_clock set seen = ?1 where seen < ?1 and boot = ?2", (now, boot()))

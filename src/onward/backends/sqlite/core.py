@@ -1,0 +1,240 @@
+"""What clients and workers do with a file, written once for callers that block and that await."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextvars import copy_context
+from functools import partial
+from sqlite3 import Connection
+from typing import TypeVar
+
+from returns.result import Failure, Result, Success
+
+from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
+from onward.backend.loop import LoopThread
+from onward.backend.support import Patience, queues_served, unknown
+from onward.backends.sqlite import diagnose, lease, schedules, settle, submit, wait
+from onward.backends.sqlite.client import File
+from onward.backends.sqlite.drive import Pending, answer
+from onward.backends.sqlite.lanes import Lane
+from onward.backends.sqlite.means import Means, Serving
+from onward.backends.sqlite.wakeup import Wakeup
+from onward.backends.sqlite.worker import SLOTS, Server, SqliteWorker, name_of_worker
+from onward.catalog import Catalog
+from onward.fault import Fault, Misconfigured, Unknown
+from onward.outcome import Outcome, one_of
+from onward.plan import Plan
+
+T = TypeVar("T")
+
+_AT_ONCE = 1000
+"""How many calls are submitted in one transaction."""
+
+_LONGEST = 60.0
+"""How long a wait goes without a look, in seconds."""
+
+_SHARE = 4.0
+"""How many times longer than a look at many calls it is until the next one."""
+
+
+class Core:
+    """The awaitable side of the backend. It waits for nothing but `onward.backends.sqlite.drive`.
+
+    Args:
+        file: The file.
+        queue: The queue of steps that name none.
+        keep: How long the outcome of a finished call can be had, in seconds.
+        lease: How long a worker may be silent, in seconds.
+    """
+
+    def __init__(self, file: File, queue: str, keep: float, lease: float) -> None:
+        self.file = file
+        self.queue = queue
+        self._keep = keep
+        self._lease = lease
+        self._process = os.getpid()
+        self._is_closed = False
+        self._workers: list[SqliteWorker] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._means = Means(
+            self.file,
+            Lane(self.file, "onward-sqlite-commits", writes=True),
+            Lane(self.file, "onward-sqlite-reads", writes=False),
+            Wakeup(self.file),
+            self.queue,
+            self._lease,
+            self._keep,
+        )
+        self._thread = LoopThread("onward-sqlite")
+
+    @property
+    def means(self) -> Means:
+        """What this process works with; a fork begins with its own, for threads stay behind."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._workers = []
+            self._begin()
+        return self._means
+
+    @property
+    def thread(self) -> LoopThread:
+        """The loop of this process's workers."""
+        assert self.means
+        return self._thread
+
+    def close(self) -> None:
+        """Ends the connections, and gives back what this process's workers have."""
+        means = self.means
+        for worker in self._workers:
+            worker.stop(grace=0)
+        means.wakeup.close()
+        means.commits.close()
+        means.reads.close()
+        self._thread.close()
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await answer(self.means.commits.do(work))
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await answer(self.means.reads.do(work))
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `AsyncBackend.submit`."""
+        return (await self.submit_all([submission])).map(lambda ids: ids[0])
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `AsyncBackend.submit_all`."""
+        ids: list[str] = []
+        for batch in _batches(submissions):
+            calls = submit.calls_of(batch, self.queue)
+            await self._write(lambda db: submit.put(db, calls, self.file.clock))  # noqa: B023 - done before the next
+            ids += [call.id for call in calls]
+        self.means.wakeup.hurry()
+        return Success(ids)
+
+    async def outcome(
+        self, id: str, /, timeout: float | None = None
+    ) -> Result[Outcome | None, Fault]:
+        """See `AsyncBackend.outcome`."""
+        return one_of(await self.settled([id], timeout), id)
+
+    async def settled(
+        self, ids: Collection[str], /, timeout: float | None = None
+    ) -> Result[Mapping[str, Outcome], Fault]:
+        """See `AsyncBackend.settled`."""
+        if not ids:
+            return Success({})
+        patience = Patience(timeout)
+        look = partial(wait.look, ids=ids, where=str(self.file.path))
+        seen = await self._read(look)
+        while not (seen.found or patience.is_over):
+            ended = self.means.wakeup.ended(seen.open)
+            try:
+                seen = await self._read(look)  # one may have ended before
+                if seen.found:
+                    break
+                left = min(patience.left, _LONGEST)
+                if seen.due is not None:
+                    left = min(left, max(0.0, seen.due - self.file.clock.now()))
+                await Pending(ended, left)
+            finally:
+                ended.cancel()
+            if seen.due is not None and seen.due <= self.file.clock.now():
+                await self._write(lambda db: settle.expire(db, self.file.clock))
+            seen = await self._read(look)
+        return Success(seen.found)
+
+    async def status(self, id: str, /) -> Result[Status, Fault]:
+        """See `AsyncBackend.status`."""
+        status = await self._read(partial(wait.status_of, id=id))
+        return Failure(self._unknown(id)) if status is None else Success(status)
+
+    async def cancel(self, id: str, /) -> Result[None, Fault]:
+        """See `AsyncCancels.cancel`."""
+        is_known = await self._write(lambda db: settle.cancel(db, id, self.file.clock))
+        return Success(None) if is_known else Failure(self._unknown(id))
+
+    def _unknown(self, id: str) -> Unknown:
+        return unknown(id, str(self.file.path))
+
+    # -- schedules -----------------------------------------------------------------------------
+
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """See `AsyncSchedules.schedule`."""
+        try:
+            return Success(await self._write(lambda db: schedules.declare(db, schedule, plan)))
+        except ValueError as problem:
+            return Failure(Misconfigured("cron", str(problem)))
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        """See `AsyncSchedules.schedules`."""
+        return Success(await self._read(schedules.listed))
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.pause_schedule`."""
+        pause = partial(schedules.pause, name=name, is_paused=True)
+        return self._of_schedule(name, await self._write(pause))
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.resume_schedule`."""
+        resume = partial(schedules.pause, name=name, is_paused=False)
+        return self._of_schedule(name, await self._write(resume))
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """See `AsyncSchedules.unschedule`."""
+        remove = partial(schedules.remove, name=name)
+        return self._of_schedule(name, await self._write(remove))
+
+    def _of_schedule(self, name: str, is_known: bool) -> Result[None, Fault]:
+        if is_known:
+            return Success(None)
+        return Failure(Unknown(name, f"no such schedule in {self.file.path}"))
+
+    # -- the rest ------------------------------------------------------------------------------
+
+    async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
+        """See `AsyncDiagnoses.diagnose`."""
+        look = partial(diagnose.look, file=self.file, queue=self.queue, queues=queues)
+        return Success(await self._read(look))
+
+    async def serve(
+        self,
+        catalog: Catalog,
+        /,
+        *,
+        concurrency: int | None = None,
+        queues: Collection[str] | None = None,
+    ) -> Result[Worker, Fault]:
+        """See `AsyncBackend.serve`."""
+        means, variables = self.means, copy_context()
+        served = tuple(queues_served(self.queue, catalog, queues))
+        name, slots = name_of_worker(), concurrency or SLOTS
+        id = await self._write(
+            lambda db: lease.register(
+                db,
+                name,
+                served,
+                list(catalog.tasks),
+                slots,
+                self.file.clock.now() + self._lease,
+            )
+        )
+
+        async def start() -> Server:
+            return Server(means, Serving(catalog, served, slots, name, id), variables)
+
+        worker = SqliteWorker(await answer(self.thread.start(start)), self.thread)
+        self._workers.append(worker)
+        return Success(worker)
+
+
+def _batches(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:
+    rest = iter(submissions)
+    while batch := list(itertools.islice(rest, _AT_ONCE)):
+        yield batch

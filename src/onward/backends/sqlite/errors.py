@@ -1,0 +1,80 @@
+"""What SQLite and the file system say, as faults with what helps."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from onward.backend.loop import Closed
+from onward.fault import Fault, Misconfigured, Unavailable
+
+PROBLEMS = (sqlite3.Error, sqlite3.Warning, OSError, Closed)
+"""What is raised where the file cannot be used."""
+
+_CURES = {
+    "SQLITE_BUSY": "another program has it locked: end its transaction, or keep write "
+    "transactions short",
+    "SQLITE_LOCKED": "another program has it locked: end its transaction, or keep write "
+    "transactions short",
+    "SQLITE_READONLY": "it cannot be written: give this user the right to write the file and its "
+    "folder, on a file system that is not read-only",
+    "SQLITE_FULL": "free some space on its disk; what was acknowledged is kept",
+    "SQLITE_CORRUPT": "it is damaged: stop all programs that use it, move it and its -wal file "
+    'away, and save what can be read with "sqlite3 OLD .recover | sqlite3 NEW"',
+    "SQLITE_NOTADB": "it is no SQLite database, or is damaged: give the path of another file",
+    "SQLITE_CANTOPEN": "see that its folder exists, and that this user may write there",
+    "SQLITE_IOERR": "see whether its disk is full or broken",
+    "SQLITE_PERM": "see that this user may read and write it",
+    "SQLITE_AUTH": "see that this user may read and write it",
+    "SQLITE_NOLFS": "its file system has no large files: use another disk",
+    "SQLITE_TOOBIG": "store the data elsewhere and send where it is",
+    "SQLITE_NOMEM": "the machine has no memory left",
+}
+"""What helps, by the first two words of SQLite's name for what is wrong."""
+
+_NO_TABLE = (
+    "its tables are not those of Onward: were they deleted or changed, move the file away; is "
+    "another release of Onward at work on it, upgrade this one"
+)
+
+
+class Refused(Exception):
+    """The file cannot be used, for a reason that is a fault already."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+def name_of(problem: BaseException) -> str:
+    """SQLite's name for what is wrong, its first two words; empty where it has none."""
+    name = getattr(problem, "sqlite_errorname", None) or ""
+    return "_".join(name.split("_")[:2])
+
+
+def is_locked(problem: BaseException) -> bool:
+    """Whether another connection has the file locked just now."""
+    return name_of(problem) in ("SQLITE_BUSY", "SQLITE_LOCKED")
+
+
+def fault_of(problem: BaseException, file: str) -> Fault:
+    """The fault that one of `PROBLEMS`, or a `Refused`, is.
+
+    Args:
+        problem: What was raised.
+        file: The file, as people know it.
+    """
+    if isinstance(problem, Refused):
+        return problem.fault
+    if isinstance(problem, Closed):
+        return Unavailable("", str(problem))
+    said = str(problem).rstrip(".")
+    if isinstance(problem, OSError):
+        said = (problem.strerror or said).lower()
+        return Unavailable("", f"{file}: {said}: see that it exists and that this user may use it")
+    name = name_of(problem)
+    cure = _CURES.get(name, "")
+    if not cure and isinstance(problem, sqlite3.OperationalError) and "no such" in said:
+        cure = _NO_TABLE
+    if isinstance(problem, sqlite3.ProgrammingError | sqlite3.NotSupportedError):
+        return Misconfigured("sqlite", f"{file}: {said}")
+    return Unavailable("", f"{file}: {said}" + (f": {cure}" if cure else ""))

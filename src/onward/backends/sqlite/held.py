@@ -1,0 +1,174 @@
+"""A job that a worker holds, and the room in which the worker's steps run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Generator
+from contextvars import Context as Variables
+from contextvars import copy_context
+
+from onward.attempt import Attempts, OnLoop
+from onward.backends.sqlite.claim import Claimed, Note
+from onward.backends.sqlite.message import CallHead, write_progress
+from onward.backends.sqlite.settle import Last
+from onward.catalog import Tasks
+from onward.context import HELD, Context, Progress
+from onward.pool import Slots
+
+
+class Room:
+    """Where a worker's steps run: so many at a time.
+
+    Args:
+        tasks: The tasks that may be run.
+        slots: How many steps run at a time.
+        variables: The context variables that steps begin with.
+    """
+
+    def __init__(self, tasks: Tasks, slots: int, variables: Variables) -> None:
+        self.tasks = tasks
+        self.slots: Slots = Slots(slots)
+        self.count = slots
+        self.attempts: Attempts = Attempts(tasks, OnLoop())
+        self.load = 0
+        """How many slots are taken, or will be at once by what has been taken up."""
+        self.freed: Callable[[], object] = lambda: None
+        """Is called when there is more room."""
+        self._loop = asyncio.get_running_loop()
+        self.variables: Variables = variables.run(copy_context)
+        self.variables.run(HELD.set, self._lent)
+
+    @property
+    def free(self) -> int:
+        """How many jobs there is room for."""
+        return self.count - self.load
+
+    def change(self, by: int) -> None:
+        """Counts the load."""
+        if by:
+            self.load += by
+            if by < 0:
+                self.freed()
+
+    def _lend(self, count: int) -> None:
+        self.slots.add(count)
+        self.change(-count)
+
+    @contextlib.contextmanager
+    def _lent(self) -> Generator[None]:
+        """Lets another step have the slot of one that waits for a call."""
+        self._on_loop(1)
+        try:
+            yield
+        finally:
+            self._on_loop(-1)
+
+    def _on_loop(self, count: int) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._lend, count)
+
+
+class Job:
+    """A call, or a step that was handed over, while a worker has it.
+
+    Args:
+        claimed: What it took up.
+        head: What the job's tasks learn of their call.
+        priority: That of steps that have none.
+        room: Where its steps run.
+        changed: Is called, on the loop, when it has something to note.
+    """
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        head: CallHead,
+        priority: int,
+        room: Room,
+        changed: Callable[[Job], object],
+    ) -> None:
+        self.claimed = claimed
+        self.head = head
+        self.priority = priority
+        self.is_over: bool = False
+        """Whether its call has ended, or it is another worker's."""
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.queue: str | None = None
+        self.last: Last = Last()
+        self._progress: Progress | None = None
+        self._room = room
+        self._loop = asyncio.get_running_loop()
+        self._changed = changed
+        self._is_noted = True
+        self._active = 0
+        self._waits = 0
+        room.change(1)
+
+    # -- what it takes of the room -------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all there is of it waits."""
+        return self._waits > 0 and self._active == 0
+
+    def _weight(self) -> int:
+        return self._active or (0 if self._waits else 1)
+
+    @contextlib.contextmanager
+    def active(self) -> Generator[None]:
+        """While a step runs, or waits for a slot."""
+        self._count(1, 0)
+        try:
+            yield
+        finally:
+            self._count(-1, 0)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Generator[None]:
+        """While a step waits for something that takes no slot."""
+        self._count(0, 1)
+        try:
+            yield
+        finally:
+            self._count(0, -1)
+
+    def _count(self, active: int, waits: int) -> None:
+        before = self._weight()
+        self._active += active
+        self._waits += waits
+        self._room.change(self._weight() - before)
+
+    def end(self) -> None:
+        """Leaves the room."""
+        self._room.change(-self._weight())
+        self._active, self._waits = 0, 1
+        self._is_noted = False  # there is nothing more to note
+        if self.timer is not None:
+            self.timer.cancel()
+
+    # -- what it says --------------------------------------------------------------------------
+
+    def begins(self, context: Context) -> None:
+        """An attempt begins."""
+        self.last = Last(context.task, context.step, context.attempt)
+        self._progress = None
+        self._note()
+
+    def report(self, progress: Progress) -> None:
+        """A step says how far it is; it may do so in a thread."""
+        self._progress = progress
+        if self._is_noted:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._note)
+
+    def _note(self) -> None:
+        if self._is_noted and not self.is_over:
+            self._is_noted = False
+            self._changed(self)
+
+    def note(self) -> Note:
+        """Where it is, to be written down."""
+        self._is_noted = True
+        return Note(self.claimed, self.last, write_progress(self._progress))

@@ -1,0 +1,50 @@
+"""What a worker works with, and what it serves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from onward.backends.sqlite.client import File
+from onward.backends.sqlite.lanes import Lane
+from onward.backends.sqlite.wakeup import Wakeup
+from onward.catalog import Catalog
+
+
+class Means(NamedTuple):
+    """What a client and a worker of one process share.
+
+    Args:
+        file: The file.
+        commits: Writes.
+        reads: Reads.
+        wakeup: Tells what has happened.
+        queue: The queue of steps that name none.
+        lease: How long a worker may be silent, in seconds.
+        keep: How long calls that have ended are kept, in seconds.
+    """
+
+    file: File
+    commits: Lane
+    reads: Lane
+    wakeup: Wakeup
+    queue: str
+    lease: float
+    keep: float
+
+
+class Serving(NamedTuple):
+    """What a worker serves.
+
+    Args:
+        catalog: The tasks and flows.
+        queues: The queues that it takes jobs from.
+        slots: How many steps it runs at a time.
+        name: What it goes by.
+        id: Its number.
+    """
+
+    catalog: Catalog
+    queues: tuple[str, ...]
+    slots: int
+    name: str
+    id: int

@@ -1,0 +1,253 @@
+"""Runs the jobs that a worker has taken up, and writes down what comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from sqlite3 import Connection
+from typing import Any
+
+import msgspec
+from returns.result import Failure
+
+from onward import outcome as outcomes
+from onward import plan as plans
+from onward.backend.support import expired
+from onward.backends.sqlite import claim, lower
+from onward.backends.sqlite.claim import Claimed, Record
+from onward.backends.sqlite.clock import Clock
+from onward.backends.sqlite.errors import PROBLEMS, Refused, fault_of
+from onward.backends.sqlite.held import Job, Room
+from onward.backends.sqlite.means import Means, Serving
+from onward.backends.sqlite.message import CallHead, StepMessage, head_of, read
+from onward.backends.sqlite.settle import expire
+from onward.backends.sqlite.steps import StepRunner
+from onward.backends.sqlite.wakeup import News
+from onward.evaluate import evaluate
+from onward.execute import raised
+from onward.fault import BadPayload
+from onward.outcome import Outcome, faulted
+from onward.plan import Plan, Runnable
+
+_AGAIN = 0.5
+"""How long it is until a write that failed is tried again, in seconds."""
+
+_NOTES_EVERY = 0.05
+"""How often it is written down where jobs are, in seconds."""
+
+_NOBODY = CallHead("", "")
+
+_LOGGER = logging.getLogger("onward.sqlite")
+
+
+class Runner:
+    """Runs jobs on the running event loop.
+
+    Args:
+        means: What the worker works with.
+        serving: What it serves.
+        room: Where its steps run.
+    """
+
+    def __init__(self, means: Means, serving: Serving, room: Room) -> None:
+        self.name = serving.name
+        self.clock: Clock = means.file.clock
+        self.room = room
+        self.is_stopping = False
+        self._means = means
+        self._serving = serving
+        self._loop = asyncio.get_running_loop()
+        self._jobs: dict[tuple[int, int], Job] = {}
+        self._of_call: dict[int, set[Job]] = {}
+        self._parts: dict[tuple[int, str], asyncio.Event] = {}
+        self._noted: dict[Job, None] = {}
+        self._still: asyncio.Future[None] = self._loop.create_future()
+
+    # -- jobs ----------------------------------------------------------------------------------
+
+    def begin(self, claimed: Claimed) -> None:
+        """Begins a job."""
+        if claimed.path is None:
+            decoded = plans.decode(claimed.raw)
+            if isinstance(decoded, Failure):
+                job = self._job(claimed, _NOBODY, lower.PRIORITY)
+                self._start(job, self._end(job, faulted(decoded.failure())))
+                return
+            plan = decoded.unwrap()
+            job = self._job(claimed, head_of(plan), lower.priority_of(None, plan))
+            job.queue = plan.queue
+            self._start(job, self._run_call(job, plan))
+            return
+        try:
+            message = read(claimed.raw)
+        except msgspec.MsgspecError as problem:
+            job = self._job(claimed, _NOBODY, lower.PRIORITY)
+            outcome = faulted(BadPayload("", f"no step: {problem}"))
+            record = Record(claimed.path, "", 1, time.time(), self.name, outcomes.encode(outcome))
+            self._start(job, self._end_part(job, record))
+            return
+        job = self._job(claimed, message.call, lower.PRIORITY)
+        self._start(job, self._run_part(job, message, claimed.path))
+
+    def _job(self, claimed: Claimed, head: CallHead, priority: int) -> Job:
+        return Job(claimed, head, priority, self.room, self._has_note)
+
+    def _start(self, job: Job, run: Coroutine[Any, Any, None]) -> None:
+        claimed = job.claimed
+        self._jobs[claimed.seq, claimed.claim] = job
+        self._of_call.setdefault(claimed.call, set()).add(job)
+        job.task = self._loop.create_task(self._live(job, run))
+        if claimed.deadline is not None and claimed.path is None:
+            left = max(0.0, claimed.deadline - self.clock.now())
+            job.timer = self._loop.call_later(left, self._expire)
+
+    async def _live(self, job: Job, run: Coroutine[Any, Any, None]) -> None:
+        try:
+            await run
+        finally:
+            claimed = job.claimed
+            job.end()
+            self._jobs.pop((claimed.seq, claimed.claim), None)
+            self._noted.pop(job, None)
+            others = self._of_call[claimed.call]
+            others.discard(job)
+            if not others:
+                del self._of_call[claimed.call]
+
+    async def _run_call(self, job: Job, plan: Plan) -> None:
+        runner = StepRunner(self, job, lower.last_path(plan.root))
+        try:
+            outcome = await evaluate(plan.root, plan.args, runner)
+        except Exception as problem:  # ours; what a step raises is an outcome
+            _LOGGER.exception("call %s could not be run", plan.id)
+            outcome = faulted(raised(plan.flow, problem))
+        deadline = job.claimed.deadline
+        if deadline is not None and deadline <= self.clock.now():
+            outcome = faulted(expired(plan.flow))
+        await self._end(job, outcome, None if lower.is_single(plan.root) else runner.last)
+
+    async def _end(self, job: Job, outcome: Outcome, record: Record | None = None) -> None:
+        last = job.last
+        await self.write(
+            job,
+            lambda db: claim.end_call(db, job.claimed, outcome, self.clock, last, record),
+        )
+
+    async def _run_part(self, job: Job, message: StepMessage, path: str) -> None:
+        runner = StepRunner(self, job, path)
+        await runner.here(message.step, message.args, path)
+        assert runner.last is not None  # it is the step whose outcome is written with the end
+        await self._end_part(job, runner.last)
+
+    async def _end_part(self, job: Job, record: Record) -> None:
+        await self.write(job, lambda db: claim.end_part(db, job.claimed, record, self.clock))
+
+    def _expire(self) -> None:
+        with contextlib.suppress(*PROBLEMS):  # the keeper tries again
+            self._means.commits.do(lambda db: expire(db, self.clock))
+
+    # -- what steps need -----------------------------------------------------------------------
+
+    async def write(self, job: Job, work: Callable[[Connection], bool]) -> None:
+        """See `Books.write`."""
+        while True:
+            try:
+                is_ours = await self._means.commits.on_loop(work)
+            except (*PROBLEMS, Refused) as problem:
+                fault = fault_of(problem, str(self._means.file.path))
+                _LOGGER.warning("an outcome is not written down yet, and will be: %s", fault)
+                await asyncio.sleep(_AGAIN)
+                continue
+            if not is_ours:
+                self._let_go(job)
+                await self._still  # the job's task is cancelled
+            return
+
+    async def part(self, job: Job, path: str) -> Outcome:
+        """See `Books.part`."""
+        call = job.claimed.call
+        arrived = self._parts.setdefault((call, path), asyncio.Event())
+        try:
+            while True:
+                arrived.clear()
+                with contextlib.suppress(*PROBLEMS, Refused):
+                    find = partial(claim.part_outcome, call=call, path=path)
+                    raw = await self._means.reads.on_loop(find)
+                    if raw is not None:
+                        return outcomes.decode(raw)
+                await arrived.wait()
+        finally:
+            self._parts.pop((call, path), None)
+
+    def stands_still(self, job: Job) -> asyncio.Future[None] | None:
+        """See `Books.stands_still`."""
+        return self._still if self.is_stopping else None
+
+    def place_of(self, job: Job, step: Runnable, path: str) -> tuple[str, int] | None:
+        """See `Books.place_of`."""
+        queue = step.queue or job.queue or self._means.queue
+        if queue in self._serving.queues:
+            return None
+        return queue, job.priority if step.priority is None else step.priority
+
+    # -- what happens meanwhile ----------------------------------------------------------------
+
+    def hear(self, news: News) -> None:
+        """Lets go of the jobs whose call has ended, and wakes who waits for a step."""
+        for call in news.ended & self._of_call.keys():
+            for job in list(self._of_call[call]):
+                self._let_go(job)
+        for part in news.parts:
+            if part in self._parts:
+                self._parts[part].set()
+        if news.is_gap:
+            for arrived in self._parts.values():
+                arrived.set()
+            if self._jobs:
+                self.look_over()
+
+    def look_over(self) -> None:
+        """Lets go, soon, of the jobs that are no longer ours."""
+        held = [job.claimed for job in self._jobs.values()]
+
+        def lost(db: Connection) -> list[Claimed]:
+            return [claimed for claimed in held if not claim.is_held(db, claimed)]
+
+        async def look() -> None:
+            with contextlib.suppress(*PROBLEMS, Refused):  # writing will show it
+                for claimed in await self._means.reads.on_loop(lost):
+                    job = self._jobs.get((claimed.seq, claimed.claim))
+                    if job is not None:
+                        self._let_go(job)
+
+        self._looking = self._loop.create_task(look())
+
+    def _let_go(self, job: Job) -> None:
+        """Ends what is left of a job; a step in a thread hears of it, and goes on unheard."""
+        job.is_over = True
+        if job.task is not None:
+            job.task.cancel()
+
+    def cancel_all(self) -> None:
+        """Ends all jobs here, as others are to have them."""
+        for job in list(self._jobs.values()):
+            if job.task is not None:
+                job.task.cancel()
+
+    # -- status --------------------------------------------------------------------------------
+
+    def _has_note(self, job: Job) -> None:
+        if not self._noted:
+            self._loop.call_later(_NOTES_EVERY, self._write_notes)
+        self._noted[job] = None
+
+    def _write_notes(self) -> None:
+        notes = [job.note() for job in self._noted]
+        self._noted.clear()
+        if notes:
+            with contextlib.suppress(*PROBLEMS):  # it is for people to see
+                self._means.commits.do(partial(claim.write_notes, notes=notes))

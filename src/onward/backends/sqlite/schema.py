@@ -1,0 +1,147 @@
+"""The tables of a file, and how those of an older release become today's.
+
+A change of the schema is one more script at the end of `MIGRATIONS`; those before it stay as they
+are. All that are due run in one transaction. What runs already on a file must be able to go on with
+the tables of the next release: add tables, and columns that may be null.
+"""
+
+from __future__ import annotations
+
+from sqlite3 import Connection
+
+from onward.backends.sqlite.errors import Refused
+from onward.fault import Misconfigured
+
+_FIRST = """
+create table onward_schema (version integer not null);
+
+create table onward_clock (boot text primary key, shift real not null, seen real not null);
+
+create table onward_calls (
+    seq integer primary key,
+    id text not null unique,
+    flow text not null,
+    plan blob not null,
+    tags text,
+    submitted real not null,
+    state text,
+    outcome blob,
+    ended real,
+    task text,
+    step text,
+    attempt integer
+);
+
+create table onward_jobs (
+    seq integer primary key,
+    call integer not null,
+    path text,
+    queue text not null,
+    priority integer not null,
+    due real,
+    deadline real,
+    owner integer,
+    claim integer,
+    claims integer not null default 0,
+    deaths integer not null default 0,
+    task text,
+    step text,
+    attempt integer,
+    progress text,
+    body blob
+);
+create index onward_free on onward_jobs (queue, priority desc, call)
+    where owner is null and due is null;
+create index onward_due on onward_jobs (due) where due is not null;
+create index onward_late on onward_jobs (deadline) where deadline is not null;
+create index onward_owned on onward_jobs (owner) where owner is not null;
+create unique index onward_parts on onward_jobs (call, path) where path is not null;
+
+create table onward_steps (
+    seq integer primary key,
+    call integer not null,
+    path text not null,
+    task text not null,
+    attempt integer not null,
+    due real,
+    outcome blob,
+    began real,
+    ended real,
+    worker text,
+    unique (call, path)
+);
+
+create table onward_log (
+    seq integer primary key autoincrement,
+    call integer not null,
+    path text,
+    at real not null
+);
+
+create table onward_workers (
+    id integer primary key autoincrement,
+    name text not null,
+    process text not null,
+    queues text not null,
+    tasks text not null,
+    slots integer not null,
+    until real not null
+);
+
+create table onward_schedules (
+    name text primary key,
+    declared blob not null,
+    plan blob not null,
+    paused integer not null default 0,
+    next real not null
+);
+"""
+"""What is what:
+
+- A call has a row in `onward_calls` for as long as it is kept, and one in `onward_jobs`, with the
+  same `seq`, until it has ended.
+- A step that was handed to other workers has a job with a `path`, and a `seq` below 0.
+- A job is free if it has neither `owner` nor `due`. `claim` is new each time that it is taken.
+- `onward_steps` has the outcomes of a call's steps, and the attempts of those that are retried.
+- `onward_log` says which calls have ended and which handed-over steps have an outcome, in order.
+- `submitted`, `began`, `ended` and `next` are seconds since 1970; all other moments are the file's.
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+VERSION = len(MIGRATIONS)
+"""The version of the schema that this release writes."""
+
+
+def version_of(db: Connection) -> int:
+    """The version of a file's schema; 0 if it has no tables of Onward yet."""
+    query = "select count(*) from sqlite_schema where type = 'table' and name = 'onward_schema'"
+    if not db.execute(query).fetchone()[0]:
+        return 0
+    row = db.execute("select version from onward_schema").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def refuse_newer(version: int) -> None:
+    """Raises `Refused` for a file of a release later than this one."""
+    if version > VERSION:
+        raise Refused(
+            Misconfigured(
+                "sqlite",
+                f"the file has schema {version}, of a later release of Onward; this one knows "
+                f"{VERSION}: upgrade Onward here, or connect to another file",
+            )
+        )
+
+
+def migrate(db: Connection) -> None:
+    """Brings a file's schema up to date, in the transaction that the caller has begun."""
+    version = version_of(db)
+    refuse_newer(version)
+    for script in MIGRATIONS[version:]:
+        # Not executescript, which commits first.
+        for statement in script.split(";\n"):
+            if statement.strip():
+                db.execute(statement)
+    if version < VERSION:
+        db.execute("delete from onward_schema")
+        db.execute("insert into onward_schema(version) values (?)", (VERSION,))

@@ -1,0 +1,146 @@
+"""Runs the steps of a job: here, or as jobs of their own that other workers take."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from sqlite3 import Connection
+from typing import Protocol, TypeVar
+
+from onward import outcome as outcomes
+from onward.backend.support import step_context
+from onward.backends.sqlite import claim
+from onward.backends.sqlite.claim import Record
+from onward.backends.sqlite.clock import Clock
+from onward.backends.sqlite.held import Job, Room
+from onward.backends.sqlite.message import StepMessage, write
+from onward.execute import is_retried
+from onward.outcome import Outcome
+from onward.plan import Args, Runnable, StepNode
+
+T = TypeVar("T")
+
+
+class Books(Protocol):
+    """What a step-runner needs of its worker."""
+
+    name: str
+    clock: Clock
+    room: Room
+
+    async def write(self, job: Job, work: Callable[[Connection], bool]) -> None:
+        """Writes until it is written; if the job is another's by then, it ends here."""
+        ...
+
+    async def part(self, job: Job, path: str) -> Outcome:
+        """The outcome of a step that was handed over, once it has one."""
+        ...
+
+    def stands_still(self, job: Job) -> asyncio.Future[None] | None:
+        """What to await for ever in place of the next step, where the worker is to stop."""
+        ...
+
+    def place_of(self, job: Job, step: Runnable, path: str) -> tuple[str, int] | None:
+        """The queue and the priority of a step that is to be handed over; None to run it here."""
+        ...
+
+
+class StepRunner:
+    """Runs steps of one job, for the evaluator.
+
+    Args:
+        books: The worker.
+        job: The job.
+        unwritten: The path of the step whose outcome is written down with the job's end.
+    """
+
+    def __init__(self, books: Books, job: Job, unwritten: str | None) -> None:
+        self._books = books
+        self._job = job
+        self._unwritten = unwritten
+        self.last: Record | None = None
+        """What is to be written down with the job's end."""
+
+    async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
+        known = self._job.claimed.known.get(where)
+        if known is not None and known.outcome is not None:
+            return outcomes.decode(known.outcome)
+        still = self._books.stands_still(self._job)
+        if still is not None:
+            with self._job.waiting():
+                await still
+        place = self._books.place_of(self._job, step, where)
+        if place is not None:
+            return await self._elsewhere(step, args, where, *place)
+        return await self.here(step, args, where)
+
+    async def here(self, step: Runnable, args: Args, path: str) -> Outcome:
+        """Runs a step in this worker, retries and all, and writes down what comes of it."""
+        job, books = self._job, self._books
+        known = job.claimed.known.get(path)
+        attempt = 1
+        if known is not None and known.outcome is None:
+            attempt = known.attempt + 1
+            await self._wait_until(known.due)
+        began = time.time()
+        name = step.task if isinstance(step, StepNode) else job.head.flow
+        record = Record(path, name, attempt, began, books.name)
+        while True:
+            outcome = await self._attempt(step, args, path, attempt)
+            if not is_retried(step, outcome, attempt):
+                break
+            pause = step.backoff.delay(attempt, random.random())
+            if pause > 0:
+                due = books.clock.now() + pause
+                record = record._replace(attempt=attempt, due=due)
+                await books.write(job, partial(claim.write_step, job=job.claimed, record=record))
+                await self._wait_until(due)
+            attempt += 1
+        record = record._replace(attempt=attempt, due=None, outcome=outcomes.encode(outcome))
+        if path == self._unwritten:
+            self.last = record
+        else:
+            await books.write(job, partial(claim.write_step, job=job.claimed, record=record))
+        return outcome
+
+    async def _wait_until(self, due: float | None) -> None:
+        if due is not None:
+            with self._job.waiting():
+                await asyncio.sleep(max(0.0, due - self._books.clock.now()))
+
+    async def _attempt(self, step: Runnable, args: Args, path: str, attempt: int) -> Outcome:
+        job, room = self._job, self._books.room
+        head = job.head
+        context = step_context(
+            step,
+            call=head.id,
+            flow=head.flow,
+            path=path,
+            attempt=attempt,
+            key=head.key,
+            deadline=head.deadline,
+            trace=head.trace,
+            report=job.report,
+            is_cancelled=lambda: job.is_over,
+        )
+        with job.active():
+            await room.slots.take(job.priority if step.priority is None else step.priority)
+            try:
+                return await room.attempts.make(step, args, context, job.begins, room.variables)
+            finally:
+                room.slots.add(1)
+
+    async def _elsewhere(
+        self, step: Runnable, args: Args, path: str, queue: str, priority: int
+    ) -> Outcome:
+        job = self._job
+        message = write(StepMessage(job.head, step, args))
+        with job.waiting():
+            await self._books.write(
+                job,
+                lambda db: claim.hand_over(db, job.claimed, path, queue, priority, message),
+            )
+            return await self._books.part(job, path)

@@ -1,0 +1,122 @@
+"""Takes up jobs for a worker, as many as there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from functools import partial
+from sqlite3 import Connection
+
+from onward.backends.sqlite import claim
+from onward.backends.sqlite.claim import Claimed, Outlook
+from onward.backends.sqlite.errors import PROBLEMS, Refused, fault_of
+from onward.backends.sqlite.held import Room
+from onward.backends.sqlite.means import Means, Serving
+
+_AGAIN = 0.5
+"""How long it is until a file that cannot be used is tried again, in seconds."""
+
+_LONGEST = 3600.0
+
+_LOGGER = logging.getLogger("onward.sqlite")
+
+
+class Taker:
+    """Takes up jobs whenever it is woken, on the running event loop.
+
+    Args:
+        means: What the worker works with.
+        serving: What it serves.
+        room: Where its steps run.
+        begin: Takes what was taken up.
+    """
+
+    def __init__(
+        self, means: Means, serving: Serving, room: Room, begin: Callable[[Claimed], None]
+    ) -> None:
+        self._means = means
+        self._serving = serving
+        self._room = room
+        self._begin = begin
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._claims = itertools.count(1)
+        self._is_closed = False
+        self._was_full = False
+        self._is_away = False
+        self._timer: asyncio.TimerHandle | None = None
+        room.freed = self._freed
+        self._task = self._loop.create_task(self._run())
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Has it look for jobs."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Takes up no more; waits for what it has just been taking up."""
+        self._is_closed = True
+        self._wake.set()
+        await asyncio.wait([self._task])
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _freed(self) -> None:
+        if self._was_full:
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while not self._is_closed:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._take_all()
+            except (*PROBLEMS, Refused) as problem:
+                if not self._is_away:
+                    fault = fault_of(problem, str(self._means.file.path))
+                    _LOGGER.warning("this worker takes up nothing until it can again: %s", fault)
+                self._is_away = True
+                self._loop.call_later(_AGAIN, self._wake.set)
+                continue
+            if self._is_away:
+                _LOGGER.warning("%s can be used again", self._means.file.path)
+                self._is_away = False
+
+    async def _take_all(self) -> None:
+        is_flowing = False
+        while not self._is_closed:
+            free = self._room.free
+            self._was_full = free <= 0
+            if free <= 0:
+                return
+            if not is_flowing:
+                # A look locks nothing, and mostly there is nothing.
+                outlook = await self._means.reads.on_loop(self._look)
+                if not outlook.is_free:
+                    self._wait_for(outlook.due)
+                    return
+            take = partial(self._take, number=next(self._claims), most=free)
+            taken = await self._means.commits.on_loop(take)
+            for claimed in taken:
+                self._begin(claimed)
+            is_flowing = len(taken) == free
+
+    def _look(self, db: Connection) -> Outlook:
+        return claim.look(db, self._serving.queues, self._means.file.clock.now())
+
+    def _take(self, db: Connection, number: int, most: int) -> list[Claimed]:
+        queues = self._serving.queues
+        first = number % len(queues)  # so that no queue always comes last
+        turned = (*queues[first:], *queues[:first])
+        now = self._means.file.clock.now()
+        return claim.take(db, self._serving.id, number, turned, most, now)
+
+    def _wait_for(self, due: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            left = max(0.0, due - self._means.file.clock.now())
+            self._timer = self._loop.call_later(min(left, _LONGEST), self._wake.set)

@@ -1,0 +1,83 @@
+"""Outcomes and statuses of calls, as clients read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from sqlite3 import Connection
+from typing import NamedTuple, cast
+
+from onward import outcome as outcomes
+from onward.backend import State, Status
+from onward.backend.support import unknown
+from onward.backends.sqlite.message import read_progress
+from onward.outcome import Outcome, faulted
+
+
+class Seen(NamedTuple):
+    """What there is of some calls.
+
+    Args:
+        found: The outcomes of those that have one; `Unknown` for an id that nobody knows.
+        open: The numbers of the others.
+        due: When the first of these expires, in the file's time; None if none does.
+    """
+
+    found: dict[str, Outcome]
+    open: list[int]
+    due: float | None
+
+
+def look(db: Connection, ids: Collection[str], where: str) -> Seen:
+    """Reads the outcomes of calls.
+
+    Args:
+        db: A connection.
+        ids: The calls' ids.
+        where: The file, as people know it.
+    """
+    query = (
+        "select calls.id, calls.seq, calls.outcome, jobs.deadline from json_each(?) as wanted "
+        "join onward_calls as calls on calls.id = wanted.value "
+        "left join onward_jobs as jobs on jobs.seq = calls.seq"
+    )
+    found: dict[str, Outcome] = {}
+    known: set[str] = set()
+    still_open: list[int] = []
+    due: float | None = None
+    for id, seq, raw, deadline in db.execute(query, (json.dumps(list(ids)),)):
+        known.add(id)
+        if raw is not None:
+            found[id] = outcomes.decode(raw)
+            continue
+        still_open.append(seq)
+        if deadline is not None:
+            due = deadline if due is None else min(due, deadline)
+    for id in ids:
+        if id not in known:
+            found[id] = faulted(unknown(id, where))
+    return Seen(found, still_open, due)
+
+
+def status_of(db: Connection, id: str) -> Status | None:
+    """Where a call is; None for an id that nobody knows."""
+    query = (
+        "select calls.state, calls.task, calls.step, calls.attempt, "
+        "jobs.owner, jobs.task, jobs.step, jobs.attempt, jobs.progress "
+        "from onward_calls as calls left join onward_jobs as jobs on jobs.seq = calls.seq "
+        "where calls.id = ?"
+    )
+    row = db.execute(query, (id,)).fetchone()
+    if row is None:
+        return None
+    state, task, step, attempt, owner, now_task, now_step, now_attempt, progress = row
+    if state is not None:
+        return Status(cast(State, state), task or "", step or "", attempt or 0)
+    is_running = owner is not None or now_task is not None
+    return Status(
+        "running" if is_running else "queued",
+        now_task or "",
+        now_step or "",
+        now_attempt or 0,
+        read_progress(progress),
+    )

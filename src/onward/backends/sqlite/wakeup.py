@@ -1,0 +1,217 @@
+"""Tells who waits that something has happened in the file.
+
+SQLite calls nobody. But `PRAGMA data_version` says whether others have committed since it was asked
+last, for a few microseconds. One thread of a process asks, while anybody waits, and reads from the
+log what has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import NamedTuple, TypeAlias
+
+from onward.backends.sqlite.client import File, Opened
+from onward.backends.sqlite.errors import PROBLEMS, Refused
+
+_IDLE = 0.005
+_BUSY = 0.001
+"""How long it is from one look to the next, in seconds: as a rule, and while things happen."""
+
+_CALM = 0.2
+"""How long nothing has happened when looks become rarer, in seconds."""
+
+_AGAIN = 1.0
+"""How long it is until a file that could not be read is looked at again, in seconds."""
+
+_PAGE = 1000
+"""How many entries of the log are read at once."""
+
+_LOGGER = logging.getLogger("onward.sqlite")
+
+
+class News(NamedTuple):
+    """What has happened.
+
+    Args:
+        ended: The calls that have ended, by their `seq`.
+        parts: The handed-over steps that have an outcome: the call's `seq`, and the path.
+        is_gap: Whether some may be missing, so that all must be looked at.
+    """
+
+    ended: frozenset[int]
+    parts: tuple[tuple[int, str], ...]
+    is_gap: bool
+
+
+Listener: TypeAlias = Callable[[News], None]
+
+
+class Wakeup:
+    """Looks for news, on a thread that starts when somebody waits for some.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: File) -> None:
+        self._watch = _Watch(file)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ended(self, calls: Iterable[int]) -> Future[None]:
+        """Is set once one of these calls ends; or soon for nothing, if the file is not read.
+
+        Who asks looks at them once more afterwards, because one may have ended before.
+        """
+        future: Future[None] = Future()
+        wanted = set(calls)
+
+        def listen(news: News) -> None:
+            if (news.is_gap or not wanted.isdisjoint(news.ended)) and not future.done():
+                future.set_result(None)
+
+        self.listen(listen)
+        future.add_done_callback(lambda _: self.leave(listen))
+        return future
+
+    def listen(self, listener: Listener) -> None:
+        """Has a function called with all news from now on, on some thread; it must not block."""
+        with self._lock:
+            if self._thread is None:
+                # It must not hold this object, or nobody would ever end it.
+                self._thread = threading.Thread(
+                    target=self._watch.run, name="onward-sqlite-wakeup", daemon=True
+                )
+                self._thread.start()
+                weakref.finalize(self, self._watch.close)
+        self._watch.add(listener)
+
+    def leave(self, listener: Listener) -> None:
+        """Calls it no more."""
+        self._watch.remove(listener)
+
+    def hurry(self) -> None:
+        """Has looks follow fast for a moment, as something is about to happen."""
+        self._watch.hurry()
+
+    def close(self) -> None:
+        """Ends the thread; who waits is told to look."""
+        self._watch.close()
+
+
+class _Watch:
+    """What the thread does."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._changed = threading.Condition()
+        self._listeners: list[Listener] = []
+        self._is_closed = False
+        self._opened: Opened | None = None
+        self._version = -1
+        self._last = -1
+        self._busy_until = 0.0
+
+    def add(self, listener: Listener) -> None:
+        with self._changed:
+            if self._is_closed:
+                listener(News(frozenset(), (), is_gap=True))
+                return
+            self._listeners.append(listener)
+            self._busy_until = time.monotonic() + _CALM
+            self._changed.notify()
+
+    def remove(self, listener: Listener) -> None:
+        with self._changed, contextlib.suppress(ValueError):
+            self._listeners.remove(listener)
+
+    def hurry(self) -> None:
+        self._busy_until = time.monotonic() + _CALM
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            listeners = list(self._listeners)
+            self._changed.notify()
+        for listener in listeners:
+            listener(News(frozenset(), (), is_gap=True))
+
+    def run(self) -> None:
+        while True:
+            with self._changed:
+                if not (self._listeners or self._is_closed):
+                    self._last = -1  # nobody was told of what happens meanwhile, or misses it
+                    self._changed.wait_for(lambda: self._listeners or self._is_closed)
+                if self._is_closed:
+                    break
+            try:
+                news = self._look()
+            except (*PROBLEMS, Refused) as problem:
+                _LOGGER.debug("the file could not be looked at", exc_info=problem)
+                self._drop()
+                self._tell(News(frozenset(), (), is_gap=True))
+                self._pause(_AGAIN)
+                continue
+            if news is not None:
+                self._busy_until = time.monotonic() + _CALM
+                self._tell(news)
+            self._pause(_BUSY if time.monotonic() < self._busy_until else _IDLE)
+        self._drop()
+
+    def _pause(self, seconds: float) -> None:
+        # Not a wait for the condition: that takes three times as much of the processor.
+        time.sleep(seconds)
+
+    def _tell(self, news: News) -> None:
+        with self._changed:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(news)
+
+    def _look(self) -> News | None:
+        if self._opened is None:
+            self._opened = self._file.open()
+            self._version, self._last = -1, -1
+        db = self._opened.db
+        [version] = db.execute("pragma data_version").fetchone()
+        if version == self._version and self._last >= 0:
+            return None
+        self._opened.check()
+        self._version = version
+        return self._read(db)
+
+    def _read(self, db: sqlite3.Connection) -> News:
+        if self._last < 0:
+            query = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'onward_log'"
+            [self._last] = db.execute(query).fetchone()
+            return News(frozenset(), (), is_gap=True)
+        ended: set[int] = set()
+        parts: list[tuple[int, str]] = []
+        expected, is_gap = self._last + 1, False
+        while True:
+            query = "select seq, call, path from onward_log where seq > ? order by seq limit ?"
+            rows = db.execute(query, (self._last, _PAGE)).fetchall()
+            for seq, call, path in rows:
+                is_gap = is_gap or seq != expected
+                expected = seq + 1
+                if path is None:
+                    ended.add(call)
+                else:
+                    parts.append((call, path))
+            if rows:
+                self._last = rows[-1][0]
+            if len(rows) < _PAGE:
+                return News(frozenset(ended), tuple(parts), is_gap)
+
+    def _drop(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with contextlib.suppress(sqlite3.Error):
+                opened.db.close()

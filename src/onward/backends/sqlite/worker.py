@@ -1,0 +1,156 @@
+"""Serving a catalog, and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from contextvars import Context as Variables
+
+from onward.backend.loop import LoopThread
+from onward.backends.sqlite import lease
+from onward.backends.sqlite.errors import PROBLEMS, Refused
+from onward.backends.sqlite.held import Room
+from onward.backends.sqlite.keeper import Duty, Keeper, Told
+from onward.backends.sqlite.means import Means, Serving
+from onward.backends.sqlite.running import Runner
+from onward.backends.sqlite.taking import Taker
+from onward.backends.sqlite.wakeup import News
+from onward.context import Context
+from onward.execute import report
+
+SLOTS = 16
+"""How many steps a worker runs at a time, if it is not told."""
+
+_LEAVING = 5.0
+"""How long giving back may take, in seconds, where the file cannot be written just now."""
+
+_LOGGER = logging.getLogger("onward.sqlite")
+
+
+def name_of_worker() -> str:
+    """What a new worker goes by, for people."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+class Server:
+    """A worker's side that lives on its event loop.
+
+    Args:
+        means: What it works with.
+        serving: What it serves.
+        variables: The context variables that steps begin with.
+    """
+
+    def __init__(self, means: Means, serving: Serving, variables: Variables) -> None:
+        self.ended: threading.Event = threading.Event()
+        self.is_old = False
+        self._means = means
+        self._serving = serving
+        self._loop = asyncio.get_running_loop()
+        self._room = Room(serving.catalog.tasks, serving.slots, variables)
+        self._runner = Runner(means, serving, self._room)
+        self._taker = Taker(means, serving, self._room, self._runner.begin)
+        duty = Duty(serving.id, means.lease, means.keep, means.queue)
+        self._keeper = Keeper(duty, means.file, means.commits, means.reads, self._hear_keeper)
+        self._end_by = float("inf")
+        self._hurry = asyncio.Event()
+        self._leaving: asyncio.Task[None] | None = None
+        means.wakeup.listen(self._hear)
+
+    def _hear(self, news: News) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._on_news, news)
+
+    def _on_news(self, news: News) -> None:
+        self._runner.hear(news)
+        self._taker.wake()
+
+    def _hear_keeper(self, told: Told) -> None:
+        for lost in told.lost:
+            context = Context(lost.id, lost.flow)
+            report(self._serving.catalog.tasks, context, lost.outcome)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._on_keeper, told)
+
+    def _on_keeper(self, told: Told) -> None:
+        if not told.has_lease:
+            _LOGGER.warning("others have taken over from this worker, of which nothing was heard")
+            self._renew()
+            self._runner.look_over()
+        if told.is_old and self._leaving is None:
+            _LOGGER.error(
+                "a later release of Onward has changed %s: this worker stops; upgrade Onward here",
+                self._means.file.path,
+            )
+            self._leaving = self._loop.create_task(self._leave())
+
+    def _renew(self) -> None:
+        """Is a worker again, by the same number: what it still has, others have not taken."""
+        serving, clock = self._serving, self._means.file.clock
+        with contextlib.suppress(*PROBLEMS):
+            self._means.commits.do(
+                lambda db: lease.register(
+                    db,
+                    serving.name,
+                    serving.queues,
+                    list(serving.catalog.tasks),
+                    serving.slots,
+                    clock.now() + self._means.lease,
+                    serving.id,
+                )
+            )
+
+    async def leave(self, grace: float) -> None:
+        """Takes up no more, and gives back what has not ended after so many seconds."""
+        self._end_by = min(self._end_by, self._loop.time() + grace)
+        self._hurry.set()
+        if self._leaving is None:
+            self._leaving = self._loop.create_task(self._leave())
+        await asyncio.wait([self._leaving])
+
+    async def _leave(self) -> None:
+        self._runner.is_stopping = True
+        await self._taker.close()
+        self._room.freed = self._hurry.set
+        while self._room.load > 0 and (left := self._end_by - self._loop.time()) > 0:
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 3600.0)):
+                    await self._hurry.wait()
+        self._keeper.close()
+        self._means.wakeup.leave(self._hear)
+        self._runner.cancel_all()
+        with contextlib.suppress(*PROBLEMS, Refused, TimeoutError):  # the lease will run out
+            async with asyncio.timeout(_LEAVING):
+                await self._means.commits.on_loop(lambda db: lease.leave(db, self._serving.id))
+        self.ended.set()
+
+
+class SqliteWorker:
+    """A catalog that is being served.
+
+    Args:
+        server: What serves it.
+        thread: The loop that it lives on.
+    """
+
+    def __init__(self, server: Server, thread: LoopThread) -> None:
+        self._server = server
+        self._thread = thread
+
+    def stop(self, grace: float = 30.0) -> None:
+        """See `Worker.stop`."""
+        server = self._server
+        if not server.ended.is_set():
+            with contextlib.suppress(PROBLEMS[-1]):  # the backend was closed, and the loop with it
+                self._thread.call(lambda: server.leave(grace))
+            server.ended.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `Worker.wait`."""
+        return self._server.ended.wait(timeout)
