@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextvars import Context as Variables
 from contextvars import copy_context
 
-from onward.attempt import Attempts, OnLoop
+from onward.attempt import Attempts, LoopExecutor
 from onward.backends.sqlite.claim import Claimed, Note
 from onward.backends.sqlite.message import CallHead, write_progress
 from onward.backends.sqlite.settle import Last
@@ -30,7 +30,7 @@ class Room:
         self.tasks = tasks
         self.slots: Slots = Slots(slots)
         self.count = slots
-        self.attempts: Attempts = Attempts(tasks, OnLoop())
+        self.attempts: Attempts = Attempts(tasks, LoopExecutor())
         self.load = 0
         """How many slots are taken, or will be at once by what has been taken up."""
         self.freed: Callable[[], object] = lambda: None
@@ -150,8 +150,8 @@ class Job:
 
     # -- what it says --------------------------------------------------------------------------
 
-    def begins(self, context: Context) -> None:
-        """An attempt begins."""
+    def on_attempt(self, context: Context) -> None:
+        """An attempt on_attempt."""
         self.last = Last(context.task, context.step, context.attempt)
         self._progress = None
         self._note()

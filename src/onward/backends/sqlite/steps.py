@@ -129,7 +129,7 @@ class StepRunner:
         with job.active():
             await room.slots.take(job.priority if step.priority is None else step.priority)
             try:
-                return await room.attempts.make(step, args, context, job.begins, room.variables)
+                return await room.attempts.make(step, args, context, job.on_attempt, room.variables)
             finally:
                 room.slots.add(1)
 

@@ -21,7 +21,7 @@ from onward.backends.sqlite.running import Runner
 from onward.backends.sqlite.taking import Taker
 from onward.backends.sqlite.wakeup import News
 from onward.context import Context
-from onward.execute import report
+from onward.execute import report_outcome
 
 SLOTS = 16
 """How many steps a worker runs at a time, if it is not told."""
@@ -73,7 +73,7 @@ class Server:
     def _hear_keeper(self, told: Told) -> None:
         for lost in told.lost:
             context = Context(lost.id, lost.flow)
-            report(self._serving.catalog.tasks, context, lost.outcome)
+            report_outcome(self._serving.catalog.tasks, context, lost.outcome)
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._on_keeper, told)
 
