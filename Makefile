@@ -49,6 +49,7 @@ lint: $(VENV)/dev.stamp ## check style, types and layers
 	$(RUN) ruff check
 	$(RUN) mypy
 	$(RUN) pyright --pythonpath $(BIN)/python
+	PATH="$(abspath $(BIN)):$$PATH" $(RUN) pyright --verifytypes onward --ignoreexternal >$(VENV)/types.log || { cat $(VENV)/types.log; exit 1; }
 	$(RUN) pyrefly check --python-interpreter-path $(BIN)/python tests/typing/accepted.py
 	$(RUN) ty check --python $(VENV) tests/typing/accepted.py
 	$(BIN)/lint-imports --no-logo

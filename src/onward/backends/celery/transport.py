@@ -9,6 +9,7 @@ from functools import partial
 from queue import Empty
 from typing import Any
 
+import amqp
 import kombu.message
 from amqp.method_framing import frame_handler
 from kombu.exceptions import ContentDisallowed
@@ -40,7 +41,7 @@ class _Packed(kombu.message.Message):
     Kombu decompresses as soon as there is a message, and decodes by any codec that Python has.
     """
 
-    is_compressed = False
+    is_compressed: bool = False
 
     def __init__(self, body: Any = None, *, headers: Any = None, **kwargs: Any) -> None:
         plain = dict(headers) if isinstance(headers, dict) else {}
@@ -108,19 +109,26 @@ class QoS(redis.QoS):
 class Channel(redis.Channel):
     """A channel with one client to publish, to note and to acknowledge by."""
 
-    Message = _RedisMessage
-    QoS = QoS
-    from_transport_options = (*redis.Channel.from_transport_options, "again", "turn", "primary")
+    Message: type[virtual.Message] = _RedisMessage
+    QoS: type[redis.QoS] = QoS
+    from_transport_options: tuple[str, ...] = (
+        *redis.Channel.from_transport_options,
+        "again",
+        "turn",
+        "primary",
+    )
     again: Again | None = None
     """How what fails is tried again, for all channels of a backend."""
     turn: float | None = None
     """How long a thread waits for a connection that others use, in seconds."""
     primary: Primary | None = None
     """What knows where the Redis is, if Sentinels watch over it."""
-    heard = 0.0
+    heard: float = 0.0
     """When Redis last answered to the wait for messages, by the monotonic clock."""
 
     connection_errors: tuple[type[Exception], ...]
+    connection_class: type[Any] | None
+    keyprefix_fanout: str
 
     @property
     def asked(self) -> float | None:
@@ -229,7 +237,7 @@ class Channel(redis.Channel):
 class Transport(redis.Transport):
     """Kombu's for Redis, with such channels."""
 
-    Channel = Channel
+    Channel: type[redis.Channel] = Channel
     refusals: Refusals = Refusals()
     channel_errors: tuple[type[Exception], ...]
 
@@ -249,11 +257,11 @@ class Transport(redis.Transport):
 
 
 class _AmqpChannel(pyamqp.Channel):
-    Message = _AmqpMessage
+    Message: type[pyamqp.Message] = _AmqpMessage
 
 
 class _AmqpConnection(pyamqp.Connection):
-    Channel = _AmqpChannel
+    Channel: type[pyamqp.Channel] = _AmqpChannel
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, frame_handler=_frames)
@@ -278,10 +286,10 @@ def _frames(connection: Any, callback: Callable[..., Any]) -> Callable[[Any], An
 class AmqpTransport(pyamqp.Transport):
     """Kombu's for RabbitMQ, with such messages."""
 
-    Connection = _AmqpConnection
+    Connection: type[amqp.Connection] = _AmqpConnection
 
 
 class AmqpsTransport(pyamqp.SSLTransport):
     """The same over TLS."""
 
-    Connection = _AmqpConnection
+    Connection: type[amqp.Connection] = _AmqpConnection
