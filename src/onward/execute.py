@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, TypeAlias
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
 from onward.context import CURRENT, Context
-from onward.fault import BadPayload, Fault, Raised, TimedOut, Unknown
+from onward.fault import RETURN_IT, BadPayload, Fault, Raised, TimedOut, Unknown
 from onward.flows.flow import Task
 from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
 from onward.plan import Args, StepNode
 from onward.policy import Delivery, type_name
-from onward.signature import call_async
+from onward.signature import Returned, call_async
 
 _TEXT_LIMIT = 16_384
 _LINE_LIMIT = 500
@@ -246,7 +246,8 @@ def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int)
         message = f"no worker here has a task of this name; they have {_first_names(tasks)}"
         return AttemptEnd(faulted(Unknown(step.task, message)))
     if isinstance(problem, Refused):
-        return AttemptEnd(faulted(BadPayload(step.task, problem.reason, problem.path)))
+        advice = RETURN_IT if isinstance(problem, Returned) else ""
+        return AttemptEnd(faulted(BadPayload(step.task, problem.reason, problem.path, advice)))
     return AttemptEnd(faulted(raised(step.task, problem, attempt)), problem)
 
 

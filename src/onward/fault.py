@@ -112,8 +112,11 @@ class TimedOut(Fault, Struct, frozen=True):
         return "Raise its timeout, or make the step shorter."
 
     def _what(self) -> str:
+        allowed = f"{self.seconds:g}"
+        is_said = not self.seconds or allowed in self.message
+        time = "" if is_said else f", {allowed} s were allowed"
         times = "" if self.attempts < 2 else f", in the last of {self.attempts} attempts"
-        return f"{self.message.rstrip('.')}{times}"
+        return f"{self.message.rstrip('.')}{time}{times}"
 
 
 class Cancelled(Fault, Struct, frozen=True):
@@ -181,6 +184,19 @@ class Unknown(Fault, Struct, frozen=True):
     message: str
 
 
+RETURN_IT = "Return what the annotation says, or change the annotation."
+"""The advice about a value that a task returned."""
+
+ONLY_ONWARD = (
+    "Let nobody but Onward write there, and upgrade the workers before the clients, if it was "
+    "another release."
+)
+"""The advice about bytes that Onward cannot read and should have written."""
+
+SMALLER = "Make tasks of parts of it, or use each for many values."
+"""The advice about a plan with too many steps, or that is nested too deeply."""
+
+
 class BadPayload(Fault, Struct, frozen=True):
     """A value that its annotation does not allow, or bytes that are no plan.
 
@@ -188,13 +204,18 @@ class BadPayload(Fault, Struct, frozen=True):
         task: The task that would take or that gave the value.
         message: What was expected, and what was found.
         path: Where in the value, as a JSON path: `$.rows[3].name`.
+        advice: What to do about it; empty where that is to send what the annotation says.
     """
-
-    _cure: ClassVar[str] = "Send what the annotation says, or change the annotation."
 
     task: str
     message: str
     path: str = "$"
+    advice: str = ""
+
+    @property
+    def cure(self) -> str:
+        """What a person can do about it."""
+        return self.advice or "Send what the annotation says, or change the annotation."
 
     def _what(self) -> str:
         is_said = self.path == "$" or self.path in self.message

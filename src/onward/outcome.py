@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from onward.codec import Refused, decode_fault, encode_fault
 from onward.codec.tags import read_tag
-from onward.fault import BadPayload, Fault, Unknown
+from onward.fault import ONLY_ONWARD, BadPayload, Fault, Unknown
 
 
 class Value(msgspec.Struct, frozen=True, tag="value", tag_field="outcome"):
@@ -36,7 +36,8 @@ class Faulted(msgspec.Struct, frozen=True, tag="fault", tag_field="outcome"):
         try:
             return decode_fault(self.raw)
         except Refused as refused:
-            return BadPayload("", f"a fault that cannot be read: {refused.reason}", refused.path)
+            message = f"a fault that cannot be read: {refused.reason}"
+            return BadPayload("", message, refused.path, ONLY_ONWARD)
 
 
 Outcome: TypeAlias = Value | Failed | Faulted
@@ -83,7 +84,7 @@ def decode(raw: bytes) -> Outcome:
     try:
         return _DECODER.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
-        return faulted(BadPayload("", f"no outcome: {problem}"))
+        return faulted(BadPayload("", f"no outcome: {problem}", advice=ONLY_ONWARD))
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -16,7 +16,7 @@ from msgspec import Meta, Raw
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.fault import BadPayload, Fault, Unsupported
+from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
 from onward.policy import CallDelivery, Delivery, Name
 
 VERSION = 1
@@ -217,9 +217,10 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
     except RecursionError:
         return Failure(_too_deep())
     except (msgspec.MsgspecError, UnicodeError, ValueError) as problem:
-        return Failure(BadPayload("", f"no plan: {problem}"))
+        return Failure(BadPayload("", f"no plan: {problem}", advice=ONLY_ONWARD))
     if not fits_trace(plan.trace):
-        return Failure(BadPayload("", f"no plan: its trace has more than {MAX_TRACE} bytes"))
+        message = f"no plan: its trace has more than {MAX_TRACE} bytes"
+        return Failure(BadPayload("", message, advice="Have observers add less to the trace."))
     return Success(plan) if _is_shallow(plan.root) else Failure(_too_deep())
 
 
@@ -232,7 +233,7 @@ def _too_many(count: int) -> BadPayload | None:
     if count <= MAX_NODES:
         return None
     message = f"no plan: it has more than {MAX_NODES:,} steps"
-    return BadPayload("", f"{message}: make tasks of parts of it, or use each for many values")
+    return BadPayload("", message, advice=SMALLER)
 
 
 def _counted(outline: _Outline) -> int:
@@ -263,7 +264,8 @@ def fits_trace(trace: dict[str, str]) -> bool:
 
 
 def _too_deep() -> BadPayload:
-    return BadPayload("", f"no plan: nested too deeply (flows nest at most {MAX_DEPTH} deep)")
+    message = f"no plan: nested too deeply (flows nest at most {MAX_DEPTH} deep)"
+    return BadPayload("", message, advice=SMALLER)
 
 
 def children(node: Node) -> tuple[Node, ...]:

@@ -18,6 +18,10 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _HOLE = object()
 
 
+class Returned(Refused):
+    """What a function returned is not what its annotation says."""
+
+
 class Signature(Struct, frozen=True):
     """The parameters, the value and the errors of a function, with a codec for each.
 
@@ -109,17 +113,22 @@ class Signature(Struct, frozen=True):
         """What the function returned, as an outcome.
 
         Raises:
-            Refused: If it is not what the annotation says.
+            Returned: If it is not what the annotation says.
         """
-        if self.errors is None:
-            return Value(Raw(self.returns.encode(value)))
-        if isinstance(value, Success):
-            return Value(Raw(self.returns.encode(value.unwrap())))
-        if isinstance(value, Failure):
-            error = value.failure()
-            raw = Raw(self.errors.encode(error, task))
-            return Faulted(raw) if isinstance(error, Fault) else Failed(raw)
-        raise Refused(f"its annotation says Result, and it returned {type(value).__qualname__}")
+        what = "a value"
+        try:
+            if self.errors is None:
+                return Value(Raw(self.returns.encode(value)))
+            if isinstance(value, Success):
+                return Value(Raw(self.returns.encode(value.unwrap())))
+            if isinstance(value, Failure):
+                what, error = "an error", value.failure()
+                raw = Raw(self.errors.encode(error, task))
+                return Faulted(raw) if isinstance(error, Fault) else Failed(raw)
+        except Refused as refused:
+            reason = f"it returned {what} that cannot travel: {refused.reason}"
+            raise Returned(reason, refused.path) from None
+        raise Returned(f"its annotation says Result, and it returned {type(value).__qualname__}")
 
     def _by_position(self, index: int) -> tuple[str, Codec]:
         if index < len(self.positional):

@@ -94,4 +94,5 @@ def test_a_damaged_call_harms_no_other_that_is_waited_for_beside_it(
     cancel(other, on=backend).unwrap()
     found = dict(results([one, other], on=backend, timeout=30))
     assert "damaged" in str(found[one].failure())
+    assert "annotation" not in str(found[one].failure())
     assert "it was cancelled" in str(found[other].failure())

@@ -96,6 +96,12 @@ class Box:
     tags: frozenset[str] = frozenset()
 
 
+@attrs.define
+class Private:
+    x: int
+    _y: int = 0
+
+
 class Event(msgspec.Struct, frozen=True):
     name: str
     took: timedelta
@@ -189,6 +195,7 @@ LEAVES: list[Typed] = [
     (Leaf, st.builds(Leaf, st.uuids(), st.datetimes(), st.sampled_from(Colour))),
     (Tree, st.builds(Tree, whole, st.lists(st.builds(Tree, whole), max_size=2))),
     (Box, st.builds(Box, st.decimals(-9, 9), st.frozensets(texts, max_size=2))),
+    (Private, st.builds(Private, whole, whole)),
     (Event, st.builds(Event, texts, st.timedeltas())),
     (Opened | Closed, st.builds(Opened, texts) | st.builds(Closed, texts)),
     (Model, st.builds(Model, n=whole, day=st.dates())),
@@ -308,12 +315,6 @@ class Hidden:
     _y: int = 0
 
 
-@attrs.define
-class Private:
-    x: int
-    _y: int = 0
-
-
 @dataclass
 class Restless:
     x: int
@@ -382,7 +383,6 @@ CHANGED: list[tuple[Any, Any]] = [
     (Base, Derived(1, 2)),
     (Base, LookAlike(1)),
     (list[Base], [Derived(1, 2)]),
-    (Private, Private(1, 2)),
     (Restless, Restless(1)),
     (Options, {"depth": 1, "name": "a", "more": 2}),
     (Point, (1, 2)),
@@ -638,6 +638,13 @@ def test_what_nobody_can_encode_is_refused_at_definition_and_named(annotation: A
         return
     assert "parameter 'second'" in str(refused.value)
     assert f"{__file__}:" in str(refused.value)
+
+
+def test_an_enum_of_several_types_is_refused_with_what_it_may_have() -> None:
+    with pytest.raises(
+        TypeError, match=r"the Enum Mixed travels by its values.*all str or all int"
+    ):
+        codec(list[Mixed])
 
 
 @pytest.mark.parametrize(

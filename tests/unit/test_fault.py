@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from returns.primitives.exceptions import UnwrapFailedError
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from onward import (
     BadPayload,
@@ -18,12 +18,14 @@ from onward import (
     TooLarge,
     fault,
     local,
+    plan,
     run,
     task,
     unwrap,
 )
 from onward.answers import UnwrapError
 from onward.fault import KINDS
+from onward.outcome import Faulted
 
 
 def made(kind: Any) -> Fault:
@@ -97,6 +99,8 @@ def test_raised_says_how_often_it_was_tried() -> None:
         (TooLarge("parse", "its value is too large", 9, 4), "large, 9 bytes, the limit is 4. "),
         (TooLarge("parse", "9 bytes, and 4 are carried", 9, 4), "9 bytes, and 4 are carried. "),
         (TimedOut("parse", "no value after 1 s", 1.0, 3), "1 s, in the last of 3 attempts. "),
+        (TimedOut("parse", "no value", 1.5), "no value, 1.5 s were allowed. "),
+        (BadPayload("parse", "no plan", advice="Nest less."), "parse: no plan. Nest less."),
     ],
 )
 def test_a_fault_says_all_it_knows_once(each: Fault, text: str) -> None:
@@ -112,6 +116,33 @@ def test_a_wait_that_ended_is_no_step_that_took_too_long() -> None:
     waited = TimedOut("a", "no outcome yet", 1.0, 0, still_running=True)
     assert "make the step shorter" not in str(waited)
     assert "by its ref" in str(waited)
+
+
+@task
+def misses(n: int) -> Result[list[int], str]:
+    wrong: Any = {0: "text", 1: Success([1, "two"]), 2: Failure(3)}
+    answer: Result[list[int], str] = wrong[n]
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [
+        (0, "misses: its annotation says Result, and it returned str. Return "),
+        (1, "misses: it returned a value that cannot travel: Expected `int`, got `str`, at $[1]. "),
+        (2, "misses: it returned an error that cannot travel: int is not one of str"),
+    ],
+)
+def test_what_a_task_returned_is_no_matter_of_its_arguments(n: int, text: str) -> None:
+    said = str(run(misses(n), on=local()).failure())
+    assert said.startswith(text)
+    assert said.endswith("Return what the annotation says, or change the annotation.")
+
+
+def test_what_onward_cannot_read_is_no_matter_of_an_annotation() -> None:
+    for found in (plan.decode(b"{}").failure(), Faulted(msgspec.Raw(b"{}")).fault):
+        assert "annotation" not in str(found)
+        assert "Let nobody but Onward write there" in str(found)
 
 
 @task

@@ -489,7 +489,7 @@ def test_a_forbidden_value_is_a_bad_payload_with_its_place() -> None:
     assert isinstance(submit(pay(5, "abcd"), on=local()).failure(), BadPayload)
     fault = run(pay(11, "abc"), on=local()).failure()
     assert isinstance(fault, BadPayload)
-    assert fault.message == "Expected a value less than 10"
+    assert fault.message.endswith("Expected a value less than 10")
 
 
 # -- tags -------------------------------------------------------------------------------------

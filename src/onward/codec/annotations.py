@@ -155,6 +155,13 @@ def is_record(kind: Annotation) -> bool:
     return isinstance(cls, type) and (is_typeddict(cls) or field_names(cls) is not None)
 
 
+def has_private_attributes(record: Annotation) -> bool:
+    """Whether a record is an attrs class with fields like `_name`."""
+    cls: Any = get_origin(record) or record
+    own = getattr(cls, "__attrs_attrs__", ())
+    return any(field.name.startswith("_") for field in own)
+
+
 def field_types(record: Annotation) -> dict[str, Annotation]:
     """The fields of a record, and what their annotations are with type variables replaced."""
     cls: Any = get_origin(record) or record

@@ -12,6 +12,7 @@ from msgspec import UnsetType, inspect
 from onward.codec.annotations import (
     bare,
     field_types,
+    has_private_attributes,
     is_alias,
     is_record,
     members,
@@ -176,6 +177,8 @@ def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
         if _key(annotation) in seen:
             return False
         seen.add(_key(annotation))
+        if has_private_attributes(annotation):
+            return True  # which msgspec leaves out
         try:
             return any(_is_special(each, seen) for each in field_types(annotation).values())
         except (NameError, TypeError):

@@ -117,6 +117,8 @@ def _survey(annotation: Annotation) -> _Seen:
         todo: list[object] = [inspect.type_info(annotation)]
     except NameError as problem:
         raise TypeError(f"{problem}: define it above, at the top of its module") from None
+    except TypeError as problem:
+        raise TypeError(_clearer(str(problem))) from None
     while todo:
         node = todo.pop()
         if id(node) in done:
@@ -250,6 +252,20 @@ def _advice(kind: type) -> str:
     else:
         instead = _ADVICE.get(kind, "a dataclass, or a type that msgspec or pydantic encodes")
     return f"{name} has no JSON form: write {instead}"
+
+
+def _clearer(said: str) -> str:
+    """What msgspec says of an annotation, with advice."""
+    of_enum = _OF_ENUM.search(said)
+    if of_enum is None:
+        return said
+    return (
+        f"the Enum {of_enum[1]} travels by its values, and these are not all str or all int: give "
+        "its members values of one of these types"
+    )
+
+
+_OF_ENUM = re.compile(r"^Enums must contain .*<(?:flag|enum) '(.+)'>")
 
 
 def not_finite(value: Any, path: str) -> Iterator[str]:

@@ -146,7 +146,8 @@ def read(flow: Node, outcome: Outcome, name: str, tasks: Mapping[str, Task]) -> 
     except Refused as refused:
         return Failure(BadPayload(name, refused.reason, refused.path))
     except RecursionError:
-        return Failure(BadPayload(name, "its value nests too deeply to be read"))
+        deep = "its value nests too deeply to be read"
+        return Failure(BadPayload(name, deep, advice="Return a value that nests less deeply."))
     fault: Fault = outcome.fault
     return Failure(fault)
 

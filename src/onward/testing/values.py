@@ -92,6 +92,8 @@ class ValueLaws(Tools):
         fault = run((tasks.lie >> tasks.inc)(1), on=backend).failure()
         assert isinstance(fault, BadPayload)
         assert fault.task == "lie"
+        assert "it returned a value" in fault.message
+        assert fault.cure.startswith("Return what the annotation says")
 
     def test_a_task_cannot_end_the_worker(self, backend: Backend, traces: Path) -> None:
         """SystemExit is a fault like another, and the next call runs."""

@@ -81,7 +81,8 @@ Found = dict[str, Outcome | None]
 def damaged(id: str) -> Fault:
     """The fault of a call whose entry in the ledger cannot be read."""
     message = "what the ledger has of this call is damaged: somebody else writes to it"
-    return BadPayload(id, message)
+    advice = "Find out who does, and submit the call again."
+    return BadPayload(id, message, advice=advice)
 
 
 class Wait:

@@ -14,7 +14,7 @@ from returns.result import Failure, Result, Success
 
 from onward import outcome as outcomes
 from onward import plan as plans
-from onward.fault import BadPayload, Cancelled, Fault, TooLarge
+from onward.fault import ONLY_ONWARD, BadPayload, Cancelled, Fault, TooLarge
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
@@ -119,7 +119,8 @@ def read_payload(text: str) -> Result[Payload, Fault]:
     """The payload of an action, which may be anything."""
     payload = _read(_PAYLOAD, text)
     if payload is None:
-        return Failure(BadPayload("", "the run's input is not a plan: it was not made by Onward"))
+        message = "the run's input is not a plan: it was not made by Onward"
+        return Failure(BadPayload("", message, advice=ONLY_ONWARD))
     return Success(payload)
 
 

@@ -21,7 +21,7 @@ from onward.backends.hatchet.message import (
     read_result,
 )
 from onward.evaluate import evaluate
-from onward.fault import BadPayload, Lost
+from onward.fault import ONLY_ONWARD, BadPayload, Lost
 from onward.outcome import Outcome, faulted
 from onward.plan import Args, Plan, Runnable
 
@@ -87,7 +87,8 @@ def of_details(
         if result is not None
     }
     if ordered is None or len(outcomes) < len(tasks):
-        return faulted(BadPayload(flow, "the run's output is not one of Onward's"))
+        message = "the run's output is not one of Onward's"
+        return faulted(BadPayload(flow, message, advice=ONLY_ONWARD))
     return _replayed(ordered[1], outcomes)
 
 
@@ -150,5 +151,6 @@ def _replayed(plan: Plan, outcomes: dict[str, Outcome]) -> Outcome:
         outcome: Outcome = end.value
         return outcome
     except KeyError:
-        return faulted(BadPayload(plan.flow, "a worker of another release ran a different flow"))
+        message = "a worker of another release ran a different flow"
+        return faulted(BadPayload(plan.flow, message, advice="Submit it again."))
     raise AssertionError("nothing in it waits")

@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 
 from onward import outcome as outcomes
 from onward.context import Progress
-from onward.fault import BadPayload, TooLarge
+from onward.fault import ONLY_ONWARD, BadPayload, TooLarge
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args, Plan, Runnable
 
@@ -192,7 +192,7 @@ def checked(outcome: Outcome, name: str) -> Outcome:
 
 def unreadable(name: str, problem: Exception) -> Faulted:
     """The outcome of a task that Onward did not put into the task queue."""
-    return faulted(BadPayload(name, f"Onward did not send this: {problem}"))
+    return faulted(BadPayload(name, f"Onward did not send this: {problem}", advice=ONLY_ONWARD))
 
 
 _ENCODER = msgspec.json.Encoder()
