@@ -12,7 +12,7 @@ import pytest
 from onward import connect
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.temporal.config import tls_config
-from onward.document import LIMIT
+from onward.config.document import LIMIT
 
 EXAMPLE = """\
 backend: celery

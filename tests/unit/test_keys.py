@@ -13,8 +13,8 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from onward import Retry, each, fused, given, identity, local, submit, task, together
-from onward.canonical import canonical
 from onward.flows.flow import AnyFlow
+from onward.interpret.canonical import canonical
 
 
 class Model(BaseModel):

@@ -422,6 +422,6 @@ def _id_of(flow: AnyFlow, key: str) -> str:
         raise ValueError(f"key {key!r} has lone surrogates, which no text on the wire has")
     if "\0" in key:
         raise ValueError(f"key {key!r} has a NUL, which not every engine can keep: leave it out")
-    from onward.canonical import id_of  # what has no key does not pay for it
+    from onward.interpret.canonical import id_of  # what has no key does not pay for it
 
     return id_of(flow, key)

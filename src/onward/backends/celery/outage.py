@@ -7,7 +7,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from onward.throttle import CAUSE
+from onward.backends.celery.throttle import CAUSE
 
 _LOGGER = logging.getLogger("onward.celery")
 

@@ -26,8 +26,8 @@ from onward.backends.celery.reconciler import Reconciler
 from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import Runner
 from onward.backends.celery.silence import SilenceWatch
+from onward.backends.celery.throttle import throttled
 from onward.catalog import Catalog
-from onward.throttle import throttled
 
 _REPEATING = (
     "onward.celery",

@@ -17,8 +17,8 @@ from typing import NoReturn, TypedDict
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend
-from onward.document import Entry, Section, read
-from onward.document import settings as settings_in
+from onward.config.document import Entry, Section, read
+from onward.config.document import settings as settings_in
 from onward.engines import Engine
 from onward.fault import Misconfigured
 from onward.sealing import sealing

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from onward.throttle import Throttle, throttled
+from onward.backends.celery.throttle import Throttle, throttled
 
 
 class Now:
