@@ -116,8 +116,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # What needs asyncio is imported when it is first asked for: to define tasks and to submit them
-    # to an engine whose client blocks takes none of it.
+    # Modules that need asyncio are imported on first use. A program that defines tasks and submits
+    # them to an engine whose client blocks does not need it.
     import importlib
 
     if name == "local":

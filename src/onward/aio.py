@@ -1,4 +1,4 @@
-"""The interpreters for callers that await: the same names, arguments and results.
+"""The interpreters for `async` code: the same names, arguments and results as in `onward`.
 
 Example:
     >>> import asyncio
@@ -38,7 +38,7 @@ from onward.interpret.prepare import (
     prepare,
     prepare_all,
     prepare_schedule,
-    wrong_work,
+    work_fault,
 )
 from onward.interpret.work import is_stopping
 from onward.policy import CallOptions
@@ -191,17 +191,17 @@ async def work(
     grace: float = 30.0,
     stop: Stop | None = None,
 ) -> Result[None, Fault]:
-    """Like `onward.work`, until it is told to stop, or the awaiting task is cancelled.
+    """Like `onward.work`, until `stop` is set or the awaiting task is cancelled.
 
-    Signals are the caller's own.
+    It installs no signal handlers.
     """
     import asyncio
 
     check_backend(on, "serve")
     check_stop(stop)
-    wrong = wrong_work(catalog, concurrency, queues, grace)
-    if wrong is not None:
-        return Failure(wrong)
+    invalid = work_fault(catalog, concurrency, queues, grace)
+    if invalid is not None:
+        return Failure(invalid)
     catalog = core.served_catalog(catalog, on)
     starting = AWAITS.ask(on.serve, catalog, concurrency=concurrency, queues=queues)
     serving = asyncio.ensure_future(starting)
@@ -216,14 +216,14 @@ async def work(
     try:
         while not ((stop is not None and stop.is_set()) or is_stopping(worker)):
             if await asyncio.to_thread(worker.wait, 0.1) and not is_stopping(worker):
-                return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
+                return Failure(Unavailable("", "the worker ended without being asked to"))
     finally:
         await asyncio.to_thread(worker.stop, grace)
     return Success(None)
 
 
 async def _stopped(serving: asyncio.Future[Result[Worker, Fault]], grace: float) -> None:
-    """Stops a worker that is just being started, once it has started."""
+    """Waits until a worker has started, and stops it."""
     import asyncio
 
     served = await serving

@@ -1,4 +1,4 @@
-"""`answer` and `unwrap`: what a Result holds, for a program that wants one or the other."""
+"""`answer` and `unwrap`, which take the value or the failure out of a Result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Error = TypeVar("Error")
 
 
 def answer(result: Result[Value, Error], /) -> Success[Value] | Failure[Error]:
-    """The same Result, for a `match` that type checkers can see through.
+    """Gives the same Result with a closed type, for a `match` that type checkers understand.
 
-    To a type checker, a Result may have further subclasses. So mypy knows nothing of the `x` in
-    `case Success(x)`, and no checker sees that a case is missing. After `answer` all of them do.
+    To a type checker, a Result may have further subclasses. So mypy does not know the type of `x`
+    in `case Success(x)`, and no checker notices a missing case. With `answer`, all of them do.
 
     Args:
         result: What `run` or `result` gave.
@@ -26,7 +26,7 @@ def answer(result: Result[Value, Error], /) -> Success[Value] | Failure[Error]:
         The same object.
 
     Raises:
-        TypeError: If it is no Result.
+        TypeError: If it is not a Result.
 
     Example:
         >>> from returns.result import Failure, Success
@@ -42,29 +42,29 @@ def answer(result: Result[Value, Error], /) -> Success[Value] | Failure[Error]:
         43
     """
     if not isinstance(result, Success | Failure):
-        raise TypeError(f"{result!r} is no Result: write answer(run(flow(...), on=backend))")
+        raise TypeError(f"{result!r} is not a Result: write answer(run(flow(...), on=backend))")
     return result
 
 
 class UnwrapError(UnwrapFailedError):
-    """What `unwrap` raises: it says what the fault or the error says.
+    """The exception that `unwrap` raises, with the text of the fault or the domain error.
 
     Args:
-        failure: The Failure.
+        failure: The Failure that was unwrapped.
     """
 
     def __init__(self, failure: Failure[object]) -> None:
         super().__init__(failure)
         self.error: object = failure.failure()
-        """The fault, or the domain error that a task answered with."""
+        """The fault, or the domain error that a task returned."""
 
     def __str__(self) -> str:
         is_fault = isinstance(self.error, Fault)
-        return str(self.error) if is_fault else f"a task answered with the error {self.error!r}"
+        return str(self.error) if is_fault else f"a task returned the error {self.error!r}"
 
 
 def unwrap(result: Result[Value, object], /) -> Value:
-    """The value that a Result holds, for a program that has no use for a failure but to end.
+    """Gives the value of a Result, or raises, for programs that end after a failure.
 
     Args:
         result: What an interpreter or `connect` gave.
@@ -74,8 +74,8 @@ def unwrap(result: Result[Value, object], /) -> Value:
 
     Raises:
         onward.answers.UnwrapError: With the text of the fault or of the domain error, and with the
-            worker's traceback where a task raised. The `.unwrap()` of Result says neither.
-        TypeError: If it is no Result.
+            worker's traceback if a task raised. The `.unwrap()` method of Result shows neither.
+        TypeError: If it is not a Result.
 
     Example:
         >>> from onward import local, run, task, unwrap
@@ -92,7 +92,7 @@ def unwrap(result: Result[Value, object], /) -> Value:
         value: Value = result.unwrap()
         return value
     if not isinstance(result, Failure):
-        raise TypeError(f"{result!r} is no Result: write unwrap(run(flow(...), on=backend))")
+        raise TypeError(f"{result!r} is not a Result: write unwrap(run(flow(...), on=backend))")
     raised = UnwrapError(result)
     if isinstance(raised.error, Raised) and raised.error.traceback:
         raised.add_note(f"In the worker:\n{raised.error.traceback}")

@@ -1,4 +1,4 @@
-"""What a worker serves: tasks and named flows, by name."""
+"""`Catalog`: the tasks and named flows that a worker serves, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from onward.codec import Tagged
 from onward.flows.flow import AnyFlow, AnyTask, Flow, Named, Task
-from onward.flows.nodes import refuse_namesakes, sealed, walk
+from onward.flows.nodes import immutable, refuse_namesakes, walk
 from onward.plan import walk as walk_nodes
 from onward.policy import Delivery, check_reserved
 
@@ -19,20 +19,20 @@ Tasks: TypeAlias = Mapping[str, AnyTask]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@sealed
+@immutable
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False, weakref_slot=True)
 class Catalog:
-    """The tasks and named flows that a worker serves; it runs nothing that is not in here.
+    """The tasks and named flows that a worker serves. It runs nothing else.
 
     Args:
-        served: Tasks and flows; all that a flow is composed of is served too.
+        served: Tasks and flows. A flow brings all of its tasks and named flows along.
         tasks: More tasks, by name.
         flows: More named flows, by name.
 
     Raises:
-        TypeError: If something is no flow.
-        ValueError: If two different tasks, or two different flows, go by one name; or a name is
-            reserved, as those are that start with `onward.` or `celery.`.
+        TypeError: If an argument is not a flow.
+        ValueError: If two different tasks, or two different flows, share a name, or if a name is
+            reserved. Names that start with `onward.` or `celery.` are, for example.
 
     Example:
         >>> from onward import Catalog, task
@@ -95,25 +95,25 @@ class Catalog:
 
     @classmethod
     def of(cls, *modules: ModuleType | str) -> Catalog:
-        """The catalog of all tasks and flows at the top of some modules.
+        """Makes a catalog of all tasks and flows at the top level of modules.
 
         Args:
             modules: Modules, or their names.
 
         Raises:
-            TypeError: If something is no module.
+            TypeError: If an argument is not a module.
             ImportError: If there is no module of that name.
-            ValueError: If they hold no task at all, or namesakes.
+            ValueError: If the modules have no task, or if two tasks or flows share a name.
         """
         for module in modules:
             if not isinstance(module, ModuleType | str):
-                raise TypeError(f"{module!r} is no module: write Catalog.of(my.tasks)")
+                raise TypeError(f"{module!r} is not a module: write Catalog.of(my.tasks)")
         loaded = [importlib.import_module(m) if isinstance(m, str) else m for m in modules]
         values: list[Any] = [value for module in loaded for value in vars(module).values()]
         catalog = cls(*(value for value in values if isinstance(value, Flow)))
         if not catalog.tasks:
             names = ", ".join(module.__name__ for module in loaded)
-            raise ValueError(f"no task at the top of {names}: put @task on its functions")
+            raise ValueError(f"{names} has no task at its top level: put @task on its functions")
         return catalog
 
     def __eq__(self, other: object) -> bool:
@@ -147,6 +147,6 @@ class Catalog:
 
 
 def errors_of(tasks: Tasks, name: str) -> Tagged | None:
-    """The error codec of a task, if it is here and has one."""
+    """The error codec of a task; None if the task is missing or has none."""
     task = tasks.get(name)
     return None if task is None else task.signature.errors

@@ -1,4 +1,4 @@
-"""What a task can learn of the call it runs in, and say of how far it is."""
+"""What a task can learn about its call, and how it reports progress."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ class Progress(Struct, frozen=True):
 
     Args:
         done: How much is done, in the task's own unit.
-        total: How much there is to do, if that is known.
-        note: What it is doing, for a person to read.
+        total: How much there is to do, in the same unit; None if that is unknown.
+        note: What the task is doing, for people.
+
+    Example:
+        >>> Progress(3, 10, "rows")
+        Progress(done=3, total=10, note='rows')
     """
 
     done: float
@@ -25,18 +29,26 @@ class Progress(Struct, frozen=True):
 
 
 class Context(Struct, frozen=True):
-    """The call and the step that a task is run for.
+    """The call and the step that a task runs for, as `current()` gives them.
 
     Args:
-        id: The call's id, which its ref carries.
+        id: The call's id, which is also its ref's.
         task: The task's name.
         step: The step's place within the call.
         attempt: Which attempt at this step it is, from 1.
-        key: The idempotency key that the call was submitted under.
+        key: The idempotency key that the call was submitted with.
         deadline: When the call expires.
-        report: Takes what `progress` says.
-        is_cancelled: What `cancelled` asks.
-        trace: What observers of the submission had travel along.
+        report: Receives what `progress` reports.
+        is_cancelled: Answers `cancelled`.
+        trace: What observers of the submission added to the plan.
+
+    Example:
+        >>> from onward import current, local, run, task
+        >>> @task
+        ... def which() -> tuple[str, int]:
+        ...     return current().task, current().attempt
+        >>> run(which(), on=local())
+        <Success: ('which', 1)>
     """
 
     id: str = ""
@@ -51,24 +63,24 @@ class Context(Struct, frozen=True):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the call was cancelled meanwhile; a long sync task looks here and returns."""
+        """Whether the call was cancelled or the step timed out. Check it in a long sync task."""
         return self.is_cancelled()
 
 
 def moment(seconds: float | None) -> datetime | None:
-    """A plan's deadline, in seconds since 1970, as the moment that it is."""
+    """Converts a plan's deadline, in seconds since 1970, to a datetime."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 HELD: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("onward_held")
-"""What gives the slot of the running step back to its worker, for as long as it waits for a call.
+"""Frees the slot of the running step while the step waits for a call.
 
-Else the step and the call could wait for each other.
+Otherwise the step and the call could wait for each other.
 """
 
 
 def slot_lent() -> AbstractContextManager[None]:
-    """Around a wait for a call; in a step whose worker can, its slot is free meanwhile."""
+    """Frees the slot of the running step during a wait for a call, if its worker supports that."""
     return HELD.get(nullcontext)()
 
 
@@ -77,11 +89,10 @@ _NOWHERE = Context()
 
 
 def current() -> Context:
-    """The call and the step that the running task is run for.
+    """The call and the step that the running task runs for.
 
     Returns:
-        The context; outside of a task one with an empty id, so that the plain function of a task
-        can be tested by itself.
+        The context. Outside a task, its id is empty, so that you can test a task's plain function.
 
     Example:
         >>> from onward import current, local, run, task
@@ -95,12 +106,12 @@ def current() -> Context:
 
 
 def progress(done: float, total: float | None = None, note: str = "") -> None:
-    """Says how far the running task is; `status` shows it.
+    """Reports how far the running task is, for `status` to show. Outside a task it does nothing.
 
     Args:
         done: How much is done, in the task's own unit.
-        total: How much there is to do, if that is known.
-        note: What it is doing, for a person to read.
+        total: How much there is to do, in the same unit; None if that is unknown.
+        note: What the task is doing, for people.
 
     Example:
         >>> from onward import progress

@@ -13,19 +13,19 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Engine(Generic[S]):
-    """What an entry point of the group `onward.backends` names.
+    """Describes how to configure an engine. An entry point in `onward.backends` names one.
 
-    However it is configured, by a URL, a file or the environment, it comes to the same settings.
+    A URL, a file and the environment all lead to the same settings.
 
     Args:
-        settings: A TypedDict of them, with `total=False`: each a str, an int, a float or a bool;
-            or, in a file alone, `dict[str, T]` with another such TypedDict for T.
-        connect: Makes the backend; raises ValueError for settings that are not valid, and
-            ModuleNotFoundError where an extra is missing. The text of neither shows a secret.
-        from_url: What a URL of its scheme says, which is passed whole; raises ValueError. See
-            `onward.url` for help.
+        settings: A TypedDict of the settings, with `total=False`. Each is a str, an int, a float or
+            a bool; in files, also `dict[str, T]` with another such TypedDict for T.
+        connect: Makes the backend. It raises ValueError if a setting is invalid, and
+            ModuleNotFoundError if an extra is missing. Neither text may show a secret.
+        from_url: Reads the settings from a whole URL; raises ValueError. `onward.url` helps.
         variables: The settings that the environment may have, and the variable of each.
-        secrets: The same for what no URL holds: these are looked up whenever they are not set.
+        secrets: The same for settings that must not be in a URL. They are looked up whenever they
+            are not set.
 
     Example:
         >>> from typing import TypedDict

@@ -1,4 +1,4 @@
-"""`explain`: what a flow is made of, for people to look at."""
+"""`explain`, which shows the structure of a flow."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ def explain(
     form: Literal["tree", "mermaid"] = "tree",
     on: Backend | None = None,
 ) -> str:
-    """Shows what a flow is made of, in the order in which it runs.
+    """Shows the structure of a flow, in the order in which it runs.
 
     Args:
         flow: A flow, or a call of one.
         form: `tree` for lines of text, `mermaid` for a Mermaid flowchart.
-        on: Shows it in the terms of this backend's engine instead, where it has its own.
+        on: A backend. If its engine has its own terms, the flow is shown in these instead.
+
+    Returns:
+        The text.
 
     Raises:
+        TypeError: If it is neither a flow nor a call.
         ValueError: If there is no such form.
 
     Example:

@@ -1,4 +1,4 @@
-"""What can go wrong outside a task's own domain, as values."""
+"""Faults: what goes wrong outside a task's own domain, as values."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from msgspec import Struct
 
 
 class Fault:
-    """What went wrong outside the task's own domain; every kind of fault is one of its subclasses.
+    """The base class of all faults: what went wrong outside the task's own domain.
 
-    Interpreters return faults inside `Failure`; they are values, not exceptions.
+    Interpreters return faults inside `Failure`. They are values, not exceptions. `str(fault)` says
+    what happened and what to do.
 
     Example:
         >>> fault = TimedOut("fetch", "no value after 30 s", seconds=30.0)
@@ -23,18 +24,18 @@ class Fault:
     _cure: ClassVar[str] = ""
 
     task: str
-    """The task, flow or id that it happened to; empty where there is none."""
+    """The task, flow or id concerned; empty if there is none."""
 
     message: str
-    """What happened, for a person to read."""
+    """What happened, for people."""
 
     @property
     def cure(self) -> str:
-        """What a person can do about it."""
+        """What to do about it."""
         return self._cure
 
     def _what(self) -> str:
-        """What happened, and all else that it knows."""
+        """What happened, with all that the fault knows."""
         return self.message
 
     def __str__(self) -> str:
@@ -50,7 +51,7 @@ class Raised(Fault, Struct, frozen=True):
         error_type: The exception's class, as `module.Name` (builtins without their module).
         message: The exception's own text.
         traceback: The traceback as text, from the worker.
-        attempts: How many attempts were made.
+        attempts: The number of attempts.
         kinds: The exception's class and its bases, named like `error_type`.
 
     Example:
@@ -69,7 +70,7 @@ class Raised(Fault, Struct, frozen=True):
 
     @property
     def cure(self) -> str:
-        """What a person can do about it."""
+        """What to do about it."""
         if self.attempts > 1:
             return (
                 f"{self.attempts} attempts did not help: fix the task, or return the error as a "
@@ -87,15 +88,19 @@ class Raised(Fault, Struct, frozen=True):
 
 
 class TimedOut(Fault, Struct, frozen=True):
-    """Nothing came back in the time allowed.
+    """An attempt took longer than its timeout, or a wait ended before the call.
 
     Args:
-        task: The task whose attempt took too long, or the flow that was waited for.
+        task: The task whose attempt took too long, or the flow whose result was waited for.
         message: What happened.
-        seconds: The time that was allowed, in seconds.
-        attempts: How many attempts were made; 0 where only a wait ended.
-        still_running: True where only the wait ended: the call itself goes on and can be asked
-            for again by its ref.
+        seconds: The timeout, in seconds.
+        attempts: The number of attempts; 0 if only a wait ended.
+        still_running: True if only the wait ended. The call goes on, and you can ask for its
+            result again with its ref.
+
+    Example:
+        >>> print(TimedOut("fetch", "no value after 30 s", seconds=30.0))
+        fetch: no value after 30 s. Raise its timeout, or make the step shorter.
     """
 
     task: str
@@ -106,9 +111,9 @@ class TimedOut(Fault, Struct, frozen=True):
 
     @property
     def cure(self) -> str:
-        """What a person can do about it."""
+        """What to do about it."""
         if self.still_running:
-            return "Wait longer, or ask again later by its ref: only the wait has ended."
+            return "Wait longer, or ask again later with its ref: only the wait has ended."
         return "Raise its timeout, or make the step shorter."
 
     def _what(self) -> str:
@@ -125,6 +130,10 @@ class Cancelled(Fault, Struct, frozen=True):
     Args:
         task: The task or flow that was cancelled.
         message: What happened.
+
+    Example:
+        >>> print(Cancelled("ingest", "it was cancelled"))
+        ingest: it was cancelled. Submit it again if it is still wanted.
     """
 
     _cure: ClassVar[str] = "Submit it again if it is still wanted."
@@ -134,15 +143,20 @@ class Cancelled(Fault, Struct, frozen=True):
 
 
 class Lost(Fault, Struct, frozen=True):
-    """The worker that held the step is gone, and its deliveries are used up.
+    """The workers of a step died again and again, and no delivery is left.
 
     Args:
-        task: The task that was being run.
+        task: The task that ran.
         message: What happened.
-        deliveries: How many times it was handed to a worker.
+        deliveries: How often the step was delivered to a worker.
+
+    Example:
+        >>> print(Lost("store", "its workers died", deliveries=50))
+        store: its workers died, delivered to a worker 50 times. Find out why its workers die \
+(memory, signals), then submit it again.
     """
 
-    _cure: ClassVar[str] = "Look for why its workers die (memory, signals), then submit it again."
+    _cure: ClassVar[str] = "Find out why its workers die (memory, signals), then submit it again."
 
     task: str
     message: str
@@ -150,16 +164,21 @@ class Lost(Fault, Struct, frozen=True):
 
     def _what(self) -> str:
         is_said = self.deliveries == 1 or str(self.deliveries) in self.message
-        times = "" if is_said else f", handed to a worker {self.deliveries} times"
+        times = "" if is_said else f", delivered to a worker {self.deliveries} times"
         return f"{self.message.rstrip('.')}{times}"
 
 
 class Expired(Fault, Struct, frozen=True):
-    """The call's deadline passed before it had an outcome, or its result was kept no longer.
+    """The call's deadline passed before it had an outcome.
 
     Args:
         task: The flow.
         message: What happened.
+
+    Example:
+        >>> print(Expired("ingest", "its deadline passed"))
+        ingest: its deadline passed. Give the call a later deadline, or add workers so that it \
+waits less.
     """
 
     _cure: ClassVar[str] = "Give the call a later deadline, or add workers so that it waits less."
@@ -169,11 +188,16 @@ class Expired(Fault, Struct, frozen=True):
 
 
 class Unknown(Fault, Struct, frozen=True):
-    """A task, flow or id that nobody here knows.
+    """The worker does not know a task or flow, or the backend does not know an id.
 
     Args:
         task: The name or id.
         message: Who does not know it.
+
+    Example:
+        >>> print(Unknown("fech", "the worker has no such task"))
+        fech: the worker has no such task. Check the spelling; a task must be in the worker's \
+Catalog, an id on this backend.
     """
 
     _cure: ClassVar[str] = (
@@ -198,13 +222,18 @@ SMALLER = "Make tasks of parts of it, or use each for many values."
 
 
 class BadPayload(Fault, Struct, frozen=True):
-    """A value that its annotation does not allow, or bytes that are no plan.
+    """A value does not fit its annotation, or bytes are not a valid plan.
 
     Args:
-        task: The task that would take or that gave the value.
+        task: The task that takes or gave the value.
         message: What was expected, and what was found.
-        path: Where in the value, as a JSON path: `$.rows[3].name`.
-        advice: What to do about it; empty where that is to send what the annotation says.
+        path: The place in the value, as a JSON path: `$.rows[3].name`.
+        advice: What to do about it; empty if that is to send what the annotation says.
+
+    Example:
+        >>> print(BadPayload("parse", "Expected `int`, got `str`", "$.n"))
+        parse: Expected `int`, got `str`, at $.n. Send what the annotation says, or change the \
+annotation.
     """
 
     task: str
@@ -223,13 +252,18 @@ class BadPayload(Fault, Struct, frozen=True):
 
 
 class TooLarge(Fault, Struct, frozen=True):
-    """More bytes than this backend carries.
+    """Arguments or a value have more bytes than the backend carries.
 
     Args:
         task: The task or flow whose arguments or value are too large.
         message: What happened.
-        size: Its size, in bytes.
-        limit: The most that is carried, in bytes.
+        size: Their size, in bytes.
+        limit: The largest allowed size, in bytes.
+
+    Example:
+        >>> print(TooLarge("render", "its value is too large", size=3_000_000, limit=2_000_000))
+        render: its value is too large, 3000000 bytes, the limit is 2000000. Store the data \
+elsewhere and send where it is (a path, a key, a URL).
     """
 
     _cure: ClassVar[str] = "Store the data elsewhere and send where it is (a path, a key, a URL)."
@@ -246,15 +280,20 @@ class TooLarge(Fault, Struct, frozen=True):
 
 
 CLOSED = "the backend was closed"
-"""How the message of an `Unavailable` ends that no engine has to do with."""
+"""The end of the message of an `Unavailable` whose cause is not the engine."""
 
 
 class Unavailable(Fault, Struct, frozen=True):
-    """The engine was not reached.
+    """The engine could not be reached, or the backend was closed.
 
     Args:
-        task: The flow, where one was being submitted.
-        message: What was tried, and what it said.
+        task: The flow, if one was submitted.
+        message: What was tried, and what the engine or the network answered.
+
+    Example:
+        >>> print(Unavailable("ingest", "connection refused"))
+        ingest: connection refused. Check that the engine runs and that its address and \
+credentials are right.
     """
 
     task: str
@@ -262,18 +301,23 @@ class Unavailable(Fault, Struct, frozen=True):
 
     @property
     def cure(self) -> str:
-        """What a person can do about it."""
+        """What to do about it."""
         if self.message.endswith(CLOSED):
-            return "Connect again: this one does nothing more."
-        return "Check that the engine runs and that its address and credentials hold."
+            return "Connect again: a closed backend does nothing."
+        return "Check that the engine runs and that its address and credentials are right."
 
 
 class Unsupported(Fault, Struct, frozen=True):
-    """Something that this backend cannot do.
+    """The backend cannot do what was asked.
 
     Args:
         task: The flow or task that asks for it.
-        message: What cannot be done here, and why.
+        message: What cannot be done, and why.
+
+    Example:
+        >>> print(Unsupported("nightly", "local() has no schedule"))
+        nightly: local() has no schedule. Use a backend that can (docs: capability matrix), or do \
+without.
     """
 
     _cure: ClassVar[str] = "Use a backend that can (docs: capability matrix), or do without."
@@ -283,11 +327,15 @@ class Unsupported(Fault, Struct, frozen=True):
 
 
 class Misconfigured(Fault, Struct, frozen=True):
-    """A setting or an option that is not valid.
+    """A setting or an option is invalid.
 
     Args:
         task: The flow or setting concerned.
         message: What is wrong with it, and what to write instead.
+
+    Example:
+        >>> print(Misconfigured("timeout", "timeout is a number of seconds, not 'soon'"))
+        timeout: timeout is a number of seconds, not 'soon'. Correct the option.
     """
 
     _cure: ClassVar[str] = "Correct the option."
@@ -312,4 +360,4 @@ KINDS: dict[str, type[Fault]] = {
         Misconfigured,
     )
 }
-"""Every kind of fault, by the name it has on the wire."""
+"""Every kind of fault, by its name on the wire."""

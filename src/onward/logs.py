@@ -1,4 +1,4 @@
-"""What the log records of a task say of the call that it runs in, through the stdlib's logging.
+"""Puts the running call on log records, through the standard `logging`.
 
 Example:
     >>> import io, logging
@@ -18,32 +18,50 @@ from onward.context import current
 H = TypeVar("H", bound=logging.Handler)
 
 FIELDS = ("ref", "task", "step", "attempt")
-"""What each record has then; empty outside of a task."""
+"""The attributes that `Tell` adds to each record; they are empty outside a task."""
 
 
 class Tell(logging.Filter):
-    """Puts `ref`, `task`, `step`, `attempt` and, for people, `call` on each record; all pass."""
+    """Adds `ref`, `task`, `step`, `attempt` and, for people, `call` to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         context = current()
         attempt = context.attempt if context.id else ""
         at = f" [{context.task} at {context.step} of {context.id}, attempt {attempt}]"
-        told = zip(FIELDS, (context.id, context.task, context.step, attempt), strict=True)
-        for name, what in (*told, ("call", at if context.id else "")):
-            # What is there already counts: another handler's, of another thread, or a task's own.
-            vars(record).setdefault(name, what)
+        values = zip(FIELDS, (context.id, context.task, context.step, attempt), strict=True)
+        for name, value in (*values, ("call", at if context.id else "")):
+            # Another handler, perhaps on another thread, or the task itself may have set it.
+            vars(record).setdefault(name, value)
         return True
 
 
 def tell(handler: H) -> H:
-    """The same handler, whose records tell of the call. Formats can use `%(ref)s` and the like."""
-    # On the handler and not on a logger, whose filters skip the records of its children.
+    """Makes a handler add the running call to its records, for formats such as `%(ref)s`.
+
+    Args:
+        handler: Any handler of `logging`.
+
+    Returns:
+        The same handler.
+
+    Example:
+        >>> import logging
+        >>> handler = tell(logging.StreamHandler())
+        >>> handler.setFormatter(logging.Formatter("%(levelname)s %(message)s%(call)s"))
+    """
+    # On the handler: a logger's filters skip the records of its children.
     handler.addFilter(Tell())
     return handler
 
 
 class Json(logging.Formatter):
-    """A record as one line of JSON, with what `Tell` put on it."""
+    """Formats a record as one line of JSON, with what `tell` added to it.
+
+    Example:
+        >>> import logging
+        >>> handler = tell(logging.StreamHandler())
+        >>> handler.setFormatter(Json())
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
@@ -56,5 +74,5 @@ class Json(logging.Formatter):
         line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, "")}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # Not msgspec: a message may hold half a surrogate, such as of a file's name.
+        # Not msgspec: a message may have a lone surrogate, for instance from a file's name.
         return json.dumps(line, default=str)

@@ -1,7 +1,7 @@
-"""Observers: what is told of the calls that are submitted and of the attempts at tasks.
+"""Notifies observers of submissions and of attempts at tasks.
 
-Backends know nothing of them. The interpreters tell of a submission, and wrap the functions of the
-tasks that are run; what an observer adds to a plan's `trace` travels with it.
+Backends do not know observers. Interpreters notify them of a submission, and wrap the tasks that
+run. What an observer adds to a plan's `trace` travels with the plan.
 """
 
 from __future__ import annotations
@@ -39,21 +39,24 @@ B = TypeVar("B")
 T = TypeVar("T")
 
 DUE = "onward-due"
-"""The entry of a plan's trace that says when it could start, in seconds since 1970."""
+"""The entry of a plan's trace that says when the call is due, in seconds since 1970."""
 
 _FIRST = re.compile(r"(?:\.?(?:0|try|\[0\]))+")
-"""The place of a step that comes first: of a chain, of the items, of what is tried."""
+"""The place of a call's first step, also inside chains, fan-outs and rescues."""
 
 _LOGGER = logging.getLogger("onward.observe")
 
 
 def observed(backend: B, /, *observers: Observer) -> B:
-    """The same backend, over the same connections, with observers.
+    """Adds observers to a backend.
 
     Args:
         backend: Any backend.
-        observers: Are told of what is submitted on it, and of the attempts at tasks that `work`
-            serves on it; the first of them is the outermost.
+        observers: Follow what is submitted to it, and the attempts at tasks that `work` serves on
+            it. The first observer is the outermost.
+
+    Returns:
+        A backend with the observers that uses the same connections.
 
     Example:
         >>> from contextlib import contextmanager
@@ -85,7 +88,7 @@ def observed(backend: B, /, *observers: Observer) -> B:
 def submitting(
     submissions: Iterable[Submission], observers: Sequence[Observer]
 ) -> Generator[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
-    """Tells observers of submissions; gives these as they are to be sent, and takes the answer."""
+    """Notifies observers of submissions; gives the submissions to send, and takes the answer."""
     if not observers:
         yield list(submissions), lambda _: None
         return
@@ -99,7 +102,7 @@ def submitting(
             for observer in observers:
                 _enter(stack, observer.sending, sending)
             if not _can_travel(trace):
-                why = f"it is not all text, or over {MAX_TRACE} bytes"
+                why = f"it has values that are not text, or more than {MAX_TRACE} bytes"
                 _LOGGER.warning("dropped the trace of call %s: %s", plan.id, why)
                 trace = {}
             tasks = submission.tasks
@@ -124,7 +127,7 @@ def submitting(
         try:
             yield ready, answered
         except BaseException:
-            why = "its submission was interrupted: it may have been made, or not"
+            why = "its submission was interrupted, so the engine may have the call or not"
             answered(Failure(Cancelled("", why)))
             raise
 
@@ -132,12 +135,12 @@ def submitting(
 def _can_travel(trace: dict[str, str]) -> bool:
     try:
         return fits_trace(trace)
-    except (AttributeError, UnicodeEncodeError):  # an observer may put in what it should not
+    except (AttributeError, UnicodeEncodeError):  # an observer may add any object
         return False
 
 
 class _Observed(ObservedTasks):
-    """The same tasks, whose attempts observers follow."""
+    """Tasks whose attempts observers follow."""
 
     def __init__(self, tasks: Tasks, observers: Sequence[Observer]) -> None:
         super().__init__(
@@ -155,14 +158,14 @@ class _Observed(ObservedTasks):
         )
         self._observers = observers
         self._running: dict[int, list[Fault]] = {}
-        """What has come of each attempt that goes on, by its context's identity."""
+        """The faults of each running attempt so far, by the identity of its context."""
 
     @contextlib.contextmanager
     def attempt(self) -> Generator[Callable[[Outcome], Outcome]]:
         """See `ObservedTasks.attempt`."""
         context = current()
         faults = self._running.get(id(context))
-        if faults is not None:  # it timed out, and goes on; what it still gives does not count
+        if faults is not None:  # the attempt timed out already, and its function goes on
             yield partial(_take_note, faults)
             return
         faults = self._running[id(context)] = []
@@ -170,8 +173,8 @@ class _Observed(ObservedTasks):
             with _attempt(self._observers) as attempt:
                 try:
                     yield partial(_take_note, faults)
-                except asyncio.CancelledError:  # the caller's; a task's own is an outcome
-                    faults.append(_cut_short(context))
+                except asyncio.CancelledError:  # the caller's; one that a task raises is an outcome
+                    faults.append(_interruption(context))
                     raise
                 finally:
                     if faults and (attempt.exception is None or not isinstance(faults[0], Raised)):
@@ -186,14 +189,14 @@ def _take_note(faults: list[Fault], outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _cut_short(context: Context) -> Fault:
+def _interruption(context: Context) -> Fault:
     if context.deadline is not None and context.deadline <= datetime.now(UTC):
         return Expired(context.task, "its deadline passed while it ran")
     return Cancelled(context.task, "it was cancelled, or its worker stopped")
 
 
 def observed_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog:
-    """The same catalog, whose tasks tell observers of each attempt."""
+    """A catalog whose tasks notify observers of each attempt."""
     if not observers:
         return catalog
     return catalog.with_tasks(_Observed(catalog.tasks, observers))
@@ -226,11 +229,11 @@ def _noted(attempt: Attempt, value: Any) -> Any:
 
 @contextlib.contextmanager
 def _attempt(observers: Sequence[Observer]) -> Generator[Attempt]:
-    """The attempt that goes on here; it begins now if it has not yet."""
+    """The running attempt, which begins now if it has not begun."""
     context = current()
     attempt = _GOING_ON.get(None)
     with ExitStack() as stack:
-        # Who looks tasks up in a mapping that is no `ObservedTasks` begins with the function.
+        # With a mapping that is not `ObservedTasks`, the attempt begins with the function.
         if attempt is None or attempt.context is not context:
             attempt = Attempt(context, _queued(context))
             stack.callback(_GOING_ON.reset, _GOING_ON.set(attempt))
@@ -253,12 +256,12 @@ def _queued(context: Context) -> float | None:
         return None
     try:
         return max(0.0, time.time() - float(due))
-    except ValueError:  # others can write it
+    except ValueError:  # another program may have written it
         return None
 
 
 def _enter(stack: ExitStack, enter: Callable[[T], AbstractContextManager[object]], of: T) -> None:
-    """Enters what an observer gives; an observer that raises harms nobody."""
+    """Enters an observer's context manager, and logs what it raises."""
     try:
         around = enter(of)
         around.__enter__()

@@ -1,4 +1,4 @@
-"""What an observer is, and what it is told."""
+"""`Observer`, and what observers get: `Sending` and `Attempt`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Sending:
     """A call that is being submitted.
 
     Args:
-        id: The id that its plan carries; once it is submitted, the one that its ref does.
+        id: The id of its plan, and after the submission the id of its ref.
         flow: The flow's name.
-        trace: What travels with the plan; an observer may add to it before the call is sent.
-        fault: Why it was not submitted, once that is known.
+        trace: What travels with the plan. An observer may add to it before the call is sent.
+        fault: Why the call was not submitted, if it was not.
     """
 
     id: str
@@ -29,15 +29,16 @@ class Sending:
 
 @dataclass(slots=True)
 class Attempt:
-    """An attempt at a task, from before its arguments are read until its value can travel.
+    """An attempt at a task.
+
+    It begins before its arguments are decoded, and ends after its value is encoded.
 
     Args:
-        context: The call and the step that it is for, with the plan's `trace`.
-        queued: How long a call waited for its first attempt, in seconds; None for all others.
-        error: The domain error that the task answered with, or the fault that the attempt ended
-            as where the function did not raise, once it has ended. Of one that was cut short, that
-            is `TimedOut`, `Expired` or `Cancelled`.
-        exception: What the function raised.
+        context: The call and the step of the attempt, with the plan's `trace`.
+        queued: How long the call waited for its first attempt, in seconds; None for other attempts.
+        error: The domain error that the task returned, or the fault of an attempt whose function
+            did not raise. An interrupted attempt has `TimedOut`, `Expired` or `Cancelled`.
+        exception: The exception that the function raised.
     """
 
     context: Context
@@ -47,10 +48,10 @@ class Attempt:
 
 
 class Observer(Protocol):
-    """Is told of submissions and attempts, each as a context manager around it.
+    """Follows submissions and attempts, with a context manager around each.
 
-    When one is left, the `Sending` or `Attempt` has what came of it. Whatever an observer raises is
-    logged, and does not touch the call.
+    When the context manager exits, the `Sending` or `Attempt` has the result. An exception that an
+    observer raises is logged, and does not affect the call.
     """
 
     def sending(self, sending: Sending, /) -> AbstractContextManager[object]:

@@ -1,9 +1,9 @@
-"""OpenTelemetry: spans and metrics of what is submitted and run (extra `otel`).
+"""OpenTelemetry: spans and metrics of submissions and attempts (extra `otel`).
 
-By the messaging conventions: a `send` span of kind PRODUCER around each submission, whose context
-travels with the plan, and a `process` span of kind CONSUMER around each attempt at a task. That is
-a child of the `send` span, and linked to it. How a context travels is the global propagator's to
-say, so that baggage does too.
+It follows the messaging conventions. A `send` span of kind PRODUCER surrounds each submission, and
+its context travels with the plan. A `process` span of kind CONSUMER surrounds each attempt at a
+task; it is a child of the `send` span, and linked to it. The global propagator decides how a
+context travels, so baggage travels too.
 """
 
 from __future__ import annotations
@@ -30,11 +30,20 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.
 
 
 class OpenTelemetry:
-    """An observer that makes spans and metrics.
+    """An observer that makes OpenTelemetry spans and metrics.
 
     Args:
-        tracer_provider: Where spans go; None for the global provider.
-        meter_provider: Where metrics go; None for the global provider.
+        tracer_provider: Takes the spans; None for the global provider.
+        meter_provider: Takes the metrics; None for the global provider.
+
+    Example:
+        >>> from onward import local, run, task
+        >>> from onward.observe import observed
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> run(double(21), on=observed(local(), OpenTelemetry()))
+        <Success: 42>
     """
 
     def __init__(
@@ -65,14 +74,14 @@ class OpenTelemetry:
         """See `Observer.sending`."""
         about = _about("send", sending.flow)
         began = time.perf_counter()
-        # Not the current one: of calls that are sent together, none is another's child.
+        # Not the current span: calls that are sent together are not each other's children.
         span = self._tracer.start_span(
             f"send {sending.flow}",
             kind=SpanKind.PRODUCER,
             attributes=about,
         )
         propagate.inject(sending.trace, context=trace.set_span_in_context(span))
-        if not fits_trace(sending.trace):  # it may fill all the room by itself
+        if not fits_trace(sending.trace):  # baggage alone may be too large
             sending.trace.pop("baggage", None)
         yield
         span.set_attribute("messaging.message.id", sending.id)
@@ -121,7 +130,7 @@ class OpenTelemetry:
                 if failure is not None:
                     _fail(span, kind, _message(failure))
                 if attempt.exception is not None:
-                    span.record_exception(attempt.exception)  # last, for it may raise
+                    span.record_exception(attempt.exception)  # last, because it may raise
         finally:
             contexts.detach(token)
 
@@ -136,7 +145,7 @@ def _about(operation: str, destination: str) -> dict[str, str]:
 
 
 def _kind(failure: object) -> str:
-    """What a failure goes by: a fault by its kind, an error or an exception by its class."""
+    """The name of a failure: a fault's kind, or the class of an error or exception."""
     if failure is None:
         return ""
     if isinstance(failure, BaseException):
@@ -145,14 +154,14 @@ def _kind(failure: object) -> str:
 
 
 def _message(failure: object) -> str:
-    """The text of a failure; none for a domain error, which may hold private data."""
+    """The text of a failure; empty for a domain error, which may have private data."""
     if isinstance(failure, Fault):
         return failure.message
     if not isinstance(failure, BaseException):
         return ""
     try:
         return str(failure)
-    except Exception:  # it is the user's code
+    except Exception:  # the user's `__str__` raised
         return ""
 
 

@@ -1,4 +1,4 @@
-"""What came of a step or a call, as it crosses the wire."""
+"""Outcomes of steps and calls on the wire: a value, a domain error or a fault."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from onward.fault import ONLY_ONWARD, BadPayload, Fault, Unknown
 
 
 class Value(msgspec.Struct, frozen=True, tag="value", tag_field="outcome"):
-    """It gave a value."""
+    """The step or call gave a value."""
 
     raw: msgspec.Raw
 
 
 class Failed(msgspec.Struct, frozen=True, tag="error", tag_field="outcome"):
-    """A task answered with a domain error; `raw` names the task and the error's type."""
+    """A task returned a domain error; `raw` names the task and the error's type."""
 
     raw: msgspec.Raw
 
 
 class Faulted(msgspec.Struct, frozen=True, tag="fault", tag_field="outcome"):
-    """Something went wrong outside the domain; `raw` names the kind of fault."""
+    """The step or call ended with a fault; `raw` names its kind."""
 
     raw: msgspec.Raw
 
     @property
     def fault(self) -> Fault:
-        """The fault itself."""
+        """The decoded fault."""
         try:
             return decode_fault(self.raw)
         except Refused as refused:
@@ -44,7 +44,7 @@ Outcome: TypeAlias = Value | Failed | Faulted
 
 
 def faulted(fault: Fault) -> Faulted:
-    """The outcome that a fault is."""
+    """Makes an outcome of a fault."""
     return Faulted(msgspec.Raw(encode_fault(fault)))
 
 
@@ -53,11 +53,11 @@ def error_type(failed: Failed) -> str:
     try:
         return read_tag(failed.raw).type
     except Refused:
-        return "of no readable type"
+        return "unreadable error"
 
 
 def is_unknown(outcome: Outcome | None, id: str) -> TypeGuard[Faulted]:
-    """Whether an outcome is that nobody knows this id."""
+    """Whether an outcome says that the backend does not know this id."""
     if not isinstance(outcome, Faulted):
         return False
     fault = outcome.fault
@@ -65,7 +65,7 @@ def is_unknown(outcome: Outcome | None, id: str) -> TypeGuard[Faulted]:
 
 
 def one_of(found: Result[Mapping[str, Outcome], Fault], id: str) -> Result[Outcome | None, Fault]:
-    """What `Backend.outcome` answers, where `Backend.settled` found this."""
+    """The answer of `Backend.outcome`, made from that of `Backend.settled`."""
     if isinstance(found, Failure):
         return Failure(found.failure())
     outcome = found.unwrap().get(id)
@@ -75,16 +75,16 @@ def one_of(found: Result[Mapping[str, Outcome], Fault], id: str) -> Result[Outco
 
 
 def encode(outcome: Outcome) -> bytes:
-    """An outcome as bytes."""
+    """Encodes an outcome as bytes."""
     return _ENCODER.encode(outcome)
 
 
 def decode(raw: bytes) -> Outcome:
-    """The outcome that these bytes hold; a `BadPayload` outcome where they hold none."""
+    """Decodes an outcome; invalid bytes give a `BadPayload` outcome."""
     try:
         return _DECODER.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
-        return faulted(BadPayload("", f"no outcome: {problem}", advice=ONLY_ONWARD))
+        return faulted(BadPayload("", f"not a valid outcome: {problem}", advice=ONLY_ONWARD))
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -1,7 +1,7 @@
-"""The wire form of a call.
+"""Plans: calls on the wire.
 
-A plan holds names, policies and encoded arguments, and no code. Its bytes are JSON with a version,
-so that workers of one release can refuse what a later one wrote.
+A plan has names, policies and encoded arguments, and no code. Its bytes are JSON with a version,
+so that workers can refuse plans of later releases.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
 from onward.policy import CallDelivery, Delivery, Name
 
 VERSION = 1
-"""The wire form's version, for plans that a worker of any release can read."""
+"""The version of plans that workers of all releases can read."""
 
 NEWEST = 2
 """The version of plans with `keep` or `tee` in them, which releases before 0.2 cannot read."""
 
 MAX_DEPTH = 32
-"""How deep flows may nest; a chain nests nothing, however long."""
+"""How deep flows may nest; a chain adds no depth."""
 
-_MAX_NODE_DEPTH = 4 * MAX_DEPTH  # A flow compiles to at most four nodes one in the other.
+_MAX_NODE_DEPTH = 4 * MAX_DEPTH  # One level of a flow has at most four nested nodes.
 
 MAX_NODES = 100_000
-"""How many nodes a plan may have: its steps, and what they are composed by."""
+"""How many nodes a plan may have, steps and combinators together."""
 
 LAST_SECOND = 253_402_300_799
-"""The end of the year 9999, in seconds since 1970, past which no clock goes."""
+"""The end of the year 9999, in seconds since 1970: the latest datetime of Python."""
 
 MAX_TRACE = 8192
 """How many bytes a plan's trace may have."""
@@ -56,26 +56,26 @@ NO_ARGS = Args()
 
 
 class StepNode(Delivery, frozen=True, tag="step", tag_field="op", omit_defaults=True):
-    """One task, with those of its arguments that come after the first."""
+    """One task, with its bound arguments after the first."""
 
     task: Name
     given: Args = NO_ARGS
 
 
 class ChainNode(msgspec.Struct, frozen=True, tag="chain", tag_field="op", omit_defaults=True):
-    """One after the other, the value of each into the next."""
+    """Steps one after the other; each takes the value of the one before it."""
 
     steps: tuple[Node, ...]
 
 
 class TogetherNode(msgspec.Struct, frozen=True, tag="together", tag_field="op"):
-    """All of them on the same arguments, their values as one array."""
+    """Branches that run on the same arguments; their values are one array."""
 
     branches: tuple[Node, ...]
 
 
 class EachNode(msgspec.Struct, frozen=True, tag="each", tag_field="op", omit_defaults=True):
-    """The body on each item of an array; with `chunk`, on arrays of so many items."""
+    """A body that runs on each item of an array; with `chunk`, on arrays of so many items."""
 
     body: Node
     limit: _Count | None = None
@@ -83,33 +83,33 @@ class EachNode(msgspec.Struct, frozen=True, tag="each", tag_field="op", omit_def
 
 
 class RescueNode(msgspec.Struct, frozen=True, tag="rescue", tag_field="op"):
-    """The handler on what the body failed with."""
+    """A body, and a handler that runs on its failure."""
 
     body: Node
     handler: Node
 
 
 class FusedNode(Delivery, frozen=True, tag="fused", tag_field="op", omit_defaults=True):
-    """The whole body as one step."""
+    """A body that runs as one step."""
 
     body: Node
 
 
 class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op"):
-    """A flow that goes by a name."""
+    """A body with a name."""
 
     name: Name
     body: Node
 
 
 class KeepNode(msgspec.Struct, frozen=True, tag="keep", tag_field="op"):
-    """The value that goes into the body, and the body's own, as one array."""
+    """A body whose input and value are given together, as one array."""
 
     body: Node
 
 
 class TeeNode(msgspec.Struct, frozen=True, tag="tee", tag_field="op"):
-    """The body, and then the value that went into it."""
+    """A body that runs, and whose input is given."""
 
     body: Node
 
@@ -126,21 +126,21 @@ Node: TypeAlias = (
     | TeeNode
 )
 Runnable: TypeAlias = StepNode | FusedNode
-"""What is handed to a worker as one delivery."""
+"""The nodes that one delivery to a worker can hold."""
 
 
 class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
-    """A call, ready to travel; with the fields of `CallDelivery`.
+    """A call on the wire, with the fields of `CallDelivery`.
 
     Args:
         v: The version of the wire form.
-        id: The id that its ref carries; empty in a schedule's, whose runs each get their own.
+        id: The call's id; empty in a schedule, whose runs each get their own.
         flow: The flow's name, for people.
-        root: What to run.
+        root: The node to run.
         args: The arguments of its first step.
-        key: The idempotency key it was submitted under.
-        deadline: When it expires, in seconds since 1970-01-01 UTC.
-        trace: What observers have travel along, such as a W3C trace context.
+        key: The idempotency key that the call was submitted with.
+        deadline: When the call expires, in seconds since 1970-01-01 UTC.
+        trace: What observers added, such as a W3C trace context.
     """
 
     v: int
@@ -161,7 +161,7 @@ class _Version(msgspec.Struct):
 
 
 class _Outline(msgspec.Struct):
-    """Where the nodes are in a node, which takes a tenth of the time to read."""
+    """The nesting of a node, without its contents, which reads in a tenth of the time."""
 
     steps: tuple[_Outline, ...] = ()
     branches: tuple[_Outline, ...] = ()
@@ -180,24 +180,24 @@ _OUTLINE = msgspec.json.Decoder(_Outlined)
 
 @cache
 def _decoder() -> msgspec.json.Decoder[Plan]:
-    # Not at import: a client that only submits has no use for it, and it takes long to make.
+    # Not at import: making it takes long, and a client that only submits does not need it.
     return msgspec.json.Decoder(Plan)
 
 
 def encode(plan: Plan) -> bytes:
-    """A plan as bytes."""
+    """Encodes a plan as bytes."""
     return _ENCODER.encode(plan)
 
 
 def decode(raw: bytes) -> Result[Plan, Fault]:
-    """The plan that these bytes hold.
+    """Decodes a plan.
 
     Args:
-        raw: Bytes from anywhere; nothing is assumed of them.
+        raw: Untrusted bytes.
 
     Returns:
-        The plan; `Unsupported` for a version that this release cannot read; `BadPayload` for what
-        is no plan.
+        The plan; `Unsupported` if this release cannot read its version; `BadPayload` if the bytes
+        are not a valid plan.
     """
     try:
         version = _VERSION.decode(raw).v
@@ -205,11 +205,11 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
             return Failure(
                 Unsupported(
                     "",
-                    f"a plan of version {version}, and this release of Onward reads up to "
+                    f"the plan has version {version}, and this release of Onward reads up to "
                     f"{NEWEST}: upgrade the workers before the clients",
                 )
             )
-        if raw.count(b'"op"') > MAX_NODES:  # also in arguments, perhaps
+        if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
             too_large = _too_many(_counted(_OUTLINE.decode(raw).root))
             if too_large is not None:
                 return Failure(too_large)
@@ -217,22 +217,22 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
     except RecursionError:
         return Failure(_too_deep())
     except (msgspec.MsgspecError, UnicodeError, ValueError) as problem:
-        return Failure(BadPayload("", f"no plan: {problem}", advice=ONLY_ONWARD))
+        return Failure(BadPayload("", f"not a valid plan: {problem}", advice=ONLY_ONWARD))
     if not fits_trace(plan.trace):
-        message = f"no plan: its trace has more than {MAX_TRACE} bytes"
+        message = f"not a valid plan: its trace has more than {MAX_TRACE} bytes"
         return Failure(BadPayload("", message, advice="Have observers add less to the trace."))
     return Success(plan) if _is_shallow(plan.root) else Failure(_too_deep())
 
 
 def too_many_nodes(root: Node) -> BadPayload | None:
-    """What is wrong with a plan of more nodes than are allowed; None where there are not."""
+    """The fault of a plan with too many nodes; None if it has few enough."""
     return _too_many(sum(1 for _ in islice(walk(root), MAX_NODES + 1)))
 
 
 def _too_many(count: int) -> BadPayload | None:
     if count <= MAX_NODES:
         return None
-    message = f"no plan: it has more than {MAX_NODES:,} steps"
+    message = f"not a valid plan: it has more than {MAX_NODES:,} steps"
     return BadPayload("", message, advice=SMALLER)
 
 
@@ -247,13 +247,13 @@ def _counted(outline: _Outline) -> int:
 
 
 def version_of(root: Node) -> int:
-    """The oldest version of the wire form in which a plan can be written."""
+    """The oldest version of the wire form that can express a plan."""
     is_new = any(isinstance(node, KeepNode | TeeNode) for node in walk(root))
     return NEWEST if is_new else VERSION
 
 
 def beside(node: KeepNode | TeeNode) -> TogetherNode:
-    """The fan-out that gives what went into a body, and the body's own value."""
+    """The `TogetherNode` that gives a body's input together with its value."""
     return TogetherNode((ChainNode(()), node.body))
 
 
@@ -264,12 +264,12 @@ def fits_trace(trace: dict[str, str]) -> bool:
 
 
 def _too_deep() -> BadPayload:
-    message = f"no plan: nested too deeply (flows nest at most {MAX_DEPTH} deep)"
+    message = f"not a valid plan: nested too deeply (flows nest at most {MAX_DEPTH} deep)"
     return BadPayload("", message, advice=SMALLER)
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """The nodes right under this one, in the order in which they run."""
+    """The direct parts of a node, in the order in which they run."""
     match node:
         case StepNode():
             return ()
@@ -286,7 +286,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """A node and all that is under it, in the order in which they run."""
+    """A node and all of its parts, in the order in which they run."""
     todo = [node]
     while todo:
         node = todo.pop()

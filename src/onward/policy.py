@@ -1,8 +1,8 @@
-"""How a step is delivered: retries, timeout, queue and priority, as values.
+"""Policies: retries, timeout, queue and priority of a step, as values.
 
-The fields of a policy are listed here alone: in `Policy`, as options of `task`, `with_` and `fused`
-(`PolicyOptions`), and as they travel (`Delivery`). So are those that a whole call takes: as options
-of `submit` and the like (`CallOptions`), and as they travel (`CallDelivery`).
+Only this module lists the fields of a policy: in `Policy`, as options of `task`, `with_` and
+`fused` (`PolicyOptions`), and on the wire (`Delivery`). It also lists the fields that a whole call
+takes: as options of `submit` and its relatives (`CallOptions`), and on the wire (`CallDelivery`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_SECONDS = 365 * 24 * 3600.0
 _NAME_LIMIT = 200
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=_NAME_LIMIT)]
-"""A name as it travels."""
+"""A name on the wire."""
 
 _Priority: TypeAlias = Annotated[int, Meta(ge=0, le=9)]
 
@@ -29,7 +29,7 @@ _RESERVED = {
     "__stack_trace": "Temporal",
     "__enhanced_stack_trace": "Temporal",
 }
-"""How the names start that the engines' workers have for tasks of their own, and whose they are."""
+"""The prefixes of names that an engine's workers use for their own tasks, and their owners."""
 _PREFIXES = tuple(_RESERVED)
 
 
@@ -52,7 +52,7 @@ def _jitter(value: float) -> None:
 
 
 class Constant(msgspec.Struct, frozen=True, tag="constant", tag_field="kind", omit_defaults=True):
-    """The same wait before every further attempt.
+    """A backoff that waits the same time before every further attempt.
 
     Args:
         seconds: The wait, in seconds.
@@ -74,11 +74,11 @@ class Constant(msgspec.Struct, frozen=True, tag="constant", tag_field="kind", om
         """The wait after a failed attempt.
 
         Args:
-            attempt: Which attempt failed, from 1.
+            attempt: The number of the failed attempt, from 1.
             chance: A random number from 0 to 1 that places the wait within its jitter.
 
         Returns:
-            Seconds.
+            The wait, in seconds.
         """
         return _spread(self.seconds, self.jitter, chance)
 
@@ -86,7 +86,7 @@ class Constant(msgspec.Struct, frozen=True, tag="constant", tag_field="kind", om
 class Exponential(
     msgspec.Struct, frozen=True, tag="exponential", tag_field="kind", omit_defaults=True
 ):
-    """A wait that grows by a factor with every attempt.
+    """A backoff whose wait grows by a factor with every attempt.
 
     Args:
         first: The wait after the first attempt, in seconds.
@@ -118,11 +118,11 @@ class Exponential(
         """The wait after a failed attempt.
 
         Args:
-            attempt: Which attempt failed, from 1.
+            attempt: The number of the failed attempt, from 1.
             chance: A random number from 0 to 1 that places the wait within its jitter.
 
         Returns:
-            Seconds.
+            The wait, in seconds.
         """
         try:
             wait = self.first * self.factor ** (attempt - 1)
@@ -142,14 +142,14 @@ Backoff: TypeAlias = Constant | Exponential
 class Retry(msgspec.Struct, frozen=True):
     """How often a step is tried, and how long to wait in between.
 
-    Only exceptions are tried again. A domain error (a `Failure` that the task returned) is an
-    answer, and is never retried.
+    Only exceptions and timeouts are retried. A domain error (a `Failure` that the task returned) is
+    an answer, and is never retried.
 
     Args:
-        attempts: All attempts together, the first one included.
+        attempts: The number of all attempts, the first one included.
         backoff: The wait before each further attempt.
-        on: The exceptions (and their subclasses) that are tried again.
-        never: The exceptions (and their subclasses) that are not, whatever `on` says.
+        on: The exceptions (and their subclasses) that are retried.
+        never: The exceptions (and their subclasses) that are not retried, whatever `on` says.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -171,7 +171,7 @@ never=(FileNotFoundError,))
             raise TypeError(f"attempts is a whole number, not {self.attempts!r}: write attempts=3")
         if not 1 <= self.attempts <= MAX_ATTEMPTS:
             raise ValueError(
-                f"attempts counts all tries, the first one included: from 1 to {MAX_ATTEMPTS}, "
+                f"attempts counts all attempts, the first one included: from 1 to {MAX_ATTEMPTS}, "
                 f"not {self.attempts}"
             )
         if not isinstance(self.backoff, Constant | Exponential):
@@ -198,21 +198,28 @@ def _names(kinds: tuple[type[BaseException], ...]) -> str:
 
 
 ONCE = Retry(attempts=1)
-"""The policy of a task that asks for no retry."""
+"""The retry policy of a task that sets none."""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How a task's steps are delivered.
+    """How a task's steps are delivered. `@task` takes these fields as options.
 
     Args:
         retry: How often a step is tried.
-        timeout: The longest that one attempt may take, in seconds; None for no limit.
-        queue: The queue that its steps wait in; None for the backend's own.
-        priority: From 0 (least) to 9 (most urgent); None for the backend's own.
+        timeout: How long one attempt may take, in seconds; None for no limit.
+        queue: The queue of its steps; None for the backend's own.
+        priority: From 0 (least) to 9 (most urgent); None for the backend's default.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument is of the wrong type.
         ValueError: If it is out of bounds.
+
+    Example:
+        >>> from onward import Policy, task
+        >>> @task(timeout=30, queue="mail")
+        ... def send(to: str) -> None: ...
+        >>> send.policy == Policy(timeout=30, queue="mail")
+        True
     """
 
     retry: Retry = ONCE
@@ -239,16 +246,16 @@ class PolicyOptions(TypedDict, total=False, closed=True):
 
 
 class CallOptions(TypedDict, total=False, closed=True):
-    """What a whole call takes of a policy, for those of its steps whose task says nothing of it."""
+    """The policy options of a whole call, for the steps whose tasks do not set them."""
 
-    queue: Annotated[str | None, Doc("The queue of those steps whose task names none.")]
+    queue: Annotated[str | None, Doc("The queue of the steps whose tasks name none.")]
     priority: Annotated[
-        int | None, Doc("The priority of those steps whose task has none, from 0 (least) to 9.")
+        int | None, Doc("The priority of the steps whose tasks have none, from 0 (least) to 9.")
     ]
 
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A policy as it travels: how one step is handed to a worker."""
+    """A policy on the wire: how one step is delivered to a worker."""
 
     attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 1
     backoff: Backoff = Constant(0.0)
@@ -260,7 +267,7 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class CallDelivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What a whole call takes of a policy, as it travels.
+    """The policy options of a whole call, on the wire.
 
     Args:
         queue: The queue of the steps that name none.
@@ -293,27 +300,27 @@ def delivery(policy: Policy) -> dict[str, Any]:
 
 
 def notes(policy: Policy) -> list[str]:
-    """What a policy says, in a few words each, for trees and charts."""
-    said = [f"{policy.retry.attempts} attempts"] if policy.retry.attempts > 1 else []
-    said += [f"timeout {policy.timeout:g} s"] if policy.timeout is not None else []
-    said += [f"queue {policy.queue}"] if policy.queue is not None else []
-    said += [f"priority {policy.priority}"] if policy.priority is not None else []
-    return said
+    """The fields of a policy in a few words each, for trees and charts."""
+    words = [f"{policy.retry.attempts} attempts"] if policy.retry.attempts > 1 else []
+    words += [f"timeout {policy.timeout:g} s"] if policy.timeout is not None else []
+    words += [f"queue {policy.queue}"] if policy.queue is not None else []
+    words += [f"priority {policy.priority}"] if policy.priority is not None else []
+    return words
 
 
 def check_queue(queue: str | None) -> None:
-    """Raises TypeError or ValueError for a queue that no engine would take."""
+    """Raises TypeError or ValueError for an invalid name of a queue."""
     if queue is None:
         return
     check_name("queue", queue)
 
 
 MOST_SECONDS = 946_728_000
-"""More than that, as moments in milliseconds, not every engine can count."""
+"""The largest setting in seconds; engines that count in milliseconds overflow beyond it."""
 
 
 def check_seconds(name: str, seconds: object, least: float) -> None:
-    """Raises TypeError or ValueError for what is no setting in seconds, or is out of its bounds."""
+    """Raises TypeError or ValueError for an invalid setting in seconds."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
     if not seconds >= least:
@@ -323,7 +330,7 @@ def check_seconds(name: str, seconds: object, least: float) -> None:
 
 
 def check_priority(priority: int | None) -> None:
-    """Raises TypeError or ValueError for what is no priority."""
+    """Raises TypeError or ValueError for an invalid priority."""
     if priority is None:
         return
     if isinstance(priority, bool) or not isinstance(priority, int):
@@ -333,7 +340,7 @@ def check_priority(priority: int | None) -> None:
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises TypeError or ValueError for a name that some engine would refuse or change."""
+    """Raises TypeError or ValueError for a name that an engine would refuse or change."""
     if not isinstance(name, str):
         raise TypeError(f"a {what}'s name is a text, not {name!r}")
     if not name or len(name) > _NAME_LIMIT or not name.isascii() or not name.isprintable():
@@ -345,22 +352,22 @@ def check_name(what: str, name: str) -> None:
 
 
 def check_reserved(name: str) -> None:
-    """Raises ValueError for a task's or flow's name that an engine's worker has a use for."""
-    lower = name.lower()  # as Hatchet takes it
+    """Raises ValueError for a name of a task or flow that an engine's worker uses itself."""
+    lower = name.lower()  # Hatchet ignores case
     if lower.startswith(_PREFIXES):
         [owner] = [owner for prefix, owner in _RESERVED.items() if lower.startswith(prefix)]
         raise ValueError(
-            f"the name {name!r} is reserved: {owner} has tasks of its own that start like this. "
+            f"the name {name!r} is reserved: {owner} has its own tasks with this prefix. "
             f"Choose another one, such as {'my_' + lower.strip('_').replace('.', '_')!r}"
         )
 
 
 def type_name(kind: type[BaseException]) -> str:
-    """An exception's class as it is named on the wire: `module.Name`, builtins by name alone."""
+    """The name of an exception's class on the wire: `module.Name`, or `Name` for builtins."""
     if kind.__module__ == "builtins":
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 PLAIN = Policy()
-"""The policy of a task that says nothing of it."""
+"""The policy of a task that sets no option."""

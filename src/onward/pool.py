@@ -1,4 +1,4 @@
-"""Where an in-process worker runs its steps: so many at a time, on threads that block nobody."""
+"""Slots and threads for the steps of an in-process worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Inbox: TypeAlias = SimpleQueue[Callable[[], None] | None]
 
 
 class Slots:
-    """So many at a time; the most urgent of those that wait goes first."""
+    """A limited number of slots. The most urgent waiter gets the next one."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -29,7 +29,7 @@ class Slots:
         self._order = itertools.count()
 
     def add(self, count: int) -> None:
-        """Puts so many slots back, or takes as many away for good."""
+        """Adds slots, or removes them if the count is negative."""
         self._free += count
         while self._free > 0 and self._waiting:
             _, _, turn = heapq.heappop(self._waiting)
@@ -38,7 +38,7 @@ class Slots:
                 turn.set_result(None)
 
     async def take(self, priority: int | None) -> None:
-        """Takes a slot, once one is free and nobody more urgent waits."""
+        """Takes a slot as soon as one is free and nobody more urgent waits."""
         if self._free > 0:
             self._free -= 1
             return
@@ -48,24 +48,23 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given a slot all the same
+            if turn.done() and not turn.cancelled():  # it got a slot before it was cancelled
                 self.add(1)
             raise
 
 
 class Threads:
-    """Threads that do not keep the process alive, unlike an executor's.
+    """Daemon threads, so that a step that never returns does not keep the program from ending.
 
-    A step that never returns must not hang the program at its end. Idle threads end when nobody
-    holds this object any more.
+    Idle threads end when this object is garbage-collected.
     """
 
     def __init__(self) -> None:
-        self._crew = _Crew()
-        weakref.finalize(self, self._crew.dismiss)
+        self._pool = _ThreadPool()
+        weakref.finalize(self, self._pool.close)
 
     async def run(self, job: Callable[[], T]) -> T:
-        """Runs a job on a thread; if the awaiting task is cancelled, the job goes on unheard."""
+        """Runs a job on a thread. If the awaiting task is cancelled, the job goes on."""
         loop = asyncio.get_running_loop()
         finished: asyncio.Future[T] = loop.create_future()
         variables = contextvars.copy_context()
@@ -75,10 +74,10 @@ class Threads:
                 deliver = partial(_settle, finished, variables.run(job))
             except BaseException as problem:
                 deliver = partial(_settle, finished, problem=problem)
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(deliver)
 
-        self._crew.take(work)
+        self._pool.submit(work)
         return await finished
 
 
@@ -93,15 +92,15 @@ def _settle(
         finished.set_exception(problem)
 
 
-class _Crew:
-    """The threads themselves, each waiting at its own inbox. They hold this, and not `Threads`."""
+class _ThreadPool:
+    """The threads, each with its own inbox. They refer to this object and not to `Threads`."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # dismiss may come from a collection in this very thread
+        self._lock = threading.RLock()  # garbage collection may call `close` in this same thread
         self._idle: list[_Inbox] = []
-        self._is_dismissed = False
+        self._is_closed = False
 
-    def take(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None]) -> None:
         with self._lock:
             inbox = self._idle.pop() if self._idle else None
         if inbox is None:
@@ -111,17 +110,17 @@ class _Crew:
             ).start()
         inbox.put(work)
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         with self._lock:
-            self._is_dismissed = True
+            self._is_closed = True
             for inbox in self._idle:
                 inbox.put(None)
 
     def _serve(self, inbox: _Inbox) -> None:
         while (work := inbox.get()) is not None:
             work()
-            del work  # it holds the step's arguments and value
+            del work  # it refers to the step's arguments and value
             with self._lock:
-                if self._is_dismissed:
+                if self._is_closed:
                     return
                 self._idle.append(inbox)

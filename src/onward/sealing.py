@@ -1,8 +1,8 @@
-"""Secrets under lock and key, from who submits a call to the worker, and back.
+"""Encrypts secrets between clients and workers.
 
-`sealing` adds keys to a backend. The interpreters seal the secrets of
-what they submit, and open those of outcomes; a worker's tasks open their arguments and seal what
-they give. So what lies with an engine, and what its own tools show, is sealed.
+`sealing` adds keys to a backend. Interpreters then encrypt the secrets of the calls that they
+submit, and decrypt those of outcomes. A worker's tasks decrypt their arguments, and encrypt their
+values. So an engine stores and shows only encrypted secrets.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from onward.signature import Signature
 
 B = TypeVar("B")
 
-LEAST = 32
-"""How long a key is at least, in bytes."""
+MIN_KEY_BYTES = 32
+"""The minimum length of a key, in bytes."""
 
 _NONCE = 12
 _PURPOSE = b"onward secrets"
 _MISSING = (
-    "its secrets are to be sealed, and cryptography is not installed: "
-    'pip install "onward[secrets]", also where the workers are'
+    "the backend has keys for secrets, and cryptography is not installed: "
+    'pip install "onward[secrets]", also for the workers'
 )
 
 
 class Sealer:
-    """Seals secrets with the first of its keys, and opens what any of them sealed.
+    """Encrypts secrets with the first of its keys, and decrypts them with any of its keys.
 
     Args:
-        keys: Secrets of 32 random bytes or more each. The first seals; the others only open, so
-            that keys can be changed while calls are under way.
+        keys: Keys of 32 random bytes or more each. The first one encrypts. All of them decrypt, so
+            that keys can be replaced while calls are in flight.
 
     Raises:
         TypeError: If the keys are not bytes.
-        ValueError: If there is none, or one is too short. The text shows nothing of it.
+        ValueError: If there is no key, or one is too short. The text does not show it.
     """
 
     __slots__ = ("_ciphers", "_keys")
@@ -58,13 +58,14 @@ class Sealer:
         self._keys = tuple(keys)
         self._ciphers: list[Any] = []
         if not self._keys:
-            raise ValueError("there is no key for secrets: leave the setting out to go without")
+            raise ValueError("there is no key for secrets: give one, or leave the setting out")
         for number, key in enumerate(self._keys, 1):
             if not isinstance(key, bytes):
-                raise TypeError("the keys for secrets are a sequence of bytes: [key]")
-            if len(key) < LEAST:
+                raise TypeError("the keys for secrets are a sequence of bytes: write [key]")
+            if len(key) < MIN_KEY_BYTES:
                 raise ValueError(
-                    f"key {number} for secrets has {len(key)} bytes, and needs {LEAST} or more: "
+                    f"key {number} for secrets has {len(key)} bytes, and needs {MIN_KEY_BYTES} or "
+                    "more: "
                     'make one with python -c "import secrets; print(secrets.token_hex(32))"'
                 )
 
@@ -72,14 +73,14 @@ class Sealer:
         return f"Sealer({len(self._keys)} key{'' if len(self._keys) == 1 else 's'})"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a Sealer holds keys, which are not to be copied or sent")
+        raise TypeError("a Sealer holds keys, so it cannot be copied or pickled")
 
     def sealed(self, raw: Raw) -> Raw:
-        """Some JSON with each secret in it sealed; raises ImportError without cryptography."""
+        """Encrypts each secret in JSON; raises ImportError without cryptography."""
         return self._changed(raw, MARK, self._seal)
 
     def opened(self, raw: Raw) -> Raw:
-        """Some JSON with each secret in it open; one that no key here sealed stays as it is."""
+        """Decrypts each secret in JSON; one that no key decrypts stays as it is."""
         return self._changed(raw, SEALED, self._open)
 
     def _changed(self, raw: Raw, name: str, change: Callable[[Any], Any]) -> Raw:
@@ -88,7 +89,7 @@ class Sealer:
         try:
             data = json.loads(bytes(raw))
         except (ValueError, RecursionError):
-            return raw  # whoever reads it says what is wrong with it
+            return raw  # the codec that reads it reports the error
         return Raw(_json(_walked(data, name, change)))
 
     def _made(self) -> list[Any]:
@@ -97,7 +98,7 @@ class Sealer:
             from cryptography.hazmat.primitives.hashes import SHA256
             from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-            # A key of its own for this, for the same keys may sign messages too.
+            # A derived key, because the same keys may also sign messages.
             self._ciphers = [
                 AESGCM(HKDF(SHA256(), 32, salt=None, info=_PURPOSE).derive(key))
                 for key in self._keys
@@ -132,7 +133,7 @@ class Sealer:
 
 
 def _json(data: Any) -> bytes:
-    # Not msgspec, which makes a float of a whole number that is very large.
+    # Not msgspec, which turns very large whole numbers into floats.
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -147,16 +148,19 @@ def _walked(data: Any, name: str, change: Callable[[Any], Any]) -> Any:
 
 
 def sealing(backend: B, keys: Sequence[bytes], /) -> B:
-    """The same backend, over the same connections, with keys for the secrets of its calls.
+    """Adds keys to a backend that encrypt the secrets of its calls.
 
     Args:
         backend: Any backend.
-        keys: Secrets of 32 random bytes or more each, the same for clients and workers. The first
-            seals; the others only open.
+        keys: Keys of 32 random bytes or more each, the same for clients and workers. The first one
+            encrypts; all of them decrypt.
+
+    Returns:
+        A backend with the keys that uses the same connections.
 
     Raises:
         TypeError: If the keys are not bytes.
-        ValueError: If there is none, or one is too short.
+        ValueError: If there is no key, or one is too short.
 
     Example:
         >>> import secrets
@@ -168,12 +172,12 @@ def sealing(backend: B, keys: Sequence[bytes], /) -> B:
 
 
 def sealer_of(backend: object) -> Seals | None:
-    """The keys that a backend has for secrets."""
+    """What encrypts the secrets of a backend; None if it has no keys."""
     return additions_of(backend).sealer
 
 
 def outgoing(backend: object, submissions: Iterable[Submission]) -> Result[list[Submission], Fault]:
-    """Submissions as they go to a backend: with their secrets sealed, where it has keys."""
+    """Encrypts the secrets of submissions, if the backend has keys."""
     sealer = sealer_of(backend)
     ready = list(submissions)
     if sealer is None:
@@ -204,7 +208,7 @@ def _sealed(submission: Submission, sealer: Seals) -> Submission:
 def incoming(
     backend: object, answer: Result[Outcome | None, Fault]
 ) -> Result[Outcome | None, Fault]:
-    """What a backend answered, with the secrets of the outcome open."""
+    """Decrypts the secrets of an outcome that a backend answered."""
     sealer = sealer_of(backend)
     if sealer is None:
         return answer
@@ -214,7 +218,7 @@ def incoming(
 def all_incoming(
     backend: object, answer: Result[Mapping[str, Outcome], Fault]
 ) -> Result[Mapping[str, Outcome], Fault]:
-    """The same of many outcomes."""
+    """Decrypts the secrets of many outcomes that a backend answered."""
     sealer = sealer_of(backend)
     if sealer is None:
         return answer
@@ -224,7 +228,7 @@ def all_incoming(
 
 
 def opening(backend: object, catalog: Catalog) -> Catalog:
-    """The catalog as it is served on a backend: its tasks open what is sealed."""
+    """The catalog whose tasks decrypt and encrypt secrets, if the backend has keys."""
     sealer = sealer_of(backend)
     if sealer is None:
         return catalog
@@ -232,7 +236,7 @@ def opening(backend: object, catalog: Catalog) -> Catalog:
 
 
 class _Sealing(Signature, frozen=True):
-    """A signature whose task takes and gives sealed secrets."""
+    """A signature whose task takes and gives encrypted secrets."""
 
     sealer: Seals
 
@@ -255,7 +259,7 @@ class _Sealing(Signature, frozen=True):
 def _opening(tasks: Tasks, sealer: Seals) -> Tasks:
     def opening(signature: Signature) -> _Sealing:
         parts: dict[str, Any] = asdict(signature)
-        parts["sealer"] = sealer  # in the place of the one that a served catalog may have already
+        parts["sealer"] = sealer  # replaces the one of a catalog that is served already
         return _Sealing(**parts)
 
     return {

@@ -1,7 +1,7 @@
-"""Values that are nobody else's business: how they are shown, and how they travel.
+"""`Secret`: values that are never shown, and how they travel.
 
-On the wire a secret is an object with the one key `$onward.secret`, so that whoever shows or seals
-what travels finds it without knowing its annotation.
+On the wire, a secret is an object with the one key `$onward.secret`. So code that shows or encrypts
+JSON finds secrets without knowing their annotations.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _MARKS = re.compile(rb'"\$onward\.(secret|sealed)"')
 class Secret(Generic[T_co]):
     """A value that is never shown: not in a repr, a fault, a log, a span or an engine's name.
 
-    As an annotation of a parameter, a field or what a task returns, `Secret[str]` has the value
-    travel as a secret: encrypted where the backend has keys for it. pydantic's `SecretStr`,
-    `SecretBytes` and `Secret` travel in the same way, also in models.
+    Annotate a parameter, a field or a task's value as `Secret[str]`, and it travels as a secret. It
+    is encrypted if the backend has keys for secrets. pydantic's `SecretStr`, `SecretBytes` and
+    `Secret` travel in the same way, also in models.
 
     Args:
-        value: What is secret.
+        value: The secret value.
 
     Example:
         >>> from onward import Secret, local, run, task
@@ -88,7 +88,7 @@ class Secret(Generic[T_co]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        # As a field of a model, from the value or from a Secret; a dump does not show it.
+        # A field of a model takes the value or a Secret. A dump does not show it.
         from pydantic_core import core_schema
 
         inner = handler.generate_schema(*(get_args(source) or (Any,)))
@@ -106,7 +106,7 @@ def _bare(value: Any) -> Any:
 
 
 def is_secret(kind: object) -> bool:
-    """Whether a class, or an alias of one such as `Secret[str]`, is one of secrets."""
+    """Whether a type is a class of secrets, or an alias of one such as `Secret[str]`."""
     kind = get_origin(kind) or kind
     if not isinstance(kind, type):
         return False
@@ -117,7 +117,7 @@ def is_secret(kind: object) -> bool:
 
 
 def kept_by(kind: Any) -> object:
-    """The annotation of what a secret of this class or alias keeps."""
+    """The annotation of the value in a secret of this class or alias."""
     pydantic = sys.modules.get("pydantic")
     origin = get_origin(kind) or kind
     if pydantic is not None and issubclass(origin, pydantic.SecretStr):
@@ -128,30 +128,30 @@ def kept_by(kind: Any) -> object:
 
 
 def unmarked(data: Mapping[str, Any], otherwise: Any) -> Any:
-    """What a secret that travelled keeps.
+    """The value in the JSON object of a secret.
 
     Args:
         data: A JSON object.
-        otherwise: What to give of one that is no secret.
+        otherwise: The answer if the object is not a secret.
 
     Raises:
-        ValueError: If it is sealed still.
+        ValueError: If the secret is still encrypted.
     """
     if len(data) == 1 and SEALED in data:
         raise ValueError(
-            "it is sealed, and no key here opens it: give this process the keys of the one "
-            'that sealed it (ONWARD_SECRET_KEYS), and pip install "onward[secrets]"'
+            "it is encrypted, and no key here decrypts it: give this process the same keys as the "
+            'one that encrypted it (ONWARD_SECRET_KEYS), and pip install "onward[secrets]"'
         )
     return data[MARK] if len(data) == 1 and MARK in data else otherwise
 
 
 def has_marks(raw: bytes | msgspec.Raw) -> bool:
-    """Whether there may be a secret in some JSON."""
+    """Whether JSON may contain a secret."""
     return _MARKS.search(memoryview(raw)) is not None
 
 
 def all_unmarked(value: Any) -> Any:
-    """JSON data with each secret in it as what it keeps; raises ValueError as `unmarked` does."""
+    """JSON data with the values in place of the secrets; raises ValueError as `unmarked` does."""
     if isinstance(value, dict):
         kept = unmarked(value, value)
         if kept is not value:
@@ -163,7 +163,7 @@ def all_unmarked(value: Any) -> Any:
 
 
 def masked(raw: bytes | msgspec.Raw) -> bytes:
-    """Some JSON, for people to read: each secret in it is `"***"`."""
+    """JSON for people, with `"***"` in place of each secret."""
     if not has_marks(raw):
         return bytes(raw)
     try:
@@ -183,11 +183,11 @@ def _masked(value: Any) -> Any:
 
 
 def revealed(value: Any, dumped: Any) -> Any:
-    """What pydantic dumped, with its secrets as they travel where it put asterisks.
+    """JSON data that pydantic dumped, with the secrets in place of its asterisks.
 
     Args:
         value: A model, or a part of one.
-        dumped: What it was dumped as, as JSON data.
+        dumped: The JSON data that pydantic made of it.
     """
     kind: Any = type(value)
     if is_secret(kind):
@@ -201,17 +201,17 @@ def revealed(value: Any, dumped: Any) -> Any:
         return dumped
     if isinstance(value, Mapping):
         parts = zip(value.values(), dumped.items(), strict=True)
-        return {name: revealed(part, said) for part, (name, said) in parts}
+        return {name: revealed(part, text) for part, (name, text) in parts}
     fields: Mapping[str, Any] = getattr(kind, "__pydantic_fields__", {})
     names = {field.serialization_alias or name: name for name, field in fields.items()}
     return {
-        alias: revealed(getattr(value, str(names.get(alias, alias)), None), said)
-        for alias, said in dumped.items()
+        alias: revealed(getattr(value, str(names.get(alias, alias)), None), text)
+        for alias, text in dumped.items()
     }
 
 
 def holds_secrets(value: Any) -> bool:
-    """Whether there is a secret in a model, or in a part of one."""
+    """Whether a model contains a secret."""
     kind: Any = type(value)
     if is_secret(kind):
         return True

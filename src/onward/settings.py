@@ -1,4 +1,4 @@
-"""What a setting may be: its kind, and its text."""
+"""The kinds of settings, and how to read them from text."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def kinds(known: type) -> dict[str, Kind]:
 
 
 def of_entries(kind: object) -> type | None:
-    """What each entry of a table may have, where a setting is one: `dict[str, ATypedDict]`."""
+    """The TypedDict of each entry, if a setting is a table (`dict[str, ATypedDict]`)."""
     entries: type | None = get_args(kind)[1] if get_origin(kind) is dict else None
     return entries
 
 
 def of_text(kind: Kind, text: str) -> object:
-    """What a text says, where all is text; raises ValueError, which shows nothing of it."""
+    """Reads a value from text; raises a ValueError that does not show the text."""
     if kind is bool:
         if text.lower() not in _WORDS:
             raise ValueError
@@ -40,18 +40,18 @@ def of_text(kind: Kind, text: str) -> object:
 
 
 def is_of(kind: Kind, value: object) -> bool:
-    """Whether a value is of a kind, where a number is not a text."""
+    """Whether a value is of a kind. A number is not a text."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float if kind is float else kind)
 
 
 def should_be(name: str, kind: Kind, written: str) -> str:
-    """What a setting is, and an example of it.
+    """The message for a value of the wrong kind, with an example.
 
     Args:
         name: The setting.
         kind: Its kind.
-        written: How a name and a value are written, as `{}={}`.
+        written: The syntax of a name and a value, such as `{}={}`.
     """
     return f"{name} is {_NAMES[kind]}: write {written.format(name, _EXAMPLES[kind])}"

@@ -1,4 +1,4 @@
-"""What a task's function takes and gives, as codecs."""
+"""Signatures of tasks: the codecs of a function's parameters, value and errors."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Signature(Struct, frozen=True):
 
     Args:
         python: The function's own signature.
-        positional: The codecs of what may be given by position.
-        rest: The codec of each of `*args`.
-        keyword: The codecs of what may be given by name.
-        others: The codec of each of `**kwargs`.
+        positional: The codecs of the parameters that can be given by position.
+        rest: The codec of each item of `*args`.
+        keyword: The codecs of the parameters that can be given by name.
+        others: The codec of each value of `**kwargs`.
         returns: The codec of its value.
-        errors: The codec of its domain errors; None where it returns no Result.
-        is_async: Whether calling it may give something to await.
-        misfit: Why it cannot be called with one value alone; None where it can.
-        never_returns: Whether it only ever raises or fails.
+        errors: The codec of its domain errors; None if it does not return a Result.
+        is_async: Whether a call may return an awaitable.
+        misfit: Why it cannot be called with one value alone; None if it can.
+        never_returns: Whether it always raises or fails.
     """
 
     python: inspect.Signature
@@ -55,19 +55,19 @@ class Signature(Struct, frozen=True):
         return self._by_position(0)[1]
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, skip: int = 0) -> Args:
-        """Arguments as they travel.
+        """Encodes arguments.
 
         Args:
-            args: By position, without the first `skip`.
-            kwargs: By name.
+            args: The arguments by position, without the first `skip`.
+            kwargs: The arguments by name.
             skip: How many of the first arguments come later, from the step before.
 
         Raises:
-            TypeError: If the function cannot be called like this.
-            Refused: If a value is not what its annotation says.
+            TypeError: If the function does not take these arguments.
+            Refused: If a value does not fit its annotation.
         """
         if kwargs or len(args) + skip != len(self.positional):
-            self.python.bind(*[_HOLE] * skip, *args, **kwargs)  # says what is wrong, if anything
+            self.python.bind(*[_HOLE] * skip, *args, **kwargs)  # raises if they do not fit
         positional = tuple(
             [Raw(_encode(*self._by_position(at), value)) for at, value in enumerate(args, skip)]
         )
@@ -82,21 +82,21 @@ class Signature(Struct, frozen=True):
         )
 
     def encode_first(self, value: Any) -> Raw:
-        """The first argument alone, as it travels; raises Refused with a path within it."""
+        """Encodes the first argument alone; raises Refused with a path within it."""
         return Raw(self.first.encode(value))
 
     def decode(
         self, arguments: Args, *, find: Find | None = None, skip: int = 0
     ) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments that were encoded.
+        """Decodes arguments.
 
         Args:
-            arguments: The encoded ones.
-            find: Where to look up another task's error codec.
-            skip: How many of the first arguments are not among them.
+            arguments: The encoded arguments.
+            find: Looks up the error codec of another task.
+            skip: How many of the first arguments are missing from them.
 
         Raises:
-            Refused: If there are too many, or one is not what its annotation says.
+            Refused: If there are too many, or one does not fit its annotation.
         """
         args: list[Any] = []
         for at, raw in enumerate(arguments.positional, skip):
@@ -110,10 +110,10 @@ class Signature(Struct, frozen=True):
         }
 
     def give(self, value: Any, task: str) -> Outcome:
-        """What the function returned, as an outcome.
+        """Makes an outcome of what the function returned.
 
         Raises:
-            Returned: If it is not what the annotation says.
+            Returned: If it does not fit the annotation.
         """
         what = "a value"
         try:
@@ -185,7 +185,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
     value, errors = returned, None
     if returned is Result:
         raise TypeError(
-            f"the Result of task {task!r} ({place(fn)}) does not say of what: write Result[R, E]"
+            f"the Result of task {task!r} ({place(fn)}) has no types: write Result[R, E]"
         )
     if get_origin(returned) is Result:
         value, error = get_args(returned)
@@ -211,7 +211,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
 
 
 def _called(fn: Callable[..., Any], hints: Mapping[str, Annotation]) -> inspect.Signature:
-    """The signature of what is called; that of what it wraps, where it only passes all on."""
+    """A function's own signature, or that of the wrapped function if it passes arguments on."""
     own = inspect.signature(fn, follow_wrapped=False)
     inner = getattr(fn, "__wrapped__", None)
     passes_on = any(each.kind in _VARIADIC for each in own.parameters.values())
@@ -225,17 +225,17 @@ def _may_await(fn: Callable[..., Any]) -> bool:
 
 
 async def call_async(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Calls a function that may give something to await, and awaits that; what is called decides.
+    """Calls a function, and awaits what it returns if that is awaitable.
 
     Args:
-        fn: The function. A plain one around an async one may await that by itself, on a loop of
-            its own, so it is called on a thread.
+        fn: The function. A sync wrapper of an async function is called on a thread, because it may
+            run the async function on its own event loop.
         args: Its arguments by position.
         kwargs: Its arguments by name.
     """
     is_wrapper = hasattr(fn, "__wrapped__") and not inspect.iscoroutinefunction(fn)
     if is_wrapper:
-        import asyncio  # not needed, and not paid for, by whoever only defines and submits
+        import asyncio  # programs that only define and submit tasks do not need it
 
         value = await asyncio.to_thread(fn, *args, **kwargs)
     else:
@@ -252,7 +252,7 @@ def _misfit(python: inspect.Signature) -> str | None:
 
 
 def place(fn: Callable[..., Any]) -> str:
-    """Where a function is defined, for messages: its file and line."""
+    """The file and line of a function, for messages."""
     inner = inspect.unwrap(fn)
     code = inner.__code__ if inspect.isfunction(inner) else fn.__code__
     return f"{code.co_filename}:{code.co_firstlineno}"
@@ -261,19 +261,18 @@ def place(fn: Callable[..., Any]) -> str:
 def _check_kind(fn: Callable[..., Any], task: str) -> None:
     if inspect.ismethod(fn):
         raise TypeError(
-            f"{task!r} is a method, and a task has no self that could travel to a worker: "
-            "make it a function that takes what it needs"
+            f"{task!r} is a method, and self cannot travel to a worker: make it a function that "
+            "takes what it needs"
         )
     if not inspect.isfunction(fn):
         raise TypeError(f"a task is a plain function, not {fn!r}: write def, and put @task on it")
     if fn.__name__ == "<lambda>":
         raise TypeError(
-            f"a lambda ({place(fn)}) has no name and no annotations that a worker could go by: "
-            "write def, and put @task on it"
+            f"a lambda ({place(fn)}) has no name and no annotations: write def, and put @task on it"
         )
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise TypeError(
-            f"task {task!r} ({place(fn)}) is a generator, and its value crosses the wire whole: "
+            f"task {task!r} ({place(fn)}) is a generator, and its value must travel as a whole: "
             "return a list"
         )
 
@@ -288,7 +287,7 @@ def _hints(fn: Callable[..., Any], task: str) -> dict[str, Annotation]:
         ) from None
     except Exception as problem:
         raise TypeError(
-            f"an annotation of task {task!r} ({place(fn)}) is no type: {problem}"
+            f"an annotation of task {task!r} ({place(fn)}) is not a type: {problem}"
         ) from None
 
 
@@ -309,12 +308,12 @@ def _cannot(
 def _missing(fn: Callable[..., Any], task: str, name: str) -> str:
     if name in ("self", "cls") and next(iter(inspect.signature(fn).parameters)) == name:
         return (
-            f"task {task!r} ({place(fn)}) is a method, and a task has no {name} that could travel "
-            "to a worker: make it a function that takes what it needs"
+            f"task {task!r} ({place(fn)}) is a method, and {name} cannot travel to a worker: make "
+            "it a function that takes what it needs"
         )
     return (
-        f"parameter {name!r} of task {task!r} ({place(fn)}) has no annotation, and its values "
-        f"travel by it: write {name}: str, or what it is"
+        f"parameter {name!r} of task {task!r} ({place(fn)}) needs an annotation, because values "
+        f"are encoded by it: write {name}: str, or another type"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a URL says of a backend: its parts, and the parameters in its query."""
+"""Reads the URL of a backend: its parts, and the parameters in its query."""
 
 from __future__ import annotations
 
@@ -16,16 +16,27 @@ _ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 
 
 def split(url: str, /) -> SplitResult:
-    """A URL in its parts.
+    """Splits a URL into its parts.
+
+    Args:
+        url: The URL.
+
+    Returns:
+        The parts, as `urllib.parse.urlsplit` gives them.
 
     Raises:
-        ValueError: If a password that is not percent-encoded may be spread over them; the text
-            shows nothing of it.
+        ValueError: If it is not a valid URL, for instance because a password in it is not
+            percent-encoded. The text shows no password.
+
+    Example:
+        >>> from onward.url import split
+        >>> split("folder:///var/spool/onward").path
+        '/var/spool/onward'
     """
     try:
-        url.encode()  # which a lone surrogate cannot be
+        url.encode()  # raises for a lone surrogate
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - it is looked at only when it is asked for
+        parts.port  # noqa: B018 - urlsplit checks the port only here
     except ValueError:
         _refuse_unencoded()
     if parts.fragment or "@" in parts.path:
@@ -34,20 +45,32 @@ def split(url: str, /) -> SplitResult:
 
 
 def parameters(url: str, known: type[T], /) -> T:
-    """What a URL's query says.
+    """Reads the parameters in a URL's query.
 
     Args:
         url: The URL.
-        known: A TypedDict of the parameters that there are, each a str, an int, a float or a bool.
+        known: A TypedDict of the allowed parameters, each a str, an int, a float or a bool.
+
+    Returns:
+        The parameters that the URL sets.
 
     Raises:
-        ValueError: If it says anything else; the text shows no password.
+        ValueError: If a parameter is unknown, repeated or of the wrong kind. The text shows no
+            password.
+
+    Example:
+        >>> from typing import TypedDict
+        >>> from onward.url import parameters
+        >>> class Parameters(TypedDict, total=False):
+        ...     clerks: int
+        >>> parameters("postal://?clerks=4", Parameters)
+        {'clerks': 4}
     """
     declared = kinds(known)
     said = [part.partition("=") for part in split(url).query.split("&") if part]
     unknown = [name for name, _, _ in said if name not in declared]
     if unknown:
-        # What is named must not be a piece of a password, as is what stands before a stray @.
+        # The name must not be a part of a password, as text before a stray @ may be.
         texts = [name if "://" in unquote(text) else name + text for name, _, text in said]
         if "@" in unquote(" ".join(texts)):
             _refuse_unencoded()
@@ -55,7 +78,7 @@ def parameters(url: str, known: type[T], /) -> T:
     values: dict[str, object] = {}
     for name, _, text in said:
         if name in values:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"{name} appears twice")
         try:
             values[name] = of_text(declared[name], text if "://" in text else unquote(text))
         except ValueError:
@@ -64,29 +87,42 @@ def parameters(url: str, known: type[T], /) -> T:
 
 
 def refuse_host(url: str) -> None:
-    """Raises ValueError where the URL of a backend in this process has a host."""
-    parts = split(url)
-    if parts.netloc or parts.path.strip("/"):
-        raise ValueError(f"it is in this process, and has no host: write {parts.scheme}://")
-
-
-def refuse_user(url: str, instead: str) -> None:
-    """Raises ValueError where the URL of an engine that knows no users has one.
+    """Raises ValueError if the URL of an in-process backend has a host.
 
     Args:
         url: The URL.
-        instead: What the engine has in their place.
+
+    Raises:
+        ValueError: If it has a host or a path.
+
+    Example:
+        >>> from onward.url import refuse_host
+        >>> refuse_host("local://?workers=4")
+    """
+    parts = split(url)
+    if parts.netloc or parts.path.strip("/"):
+        raise ValueError(
+            f"this backend is in this process, and has no host: write {parts.scheme}://"
+        )
+
+
+def refuse_user(url: str, instead: str) -> None:
+    """Raises ValueError if the URL of an engine without users has a user or a password.
+
+    Args:
+        url: The URL.
+        instead: What the engine uses in their place.
     """
     parts = split(url)
     if parts.username is not None or parts.password is not None:
-        raise ValueError(f"it has no user and no password: {instead}")
+        raise ValueError(f"this URL takes no user and no password: {instead}")
 
 
 def host_and_port(name: str, text: str, /) -> tuple[str, int | None]:
-    """The parts of `host:port`, an IPv6 host in its brackets.
+    """Splits `host:port`. An IPv6 host stays in its brackets.
 
     Raises:
-        ValueError: If it is something else, which may be a secret: the text does not show it.
+        ValueError: If it is anything else. The text does not show it, because it may be a secret.
     """
     found = _ADDRESS.fullmatch(text)
     port = int(found[2]) if found and found[2] else None
@@ -96,16 +132,16 @@ def host_and_port(name: str, text: str, /) -> tuple[str, int | None]:
 
 
 def ipv6_in_brackets(host: str, /) -> str:
-    """A host as it stands before a port; raises ValueError, as `host_and_port` does."""
+    """A host, in brackets if it is an IPv6 address; raises ValueError as `host_and_port` does."""
     bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
     found = _ADDRESS.fullmatch(bracketed)
     if found is None or found[2]:
-        raise ValueError("host is the host alone: write localhost")
+        raise ValueError("host takes a host without a port: write localhost")
     return bracketed
 
 
 def instead_of(word: str, known: Collection[str]) -> str:
-    """What is not known, what is like it, and what is known."""
+    """Names an unknown word, a similar known word, and all known words."""
     like = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f" (did you mean {like[0]!r}?)" if like else ""
     return f"{word!r}{hint}. Known: {', '.join(sorted(known))}"

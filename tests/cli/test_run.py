@@ -98,7 +98,7 @@ def test_arguments_that_do_not_fit_are_told_by_the_parameter_s_name(
         ("pipeline:", "which flow of pipeline?"),
         ("pipeline:sumed", "pipeline has no 'sumed' (did you mean 'summed'?)"),
         ("pipeline:make", "makes one. Write made_by_make = make(...) in the module, and name"),
-        ("pipeline:Malformed", "pipeline:Malformed is no flow but type: put @task on it"),
+        ("pipeline:Malformed", "pipeline:Malformed is not a flow but type: put @task on it"),
         ("pipeline.py:summed", "write pipeline:summed"),
         ("./my/tasks.py:summed", "write my.tasks:summed"),
         ("pipeline.summed", "a target is pipeline:summed"),

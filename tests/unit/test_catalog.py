@@ -92,11 +92,11 @@ def test_a_catalog_of_modules_holds_what_is_at_their_top() -> None:
 
 def test_a_module_without_tasks_is_a_mistake() -> None:
     wrong: Any = 5
-    with pytest.raises(ValueError, match="no task at the top of nowhere: put @task on"):
+    with pytest.raises(ValueError, match="nowhere has no task at its top level: put @task on"):
         Catalog.of(ModuleType("nowhere"))
     with pytest.raises(ImportError, match="no_such_module"):
         Catalog.of("no_such_module")
-    with pytest.raises(TypeError, match="5 is no module"):
+    with pytest.raises(TypeError, match="5 is not a module"):
         Catalog.of(wrong)
 
 

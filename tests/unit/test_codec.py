@@ -657,7 +657,7 @@ def test_an_enum_of_several_types_is_refused_with_what_it_may_have() -> None:
         (Result[int, Options], "the error"),
         (Result[int, Any], "the error"),
         (Result[int, Exception], "the error"),
-        (Result, "does not say of what"),
+        (Result, "has no types"),
         (Iterator[int], "the value"),
         (Result[Result[int, str], str], "the value"),
     ],

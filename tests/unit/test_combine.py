@@ -384,7 +384,7 @@ def test_a_handler_of_one_kind_of_fault_is_refused_where_it_is_given() -> None:
         return int(error.seconds)
 
     wrong: Any = late
-    with pytest.raises(TypeError, match="which may be any Fault"):
+    with pytest.raises(TypeError, match="does not take every Fault"):
         explode.rescue(wrong)
 
 

@@ -192,7 +192,7 @@ def test_a_task_that_a_reference_would_not_find_says_so_when_it_is_pickled() -> 
     def inner(n: int) -> int:
         return n
 
-    with pytest.raises(TypeError, match=r"task 'inner' .* is not at the top of its module"):
+    with pytest.raises(TypeError, match=r"task 'inner' .* define it at the top of its module"):
         pickle.dumps(inner)
 
 

@@ -122,7 +122,7 @@ def test_any_flow_can_be_explained(flow: AnyFlow) -> None:
 
 def test_what_cannot_be_explained_is_refused() -> None:
     wrong: Any = 5
-    with pytest.raises(TypeError, match="5 is no flow"):
+    with pytest.raises(TypeError, match="5 is not a flow"):
         explain(wrong)
     wrong = "dot"
     with pytest.raises(ValueError, match="form is 'tree' or 'mermaid', not 'dot'"):

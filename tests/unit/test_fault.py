@@ -95,7 +95,7 @@ def test_raised_says_how_often_it_was_tried() -> None:
     [
         (BadPayload("parse", "Expected `int`", "$.rows[3].n"), "Expected `int`, at $.rows[3].n. "),
         (BadPayload("parse", "Expected `int` at $.n", "$.n"), "Expected `int` at $.n. "),
-        (Lost("parse", "its worker died", 3), "its worker died, handed to a worker 3 times. "),
+        (Lost("parse", "its worker died", 3), "its worker died, delivered to a worker 3 times. "),
         (TooLarge("parse", "its value is too large", 9, 4), "large, 9 bytes, the limit is 4. "),
         (TooLarge("parse", "9 bytes, and 4 are carried", 9, 4), "9 bytes, and 4 are carried. "),
         (TimedOut("parse", "no value after 1 s", 1.0, 3), "1 s, in the last of 3 attempts. "),
@@ -115,7 +115,7 @@ def test_a_retry_is_advised_to_who_has_none() -> None:
 def test_a_wait_that_ended_is_no_step_that_took_too_long() -> None:
     waited = TimedOut("a", "no outcome yet", 1.0, 0, still_running=True)
     assert "make the step shorter" not in str(waited)
-    assert "by its ref" in str(waited)
+    assert "with its ref" in str(waited)
 
 
 @task
@@ -163,5 +163,5 @@ def test_unwrap_says_what_the_fault_says() -> None:
 def test_unwrap_says_which_domain_error_it_was() -> None:
     with pytest.raises(UnwrapError, match=r"ValueError\('not today'\)"):
         unwrap(Failure(ValueError("not today")))
-    with pytest.raises(TypeError, match="no Result"):
+    with pytest.raises(TypeError, match="not a Result"):
         unwrap(3)  # type: ignore[arg-type]  # which is what is tried

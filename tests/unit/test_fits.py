@@ -241,8 +241,8 @@ def case(code: str, message: str) -> Any:
         case("double.rescue(handle) >> fetch", "double gives int, and fetch takes str"),
         case("together(fetch, double)", "fetch takes str, and double takes int"),
         case("(read >> given(store, 'x')).rescue(handle)", "handle does not take Worse"),
-        case("read.rescue(say)", "say gives str in the place of what read gives"),
-        case("double.rescue(late)", "which may be any Fault"),
+        case("read.rescue(say)", "say gives str, and read gives list"),
+        case("double.rescue(late)", "does not take every Fault"),
     ],
 )
 def test_what_does_not_fit_is_refused_where_it_is_composed(

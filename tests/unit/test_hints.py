@@ -63,8 +63,8 @@ def test_a_pipe_says_how_flows_are_chained() -> None:
         ({"max_retries": 3, "autoretry_for": (OSError,)}, "on=(OSError, ...))"),
         ({"default_retry_delay": 30}, "backoff=Constant(30.0)"),
         ({"time_limit": 30}, "timeout=30.0, in seconds"),
-        ({"bind": True}, "current() inside of the task"),
-        ({"colour": "red"}, "there are name, retry, timeout, queue, priority"),
+        ({"bind": True}, "current() inside the task"),
+        ({"colour": "red"}, "it has name, retry, timeout, queue, priority"),
     ],
     ids=str,
 )

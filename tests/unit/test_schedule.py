@@ -121,7 +121,7 @@ def test_awaiting_does_the_same(clock: Clockwork) -> None:
 # -- what is refused before that --------------------------------------------------------------
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "neither": ({}, "by cron='30 2 * * *' or by every=60: write one"),
+    "neither": ({}, "cron='30 2 * * *' or every=60: write one"),
     "both": ({"cron": "* * * * *", "every": 60}, "write one"),
     "a name with spaces": ({"name": "a b", "every": 60}, "write 'a_b'"),
     "no name": ({"name": "", "every": 60}, "a schedule's name is 1 to 200"),
@@ -134,7 +134,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "not a number": ({"every": float("nan")}, "every is from 0 seconds to ten years"),
     "an interval as a text": ({"every": "60"}, "every is a number of seconds"),
     "an interval of truth": ({"every": True}, "every is a number of seconds"),
-    "an interval in a time zone": ({"every": 60, "timezone": "Europe/Berlin"}, "goes by cron"),
+    "an interval in a time zone": (
+        {"every": 60, "timezone": "Europe/Berlin"},
+        "only a schedule with cron",
+    ),
     "a cron that is no text": ({"cron": 5}, "cron is a text"),
     "four fields": ({"cron": "* * * *"}, "five fields"),
     "six fields": ({"cron": "0 * * * * *"}, "five fields"),
@@ -146,7 +149,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "Quartz's question mark": ({"cron": "0 0 1 * ?"}, "five fields"),
     "two lines": ({"cron": "0 0 1 *\n* 1"}, "five fields"),
     "other digits": ({"cron": "٣ * * * *"}, "five fields"),
-    "days of both kinds": ({"cron": "0 0 13 * FRI"}, "some engines read as either"),
+    "days of both kinds": ({"cron": "0 0 13 * FRI"}, "some engines require both"),
     "no such time zone": ({"cron": "* * * * *", "timezone": "Mars/Olympus"}, "no time zone"),
     "a continent": ({"cron": "* * * * *", "timezone": "Europe"}, "no time zone"),
     "a path": ({"cron": "* * * * *", "timezone": "../../etc/passwd"}, "no time zone"),
@@ -231,7 +234,7 @@ def test_a_backend_without_a_clock_is_refused(needs: Callable[[Any], object]) ->
     fault = refused.failure()
     assert isinstance(fault, Unsupported)
     assert repr(backend) in fault.message
-    with pytest.raises(TypeError, match=r"no backend that can submit: write on=local\(\)"):
+    with pytest.raises(TypeError, match=r"not a backend that can submit: write on=local\(\)"):
         needs("redis://localhost")
 
 

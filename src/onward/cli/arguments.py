@@ -145,7 +145,7 @@ class _Given:
             self._set(found, self._read(found, value))
         elif self._others is not None:
             if name in self._more_named:
-                self.refuse(f"--{said} is there twice")
+                self.refuse(f"--{said} appears twice")
             self._more_named[name] = self._read(self._others, value, name)
             self.values[self._others.python.name] = self._more_named
 
@@ -161,7 +161,7 @@ class _Given:
 
     def _set(self, parameter: Parameter, value: object) -> None:
         if parameter.python.name in self.values:
-            self.refuse(f"{parameter.option} is there twice")
+            self.refuse(f"{parameter.option} appears twice")
         self.values[parameter.python.name] = value
 
     def _read(self, parameter: Parameter, text: str, name: str = "") -> object:

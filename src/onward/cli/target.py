@@ -35,14 +35,14 @@ def flow_of(target: str) -> AnyFlow:
     if name not in flows and hasattr(module, name):
         what = getattr(module, name)
         cure = _cure(module_name, name, what)
-        end(USAGE, f"{target} is no flow but {type(what).__name__}: {cure}")
+        end(USAGE, f"{target} is not a flow but {type(what).__name__}: {cure}")
     if name not in flows:
         end(USAGE, f"{module_name} has no {instead_of(name, flows)}")
     return flows[name]
 
 
 def _cure(module: str, name: str, what: object) -> str:
-    """What to do about a target that is no flow."""
+    """What to do about a target that is not a flow."""
     if not callable(what):
         return "a target is a task or a flow"
     gives = str(getattr(what, "__annotations__", {}).get("return", ""))

@@ -85,7 +85,7 @@ def _section(loader: SafeLoader, node: Node, depth: int) -> Section:
             raise ValueError(f"line {_line(key)}: a setting's name is missing or not valid")
         if name in section:
             raise ValueError(
-                f"line {_line(key)}: {name} is there twice, first on line {section[name].line}"
+                f"line {_line(key)}: {name} appears twice, first on line {section[name].line}"
             )
         section[name] = Entry(_line(key), _value(loader, value, depth - 1))
     return section

@@ -1,5 +1,5 @@
-"""Flows as values: what they are made of, and what is done with them.
+"""Flows as values.
 
-`nodes` holds the data. `values`, `lower` and `render` are functions that match on it, and `flow`,
-`define` and `combinators` are what people write.
+`nodes` holds the data. `values`, `lower`, `fits` and `render` are functions that match on it.
+`flow`, `define` and `combinators` are what people write.
 """

@@ -1,4 +1,4 @@
-"""What composes flows besides `>>` and `.rescue`: given, together, each, fused, identity."""
+"""The combinators besides `>>` and `.rescue`: given, together, each, keep, tee, fused, identity."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Error7 = TypeVar("Error7")
 Error8 = TypeVar("Error8")
 
 identity: Identity = Identity()
-"""The flow that gives what it takes: `together(identity, parse)` keeps the value beside its parse.
+"""A flow that gives its input, for instance to keep it: `together(identity, parse)`.
 
 Example:
     >>> from onward import identity, local, run, task, together
@@ -63,19 +63,18 @@ Example:
 
 
 def flow(step: Step[Taken, Value, Error], /) -> Flow[[Taken], Value, Error]:
-    """A step as a flow, for a function that takes any step and goes on with it.
+    """Makes a typed `Flow` of any step, so that a function that takes a step can compose it.
 
-    To type checkers, a `Step` is all that takes one value, and so has no `>>`, `rescue` or `named`
-    of its own.
+    To type checkers, a `Step` has no `>>`, `rescue` or `named`. A `Flow` has them.
 
     Args:
-        step: What takes exactly one value.
+        step: A step, which takes exactly one value.
 
     Returns:
-        The same step.
+        The same object.
 
     Raises:
-        TypeError: If it is no flow, or takes more than one value.
+        TypeError: If it is not a flow, or takes more than one value.
 
     Example:
         >>> from onward import Flow, Step, flow, local, run, task
@@ -96,19 +95,19 @@ def given(
     *args: More.args,
     **kwargs: More.kwargs,
 ) -> Flow[[Taken], Value, Error]:
-    """All of a step's arguments but the first, so that it fits into a chain.
+    """Binds all arguments of a step except the first, so that it fits into a chain.
 
     Args:
-        step: The flow that takes more than one argument.
+        step: A flow that takes more than one argument.
         args: Its second argument and those after it.
-        kwargs: Its further arguments by name.
+        kwargs: Further arguments by name.
 
     Returns:
-        A flow that takes the first argument alone.
+        A flow that takes only the first argument.
 
     Raises:
-        TypeError: If the step takes no such arguments.
-        ValueError: If a value is not what its annotation says.
+        TypeError: If the step does not take these arguments.
+        ValueError: If a value does not fit its annotation.
 
     Example:
         >>> from onward import given, local, run, task
@@ -128,7 +127,8 @@ def given(
     return Given(flow, rest)
 
 
-# Where no branch has errors, pyright makes Unknown of `Never | Never`; hence two for each number.
+# pyright infers Unknown from `Never | Never`, so each number of branches has an overload without
+# errors and one with them.
 @overload
 def together(a: Step[Taken, Value1, Error1], /) -> Flow[[Taken], tuple[Value1], Error1]: ...
 @overload
@@ -267,16 +267,16 @@ def together(
     Error1 | Error2 | Error3 | Error4 | Error5 | Error6 | Error7 | Error8,
 ]: ...
 def together(*steps: object) -> AnyFlow:
-    """Several steps on the same value, side by side; their values as a tuple.
+    """Runs several steps on the same value, side by side, and gives a tuple of their values.
 
-    All of them settle. If any fails, the failure of the leftmost that failed is the outcome.
+    All steps finish. If some fail, the failure of the leftmost one is the outcome.
 
     Args:
-        steps: From one to eight steps that take the same kind of value.
+        steps: From one to eight steps that take the same type of value.
 
     Raises:
-        TypeError: If there is none, or more than eight, one takes more than a value, or two take
-            types that no value can have both.
+        TypeError: If there are no steps or more than eight, if a step takes more than one value, or
+            if no value can have the types that two of the steps take.
 
     Example:
         >>> from onward import local, run, task, together
@@ -292,7 +292,7 @@ def together(*steps: object) -> AnyFlow:
     if not 1 <= len(steps) <= 8:
         raise TypeError(
             f"together takes from one to eight steps, not {len(steps)}: nest another together, or "
-            "use each for many values"
+            "use each for a list of values"
         )
     branches = tuple(map(as_step, steps))
     check_branches(branches)
@@ -300,7 +300,7 @@ def together(*steps: object) -> AnyFlow:
 
 
 class Items(Protocol[Item_co]):
-    """A list, a tuple or the like: what `each` takes. A str or bytes is none.
+    """The type of what `each` takes: a list, a tuple or another sequence, but not str or bytes.
 
     Example:
         >>> from onward import Call, Items, each, task
@@ -313,7 +313,7 @@ class Items(Protocol[Item_co]):
         each(double)([1, 2])
     """
 
-    # To a str and bytes, `in` cannot be said of any object.
+    # `__contains__` of str and bytes does not take any object, so they do not match.
 
     def __len__(self) -> int: ...
     def __contains__(self, value: object, /) -> bool: ...
@@ -323,19 +323,19 @@ class Items(Protocol[Item_co]):
 def each(
     step: Step[Taken, Value, Error], /, *, limit: int | None = None, chunk: int | None = None
 ) -> Flow[[Items[Taken]], list[Value], Error]:
-    """A step on every item of a list; the list of its values, in the same order.
+    """Runs a step on every item of a list, and gives the list of values in the same order.
 
-    All items settle. If any fails, the failure of the first that failed is the outcome.
+    All items finish. If some fail, the failure of the first one in the list is the outcome.
 
     Args:
-        step: Takes one item.
-        limit: How many deliveries are in flight at a time, of an item or of a chunk each; None
-            leaves it to the backend.
-        chunk: How many items go to a worker as one delivery; None for one. Celery's workers run
-            these one after the other, the others side by side.
+        step: A step that takes one item.
+        limit: How many items, or chunks of them, run at a time; None leaves it to the backend.
+        chunk: How many items one delivery to a worker has; None means one. Celery's workers run
+            the items of a chunk one after the other, other workers run them side by side.
 
     Raises:
-        TypeError, ValueError: If limit or chunk is no whole number from 1 up.
+        TypeError: If limit or chunk is not a whole number.
+        ValueError: If it is less than 1.
 
     Example:
         >>> from onward import each, local, run, task
@@ -349,21 +349,23 @@ def each(
         if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
             raise TypeError(f"{what} is a whole number of items, not {count!r}")
         if count is not None and not 1 <= count <= 1_000_000_000:
-            raise ValueError(f"{what} is 1 item or more, not {count}: leave it out for no {what}")
+            raise ValueError(
+                f"{what} is from 1 to 1,000,000,000 items, not {count}: leave it out for no {what}"
+            )
     return Each(as_step(step), limit, chunk)
 
 
 def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value], Error]:
-    """A step, and the value that goes into it beside the step's own.
+    """Runs a step, and gives its input together with its value.
 
     Args:
-        step: Takes one value.
+        step: A step, which takes one value.
 
     Returns:
-        A flow that gives the pair of both: `keep(f)(x)` is `(x, f(x))`.
+        A flow that gives a pair: `keep(f)(x)` is `(x, f(x))`.
 
     Raises:
-        TypeError: If the step takes more than a value.
+        TypeError: If the step takes more than one value.
 
     Example:
         >>> from onward import keep, local, run, task
@@ -377,18 +379,18 @@ def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value
 
 
 def tee(step: Step[Taken, object, Error], /) -> Flow[[Taken], Taken, Error]:
-    """A step that is run for what it does; the value that goes into it goes on.
+    """Runs a step for its effect, and passes its input on.
 
-    What comes next waits for the step, and does not run where it fails.
+    The next step waits for this one, and does not run if it fails.
 
     Args:
-        step: Takes one value. What it gives is dropped.
+        step: A step, which takes one value. Its own value is dropped.
 
     Returns:
-        A flow that gives what it takes: `tee(f)(x)` is `x`.
+        A flow that gives its input: `tee(f)(x)` is `x`.
 
     Raises:
-        TypeError: If the step takes more than a value.
+        TypeError: If the step takes more than one value.
 
     Example:
         >>> from onward import local, run, task, tee
@@ -408,14 +410,14 @@ def tee(step: Step[Taken, object, Error], /) -> Flow[[Taken], Taken, Error]:
 def fused(
     flow: Callable[Params, Call[Value, Error]], /, **options: Unpack[PolicyOptions]
 ) -> Flow[Params, Value, Error]:
-    """A whole flow as one step: one delivery instead of many, and retried as a whole.
+    """Makes one step of a whole flow: one delivery instead of many, retried as a whole.
 
-    The steps inside keep their own retries and timeouts, within that one delivery. Should the
-    worker die, all of them run again.
+    The steps inside keep their own retries and timeouts, within that one delivery. If the worker
+    dies, all of them run again.
 
     Args:
-        flow: What to run in one go.
-        options: The fields of the whole's `Policy`: `retry`, `timeout` and so on.
+        flow: The flow to run in one delivery.
+        options: The fields of the new step's `Policy`: `retry`, `timeout` and so on.
 
     Raises:
         TypeError, ValueError: If an option does not exist, or its value is out of bounds.

@@ -1,4 +1,4 @@
-"""`task`: a plain function as a value that composes."""
+"""`task`, which makes a task of a plain function."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Async: TypeAlias = Coroutine[Any, Any, Value]
 
 
 class Decorator(Protocol):
-    """What `task(...)` gives: it makes a function a task."""
+    """The decorator that `task(...)` gives."""
 
-    # A checker takes the first overload that fits. Never is also a Result, and a Result also a
-    # plain value, so the overloads that look closer stand first and overlap with those below them.
+    # A type checker takes the first overload that fits. Never is also a Result, and a Result is
+    # also a plain value, so the narrower overloads come first and overlap with those below them.
     @overload
     def __call__(self, fn: Callable[Params, Never], /) -> Task[Params, Never, Never, Never]: ...
     @overload
@@ -100,22 +100,23 @@ def task(
     name: str | None = None,
     **options: Unpack[PolicyOptions],
 ) -> Any:
-    """Makes a function a task: a value that composes, and that any backend can run.
+    """Makes a task of a function: a value that composes, and that any backend can run.
 
-    The function itself stays as it is, as `fetch.fn`. Nothing is registered anywhere.
+    The unchanged function is the task's `fn`. Nothing is registered anywhere.
 
     Args:
-        fn: A plain function, sync or async, with annotations that say what it takes and returns.
-            One that returns `Result[R, E]` answers with domain errors of type E.
-        name: What workers know it by; the function's own name if not given.
+        fn: A plain function, sync or async, with annotations for its parameters and its value. One
+            that returns `Result[R, E]` may return domain errors of type E.
+        name: The name that workers find it by; the function's own name if not given.
         options: The fields of its `Policy`: `retry`, `timeout` and so on.
 
     Returns:
         The task; without `fn`, a decorator that makes one.
 
     Raises:
-        TypeError: If the function cannot be a task, or an annotation has no form on the wire.
-        ValueError: If the name or a policy is out of bounds.
+        TypeError: If the function cannot be a task, an annotation cannot travel as JSON, or there
+            is no such option.
+        ValueError: If the name or an option is out of bounds.
 
     Example:
         >>> from onward import Retry, local, run, task

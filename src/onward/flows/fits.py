@@ -1,6 +1,6 @@
-"""Whether flows fit, as far as their annotations can tell, for whoever runs no type checker.
+"""Checks at import whether flows fit together, as far as their annotations tell.
 
-What cannot be decided passes: Any, type variables, protocols, and generics without arguments.
+It accepts what it cannot decide: Any, type variables, protocols, and generics without arguments.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from onward.flows.nodes import (
 )
 from onward.flows.render import name_of
 
-_BACK = 20
-"""How many steps are looked back over that pass their value on."""
+_MAX_STEPS_BACK = 20
+"""How many steps that pass their input on are followed back."""
 
 _WIDER: Mapping[type, tuple[type, ...]] = {
     int: (float, complex),
@@ -44,7 +44,7 @@ _WIDER: Mapping[type, tuple[type, ...]] = {
     bytearray: (bytes,),
     memoryview: (bytes,),
 }
-"""What type checkers take for one another, besides subclasses."""
+"""The types that type checkers accept for others, besides subclasses."""
 
 _ANYTHING: tuple[Annotation, ...] = (Any, object)
 _OPEN: tuple[Annotation, ...] = (*_ANYTHING, Never, NoReturn)
@@ -52,7 +52,7 @@ _CONTAINERS = (Sequence, AbstractSet, Mapping)
 
 
 def check_chain(first: Node, then: Node) -> None:
-    """Raises TypeError where a flow's value cannot be what the next one takes."""
+    """Raises TypeError if a flow's value cannot be what the next flow takes."""
     last = first
     while isinstance(last, Chain):
         last = last.then
@@ -61,11 +61,11 @@ def check_chain(first: Node, then: Node) -> None:
         and isinstance(then, Task)
         and last.signature.returns.annotation is then.signature.first.annotation
     ):
-        return  # as most are, and quick to see
+        return  # the most common case, and quick to see
     given, name = gives(first)
-    wrong = _refusing(then, given)
-    if wrong is not None:
-        taker, takes = wrong
+    mismatch = _mismatch(then, given)
+    if mismatch is not None:
+        taker, takes = mismatch
         raise TypeError(
             f"{name} >> {taker} does not fit: {name} gives {shown(given)}, and {taker} takes "
             f"{takes}"
@@ -73,28 +73,28 @@ def check_chain(first: Node, then: Node) -> None:
 
 
 def check_handler(body: Node, handler: Node) -> None:
-    """Raises TypeError where a handler forgets an error of a flow, or gives something else."""
+    """Raises TypeError if a handler forgets an error of a flow, or gives another type."""
     for task, error in errors(body):
-        if _refusing(handler, error) is not None:
+        if _mismatch(handler, error) is not None:
             raise TypeError(
                 f"{name_of(handler)} does not take {shown(error)}, which {task} may fail with: "
-                f"annotate what it takes as `error: {shown(error)} | ... | Fault`"
+                f"annotate its parameter as `error: {shown(error)} | ... | Fault`"
             )
     value, task = gives(body)
     instead, _ = gives(handler)
     if not fits(instead, value):
         raise TypeError(
-            f"{name_of(handler)} gives {shown(instead)} in the place of what {task} gives, which "
-            f"is {shown(value)}"
+            f"{name_of(handler)} gives {shown(instead)}, and {task} gives {shown(value)}: let both "
+            "give the same type"
         )
 
 
 def check_branches(branches: Sequence[Node]) -> None:
-    """Raises TypeError where no value can be what two branches take."""
+    """Raises TypeError if no value can be what two branches take."""
     taken = [(name_of(branch), _takes(branch)) for branch in branches]
     for at, (name, takes) in enumerate(taken):
         for other, its in taken[:at]:
-            if not fits(takes, its) and not fits(its, takes) and _are_apart(takes, its):
+            if not fits(takes, its) and not fits(its, takes) and _are_disjoint(takes, its):
                 raise TypeError(
                     f"together({other}, {name}) does not fit: {other} takes {shown(its)}, and "
                     f"{name} takes {shown(takes)}"
@@ -102,9 +102,9 @@ def check_branches(branches: Sequence[Node]) -> None:
 
 
 def gives(flow: Node) -> tuple[Annotation, str]:
-    """The type of a flow's value, Any where that is not known, and the name of what gives it."""
+    """The type of a flow's value (Any if it is unknown), and the name of the step that gives it."""
     before: Node | None = None
-    for _ in range(_BACK):
+    for _ in range(_MAX_STEPS_BACK):
         while isinstance(flow, Chain):
             before, flow = flow.first, flow.then
         if not isinstance(flow, Tee) or before is None:
@@ -145,7 +145,7 @@ def errors(flow: Node) -> Iterator[tuple[str, Annotation]]:
 
 
 def fits(given: Annotation, wanted: Annotation) -> bool:
-    """Whether a value of one type may be what another type says; True where it is not known."""
+    """Whether a value of one type may be of the other; True if that cannot be decided."""
     if given is wanted:
         return True
     given, wanted = _plain(given), _plain(wanted)
@@ -164,7 +164,7 @@ def fits(given: Annotation, wanted: Annotation) -> bool:
     one, other = _class_of(given), _class_of(wanted)
     if one is None or other is None:
         return True
-    # A tuple travels as an array, which a task that wants a list is given as one.
+    # A tuple travels as an array, and a task that takes a list gets it as one.
     if not _is_subclass(one, other) and (one, other) != (tuple, list):
         return False
     return _arguments_fit(one, other, get_args(given), get_args(wanted))
@@ -186,25 +186,25 @@ def shown(annotation: Annotation) -> str:
     return str(annotation).replace("typing.", "")
 
 
-def _refusing(flow: Node, given: Annotation) -> tuple[str, str] | None:
-    """The name of what in a flow cannot take a value of a type, and what it takes; else None."""
+def _mismatch(flow: Node, given: Annotation) -> tuple[str, str] | None:
+    """The step in a flow that cannot take a value of a type, and the type that it takes."""
     while not isinstance(flow, Task):
         if isinstance(flow, Identity):
             return None
         if isinstance(flow, Together):
-            found = (_refusing(branch, given) for branch in flow.branches)
+            found = (_mismatch(branch, given) for branch in flow.branches)
             return next((each for each in found if each is not None), None)
         if isinstance(flow, Each):
             items = _items_of(given)
-            is_right = items is not None and all(_refusing(flow.step, it) is None for it in items)
-            return None if is_right else (name_of(flow), shown(_takes(flow)))
+            fits_all = items is not None and all(_mismatch(flow.step, it) is None for it in items)
+            return None if fits_all else (name_of(flow), shown(_takes(flow)))
         flow = head(flow)
     takes = flow.signature.first.annotation
     return None if fits(given, takes) else (flow.name, shown(takes))
 
 
 def _takes(flow: Node) -> Annotation:
-    """The type of what a flow takes."""
+    """The type that a flow takes."""
     while not isinstance(flow, Task):
         if isinstance(flow, Identity):
             return Any
@@ -215,7 +215,7 @@ def _takes(flow: Node) -> Annotation:
 
 
 def _items_of(given: Annotation) -> tuple[Annotation, ...] | None:
-    """The types that a list's items may have; None for what is no list."""
+    """The types that a list's items may have; None if the type is not a list."""
     given = _plain(given)
     if given in _OPEN:
         return ()
@@ -240,7 +240,7 @@ def _plain(annotation: Annotation) -> Annotation:
 
 
 def _class_of(annotation: Annotation) -> type | None:
-    """The class behind an annotation; None where there is none to decide by."""
+    """The class of an annotation; None if there is none to compare."""
     if is_typeddict(annotation) or is_typeddict(get_origin(annotation)):
         return dict
     found = get_origin(annotation) or annotation
@@ -251,7 +251,7 @@ def _class_of(annotation: Annotation) -> type | None:
 def _is_subclass(one: type, other: type) -> bool:
     try:
         return issubclass(one, other) or other in _WIDER.get(one, ())
-    except TypeError:  # a class of its own mind
+    except TypeError:  # the class has its own __subclasscheck__
         return True
 
 
@@ -263,15 +263,15 @@ def _arguments_fit(one: type, other: type, given: tuple[Any, ...], wanted: tuple
         if other is tuple and not is_open:
             return len(given) == len(wanted) and all(map(fits, given, wanted))
         if other is tuple and wanted[-1] is not ...:
-            return True  # as long as it is as long
+            return True  # the lengths may match
         return all(fits(each, wanted[0]) for each in given if each is not ...)
     if one is not other and not issubclass(other, _CONTAINERS):
         return True
     return len(given) != len(wanted) or all(map(fits, given, wanted))
 
 
-def _are_apart(one: Annotation, other: Annotation) -> bool:
-    """Whether no value can be of both types, for all that can be known."""
+def _are_disjoint(one: Annotation, other: Annotation) -> bool:
+    """Whether no value can be of both types, as far as that can be decided."""
     return not any(
         fits(mine, its) or fits(its, mine)
         for mine in members(_plain(one))

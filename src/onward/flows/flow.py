@@ -1,4 +1,4 @@
-"""Typed flows: what composes with `>>`, a flow applied to its arguments, and a submitted call."""
+"""The typed flows that compose with `>>`, and `Call` and `Ref`."""
 
 from __future__ import annotations
 
@@ -42,32 +42,57 @@ Returned_co = TypeVar("Returned_co", covariant=True, default=object)
 
 
 class Step(Protocol[Taken_contra, Value_co, Error_co]):
-    """Anything that takes exactly one value: what may stand to the right of `>>`."""
+    """The type of anything that takes exactly one value and may follow `>>`.
+
+    Tasks and flows of one argument are steps. `flow(step)` makes a `Flow` of a step.
+
+    Example:
+        >>> from onward import Flow, Step, flow, local, run, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> def twice(step: Step[int, int]) -> Flow[[int], int]:
+        ...     return flow(step) >> step
+        >>> run(twice(double)(1), on=local())
+        <Success: 4>
+    """
 
     @property
-    def depth(self) -> int: ...  # which tells a flow from a plain function that gives a call
+    def depth(self) -> int: ...  # tells a flow from a plain function that returns a call
 
     def __call__(self, value: Taken_contra, /) -> Call[Value_co, Error_co]:
-        """The step applied to its one value."""
+        """Applies the step to its one value."""
         ...
 
 
-@nodes.sealed
+@nodes.immutable
 class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
-    """A description of work: its parameters, its value, and its domain errors (Never if none).
+    """A description of work, typed by its parameters, its value and its domain errors.
 
-    Flows are frozen values. Calling one runs nothing: it gives a `Call`, which interpreters take.
+    Flows are frozen values. Calling one runs nothing: it gives a `Call`, which interpreters such as
+    `run` take. `Never` in place of the errors means that there are none.
+
+    Example:
+        >>> from onward import local, run, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> fourfold = (double >> double).named("fourfold")
+        >>> fourfold(3)
+        (double >> double).named('fourfold')(3)
+        >>> run(fourfold(3), on=local())
+        <Success: 12>
     """
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:  # a checker that sees these takes them for what there is
+    if not TYPE_CHECKING:  # type checkers would accept any attribute
 
         def __getattr__(self, name: str) -> object:
-            said = f"{type(self).__name__} has no {name!r}"
+            message = f"{type(self).__name__} has no {name!r}"
             if name in hints.METHODS:
-                said = f"{said}: write {hints.METHODS[name].format(flow=self.name)}"
-            raise AttributeError(said)
+                message = f"{message}: write {hints.METHODS[name].format(flow=self.name)}"
+            raise AttributeError(message)
 
         def __or__(self, other: object) -> object:
             raise TypeError(hints.piped(self.name, getattr(other, "name", "...")))
@@ -76,10 +101,10 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         return render.code_of(self)
 
     def __call__(self, *args: Params.args, **kwargs: Params.kwargs) -> Call[Value_co, Error_co]:
-        """The flow applied to its arguments: a value, inert until an interpreter takes it.
+        """Applies the flow to arguments. Nothing runs until an interpreter takes the call.
 
         Raises:
-            TypeError: If it cannot be called with such arguments, as a plain function would.
+            TypeError: If the arguments do not match the parameters, as for a plain function.
         """
         try:
             return Call(self, values.encode(self, args, kwargs))
@@ -91,11 +116,11 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     def __rshift__(
         self, other: Step[Value_co, Next, NextError], /
     ) -> Flow[Params, Next, Error_co | NextError]:
-        """This flow, and then the other one with its value as first argument.
+        """Runs this flow, and then the other one with its value as the first argument.
 
         Raises:
-            TypeError: If the other one is no flow, takes more than one value, or takes a type that
-                this one's value cannot have.
+            TypeError: If the other one is not a flow, takes more than one value, or takes a type
+                that this flow's value cannot have.
         """
         then = as_step(other)
         if isinstance(then, Identity):
@@ -106,11 +131,11 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     def rescue(
         self, handler: Step[Error_co | Fault, Value_co, NextError], /
     ) -> Flow[Params, Value_co, NextError]:
-        """This flow, and where it fails, the handler with what it failed with.
+        """Runs this flow, and if it fails, the handler on the error or fault.
 
         Args:
-            handler: Takes the domain errors and the faults of this flow, and gives the same kind
-                of value.
+            handler: A step that takes this flow's domain errors and any `Fault`, and gives a value
+                of the same type as this flow.
 
         Raises:
             TypeError: If the handler does not take every fault and every error of this flow, or
@@ -131,30 +156,30 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         takes = values.first_codec(step)
         if not isinstance(takes, Tagged) or not takes.takes_every_fault:
             raise TypeError(
-                f"{step.name} cannot handle what {self.name} fails with, which may be any Fault: "
-                "annotate what it takes as `error: Fault`, or `error: MyError | Fault`"
+                f"{step.name} does not take every Fault, and {self.name} may fail with any: "
+                "annotate its parameter as `error: Fault`, or `error: MyError | Fault`"
             )
         fits.check_handler(self, step)
         return Rescue(self, step)
 
     def named(self, name: str, /) -> Flow[Params, Value_co, Error_co]:
-        """The same flow under a name: in a Catalog, in an engine's UI, in faults.
+        """Gives the flow a name, for catalogs, engines' UIs and faults.
 
         Args:
             name: Up to 200 printable ASCII characters, without spaces.
 
         Raises:
-            ValueError: If the name is unfit, or two different tasks in the flow share a name.
+            ValueError: If the name is invalid, or two different tasks in the flow share a name.
         """
         nodes.tasks_of(self)
         return Named(self, name)
 
     def with_(self, **options: Unpack[PolicyOptions]) -> Self:
-        """The same flow with another policy for each of its tasks; what is not given stays.
+        """Changes the policy of each task in the flow. Fields that are not given stay.
 
         Args:
-            options: The fields of `Policy` to change: `retry`, `timeout` and so on. None brings
-                back a field's default.
+            options: The fields of `Policy` to change: `retry`, `timeout` and so on. None restores
+                a field's default.
 
         Raises:
             TypeError, ValueError: If an option does not exist, or its value is out of bounds.
@@ -162,12 +187,12 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         return cast(Self, nodes.with_policy(self, changes_of("with_", options)))
 
     def ref(self, text: str, /) -> Ref[Value_co, Error_co]:
-        """The ref that `str(ref)` was the text of, typed again by its flow."""
+        """Makes a typed ref of `str(ref)`, for instance in another process."""
         return Ref(text, self)
 
     @property
     def name(self) -> str:
-        """What people know it by."""
+        """Its name, or its code if it has none."""
         return render.name_of(self)
 
     @property
@@ -177,7 +202,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
 
     @property
     def tasks(self) -> Mapping[str, AnyTask]:
-        """Its tasks by their names; raises ValueError where two different ones share a name."""
+        """Its tasks by their names; raises ValueError if two different tasks share a name."""
         try:
             known = self._tasks
         except AttributeError:
@@ -186,7 +211,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         return known
 
     def read(self, outcome: Outcome) -> Result[Value_co, Error_co | Fault]:
-        """An outcome of this flow as the value, the domain error or the fault that it holds."""
+        """Reads the value, the domain error or the fault from an outcome of this flow."""
         return values.read(self, outcome, self.name, self.tasks)
 
 
@@ -208,15 +233,23 @@ class Task(  # pyright: ignore[reportIncompatibleVariableOverride]  # a field, r
     nodes.Task,
     Generic[Params, Value_co, Error_co, Returned_co],
 ):
-    """A named function with a policy; made by `task`.
+    """A named function with a policy, which `task` makes.
 
     Its fourth type parameter is what the plain function returns: a coroutine, a Result, or a value.
 
     Args:
-        name: What workers know it by.
+        name: The name that workers find it by.
         fn: The plain function.
         policy: How its steps are delivered.
         declared: The policy that it had before `with_` changed it.
+
+    Example:
+        >>> from onward import task
+        >>> @task(timeout=30)
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> double.name, double.fn(21), double.policy.timeout
+        ('double', 42, 30)
     """
 
     __slots__ = ()
@@ -236,14 +269,14 @@ class Task(  # pyright: ignore[reportIncompatibleVariableOverride]  # a field, r
         return self.fn
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return nodes.found, nodes.place_of(self)
+        return nodes.unpickled, nodes.pickled_reference(self)
 
 
 AnyTask: TypeAlias = Task[..., Any, Any]
 
 
 class Identity(Flow[[Any], Any, Never], nodes.Identity):
-    """The flow that gives what it takes. Typed as a step that fits everywhere."""
+    """The flow that gives its input. Its type fits everywhere."""
 
     __slots__ = ()
 
@@ -255,11 +288,11 @@ class Identity(Flow[[Any], Any, Never], nodes.Identity):
 
 
 class Given(Flow[Params, Value_co, Error_co], nodes.Given):
-    """A flow with all of its arguments but the first."""
+    """A flow whose arguments after the first are bound."""
 
     __slots__ = ()
 
-    # By values and not by bytes, for 1 and 1.0 may be the same float, and sets have no order.
+    # Equal by values and not by bytes: 1 and 1.0 may be the same float, and sets have no order.
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Given):
@@ -284,13 +317,13 @@ class Together(Flow[Params, Value_co, Error_co], nodes.Together):
 
 
 class Each(Flow[Params, Value_co, Error_co], nodes.Each):
-    """A flow on every item of a list."""
+    """A flow that runs on every item of a list."""
 
     __slots__ = ()
 
 
 class Rescue(Flow[Params, Value_co, Error_co], nodes.Rescue):
-    """A flow, and what to do with its failure."""
+    """A flow, and the handler of its failure."""
 
     __slots__ = ()
 
@@ -302,7 +335,7 @@ class Fused(Flow[Params, Value_co, Error_co], nodes.Fused):
 
 
 class Named(Flow[Params, Value_co, Error_co], nodes.Named):
-    """A flow that goes by a name."""
+    """A flow with a name."""
 
     __slots__ = ()
     if TYPE_CHECKING:
@@ -310,26 +343,34 @@ class Named(Flow[Params, Value_co, Error_co], nodes.Named):
 
 
 class Keep(Flow[Params, Value_co, Error_co], nodes.Keep):
-    """A flow whose value comes beside the one that went into it."""
+    """A flow that gives its input together with the step's value."""
 
     __slots__ = ()
 
 
 class Tee(Flow[Params, Value_co, Error_co], nodes.Tee):
-    """A flow that is run, and then the value that went into it."""
+    """A flow that runs a step and gives its own input."""
 
     __slots__ = ()
 
 
-@nodes.sealed
+@nodes.immutable
 @dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
 class Call(Generic[Value_co, Error_co]):
-    """A flow with its arguments: a whole program, inert until an interpreter takes it.
+    """A flow with its arguments, as an immutable value. Interpreters such as `run` take it.
 
     Args:
-        flow: What is to run.
-        args: Its arguments, encoded when the call was made, so that nothing can change them later;
-            or what is wrong with them.
+        flow: The flow to run.
+        args: Its arguments, encoded when the call was made, so that later changes to them have no
+            effect; or a `BadPayload` that says what is wrong with them.
+
+    Example:
+        >>> from onward import task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> double(21)
+        double(21)
     """
 
     flow: Flow[..., Value_co, Error_co]
@@ -342,16 +383,26 @@ class Call(Generic[Value_co, Error_co]):
         return f"{flow}({render.show(self.flow, self.args)})"
 
 
-@nodes.sealed
+@nodes.immutable
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Ref(Generic[Value_co, Error_co]):
-    """A submitted call's id, as a value that another process can take up again.
+    """The id of a submitted call, typed by its flow.
 
-    `str(ref)` is its text; `flow.ref(text)` makes it a typed ref again.
+    `str(ref)` is its text, and `flow.ref(text)` makes a typed ref of the text in any process.
 
     Args:
-        id: The id on the backend.
-        flow: The flow whose outcome it names.
+        id: The call's id on the backend.
+        flow: The flow that was called.
+
+    Example:
+        >>> from onward import local, result, submit, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> text = str(submit(double(21), on=backend).unwrap())
+        >>> result(double.ref(text), on=backend)
+        <Success: 42>
     """
 
     id: str
@@ -362,20 +413,21 @@ class Ref(Generic[Value_co, Error_co]):
 
 
 def as_flow(value: object) -> AnyFlow:
-    """What stands where a flow must, or TypeError."""
+    """Gives a value that must be a flow, or raises TypeError."""
     if isinstance(value, Flow):
         return cast(AnyFlow, value)
     hint = "put @task on it" if callable(value) else "only tasks and flows compose"
-    raise TypeError(f"{getattr(value, '__qualname__', None) or repr(value)} is no flow: {hint}")
+    name = getattr(value, "__qualname__", None) or repr(value)
+    raise TypeError(f"{name} is not a flow: {hint}")
 
 
 def as_step(value: object) -> AnyFlow:
-    """What stands where a step must, as a flow that takes one value; else TypeError."""
+    """Gives a value that must be a flow of one argument, or raises TypeError."""
     flow = as_flow(value)
     misfit = values.misfit(flow)
     if misfit is not None:
-        cure = f"bring its other arguments with given({flow.name}, ...)"
+        advice = f"bind its other arguments with given({flow.name}, ...)"
         if misfit == "too many positional arguments":
-            cure = "a step takes what the one before it gives, so let it take one argument"
-        raise TypeError(f"{flow.name} cannot be called with one value alone ({misfit}): {cure}")
+            advice = "a step takes the value of the step before it, so give it one parameter"
+        raise TypeError(f"{flow.name} cannot be called with one value alone ({misfit}): {advice}")
     return flow

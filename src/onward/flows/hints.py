@@ -1,4 +1,4 @@
-"""What to write in the place of what other libraries have taught."""
+"""Advice for people who write what other libraries have: what to write here instead."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ METHODS: Mapping[str, str] = {
     "send": _SUBMIT,
     "enqueue": _SUBMIT,
     "s": "{flow} itself, and given({flow}, ...) for its further arguments",
-    "si": "{flow} itself: a chain hands each value on",
+    "si": "{flow} itself: a chain passes each value on",
     "signature": "{flow}(...)",
     "retry": "@task(retry=Retry(attempts=...)), and raise",
     "map": "each({flow})",
     "starmap": "each({flow})",
     "chunks": "each({flow}, chunk=...)",
 }
-"""What stands for a method of a task elsewhere."""
+"""What to write instead of a method that tasks of other libraries have."""
 
 _OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(
@@ -46,21 +46,21 @@ _OPTIONS: Mapping[str, str] = {
         ("time_limit", "soft_time_limit", "execution_timeout", "start_to_close_timeout"),
         "timeout=30.0, in seconds",
     ),
-    **dict.fromkeys(("bind",), "current() inside of the task, which tells of the attempt"),
+    **dict.fromkeys(("bind",), "current() inside the task, which has the id and the attempt"),
     **dict.fromkeys(("task_queue", "queue_name", "routing_key"), 'queue="..."'),
 }
 
 
 def options(of: str, unknown: Iterable[str], known: Iterable[str]) -> str:
-    """What a TypeError says of options that there are not."""
+    """The message for unknown options of a function."""
     names = list(unknown)
-    said = f"{of} has no option {', '.join(map(repr, names))}"
-    cures = dict.fromkeys(_OPTIONS[name] for name in names if name in _OPTIONS)
-    if cures:
-        return f"{said}: write {', and '.join(cures)}"
-    return f"{said}: there are {', '.join(known)}"
+    problem = f"{of} has no option {', '.join(map(repr, names))}"
+    advice = dict.fromkeys(_OPTIONS[name] for name in names if name in _OPTIONS)
+    if advice:
+        return f"{problem}: write {', and '.join(advice)}"
+    return f"{problem}: it has {', '.join(known)}"
 
 
 def piped(one: str, other: str) -> str:
-    """What a TypeError says of `one | other`."""
+    """The message for `one | other`."""
     return f"flows are chained with >>: write {one} >> {other}"

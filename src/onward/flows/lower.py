@@ -1,4 +1,4 @@
-"""A flow as it travels: nodes to a plan's nodes."""
+"""Lowers a flow to the nodes of a plan, which travel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onward.policy import delivery
 
 
 def lower(flow: Node) -> plan.Node:
-    """The flow as it travels, worked out once."""
+    """The flow as a plan's node, which is computed once."""
     try:
         known = flow._lowered
     except AttributeError:
@@ -33,7 +33,7 @@ def lower(flow: Node) -> plan.Node:
 
 
 def _lower(flow: Node, given: Args) -> plan.Node:
-    """The flow as it travels, with those arguments of its first step that come after the first."""
+    """The flow as a plan's node, with the bound arguments of its first step."""
     match kind(flow):
         case Task(name, _, policy):
             return plan.StepNode(task=name, given=given, **delivery(policy))

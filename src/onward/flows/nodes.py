@@ -1,6 +1,6 @@
-"""The kinds of node that a flow is made of: frozen data, and the walk over it.
+"""The kinds of node that a flow is made of, as frozen data, and how to walk over them.
 
-What is done with nodes are functions that match on `Kind`, the closed set, in modules above.
+Functions in the modules above work on nodes by matching on `Kind`, the closed set.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from onward.plan import Node as PlanNode
 from onward.policy import PLAIN, Policy, check_name, check_reserved
 from onward.signature import Signature, place, signature_of
 
-_Sealed = TypeVar("_Sealed")
+_Class = TypeVar("_Class")
 
 
-def sealed(kind: type[_Sealed]) -> type[_Sealed]:
-    """Refuses any attribute set or deleted on a frozen class, also one that is no field.
+def immutable(kind: type[_Class]) -> type[_Class]:
+    """Makes a frozen class refuse to set or delete any attribute, not only its fields.
 
-    On Python 3.11 a dataclass with slots fails at that with a TypeError about `super`.
+    On Python 3.11, a frozen dataclass with slots raises a TypeError about `super` instead.
     """
     kind.__setattr__ = _refuse_set  # type: ignore[method-assign]  # on purpose
     kind.__delattr__ = _refuse_delete  # type: ignore[method-assign]  # on purpose
@@ -43,12 +43,12 @@ def _refuse_delete(self: object, name: str) -> None:
 
 
 class Node:
-    """A flow as data, with room for what is worked out from it once."""
+    """A flow as data, with slots that cache what is computed from it."""
 
     __slots__ = ("__weakref__", "_lowered", "_tasks", "depth")
 
     depth: int
-    """How deep its parts nest; a chain nests nothing."""
+    """How deep its parts nest; a chain adds no depth."""
 
     _lowered: PlanNode
     _tasks: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Node:
 
 
 class _Signed(Node):
-    # A base of its own, for what is no field.
+    # A base class, because `signature` is not a field.
     __slots__ = ("signature",)
 
     signature: Signature
@@ -100,7 +100,7 @@ class Identity(Node):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Given(Node):
-    """A flow with all of its arguments but the first."""
+    """A flow whose arguments after the first are bound."""
 
     flow: Node
     rest: Args
@@ -114,10 +114,10 @@ class _Flat(Node):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False, match_args=False)
 class Chain(_Flat):
-    """One flow after another. However the two were grouped, equal steps make equal chains."""
+    """One flow after another. Chains of equal steps are equal, however they were grouped."""
 
-    # Pairs, so that building a chain of n steps takes n pairs and not n tuples of up to n; the flat
-    # form is made when it is first asked for.
+    # Pairs, so that building a chain of n steps makes n pairs and not n tuples of up to n steps.
+    # The flat form is computed on first use.
     first: Node
     then: Node
 
@@ -163,7 +163,7 @@ class Together(Node):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Each(Node):
-    """A flow on every item of a list."""
+    """A flow that runs on every item of a list."""
 
     step: Node
     limit: int | None = None
@@ -172,7 +172,7 @@ class Each(Node):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rescue(Node):
-    """A flow, and what to do with its failure."""
+    """A flow, and the handler of its failure."""
 
     body: Node
     handler: Node
@@ -188,26 +188,26 @@ class Fused(Node):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Named(Node):
-    """A flow that goes by a name."""
+    """A flow with a name."""
 
     body: Node
     label: str
 
     def __post_init__(self) -> None:
         check_name("flow", self.label)
-        Node.__post_init__(self)  # the `super()` of a dataclass with slots is another class's
+        Node.__post_init__(self)  # `super()` fails here, because slots=True makes another class
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Keep(Node):
-    """A flow whose value comes beside the one that went into it."""
+    """A flow that gives its input together with the step's value."""
 
     step: Node
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Tee(Node):
-    """A flow that is run, and then the value that went into it."""
+    """A flow that runs a step and gives its own input."""
 
     step: Node
 
@@ -215,16 +215,16 @@ class Tee(Node):
 Kind: TypeAlias = (
     Task | Identity | Given | Chain | Together | Each | Rescue | Fused | Named | Keep | Tee
 )
-"""The closed set: what a function over nodes matches on."""
+"""The closed set of nodes, which functions match on."""
 
 
 def kind(flow: Node) -> Kind:
-    """The node as one of the closed set, so that a checker sees whether a match is exhaustive."""
+    """The node, typed as the closed set, so that type checkers see whether a match is complete."""
     return cast(Kind, flow)
 
 
 def parts(flow: Node) -> tuple[Node, ...]:
-    """The flows that a flow is composed of, in the order in which they run."""
+    """The direct parts of a flow, in the order in which they run."""
     match kind(flow):
         case Task() | Identity():
             return ()
@@ -237,17 +237,17 @@ def parts(flow: Node) -> tuple[Node, ...]:
 
 
 def head(flow: Node) -> Node:
-    """The part that takes a flow's arguments; the flow itself where it has no parts."""
+    """The part that takes a flow's arguments, or the flow itself if it has no parts."""
     match kind(flow):
         case Task() | Identity():
             return flow
         case Chain():
-            # Not by way of the steps, which every chain on the way to a long one would then keep.
+            # Not through `steps`: each prefix of a long chain would then cache its own.
             while isinstance(flow, Chain):
                 flow = flow.first
             return flow
         case Together(branches):
-            # identity takes anything, so it says nothing of what the others take.
+            # identity takes anything, so the other branches decide.
             plain = (branch for branch in branches if not isinstance(branch, Identity))
             return next(plain, branches[0])
         case Rescue(inner) | Given(inner) | Each(inner) | Fused(inner) | Named(inner):
@@ -257,12 +257,12 @@ def head(flow: Node) -> Node:
 
 
 def is_single(flow: Node) -> bool:
-    """Whether it takes exactly one value by its kind, whatever its parts take."""
+    """Whether this kind of node takes exactly one value, whatever its parts take."""
     return isinstance(flow, Identity | Given | Together | Each | Keep | Tee)
 
 
 def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
-    """The same flow with these fields changed in the policy of each task and fused part."""
+    """The flow with changed fields in the policy of each task and fused part."""
     match kind(flow):
         case Task(name, fn, policy) as task:
             declared = task.declared or policy
@@ -287,7 +287,7 @@ def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
 
 
 def walk(flow: Node) -> Iterator[Node]:
-    """A flow and all that it is composed of, in the order in which it runs."""
+    """A flow and all of its parts, in the order in which they run."""
     todo = [flow]
     while todo:
         flow = todo.pop()
@@ -299,7 +299,7 @@ def tasks_of(flow: Node) -> dict[str, Task]:
     """The tasks of a flow by their names.
 
     Raises:
-        ValueError: If two different ones share a name, or a name is reserved.
+        ValueError: If two different tasks share a name, or a name is reserved.
     """
     found: dict[str, Task] = {}
     for each in walk(flow):
@@ -312,7 +312,7 @@ def tasks_of(flow: Node) -> dict[str, Task]:
 
 
 def refuse_namesakes(one: Task, other: Task) -> None:
-    """Raises ValueError where two tasks of one name are not the same function."""
+    """Raises ValueError if two tasks of one name have different functions."""
     if one.fn is not other.fn:
         raise ValueError(
             f"two tasks are named {one.name!r}, one at {place(one.fn)} and one at "
@@ -320,19 +320,23 @@ def refuse_namesakes(one: Task, other: Task) -> None:
         )
 
 
-def place_of(task: Task) -> tuple[str, str, Policy]:
-    """Where a task stands, for a pickle; raises TypeError if that is not at the top of a module."""
+def pickled_reference(task: Task) -> tuple[str, str, Policy]:
+    """A task's module, its name there and its policy, for a pickle.
+
+    Raises:
+        TypeError: If the task is not at the top level of its module.
+    """
     module = sys.modules.get(task.fn.__module__)
     for name, each in vars(module).items() if module else ():
         if isinstance(each, Task) and (each.name, each.fn) == (task.name, task.fn):
             return task.fn.__module__, name, task.policy
     raise TypeError(
-        f"task {task.name!r} ({place(task.fn)}) cannot be pickled: it travels as a reference, and "
-        "it is not at the top of its module"
+        f"task {task.name!r} ({place(task.fn)}) cannot be pickled, because a pickle refers to it "
+        "by its name: define it at the top of its module"
     )
 
 
-def found(module: str, name: str, policy: Policy) -> Node:
+def unpickled(module: str, name: str, policy: Policy) -> Node:
     """The task that a pickle refers to."""
     task: Task = getattr(importlib.import_module(module), name)
     if task.policy == policy:
@@ -341,7 +345,7 @@ def found(module: str, name: str, policy: Policy) -> Node:
 
 
 def _depth_over(*inner: Node) -> int:
-    """How deep a flow of these parts nests; raises ValueError where that is too deep to travel."""
+    """How deep a flow of these parts nests; raises ValueError if it is too deep to travel."""
     depth = 1 + max((part.depth for part in inner), default=0)
     if depth > MAX_DEPTH:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Options that are fields of a policy, read and checked."""
+"""Reads and checks options that are fields of a policy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from onward.policy import PLAIN, CallOptions, Policy, PolicyOptions
 
 
 def policy_of(function: str, options: PolicyOptions, *others: str) -> Policy:
-    """The policy that options ask for.
+    """The policy that options describe.
 
     Args:
-        function: Whose options they are.
-        options: What was given.
-        others: The function's options that are no fields of a policy, for the message.
+        function: The function whose options they are, for the message.
+        options: The given options.
+        others: The function's options that are not fields of a policy, for the message.
 
     Raises:
         TypeError, ValueError: If there is no such option, or a value is out of bounds.
@@ -25,17 +25,17 @@ def policy_of(function: str, options: PolicyOptions, *others: str) -> Policy:
 
 
 def changes_of(function: str, options: PolicyOptions, *others: str) -> dict[str, Any]:
-    """The fields of a policy that options change; like `policy_of`."""
+    """The fields of a policy that options change; see `policy_of`."""
     known = Policy.__struct_fields__
     if unknown := [name for name in options if name not in known]:
         raise TypeError(hints.options(function, unknown, (*others, *known)))
     changes = _without_none(options)
-    replace(PLAIN, **changes)  # it raises for a value that is out of bounds
+    replace(PLAIN, **changes)  # raises if a value is out of bounds
     return changes
 
 
 def call_options(options: CallOptions) -> dict[str, Any]:
-    """The fields of a plan that the options of a call fill.
+    """The fields of a plan that the options of a call set.
 
     Raises:
         TypeError, ValueError: If a value is out of bounds.
@@ -51,8 +51,8 @@ def check_call_options(options: CallOptions) -> None:
     known = CallOptions.__annotations__
     if unknown := [name for name in options if name not in known]:
         raise TypeError(
-            f"a call has no option {', '.join(map(repr, unknown))}: of a policy's fields it takes "
-            f"{', '.join(known)}; for the others write flow.with_(...)"
+            f"a call has no option {', '.join(map(repr, unknown))}: it takes {', '.join(known)}; "
+            "for the other fields of a policy write flow.with_(...)"
         )
 
 

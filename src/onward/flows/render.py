@@ -1,6 +1,6 @@
-"""A flow as text: as the code that makes it, as a name, as a tree and as a chart.
+"""Renders a flow as text: as code, as a name, as a tree and as a chart.
 
-`words` is the one function that knows how each kind of node reads; every form is made of it.
+`describe` alone knows the text of each kind of node. All forms are made from it.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from onward.policy import PLAIN, Policy, notes
 _NAME_LIMIT = 100
 
 
-class Words(NamedTuple):
-    """How a node reads.
+class Description(NamedTuple):
+    """The text of a node.
 
     Args:
-        title: What a tree or a chart calls it.
-        opening: Its code up to the code of its first part.
-        closing: Its code after that of its last part.
-        between: Its code between those of its parts.
-        labels: What each part is, where a tree has to say so.
-        drawn: How a chart has its parts: as one box, one after the other, side by side, in a
-            frame, or with the second for the failures of the first.
-        name: What people know it by, where that is not its code.
+        title: Its title in a tree or a chart.
+        opening: Its code before the code of its first part.
+        closing: Its code after the code of its last part.
+        between: Its code between the codes of its parts.
+        labels: The labels of its parts in a tree, if they need any.
+        drawn: How a chart draws it: as one box, its parts in a line, as a fork, in a frame, or as
+            a rescue, whose second part handles the failures of the first.
+        name: Its name, unless that is its code.
     """
 
     title: str
@@ -54,69 +54,69 @@ class Words(NamedTuple):
     name: str | None = None
 
 
-def words(flow: Node) -> Words:
-    """How a node reads, without its parts."""
+def describe(flow: Node) -> Description:
+    """The text of a node, without its parts."""
     match kind(flow):
         case Task(name, _, policy) as task:
             changed = ", ".join(_differences(policy, task.declared or policy))
             code = f"{name}.with_({changed})" if changed else name
-            return Words(f"{name}{_brackets(notes(policy))}", code, name=name)
+            return Description(f"{name}{_brackets(notes(policy))}", code, name=name)
         case Identity():
-            return Words("identity", "identity")
+            return Description("identity", "identity")
         case Given(inner, rest):
-            # Not their values: names are logged, and one may be secret.
-            brought = ["..."] * len(rest.positional) + [f"{name}=..." for name in rest.keyword]
-            below = words(inner)
-            return Words(
-                f"{below.title} given {', '.join(brought)}" if brought else below.title,
+            # Without the values: names are logged, and a value may be secret.
+            bound = ["..."] * len(rest.positional) + [f"{name}=..." for name in rest.keyword]
+            below = describe(inner)
+            return Description(
+                f"{below.title} given {', '.join(bound)}" if bound else below.title,
                 "given(",
-                f"{''.join(f', {each}' for each in brought)})",
+                f"{''.join(f', {each}' for each in bound)})",
                 labels=below.labels,
                 drawn=below.drawn,
             )
         case Chain():
-            return Words("chain", "", between=" >> ", drawn="line")
+            return Description("chain", "", between=" >> ", drawn="line")
         case Together():
-            return Words("together", "together(", ")", drawn="fork")
+            return Description("together", "together(", ")", drawn="fork")
         case Each(_, limit, chunk):
-            said = [f"{limit} at a time"] if limit is not None else []
-            said += [f"{chunk} to a delivery"] if chunk is not None else []
+            details = [f"{limit} at a time"] if limit is not None else []
+            details += [f"{chunk} to a delivery"] if chunk is not None else []
             options = "" if limit is None else f", limit={limit}"
             options += "" if chunk is None else f", chunk={chunk}"
-            return Words(f"each{_brackets(said)}", "each(", f"{options})", drawn="frame")
+            return Description(f"each{_brackets(details)}", "each(", f"{options})", drawn="frame")
         case Rescue():
             labels = ("try: ", "else: ")
-            return Words("rescue", "", ")", ".rescue(", labels, drawn="rescue")
+            return Description("rescue", "", ")", ".rescue(", labels, drawn="rescue")
         case Fused(body, policy):
             options = "".join(f", {each}" for each in _differences(policy, PLAIN))
             title, name = f"fused{_brackets(notes(policy))}", name_of(body)
-            return Words(title, "fused(", f"{options})", drawn="frame", name=name)
+            return Description(title, "fused(", f"{options})", drawn="frame", name=name)
         case Named(_, label):
-            return Words(label, "", f".named({label!r})", drawn="frame", name=label)
+            return Description(label, "", f".named({label!r})", drawn="frame", name=label)
         case Keep():
-            return Words("keep", "keep(", ")", drawn="frame")
+            return Description("keep", "keep(", ")", drawn="frame")
         case Tee():
-            return Words("tee", "tee(", ")", drawn="frame")
+            return Description("tee", "tee(", ")", drawn="frame")
 
 
 def code_of(flow: Node) -> str:
-    """A flow as the code that makes it."""
-    read = words(flow)
+    """The code that makes a flow."""
+    node = describe(flow)
     first, *others = parts(flow) or (None,)
-    # What follows a chain's code as a method would be taken for its last step's.
-    write_first = enclosed if read.closing and not read.opening else code_of
+    # Without brackets, a method after a chain would be called on its last step.
+    write_first = enclosed if node.closing and not node.opening else code_of
     codes = [] if first is None else [write_first(first), *map(code_of, others)]
-    return f"{read.opening}{read.between.join(codes)}{read.closing}"
+    return f"{node.opening}{node.between.join(codes)}{node.closing}"
 
 
 def enclosed(flow: Node) -> str:
-    """The flow's code, in brackets where what follows would else be taken for its last step's."""
+    """The flow's code, in brackets if a method after it would be called on its last step."""
     code = code_of(flow)
     return f"({code})" if isinstance(flow, Chain) else code
 
 
 def name_of(flow: Node) -> str:
-    """What people know a flow by."""
+    """A flow's name, or its code, shortened."""
     if isinstance(flow, Chain):
         text = ""
         for step in flow.steps:
@@ -124,27 +124,27 @@ def name_of(flow: Node) -> str:
             if len(text) > _NAME_LIMIT:
                 break
     else:
-        read = words(flow)
-        if read.name is not None:
-            return read.name
+        node = describe(flow)
+        if node.name is not None:
+            return node.name
         text = code_of(flow)
     return text if len(text) <= _NAME_LIMIT else f"{text[: _NAME_LIMIT - 3]}..."
 
 
 def show(flow: Node, args: Args, skip: int = 0) -> str:
-    """Encoded arguments as the text of the values that they were made of."""
+    """The text of the values that arguments encode."""
     positional, keyword = decode(flow, args, skip)
     named = [f"{name}={value!r}" for name, value in keyword.items()]
     return ", ".join([*map(repr, positional), *named])
 
 
 def tree(flow: Node) -> str:
-    """A flow as lines of text, each part below what it is a part of."""
+    """A flow as lines of text, with its parts below it."""
     return "\n".join(_branches(flow, "", ""))
 
 
 def _branches(flow: Node, first: str, rest: str) -> Iterator[str]:
-    yield f"{first}{words(flow).title}"
+    yield f"{first}{describe(flow).title}"
     inside = _inside(flow)
     for number, (label, part) in enumerate(inside, start=1):
         is_last = number == len(inside)
@@ -156,11 +156,11 @@ def _branches(flow: Node, first: str, rest: str) -> Iterator[str]:
 
 
 def _inside(flow: Node) -> list[tuple[str, Node]]:
-    """The parts to show under a flow, each with what it is."""
+    """The parts to show under a flow, each with its label."""
     if isinstance(flow, Given) or (isinstance(flow, Named) and isinstance(flow.body, Chain)):
-        return _inside(*parts(flow))  # it has their line for its own
+        return _inside(*parts(flow))  # its title stands in place of its part's
     inside = parts(flow)
-    labels = words(flow).labels or ("",) * len(inside)
+    labels = describe(flow).labels or ("",) * len(inside)
     return list(zip(labels, inside, strict=True))
 
 
@@ -181,13 +181,13 @@ class _Chart:
         return "\n".join(self._lines)
 
     def _add(self, flow: Node, before: list[str]) -> list[str]:
-        """Draws a flow after some boxes; gives the boxes that what comes next goes after."""
+        """Draws a flow after some boxes, and gives the boxes that the next flow follows."""
         if isinstance(flow, Given) and not isinstance(flow.flow, Task):
             return self._add(flow.flow, before)
-        read, inside = words(flow), parts(flow)
-        match read.drawn:
+        node, inside = describe(flow), parts(flow)
+        match node.drawn:
             case "box":
-                return self._box(read.title, before)
+                return self._box(node.title, before)
             case "line":
                 for part in inside:
                     before = self._add(part, before)
@@ -196,11 +196,11 @@ class _Chart:
                 return [end for part in inside for end in self._add(part, before)]
             case "rescue":
                 tried = self._add(inside[0], before)
-                rescue = self._box(read.title, tried, "-. fails .->")
+                rescue = self._box(node.title, tried, "-. fails .->")
                 return [*tried, *self._add(inside[1], rescue)]
             case "frame":
                 self._count += 1
-                self._lines.append(f'subgraph g{self._count}["{_quoted(read.title)}"]')
+                self._lines.append(f'subgraph g{self._count}["{_quoted(node.title)}"]')
                 ends = self._add(inside[0], before)
                 self._lines.append("end")
                 return ends
@@ -221,8 +221,8 @@ def _differences(policy: Policy, plain: Policy) -> list[str]:
     ]
 
 
-def _brackets(said: list[str]) -> str:
-    return f" ({', '.join(said)})" if said else ""
+def _brackets(details: list[str]) -> str:
+    return f" ({', '.join(details)})" if details else ""
 
 
 def _quoted(text: str) -> str:

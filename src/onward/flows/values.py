@@ -1,4 +1,4 @@
-"""What a flow takes and gives: its arguments to the wire, and its outcome back to a value."""
+"""Encodes a flow's arguments for the wire, and reads its outcome as a value."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
 
 Before: TypeAlias = Callable[[], "Reader"]
-"""How what went into a flow is read; only what passes its value on ever asks."""
+"""Gives the reader of a flow's input. Only flows that pass their input on need it."""
 
 _JSON = Plain(Any)
 _ARRAY = Plain(list[Raw])
 
 
 class Reader(Struct, frozen=True):
-    """How a flow's value is read: the whole of it, or as a list the item at an index."""
+    """Reads a flow's value as a whole, or gives the reader of the item at an index."""
 
     read: Callable[[Raw], Any]
     item: Callable[[int], Reader]
@@ -50,7 +50,7 @@ class Reader(Struct, frozen=True):
 
 
 def misfit(flow: Node) -> str | None:
-    """Why it cannot be called with one value alone; None where it can."""
+    """Why a flow cannot be called with one value alone; None if it can."""
     while not isinstance(flow, Task):
         if is_single(flow):
             return None
@@ -59,7 +59,7 @@ def misfit(flow: Node) -> str | None:
 
 
 def first_codec(flow: Node) -> Codec | None:
-    """What its first argument is written by, where that is one codec."""
+    """The codec of a flow's first argument; None if several codecs encode it."""
     while not isinstance(flow, Task):
         if isinstance(flow, Identity | Each):
             return None
@@ -68,11 +68,11 @@ def first_codec(flow: Node) -> Codec | None:
 
 
 def encode(flow: Node, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int = 0) -> Args:
-    """The flow's arguments as they travel, without the first `skip`.
+    """Encodes a flow's arguments, without the first `skip`.
 
     Raises:
-        TypeError: If it cannot be called like this.
-        Refused: If a value is not what its annotation says.
+        TypeError: If the flow does not take these arguments.
+        Refused: If a value does not fit its annotation.
     """
     while not isinstance(flow, Task):
         if is_single(flow):
@@ -84,7 +84,7 @@ def encode(flow: Node, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int
 
 
 def encode_first(flow: Node, value: Any) -> Raw:
-    """The first argument alone, as it travels; raises Refused with a path within it."""
+    """Encodes the first argument alone; raises Refused with a path within it."""
     while not isinstance(flow, Task):
         if isinstance(flow, Identity):
             return Raw(_JSON.encode(value))
@@ -107,7 +107,7 @@ def _encode_items(step: Node, value: Any) -> Raw:
 
 
 def decode(flow: Node, args: Args, skip: int = 0) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments that were encoded, without the first `skip`; raises Refused."""
+    """Decodes arguments, without the first `skip`; raises Refused."""
     while not isinstance(flow, Task):
         if is_single(flow):
             return list(map(takes(flow).read, args.positional)), {}
@@ -116,7 +116,7 @@ def decode(flow: Node, args: Args, skip: int = 0) -> tuple[list[Any], dict[str, 
 
 
 def takes(flow: Node) -> Reader:
-    """How its first argument is read."""
+    """The reader of a flow's first argument."""
     while not isinstance(flow, Task):
         if isinstance(flow, Identity):
             return _reader_of(_JSON)
@@ -130,12 +130,12 @@ def takes(flow: Node) -> Reader:
 
 
 def read(flow: Node, outcome: Outcome, name: str, tasks: Mapping[str, Task]) -> Result[Any, Any]:
-    """An outcome of a flow as the value, the domain error or the fault that it holds.
+    """Reads the value, the domain error or the fault from an outcome of a flow.
 
     Args:
         flow: The flow.
-        outcome: What came of it.
-        name: What people know the flow by.
+        outcome: Its outcome.
+        name: The flow's name.
         tasks: Its tasks, whose errors the outcome may hold.
     """
     try:
@@ -157,15 +157,15 @@ def _read_error(raw: Raw, tasks: Mapping[str, Task]) -> object:
     task = tasks.get(name)
     if task is not None and task.signature.errors is not None:
         return task.signature.errors.decode_error(raw)
-    raise Refused(f"it failed in task {name!r}, which this version of the flow has not")
+    raise Refused(f"it failed in task {name!r}, which this version of the flow does not have")
 
 
 def gives(flow: Node, before: Before) -> Reader:
-    """How a flow's value is read.
+    """The reader of a flow's value.
 
     Args:
         flow: The flow.
-        before: How what went into it is read.
+        before: Gives the reader of the flow's input.
     """
     match kind(flow):
         case Task() as task:
@@ -177,7 +177,7 @@ def gives(flow: Node, before: Before) -> Reader:
         case Together(branches):
             return _tuple([gives(branch, before) for branch in branches])
         case Each(step):
-            # For a step that passes on what it takes: that was an item of what went in.
+            # A step that passes its input on gives an item of the list.
             def item(index: int) -> Reader:
                 return gives(step, lambda: before().item(index))
 
@@ -191,7 +191,7 @@ def gives(flow: Node, before: Before) -> Reader:
 
 
 def _passes_on(flow: Node) -> bool:
-    """Whether it asks how what went in was read, for it gives that or some of it on."""
+    """Whether a flow passes its input on, or a part of it, and so needs the input's reader."""
     match kind(flow):
         case Task():
             return False

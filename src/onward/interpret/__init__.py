@@ -1,4 +1,4 @@
-"""The interpreters, which take calls and refs; for callers that block."""
+"""The interpreters for blocking callers: they run, submit and inspect calls."""
 
 from onward.interpret.calls import check, run, submit, submit_all
 from onward.interpret.outcomes import cancel, result, results, status

@@ -16,23 +16,23 @@ K = TypeVar("K")
 
 
 class Caller(Protocol):
-    """How a caller asks a backend; what the backend raises is a fault to it."""
+    """How a caller asks a backend. An exception that the backend raises becomes a fault."""
 
     async def ask(
         self, method: Callable[P, Result[T, Fault]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Result[T, Fault]:
-        """What a backend's method answers."""
+        """Calls a method of a backend, and gives its answer."""
         ...
 
     async def wait(
         self, method: Callable[[K, float | None], Result[T, Fault]], of: K, timeout: float | None, /
     ) -> Result[T, Fault]:
-        """What `outcome` or `settled` answers, within the timeout in seconds."""
+        """Calls `outcome` or `settled` with a timeout in seconds, and gives its answer."""
         ...
 
 
 class Blocks:
-    """A caller that blocks: none of its coroutines ever waits for an event loop."""
+    """A caller that blocks. Its coroutines never wait for an event loop."""
 
     async def ask(
         self, method: Callable[P, Result[T, Fault]], /, *args: P.args, **kwargs: P.kwargs

@@ -1,4 +1,4 @@
-"""Calls to backends, for callers that block: what runs a call, or hands it over."""
+"""`run`, `submit`, `submit_all` and `check`, for blocking callers."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def run(
     timeout: Timeout = None,
     **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
-    """Runs a call and waits for what comes of it.
+    """Runs a call and waits for its result.
 
     Args:
         call: A flow applied to its arguments.
-        on: Where it runs.
+        on: The backend that runs it.
         key: An idempotency key: with the same key, the same flow runs only once.
-        delay: How long it waits before it starts, in seconds or as a timedelta.
-        deadline: How long it may take in all, in seconds or as a timedelta, or until when.
-        timeout: How long to wait, in seconds or as a timedelta. The call goes on after that.
-        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
-            `queue` and `priority`.
+        delay: How long to wait before the call starts, in seconds or as a timedelta.
+        deadline: When the call expires: seconds from now, a timedelta, or a moment.
+        timeout: How long to wait for the result, in seconds or as a timedelta. The call goes on
+            after that.
+        options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
-        The value; or the domain error that a task answered with; or the `Fault` that ended it.
+        The value, the domain error that a task returned, or the `Fault` that ended the call.
 
     Example:
         >>> from onward import local, run, task
@@ -71,20 +71,20 @@ def submit(
     deadline: Deadline = None,
     **options: Unpack[CallOptions],
 ) -> Result[Ref[Value, Error], Fault]:
-    """Hands a call over to be run, and does not wait.
+    """Submits a call without waiting for its result.
 
     Args:
         call: A flow applied to its arguments.
-        on: Where it runs.
+        on: The backend that runs it.
         key: An idempotency key: with the same key, the same flow is submitted once, and every
             submission gives the same ref.
-        delay: How long it waits before it starts, in seconds or as a timedelta.
-        deadline: How long it may take in all, in seconds or as a timedelta, or until when.
-        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
-            `queue` and `priority`.
+        delay: How long to wait before the call starts, in seconds or as a timedelta.
+        deadline: When the call expires: seconds from now, a timedelta, or a moment.
+        options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
-        The ref by which any process can ask for it; or the `Fault` why it was not submitted.
+        A ref, with which any process can ask for the result, or the `Fault` that kept the call
+        from being submitted.
 
     Example:
         >>> from onward import local, result, submit, task
@@ -109,20 +109,19 @@ def submit_all(
     deadline: Deadline = None,
     **options: Unpack[CallOptions],
 ) -> Result[list[Ref[Value, Error]], Fault]:
-    """Hands many calls over at once; faster than one by one where the engine can take them so.
+    """Submits many calls in few round trips, without waiting for their results.
 
-    If one of them cannot be submitted for what it is (a bad argument), none is.
+    If one of them is invalid, for instance by a bad argument, none is submitted.
 
     Args:
         calls: Flows applied to their arguments.
-        on: Where they run.
-        delay: How long each waits before it starts, in seconds or as a timedelta.
-        deadline: How long each may take in all, in seconds or as a timedelta, or until when.
-        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
-            `queue` and `priority`.
+        on: The backend that runs them.
+        delay: How long to wait before each call starts, in seconds or as a timedelta.
+        deadline: When each call expires: seconds from now, a timedelta, or a moment.
+        options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
-        Their refs, in the order of the calls; or the `Fault` why they were not submitted.
+        Their refs, in the order of the calls, or the `Fault` that kept them from being submitted.
 
     Example:
         >>> from onward import local, result, submit_all, task
@@ -143,10 +142,10 @@ def check(call: Call[Value, Error], /, on: Backend) -> Result[None, tuple[Fault,
 
     Args:
         call: A flow applied to its arguments.
-        on: Where it would run.
+        on: The backend that would run it.
 
     Returns:
-        None if no problem was found; else every fault that was.
+        None if it finds no problem, otherwise every fault that it finds.
 
     Example:
         >>> from onward import check, local, task

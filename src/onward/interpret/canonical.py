@@ -1,7 +1,7 @@
-"""One text for each call that is to have one id: whatever is equal is written alike.
+"""Computes the id of a call with a key, so that equal calls have equal ids in every process.
 
-The id of a call with a key comes from it, and so must be the same in every process: with another
-hash seed, with the entries of a dict in another order, and on the day after a deploy.
+The id must not depend on the hash seed, on the order of a dict's entries, or on a deploy. So equal
+values get the same canonical text.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 def id_of(flow: Node, key: str) -> str:
-    """The id that every submission of a flow with this key has.
+    """The id of every submission of a flow with this key.
 
-    A task and a named flow go by their names, so that a deploy can change what is in them. Any
-    other flow goes by what it is made of: its tasks, how they are composed, and the values of its
-    `given` that are no secrets. How a step is delivered, its policy, is no part of that.
+    A task or a named flow is identified by its name, so that a deploy can change its contents. Any
+    other flow is identified by its structure: its tasks, how they are composed, and the values of
+    its `given` except secrets. Policies do not count.
 
     Args:
         flow: The flow.
@@ -36,7 +36,7 @@ def id_of(flow: Node, key: str) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    # A task's name has no space, so no flow's scope is ever a task's.
+    # A task's name has no space, so its scope differs from every flow's.
     match kind(flow):
         case Task(name):
             scope = name
@@ -48,7 +48,7 @@ def id_of(flow: Node, key: str) -> str:
 
 
 def _shape(flow: Node) -> list[object]:
-    """What a flow is made of, as JSON."""
+    """The structure of a flow, as JSON data."""
     match kind(flow):
         case Task(name):
             return ["task", name]
@@ -70,10 +70,10 @@ def _arguments(flow: Node, rest: Args) -> object:
 
 
 def canonical(value: Any) -> object:
-    """A value as JSON, in which equal values are alike.
+    """JSON data for a value, the same for equal values.
 
     Args:
-        value: Anything that travels.
+        value: Any value that can travel.
 
     Example:
         >>> canonical({"b": {3, 1, 2}, "a": 1})
@@ -86,17 +86,17 @@ def canonical(value: Any) -> object:
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
     if is_secret(type(value)):
-        return HIDDEN  # an id is shown, and a guess at what it is made of could be tried on it
+        return HIDDEN  # ids are shown, and a guess at the secret could be tested against one
     names = _fields(value)
     if names is None:
         return msgspec.to_builtins(value, enc_hook=str)
     parts = {name: canonical(getattr(value, name)) for name in names if hasattr(value, name)}
-    # By the name of its type as well: two types of one union may have the same fields.
+    # With the name of its type, because two types of a union may have the same fields.
     return {"": type(value).__qualname__, **parts}
 
 
 def _fields(value: Any) -> list[str] | None:
-    """The names of a record's fields; None for what is no record."""
+    """The names of a record's fields; None if the value is not a record."""
     kind: Any = type(value)
     if is_model(kind):
         return [*kind.model_fields, *(value.model_extra or {})]

@@ -1,4 +1,4 @@
-"""What each interpreter does, once for callers that block and for callers that await."""
+"""What each interpreter does, written once for blocking and for awaiting callers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from onward.interpret.prepare import (
     Waiting,
     check_backend,
     check_ref,
+    name_fault,
     read,
     refs_of,
+    timeout_seconds,
     unsupported,
-    wait_of,
-    wrong_name,
 )
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -52,7 +52,7 @@ async def run(
 ) -> Result[Value, Error | Fault]:
     """See `onward.run`."""
     check_backend(on, "submit", "outcome")
-    wait = wait_of(timeout)
+    wait = timeout_seconds(timeout)
     if isinstance(wait, Fault):
         return Failure(wait)
     if isinstance(prepared, Fault):
@@ -109,7 +109,7 @@ async def result(
 ) -> Result[Value, Error | Fault]:
     """See `onward.result`."""
     check_backend(on, "outcome")
-    wait = wait_of(timeout)
+    wait = timeout_seconds(timeout)
     if isinstance(wait, Fault):
         return Failure(wait)
     with slot_lent():
@@ -120,7 +120,7 @@ async def result(
 async def settled(
     caller: Caller, waiting: Waiting[Value, Error], on: Backend
 ) -> Result[Mapping[str, Outcome], Fault]:
-    """The next outcomes that `onward.results` gives."""
+    """Waits for the next outcomes that `onward.results` gives."""
     with slot_lent():
         answer = await caller.wait(on.settled, waiting.pending, waiting.left)
     return all_incoming(on, answer)
@@ -162,24 +162,24 @@ async def schedules(caller: Caller, on: Schedules) -> Result[list[Schedule], Fau
 
 async def pause_schedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
     """See `onward.pause_schedule`."""
-    wrong = unsupported(on, name, "pause_schedule") or wrong_name(name)
-    return Failure(wrong) if wrong else await caller.ask(on.pause_schedule, name)
+    fault = unsupported(on, name, "pause_schedule") or name_fault(name)
+    return Failure(fault) if fault else await caller.ask(on.pause_schedule, name)
 
 
 async def resume_schedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
     """See `onward.resume_schedule`."""
-    wrong = unsupported(on, name, "resume_schedule") or wrong_name(name)
-    return Failure(wrong) if wrong else await caller.ask(on.resume_schedule, name)
+    fault = unsupported(on, name, "resume_schedule") or name_fault(name)
+    return Failure(fault) if fault else await caller.ask(on.resume_schedule, name)
 
 
 async def unschedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
     """See `onward.unschedule`."""
-    wrong = unsupported(on, name, "unschedule") or wrong_name(name)
-    return Failure(wrong) if wrong else await caller.ask(on.unschedule, name)
+    fault = unsupported(on, name, "unschedule") or name_fault(name)
+    return Failure(fault) if fault else await caller.ask(on.unschedule, name)
 
 
 def served_catalog(catalog: Catalog, on: Backend) -> Catalog:
-    """The catalog as a worker serves it: its tasks open what is sealed, and observers follow."""
+    """The catalog as a worker serves it: its tasks decrypt secrets, and observers see attempts."""
     catalog = opening(on, catalog)
     if not (observers := additions_of(on).observers):
         return catalog
@@ -191,7 +191,7 @@ def served_catalog(catalog: Catalog, on: Backend) -> Catalog:
 def _observing(
     on: Backend, submissions: list[Submission]
 ) -> AbstractContextManager[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
-    """Around the submission of calls: the backend's observers, if it has any, follow it."""
+    """Notifies the backend's observers, if it has any, of a submission."""
     if not (observers := additions_of(on).observers):
         return nullcontext((submissions, lambda _: None))
     from onward.observe import submitting  # only calls with observers pay for it

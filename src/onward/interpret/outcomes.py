@@ -1,4 +1,4 @@
-"""What comes of submitted calls, for callers that block."""
+"""`result`, `results`, `status` and `cancel`, for blocking callers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Error = TypeVar("Error")
 def result(
     ref: Ref[Value, Error], /, on: Backend, *, timeout: Timeout = None
 ) -> Result[Value, Error | Fault]:
-    """Waits for what comes of a submitted call.
+    """Waits for the result of a submitted call.
 
     Args:
         ref: What `submit` gave, or `flow.ref(text)` in another process.
-        on: Where it was submitted.
-        timeout: How long to wait, in seconds or as a timedelta; None for as long as it takes.
+        on: The backend that the call was submitted to.
+        timeout: How long to wait, in seconds or as a timedelta; None waits as long as it takes.
 
     Returns:
-        The value; or the domain error that a task answered with; or the `Fault` that ended it.
-        Where only the wait ended, that is `TimedOut` with `still_running`.
+        The value, the domain error that a task returned, or the `Fault` that ended the call. If
+        only the wait ended, the fault is `TimedOut` with `still_running`.
 
     Example:
         >>> from onward import local, result, task
@@ -52,14 +52,15 @@ def results(
     timeout: Timeout = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
-    """Gives what comes of many submitted calls, as they complete.
+    """Gives the results of many submitted calls as they complete.
 
     Args:
         refs: What `submit` or `submit_all` gave.
-        on: Where they were submitted.
-        timeout: How long to wait in all, in seconds or as a timedelta; None for as long as it
-            takes. Those that have no outcome by then are given as `TimedOut` with `still_running`.
-        progress: Is told how many have completed, and how many there are.
+        on: The backend that the calls were submitted to.
+        timeout: How long to wait in all, in seconds or as a timedelta; None waits as long as it
+            takes. A call without an outcome by then gives `TimedOut` with `still_running`.
+        progress: A function that is called after each result with the number of calls that have
+            completed and the number of all calls.
 
     Returns:
         Pairs of a ref and its result, each ref once.
@@ -81,15 +82,15 @@ def results(
 
 
 def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
-    """Where a submitted call is.
+    """Says where a submitted call is, without waiting.
 
     Args:
         ref: What `submit` gave, or `flow.ref(text)` in another process.
-        on: Where it was submitted.
+        on: The backend that the call was submitted to.
 
     Returns:
-        Its state, the step it is in and that step's progress; `Unknown` for an id that nobody
-        knows.
+        The call's state, its current step and that step's progress, or `Unknown` if the backend
+        does not know the id.
 
     Example:
         >>> from onward import local, result, status, submit, task
@@ -109,16 +110,16 @@ def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
 def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
     """Ends a submitted call as `Cancelled`, unless it has an outcome already.
 
-    An async step is interrupted where it awaits, except on Celery; any other can look at
+    An async step is interrupted where it awaits, except on Celery. Any other step can look at
     `current().cancelled`.
 
     Args:
         ref: What `submit` gave, or `flow.ref(text)` in another process.
-        on: Where it was submitted: a backend that can cancel. Of one that `connect` gave,
-            `isinstance(backend, Cancels)` tells, type checkers too.
+        on: The backend that the call was submitted to. `isinstance(backend, Cancels)` tells you
+            and your type checker whether a backend from `connect` can cancel.
 
     Returns:
-        None once the engine has taken note; `Unknown` for an id that nobody knows.
+        None after the engine has accepted it, or `Unknown` if the backend does not know the id.
 
     Example:
         >>> from onward import cancel, local, result, submit, task

@@ -1,4 +1,4 @@
-"""What interpreters check and make before they ask a backend, and how they read its answer."""
+"""Checks the arguments of interpreters, makes submissions, and reads a backend's answers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Value = TypeVar("Value")
 Error = TypeVar("Error")
 
 Timeout: TypeAlias = float | timedelta | None
-"""How long to wait, in seconds or as a timedelta; None for as long as it takes."""
+"""How long to wait, in seconds or as a timedelta; None waits as long as it takes."""
 
 Deadline: TypeAlias = float | timedelta | datetime | None
-"""How many seconds from now a call may take, or the moment (with its time zone) when it expires."""
+"""When a call expires: seconds from now, a timedelta, or a moment with a time zone."""
 
 _LONGEST = timedelta(days=3650).total_seconds()
 
-# The shape that every engine reads alike; what its numbers mean is the engine's to check.
+# The syntax that all engines share. Each engine checks the ranges of the numbers.
 _CRON_PART = r"(\*|\w+(-\w+)?)(/\d+)?"
 _CRON_FIELD = f"{_CRON_PART}(,{_CRON_PART})*"
 
@@ -46,15 +46,14 @@ def prepare(
     deadline: Deadline,
     options: CallOptions,
 ) -> Submission | Fault:
-    """A call and its options as a submission, or what is wrong with them."""
+    """Makes a submission of a call and its options, or says what is wrong with them."""
     check_call(call)
     check_call_options(options)
     flow = call.flow
     if isinstance(call.args, BadPayload):
         return call.args
     try:
-        # Its tasks are looked at for namesakes; a backend that runs them here asks for them again.
-        flow.tasks  # noqa: B018
+        flow.tasks  # noqa: B018 - raises ValueError if two tasks share a name
         steps = call_options(options)
         seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else _moment(deadline)
@@ -85,7 +84,7 @@ def prepare_all(
     deadline: Deadline,
     options: CallOptions,
 ) -> tuple[list[AnyFlow], list[Submission]] | Fault:
-    """Many calls as submissions, beside their flows; or what is wrong with the first bad one."""
+    """Makes flows and submissions of many calls, or says what is wrong with the first bad one."""
     if isinstance(calls, Call | Flow):
         raise TypeError(f"submit_all takes many calls: write [{calls!r}]")
     flows: list[AnyFlow] = []
@@ -107,9 +106,9 @@ def prepare_schedule(
     timezone: str,
     options: CallOptions,
 ) -> tuple[Schedule, Plan] | Fault:
-    """A call and when to make it as a schedule and its plan, or what is wrong with them.
+    """Makes a schedule and its plan of a call and its times, or says what is wrong with them.
 
-    The plan has no id, for each run is a call of its own.
+    The plan has no id, because each run is a call of its own.
     """
     prepared = prepare(call, None, 0.0, None, options)
     if isinstance(prepared, Fault):
@@ -121,24 +120,24 @@ def prepare_schedule(
             schedule = Schedule(name, flow, _cron(cron), timezone=_timezone(timezone))
         elif every is not None and cron is None:
             if timezone != "UTC":
-                raise ValueError("a time zone is for a schedule that goes by cron")
+                raise ValueError("only a schedule with cron has a time zone: leave timezone out")
             schedule = Schedule(name, flow, every=_whole_seconds(every))
         else:
-            raise ValueError("a schedule goes by cron='30 2 * * *' or by every=60: write one")
+            raise ValueError("a schedule needs either cron='30 2 * * *' or every=60: write one")
     except (TypeError, ValueError) as problem:
         return Misconfigured(flow, str(problem))
     return schedule, replace(prepared.plan, id="")
 
 
 def refs_of(flows: Sequence[AnyFlow], ids: Sequence[str]) -> list[Ref[Any, Any]]:
-    """Ids as refs of the flows that they were given for."""
+    """Makes refs of ids and the flows that they belong to."""
     return [Ref(id, flow) for id, flow in zip(ids, flows, strict=True)]
 
 
 def read(
     ref: Ref[Value, Error], answer: Result[Outcome | None, Fault], timeout: float | None
 ) -> Result[Value, Error | Fault]:
-    """What a backend answered for a ref, as the result that it holds."""
+    """Reads the result of a ref from a backend's answer."""
     if isinstance(answer, Failure):
         return Failure(answer.failure())
     outcome = answer.unwrap()
@@ -146,45 +145,45 @@ def read(
 
 
 def check_call(call: object) -> None:
-    """Raises TypeError for what is no call, and says what to write instead."""
+    """Raises TypeError unless it is a call, and says what to write instead."""
     if isinstance(call, Flow):
         raise TypeError(f"{call.name} is a flow, not a call: write {enclosed(call)}(...)")
     if not isinstance(call, Call):
-        raise TypeError(f"{call!r} is no call: apply a flow to its arguments")
+        raise TypeError(f"{call!r} is not a call: apply a flow to its arguments")
 
 
 def check_ref(ref: Ref[Value, Error]) -> Ref[Value, Error]:
-    """The ref; raises TypeError for what is none, and says what to write instead."""
+    """Gives the ref. Raises TypeError unless it is one, and says what to write instead."""
     if not isinstance(ref, Ref):
-        raise TypeError(f"{ref!r} is no ref: write flow.ref(text), or take what submit gave")
+        raise TypeError(f"{ref!r} is not a ref: write flow.ref(text), or take what submit gave")
     if not isinstance(ref.id, str):
         raise TypeError(f"a ref's id is a text, not {ref.id!r}")
     return ref
 
 
 def check_backend(backend: object, *needs: str) -> None:
-    """Raises TypeError for what is no backend, or lacks what is needed of it."""
+    """Raises TypeError unless it is a backend that has the needed methods."""
     for method in needs:
         if not callable(getattr(backend, method, None)):
             if isinstance(backend, Result):
-                raise TypeError(_unopened(backend))
-            cure = "take one that can"
+                raise TypeError(_not_unwrapped(backend))
+            advice = "use a backend that can"
             if not hasattr(backend, "submit"):
-                cure = "write on=local(), or another one"
-            raise TypeError(f"{backend!r} is no backend that can {method}: {cure}")
+                advice = "write on=local(), or another backend"
+            raise TypeError(f"{backend!r} is not a backend that can {method}: {advice}")
 
 
 def unsupported(backend: object, task: str, *needs: str) -> Unsupported | None:
-    """What a backend cannot do that is needed of it, if anything; TypeError for no backend."""
+    """The first needed method that a backend lacks, as a fault. Raises TypeError if it is none."""
     check_backend(backend, "submit")
     missing = [method for method in needs if not callable(getattr(backend, method, None))]
     if not missing:
         return None
-    what = missing[0].replace("_", " ")
-    return Unsupported(task, f"{backend!r} has no {what}: its engine cannot do that")
+    method = missing[0].replace("_", " ")
+    return Unsupported(task, f"{backend!r} has no {method}: its engine cannot do that")
 
 
-def _unopened(connected: Result[Any, Any]) -> str:
+def _not_unwrapped(connected: Result[Any, Any]) -> str:
     if isinstance(connected, Failure):
         return f"there is no backend: {connected.failure()}"
     return (
@@ -193,8 +192,8 @@ def _unopened(connected: Result[Any, Any]) -> str:
     )
 
 
-def wrong_name(name: str) -> Fault | None:
-    """What is wrong with a schedule's name, if anything."""
+def name_fault(name: str) -> Fault | None:
+    """The fault of a schedule's name, if it is invalid."""
     try:
         check_name("schedule", name)
     except (TypeError, ValueError) as problem:
@@ -202,8 +201,8 @@ def wrong_name(name: str) -> Fault | None:
     return None
 
 
-def wait_of(timeout: Timeout) -> float | Fault | None:
-    """How long to wait, in seconds; or what is wrong with that."""
+def timeout_seconds(timeout: Timeout) -> float | Fault | None:
+    """A timeout in seconds, or the fault of an invalid one."""
     if timeout is None:
         return None
     try:
@@ -212,12 +211,12 @@ def wait_of(timeout: Timeout) -> float | Fault | None:
         return Misconfigured("timeout", str(problem))
 
 
-def wrong_work(
+def work_fault(
     catalog: Catalog, concurrency: int | None, queues: Collection[str] | None, grace: float
 ) -> Fault | None:
-    """What is wrong with how a worker is to serve, if anything; TypeError for no catalog."""
+    """The fault of invalid arguments of `work`. Raises TypeError if the catalog is none."""
     if not isinstance(catalog, Catalog):
-        raise TypeError(f"{catalog!r} is no Catalog: write Catalog(task, flow, ...)")
+        raise TypeError(f"{catalog!r} is not a Catalog: write Catalog(task, flow, ...)")
     try:
         _seconds("grace", grace)
     except (TypeError, ValueError) as problem:
@@ -237,34 +236,36 @@ def wrong_work(
 
 def _check_queues(queues: Collection[str]) -> None:
     if isinstance(queues, str) or not isinstance(queues, Collection):
-        raise TypeError(f"queues is a collection of names, not {queues!r}: write [{queues!r}]")
+        raise TypeError(f"queues is a list of names, not {queues!r}: write [{queues!r}]")
     if not queues:
-        raise ValueError("a worker of no queue has nothing to do: name one, or leave queues out")
+        raise ValueError(
+            "queues is empty, so the worker would get no steps: name one, or leave it out"
+        )
     for queue in queues:
         check_name("queue", queue)
 
 
 class Stop(Protocol):
-    """What tells a worker to stop: a `threading.Event`, or an `asyncio.Event` set on its loop."""
+    """An event that stops a worker: a `threading.Event`, or an `asyncio.Event` set on its loop."""
 
     def is_set(self) -> bool:
-        """Whether it is to stop."""
+        """Whether the worker must stop."""
         ...
 
 
 def check_stop(stop: object) -> None:
-    """Raises TypeError for what cannot tell a worker to stop."""
+    """Raises TypeError unless it is an event, or None."""
     if stop is not None and not callable(getattr(stop, "is_set", None)):
         raise TypeError(f"stop is an Event of threading or asyncio, not {stop!r}")
 
 
 class Waiting(Generic[Value, Error]):
-    """The refs whose outcome has not been given yet, while results come in.
+    """The refs that `results` still waits for.
 
     Args:
-        refs: All of them.
+        refs: All refs.
         timeout: How long to wait in all, in seconds or as a timedelta.
-        progress: Is told how many have completed, and how many there are.
+        progress: A function that gets the number of completed calls and the number of all calls.
     """
 
     def __init__(
@@ -280,24 +281,24 @@ class Waiting(Generic[Value, Error]):
         self.pending: dict[str, Ref[Value, Error]] = {check_ref(ref).id: ref for ref in refs}
         self._total = len(self.pending)
         self._progress = progress
-        wait = wait_of(timeout)
-        self._wrong = wait if isinstance(wait, Fault) else None
+        wait = timeout_seconds(timeout)
+        self._fault = wait if isinstance(wait, Fault) else None
         self._wait = None if isinstance(wait, Fault) else wait
         self._end = None if self._wait is None else time.monotonic() + self._wait
 
     @property
     def left(self) -> float | None:
-        """How long there is still to wait, in seconds."""
-        if self._wrong is not None:
+        """The rest of the timeout, in seconds."""
+        if self._fault is not None:
             return 0.0
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def take(
         self, answer: Result[Mapping[str, Outcome], Fault]
     ) -> Iterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
-        """Gives the refs that an answer settles; all of them, where there will be no other."""
-        if self._wrong is not None:
-            yield from self._give_up(self._wrong)
+        """Gives the refs that an answer settles, or all of them if no other answer will come."""
+        if self._fault is not None:
+            yield from self._give_up(self._fault)
         elif isinstance(answer, Failure):
             yield from self._give_up(answer.failure())
         else:
@@ -318,13 +319,13 @@ class Waiting(Generic[Value, Error]):
 
 
 def _still_running(ref: Ref[Value, Error], seconds: float) -> TimedOut:
-    message = f"no outcome of call {ref} after {seconds:g} s of waiting; it goes on"
+    message = f"call {ref} has no outcome after {seconds:g} s of waiting; it goes on"
     waiter = current()
     if waiter.id:
         message += (
-            f". The task {waiter.task} waits for it within a step, so the two wait for each other "
-            "if all slots of the workers are taken by such steps: compose them with >> in one flow "
-            "instead, or serve the tasks that are waited for on a queue with workers of its own"
+            f". The task {waiter.task} waits for it within a step. If such steps take all slots of "
+            "the workers, nothing can run the call: compose both with >> in one flow instead, or "
+            "serve the inner tasks on a queue with workers of its own"
         )
     return TimedOut(
         ref.flow.name,
@@ -346,7 +347,7 @@ def _seconds(what: str, value: float | timedelta) -> float:
 
 def _delay(value: float | timedelta) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    # What was due already runs at once, as it does where the moment passes on the way.
+    # A call that is already due runs at once, as one does whose delay passes on the way.
     return 0.0 if _is_past(seconds) else _seconds("delay", value)
 
 
@@ -369,8 +370,8 @@ def _cron(text: str) -> str:
         )
     if fields[2] != "*" and fields[4] != "*":
         raise ValueError(
-            f"cron {text!r} names days of the month and of the week, which some engines read as "
-            "either and some as both: make two schedules, or let the task look at the date"
+            f"cron {text!r} names days of the month and of the week; some engines require both to "
+            "match, others one of them: make two schedules, or let the task look at the date"
         )
     return " ".join(fields)
 
@@ -378,7 +379,7 @@ def _cron(text: str) -> str:
 def _timezone(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"timezone is a name, such as 'Europe/Berlin', not {name!r}")
-    if name == "UTC":  # known also where there is no time zone database
+    if name == "UTC":  # works without a time zone database
         return name
     import zoneinfo
 
@@ -386,8 +387,8 @@ def _timezone(name: str) -> str:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"no time zone {name!r} is known here: write an IANA name, such as 'Europe/Berlin', "
-            "and install the package tzdata where the system has none"
+            f"this machine knows no time zone {name!r}: write an IANA name, such as "
+            "'Europe/Berlin', and install the package tzdata if the system has no time zones"
         ) from None
     return name
 
@@ -405,7 +406,7 @@ def _moment(deadline: float | timedelta | datetime) -> float:
             raise ValueError(f"the deadline {deadline} is more than ten years away")
         return deadline.timestamp()
     seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else deadline
-    # What is past already is no mistake in the program: it gives Expired, as a late one does.
+    # A deadline in the past is not a mistake in the program: the call is Expired.
     return time.time() + (seconds if _is_past(seconds) else _seconds("deadline", seconds))
 
 
@@ -415,13 +416,13 @@ def _is_past(seconds: object) -> bool:
 
 
 def _id_of(flow: AnyFlow, key: str) -> str:
-    """The id of a call with a key; raises ValueError for what is no key."""
+    """The id of a call with a key; raises ValueError for an invalid key."""
     if not isinstance(key, str) or not key:
         raise ValueError(f"key is a text that is not empty, not {key!r}")
     if any("\ud800" <= letter <= "\udfff" for letter in key):
-        raise ValueError(f"key {key!r} has lone surrogates, which no text on the wire has")
+        raise ValueError(f"key {key!r} has lone surrogates, which UTF-8 cannot encode")
     if "\0" in key:
-        raise ValueError(f"key {key!r} has a NUL, which not every engine can keep: leave it out")
-    from onward.interpret.canonical import id_of  # what has no key does not pay for it
+        raise ValueError(f"key {key!r} has a NUL, which some engines cannot store: leave it out")
+    from onward.interpret.canonical import id_of  # a call without a key does not pay for the import
 
     return id_of(flow, key)

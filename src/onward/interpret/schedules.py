@@ -1,4 +1,4 @@
-"""Calls that an engine makes by its clock, for callers that block."""
+"""`schedule` and the functions for existing schedules, for blocking callers."""
 
 from __future__ import annotations
 
@@ -31,29 +31,28 @@ def schedule(
     timezone: str = "UTC",
     **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
-    """Makes a call again and again, by the engine's clock, until `unschedule` removes the schedule.
+    """Has the engine run a call again and again, until `unschedule` removes the schedule.
 
-    A schedule of that name which is there already is replaced, so that a deploy can declare what
-    there is to be: one that was paused stays paused, and one that has not changed goes on as it
-    was. Each run is a call of its own, and starts also while the one before it still runs. Runs
-    that fell due while it was paused, or while the engine was away, are skipped.
+    It replaces a schedule of the same name, so each deploy can declare all schedules. A paused
+    schedule stays paused, and an unchanged one goes on as it was. Each run is a call of its own,
+    and starts even while the run before it is still running. Runs that fall due while the schedule
+    is paused, or while the engine is away, are skipped.
 
     Args:
-        call: A flow applied to its arguments; every run has the same.
-        on: Where it runs: a backend that makes calls by the clock. Of one that `connect` gave,
-            `isinstance(backend, Schedules)` tells, type checkers too.
-        name: What it goes by on that engine.
+        call: A flow applied to its arguments. Every run has these arguments.
+        on: A backend with schedules. `isinstance(backend, Schedules)` tells you and your type
+            checker whether a backend from `connect` has them.
+        name: The schedule's name on that engine.
         cron: When it runs, as the five fields of cron: minute, hour, day of the month, month, day
-            of the week. One of the two days is `*`, for engines differ in how they read both.
-        every: How long it is from one run to the next, in whole seconds or as a timedelta; either
-            this or `cron` is given. The engine chooses when the first one is.
-        timezone: The time zone that the cron is in, by its IANA name.
-        options: What a call takes of a `Policy`, for those steps whose task says nothing of it:
-            `queue` and `priority`.
+            of the week. One of the two days must be `*`, because engines read both differently.
+        every: The time from one run to the next, in whole seconds or as a timedelta. Give either
+            this or `cron`. The engine chooses when the first run is.
+        timezone: The time zone of `cron`, by its IANA name.
+        options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
-        The schedule as it is now; or the `Fault` why there is none: `Misconfigured` for what makes
-        no sense, `Unsupported` for what this backend's engine cannot do.
+        The schedule as it is now, or a `Fault`: `Misconfigured` if an argument is invalid,
+        `Unsupported` if this backend's engine cannot do it.
 
     Example:
         >>> from onward import Schedules, connect, schedule, task
@@ -63,61 +62,86 @@ def schedule(
         >>> if isinstance(backend, Schedules):
         ...     schedule(report("sales"), on=backend, name="sales", cron="30 2 * * MON").unwrap()
         ... else:
-        ...     print("what it runs ends with this process, and so would a schedule")
-        what it runs ends with this process, and so would a schedule
+        ...     print("this backend has no schedules")
+        this backend has no schedules
     """
     prepared = prepare_schedule(call, name, cron, every, timezone, options)
     return drive(core.schedule(BLOCKS, name, prepared, on))
 
 
 def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
-    """The schedules there are.
+    """Lists the schedules that `schedule` made.
 
     Args:
-        on: A backend that makes calls by the clock.
+        on: A backend with schedules.
 
     Returns:
-        Those that were made with `schedule`, by name, with what each is to run and when.
+        Every schedule, sorted by name, with its flow and its times; or the `Fault` that kept the
+        engine from answering, `Unsupported` on a backend without schedules.
+
+    Example:
+        >>> from onward import Schedules, connect, schedules
+        >>> backend = connect("local://").unwrap()
+        >>> if isinstance(backend, Schedules):
+        ...     names = [each.name for each in schedules(on=backend).unwrap()]
     """
     return drive(core.schedules(BLOCKS, on))
 
 
 def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
-    """Lets a schedule run nothing until it is resumed. What it has started goes on.
+    """Keeps a schedule from starting runs until `resume_schedule`. Started runs go on.
 
     Args:
-        name: What it goes by.
-        on: Where it was made.
+        name: The schedule's name.
+        on: The backend that it was made on.
 
     Returns:
-        None once the engine has taken note; `Unknown` for a name that nobody knows; `Unsupported`
-        where the engine can only take it away.
+        None after the engine has accepted it; `Unknown` if there is no schedule of this name;
+        `Unsupported` if the engine cannot pause.
+
+    Example:
+        >>> from onward import Schedules, connect, pause_schedule
+        >>> backend = connect("local://").unwrap()
+        >>> if isinstance(backend, Schedules):
+        ...     pause_schedule("nightly", on=backend).unwrap()
     """
     return drive(core.pause_schedule(BLOCKS, name, on))
 
 
 def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
-    """Lets a paused schedule run again. What fell due meanwhile is not made up for.
+    """Lets a paused schedule start runs again. Runs that fell due meanwhile are not made up for.
 
     Args:
-        name: What it goes by.
-        on: Where it was made.
+        name: The schedule's name.
+        on: The backend that it was made on.
 
     Returns:
-        None once the engine has taken note, also if it was not paused; `Unknown` for a name that
-        nobody knows; `Unsupported` where the engine cannot pause.
+        None after the engine has accepted it, even if the schedule was not paused; `Unknown` if
+        there is no schedule of this name; `Unsupported` if the engine cannot pause.
+
+    Example:
+        >>> from onward import Schedules, connect, resume_schedule
+        >>> backend = connect("local://").unwrap()
+        >>> if isinstance(backend, Schedules):
+        ...     resume_schedule("nightly", on=backend).unwrap()
     """
     return drive(core.resume_schedule(BLOCKS, name, on))
 
 
 def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
-    """Takes a schedule away. What it has started goes on.
+    """Removes a schedule. Started runs go on.
 
     Args:
-        name: What it goes by.
-        on: Where it was made.
+        name: The schedule's name.
+        on: The backend that it was made on.
 
     Returns:
-        None once it is gone; `Unknown` for a name that nobody knows.
+        None after it is gone, or `Unknown` if there is no schedule of this name.
+
+    Example:
+        >>> from onward import Schedules, connect, unschedule
+        >>> backend = connect("local://").unwrap()
+        >>> if isinstance(backend, Schedules):
+        ...     unschedule("nightly", on=backend).unwrap()
     """
     return drive(core.unschedule(BLOCKS, name, on))

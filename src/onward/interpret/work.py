@@ -12,7 +12,7 @@ from onward.backend.guard import call_backend
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
 from onward.interpret import core
-from onward.interpret.prepare import Stop, check_backend, check_stop, wrong_work
+from onward.interpret.prepare import Stop, check_backend, check_stop, work_fault
 
 
 def work(
@@ -25,24 +25,25 @@ def work(
     grace: float = 30.0,
     stop: Stop | None = None,
 ) -> Result[None, Fault]:
-    """Serves a catalog until it is told to stop: by a signal, or by an event.
+    """Serves a catalog as a worker until a signal or an event stops it.
 
-    The signals are SIGTERM and SIGINT (Ctrl-C), and SIGHUP and SIGQUIT where they are not ignored.
+    The signals are SIGTERM and SIGINT (Ctrl-C), and SIGHUP and SIGQUIT unless they are ignored.
 
-    What is running when it is told so has a grace time to end, and is else another worker's. A
-    second signal ends the grace time.
+    The worker then takes nothing more. Running steps have a grace time to finish; the engine gives
+    the others to another worker. A second signal ends the grace time.
 
     Args:
-        catalog: The tasks and flows to serve; nothing else is run.
-        on: Whose plans to take up.
-        concurrency: How many steps to run at a time; None leaves it to the backend.
-        queues: The queues to take steps from; None for the backend's own, where steps wait that
-            name none, and those that the catalog names.
-        grace: How long what is running may take to end, in seconds, once it is to stop.
-        stop: Set by another thread to end it; signals reach the main thread alone.
+        catalog: The tasks and flows to serve. The worker runs nothing else.
+        on: The backend to serve.
+        concurrency: How many steps run at a time; None leaves it to the backend.
+        queues: The queues to take steps from. None means the backend's own queue, where steps
+            without a queue wait, and the queues that the catalog names.
+        grace: How long running steps may take to finish after the stop, in seconds.
+        stop: An event that another thread sets to stop the worker. Only the main thread gets
+            signals.
 
     Returns:
-        None once it has stopped; or the `Fault` why it could not start.
+        None after the worker has stopped, or the `Fault` that kept it from starting.
 
     Example:
         >>> import threading
@@ -57,72 +58,72 @@ def work(
     """
     check_backend(on, "serve")
     check_stop(stop)
-    wrong = wrong_work(catalog, concurrency, queues, grace)
-    if wrong is not None:
-        return Failure(wrong)
-    with _stop_signals() as came:
+    invalid = work_fault(catalog, concurrency, queues, grace)
+    if invalid is not None:
+        return Failure(invalid)
+    with _stop_signals() as signals:
         catalog = core.served_catalog(catalog, on)
         served = call_backend(on.serve, catalog, concurrency=concurrency, queues=queues)
         if isinstance(served, Failure):
             return served
         worker = served.unwrap()
-        while not (came or (stop is not None and stop.is_set()) or is_stopping(worker)):
+        while not (signals or (stop is not None and stop.is_set()) or is_stopping(worker)):
             if worker.wait(0.1) and not is_stopping(worker):
-                return Failure(Unavailable("", "the worker ended, and nobody had asked it to"))
-        _leave(worker, grace, came)
+                return Failure(Unavailable("", "the worker ended without being asked to"))
+        _stop_worker(worker, grace, signals)
     return Success(None)
 
 
 def is_stopping(worker: Worker) -> bool:
-    """Whether the engine's own tools are stopping a worker."""
+    """Whether one of the engine's own tools has told the worker to stop."""
     return isinstance(worker, StopsRemotely) and worker.is_stopping
 
 
-def _leave(worker: Worker, grace: float, came: list[int]) -> None:
-    """Stops a worker; at once if another stop signal comes meanwhile."""
+def _stop_worker(worker: Worker, grace: float, signals: list[int]) -> None:
+    """Stops a worker within its grace time, or at once when a further signal arrives."""
     import threading
     from concurrent.futures import Future, wait
 
-    left: Future[None] = Future()
+    stopped: Future[None] = Future()
 
-    def leave() -> None:
+    def stop() -> None:
         try:
             worker.stop(grace)
-            left.set_result(None)
+            stopped.set_result(None)
         except BaseException as problem:
-            left.set_exception(problem)
+            stopped.set_exception(problem)
 
-    told = len(came)
-    threading.Thread(target=leave, name="onward-leave", daemon=True).start()
-    while not left.done() and len(came) == told:
-        wait([left], 0.1)
-    if left.done():
-        left.result()  # it raises what `stop` did
+    count = len(signals)
+    threading.Thread(target=stop, name="onward-stop", daemon=True).start()
+    while not stopped.done() and len(signals) == count:
+        wait([stopped], 0.1)
+    if stopped.done():
+        stopped.result()  # raises what `stop` raised
     else:
         worker.stop(0)
 
 
 @contextlib.contextmanager
 def _stop_signals() -> Generator[list[int]]:
-    """The stop signals that came meanwhile; what handled them before is put back afterwards."""
+    """Collects stop signals, and restores their former handlers at the end."""
     import signal
     import threading
 
-    came: list[int] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield received
         return
-    # The handler only takes note: an event's lock may be held by the very code it interrupts.
-    # Windows has not all of them. What is ignored stays so: `nohup` ignores SIGHUP.
+    # The handler only appends to a list: the code that it interrupts may hold an event's lock.
+    # Windows lacks some of these signals. An ignored one stays ignored, as SIGHUP under `nohup`.
     names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {
-        each: signal.signal(each, lambda number, _: came.append(number))
+        each: signal.signal(each, lambda number, _: received.append(number))
         for each in known
         if signal.getsignal(each) is not signal.SIG_IGN
     }
     try:
-        yield came
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

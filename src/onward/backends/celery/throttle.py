@@ -1,4 +1,4 @@
-"""Log records that repeat, once a second at most: an outage or a flood shall not fill a disk."""
+"""Limits repeated log records to one a second, so that an outage cannot fill a disk."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 EVERY = 1.0
-"""How long a cause is silent after it was logged, in seconds."""
+"""The time between two records of one cause, in seconds."""
 
 _TRACEBACK_EVERY = 60.0
-"""How long a cause is logged without its traceback after it was logged with it, in seconds."""
+"""The time between two tracebacks of one cause, in seconds."""
 
-_MOST = 1_000
+_MAX_CAUSES = 1_000
 """How many causes are remembered; the oldest is forgotten first."""
 
 CAUSE = "cause"
-"""The attribute of a record that names its cause, where it is another than the line that logs."""
+"""The attribute of a record that names its cause, unless that is the line that logs."""
 
 
 class _Held(NamedTuple):
@@ -36,15 +36,15 @@ _NEVER = _Held(-math.inf, -math.inf)
 
 
 class Throttle(logging.Filter):
-    r"""Passes one record a second of each cause, and says with the next how many it held back.
+    r"""Passes one record a second of each cause, with the number of records that it held back.
 
-    A record's cause is its `cause` (`extra={"cause": ...}`), or else the line of code that logs it.
-    One record a minute keeps its traceback, which may be a hundred lines.
+    A record's cause is its `cause` (`extra={"cause": ...}`), or the line of code that logs it. One
+    record a minute keeps its traceback, which may have a hundred lines.
 
     Args:
-        every: How long a cause is silent after a record of it, in seconds.
-        least: The lowest level that is held back; whatever is below always passes.
-        clock: The time in seconds, from wherever.
+        every: The time between two records of one cause, in seconds.
+        least: The lowest level that is held back; lower levels always pass.
+        clock: Gives the time, in seconds.
 
     Example:
         >>> import io
@@ -84,7 +84,7 @@ class Throttle(logging.Filter):
             shows = is_due and record.exc_info and now - held.shown >= _TRACEBACK_EVERY
             shown = now if shows else held.shown
             self._held[cause] = _Held(now, shown) if is_due else held.one_more()
-            if len(self._held) > _MOST:
+            if len(self._held) > _MAX_CAUSES:
                 del self._held[next(iter(self._held))]
         if is_due and held.more:
             record.msg = f"{record.getMessage()} (and {held.more:,} more like it)"
@@ -96,11 +96,11 @@ class Throttle(logging.Filter):
 
 @contextmanager
 def throttled(loggers: Iterable[str], throttle: Throttle | None = None) -> Generator[None]:
-    """While this lasts, the loggers of these names repeat themselves once a second at most.
+    """Limits the repeated records of loggers to one a second, for the time of the context.
 
     Args:
-        loggers: Their names. Those below them in the tree are not meant.
-        throttle: What holds records back; a new one if None.
+        loggers: The names of the loggers. Their children are not included.
+        throttle: The filter; a new one if None.
     """
     throttle = throttle or Throttle()
     with ExitStack() as ends:
