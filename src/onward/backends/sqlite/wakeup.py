@@ -20,12 +20,9 @@ from typing import NamedTuple, TypeAlias
 from onward.backends.sqlite.client import File, Opened
 from onward.backends.sqlite.errors import PROBLEMS, Refused
 
-_IDLE = 0.005
-_BUSY = 0.001
-"""How long it is from one look to the next, in seconds: as a rule, and while things happen."""
-
-_CALM = 0.2
-"""How long nothing has happened when looks become rarer, in seconds."""
+_PAUSES = ((0.2, 0.001), (2.0, 0.005))
+_LONGEST_PAUSE = 0.012
+"""How long it is from one look to the next, by how long nothing has happened, in seconds."""
 
 _AGAIN = 1.0
 """How long it is until a file that could not be read is looked at again, in seconds."""
@@ -117,7 +114,7 @@ class _Watch:
         self._opened: Opened | None = None
         self._version = -1
         self._last = -1
-        self._busy_until = 0.0
+        self._latest = 0.0
 
     def add(self, listener: Listener) -> None:
         with self._changed:
@@ -125,7 +122,7 @@ class _Watch:
                 listener(News(frozenset(), (), is_gap=True))
                 return
             self._listeners.append(listener)
-            self._busy_until = time.monotonic() + _CALM
+            self._latest = time.monotonic()
             self._changed.notify()
 
     def remove(self, listener: Listener) -> None:
@@ -133,7 +130,7 @@ class _Watch:
             self._listeners.remove(listener)
 
     def hurry(self) -> None:
-        self._busy_until = time.monotonic() + _CALM
+        self._latest = time.monotonic()
 
     def close(self) -> None:
         with self._changed:
@@ -157,17 +154,14 @@ class _Watch:
                 _LOGGER.debug("the file could not be looked at", exc_info=problem)
                 self._drop()
                 self._tell(News(frozenset(), (), is_gap=True))
-                self._pause(_AGAIN)
+                time.sleep(_AGAIN)
                 continue
             if news is not None:
-                self._busy_until = time.monotonic() + _CALM
+                self._latest = time.monotonic()
                 self._tell(news)
-            self._pause(_BUSY if time.monotonic() < self._busy_until else _IDLE)
+            # Not a wait for the condition, which takes three times as much of the processor.
+            time.sleep(_pause(time.monotonic() - self._latest))
         self._drop()
-
-    def _pause(self, seconds: float) -> None:
-        # Not a wait for the condition: that takes three times as much of the processor.
-        time.sleep(seconds)
 
     def _tell(self, news: News) -> None:
         with self._changed:
@@ -215,3 +209,8 @@ class _Watch:
         if opened is not None:
             with contextlib.suppress(sqlite3.Error):
                 opened.db.close()
+
+
+def _pause(calm: float) -> float:
+    """How long to wait until the next look, where nothing has happened for so long."""
+    return next((pause for limit, pause in _PAUSES if calm < limit), _LONGEST_PAUSE)
