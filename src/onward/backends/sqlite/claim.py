@@ -256,10 +256,10 @@ def write_notes(db: Connection, notes: Collection[Note]) -> None:
             )
 
 
-def give_back(db: Connection, job: Claimed) -> None:
-    """Lets another worker take a job up at once."""
+def put_off(db: Connection, job: Claimed, due: float) -> None:
+    """Gives a job back until a moment in the file's time."""
     db.execute(
-        "update onward_jobs set owner = null, claim = null "
+        "update onward_jobs set owner = null, claim = null, due = ? "
         "where seq = ? and owner = ? and claim = ?",
-        (job.seq, job.owner, job.claim),
+        (due, job.seq, job.owner, job.claim),
     )

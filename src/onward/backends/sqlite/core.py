@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from sqlite3 import Connection
@@ -35,8 +37,9 @@ _AT_ONCE = 1000
 _LONGEST = 60.0
 """How long a wait goes without a look, in seconds."""
 
-_SHARE = 4.0
-"""How many times longer than a look at many calls it is until the next one."""
+_LONG = 0.003
+_SHARE = 2.0
+"""From when on a look is a long one, in seconds; and how many times longer the next one is off."""
 
 
 class Core:
@@ -132,7 +135,9 @@ class Core:
             return Success({})
         patience = Patience(timeout)
         look = partial(wait.look, ids=ids, where=str(self.file.path))
+        began = time.monotonic()
         seen = await self._read(look)
+        took = time.monotonic() - began
         while not (seen.found or patience.is_over):
             ended = self.means.wakeup.ended(seen.open)
             try:
@@ -143,6 +148,8 @@ class Core:
                 if seen.due is not None:
                     left = min(left, max(0.0, seen.due - self.file.clock.now()))
                 await Pending(ended, left)
+                if took > _LONG:  # a look at many calls: the next one finds more that have ended
+                    await Pending(Future(), min(_SHARE * took, patience.left))
             finally:
                 ended.cancel()
             if seen.due is not None and seen.due <= self.file.clock.now():

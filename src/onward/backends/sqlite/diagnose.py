@@ -6,11 +6,10 @@ import sqlite3
 import stat
 from collections.abc import Collection, Iterator
 
-import msgspec
-
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.sqlite import schema
 from onward.backends.sqlite.client import File
+from onward.backends.sqlite.lease import names_of
 
 _LARGE = 256 * 1024 * 1024
 """A -wal file of more bytes than this is one that something keeps from shrinking."""
@@ -60,8 +59,4 @@ def _findings(db: sqlite3.Connection, file: File) -> Iterator[Finding]:
 def _workers(db: sqlite3.Connection, file: File) -> Iterator[SeenWorker]:
     query = "select name, queues, tasks from onward_workers where until >= ? order by name"
     for name, queues, tasks in db.execute(query, (file.clock.now(),)):
-        yield SeenWorker(name, _names(queues), _names(tasks))
-
-
-def _names(raw: str) -> frozenset[str]:
-    return frozenset(msgspec.json.decode(raw, type=list[str]))
+        yield SeenWorker(name, names_of(queues), names_of(tasks))

@@ -16,6 +16,16 @@ from onward.catalog import Tasks
 from onward.context import HELD, Context, Progress
 from onward.pool import Slots
 
+_SHARE = 0.1
+"""How much one step counts in how long steps take."""
+
+_AHEAD = 4
+_SHORT = 0.01
+"""How many jobs are taken up for each slot where steps take no longer than this, in seconds."""
+
+_UNKNOWN = 1.0
+"""What a step would wait behind many others that have all just begun, in seconds."""
+
 
 class Room:
     """Where a worker's steps run: so many at a time.
@@ -35,14 +45,31 @@ class Room:
         """How many slots are taken, or will be at once by what has been taken up."""
         self.freed: Callable[[], object] = lambda: None
         """Is called when there is more room."""
+        self._took: float | None = None
         self._loop = asyncio.get_running_loop()
         self.variables: Variables = variables.run(copy_context)
         self.variables.run(HELD.set, self._lent)
 
     @property
     def free(self) -> int:
-        """How many jobs there is room for."""
-        return self.count - self.load
+        """How many jobs there is room for; some ahead, where steps take but a moment."""
+        ahead = _AHEAD if self._took is not None and self._took < _SHORT else 1
+        return ahead * self.count - self.load
+
+    @property
+    def delay(self) -> float:
+        """How long one more step would wait for a slot, in seconds, as far as that can be told."""
+        ahead = self.load - self.count + 1
+        if ahead <= 0:
+            return 0.0
+        if self._took is None:
+            return 0.0 if ahead <= self.count else _UNKNOWN
+        return self._took * ahead / self.count
+
+    def took(self, seconds: float) -> None:
+        """Takes note of how long a step took."""
+        before = seconds if self._took is None else self._took
+        self._took = before + _SHARE * (seconds - before)
 
     def change(self, by: int) -> None:
         """Counts the load."""
@@ -78,6 +105,7 @@ class Job:
         priority: That of steps that have none.
         room: Where its steps run.
         changed: Is called, on the loop, when it has something to note.
+        idle: Is called when all there is of it waits.
     """
 
     def __init__(
@@ -87,6 +115,7 @@ class Job:
         priority: int,
         room: Room,
         changed: Callable[[Job], object],
+        idle: Callable[[Job], object],
     ) -> None:
         self.claimed = claimed
         self.head = head
@@ -101,17 +130,20 @@ class Job:
         self._room = room
         self._loop = asyncio.get_running_loop()
         self._changed = changed
+        self._idle = idle
         self._is_noted = True
         self._active = 0
         self._waits = 0
+        self._dues: list[float] = []
         room.change(1)
 
     # -- what it takes of the room -------------------------------------------------------------
 
     @property
-    def is_idle(self) -> bool:
-        """Whether all there is of it waits."""
-        return self._waits > 0 and self._active == 0
+    def due(self) -> float | None:
+        """When it goes on, in the file's time, where all there is of it waits for its time."""
+        is_idle = self._active == 0 and self._waits > 0
+        return min(self._dues) if is_idle and len(self._dues) == self._waits else None
 
     def _weight(self) -> int:
         return self._active or (0 if self._waits else 1)
@@ -134,16 +166,29 @@ class Job:
         finally:
             self._count(0, -1)
 
+    @contextlib.contextmanager
+    def waiting_until(self, due: float) -> Generator[None]:
+        """The same, for a moment in the file's time."""
+        self._dues.append(due)
+        try:
+            with self.waiting():
+                yield
+        finally:
+            self._dues.remove(due)
+
     def _count(self, active: int, waits: int) -> None:
         before = self._weight()
         self._active += active
         self._waits += waits
         self._room.change(self._weight() - before)
+        if before and not self._weight():
+            self._idle(self)
 
     def end(self) -> None:
         """Leaves the room."""
         self._room.change(-self._weight())
         self._active, self._waits = 0, 1
+        self._idle = lambda _: None
         self._is_noted = False  # there is nothing more to note
         if self.timer is not None:
             self.timer.cancel()

@@ -28,7 +28,7 @@ _EVERY = 1.0
 """How often it looks at most, in seconds."""
 
 _PRUNE_EVERY = 10.0
-"""How often it looks for old calls, in seconds, as long as there are few."""
+"""How often it looks for old calls, in seconds."""
 
 _LOGGER = logging.getLogger("onward.sqlite")
 
@@ -56,11 +56,13 @@ class Told(NamedTuple):
         lost: The calls that are lost.
         has_lease: Whether the worker still had its lease.
         is_old: Whether a later release of Onward has changed the file's schema.
+        others: The queues that other workers serve.
     """
 
     lost: list[LostCall]
     has_lease: bool
-    is_old: bool
+    is_old: bool = False
+    others: frozenset[str] = frozenset()
 
 
 class Keeper:
@@ -97,7 +99,20 @@ class Keeper:
             with contextlib.suppress(*PROBLEMS, Refused, CancelledError):
                 if self._is_due() or self._reads.do(self._is_needed).result():
                     self._tell(self._commits.do(self._look).result())
+                if time.monotonic() - self._pruned >= _PRUNE_EVERY:
+                    self._prune_all()
             self._looked = time.monotonic()
+
+    def _prune_all(self) -> None:
+        # In short transactions, between which others have their turn.
+        while self._commits.do(self._prune).result() and not self._closed.is_set():
+            pass
+        self._pruned = time.monotonic()
+
+    def _prune(self, db: Connection) -> bool:
+        is_full = retention.prune(db, self._file.clock.now() - self._duty.keep)
+        retention.shrink(db)
+        return is_full
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._renewed >= self._duty.lease / 3
@@ -124,8 +139,4 @@ class Keeper:
         schedules.make_due(db, duty.queue, clock)
         note_time(db, now)
         self._renewed = time.monotonic()
-        if self._renewed - self._pruned >= _PRUNE_EVERY:
-            if retention.prune(db, now - duty.keep) == 0:
-                self._pruned = self._renewed
-            retention.shrink(db)
-        return Told(lost, has_lease, is_old=False)
+        return Told(lost, has_lease, others=lease.queues_of_others(db, duty.worker))

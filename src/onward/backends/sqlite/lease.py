@@ -140,5 +140,16 @@ def take_over(db: Connection, workers: Collection[int], clock: Clock) -> list[Lo
     return lost
 
 
+def queues_of_others(db: Connection, worker: int) -> frozenset[str]:
+    """The queues that workers serve, but for one."""
+    rows = db.execute("select queues from onward_workers where id <> ?", (worker,))
+    return frozenset(name for (raw,) in rows for name in names_of(raw))
+
+
+def names_of(raw: str) -> frozenset[str]:
+    """The names in a row of a worker."""
+    return frozenset(msgspec.json.decode(raw, type=list[str]))
+
+
 def _encode(names: list[str]) -> str:
     return msgspec.json.encode(names).decode()

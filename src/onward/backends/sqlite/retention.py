@@ -14,21 +14,21 @@ _GIVEN_BACK = 1024
 """How many pages go back at once."""
 
 
-def prune(db: Connection, before: float) -> int:
-    """Forgets calls that ended before a moment; gives how many entries there were of the log.
+def prune(db: Connection, before: float) -> bool:
+    """Forgets calls that ended before a moment; gives whether there may be more of them.
 
     Args:
         db: A connection, in a transaction that writes.
         before: The moment, in the file's time.
     """
-    query = "select seq, call, path from onward_log where seq <= (select min(seq) + ? from "
-    query += "onward_log) and at < ? order by seq"
-    rows = db.execute(query, (_AT_ONCE, before)).fetchall()
+    query = "select seq, call, path, at from onward_log order by seq limit ?"
+    looked = db.execute(query, (_AT_ONCE,)).fetchall()
+    rows = [(seq, call, path) for seq, call, path, at in looked if at < before]
     calls = [(call,) for _, call, path in rows if path is None]
     db.executemany("delete from onward_steps where call = ?", calls)
     db.executemany("delete from onward_calls where seq = ? and state is not null", calls)
     db.executemany("delete from onward_log where seq = ?", [(seq,) for seq, _, _ in rows])
-    return len(rows)
+    return len(rows) == _AT_ONCE
 
 
 def shrink(db: Connection) -> None:

@@ -39,6 +39,13 @@ _AGAIN = 0.5
 _NOTES_EVERY = 0.05
 """How often it is written down where jobs are, in seconds."""
 
+_PARK_AFTER = 1.0
+_PARK_FOR = 5.0
+"""How long all of a job waits, and how long it still will, before it is given back meanwhile."""
+
+_FULL = 0.05
+"""How long a step of a fan-out would wait for a slot here, in seconds, before others get it."""
+
 _NOBODY = CallHead("", "")
 
 _LOGGER = logging.getLogger("onward.sqlite")
@@ -58,6 +65,8 @@ class Runner:
         self.clock: Clock = means.file.clock
         self.room = room
         self.is_stopping = False
+        self.others: frozenset[str] = frozenset()
+        """The queues that other workers serve too."""
         self._means = means
         self._serving = serving
         self._loop = asyncio.get_running_loop()
@@ -65,6 +74,7 @@ class Runner:
         self._of_call: dict[int, set[Job]] = {}
         self._parts: dict[tuple[int, str], asyncio.Event] = {}
         self._noted: dict[Job, None] = {}
+        self._beside: set[asyncio.Task[None]] = set()
         self._still: asyncio.Future[None] = self._loop.create_future()
 
     # -- jobs ----------------------------------------------------------------------------------
@@ -94,7 +104,7 @@ class Runner:
         self._start(job, self._run_part(job, message, claimed.path))
 
     def _job(self, claimed: Claimed, head: CallHead, priority: int) -> Job:
-        return Job(claimed, head, priority, self.room, self._has_note)
+        return Job(claimed, head, priority, self.room, self._has_note, self._is_idle)
 
     def _start(self, job: Job, run: Coroutine[Any, Any, None]) -> None:
         claimed = job.claimed
@@ -190,9 +200,13 @@ class Runner:
     def place_of(self, job: Job, step: Runnable, path: str) -> tuple[str, int] | None:
         """See `Books.place_of`."""
         queue = step.queue or job.queue or self._means.queue
-        if queue in self._serving.queues:
+        if queue in self._serving.queues and not self._is_others_turn(queue, path):
             return None
         return queue, job.priority if step.priority is None else step.priority
+
+    def _is_others_turn(self, queue: str, path: str) -> bool:
+        """Whether a step of a fan-out may start sooner in another worker."""
+        return "[" in path and queue in self.others and self.room.delay > _FULL
 
     # -- what happens meanwhile ----------------------------------------------------------------
 
@@ -224,7 +238,8 @@ class Runner:
                     if job is not None:
                         self._let_go(job)
 
-        self._looking = self._loop.create_task(look())
+        self._beside.add(looking := self._loop.create_task(look()))
+        looking.add_done_callback(self._beside.discard)
 
     def _let_go(self, job: Job) -> None:
         """Ends what is left of a job; a step in a thread hears of it, and goes on unheard."""
@@ -237,6 +252,27 @@ class Runner:
         for job in list(self._jobs.values()):
             if job.task is not None:
                 job.task.cancel()
+
+    # -- long waits ----------------------------------------------------------------------------
+
+    def _is_idle(self, job: Job) -> None:
+        if job.due is not None:
+            self._loop.call_later(_PARK_AFTER, self._park, job)
+
+    def _park(self, job: Job) -> None:
+        """Gives a job back that waits for long: nobody need hold it meanwhile."""
+        due = job.due
+        if due is None or job.is_over or due - self.clock.now() < _PARK_FOR:
+            return
+
+        async def park() -> None:
+            work = partial(claim.put_off, job=job.claimed, due=due)
+            with contextlib.suppress(*PROBLEMS, Refused):  # then it waits here
+                await self._means.commits.on_loop(work)
+                self._let_go(job)
+
+        self._beside.add(parking := self._loop.create_task(park()))
+        parking.add_done_callback(self._beside.discard)
 
     # -- status --------------------------------------------------------------------------------
 

@@ -108,7 +108,7 @@ class StepRunner:
 
     async def _wait_until(self, due: float | None) -> None:
         if due is not None:
-            with self._job.waiting():
+            with self._job.waiting_until(due):
                 await asyncio.sleep(max(0.0, due - self._books.clock.now()))
 
     async def _attempt(self, step: Runnable, args: Args, path: str, attempt: int) -> Outcome:
@@ -128,9 +128,11 @@ class StepRunner:
         )
         with job.active():
             await room.slots.take(job.priority if step.priority is None else step.priority)
+            began = time.monotonic()
             try:
                 return await room.attempts.make(step, args, context, job.on_attempt, room.variables)
             finally:
+                room.took(time.monotonic() - began)
                 room.slots.add(1)
 
     async def _elsewhere(

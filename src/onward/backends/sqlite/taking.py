@@ -99,6 +99,7 @@ class Taker:
                     return
             take = partial(self._take, number=next(self._claims), most=free)
             taken = await self._means.commits.on_loop(take)
+            self._means.wakeup.hurry()
             for claimed in taken:
                 self._begin(claimed)
             is_flowing = len(taken) == free

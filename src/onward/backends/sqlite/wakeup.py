@@ -20,8 +20,8 @@ from typing import NamedTuple, TypeAlias
 from onward.backends.sqlite.client import File, Opened
 from onward.backends.sqlite.errors import PROBLEMS, Refused
 
-_PAUSES = ((0.2, 0.001), (2.0, 0.005))
-_LONGEST_PAUSE = 0.012
+_PAUSES = ((0.2, 0.001), (2.0, 0.005), (5.0, 0.012))
+_LONGEST_PAUSE = 0.03
 """How long it is from one look to the next, by how long nothing has happened, in seconds."""
 
 _AGAIN = 1.0
@@ -157,7 +157,8 @@ class _Watch:
                 time.sleep(_AGAIN)
                 continue
             if news is not None:
-                self._latest = time.monotonic()
+                if news.ended or news.parts:  # and not where workers only renew their leases
+                    self._latest = time.monotonic()
                 self._tell(news)
             # Not a wait for the condition, which takes three times as much of the processor.
             time.sleep(_pause(time.monotonic() - self._latest))

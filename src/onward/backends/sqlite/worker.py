@@ -78,6 +78,7 @@ class Server:
             self._loop.call_soon_threadsafe(self._on_keeper, told)
 
     def _on_keeper(self, told: Told) -> None:
+        self._runner.others = told.others
         if not told.has_lease:
             _LOGGER.warning("others have taken over from this worker, of which nothing was heard")
             self._renew()
