@@ -134,6 +134,8 @@ class StepRunner:
             finally:
                 room.took(time.monotonic() - began)
                 room.slots.add(1)
+                if not isinstance(step, StepNode):
+                    job.on_attempt(context)  # the fused step has ended, not a task within it
 
     async def _elsewhere(
         self, step: Runnable, args: Args, path: str, queue: str, priority: int
