@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from contextvars import Context as Variables
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -108,6 +108,44 @@ class LoopExecutor:
         await asyncio.sleep(seconds)
 
 
+class Interrupted(BaseException):
+    """An attempt whose call has ended meanwhile; nobody needs its outcome."""
+
+
+class Interrupt:
+    """Ends what a `ThreadExecutor` runs for one attempt, where that awaits."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._cancel: Callable[[], object] = lambda: None
+
+    def set(self) -> None:
+        """Cancels the async task that runs, and each that would begin; from any thread."""
+        self.is_set = True
+        self._cancel()
+
+    def within(self, work: Callable[[], T]) -> T:
+        """Runs work in this thread, whose attempts this interrupts; raises `Interrupted`."""
+        variables = copy_context()
+        variables.run(_INTERRUPT.set, self)
+        return variables.run(work)
+
+    async def over(self, work: AsyncWork[T]) -> T:
+        """Runs an async function on this event loop, until it ends or is interrupted."""
+        job, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert job is not None
+        self._cancel = lambda: loop.call_soon_threadsafe(job.cancel)
+        try:
+            if self.is_set:
+                raise asyncio.CancelledError
+            return await work()
+        finally:
+            self._cancel = lambda: None
+
+
+_INTERRUPT: ContextVar[Interrupt | None] = ContextVar("onward_interrupt", default=None)
+
+
 class ThreadExecutor:
     """Runs sync tasks in the thread that calls `drive`, and async tasks on a loop beside it."""
 
@@ -134,11 +172,16 @@ class ThreadExecutor:
 
     async def run_async(self, work: AsyncWork[T], variables: Variables, timeout: Timeout[T]) -> T:
         """See `Executor.run_async`."""
+        interrupt = _INTERRUPT.get() or Interrupt()
         try:
-            return self._loop.call(partial(_with_timeout, work, variables, timeout))
+            return self._loop.call(
+                partial(interrupt.over, partial(_with_timeout, work, variables, timeout))
+            )
         except Closed:
             if self._loop.is_closed:
                 raise
+            if interrupt.is_set:
+                raise Interrupted from None
             raise _CancelledItself from None  # the task cancelled everything on its loop
 
     async def run_steps(self, work: AsyncWork[T], timeout: Timeout[T]) -> T:

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from onward import Catalog, fused, task
+from onward.attempt import Interrupt
 from onward.backend.loop import Closed
 from onward.backends.celery.steps import StepRunner
 from onward.context import Context
@@ -39,4 +40,4 @@ def test_what_is_given_back_has_not_timed_out(flow: Flow[[int], int, None]) -> N
 
     threading.Thread(target=give_back).start()
     with pytest.raises(Closed):
-        steps.attempt(step, prepared.plan.args, Context("id", "hold", "0"))
+        steps.attempt(step, prepared.plan.args, Context("id", "hold", "0"), Interrupt())

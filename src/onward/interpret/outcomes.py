@@ -110,7 +110,7 @@ def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
 def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
     """Ends a submitted call as `Cancelled`, unless it has an outcome already.
 
-    An async step is interrupted where it awaits, except on Celery. Any other step can look at
+    An async step is soon interrupted where it awaits. A sync step can look at
     `current().cancelled`.
 
     Args:

@@ -12,11 +12,11 @@ from typing import ClassVar
 import pytest
 from returns.result import Success
 
-from onward.backend import Backend, Status
-from onward.fault import TimedOut
+from onward.backend import Backend, Cancels, Status
+from onward.fault import Cancelled, Expired, TimedOut
 from onward.flows.combinators import each, fused, keep, together
 from onward.flows.flow import AnyFlow
-from onward.interpret import result, run, status, submit
+from onward.interpret import cancel, result, run, status, submit
 from onward.logs import tell
 from onward.policy import Constant, Retry
 from onward.testing import tasks
@@ -100,6 +100,32 @@ class AttemptLaws(Tools):
             assert said(trace) == "overrun cancelled 1\n", flow
             found = result(ref, on=backend, timeout=self.patience)
             assert found == Success(2.0) or isinstance(found.failure(), TimedOut), flow
+
+    def test_an_async_step_is_interrupted_when_its_call_expires(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """Where it awaits."""
+        for seconds in (1.5, 6.0, 24.0):  # in which it has to begin
+            ref = submit(tasks.rest(600), on=backend, deadline=seconds).unwrap()
+            assert isinstance(result(ref, on=backend).failure(), Expired)
+            trace = traces / ref.id
+            if said(trace):
+                break
+        self.until(lambda: said(trace) == "rest begun 1\nrest interrupted 1\n")
+
+    def test_an_async_step_is_interrupted_when_its_call_is_cancelled(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """Where it awaits, also within a fused step."""
+        if not isinstance(backend, Cancels):
+            pytest.skip("this backend does not have the capability Cancels")
+        for flow in (tasks.rest >> tasks.inc, fused(tasks.inc >> tasks.rest, timeout=600.0)):
+            ref = submit(flow(600), on=backend).unwrap()
+            trace = traces / ref.id
+            self.until(lambda: "rest begun 1" in said(trace))  # noqa: B023 - called at once
+            assert cancel(ref, on=backend) == Success(None)
+            self.until(lambda: "rest interrupted 1" in said(trace))  # noqa: B023
+            assert isinstance(result(ref, on=backend).failure(), Cancelled)
 
     def test_status_says_where_an_ended_call_ended(self, backend: Backend, traces: Path) -> None:
         """Its last step, and at which attempt; there is no progress any more."""

@@ -418,6 +418,18 @@ def overrun(seconds: float) -> float:
 
 
 @task
+async def rest(seconds: int) -> int:
+    """Takes so long, and notes it if it is interrupted meanwhile."""
+    _note("begun")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        _note("interrupted")
+        raise
+    return seconds
+
+
+@task
 def linger_for(error: Fault) -> float:
     """Takes two seconds in which its call goes on."""
     end = time.monotonic() + 2.0

@@ -104,8 +104,11 @@ class Ledger(Protocol):
         """Notes where a call is."""
         ...
 
-    def renew(self, id: str, at: str, holder: str) -> None:
-        """Renews the lease of a running delivery, unless another has it by now."""
+    def renew(self, id: str, at: str, holder: str) -> bool:
+        """Renews the lease of a running delivery, unless another has it by now.
+
+        False if its call has ended.
+        """
         ...
 
     def is_turn(self) -> bool:
@@ -289,8 +292,9 @@ class RedisLedger:
     def note(self, id: str, **fields: str) -> None:
         self._to_note([_key(id)], [text for field in fields.items() for text in field])
 
-    def renew(self, id: str, at: str, holder: str) -> None:
-        self._to_renew([_lease(id, at), scripts.OPEN], [id, holder, self._lease])
+    def renew(self, id: str, at: str, holder: str) -> bool:
+        keys = [_lease(id, at), _key(id), scripts.OPEN]
+        return bool(self._to_renew(keys, [id, holder, self._lease]))
 
     def is_turn(self) -> bool:
         return bool(self._to_take_turn([scripts.LOOKS], [self._lease / 1000]))

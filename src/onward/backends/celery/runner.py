@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
+from onward.attempt import Interrupt, Interrupted
 from onward.backend import state_of
 from onward.backend.loop import Closed
 from onward.backend.support import expired, step_context, step_name
@@ -45,7 +46,7 @@ from onward.catalog import Catalog
 from onward.evaluate import handler_args, join, split
 from onward.execute import is_retried
 from onward.fault import Cancelled
-from onward.outcome import Faulted, faulted
+from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import (
     Args,
     EachNode,
@@ -263,11 +264,33 @@ class Runner:
         if begun.is_taken:
             # The other delivery continues the call; if its worker dies, the call is sent again.
             raise Ignore("another delivery of this message is running")
-        if message.deadline is not None and message.deadline <= self._ledger.now():
-            self._ledger.settle(message.call, faulted(expired(message.flow)), "expired")
+        if self._expires(message):
             return self._dropped(task, message)
+        try:
+            outcome = self._attempted(step, args, message, attempt, holder)
+        except Interrupted:
+            self._expires(message)
+            return self._dropped(task, message)
+        if is_retried(step, outcome, attempt):
+            wait = step.backoff.delay(attempt, random.random())
+            self._ledger.put_off(message.call, message.at, holder, wait)
+            kwargs = self._core.canvas.kwargs(self._asked(task), message, wait)
+            raise task.retry(countdown=wait, kwargs=kwargs, exc=failed(outcome))
+        state = state_after(outcome, message)
+        if not ends_with(state, message):
+            raw = outcomes.encode(outcome)
+            counts = self._ledger.record(message.call, message.at, holder, raw)
+            if counts != raw:  # another worker took over after the lease ran out, and was first
+                state = state_after(outcomes.decode(counts), message)
+        return self._passed(task, state, message)
+
+    def _attempted(
+        self, step: Runnable, args: Args, message: StepMessage, attempt: int, holder: str
+    ) -> Outcome:
+        """An attempt at a step; raises `Interrupted` if its call ends meanwhile."""
+        interrupt = Interrupt()
         with (
-            self._leases.kept(message.call, message.at, holder),
+            self._leases.kept(message.call, message.at, holder, message.deadline, interrupt.set),
             self._reports.of(message.call) as report,
         ):
             context = step_context(
@@ -282,19 +305,14 @@ class Runner:
                 report=report.say,
                 is_cancelled=report.is_cancelled,
             )
-            outcome = self._steps.attempt(step, args, context)
-        if is_retried(step, outcome, attempt):
-            wait = step.backoff.delay(attempt, random.random())
-            self._ledger.put_off(message.call, message.at, holder, wait)
-            kwargs = self._core.canvas.kwargs(self._asked(task), message, wait)
-            raise task.retry(countdown=wait, kwargs=kwargs, exc=failed(outcome))
-        state = state_after(outcome, message)
-        if not ends_with(state, message):
-            raw = outcomes.encode(outcome)
-            counts = self._ledger.record(message.call, message.at, holder, raw)
-            if counts != raw:  # another worker took over after the lease ran out, and was first
-                state = state_after(outcomes.decode(counts), message)
-        return self._passed(task, state, message)
+            return self._steps.attempt(step, args, context, interrupt)
+
+    def _expires(self, message: StepMessage) -> bool:
+        """Ends a call whose deadline has passed; whether it has."""
+        if message.deadline is None or message.deadline > self._ledger.now():
+            return False
+        self._ledger.settle(message.call, faulted(expired(message.flow)), "expired")
+        return True
 
     def _deadline_here(self, message: StepMessage) -> float | None:
         """The deadline by this machine's clock, which tasks look at."""

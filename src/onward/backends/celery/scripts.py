@@ -137,10 +137,12 @@ heard(ARGV[1], clock() + ARGV[2])
 TO_RENEW = (
     _COMMON
     + """
+if redis.call('HEXISTS', KEYS[2], 'end') == 1 then return 0 end
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[2] then return end
+if holder and holder ~= ARGV[2] then return 1 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 heard(ARGV[1], clock())
+return 1
 """
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onward.attempt import Attempts, ThreadExecutor
+from onward.attempt import Attempts, Interrupt, ThreadExecutor
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.evaluate import drive
@@ -21,9 +21,11 @@ class StepRunner:
         self._ground = ThreadExecutor()
         self._attempts = Attempts(tasks, self._ground)
 
-    def attempt(self, step: Runnable, args: Args, context: Context) -> Outcome:
-        """One attempt at a step, as long as it may take."""
-        return drive(self._attempts.make(step, args, context))
+    def attempt(
+        self, step: Runnable, args: Args, context: Context, interrupt: Interrupt
+    ) -> Outcome:
+        """One attempt at a step, as long as it may take; raises `Interrupted`."""
+        return interrupt.within(lambda: drive(self._attempts.make(step, args, context)))
 
     def close(self) -> None:
         """Ends the loop."""
