@@ -1,6 +1,6 @@
 """A plugin for mypy that says in one line what does not fit in a chain.
 
-Put it into mypy's configuration; without it the same programs are refused, in mypy's own words:
+Add it to mypy's configuration. Without it, mypy refuses the same programs in its own words.
 
     [tool.mypy]
     plugins = ["onward.mypy"]
@@ -38,12 +38,12 @@ _REQUIRED = (ArgKind.ARG_POS, ArgKind.ARG_NAMED)
 
 
 class OnwardPlugin(Plugin):
-    """Looks at `>>` and `rescue`."""
+    """Checks `>>` and `rescue`."""
 
     def get_method_signature_hook(
         self, fullname: str
     ) -> Callable[[MethodSigContext], FunctionLike] | None:
-        """See mypy's own plugins."""
+        """See `mypy.plugin.Plugin`."""
         owner, _, method = fullname.rpartition(".")
         if owner.startswith(f"{_FLOWS}."):
             return {"__rshift__": _chained, "rescue": _rescued}.get(method)
@@ -51,16 +51,16 @@ class OnwardPlugin(Plugin):
 
 
 def plugin(version: str) -> type[Plugin]:
-    """What mypy asks for.
+    """The entry point of the plugin.
 
     Args:
-        version: That of mypy.
+        version: The version of mypy.
     """
     return OnwardPlugin
 
 
 def _chained(context: MethodSigContext) -> FunctionLike:
-    """The signature of `left >> right`; where that does not fit, one that takes anything."""
+    """The signature of `left >> right`; if the two do not fit, one that takes anything."""
     left, signature = get_proper_type(context.type), context.default_signature
     if not isinstance(left, Instance) or not _first(context):
         return signature
@@ -69,12 +69,12 @@ def _chained(context: MethodSigContext) -> FunctionLike:
         return signature
     given = map_instance_to_supertype(left, flow).args[1]
     side = context.context.left if isinstance(context.context, OpExpr) else None
-    wrong = _misfit(context, given, _name_of(side, "the left side"), context.args[0][0])
-    return signature if wrong is None else _refused(context, wrong, returns_any=True)
+    problem = _misfit(context, given, _name_of(side, "the left side"), context.args[0][0])
+    return signature if problem is None else _refused(context, problem, returns_any=True)
 
 
 def _rescued(context: MethodSigContext) -> FunctionLike:
-    """The signature of `flow.rescue(handler)`; the same, where the handler forgets an error."""
+    """The signature of `flow.rescue(handler)`; if the handler forgets an error, it says which."""
     signature = context.default_signature
     handler = _first(context)
     if handler is None or not signature.arg_types:
@@ -112,20 +112,20 @@ def _misfit(context: MethodSigContext, given: Type, left: str, right: Expression
         return f"{name} takes no value by position, and {left} gives one"
     takes = called.arg_types[first]
     if _is_open(takes) or _is_open(given):
-        return None  # mypy's own inference settles it
-    said: list[str] = []
+        return None  # mypy's own inference decides
+    problems: list[str] = []
     if not is_subtype(given, takes):
         gives = _shown(context, given)
-        said.append(f"{name} takes {_shown(context, takes)}, and {left} gives {gives}")
+        problems.append(f"{name} takes {_shown(context, takes)}, and {left} gives {gives}")
     more = [at for at in places if called.arg_kinds[at] in _REQUIRED and at != first]
     if more:
         others = ", ".join(f"{called.arg_names[at] or '_'}=..." for at in more)
-        said.append(f"{name} takes more than one value: write given({name}, {others})")
-    return "; ".join(said) or None
+        problems.append(f"{name} takes more than one value: write given({name}, {others})")
+    return "; ".join(problems) or None
 
 
 def _called(found: ProperType) -> CallableType | None:
-    """How a flow is called."""
+    """The signature of a flow's `__call__`."""
     if not isinstance(found, Instance):
         return None
     method = found.type.get_method("__call__")
@@ -140,7 +140,7 @@ def _called(found: ProperType) -> CallableType | None:
 
 
 def _refused(context: MethodSigContext, message: str, *, returns_any: bool = False) -> CallableType:
-    """Says what is wrong, once: what comes back takes anything."""
+    """Reports a problem once: the signature that it gives takes anything."""
     context.api.fail(message, context.context)
     anything = AnyType(TypeOfAny.from_error)
     refused = context.default_signature.copy_modified(arg_types=[anything])
@@ -152,7 +152,7 @@ def _first(context: MethodSigContext) -> Expression | None:
 
 
 def _is_open(of: Type) -> bool:
-    """Whether there is something in it that is not known yet."""
+    """Whether a type has parts that mypy has not inferred yet."""
     proper = get_proper_type(of)
     inner = proper.args if isinstance(proper, Instance) else ()
     if isinstance(proper, UnionType):

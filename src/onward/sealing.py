@@ -139,8 +139,8 @@ def _json(data: Any) -> bytes:
 
 def _walked(data: Any, name: str, change: Callable[[Any], Any]) -> Any:
     if isinstance(data, dict):
-        if len(data) == 1 and name in data:
-            return change(data)
+        if len(data) == 1 and name in data and (changed := change(data)) is not data:
+            return changed
         return {key: _walked(item, name, change) for key, item in data.items()}
     if isinstance(data, list):
         return [_walked(item, name, change) for item in data]

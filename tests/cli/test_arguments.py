@@ -135,7 +135,7 @@ def test_every_kind_of_flow_takes_what_its_first_step_takes(
         (named, ["--kind", "c"], "'kind' (Literal['a', 'b']): Invalid enum value 'c'"),
         (named, ["--point", "{"], "'point' (tests.cli.test_arguments.Point | None)"),
         (named, ["--point", '{"x": "a"}'], "got `str` at $.x"),
-        (named, ["--point", '{"x": 1'], "no valid JSON: "),
+        (named, ["--point", '{"x": 1'], "not valid JSON: "),
         (named, ["--number", "2.5"], "'number' (int): Expected `int`, got `float`"),
         (named, ["--number"], "--number needs a value"),
         (named, ["--text=a", "--text=b"], "--text appears twice"),

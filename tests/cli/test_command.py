@@ -162,7 +162,7 @@ def test_modules_that_cannot_be_served_are_told_with_the_cure(
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("localhost", "it starts with a scheme: local://, celery+redis://"),
+        ("localhost", "it must start with a scheme, such as local:// or celery+redis://"),
         (f"redis://:{SECRET}@host", "did you mean 'celery+redis'?"),
         (f"celery+redis://:{SECRET}@host?quue=a", "did you mean 'queue'?"),
         (f"celery+redis://:{SECRET}/@host", "percent-encode"),

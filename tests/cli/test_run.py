@@ -149,7 +149,7 @@ def test_the_engine_is_named_by_the_environment_or_by_a_file(folder: Path) -> No
     call = ["run", "pipeline:summed", "1,2"]
     assert onward(*call, folder=folder, extra={"ONWARD_URL": "local://"}).stdout == "3\n"
     assert printed(*call, "--config", "here.yaml", folder=folder) == "3\n"
-    assert "nothing says which backend" in mistake(*call, folder=folder)
+    assert "nothing names a backend" in mistake(*call, folder=folder)
     said = mistake(*call, "--config", "nowhere.yaml", folder=folder)
     assert "nowhere.yaml: it cannot be read" in said
 

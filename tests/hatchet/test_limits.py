@@ -272,10 +272,10 @@ def test_a_file_says_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("limits", "cure"),
     [
-        ("5", "line 5: limits is followed by names, each on a line"),
+        ("5", "line 5: limits needs names below it, one to a line"),
         (
             "{fetch: 5}",
-            "line 5: fetch is followed by its settings, as concurrency and per and rate",
+            "line 5: fetch needs its settings, such as concurrency and per and rate",
         ),
         ("{fetch: {concurency: 5}}", "(did you mean 'concurrency'?)"),
         ("{fetch: {rate: often}}", "line 5: rate is a whole number: write rate: 4"),

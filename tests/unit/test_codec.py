@@ -561,7 +561,7 @@ def test_two_members_of_one_name_are_refused_when_the_codec_is_made() -> None:
         return NotFound
 
     mixed: Any = NotFound | other()
-    with pytest.raises(TypeError, match=r"called 'NotFound'.*rename one"):
+    with pytest.raises(TypeError, match=r"named 'NotFound'.*rename one"):
         codec(mixed)
 
 

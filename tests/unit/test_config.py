@@ -117,8 +117,8 @@ def test_certificate_files_reach_the_broker_s_client(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "local", "/etc/onward", "user:word@host", "://host", "1://"])
 def test_what_is_no_url_is_told_how_one_starts(url: str) -> None:
-    assert "it starts with a scheme: local://, celery+redis://" in message(url)
-    assert "the name of a file ends in .yaml" in message(url)
+    assert "it must start with a scheme, such as local:// or celery+redis://" in message(url)
+    assert "the name of a file must end in .yaml" in message(url)
 
 
 def test_what_surrounds_a_url_is_no_part_of_it() -> None:
@@ -331,7 +331,7 @@ def test_an_entry_point_that_cannot_be_loaded_is_told_with_what_brings_it(
     entries.write_text(f"[onward.backends]\nacme = {named}\n")
     said = message("acme://")
     assert f"{named} cannot be loaded (" in said
-    assert "update onward-acme, or see what python -c" in said
+    assert "update onward-acme, or run python -c" in said
     assert "s3cret" not in said
     file = third_party.with_name("onward.yaml")
     file.write_text("backend: local\nlocal: {workers: 3}\nacme: {speed: 1}\n")
@@ -343,11 +343,11 @@ def test_two_packages_with_a_backend_of_the_same_name_are_told(third_party: Path
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: onward-other\nVersion: 1.0\n")
     (other / "entry_points.txt").write_text("[onward.backends]\nacme = onward_acme:ENGINE\n")
-    assert "onward-acme and onward-other each bring a backend 'acme'" in message("acme://")
+    assert "onward-acme and onward-other each have a backend 'acme'" in message("acme://")
     assert repr(connect("local://?workers=3").unwrap()) == "local(workers=3)"
 
 
 def test_an_entry_point_that_names_something_else_is_refused(third_party: Path) -> None:
     entries = third_party.with_name("entry_points.txt")
     entries.write_text("[onward.backends]\nacme = onward_acme:connect\n")
-    assert "onward_acme:connect is no onward.engines.Engine" in message("acme://")
+    assert "onward_acme:connect is not an onward.engines.Engine" in message("acme://")

@@ -87,7 +87,7 @@ def test_a_file_of_another_backend_than_the_environment_s_is_refused(
 ) -> None:
     with_file(tmp_path, monkeypatch, "backend: local\n")
     monkeypatch.setenv("ONWARD_BACKEND", "celery")
-    assert "line 1: backend is not what ONWARD_BACKEND says" in connect().failure().message
+    assert "line 1: backend differs from ONWARD_BACKEND" in connect().failure().message
 
 
 def test_what_is_passed_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,19 +108,19 @@ def test_celery_s_own_variables_say_broker_and_ledger(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({}, "nothing says which backend: pass a URL or a file, or set ONWARD_URL"),
-        ({"TEMPORAL_NAMESPACE": "n"}, "nothing says which backend"),
+        ({}, "nothing names a backend: pass a URL or a file, or set ONWARD_URL"),
+        ({"TEMPORAL_NAMESPACE": "n"}, "nothing names a backend"),
         (
             {"ONWARD_URL": "local://", "ONWARD_CONFIG": "onward.yaml"},
             "ONWARD_URL and ONWARD_CONFIG are both set: leave one of them out",
         ),
         (
             {"ONWARD_URL": "local://", "ONWARD_BACKEND": "celery"},
-            "ONWARD_URL is not of what ONWARD_BACKEND says: leave one of them out",
+            "ONWARD_URL names another engine than ONWARD_BACKEND: leave one of them out",
         ),
         (
             {"CELERY_BROKER_URL": "redis://h", "TEMPORAL_ADDRESS": "h:1"},
-            "CELERY_BROKER_URL and TEMPORAL_ADDRESS are set: say which is meant",
+            "CELERY_BROKER_URL and TEMPORAL_ADDRESS are set: choose one",
         ),
         ({"ONWARD_BACKEND": "selery"}, "there is no backend 'selery' (did you mean 'celery'?)"),
         ({"ONWARD_BACKEND": "celery+redis://h"}, "a URL goes into ONWARD_URL"),

@@ -165,17 +165,17 @@ HATCHET = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  "
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "it does not say which backend: write backend: celery"),
-        ("celery: {}\n", "it does not say which backend"),
+        ("", "it names no backend: write backend: celery"),
+        ("celery: {}\n", "it names no backend"),
         ("backend:\n", "line 1: backend is a text"),
         ("backend: 5\n", "line 1: backend is a text"),
         ("backend: selery\n", "line 1: there is no backend 'selery' (did you mean 'celery'?)"),
-        ("backend: celery+redis\n", "a backend has a name here"),
+        ("backend: celery+redis\n", "it takes the name of an engine"),
         ("backnd: celery\n", "there is no section 'backnd' (did you mean 'backend'?)"),
         ("backend: local\ntemproal: {}\n", "line 2: there is no section 'temproal' (did you mean"),
-        ("backend: local\nlocal: 5\n", "line 2: local is followed by its settings"),
-        ("backend: local\nlocal: [5]\n", "line 2: local is followed by its settings"),
-        ("- backend\n", "line 1: there are names here, each with a colon"),
+        ("backend: local\nlocal: 5\n", "line 2: local needs its settings"),
+        ("backend: local\nlocal: [5]\n", "line 2: local needs its settings"),
+        ("- backend\n", "line 1: write names here, each with a colon"),
         ("backend: local\nlocal:\n  worker: 4\n", "line 3: there is no setting 'worker' (did you"),
         ("backend: local\ntemporal:\n  prt: 4\n", "line 3: there is no setting 'prt' (did you mea"),
         ("backend: local\ntemporal:\n  port: x\n", "line 3: port is a whole number: write port: 4"),
@@ -197,8 +197,8 @@ HATCHET = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  "
             "backend: local\nlocal:\n  workers: ${NOWHERE}\n",
             "line 3: workers: the environment has no",
         ),
-        ("backend: local\nlocal:\n  workers: ${NOWHERE\n", "write $${ for the two signs"),
-        ("backend: local\nlocal:\n  workers: ${1}\n", "write $${ for the two signs"),
+        ("backend: local\nlocal:\n  workers: ${NOWHERE\n", "write $${ for a literal ${"),
+        ("backend: local\nlocal:\n  workers: ${1}\n", "write $${ for a literal ${"),
         ("backend: local\nlocal:\n  workers: 0\n", "local: workers is 1 or more"),
         (
             "backend: local\nlocal:\n  keep: 1\n  keep: 2\n",
@@ -278,7 +278,7 @@ def test_a_file_that_cannot_be_read_is_told_why(source: str | Path, says: str) -
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "onward.yaml"
     path.write_bytes(b"backend: local # \xff")
-    assert connect(path).failure().message == "it is no text in UTF-8"
+    assert connect(path).failure().message == "it is not UTF-8 text"
 
 
 def test_rabbitmq_and_its_ledger_may_both_be_over_tls(write: Write) -> None:

@@ -613,7 +613,7 @@ def cached() -> Cached:
         (Entry, {"amount": 1, "b": 2}, "$.x", "no place for 'b'"),
         (Share, Share(part=float("inf")), "$.x.part", "NaN and infinity"),
         (Share, Share(raw=b"\xff"), "$.x", 'ser_json_bytes="base64"'),
-        (Share, Share.model_construct(read=2), "$.x.read", "another alias"),
+        (Share, Share.model_construct(read=2), "$.x.read", "another for writing"),
         (Ratio, Ratio(float("nan")), "$.x.value", "NaN"),
         (Ratio, Ratio(1, Decimal("NaN")), "$.x.exact", "NaN"),
         (List[Person], [Person.model_construct(name=3)], "$.x[0].name", "valid string"),
@@ -642,7 +642,7 @@ def test_a_refusal_says_which_part_and_why(
     [
         (List[Entry | Ask], "use a dataclass, or with pydantic a model"),
         (Dict[SecretStr, int], "keys"),
-        (Loop, "stands for itself"),
+        (Loop, "refers only to itself"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""Values to JSON bytes and back, by their annotations."""
+"""Codecs: they write values as JSON and read them back, by their annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotations taken apart: aliases, type variables, unions, and the fields of records."""
+"""Takes annotations apart: aliases, type variables, unions, and the fields of records."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _REQUIRED = (typing.Required, typing.NotRequired, typing_extensions.ReadOnly)
 
 
 def is_alias(annotation: Annotation) -> bool:
-    """Whether it is `type X = ...`, or `X[int]` of a generic one."""
+    """Whether an annotation is a `type X = ...`, or `X[int]` of a generic one."""
     return isinstance(annotation, _ALIASES) or isinstance(get_origin(annotation), _ALIASES)
 
 
 def unaliased(annotation: Annotation) -> Annotation:
-    """What an alias stands for; raises TypeError where that cannot be looked up."""
+    """The annotation that an alias stands for; raises TypeError if a name in it is undefined."""
     alias: Any = annotation if isinstance(annotation, _ALIASES) else get_origin(annotation)
     names = vars(sys.modules.get(alias.__module__ or "", types.ModuleType("")))
     local = {parameter.__name__: parameter for parameter in alias.__type_params__}
@@ -54,7 +54,7 @@ def unaliased(annotation: Annotation) -> Annotation:
 
 
 def substituted(annotation: Annotation, given: Mapping[Any, Annotation]) -> Annotation:
-    """An annotation with its type variables replaced by what is given for them."""
+    """An annotation with its type variables replaced by given annotations."""
     if isinstance(annotation, TypeVar):
         return given.get(annotation, annotation)
     parameters: Any = getattr(annotation, "__parameters__", ())
@@ -67,7 +67,7 @@ def substituted(annotation: Annotation, given: Mapping[Any, Annotation]) -> Anno
 
 
 def bare(annotation: Annotation) -> Annotation:
-    """An annotation without NewType, type variable, and what `Annotated` says of it."""
+    """An annotation without NewType, type variables and the metadata of `Annotated`."""
     while True:
         inner = peeled(annotation)
         if inner is annotation:
@@ -76,7 +76,7 @@ def bare(annotation: Annotation) -> Annotation:
 
 
 def peeled(annotation: Annotation) -> Annotation:
-    """What is within one NewType, type variable or `Annotated`; else the annotation itself."""
+    """The annotation within a NewType, type variable or `Annotated`; otherwise the annotation."""
     if isinstance(annotation, NewType):
         return annotation.__supertype__
     if isinstance(annotation, TypeVar):
@@ -87,7 +87,7 @@ def peeled(annotation: Annotation) -> Annotation:
 
 
 def members(annotation: Annotation) -> tuple[Annotation, ...]:
-    """The members of a union, those of unions within it included; else the annotation alone."""
+    """The members of a union, nested unions included; otherwise the annotation alone."""
     if is_alias(annotation):
         inner = unaliased(annotation)
         return members(inner) if len(members(inner)) > 1 else (annotation,)
@@ -100,7 +100,7 @@ def members(annotation: Annotation) -> tuple[Annotation, ...]:
 
 
 def classes_of(member: Annotation) -> tuple[type, ...]:
-    """The classes that a union's member is told by; raises TypeError where it has none."""
+    """The classes of the values of a union's member; raises TypeError if it has none."""
     inner = bare(unaliased(member) if is_alias(member) else member)
     if get_origin(inner) is Literal:
         return tuple({type(value): None for value in get_args(inner)})
@@ -113,14 +113,14 @@ def _class_of(inner: Annotation) -> type:
     kind = get_origin(inner) or inner
     if not isinstance(kind, type) or kind is Any or is_typeddict(kind):
         raise TypeError(
-            f"{inner!r} has no class that its values could be told by, among other types: use a "
-            "dataclass, or with pydantic a model with Field(discriminator=...)"
+            f"{inner!r} has no class that tells its values from other types: use a dataclass, or "
+            "with pydantic a model with Field(discriminator=...)"
         )
     return kind
 
 
 def tag_of(member: Annotation) -> str:
-    """What a union's member is called on the wire."""
+    """The name of a union's member on the wire."""
     if get_origin(member) is Literal:
         return repr(member).removeprefix("typing.")
     if is_alias(member):
@@ -138,19 +138,19 @@ def tag_of(member: Annotation) -> str:
 def _named(argument: Any) -> str:
     try:
         return tag_of(argument)
-    except TypeError:  # it has no class, and needs none where it is
+    except TypeError:  # it has no class
         return str(getattr(argument, "__name__", argument))
 
 
 def flat(arguments: tuple[Any, ...]) -> Iterator[Any]:
-    """The members that arguments are made of; an alias may be within itself, and is one."""
+    """The members of arguments, unions flattened. An alias is one, because it may be recursive."""
     for each in arguments:
         is_union = get_origin(each) in (Union, types.UnionType)
         yield from flat(get_args(each)) if is_union else (each,)
 
 
 def is_record(kind: Annotation) -> bool:
-    """Whether a class, or a generic one with its arguments, has fields."""
+    """Whether a class, or a generic class with arguments, has fields."""
     cls = get_origin(kind) or kind
     return isinstance(cls, type) and (is_typeddict(cls) or field_names(cls) is not None)
 
@@ -163,7 +163,7 @@ def has_private_attributes(record: Annotation) -> bool:
 
 
 def field_types(record: Annotation) -> dict[str, Annotation]:
-    """The fields of a record, and what their annotations are with type variables replaced."""
+    """The fields of a record and their annotations, with type variables replaced."""
     cls: Any = get_origin(record) or record
     hints = get_type_hints(cls, include_extras=True)
     names = list(hints) if is_typeddict(cls) else list(field_names(cls) or ())
@@ -179,8 +179,8 @@ def field_types(record: Annotation) -> dict[str, Annotation]:
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
             raise TypeError(
-                f"{name!r} of {cls.__qualname__} is an InitVar, which its values do not keep: "
-                "make it a field"
+                f"{name!r} of {cls.__qualname__} is an InitVar, whose value is not stored: make it "
+                "a field"
             )
     return found
 

@@ -1,4 +1,4 @@
-"""What every codec is: an annotation, and values to JSON bytes and back by it."""
+"""`Codec`, the base class of all codecs, and `Refused`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from msgspec import Raw
 from onward.codec.same import difference
 
 Annotation: TypeAlias = object
-"""What stands behind the colon; type checkers have no closer word for it."""
+"""A type annotation. Type checkers have no narrower type for it."""
 
 Find: TypeAlias = Callable[[str], "Codec | None"]
 """Finds the error codec of a task by its name."""
 
 RESERVED = "$onward."
-"""How the keys begin that only Onward writes, and no data: data cannot be taken for a tag."""
+"""The prefix of keys that only Onward writes. Data cannot have it, so it never looks like a tag."""
 
 _RESERVED_KEY = re.compile(rb'"\$onward\.[^"\\]*":')
 
@@ -35,7 +35,7 @@ class Refused(ValueError):
         self.path = path
 
     def at(self, where: str) -> Refused:
-        """The same, seen from around it: `where` is the step from there, such as `.name`."""
+        """The same refusal with a longer path. `where` is the outer part, such as `.name`."""
         return Refused(self.reason, f"${where}{self.path[1:]}")
 
 
@@ -49,18 +49,18 @@ class Codec(ABC):
     @property
     @abstractmethod
     def kinds(self) -> frozenset[str]:
-        """What kinds of JSON it may write."""
+        """The kinds of JSON that it may write."""
 
     @abstractmethod
     def write(self, value: Any) -> bytes:
-        """The value as JSON, not yet proven to come back; raises `Refused`."""
+        """Writes a value as JSON, without a check that it can be read back; raises `Refused`."""
 
     @abstractmethod
     def read(self, raw: bytes | Raw) -> Any:
-        """The value that these bytes hold; raises `Refused`."""
+        """Reads a value from JSON; raises `Refused`."""
 
     def encode(self, value: Any) -> bytes:
-        """The value as JSON, proven to come back as the annotation says, or `Refused`."""
+        """Writes a value as JSON, and checks that it reads back the same; raises `Refused`."""
         try:
             raw = self.write(value)
             changed = difference(value, self.read(raw))
@@ -71,12 +71,12 @@ class Codec(ABC):
         return raw
 
     def decode(self, raw: bytes | Raw, find: Find | None = None) -> Any:
-        """The value that these bytes hold, or `Refused`.
+        """Reads a value from JSON; raises `Refused`.
 
         Args:
-            raw: The bytes.
-            find: Where to look up the error codec of the task that failed, for an error whose
-                type the annotation names only by a base class.
+            raw: The JSON.
+            find: Looks up the error codec of the task that failed, for an error whose type the
+                annotation names only by a base class.
         """
         try:
             return self.read(raw)
@@ -92,7 +92,7 @@ def check_keys(raw: bytes) -> None:
 
 
 def kind_of(raw: bytes | Raw) -> str:
-    """Which kind of JSON these bytes are, by how they begin."""
+    """The kind of a JSON text, by its first character."""
     first = bytes(memoryview(raw)[:64]).lstrip()[:1]
     return _FIRST.get(first, NUMBER)
 

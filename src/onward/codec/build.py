@@ -1,4 +1,4 @@
-"""The codec of an annotation, of whichever libraries it is made."""
+"""Builds the codec of an annotation, whichever libraries its types come from."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from onward.codec.annotations import (
 )
 from onward.codec.base import Annotation, Codec
 from onward.codec.constraints import Checked, is_constraint
-from onward.codec.models import Modelled, is_pydantics
-from onward.codec.parts import DictOf, ItemsOf, Later, RecordOf, TupleOf
+from onward.codec.models import PydanticCodec, needs_pydantic
+from onward.codec.parts import DictOf, ItemsOf, RecordOf, Recursive, TupleOf
 from onward.codec.plain import Plain
 from onward.codec.secrets import SecretOf
 from onward.codec.unions import Tagged
@@ -43,16 +43,16 @@ _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 def codec(annotation: Annotation) -> Codec:
-    """The codec of an annotation.
+    """Builds the codec of an annotation.
 
     Args:
         annotation: A resolved annotation (no forward references at its top).
 
     Returns:
-        A codec that encodes only what comes back as the annotation says.
+        A codec that encodes only values that decode to the same value.
 
     Raises:
-        TypeError: If nobody can encode it; the message says why and what to write instead.
+        TypeError: If no library can encode it; the message says why and what to write instead.
 
     Example:
         >>> codec(dict[str, int]).encode({"a": 1})
@@ -66,31 +66,31 @@ def codec(annotation: Annotation) -> Codec:
             return Tagged(annotation, build)
         return build(annotation)
     except RecursionError:
-        raise TypeError("an alias in it stands for itself: give it a list or a record") from None
+        raise TypeError("an alias in it refers only to itself: add a list or a record") from None
 
 
 def error_codec(annotation: Annotation) -> Tagged:
-    """The codec of what a task fails with; raises TypeError like `codec`."""
+    """Builds the codec of a task's domain errors; raises TypeError like `codec`."""
     return Tagged(annotation, _Builder().build, is_error=True)
 
 
 class _Builder:
-    """Makes the codecs of one annotation; what is within itself gets one that refers to itself."""
+    """Builds the codecs of one annotation. A recursive part gets a codec that refers to itself."""
 
     def __init__(self) -> None:
-        self._begun: dict[Any, Later] = {}
+        self._begun: dict[Any, Recursive] = {}
 
     def build(self, annotation: Annotation) -> Codec:
         if not _is_special(annotation, set()):
             return Plain(annotation)
-        if not (is_alias(annotation) or is_record(annotation)) or is_pydantics(annotation):
+        if not (is_alias(annotation) or is_record(annotation)) or needs_pydantic(annotation):
             return self._special(annotation)
         key = _key(annotation)
         if key in self._begun:
             return self._begun[key]
-        self._begun[key] = later = Later(annotation)
-        later.made = self._special(annotation)
-        return later.made
+        self._begun[key] = recursive = Recursive(annotation)
+        recursive.made = self._special(annotation)
+        return recursive.made
 
     def _special(self, annotation: Annotation) -> Codec:
         if is_alias(annotation):
@@ -102,8 +102,8 @@ class _Builder:
             return self.build(inner)
         if is_secret(annotation):
             return SecretOf(annotation, self.build(kept_by(annotation)))
-        if is_pydantics(annotation):
-            return Modelled(annotation)
+        if needs_pydantic(annotation):
+            return PydanticCodec(annotation)
         if annotation is Fault:
             return Tagged(annotation, self.build)
         if origin is Union or origin is types.UnionType:
@@ -116,18 +116,18 @@ class _Builder:
             return ItemsOf(annotation, self.build(arguments[0]), _ITEMS[origin])
         if origin in _DICTS:
             key, value = arguments
-            Plain(dict[key, None])  # type: ignore[valid-type]  # says what is wrong with the keys
+            Plain(dict[key, None])  # type: ignore[valid-type]  # raises if the keys are invalid
             proof = self.build(key) if _is_special(key, set()) else None
             return DictOf(annotation, key, proof, self.build(value))
         if is_record(annotation):
             return self._record(annotation)
-        return Plain(annotation)  # which says what is wrong with it
+        return Plain(annotation)  # raises with the reason
 
     def _annotated(
         self, annotation: Annotation, inner: Annotation, metadata: tuple[Any, ...]
     ) -> Codec:
-        if any(map(is_pydantics, metadata)):
-            return Modelled(annotation)
+        if any(map(needs_pydantic, metadata)):
+            return PydanticCodec(annotation)
         checks = [each for each in metadata if is_constraint(each)]
         if not checks:
             return self.build(inner)
@@ -146,31 +146,31 @@ class _Builder:
 
 
 def _without_unset(hint: Annotation) -> Annotation:
-    """What a field is when it is there; msgspec's UNSET stands for one that is not."""
+    """The annotation of a field that is set. msgspec's UNSET stands for an unset one."""
     given = tuple(each for each in members(hint) if each is not UnsetType)
     if len(given) == len(members(hint)):
         return hint
-    return Union[given]  # noqa: UP007  # of as many as there are
+    return Union[given]  # noqa: UP007  # a union of a tuple
 
 
 def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
-    """Whether msgspec alone cannot write and read it as the annotation says."""
+    """Whether msgspec alone cannot encode and decode an annotation."""
     if is_alias(annotation):
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         metadata = arguments[1:]
-        if any(is_pydantics(each) or is_constraint(each) for each in metadata):
+        if any(needs_pydantic(each) or is_constraint(each) for each in metadata):
             return True
     inner = peeled(annotation)
     if inner is not annotation:
         return _is_special(inner, seen)
     if origin is Literal or _key(annotation) in _SIMPLE:
         return False
-    if is_secret(annotation) or is_pydantics(annotation) or annotation is Fault:
+    if is_secret(annotation) or needs_pydantic(annotation) or annotation is Fault:
         return True
     if origin is Union or origin is types.UnionType:
-        return any(_is_special(each, seen) for each in arguments) or not _is_told(annotation)
+        return any(_is_special(each, seen) for each in arguments) or not _is_distinct(annotation)
     if origin in _ITEMS and _ITEMS[origin] in (set, frozenset) and _is_composite(arguments[0]):
         return True
     if is_record(annotation):
@@ -182,15 +182,15 @@ def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
         try:
             return any(_is_special(each, seen) for each in field_types(annotation).values())
         except (NameError, TypeError):
-            return False  # msgspec says so, in its own words
+            return False  # msgspec raises with the reason
     return any(_is_special(each, seen) for each in arguments if not isinstance(each, list))
 
 
 def _key(annotation: Annotation) -> Any:
-    """What an annotation is found again by."""
+    """A hashable key for an annotation."""
     try:
         hash(annotation)
-    except TypeError:  # what stands in `Annotated` may be anything
+    except TypeError:  # the metadata of `Annotated` may be unhashable
         return repr(annotation)
     return annotation
 
@@ -198,8 +198,8 @@ def _key(annotation: Annotation) -> Any:
 _SIMPLE: frozenset[Any] = frozenset((int, str, float, bool, bytes, None, type(None), Any))
 
 
-def _is_told(union: Annotation) -> bool:
-    """Whether msgspec can tell its members apart."""
+def _is_distinct(union: Annotation) -> bool:
+    """Whether msgspec can tell the members of a union apart."""
     try:
         inspect.type_info(union)
     except TypeError as problem:
@@ -210,14 +210,14 @@ def _is_told(union: Annotation) -> bool:
 
 
 def _is_composite(item: Annotation) -> bool:
-    """Whether items of a set are made of parts, so that anybody can choose ones that collide."""
+    """Whether items of a set have parts, so that an attacker can choose colliding ones."""
     inner = bare(item)
     kind = get_origin(inner) or inner
     return kind in (tuple, frozenset) or is_record(inner)
 
 
 def element(annotation: Annotation, index: int) -> Annotation:
-    """What an annotation of a list, a tuple, a set or the like says of the item at an index."""
+    """The annotation of the item at an index, in that of a list, a tuple, a set or the like."""
     while is_alias(annotation) or bare(annotation) is not annotation:
         annotation = unaliased(annotation) if is_alias(annotation) else bare(annotation)
     arguments = get_args(annotation)

@@ -1,4 +1,4 @@
-"""What annotated-types says of a value: `Annotated[int, Gt(0)]`, `Len`, `Predicate`."""
+"""Checks the constraints of annotated-types: `Annotated[int, Gt(0)]`, `Len`, `Predicate`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Check: TypeAlias = Callable[[Any], bool]
 
 
 def is_constraint(metadata: object) -> bool:
-    """Whether annotated-types has something to check by it."""
+    """Whether metadata is a constraint of annotated-types."""
     return _is_of_library(metadata) and any(True for _ in _checks(metadata))
 
 
 class Checked(Codec):
-    """A codec of values that constraints hold of as well."""
+    """A codec that also checks constraints."""
 
     __slots__ = ("_checks", "_inner")
 
@@ -39,13 +39,14 @@ class Checked(Codec):
 
     def read(self, raw: bytes | Raw) -> Any:
         value = self._inner.read(raw)
-        for told, check in self._checks:
+        for condition, check in self._checks:
             try:
                 holds = bool(check(value))
             except Exception as problem:
-                raise Refused(f"Expected a value {told} ({type(problem).__name__})") from None
+                reason = f"Expected a value {condition} ({type(problem).__name__})"
+                raise Refused(reason) from None
             if not holds:
-                raise Refused(f"Expected a value {told}")
+                raise Refused(f"Expected a value {condition}")
         return value
 
 
@@ -54,7 +55,7 @@ def _is_of_library(metadata: object) -> bool:
 
 
 def _checks(metadata: Any) -> Iterator[tuple[str, Check]]:
-    """What there is to check, and how to say it."""
+    """The checks of a constraint, each with its condition in words."""
     library = sys.modules.get("annotated_types")
     if library is None or not _is_of_library(metadata):
         return
@@ -62,10 +63,10 @@ def _checks(metadata: Any) -> Iterator[tuple[str, Check]]:
         for each in metadata:
             yield from _checks(each)
         return
-    for name, (attribute, told, compare) in _COMPARISONS.items():
+    for name, (attribute, condition, compare) in _COMPARISONS.items():
         if isinstance(metadata, getattr(library, name)):
             bound = getattr(metadata, attribute)
-            yield told.format(bound), partial(compare, bound)
+            yield condition.format(bound), partial(compare, bound)
     if isinstance(metadata, library.Predicate):
         yield f"for which {metadata!r} holds", metadata.func
     elif isinstance(metadata, library.Timezone):
@@ -92,7 +93,7 @@ def _in_zone(zone: Any) -> tuple[str, Check]:
         import zoneinfo
 
         zone = zoneinfo.ZoneInfo(zone)
-    # A moment arrives with its offset alone.
+    # A datetime arrives with its offset, and without the name of its zone.
     return (
         f"with the offset of {zone}",
         lambda value: bool(value.utcoffset() == zone.utcoffset(value.replace(tzinfo=None))),

@@ -1,4 +1,4 @@
-"""What bounds the time that hostile JSON can cost."""
+"""Limits the time that hostile JSON can cost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MAX_COLLIDING = 64
 """How many different items of a set, or keys of a dict, may share one hash."""
 
 MAX_EXPONENT = 10_000
-"""How large the exponent of a number may be that becomes a `Fraction`, which has all its digits."""
+"""The largest exponent of a number that becomes a `Fraction`, which stores all of its digits."""
 
-_SMALL = 1000  # JSON of so few bytes holds no more than so many items that collide.
+_SMALL = 1000  # JSON with fewer bytes has too few items for collisions to matter.
 _LARGE_INT = re.compile(rb"\d{19,}")
 _UUID = re.compile(rb'"([0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12})"')
 _DECIMAL = re.compile(rb"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
@@ -26,16 +26,16 @@ _EXPONENT = re.compile(rb"[eE]\+?(\d{5,})")
 def check_hashes(raw: bytes, *, is_decimal: bool = False) -> None:
     """Refuses JSON with many numbers or UUIDs that share a hash.
 
-    Python's hash of a number is known to anybody, and a set of n items with one hash takes n² steps
-    to make. (That of a str or of bytes differs from process to process.)
+    Python's hash of a number is predictable, and making a set of n items with one hash takes n²
+    steps. (The hash of a str or of bytes differs from process to process.)
 
     Args:
         raw: The JSON.
-        is_decimal: Whether its numbers may become Decimals, of which small ones collide as well.
+        is_decimal: Whether its numbers may become Decimals. Small ones can collide too.
     """
     if len(raw) < _SMALL:
         return
-    # int() of more digits is refused by Python itself, as it takes n² steps too.
+    # Python itself refuses int() of more digits, which takes n² steps too.
     texts = {text for text in _LARGE_INT.findall(raw) if len(text) <= 4300}
     _check((hash(int(text)) for text in texts), len(texts))
     uuids = {text.replace(b"-", b"").lower() for text in _UUID.findall(raw)}
@@ -53,7 +53,7 @@ def _decimal_hash(text: str) -> int:
 
 
 def check_items(items: Iterable[Any]) -> None:
-    """Refuses items of a set to be of which many share a hash."""
+    """Refuses the items of a set if many of them share a hash."""
     by_hash: defaultdict[int, list[Any]] = defaultdict(list)
     for item in items:
         alike = by_hash[hash(item)]
@@ -64,7 +64,7 @@ def check_items(items: Iterable[Any]) -> None:
 
 
 def has_large_exponent(raw: bytes) -> bool:
-    """Whether a number has so large an exponent that nobody could write its digits."""
+    """Whether a number has an exponent over `MAX_EXPONENT`."""
     return any(
         len(found[1]) > 8 or int(found[1]) > MAX_EXPONENT for found in _EXPONENT.finditer(raw)
     )
@@ -77,6 +77,6 @@ def _check(hashes: Iterable[int], count: int) -> None:
 
 def _collides() -> Refused:
     return Refused(
-        f"more than {MAX_COLLIDING} different values share a hash, as if somebody had chosen them "
-        "so that a set or dict of them takes very long: send a list"
+        f"more than {MAX_COLLIDING} different values share a hash, which makes a set or dict of "
+        "them very slow: send a list"
     )

@@ -1,4 +1,4 @@
-"""What is pydantic's to say: models, and annotations with its types and constraints."""
+"""The codec of pydantic's models, and of annotations with its types and constraints."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _UNSET, _VALUE = f"{RESERVED}unset", f"{RESERVED}value"
 
 
 class _Unset(msgspec.Struct, array_like=True, frozen=True):
-    """The fields of a model that were not set, and the same of the models within it, by place."""
+    """The unset fields of a model, and those of the models within it, by place."""
 
     names: list[str]
     inner: dict[str, _Unset] = {}
 
 
-def is_pydantics(annotation: Annotation) -> bool:
-    """Whether a class, or what stands in `Annotated`, is for pydantic to read."""
+def needs_pydantic(annotation: Annotation) -> bool:
+    """Whether pydantic must read a class, or the metadata of an `Annotated`."""
     if "pydantic" not in sys.modules:
         return False
     kind = annotation if isinstance(annotation, type) else type(annotation)
@@ -44,15 +44,15 @@ def is_pydantics(annotation: Annotation) -> bool:
         return True
     if "__pydantic_core_schema__" in getattr(annotation, "__dict__", ()):  # its dataclasses
         return True
-    # Of a record that pydantic can read as well, the fields say what it is.
+    # The fields of a record decide, even if pydantic could read the record as well.
     return hasattr(annotation, "__get_pydantic_core_schema__") and field_names(kind) is None
 
 
-class Modelled(Codec):
-    """The codec of an annotation that pydantic writes and reads.
+class PydanticCodec(Codec):
+    """The codec of an annotation that pydantic encodes and decodes.
 
     Raises:
-        TypeError: If pydantic cannot; the message is its own.
+        TypeError: If pydantic cannot encode it; the message is pydantic's.
     """
 
     __slots__ = ("_adapter", "_has_fractions")
@@ -61,7 +61,7 @@ class Modelled(Codec):
         self.annotation = annotation
         self._adapter: Any = None
         self._has_fractions = False
-        # A model may name others that are defined further below.
+        # A model may refer to others that are not defined yet.
         if not is_model(annotation):
             self._adapted()
 
@@ -93,10 +93,10 @@ class Modelled(Codec):
             raise self._explained(value, refused) from None
 
     def _explained(self, value: Any, refused: Refused) -> Refused:
-        """The same refusal, with what pydantic does not say of it."""
+        """The refusal, with advice that pydantic does not give."""
         try:
             shown = self._adapted().dump_python(value, warnings=False)
-        except Exception:  # it is the user's own serializer
+        except Exception:  # the user's own serializer raised
             return refused
         for path in not_finite(shown, "$"):
             if path == refused.path:
@@ -138,7 +138,7 @@ class Modelled(Codec):
         check_hashes(raw, is_decimal=True)
         adapter = self._adapted()
         if self._has_fractions and has_large_exponent(raw):
-            raise Refused(f"a number with an exponent over {MAX_EXPONENT} is no fraction")
+            raise Refused(f"a fraction cannot have an exponent over {MAX_EXPONENT}")
         value = self._validated(adapter, raw)
         if unset is not None:
             _unset_again(value, unset)
@@ -150,7 +150,7 @@ class Modelled(Codec):
         try:
             return adapter.validate_json(raw)
         except ValidationError as problem:
-            # Neither what was given nor the context of the message, which may hold a secret.
+            # Without the input and the context of the message, which may contain a secret.
             [first, *others] = problem.errors(
                 include_url=False, include_input=False, include_context=False
             )
@@ -159,26 +159,26 @@ class Modelled(Codec):
             raise Refused(f"{first['msg']}{more}", f"${path}") from None
         except RecursionError:
             raise
-        except Exception as problem:  # it is the user's own validator
+        except Exception as problem:  # the user's own validator raised
             raise Refused(f"{type(problem).__name__}: {_first_line(problem)}") from None
 
 
 def _revealed(value: Any, raw: bytes) -> bytes:
-    """The JSON that pydantic made, with secrets in the place of its asterisks."""
+    """The JSON that pydantic made, with secrets in place of its asterisks."""
     data = revealed(value, json.loads(raw))
     try:
         return json.dumps(
             data, ensure_ascii=False, separators=(",", ":"), default=msgspec.to_builtins
         ).encode()
     except (TypeError, UnicodeEncodeError):
-        raise Refused("what a secret in it holds has no JSON form") from None
+        raise Refused("the value of a secret in it has no JSON form") from None
 
 
 def _bare(raw: bytes) -> bytes:
-    """JSON with its secrets as pydantic reads them."""
+    """JSON with its secrets in the form that pydantic reads."""
     try:
         return json.dumps(all_unmarked(json.loads(raw)), ensure_ascii=False).encode()
-    except ValueError as problem:  # of what is no JSON as well
+    except ValueError as problem:  # also of invalid JSON
         raise Refused(str(problem)) from None
 
 
@@ -187,7 +187,7 @@ def _first_line(problem: Exception) -> str:
 
 
 _BASE64 = ' (write ser_json_bytes="base64", val_json_bytes="base64" in its model_config)'
-_ALIASES = " (a field has another alias to be read by than to be written by: give it one)"
+_ALIASES = " (a field has one alias for reading and another for writing: use the same for both)"
 
 
 def _has_two_aliases(model: Any) -> bool:
@@ -209,7 +209,7 @@ def _unmarked(raw: bytes) -> tuple[bytes, _Unset | None]:
         marks = parts.pop(_UNSET, None)
         unset = None if marks is None else msgspec.json.decode(marks, type=_Unset)
     except (msgspec.MsgspecError, RecursionError) as problem:
-        raise Refused(f"no valid JSON: {problem}") from None
+        raise Refused(f"not valid JSON: {problem}") from None
     if _VALUE in parts:
         return bytes(parts[_VALUE]), unset
     return msgspec.json.encode(parts), unset
@@ -235,7 +235,7 @@ def _unset_again(value: Any, unset: _Unset) -> None:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What may be a model, or hold one, in a value, and where it is."""
+    """The parts of a value that may be models or contain one, each with its place."""
     if is_model(type(value)):
         yield from ((name, part) for name, part in vars(value).items() if not _is_leaf(part))
     elif isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""Codecs of containers and records, of which each part has a codec of its own.
+"""Codecs of containers and records whose parts have codecs of their own.
 
-msgspec does all this at once, and much faster, for annotations that it knows the whole of.
+For annotations that msgspec supports as a whole, `Plain` does the same much faster.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _NAME = msgspec.json.Encoder()
 
 
-class Later(Codec):
-    """The codec of an annotation that is within itself, once it is made."""
+class Recursive(Codec):
+    """The codec of an annotation within itself. It delegates to `made`, which is set later."""
 
     __slots__ = ("made",)
 
@@ -45,7 +45,7 @@ class Later(Codec):
 
 
 class ItemsOf(Codec):
-    """A list, or a tuple or set of any length."""
+    """The codec of a list, or of a tuple or set of any length."""
 
     __slots__ = ("_inner", "_kind")
 
@@ -77,7 +77,7 @@ class ItemsOf(Codec):
 
 
 class TupleOf(Codec):
-    """A tuple of so many parts."""
+    """The codec of a tuple of fixed length."""
 
     __slots__ = ("_inner",)
 
@@ -107,7 +107,7 @@ class TupleOf(Codec):
 
 
 class DictOf(Codec):
-    """A dict whose keys msgspec knows, but for what their own codec asks of them."""
+    """The codec of a dict. msgspec reads its keys, and a codec of their own may check them."""
 
     __slots__ = ("_inner", "_key", "_keys", "_proof")
 
@@ -128,7 +128,7 @@ class DictOf(Codec):
         if not isinstance(value, dict):
             raise Refused(f"Expected `dict`, got `{type(value).__qualname__}`")
         try:
-            # Their JSON form; each in a dict of its own, for two of them may have the same.
+            # The JSON form of each key, in a dict of its own, because two keys may share one.
             keys = [_NAME.encode({key: None})[1:-6] for key in value]
         except Exception as problem:
             raise Refused(str(problem)) from None
@@ -161,7 +161,7 @@ class DictOf(Codec):
 
 
 class RecordOf(Codec):
-    """A dataclass, an attrs class, a struct, a named tuple or a `TypedDict`."""
+    """The codec of a dataclass, an attrs class, a struct, a named tuple or a `TypedDict`."""
 
     __slots__ = ("_fields", "_kind", "_names", "_tag")
 
@@ -175,7 +175,9 @@ class RecordOf(Codec):
         if hasattr(struct, "__struct_config__"):
             config = struct.__struct_config__
             if config.array_like:
-                raise TypeError("a part of it msgspec does not know: leave out array_like=True")
+                raise TypeError(
+                    "msgspec does not support one of its fields: leave out array_like=True"
+                )
             encoded = struct.__struct_encode_fields__
             self._names = dict(zip(struct.__struct_fields__, encoded, strict=True))
             if config.tag is not None:
@@ -239,13 +241,13 @@ class RecordOf(Codec):
             return _made(self._kind, values)
         except RecursionError:
             raise
-        except Exception as problem:  # the record's own checks
+        except Exception as problem:  # the user's own checks raised
             raise Refused(str(problem) or type(problem).__name__) from None
 
     def _check_object(self, given: Mapping[str, Raw]) -> None:
         if self._tag is not None:
-            told = given.get(self._tag[0], Raw(b"null"))
-            if bytes(told) != _NAME.encode(self._tag[1]):
+            tag = given.get(self._tag[0], Raw(b"null"))
+            if bytes(tag) != _NAME.encode(self._tag[1]):
                 raise Refused(f"Expected the tag {self._tag[1]!r} in `{self._tag[0]}`")
         config: Any = getattr(self._kind, "__struct_config__", None)
         if config is not None and config.forbid_unknown_fields:
@@ -261,7 +263,7 @@ class RecordOf(Codec):
 
 
 def _default(kind: Any, name: str) -> Any:
-    """What makes the default of a record's field; MISSING where it has none."""
+    """A function that makes the default of a record's field; MISSING if there is no default."""
     if hasattr(kind, "__attrs_attrs__"):
         return MISSING if getattr(kind.__attrs_attrs__, name).default is _nothing() else None
     if hasattr(kind, "__dataclass_fields__"):
@@ -293,7 +295,7 @@ def _made(kind: Any, values: Mapping[str, Any]) -> Any:
         return made
     if not hasattr(kind, "__dataclass_fields__"):
         return kind(**values)
-    # As msgspec does it: __init__ may be the user's own, and take anything.
+    # Like msgspec, without __init__, which may be the user's own and take other arguments.
     made = kind.__new__(kind)
     for name in field_names(kind) or ():
         value = values[name] if name in values else _default(kind, name)()
@@ -330,4 +332,4 @@ def _json(decoder: Any, raw: bytes | Raw, kind: Literal["array", "object"]) -> A
     except msgspec.ValidationError:
         raise Refused(f"Expected `{kind}`") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise Refused(f"no valid JSON: {problem}") from None
+        raise Refused(f"not valid JSON: {problem}") from None

@@ -1,4 +1,4 @@
-"""The codec of what msgspec knows the whole of."""
+"""The codec of annotations that msgspec supports as a whole."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from onward.codec.same import NOT_FINITE, difference, is_model
 
 
 class Plain(Codec):
-    """The codec of an annotation that msgspec can tell apart by itself.
+    """The codec of an annotation that msgspec supports by itself.
 
     Raises:
-        TypeError: If it is none; the message says what to write instead.
+        TypeError: If msgspec does not support it; the message says what to write instead.
     """
 
     __slots__ = ("_decode", "_exact", "_seen")
@@ -41,7 +41,7 @@ class Plain(Codec):
         self.annotation = annotation
         self._seen = _survey(annotation)
         self._decode = msgspec.json.Decoder(annotation, dec_hook=_decode_custom).decode
-        # For these, being of the type is all that their annotation asks.
+        # These annotations ask for nothing but the type.
         self._exact = next((kind for kind in (int, str, bool, bytes) if kind is annotation), None)
 
     @property
@@ -49,13 +49,13 @@ class Plain(Codec):
         return _kinds_of(inspect.type_info(self.annotation))
 
     def encode(self, value: Any) -> bytes:
-        """The value as JSON, proven to come back as the annotation says, or `Refused`."""
+        """Writes a value as JSON, and checks that it reads back the same; raises `Refused`."""
         if self._exact is not None and type(value) is self._exact:
             return self.write(value)
         if not self._seen.any:
             return super().encode(value)
         try:
-            return self.write(value)  # which proves it, and more strictly
+            return self.write(value)  # this checks it too, and more strictly
         except RecursionError:
             raise Refused("nested too deeply (or it contains itself)") from None
 
@@ -69,16 +69,16 @@ class Plain(Codec):
         if self._exact is not None:
             return raw
         check_keys(raw)
-        # msgspec writes NaN and the infinities as null, which may well be allowed here.
+        # msgspec writes NaN and the infinities as null, which the annotation may allow.
         if self._seen.float and b"null" in raw:
             for path in not_finite(msgspec.to_builtins(value, enc_hook=_encode_custom), "$"):
                 raise Refused(NOT_FINITE, path)
         if self._seen.any:
-            # Where nothing names the type, there is nothing to say what else it may come back as.
+            # Under Any, nothing says which other type a value may be read as.
             changed = difference(value, self.read(raw), is_strict=True)
             if changed is not None:
                 raise Refused(
-                    f"{changed.reason} (what is annotated Any must be plain JSON: None, bool, int, "
+                    f"{changed.reason} (a value annotated Any must be plain JSON: None, bool, int, "
                     "float, str, list, dict with str keys: name its type in the annotation)",
                     f"${changed.path}",
                 )
@@ -92,14 +92,14 @@ class Plain(Codec):
         except msgspec.ValidationError as problem:
             raise _refused(problem) from None
         except msgspec.DecodeError as problem:
-            raise Refused(f"no valid JSON: {problem}") from None
+            raise Refused(f"not valid JSON: {problem}") from None
         except RecursionError:
             raise Refused("nested too deeply") from None
         except Exception as problem:
             raise Refused(f"{type(problem).__name__}: {problem}") from None
 
 
-class _Seen:
+class _Survey:
     __slots__ = ("any", "decimal", "float", "hashes")
 
     def __init__(self) -> None:
@@ -109,9 +109,9 @@ class _Seen:
         self.decimal = False
 
 
-def _survey(annotation: Annotation) -> _Seen:
-    """Walks all that an annotation is made of; raises TypeError for what JSON cannot carry."""
-    seen = _Seen()
+def _survey(annotation: Annotation) -> _Survey:
+    """Walks over all parts of an annotation; raises TypeError for a part that has no JSON form."""
+    seen = _Survey()
     done: set[int] = set()
     try:
         todo: list[object] = [inspect.type_info(annotation)]
@@ -138,8 +138,8 @@ def _survey(annotation: Annotation) -> _Seen:
         elif isinstance(node, inspect.DictType):
             if not isinstance(node.key_type, _KEYS):
                 raise TypeError(
-                    "JSON has no such keys: a dict's keys are str, a number, an Enum, a date, a "
-                    "UUID"
+                    "JSON has no such keys: a dict's keys must be str, numbers, Enums, dates or "
+                    "UUIDs"
                 )
             seen.hashes = seen.hashes or not isinstance(node.key_type, inspect.StrType)
         if isinstance(node, msgspec.Struct):
@@ -170,8 +170,7 @@ _KEYS = (
 )
 
 
-# A path can only come from a program that has imported its module, so it is not imported here for
-# the programs that have no use for it.
+# A program with a path has imported pathlib, so other programs do not pay for the import.
 
 
 def _is_path(kind: type) -> bool:
@@ -187,7 +186,7 @@ def _encode_custom(value: Any) -> Any:
     if _is_path(type(value)):
         return str(value)
     if is_model(type(value)):
-        raise TypeError(f"the annotation says nothing of {type(value).__qualname__}: name it there")
+        raise TypeError(f"the annotation does not name {type(value).__qualname__}: name it there")
     name = type(value).__qualname__
     for base in (str, int, float, bytes):
         if isinstance(value, base):
@@ -269,7 +268,7 @@ _OF_ENUM = re.compile(r"^Enums must contain .*<(?:flag|enum) '(.+)'>")
 
 
 def not_finite(value: Any, path: str) -> Iterator[str]:
-    """Where NaN and the infinities are, in what is made of builtin types."""
+    """The paths of NaN and the infinities in builtin data."""
     if isinstance(value, float):
         if not math.isfinite(value):
             yield path

@@ -1,9 +1,9 @@
-"""Whether a value came back from the wire as itself: of the same types all through, and equal.
+"""Checks that a value reads back from JSON as itself: equal, and with the same types throughout.
 
-Where the annotation says so, a value may come back in its normal form: an int as the float that it
-equals, a tuple as a list, a set as a frozenset, a bytearray as bytes (each of the three the other
-way round as well), and a moment of a named time zone as the same moment with the offset that it
-had. The `fold` of a time without a zone says nothing, and is 0 when it comes back.
+If the annotation says so, a value may read back in another form: an int as the equal float; a list,
+a set or bytes as a tuple, a frozenset or a bytearray, or the other way round; a datetime in a named
+time zone as the same moment with its offset. The `fold` of a time without a zone has no meaning,
+and reads back as 0.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _FORMS: tuple[frozenset[type], ...] = (_SEQUENCES, _SETS, _BYTES)
 
 
 class Difference(NamedTuple):
-    """Where a value comes back as another, and why."""
+    """Where a value reads back differently, and why."""
 
     path: str
     reason: str
 
 
 def difference(value: Any, back: Any, *, is_strict: bool = False) -> Difference | None:
-    """The first difference between a value and what came back, or None.
+    """The first difference between a value and what was read back, or None.
 
     Args:
-        value: What was sent.
-        back: What came of it.
-        is_strict: Whether not even the normal forms are allowed, for no annotation names a type.
+        value: The value that was written.
+        back: The value that was read back.
+        is_strict: Whether other forms are refused too, because no annotation names a type.
     """
     kind = type(value)
     if kind is not type(back):
@@ -55,7 +55,7 @@ def difference(value: Any, back: Any, *, is_strict: bool = False) -> Difference 
         return _in_dict(value, back, is_strict)
     if kind in _SETS:
         return _in_set(value, back, is_strict)
-    if kind is int or kind in _BYTES:  # in a normal form
+    if kind is int or kind in _BYTES:  # read back in another form
         return None if value == back else _unequal(value)
     if isinstance(value, datetime | time):
         return _in_time(value, back)
@@ -94,11 +94,11 @@ def _in_dict(value: dict[Any, Any], back: dict[Any, Any], is_strict: bool) -> Di
     ):
         return None
     if len(value) != len(back):
-        lost = [key for key in value if key not in back] or ["(a key that equals another)"]
+        lost = [key for key in value if key not in back] or ["(a key equal to another)"]
         shown = ", ".join(map(repr, lost[:3]))
         return Difference("", f"the annotation has no place for {shown}, which would be lost")
     for (key, each), other_key in zip(value.items(), back, strict=True):
-        if type(key) is str and key in back:  # which may be in another order, as a TypedDict's
+        if type(key) is str and key in back:  # the order may differ, as in a TypedDict
             found = difference(each, back[key], is_strict=is_strict)
         else:
             of_key = difference(key, other_key, is_strict=is_strict)
@@ -128,7 +128,7 @@ _MISSING = object()
 
 
 def _comparable(value: Any) -> Any:
-    # A moment in an hour that comes twice is unequal to itself in another zone.
+    # In an hour that comes twice, a datetime is unequal to itself in another zone.
     offset = value.utcoffset() if isinstance(value, datetime) else None
     return value if offset is None else value.replace(tzinfo=timezone(offset), fold=0)
 
@@ -139,7 +139,7 @@ def _in_time(value: Any, back: Any) -> Difference | None:
         return Difference("", f"{zone}: send the name of the zone beside it, or a datetime")
     if value.utcoffset() != back.utcoffset():
         return Difference("", f"its offset {value.utcoffset()} comes back as {back.utcoffset()}")
-    # The offsets being the same, so are the moments where the clocks show the same.
+    # With equal offsets, equal clock times are equal moments.
     is_same = value.replace(tzinfo=None, fold=0) == back.replace(tzinfo=None, fold=0)
     return None if is_same else _unequal(value)
 
@@ -185,13 +185,13 @@ def _in_model(value: Any, back: Any, is_strict: bool) -> Difference | None:
             return Difference(f".{name}", "private attributes are not sent: make it a field")
     sent = {name for name, field in declared.items() if not field.exclude}
     if (value.model_fields_set ^ back.model_fields_set) & sent:
-        return Difference("", "which of its fields were set is not the same when it comes back")
+        return Difference("", "it reads back with other fields set")
     return None
 
 
 def is_model(kind: Any) -> bool:
-    """Whether it is a pydantic model."""
-    # One can only come from a program that has imported pydantic, so it is not imported here.
+    """Whether a class is a pydantic model."""
+    # A program with a model has imported pydantic, so this does not import it.
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
@@ -215,7 +215,7 @@ def field_names(kind: Any) -> Iterable[str] | None:
 def _is_equal(value: Any, back: Any) -> bool:
     try:
         return bool(value == back)
-    except Exception:  # it is the user's own comparison
+    except Exception:  # the user's own `__eq__` raised
         return False
 
 

@@ -1,4 +1,4 @@
-"""The codec of secrets, which stand on the wire under a name of their own."""
+"""The codec of secrets, which have a key of their own on the wire."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 
 class SecretOf(Codec):
-    """A `Secret`, or one of pydantic's."""
+    """The codec of `Secret`, and of pydantic's secrets."""
 
     __slots__ = ("_inner", "_kind")
 
@@ -25,7 +25,7 @@ class SecretOf(Codec):
 
     @property
     def kinds(self) -> frozenset[str]:
-        return KINDS_OF_JSON  # what was sent before it was a secret is read too
+        return KINDS_OF_JSON  # it also reads values that were sent before they were secret
 
     def write(self, value: Any) -> bytes:
         kind = get_origin(self._kind) or self._kind
@@ -41,7 +41,7 @@ class SecretOf(Codec):
             try:
                 raw = unmarked(_OBJECT.decode(raw), raw)
             except msgspec.MsgspecError as problem:
-                raise Refused(f"no valid JSON: {problem}") from None
+                raise Refused(f"not valid JSON: {problem}") from None
             except ValueError as problem:
                 raise Refused(str(problem)) from None
         try:
@@ -50,7 +50,7 @@ class SecretOf(Codec):
             raise self._refused() from None
 
     def _refused(self) -> Refused:
-        # What is wrong with it, and where, may be told by quoting it.
+        # The original reason and path may quote the secret.
         annotation: Any = self._inner.annotation
         kept = annotation.__qualname__ if isinstance(annotation, type) else annotation
-        return Refused(f"what the secret holds is no {kept}")
+        return Refused(f"the secret's value is not of type {kept}")

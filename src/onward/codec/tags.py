@@ -1,4 +1,4 @@
-"""How the type of a value stands on the wire, and faults, which always say theirs."""
+"""Tags, which name the type of a value on the wire, and the codec of faults."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ class Tag(msgspec.Struct, frozen=True, omit_defaults=True):
     """A value of one of several types, on the wire.
 
     Args:
-        type: What the type is called.
+        type: The name of the type.
         value: The value.
-        task: The task that failed with it, where it is an error.
-        is_marked: Whether it is surely a tag, and no data that looks like one: data cannot have a
-            key of this name. What a step failed with has none, for its place says what it is, and
-            neither has what 0.1 wrote.
+        task: The task that failed with it, if it is an error.
+        is_marked: Whether it is certainly a tag: data cannot have a key of this name. The error of
+            a step has no mark, because its place says what it is. Tags of 0.1 have none either.
     """
 
     type: str
@@ -35,21 +34,21 @@ _DECODER = msgspec.json.Decoder(Tag)
 
 
 def tagged(name: str, raw: bytes, task: str = "") -> bytes:
-    """A value's JSON under the name of its type; under that of its task too, where it failed."""
+    """A value's JSON with the name of its type, and with that of its task if it is an error."""
     return _ENCODER.encode(Tag(name, Raw(raw), task, is_marked=not task))
 
 
 def marked(raw: bytes | Raw) -> Raw:
-    """What a step failed with, as the argument of what handles it."""
+    """Converts the error of a step to the argument of its handler."""
     try:
         tag = read_tag(raw)
-    except Refused:  # which the handler's own codec says
+    except Refused:  # the handler's own codec reports it
         return Raw(raw)
     return Raw(_ENCODER.encode(msgspec.structs.replace(tag, is_marked=True)))
 
 
 def read_tag(raw: bytes | Raw) -> Tag:
-    """The tag that these bytes are; raises `Refused`."""
+    """Reads a tag; raises `Refused`."""
     try:
         return _DECODER.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
@@ -57,7 +56,7 @@ def read_tag(raw: bytes | Raw) -> Tag:
 
 
 def encode_fault(fault: Fault, *, is_marked: bool = False) -> bytes:
-    """A fault under the name of its kind; whatever is in its texts, it can be sent."""
+    """Encodes a fault with the name of its kind. It can encode any text."""
     try:
         raw = _ENCODER.encode(fault)
     except UnicodeEncodeError:
@@ -73,10 +72,10 @@ def _sendable(value: Any) -> Any:
 
 
 def decode_fault(raw: bytes | Raw) -> Fault:
-    """The fault that these bytes hold, or `Refused`."""
+    """Decodes a fault; raises `Refused`."""
     tag = read_tag(raw)
     if tag.type not in KINDS:
-        raise Refused(f"{tag.type!r} is no fault that this version knows")
+        raise Refused(f"this version does not know the fault {tag.type!r}")
     try:
         return msgspec.json.decode(tag.value, type=KINDS[tag.type])
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:

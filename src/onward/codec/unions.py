@@ -1,4 +1,4 @@
-"""Unions whose members msgspec cannot tell apart."""
+"""The codec of unions whose members msgspec cannot tell apart."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class _Member(NamedTuple):
 
 
 class Tagged(Codec):
-    """The codec of a union: each value travels with the name of its type.
+    """The codec of a union, whose values travel with the name of their type.
 
-    Where each member is written as another kind of JSON, it needs no name, and has none.
+    If each member has its own kind of JSON, values travel without a name.
 
     Args:
-        annotation: The union, or what may be the only one of its members.
+        annotation: The union, or its only member.
         build: Makes the codec of a member.
-        is_error: Whether it is what a task fails with, which always has a name.
+        is_error: Whether it is the type of a task's errors, which always travel with a name.
 
     Raises:
-        TypeError: If members cannot be told apart.
+        TypeError: If two members have the same name.
     """
 
     __slots__ = ("_bare", "_faults", "_members")
@@ -52,12 +52,12 @@ class Tagged(Codec):
             name, kinds = tag_of(member), classes_of(member)
             if name in self._members:
                 raise TypeError(
-                    f"two of its types are called {name!r}, and the wire tells them apart by "
-                    "name: rename one"
+                    f"two of its types are named {name!r}, and on the wire only the name tells "
+                    "them apart: rename one"
                 )
             self._members[name] = _Member(kinds, build(member))
         has_tags = is_error or bool(self._faults)
-        self._bare = () if has_tags else _told_by_json(self._members)
+        self._bare = () if has_tags else _distinct_in_json(self._members)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -66,11 +66,11 @@ class Tagged(Codec):
         return frozenset(kind for member in self._bare for kind in member.codec.kinds)
 
     def encode(self, value: Any, task: str = "") -> bytes:
-        """The value under the name of its type, or `Refused`.
+        """Encodes a value with the name of its type; raises `Refused`.
 
         Args:
             value: The value.
-            task: The task that failed with it, where it is an error.
+            task: The task that failed with it, if it is an error.
         """
         if not task:
             return super().encode(value)
@@ -97,14 +97,14 @@ class Tagged(Codec):
         return tagged(name, raw, task)
 
     def decode(self, raw: bytes | Raw, find: Find | None = None) -> Any:
-        """The value that these bytes hold, or `Refused`; see `Codec.decode`."""
+        """Decodes a value; raises `Refused`. See `Codec.decode`."""
         try:
             return self.read(raw, find)
         except RecursionError:
             raise Refused("nested too deeply") from None
 
     def decode_error(self, raw: bytes | Raw, find: Find | None = None) -> Any:
-        """Like `decode`, for what a task failed with: it has a tag, also without a mark."""
+        """Decodes the error of a task, which always has a tag; see `decode`."""
         try:
             return self._by_tag(read_tag(raw), raw, find)
         except RecursionError:
@@ -117,7 +117,7 @@ class Tagged(Codec):
         refusals: list[Refused] = []
         fits = self._fits(raw, refusals)
         if len(fits) > 1 or (fits and tag is not None):
-            # Some may only have overlooked what they have no place for.
+            # Some members may have ignored fields that they do not have.
             whole = {name: it for name, it in fits.items() if self._is_whole(name, it, raw)}
             fits = whole or ({} if tag is not None else fits)
         if len(fits) == 1:
@@ -127,16 +127,16 @@ class Tagged(Codec):
                 f"it could be {' or '.join(fits)}: annotate what the step before returns as "
                 f"{self._names()}"
             )
-        # What 0.1 wrote has no mark. (A rescue marks the faults that a handler takes, also its.)
+        # Tags of 0.1 have no mark. (A rescue marks the faults for its handler, also those of 0.1.)
         if tag is not None and tag.type in self._members:
             return self._by_tag(tag, raw, find)
-        if len(refusals) == 1:  # it can only have been meant for that one
+        if len(refusals) == 1:  # only one member has this kind of JSON
             raise refusals[0]
         raise Refused(f"it is none of {self._names()}")
 
     @property
     def takes_every_fault(self) -> bool:
-        """Whether all kinds of fault are among its types."""
+        """Whether all kinds of fault are among its members."""
         return len(self._faults) == len(KINDS)
 
     def _tag(self, raw: bytes | Raw) -> Tag | None:
@@ -160,11 +160,11 @@ class Tagged(Codec):
         raise Refused(f"{tag.type} is not one of {self._names()}")
 
     def _fits(self, raw: bytes | Raw, refusals: list[Refused]) -> dict[str, Any]:
-        """The values that members read, of a step that gives one type alone, and so no name.
+        """The values that members read from JSON without a name, from a step that gives one type.
 
         Args:
-            raw: The bytes.
-            refusals: Takes why those refuse it that are written as this kind of JSON.
+            raw: The JSON.
+            refusals: Gets the reasons of the members that have this kind of JSON and refuse it.
         """
         kind = kind_of(raw)
         if self._bare:
@@ -183,7 +183,7 @@ class Tagged(Codec):
         return fits
 
     def _is_whole(self, name: str, value: Any, raw: bytes | Raw) -> bool:
-        """Whether all that stands there is in the value."""
+        """Whether a value contains everything that is in the JSON."""
         codec = self._members[name].codec if name else self
         try:
             again = msgspec.json.decode(codec.write(value))
@@ -192,7 +192,7 @@ class Tagged(Codec):
             return False
 
     def _written(self, value: Any) -> tuple[str, bytes]:
-        # What is of the very type comes first, for a bool is an int as well.
+        # Members of exactly this type come first, because a bool is also an int.
         named = self._members.items()
         exact = [name for name, member in named if type(value) in member.kinds]
         if len(exact) == 1:
@@ -213,14 +213,14 @@ class Tagged(Codec):
         return " | ".join([*self._members, *faults]) or "Never"
 
 
-def _told_by_json(named: Mapping[str, _Member]) -> tuple[_Member, ...]:
-    """The members, joined where msgspec tells them apart, if each has kinds of JSON for itself."""
+def _distinct_in_json(named: Mapping[str, _Member]) -> tuple[_Member, ...]:
+    """The members, if each has its own kinds of JSON; those for msgspec are joined."""
     plain = [member for member in named.values() if isinstance(member.codec, Plain)]
     others = [member for member in named.values() if not isinstance(member.codec, Plain)]
     if len(plain) > 1:
         annotations: Any = tuple(member.codec.annotation for member in plain)
         try:
-            joint = Plain(Union[annotations])  # noqa: UP007  # of as many as there are
+            joint = Plain(Union[annotations])  # noqa: UP007  # a union of a tuple
         except TypeError:
             return ()
         others.append(_Member(tuple(kind for member in plain for kind in member.kinds), joint))

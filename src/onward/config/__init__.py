@@ -1,8 +1,8 @@
-"""`connect`: from a URL, a YAML file or the environment to a backend.
+"""`connect`, which makes a backend from a URL, a YAML file or the environment.
 
-A backend goes by the name of an entry point of the group `onward.backends`, which names an
-`onward.engines.Engine`: that is how a third party's plugs in. In a URL's scheme a plus is the dot
-of the entry point's name; a section of a file is the part before it.
+The name of a backend is an entry point in the group `onward.backends`, which names an
+`onward.engines.Engine`. Other packages add backends in the same way. A plus in a URL's scheme is a
+dot in the entry point's name. A section of a file is the part before that dot.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from onward.url import instead_of
 _GROUP = "onward.backends"
 _ENVIRONMENT = "the environment"
 _SECRET_KEYS = "ONWARD_SECRET_KEYS"
-"""The variable of the keys that secrets are encrypted with, with commas between them."""
+"""The variable with the keys that encrypt secrets, separated by commas."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9]{24,}")
-"""No word of ours, and no name that a person gives, has so many letters and digits in a row."""
-_TELLING = {
+"""A likely token: no word of ours, and no likely name, has so many letters and digits in a row."""
+_SDK_VARIABLES = {
     "CELERY_BROKER_URL": "celery",
     "HATCHET_CLIENT_TOKEN": "hatchet",
     "TEMPORAL_ADDRESS": "temporal",
 }
-"""The variables that tell which engine is meant where none of ours is set."""
+"""The variables of the SDKs that choose an engine if none of ours is set."""
 
 
 class _Choice(TypedDict):
@@ -46,24 +46,25 @@ class _Choice(TypedDict):
 
 
 def connect(source: str | Path | None = None, /) -> Result[Backend, Misconfigured]:
-    """The backend that a URL, a file or the environment names.
+    """Makes the backend that a URL, a file or the environment names.
 
-    `local://`, `sqlite:///onward.db`, `celery+redis://`, `celery+amqp://`, `celery+rediss://` and
-    `celery+amqps://` (both over TLS), `celery+sentinel://`, `celery+redis+socket://`,
-    `celery+memory://`, `hatchet://` and `temporal://` are there; installed packages may bring
-    others. Nothing is asked of the engine yet.
+    The URLs begin with `local://`, `sqlite:///`, `celery+redis://`, `celery+amqp://`,
+    `celery+rediss://` and `celery+amqps://` (both over TLS), `celery+sentinel://`,
+    `celery+redis+socket://`, `celery+memory://`, `hatchet://` or `temporal://`. Installed packages
+    may add others. `connect` does not contact the engine.
 
-    What only some backends can do, `isinstance(backend, Cancels)` and
-    `isinstance(backend, Schedules)` tell, at run time and to type checkers.
+    `isinstance(backend, Cancels)` and `isinstance(backend, Schedules)` tell you and your type
+    checker what the backend can do.
 
     Args:
-        source: A URL, as `celery+redis://localhost:6379/0?queue=mail`; what a parameter says is
-            percent-encoded, but a URL may stand there as it is. Or the path of a YAML file. Or
-            nothing: then `ONWARD_URL` has the one or `ONWARD_CONFIG` the other; or `ONWARD_BACKEND`
-            or the SDKs' own variables tell the engine, and these say the rest.
+        source: A URL, such as `celery+redis://localhost:6379/0?queue=mail`. Percent-encode the
+            values of its parameters, except URLs. Or the path of a YAML file. Or nothing: then
+            `ONWARD_URL` has a URL, or `ONWARD_CONFIG` has a path, or `ONWARD_BACKEND` or the SDKs'
+            own variables choose the engine, and the SDKs' variables have the settings.
 
     Returns:
-        The backend; or what is wrong, which no secret is ever in. It never raises.
+        The backend, or a `Misconfigured` that says what is wrong and shows no secret. It never
+        raises.
 
     Example:
         >>> from onward import connect
@@ -80,21 +81,21 @@ def connect(source: str | Path | None = None, /) -> Result[Backend, Misconfigure
         return Success(_by_url(source))
     except _Refused as refused:
         return Failure(refused.fault)
-    except Exception as problem:  # of an engine that others bring, perhaps; its text may be secret
-        message = f"no backend could be made of it ({type(problem).__name__})"
+    except Exception as problem:  # from another package's engine; its text may contain a secret
+        message = f"the engine raised {type(problem).__name__} when its backend was made"
         return Failure(Misconfigured("connect", message))
 
 
 class _Refused(Exception):
-    """What is wrong with which source."""
+    """The reason why a source is refused."""
 
     def __init__(self, source: str, message: str) -> None:
         super().__init__()
-        self.fault = Misconfigured(_discreet(source), _discreet(message))
+        self.fault = Misconfigured(_redacted(source), _redacted(message))
 
 
-def _discreet(text: str) -> str:
-    """A text that can be printed, without what looks like a token in the wrong place."""
+def _redacted(text: str) -> str:
+    """A printable text, without anything that looks like a token."""
     return _TOKEN.sub("***", text).encode("utf-8", "backslashreplace").decode()
 
 
@@ -103,19 +104,19 @@ def _is_file(source: str) -> bool:
         return False
     try:
         return source.endswith((".yaml", ".yml")) or Path(source).is_file()
-    except (OSError, ValueError):  # no name of a file, then
+    except (OSError, ValueError):  # not the name of a file
         return False
 
 
-def _by_url(said: object) -> Backend:
-    if not isinstance(said, str):
-        raise _Refused("connect", f"it takes a URL or a path, not {type(said).__name__}")
-    url = said.strip()
+def _by_url(source: object) -> Backend:
+    if not isinstance(source, str):
+        raise _Refused("connect", f"it takes a URL or a path, not {type(source).__name__}")
+    url = source.strip()
     found = _SCHEME.match(url)
     if found is None:
         message = (
-            "it starts with a scheme: local://, celery+redis://localhost:6379/0; and the name of "
-            "a file ends in .yaml"
+            "it must start with a scheme, such as local:// or celery+redis://localhost:6379/0; the "
+            "name of a file must end in .yaml"
         )
         raise _Refused("a backend's URL", message)
     scheme = found[1].lower()
@@ -132,15 +133,15 @@ def _by_url(said: object) -> Backend:
 
 
 def _refuse_secrets(url: str, engine: Engine[dict[str, object]]) -> None:
-    """Raises ValueError where a secret stands in a URL, which is shown and logged everywhere."""
-    said = {part.partition("=")[0] for part in url.partition("?")[2].split("&")}
+    """Raises ValueError if a URL has a secret, because URLs are shown and logged."""
+    names = {part.partition("=")[0] for part in url.partition("?")[2].split("&")}
     for setting, variable in engine.secrets.items():
-        if setting in said:
+        if setting in names:
             raise ValueError(f"{setting} has no place in a URL: set {variable}")
 
 
 def _by_file(path: Path, expected: str | None = None) -> Backend:
-    # What was never meant as a path may have a secret in it.
+    # A text that was not meant as a path may contain a secret.
     file = "the configuration" if "@" in str(path) else str(path)
     engines = _by_first_name()
     try:
@@ -153,12 +154,12 @@ def _by_file(path: Path, expected: str | None = None) -> Backend:
         name = _chosen(document, engines, expected)
         settings: dict[str, object] = {}
         for section, entry in sections.items():
-            said = _section(section, entry)
+            values = _section(section, entry)
             if section == name:
                 known = _loaded(file, engines[name]).settings
-                settings = settings_in(said, known, os.environ)
+                settings = settings_in(values, known, os.environ)
             else:
-                _look_over(said, engines[section])
+                _check_unused(values, engines[section])
     except ModuleNotFoundError:
         raise _Refused(file, 'PyYAML is not installed: pip install "onward[yaml]"') from None
     except ValueError as problem:
@@ -169,7 +170,7 @@ def _by_file(path: Path, expected: str | None = None) -> Backend:
 def _chosen(document: Section, engines: Mapping[str, EntryPoint], expected: str | None) -> str:
     """The engine that a file names."""
     if "backend" not in document:
-        raise ValueError("it does not say which backend: write backend: celery")
+        raise ValueError("it names no backend: write backend: celery")
     entry = document["backend"]
     name = settings_in({"backend": entry}, _Choice, os.environ)["backend"]
     try:
@@ -178,7 +179,7 @@ def _chosen(document: Section, engines: Mapping[str, EntryPoint], expected: str 
         raise ValueError(f"line {entry.line}: {problem}") from None
     if expected and name != expected:
         raise ValueError(
-            f"line {entry.line}: backend is not what ONWARD_BACKEND says: leave one of them out"
+            f"line {entry.line}: backend differs from ONWARD_BACKEND: leave one of them out"
         )
     return name
 
@@ -187,15 +188,15 @@ def _section(name: str, entry: Entry) -> Section:
     if entry.value is None:
         return {}
     if not isinstance(entry.value, dict):
-        raise ValueError(f"line {entry.line}: {name} is followed by its settings, each on a line")
+        raise ValueError(f"line {entry.line}: {name} needs its settings below it, one to a line")
     return entry.value
 
 
-def _look_over(section: Section, entry: EntryPoint) -> None:
-    """Raises ValueError for a section that is not in use and would make no sense if it were."""
+def _check_unused(section: Section, entry: EntryPoint) -> None:
+    """Raises ValueError for an invalid section, although it is not in use."""
     try:
         engine = entry.load()
-    except Exception:  # that is for who uses it
+    except Exception:  # reported when the section is in use
         return
     if isinstance(engine, Engine):
         settings_in(section, engine.settings, None)
@@ -210,12 +211,12 @@ def _by_environment() -> Backend:
         _refuse("ONWARD_URL and ONWARD_CONFIG are both set: leave one of them out")
     if url:
         if name and name != url.partition("://")[0].partition("+")[0].lower():
-            _refuse("ONWARD_URL is not of what ONWARD_BACKEND says: leave one of them out")
+            _refuse("ONWARD_URL names another engine than ONWARD_BACKEND: leave one of them out")
         return _by_url(url)
     if file:
         return _by_file(Path(file), name)
     engines = _by_first_name()
-    name = name or _told()
+    name = name or _engine_of_sdk_variables()
     try:
         _check_name(name, engines)
     except ValueError as problem:
@@ -233,17 +234,19 @@ def _by_environment() -> Backend:
     return _made(_ENVIRONMENT, f"{name}: ", engines[name], settings)
 
 
-def _told() -> str:
+def _engine_of_sdk_variables() -> str:
     """The engine whose own variables are set."""
-    told = {variable: name for variable, name in _TELLING.items() if os.environ.get(variable)}
-    if not told:
+    found = {
+        variable: name for variable, name in _SDK_VARIABLES.items() if os.environ.get(variable)
+    }
+    if not found:
         _refuse(
-            "nothing says which backend: pass a URL or a file, or set ONWARD_URL, as to "
+            "nothing names a backend: pass a URL or a file, or set ONWARD_URL, for instance to "
             "celery+redis://localhost:6379/0"
         )
-    if len(told) > 1:
-        _refuse(f"{' and '.join(told)} are set: say which is meant, as by ONWARD_BACKEND=celery")
-    return told.popitem()[1]
+    if len(found) > 1:
+        _refuse(f"{' and '.join(found)} are set: choose one, as with ONWARD_BACKEND=celery")
+    return found.popitem()[1]
 
 
 def _refuse(message: str) -> NoReturn:
@@ -251,9 +254,11 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _check_name(name: str, known: Mapping[str, EntryPoint]) -> None:
-    """Raises ValueError for a name that no engine goes by."""
-    if not _NAME.fullmatch(name):  # a URL with a password, perhaps
-        raise ValueError("a backend has a name here, as celery; a URL goes into ONWARD_URL")
+    """Raises ValueError unless an engine has this name."""
+    if not _NAME.fullmatch(name):  # it may be a URL with a password
+        raise ValueError(
+            "it takes the name of an engine, such as celery; a URL goes into ONWARD_URL"
+        )
     if name not in known:
         raise ValueError(f"there is no backend {instead_of(name, known)}")
 
@@ -264,7 +269,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def _by_first_name() -> dict[str, EntryPoint]:
-    """What there is, by what stands before the first dot: its schemes have one engine."""
+    """The installed engines by the first part of their names, which all their schemes share."""
     first: dict[str, EntryPoint] = {}
     for name, entry in _installed().items():
         first.setdefault(name.partition(".")[0], entry)
@@ -272,10 +277,10 @@ def _by_first_name() -> dict[str, EntryPoint]:
 
 
 def _loaded(source: str, entry: EntryPoint) -> Engine[dict[str, object]]:
-    brought = entry_points(group=_GROUP, name=entry.name)
-    if len(brought) > 1:
-        who = " and ".join(sorted(map(_package, brought)))
-        raise _Refused(source, f"{who} each bring a backend {entry.name!r}: uninstall one of them")
+    provided = entry_points(group=_GROUP, name=entry.name)
+    if len(provided) > 1:
+        who = " and ".join(sorted(map(_package, provided)))
+        raise _Refused(source, f"{who} each have a backend {entry.name!r}: uninstall one of them")
     try:
         engine = entry.load()
     except ModuleNotFoundError as missing:
@@ -283,16 +288,17 @@ def _loaded(source: str, entry: EntryPoint) -> Engine[dict[str, object]]:
     except Exception as problem:
         message = (
             f"{entry.value} cannot be loaded ({type(problem).__name__}): update {_package(entry)}, "
-            f'or see what python -c "import {entry.module}" says'
+            f'or run python -c "import {entry.module}" to see the error'
         )
         raise _Refused(source, message) from None
     if not isinstance(engine, Engine):
-        raise _Refused(source, f"{entry.value} is no onward.engines.Engine: update what brings it")
+        message = f"{entry.value} is not an onward.engines.Engine: update {_package(entry)}"
+        raise _Refused(source, message)
     return engine
 
 
 def _made(source: str, where: str, entry: EntryPoint, settings: dict[str, object]) -> Backend:
-    """The backend of settings, to which come the secrets that they are silent of."""
+    """Makes a backend of settings and, where they lack secrets, of the secrets' variables."""
     engine = _loaded(source, entry)
     secrets = {
         setting: os.environ[variable]
@@ -302,7 +308,7 @@ def _made(source: str, where: str, entry: EntryPoint, settings: dict[str, object
     try:
         backend = engine.connect(secrets | settings)
         keys = os.environ.get(_SECRET_KEYS)
-        if not keys or hasattr(backend, "run_here"):  # in one process, nothing travels
+        if not keys or hasattr(backend, "run_here"):  # nothing leaves the process
             return backend
         return sealing(backend, [key.strip().encode() for key in keys.split(",") if key.strip()])
     except ModuleNotFoundError as missing:
@@ -312,7 +318,7 @@ def _made(source: str, where: str, entry: EntryPoint, settings: dict[str, object
 
 
 def _not_installed(missing: ModuleNotFoundError, entry: EntryPoint) -> str:
-    """What is missing, and the command that installs it."""
+    """The message for a missing package, with the command that installs it."""
     assert entry.dist is not None
     package = str(missing.name).partition(".")[0]
     extra = entry.name.partition(".")[0]

@@ -1,4 +1,4 @@
-"""A YAML file of settings: what stands in it, and on which line. A value is never shown."""
+"""Reads a YAML file of settings, with line numbers. No message shows a value."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LIMIT = 64 * 1024
-"""How large a file may be, in bytes."""
+"""The largest size of a file, in bytes."""
 
 _DEPTH = 4
-"""Of sections, settings, what is set for each of several names, and that."""
+"""How deep a file may nest: sections, settings, a table's entries, and their settings."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
@@ -28,11 +28,11 @@ _VARIABLE = re.compile(r"\$(\$\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?
 
 @dataclass(frozen=True, repr=False)
 class Entry:
-    """What stands behind a name.
+    """The value of a name.
 
     Args:
         line: Its line, from 1 up.
-        value: A str, a number, a bool or None; a `Section`; or anything else, which is no setting.
+        value: A str, a number, a bool or None; a `Section`; or anything else, which is invalid.
     """
 
     line: int
@@ -40,20 +40,20 @@ class Entry:
 
 
 Section = dict[str, Entry]
-"""What stands behind names, one or more of them to a line."""
+"""The entries of a mapping, by name."""
 
 
 def read(path: Path) -> Section:
-    """What a file says.
+    """Reads a file.
 
     Raises:
         ModuleNotFoundError: If PyYAML is not installed.
-        ValueError: If it cannot be read, or is not valid.
+        ValueError: If the file cannot be read, or is invalid.
     """
     import yaml
 
     try:
-        loader = yaml.SafeLoader(_text(path))  # in Python: what is nested deeply ends it gently
+        loader = yaml.SafeLoader(_text(path))  # in Python: deep nesting raises RecursionError
         root = loader.get_node() if loader.check_node() else None
         if loader.check_node():
             raise ValueError("it has several documents: leave one of them, and no --- after it")
@@ -62,21 +62,21 @@ def read(path: Path) -> Section:
         mark = getattr(problem, "problem_mark", None)
         where = "" if mark is None else f"line {mark.line + 1}: "
         raise ValueError(
-            f"{where}it is not valid YAML: look at colons, indentation and quotes there, and "
-            "put quotes around a text with other signs than letters and digits"
+            f"{where}it is not valid YAML: check colons, indentation and quotes there, and put "
+            "quotes around texts that have more than letters and digits"
         ) from None
     except RecursionError:
         raise ValueError(
-            "it is nested too deeply: it has sections, and settings in those"
+            "it is nested too deeply: write sections, and settings below them"
         ) from None
 
 
 def _section(loader: SafeLoader, node: Node, depth: int) -> Section:
-    """What stands behind the names of a mapping."""
+    """The entries of a mapping."""
     import yaml
 
     if not isinstance(node, yaml.MappingNode):
-        raise ValueError(f"line {_line(node)}: there are names here, each with a colon and a space")
+        raise ValueError(f"line {_line(node)}: write names here, each with a colon and a space")
     section: Section = {}
     for key, value in node.value:
         name = key.value
@@ -100,7 +100,7 @@ def _value(loader: SafeLoader, node: Node, depth: int) -> object:
         return node
     try:
         return loader.construct_object(node)
-    except ValueError:  # as from a date that there is not
+    except ValueError:  # such as a date that does not exist
         return node
 
 
@@ -109,16 +109,16 @@ def _line(node: Node) -> int:
 
 
 def settings(section: Section, known: type[T], environment: Mapping[str, str] | None) -> T:
-    """What a section sets.
+    """Reads the settings of a section.
 
     Args:
         section: The section.
-        known: A TypedDict of what may stand in it.
-        environment: What `${VARIABLE}` and `${VARIABLE:-otherwise}` are looked up in; None to leave
-            out what has any.
+        known: A TypedDict of the allowed settings.
+        environment: The variables for `${VARIABLE}` and `${VARIABLE:-otherwise}`; None leaves out
+            the settings that have any.
 
     Raises:
-        ValueError: If anything else stands in it, or there is no such variable.
+        ValueError: If a setting is invalid, or a variable is not set.
     """
     declared = kinds(known)
     values: dict[str, object] = {}
@@ -149,15 +149,15 @@ def settings(section: Section, known: type[T], environment: Mapping[str, str] | 
 def _table(
     name: str, entry: Entry, known: type, environment: Mapping[str, str] | None
 ) -> dict[str, object]:
-    """What is set for each of several names."""
+    """Reads a table: settings for each of several names."""
     if not isinstance(entry.value, dict):
-        raise ValueError(f"line {entry.line}: {name} is followed by names, each on a line")
+        raise ValueError(f"line {entry.line}: {name} needs names below it, one to a line")
     table: dict[str, object] = {}
-    for each, said in entry.value.items():
-        if not isinstance(said.value, dict):
-            there = f"its settings, as {' and '.join(sorted(kinds(known)))}"
-            raise ValueError(f"line {said.line}: {each} is followed by {there}")
-        table[each] = settings(said.value, known, environment)
+    for each, below in entry.value.items():
+        if not isinstance(below.value, dict):
+            needed = f"its settings, such as {' and '.join(sorted(kinds(known)))}"
+            raise ValueError(f"line {below.line}: {each} needs {needed}")
+        table[each] = settings(below.value, known, environment)
     return table
 
 
@@ -167,11 +167,11 @@ def _expanded(text: str, environment: Mapping[str, str], where: str) -> str:
         if escaped:
             return "${"
         if name is None:
-            raise ValueError(f"{where}a ${{ begins a ${{VARIABLE}}: write $${{ for the two signs")
-        said = environment.get(name, otherwise)
-        if said is None:
+            raise ValueError(f"{where}${{ starts a ${{VARIABLE}}: write $${{ for a literal ${{")
+        text = environment.get(name, otherwise)
+        if text is None:
             raise ValueError(f"{where}the environment has no variable {name}: set it")
-        return said or otherwise or ""
+        return text or otherwise or ""
 
     return _VARIABLE.sub(value, text)
 
@@ -187,4 +187,4 @@ def _text(path: Path) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise ValueError("it is no text in UTF-8") from None
+        raise ValueError("it is not UTF-8 text") from None
