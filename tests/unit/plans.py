@@ -1,0 +1,108 @@
+"""Plans that tests share."""
+
+from msgspec import Raw
+from returns.result import Failure
+
+from onward import (
+    Constant,
+    Exponential,
+    Raised,
+    Retry,
+    each,
+    fused,
+    identity,
+    plan,
+    together,
+)
+from onward import given as given_
+from onward.flows.flow import AnyFlow
+from onward.outcome import Outcome, Value, faulted
+from onward.plan import (
+    VERSION,
+    Args,
+    ChainNode,
+    EachNode,
+    FusedNode,
+    KeepNode,
+    NamedNode,
+    Node,
+    Plan,
+    RescueNode,
+    StepNode,
+    TeeNode,
+    TogetherNode,
+)
+from onward.testing.tasks import Odd, halve, mend, shrink
+
+STEP = StepNode(task="fetch")
+
+
+CAREFUL = StepNode(
+    task="store",
+    given=Args((Raw(b'"rows"'),), {"strict": Raw(b"true")}),
+    attempts=5,
+    backoff=Exponential(0.5, factor=3.0, max=60.0, jitter=0.2),
+    retry_on=("OSError", "my.errors.Busy"),
+    retry_never=("FileNotFoundError",),
+    timeout=30.0,
+    queue="db",
+    priority=9,
+)
+
+
+def of(root: Node) -> Plan:
+    return Plan(
+        v=plan.version_of(root), id="0123abcd", flow="golden", root=root, args=Args((Raw(b"1"),))
+    )
+
+
+PLANS: dict[str, Plan] = {
+    "step": of(CAREFUL),
+    "chain": of(ChainNode((STEP, CAREFUL))),
+    "together": of(TogetherNode((STEP, ChainNode(())))),
+    "each": of(ChainNode((EachNode(STEP), EachNode(FusedNode(body=EachNode(STEP)), 4, 100)))),
+    "rescue": of(RescueNode(STEP, CAREFUL)),
+    "fused": of(
+        FusedNode(body=ChainNode((STEP, STEP)), attempts=2, backoff=Constant(2.0), timeout=9.5)
+    ),
+    "named": of(NamedNode("ingest", STEP)),
+    "keep": of(KeepNode(STEP)),
+    "tee": of(ChainNode((TeeNode(STEP), STEP))),
+    "plan": Plan(
+        v=VERSION,
+        id="0123abcd",
+        flow="golden",
+        root=STEP,
+        args=Args((Raw(b"1"), Raw(b'{"a":[null]}')), {"sep": Raw(b'";"')}),
+        key="order-7",
+        deadline=1_700_000_000.5,
+        queue="bulk",
+        priority=0,
+    ),
+}
+
+
+OUTCOMES: dict[str, Outcome] = {
+    "value": Value(Raw(b'{"rows":[1,2.5,null]}')),
+    "error": halve.signature.give(Failure(Odd(3)), "halve"),
+    "fault": faulted(
+        Raised("fetch", "OSError", "no route", "Traceback ...", 2, ("OSError", "Exception"))
+    ),
+}
+
+
+def whole_flow() -> AnyFlow:
+    """A flow that compiles to every kind of node."""
+    retried = halve.with_(retry=Retry(2, Constant(1.0), on=(OSError,)), timeout=5, queue="db")
+    return (
+        together(retried, identity)
+        >> each(given_(shrink, by=2).rescue(mend), limit=8, chunk=2)
+        >> fused(identity >> each(halve), priority=1)
+    ).named("whole")
+
+
+MINIMAL = plan.encode(of(STEP))
+
+
+def with_root(raw: bytes) -> bytes:
+    return MINIMAL.replace(b'{"op":"step","task":"fetch"}', raw)
