@@ -51,8 +51,9 @@ def check_call_options(options: CallOptions) -> None:
     known = CallOptions.__annotations__
     if unknown := [name for name in options if name not in known]:
         raise TypeError(
-            f"a call has no option {', '.join(map(repr, unknown))}: it takes {', '.join(known)}; "
-            "for the other fields of a policy write flow.with_(...)"
+            f"a call has no option {', '.join(map(repr, unknown))}: beside the arguments of the "
+            f"function that you called, it takes {' and '.join(known)}; for the other fields of a "
+            "policy write flow.with_(...)"
         )
 
 
