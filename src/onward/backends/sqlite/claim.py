@@ -97,10 +97,11 @@ def take(
             "update onward_jobs set owner = ?, claim = ?, claims = claims + 1 where seq in ("
             "select seq from onward_jobs where queue = ? and owner is null and due is null "
             "order by priority desc, call limit ?"
-            ") returning seq, call, path, claims, deaths, deadline, body",
+            ") returning seq, call, path, claims, deaths, deadline, body, priority",
             (owner, claim, queue, left),
         ).fetchall()
-        for seq, call, path, claims, deaths, deadline, body in rows:
+        rows.sort(key=lambda row: (-row[-1], row[1]))  # RETURNING has no order
+        for seq, call, path, claims, deaths, deadline, body, _ in rows:
             raw = body
             if path is None:
                 [raw] = db.execute(
@@ -110,7 +111,6 @@ def take(
             claimed.append(
                 Claimed(seq, call, path, owner, claim, deaths, bytes(raw), deadline, known)
             )
-    claimed.sort(key=lambda each: each.seq)
     return claimed
 
 
@@ -230,11 +230,20 @@ def hand_over(
     return True
 
 
-def part_outcome(db: Connection, call: int, path: str) -> bytes | None:
-    """The outcome's bytes of a step that was handed over, if it has one."""
-    query = "select outcome from onward_steps where call = ? and path = ?"
+class Part(NamedTuple):
+    """What came of a step that was handed over, and where it ended."""
+
+    outcome: bytes
+    last: Last
+
+
+def part_outcome(db: Connection, call: int, path: str) -> Part | None:
+    """What came of a step that was handed over, if it has ended."""
+    query = "select outcome, task, attempt from onward_steps where call = ? and path = ?"
     row = db.execute(query, (call, path)).fetchone()
-    return None if row is None or row[0] is None else bytes(row[0])
+    if row is None or row[0] is None:
+        return None
+    return Part(bytes(row[0]), Last(row[1], path, row[2]))
 
 
 class Note(NamedTuple):

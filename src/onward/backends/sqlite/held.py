@@ -23,9 +23,6 @@ _AHEAD = 4
 _SHORT = 0.01
 """How many jobs are taken up for each slot where steps take no longer than this, in seconds."""
 
-_UNKNOWN = 1.0
-"""What a step would wait behind many others that have all just begun, in seconds."""
-
 
 class Room:
     """Where a worker's steps run: so many at a time.
@@ -55,16 +52,6 @@ class Room:
         """How many jobs there is room for; some ahead, where steps take but a moment."""
         ahead = _AHEAD if self._took is not None and self._took < _SHORT else 1
         return ahead * self.count - self.load
-
-    @property
-    def delay(self) -> float:
-        """How long one more step would wait for a slot, in seconds, as far as that can be told."""
-        ahead = self.load - self.count + 1
-        if ahead <= 0:
-            return 0.0
-        if self._took is None:
-            return 0.0 if ahead <= self.count else _UNKNOWN
-        return self._took * ahead / self.count
 
     def took(self, seconds: float) -> None:
         """Takes note of how long a step took."""

@@ -85,7 +85,8 @@ class Keeper:
         self._reads = reads
         self._tell = tell
         self._closed = threading.Event()
-        self._renewed = self._pruned = self._looked = time.monotonic()
+        self._pruned = self._looked = time.monotonic()
+        self._renewed = self._looked - duty.lease  # it looks at once
         threading.Thread(target=self._run, name="onward-sqlite-keeper", daemon=True).start()
 
     def close(self) -> None:
@@ -94,7 +95,7 @@ class Keeper:
 
     def _run(self) -> None:
         every = min(_EVERY, self._duty.lease / 4)
-        while not self._closed.wait(every):
+        while not self._closed.is_set():
             # Who works tells of it; the next look may find the file well again.
             with contextlib.suppress(*PROBLEMS, Refused, CancelledError):
                 if self._is_due() or self._reads.do(self._is_needed).result():
@@ -102,6 +103,7 @@ class Keeper:
                 if time.monotonic() - self._pruned >= _PRUNE_EVERY:
                     self._prune_all()
             self._looked = time.monotonic()
+            self._closed.wait(every)
 
     def _prune_all(self) -> None:
         # In short transactions, between which others have their turn.

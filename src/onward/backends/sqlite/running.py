@@ -43,9 +43,6 @@ _PARK_AFTER = 1.0
 _PARK_FOR = 5.0
 """How long all of a job waits, and how long it still will, before it is given back meanwhile."""
 
-_FULL = 0.05
-"""How long a step of a fan-out would wait for a slot here, in seconds, before others get it."""
-
 _NOBODY = CallHead("", "")
 
 _LOGGER = logging.getLogger("onward.sqlite")
@@ -116,10 +113,16 @@ class Runner:
             job.timer = self._loop.call_later(left, self._expire)
 
     async def _live(self, job: Job, run: Coroutine[Any, Any, None]) -> None:
+        claimed = job.claimed
         try:
             await run
+        except asyncio.CancelledError:
+            if not job.is_over:  # a step has cancelled all that runs on its loop
+                work = partial(claim.put_off, job=claimed, due=self.clock.now())
+                with contextlib.suppress(*PROBLEMS):
+                    self._means.commits.do(work)
+            raise
         finally:
-            claimed = job.claimed
             job.end()
             self._jobs.pop((claimed.seq, claimed.claim), None)
             self._noted.pop(job, None)
@@ -186,9 +189,10 @@ class Runner:
                 arrived.clear()
                 with contextlib.suppress(*PROBLEMS, Refused):
                     find = partial(claim.part_outcome, call=call, path=path)
-                    raw = await self._means.reads.on_loop(find)
-                    if raw is not None:
-                        return outcomes.decode(raw)
+                    found = await self._means.reads.on_loop(find)
+                    if found is not None:
+                        job.last = found.last
+                        return outcomes.decode(found.outcome)
                 await arrived.wait()
         finally:
             self._parts.pop((call, path), None)
@@ -197,16 +201,13 @@ class Runner:
         """See `Books.stands_still`."""
         return self._still if self.is_stopping else None
 
-    def place_of(self, job: Job, step: Runnable, path: str) -> tuple[str, int] | None:
-        """See `Books.place_of`."""
-        queue = step.queue or job.queue or self._means.queue
-        if queue in self._serving.queues and not self._is_others_turn(queue, path):
-            return None
-        return queue, job.priority if step.priority is None else step.priority
+    def queue_of(self, job: Job, step: Runnable) -> str:
+        """See `Books.queue_of`."""
+        return step.queue or job.queue or self._means.queue
 
-    def _is_others_turn(self, queue: str, path: str) -> bool:
-        """Whether a step of a fan-out may start sooner in another worker."""
-        return "[" in path and queue in self.others and self.room.delay > _FULL
+    def serves(self, queue: str) -> bool:
+        """See `Books.serves`."""
+        return queue in self._serving.queues
 
     # -- what happens meanwhile ----------------------------------------------------------------
 
@@ -250,8 +251,7 @@ class Runner:
     def cancel_all(self) -> None:
         """Ends all jobs here, as others are to have them."""
         for job in list(self._jobs.values()):
-            if job.task is not None:
-                job.task.cancel()
+            self._let_go(job)
 
     # -- long waits ----------------------------------------------------------------------------
 

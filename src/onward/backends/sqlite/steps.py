@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from sqlite3 import Connection
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from onward import outcome as outcomes
 from onward.backend.support import step_context
@@ -21,7 +21,8 @@ from onward.execute import is_retried
 from onward.outcome import Outcome
 from onward.plan import Args, Runnable, StepNode
 
-T = TypeVar("T")
+_SOON = 0.05
+"""How long a step of a fan-out waits for a slot here, in seconds, before others can have it."""
 
 
 class Books(Protocol):
@@ -30,6 +31,8 @@ class Books(Protocol):
     name: str
     clock: Clock
     room: Room
+    others: frozenset[str]
+    """The queues that other workers serve."""
 
     async def write(self, job: Job, work: Callable[[Connection], bool]) -> None:
         """Writes until it is written; if the job is another's by then, it ends here."""
@@ -43,8 +46,12 @@ class Books(Protocol):
         """What to await for ever in place of the next step, where the worker is to stop."""
         ...
 
-    def place_of(self, job: Job, step: Runnable, path: str) -> tuple[str, int] | None:
-        """The queue and the priority of a step that is to be handed over; None to run it here."""
+    def queue_of(self, job: Job, step: Runnable) -> str:
+        """The queue that a step waits in."""
+        ...
+
+    def serves(self, queue: str) -> bool:
+        """Whether the worker takes jobs from a queue."""
         ...
 
 
@@ -72,12 +79,34 @@ class StepRunner:
         if still is not None:
             with self._job.waiting():
                 await still
-        place = self._books.place_of(self._job, step, where)
-        if place is not None:
-            return await self._elsewhere(step, args, where, *place)
-        return await self.here(step, args, where)
+        queue = self._books.queue_of(self._job, step)
+        if not self._books.serves(queue):
+            return await self._elsewhere(step, args, where, queue)
+        if known is not None or "[" not in where:
+            return await self.here(step, args, where)
+        if not await self._has_slot_soon(step, queue):
+            return await self._elsewhere(step, args, where, queue)
+        return await self.here(step, args, where, has_slot=True)
 
-    async def here(self, step: Runnable, args: Args, path: str) -> Outcome:
+    async def _has_slot_soon(self, step: Runnable, queue: str) -> bool:
+        """Takes a slot for a step of a fan-out; gives up if another worker may have one sooner."""
+        with self._job.active():
+            while True:
+                try:
+                    async with asyncio.timeout(_SOON):
+                        await self._books.room.slots.take(self._priority_of(step))
+                except TimeoutError:
+                    if queue in self._books.others:
+                        return False
+                else:
+                    return True
+
+    def _priority_of(self, step: Runnable) -> int:
+        return self._job.priority if step.priority is None else step.priority
+
+    async def here(
+        self, step: Runnable, args: Args, path: str, *, has_slot: bool = False
+    ) -> Outcome:
         """Runs a step in this worker, retries and all, and writes down what comes of it."""
         job, books = self._job, self._books
         known = job.claimed.known.get(path)
@@ -89,7 +118,8 @@ class StepRunner:
         name = step.task if isinstance(step, StepNode) else job.head.flow
         record = Record(path, name, attempt, began, books.name)
         while True:
-            outcome = await self._attempt(step, args, path, attempt)
+            outcome = await self._attempt(step, args, path, attempt, has_slot=has_slot)
+            has_slot = False
             if not is_retried(step, outcome, attempt):
                 break
             pause = step.backoff.delay(attempt, random.random())
@@ -111,7 +141,9 @@ class StepRunner:
             with self._job.waiting_until(due):
                 await asyncio.sleep(max(0.0, due - self._books.clock.now()))
 
-    async def _attempt(self, step: Runnable, args: Args, path: str, attempt: int) -> Outcome:
+    async def _attempt(
+        self, step: Runnable, args: Args, path: str, attempt: int, *, has_slot: bool
+    ) -> Outcome:
         job, room = self._job, self._books.room
         head = job.head
         context = step_context(
@@ -127,7 +159,8 @@ class StepRunner:
             is_cancelled=lambda: job.is_over,
         )
         with job.active():
-            await room.slots.take(job.priority if step.priority is None else step.priority)
+            if not has_slot:
+                await room.slots.take(self._priority_of(step))
             began = time.monotonic()
             try:
                 return await room.attempts.make(step, args, context, job.on_attempt, room.variables)
@@ -137,10 +170,8 @@ class StepRunner:
                 if not isinstance(step, StepNode):
                     job.on_attempt(context)  # the fused step has ended, not a task within it
 
-    async def _elsewhere(
-        self, step: Runnable, args: Args, path: str, queue: str, priority: int
-    ) -> Outcome:
-        job = self._job
+    async def _elsewhere(self, step: Runnable, args: Args, path: str, queue: str) -> Outcome:
+        job, priority = self._job, self._priority_of(step)
         message = write(StepMessage(job.head, step, args))
         with job.waiting():
             await self._books.write(

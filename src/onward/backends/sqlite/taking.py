@@ -18,7 +18,11 @@ from onward.backends.sqlite.means import Means, Serving
 _AGAIN = 0.5
 """How long it is until a file that cannot be used is tried again, in seconds."""
 
+_RESTART = 0.1
+"""How long it is until it begins again after a step has cancelled it, in seconds."""
+
 _LONGEST = 3600.0
+"""How long it waits for what is due, in seconds, before it looks again."""
 
 _LOGGER = logging.getLogger("onward.sqlite")
 
@@ -48,8 +52,17 @@ class Taker:
         self._is_away = False
         self._timer: asyncio.TimerHandle | None = None
         room.freed = self._freed
-        self._task = self._loop.create_task(self._run())
-        self._wake.set()
+        self._start()
+
+    def _start(self) -> None:
+        if not self._is_closed:
+            self._task = self._loop.create_task(self._run())
+            self._task.add_done_callback(self._has_ended)
+            self._wake.set()
+
+    def _has_ended(self, _: object) -> None:
+        # A step may cancel all that runs on its loop. So does a loop that ends, but in less time.
+        self._loop.call_later(_RESTART, self._start)
 
     def wake(self) -> None:
         """Has it look for jobs."""
@@ -69,9 +82,9 @@ class Taker:
 
     async def _run(self) -> None:
         while not self._is_closed:
-            await self._wake.wait()
-            self._wake.clear()
             try:
+                await self._wake.wait()
+                self._wake.clear()
                 await self._take_all()
             except (*PROBLEMS, Refused) as problem:
                 if not self._is_away:
