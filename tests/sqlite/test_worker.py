@@ -1,8 +1,10 @@
 """Which worker runs what, and what a step holds while it waits."""
 
 import asyncio
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from returns.result import Success
@@ -10,6 +12,7 @@ from returns.result import Success
 from onward import (
     Catalog,
     Constant,
+    Raised,
     Retry,
     aio,
     each,
@@ -23,6 +26,7 @@ from onward import (
 )
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.context import current
+from tests.engines.process import until
 
 PATIENCE = 30.0
 
@@ -197,3 +201,23 @@ def test_a_chain_stops_between_two_steps(backend: SqliteBackend, path: Path) -> 
     assert result(ref, on=backend, timeout=PATIENCE) == Success(3)
     assert not started.is_set()  # the first step's outcome was written down
     again.stop()
+
+
+def test_what_waits_for_long_is_nobodys_meanwhile(backend: SqliteBackend, path: Path) -> None:
+    worker = backend.serve(CATALOG).unwrap()
+    ref = submit((inc >> wait_for_long)(1), on=backend).unwrap()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        query = "select count(*) from onward_jobs where owner is null and due is not null"
+        until(
+            lambda: db.execute(query).fetchone()[0] == 1,
+            within=PATIENCE,
+            otherwise=lambda: str(db.execute("select * from onward_jobs").fetchall()),
+        )
+        assert status(ref, on=backend).unwrap().state == "running"
+        # Ten minutes have passed.
+        db.execute("update onward_jobs set due = 0")
+        db.execute("update onward_steps set due = 0")
+    fault = result(ref, on=backend, timeout=PATIENCE).failure()
+    assert isinstance(fault, Raised)
+    assert fault.attempts == 2
+    worker.stop()
