@@ -13,7 +13,7 @@ from returns.result import Success
 from onward import Lost, result, status, submit
 from onward.backends.sqlite import SqliteBackend
 from onward.backends.sqlite.client import File
-from onward.backends.sqlite.lease import MOST_DEATHS, register, take_over
+from onward.backends.sqlite.lease import MOST_DEATHS, LostCall, register, take_over
 from onward.flows.flow import AnyTask
 from tests.cli.serving import serving
 from tests.engines.process import until
@@ -108,7 +108,9 @@ def test_a_call_whose_workers_die_again_and_again_is_lost(
     file = File(path, "full", 1.0)
     db = file.open().db
     now = file.clock.now()
+    lost: list[LostCall] = []
     for _ in range(MOST_DEATHS):
+        assert not lost
         dead = register(db, "dead", ["onward"], ["linger"], 1, now)
         db.execute("update onward_jobs set owner = ?, claim = 1", (dead,))
         assert status(ref, on=backend).unwrap().state == "running"

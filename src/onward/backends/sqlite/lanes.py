@@ -117,6 +117,7 @@ def _run_writes(file: File, items: _Queue) -> None:
         if not batch:
             break
         _settle(_committed(connection, batch, file.busy_timeout))
+        del batch  # what is to be done may hold the lane
     connection.drop()
 
 

@@ -75,7 +75,8 @@ class Wakeup:
                 future.set_result(None)
 
         self.listen(listen)
-        future.add_done_callback(lambda _: self.leave(listen))
+        watch = self._watch  # the future must not hold this object
+        future.add_done_callback(lambda _: watch.remove(listen))
         return future
 
     def listen(self, listener: Listener) -> None:
