@@ -61,3 +61,9 @@ def test_a_broken_backend_is_caught(pytester: pytest.Pytester, name: str) -> Non
 
 def test_the_wrapper_alone_passes(pytester: pytest.Pytester) -> None:
     assert _failed(pytester, "Broken") == set()
+
+
+def test_a_law_that_fails_shows_the_values_that_differ(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SUBJECT.format(name="LosesErrors"))
+    ended = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-k", "domain_errors")
+    ended.stdout.fnmatch_lines(["E *assert <Failure: *> == <Failure: Odd(number=3)>*"])

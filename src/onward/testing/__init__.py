@@ -1,6 +1,16 @@
 """For those who test flows and write backends: the laws as a suite, and flows to try them on."""
 
-from onward.testing.strategies import flows
-from onward.testing.suite import BackendSuite
+import pytest
+
+# A law that fails shows the values that differ, as in the module that subclasses the suite.
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{module}"
+        for module in ("attempts", "calls", "composition", "schedules", "suite", "tools", "values")
+    )
+)
+
+from onward.testing.strategies import flows  # noqa: E402 - what is imported before is not rewritten
+from onward.testing.suite import BackendSuite  # noqa: E402
 
 __all__ = ["BackendSuite", "flows"]
