@@ -11,7 +11,7 @@ import pytest
 from returns.result import Success
 
 from onward import Fault, Misconfigured, Unavailable, connect, result, status, submit
-from onward.backends.sqlite import SqliteBackend, place, sqlite
+from onward.backends.sqlite import SqliteBackend, filesystem, sqlite
 from onward.backends.sqlite.errors import Refused
 from tests.sqlite.kept import CATALOG, inc
 
@@ -157,7 +157,7 @@ def test_a_network_file_system_is_refused(
     mounts.write_text(
         f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / {tmp_path} rw - {kind} host:/ rw\n"
     )
-    monkeypatch.setattr(place, "_MOUNTS", mounts)
+    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
     with pytest.raises(Refused, match=kind):
-        place.refuse_network(path)
-    place.refuse_network(Path("/somewhere/else"))
+        filesystem.refuse_network(path)
+    filesystem.refuse_network(Path("/somewhere/else"))

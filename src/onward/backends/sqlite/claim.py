@@ -197,16 +197,16 @@ def end_call(
     return settle_as(db, job.seq, outcome, clock, last)
 
 
-def end_part(db: Connection, job: Claimed, record: Record, clock: Clock) -> bool:
-    """Ends a step that was handed over; gives whether it was still the worker's."""
+def end_delegated(db: Connection, job: Claimed, record: Record, clock: Clock) -> bool:
+    """Ends a step that was delegated; gives whether it was still the worker's."""
     if not is_held(db, job):
         return False
-    put_part_outcome(db, job.seq, job.call, record, clock)
+    put_delegated(db, job.seq, job.call, record, clock)
     return True
 
 
-def put_part_outcome(db: Connection, seq: int, call: int, record: Record, clock: Clock) -> None:
-    """Writes down the outcome of a step that was handed over, for the holder of its call."""
+def put_delegated(db: Connection, seq: int, call: int, record: Record, clock: Clock) -> None:
+    """Writes down the outcome of a step that was delegated, for the holder of its call."""
     put_step(db, call, record)
     db.execute("delete from onward_jobs where seq = ?", (seq,))
     db.execute(
@@ -214,7 +214,7 @@ def put_part_outcome(db: Connection, seq: int, call: int, record: Record, clock:
     )
 
 
-def hand_over(
+def delegate(
     db: Connection, job: Claimed, path: str, queue: str, priority: int, message: bytes
 ) -> bool:
     """Makes a job of a step, unless it is one or has an outcome; gives whether that was allowed."""
@@ -230,20 +230,20 @@ def hand_over(
     return True
 
 
-class Part(NamedTuple):
-    """What came of a step that was handed over, and where it ended."""
+class Delegated(NamedTuple):
+    """What came of a step that was delegated, and where it ended."""
 
     outcome: bytes
     last: Last
 
 
-def part_outcome(db: Connection, call: int, path: str) -> Part | None:
-    """What came of a step that was handed over, if it has ended."""
+def delegated_outcome(db: Connection, call: int, path: str) -> Delegated | None:
+    """What came of a step that was delegated, if it has ended."""
     query = "select outcome, task, attempt from onward_steps where call = ? and path = ?"
     row = db.execute(query, (call, path)).fetchone()
     if row is None or row[0] is None:
         return None
-    return Part(bytes(row[0]), Last(row[1], path, row[2]))
+    return Delegated(bytes(row[0]), Last(row[1], path, row[2]))
 
 
 class Note(NamedTuple):

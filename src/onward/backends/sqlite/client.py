@@ -7,7 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from onward.backends.sqlite import place, schema
+from onward.backends.sqlite import filesystem, schema
 from onward.backends.sqlite.clock import Clock, read_clock, start_clock
 from onward.backends.sqlite.errors import Refused, is_locked
 from onward.fault import Misconfigured
@@ -56,8 +56,8 @@ class File:
                     f"Python here has SQLite {sqlite3.sqlite_version}: use one with 3.35 or later",
                 )
             )
-        place.refuse_network(self.path)
-        place.create(self.path)
+        filesystem.refuse_network(self.path)
+        filesystem.create(self.path)
         db = sqlite3.connect(
             self.path,
             timeout=_READ_TIMEOUT,
@@ -113,12 +113,12 @@ class Opened:
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self.db = db
         self._path = path
-        self._identity = place.identity(path)
+        self._identity = filesystem.identity(path)
 
     def check(self) -> None:
         """Raises `Refused` if the file is no longer the one that was opened."""
-        if place.identity(self._path) != self._identity:
-            raise Refused(place.gone(self._path))
+        if filesystem.identity(self._path) != self._identity:
+            raise Refused(filesystem.gone(self._path))
 
 
 def begin(db: sqlite3.Connection, patience: float) -> None:

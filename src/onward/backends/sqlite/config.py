@@ -25,14 +25,14 @@ class Settings(_Parameters, total=False):
 
 
 def _from_url(url: str) -> Settings:
-    parts = split(url)
-    if parts.netloc:
+    delegated = split(url)
+    if delegated.netloc:
         raise ValueError(
             "a file has no host: write sqlite:///onward.db, or sqlite:////srv/onward.db for a path "
             "from the root"
         )
     settings = cast(Settings, parameters(url, _Parameters))
-    settings["path"] = unquote(parts.path.removeprefix("/"))
+    settings["path"] = unquote(delegated.path.removeprefix("/"))
     return settings
 
 

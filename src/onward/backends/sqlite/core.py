@@ -20,8 +20,8 @@ from onward.backend.support import Patience, queues_served, unknown
 from onward.backends.sqlite import diagnose, lease, schedules, settle, submit, wait
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.drive import Pending, answer
-from onward.backends.sqlite.lanes import Lane
-from onward.backends.sqlite.means import Means, Serving
+from onward.backends.sqlite.resources import Resources, Serving
+from onward.backends.sqlite.threads import DatabaseThread
 from onward.backends.sqlite.wakeup import Wakeup
 from onward.backends.sqlite.worker import SLOTS, Server, SqliteWorker, name_of_worker
 from onward.catalog import Catalog
@@ -63,10 +63,10 @@ class Core:
         self._begin()
 
     def _begin(self) -> None:
-        self._means = Means(
+        self._resources = Resources(
             self.file,
-            Lane(self.file, "onward-sqlite-commits", writes=True),
-            Lane(self.file, "onward-sqlite-reads", writes=False),
+            DatabaseThread(self.file, "onward-sqlite-commits", writes=True),
+            DatabaseThread(self.file, "onward-sqlite-reads", writes=False),
             Wakeup(self.file),
             self.queue,
             self._lease,
@@ -75,35 +75,35 @@ class Core:
         self._thread = LoopThread("onward-sqlite")
 
     @property
-    def means(self) -> Means:
+    def resources(self) -> Resources:
         """What this process works with; a fork begins with its own, for threads stay behind."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._workers = []
             self._begin()
-        return self._means
+        return self._resources
 
     @property
     def thread(self) -> LoopThread:
         """The loop of this process's workers."""
-        assert self.means
+        assert self.resources
         return self._thread
 
     def close(self) -> None:
         """Ends the connections, and gives back what this process's workers have."""
-        means = self.means
+        resources = self.resources
         for worker in self._workers:
             worker.stop(grace=0)
-        means.wakeup.close()
-        means.commits.close()
-        means.reads.close()
+        resources.wakeup.close()
+        resources.commits.close()
+        resources.reads.close()
         self._thread.close()
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await answer(self.means.commits.do(work))
+        return await answer(self.resources.commits.do(work))
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await answer(self.means.reads.do(work))
+        return await answer(self.resources.reads.do(work))
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Core:
             calls = submit.calls_of(batch, self.queue)
             await self._write(lambda db: submit.put(db, calls, self.file.clock))  # noqa: B023 - done before the next
             ids += [call.id for call in calls]
-        self.means.wakeup.hurry()
+        self.resources.wakeup.hurry()
         return Success(ids)
 
     async def outcome(
@@ -139,7 +139,7 @@ class Core:
         seen = await self._read(look)
         took = time.monotonic() - began
         while not (seen.found or patience.is_over):
-            ended = self.means.wakeup.ended(seen.open)
+            ended = self.resources.wakeup.ended(seen.open)
             try:
                 seen = await self._read(look)  # one may have ended before
                 if seen.found:
@@ -219,7 +219,7 @@ class Core:
         queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `AsyncBackend.serve`."""
-        means, variables = self.means, copy_context()
+        resources, variables = self.resources, copy_context()
         served = tuple(queues_served(self.queue, catalog, queues))
         name, slots = name_of_worker(), concurrency or SLOTS
         id = await self._write(
@@ -234,7 +234,7 @@ class Core:
         )
 
         async def start() -> Server:
-            return Server(means, Serving(catalog, served, slots, name, id), variables)
+            return Server(resources, Serving(catalog, served, slots, name, id), variables)
 
         worker = SqliteWorker(await answer(self.thread.start(start)), self.thread)
         self._workers.append(worker)

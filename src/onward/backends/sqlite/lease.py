@@ -14,7 +14,7 @@ import msgspec
 
 from onward import outcome as outcomes
 from onward.backends.sqlite import clock as clocks
-from onward.backends.sqlite.claim import Record, put_part_outcome
+from onward.backends.sqlite.claim import Record, put_delegated
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.settle import settle_as
 from onward.fault import Lost
@@ -36,7 +36,7 @@ class LostCall(NamedTuple):
 
 
 def process() -> str:
-    """What tells this process from all others of this machine, as far as that can be told."""
+    """What tells this process from all others of this machine, as far as that can be known."""
     space = ""
     with contextlib.suppress(OSError):
         space = str(Path("/proc/self/ns/pid").readlink())
@@ -44,7 +44,7 @@ def process() -> str:
 
 
 def is_dead(other: str) -> bool:
-    """Whether a process is certainly gone; False where that cannot be told."""
+    """Whether a process is certainly gone; False where that cannot be known."""
     here, _, _ = process().rpartition(" ")
     there, _, pid = other.rpartition(" ")
     if here != there or not here.strip() or not pid.isdigit():
@@ -135,7 +135,7 @@ def take_over(db: Connection, workers: Collection[int], clock: Clock) -> list[Lo
         else:
             raw = outcomes.encode(outcome)
             record = Record(path, task or flow, 1, time.time(), "", raw)
-            put_part_outcome(db, seq, call, record, clock)
+            put_delegated(db, seq, call, record, clock)
         lost.append(LostCall(id, flow, outcome))
     return lost
 

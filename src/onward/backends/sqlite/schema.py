@@ -103,7 +103,7 @@ create table onward_schedules (
 - A step that was handed to other workers has a job with a `path`, and a `seq` below 0.
 - A job is free if it has neither `owner` nor `due`. `claim` is new each time that it is taken.
 - `onward_steps` has the outcomes of a call's steps, and the attempts of those that are retried.
-- `onward_log` says which calls have ended and which handed-over steps have an outcome, in order.
+- `onward_log` says which calls have ended and which delegated steps have an outcome, in order.
 - `submitted`, `began`, `ended` and `next` are seconds since 1970; all other moments are the file's.
 """
 

@@ -15,7 +15,7 @@ from onward.backend.support import step_context
 from onward.backends.sqlite import claim
 from onward.backends.sqlite.claim import Record
 from onward.backends.sqlite.clock import Clock
-from onward.backends.sqlite.held import Job, Room
+from onward.backends.sqlite.jobs import Job, Runtime
 from onward.backends.sqlite.message import StepMessage, write
 from onward.execute import is_retried
 from onward.outcome import Outcome
@@ -25,12 +25,12 @@ _SOON = 0.05
 """How long a step of a fan-out waits for a slot here, in seconds, before others can have it."""
 
 
-class Books(Protocol):
+class Host(Protocol):
     """What a step-runner needs of its worker."""
 
     name: str
     clock: Clock
-    room: Room
+    runtime: Runtime
     others: frozenset[str]
     """The queues that other workers serve."""
 
@@ -39,7 +39,7 @@ class Books(Protocol):
         ...
 
     async def part(self, job: Job, path: str) -> Outcome:
-        """The outcome of a step that was handed over, once it has one."""
+        """The outcome of a step that was delegated, once it has one."""
         ...
 
     def stands_still(self, job: Job) -> asyncio.Future[None] | None:
@@ -59,13 +59,13 @@ class StepRunner:
     """Runs steps of one job, for the evaluator.
 
     Args:
-        books: The worker.
+        host: The worker.
         job: The job.
         unwritten: The path of the step whose outcome is written down with the job's end.
     """
 
-    def __init__(self, books: Books, job: Job, unwritten: str | None) -> None:
-        self._books = books
+    def __init__(self, host: Host, job: Job, unwritten: str | None) -> None:
+        self._host = host
         self._job = job
         self._unwritten = unwritten
         self.last: Record | None = None
@@ -75,12 +75,12 @@ class StepRunner:
         known = self._job.claimed.known.get(where)
         if known is not None and known.outcome is not None:
             return outcomes.decode(known.outcome)
-        still = self._books.stands_still(self._job)
+        still = self._host.stands_still(self._job)
         if still is not None:
             with self._job.waiting():
                 await still
-        queue = self._books.queue_of(self._job, step)
-        if not self._books.serves(queue):
+        queue = self._host.queue_of(self._job, step)
+        if not self._host.serves(queue):
             return await self._elsewhere(step, args, where, queue)
         if known is not None or "[" not in where:
             return await self.here(step, args, where)
@@ -94,9 +94,9 @@ class StepRunner:
             while True:
                 try:
                     async with asyncio.timeout(_SOON):
-                        await self._books.room.slots.take(self._priority_of(step))
+                        await self._host.runtime.slots.take(self._priority_of(step))
                 except TimeoutError:
-                    if queue in self._books.others:
+                    if queue in self._host.others:
                         return False
                 else:
                     return True
@@ -108,7 +108,7 @@ class StepRunner:
         self, step: Runnable, args: Args, path: str, *, has_slot: bool = False
     ) -> Outcome:
         """Runs a step in this worker, retries and all, and writes down what comes of it."""
-        job, books = self._job, self._books
+        job, host = self._job, self._host
         known = job.claimed.known.get(path)
         attempt = 1
         if known is not None and known.outcome is None:
@@ -116,7 +116,7 @@ class StepRunner:
             await self._wait_until(known.due)
         began = time.time()
         name = step.task if isinstance(step, StepNode) else job.head.flow
-        record = Record(path, name, attempt, began, books.name)
+        record = Record(path, name, attempt, began, host.name)
         while True:
             outcome = await self._attempt(step, args, path, attempt, has_slot=has_slot)
             has_slot = False
@@ -124,27 +124,27 @@ class StepRunner:
                 break
             pause = step.backoff.delay(attempt, random.random())
             if pause > 0:
-                due = books.clock.now() + pause
+                due = host.clock.now() + pause
                 record = record._replace(attempt=attempt, due=due)
-                await books.write(job, partial(claim.write_step, job=job.claimed, record=record))
+                await host.write(job, partial(claim.write_step, job=job.claimed, record=record))
                 await self._wait_until(due)
             attempt += 1
         record = record._replace(attempt=attempt, due=None, outcome=outcomes.encode(outcome))
         if path == self._unwritten:
             self.last = record
         else:
-            await books.write(job, partial(claim.write_step, job=job.claimed, record=record))
+            await host.write(job, partial(claim.write_step, job=job.claimed, record=record))
         return outcome
 
     async def _wait_until(self, due: float | None) -> None:
         if due is not None:
             with self._job.waiting_until(due):
-                await asyncio.sleep(max(0.0, due - self._books.clock.now()))
+                await asyncio.sleep(max(0.0, due - self._host.clock.now()))
 
     async def _attempt(
         self, step: Runnable, args: Args, path: str, attempt: int, *, has_slot: bool
     ) -> Outcome:
-        job, room = self._job, self._books.room
+        job, runtime = self._job, self._host.runtime
         head = job.head
         context = step_context(
             step,
@@ -160,13 +160,15 @@ class StepRunner:
         )
         with job.active():
             if not has_slot:
-                await room.slots.take(self._priority_of(step))
+                await runtime.slots.take(self._priority_of(step))
             began = time.monotonic()
             try:
-                return await room.attempts.make(step, args, context, job.on_attempt, room.variables)
+                return await runtime.attempts.make(
+                    step, args, context, job.on_attempt, runtime.variables
+                )
             finally:
-                room.took(time.monotonic() - began)
-                room.slots.add(1)
+                runtime.took(time.monotonic() - began)
+                runtime.slots.add(1)
                 if not isinstance(step, StepNode):
                     job.on_attempt(context)  # the fused step has ended, not a task within it
 
@@ -174,8 +176,8 @@ class StepRunner:
         job, priority = self._job, self._priority_of(step)
         message = write(StepMessage(job.head, step, args))
         with job.waiting():
-            await self._books.write(
+            await self._host.write(
                 job,
-                lambda db: claim.hand_over(db, job.claimed, path, queue, priority, message),
+                lambda db: claim.delegate(db, job.claimed, path, queue, priority, message),
             )
-            return await self._books.part(job, path)
+            return await self._host.part(job, path)

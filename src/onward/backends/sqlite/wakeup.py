@@ -33,25 +33,25 @@ _PAGE = 1000
 _LOGGER = logging.getLogger("onward.sqlite")
 
 
-class News(NamedTuple):
+class Changes(NamedTuple):
     """What has happened.
 
     Args:
         ended: The calls that have ended, by their `seq`.
-        parts: The handed-over steps that have an outcome: the call's `seq`, and the path.
+        delegated: The delegated steps that have an outcome: the call's `seq`, and the path.
         is_gap: Whether some may be missing, so that all must be looked at.
     """
 
     ended: frozenset[int]
-    parts: tuple[tuple[int, str], ...]
+    delegated: tuple[tuple[int, str], ...]
     is_gap: bool
 
 
-Listener: TypeAlias = Callable[[News], None]
+Listener: TypeAlias = Callable[[Changes], None]
 
 
 class Wakeup:
-    """Looks for news, on a thread that starts when somebody waits for some.
+    """Looks for changes, on a thread that starts when somebody waits for some.
 
     Args:
         file: The file.
@@ -70,8 +70,8 @@ class Wakeup:
         future: Future[None] = Future()
         wanted = set(calls)
 
-        def listen(news: News) -> None:
-            if (news.is_gap or not wanted.isdisjoint(news.ended)) and not future.done():
+        def listen(changes: Changes) -> None:
+            if (changes.is_gap or not wanted.isdisjoint(changes.ended)) and not future.done():
                 future.set_result(None)
 
         self.listen(listen)
@@ -80,7 +80,7 @@ class Wakeup:
         return future
 
     def listen(self, listener: Listener) -> None:
-        """Has a function called with all news from now on, on some thread; it must not block."""
+        """Has a function called with all changes from now on, on some thread; it must not block."""
         with self._lock:
             if self._thread is None:
                 # It must not hold this object, or nobody would ever end it.
@@ -100,7 +100,7 @@ class Wakeup:
         self._watch.hurry()
 
     def close(self) -> None:
-        """Ends the thread; who waits is told to look."""
+        """Ends the thread; wakes all who wait."""
         self._watch.close()
 
 
@@ -120,7 +120,7 @@ class _Watch:
     def add(self, listener: Listener) -> None:
         with self._changed:
             if self._is_closed:
-                listener(News(frozenset(), (), is_gap=True))
+                listener(Changes(frozenset(), (), is_gap=True))
                 return
             self._listeners.append(listener)
             self._latest = time.monotonic()
@@ -139,39 +139,41 @@ class _Watch:
             listeners = list(self._listeners)
             self._changed.notify()
         for listener in listeners:
-            listener(News(frozenset(), (), is_gap=True))
+            listener(Changes(frozenset(), (), is_gap=True))
 
     def run(self) -> None:
         while True:
             with self._changed:
                 if not (self._listeners or self._is_closed):
-                    self._last = -1  # nobody was told of what happens meanwhile, or misses it
+                    self._last = -1  # nobody listens meanwhile
                     self._changed.wait_for(lambda: self._listeners or self._is_closed)
                 if self._is_closed:
                     break
             try:
-                news = self._look()
+                changes = self._look()
             except (*PROBLEMS, Refused) as problem:
                 _LOGGER.debug("the file could not be looked at", exc_info=problem)
                 self._drop()
-                self._tell(News(frozenset(), (), is_gap=True))
+                self._tell(Changes(frozenset(), (), is_gap=True))
                 time.sleep(_AGAIN)
                 continue
-            if news is not None:
-                if news.ended or news.parts:  # and not where workers only renew their leases
+            if changes is not None:
+                if (
+                    changes.ended or changes.delegated
+                ):  # and not where workers only renew their leases
                     self._latest = time.monotonic()
-                self._tell(news)
+                self._tell(changes)
             # Not a wait for the condition, which takes three times as much of the processor.
             time.sleep(_pause(time.monotonic() - self._latest))
         self._drop()
 
-    def _tell(self, news: News) -> None:
+    def _tell(self, changes: Changes) -> None:
         with self._changed:
             listeners = list(self._listeners)
         for listener in listeners:
-            listener(news)
+            listener(changes)
 
-    def _look(self) -> News | None:
+    def _look(self) -> Changes | None:
         if self._opened is None:
             self._opened = self._file.open()
             self._version, self._last = -1, -1
@@ -183,13 +185,13 @@ class _Watch:
         self._version = version
         return self._read(db)
 
-    def _read(self, db: sqlite3.Connection) -> News:
+    def _read(self, db: sqlite3.Connection) -> Changes:
         if self._last < 0:
             query = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'onward_log'"
             [self._last] = db.execute(query).fetchone()
-            return News(frozenset(), (), is_gap=True)
+            return Changes(frozenset(), (), is_gap=True)
         ended: set[int] = set()
-        parts: list[tuple[int, str]] = []
+        delegated: list[tuple[int, str]] = []
         expected, is_gap = self._last + 1, False
         while True:
             query = "select seq, call, path from onward_log where seq > ? order by seq limit ?"
@@ -200,11 +202,11 @@ class _Watch:
                 if path is None:
                     ended.add(call)
                 else:
-                    parts.append((call, path))
+                    delegated.append((call, path))
             if rows:
                 self._last = rows[-1][0]
             if len(rows) < _PAGE:
-                return News(frozenset(ended), tuple(parts), is_gap)
+                return Changes(frozenset(ended), tuple(delegated), is_gap)
 
     def _drop(self) -> None:
         opened, self._opened = self._opened, None

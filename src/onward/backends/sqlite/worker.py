@@ -13,18 +13,18 @@ from contextvars import Context as Variables
 
 from onward.backend.loop import LoopThread
 from onward.backends.sqlite import lease
+from onward.backends.sqlite.claimer import Claimer
 from onward.backends.sqlite.errors import PROBLEMS, Refused
-from onward.backends.sqlite.held import Room
-from onward.backends.sqlite.keeper import Duty, Keeper, Told
-from onward.backends.sqlite.means import Means, Serving
-from onward.backends.sqlite.running import Runner
-from onward.backends.sqlite.taking import Taker
-from onward.backends.sqlite.wakeup import News
+from onward.backends.sqlite.jobs import Runtime
+from onward.backends.sqlite.maintenance import Maintenance, Report
+from onward.backends.sqlite.resources import Resources, Serving
+from onward.backends.sqlite.runner import JobRunner
+from onward.backends.sqlite.wakeup import Changes
 from onward.context import Context
 from onward.execute import report_outcome
 
 SLOTS = 16
-"""How many steps a worker runs at a time, if it is not told."""
+"""How many steps a worker runs at a time, by default."""
 
 _LEAVING = 5.0
 """How long giving back may take, in seconds, where the file cannot be written just now."""
@@ -41,67 +41,66 @@ class Server:
     """A worker's side that lives on its event loop.
 
     Args:
-        means: What it works with.
+        resources: What it works with.
         serving: What it serves.
         variables: The context variables that steps begin with.
     """
 
-    def __init__(self, means: Means, serving: Serving, variables: Variables) -> None:
+    def __init__(self, resources: Resources, serving: Serving, variables: Variables) -> None:
         self.ended: threading.Event = threading.Event()
         self.is_old = False
-        self._means = means
+        self._resources = resources
         self._serving = serving
         self._loop = asyncio.get_running_loop()
-        self._room = Room(serving.catalog.tasks, serving.slots, variables)
-        self._runner = Runner(means, serving, self._room)
-        self._taker = Taker(means, serving, self._room, self._runner.begin)
-        duty = Duty(serving.id, means.lease, means.keep, means.queue)
-        self._keeper = Keeper(duty, means.file, means.commits, means.reads, self._hear_keeper)
+        self._runtime = Runtime(serving.catalog.tasks, serving.slots, variables)
+        self._runner = JobRunner(resources, serving, self._runtime)
+        self._claimer = Claimer(resources, serving, self._runtime, self._runner.begin)
+        self._maintenance = Maintenance(resources, serving.id, self._hear_maintenance)
         self._end_by = float("inf")
         self._hurry = asyncio.Event()
         self._leaving: asyncio.Task[None] | None = None
-        means.wakeup.listen(self._hear)
+        resources.wakeup.listen(self._hear)
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, changes: Changes) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._on_news, news)
+            self._loop.call_soon_threadsafe(self._on_changes, changes)
 
-    def _on_news(self, news: News) -> None:
-        self._runner.hear(news)
-        self._taker.wake()
+    def _on_changes(self, changes: Changes) -> None:
+        self._runner.hear(changes)
+        self._claimer.wake()
 
-    def _hear_keeper(self, told: Told) -> None:
-        for lost in told.lost:
+    def _hear_maintenance(self, report: Report) -> None:
+        for lost in report.lost:
             context = Context(lost.id, lost.flow)
             report_outcome(self._serving.catalog.tasks, context, lost.outcome)
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._on_keeper, told)
+            self._loop.call_soon_threadsafe(self._on_maintenance, report)
 
-    def _on_keeper(self, told: Told) -> None:
-        self._runner.others = told.others
-        if not told.has_lease:
+    def _on_maintenance(self, report: Report) -> None:
+        self._runner.others = report.others
+        if not report.has_lease:
             _LOGGER.warning("others have taken over from this worker, of which nothing was heard")
             self._renew()
             self._runner.look_over()
-        if told.is_old and self._leaving is None:
+        if report.is_old and self._leaving is None:
             _LOGGER.error(
                 "a later release of Onward has changed %s: this worker stops; upgrade Onward here",
-                self._means.file.path,
+                self._resources.file.path,
             )
             self._leaving = self._loop.create_task(self._leave())
 
     def _renew(self) -> None:
         """Is a worker again, by the same number: what it still has, others have not taken."""
-        serving, clock = self._serving, self._means.file.clock
+        serving, clock = self._serving, self._resources.file.clock
         with contextlib.suppress(*PROBLEMS):
-            self._means.commits.do(
+            self._resources.commits.do(
                 lambda db: lease.register(
                     db,
                     serving.name,
                     serving.queues,
                     list(serving.catalog.tasks),
                     serving.slots,
-                    clock.now() + self._means.lease,
+                    clock.now() + self._resources.lease,
                     serving.id,
                 )
             )
@@ -116,19 +115,19 @@ class Server:
 
     async def _leave(self) -> None:
         self._runner.is_stopping = True
-        await self._taker.close()
-        self._room.freed = self._hurry.set
-        while self._room.load > 0 and (left := self._end_by - self._loop.time()) > 0:
+        await self._claimer.close()
+        self._runtime.freed = self._hurry.set
+        while self._runtime.load > 0 and (left := self._end_by - self._loop.time()) > 0:
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, 3600.0)):
                     await self._hurry.wait()
-        self._keeper.close()
-        self._means.wakeup.leave(self._hear)
+        self._maintenance.close()
+        self._resources.wakeup.leave(self._hear)
         self._runner.cancel_all()
         with contextlib.suppress(*PROBLEMS, Refused, TimeoutError):  # the lease will run out
             async with asyncio.timeout(_LEAVING):
-                await self._means.commits.on_loop(lambda db: lease.leave(db, self._serving.id))
+                await self._resources.commits.on_loop(lambda db: lease.leave(db, self._serving.id))
         self.ended.set()
 
 

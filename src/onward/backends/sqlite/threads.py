@@ -48,7 +48,7 @@ _Queue: TypeAlias = "queue.SimpleQueue[_Item | None]"
 _Answers: TypeAlias = list[tuple[_Item, object, BaseException | None]]
 
 
-class Lane:
+class DatabaseThread:
     """A thread with a connection, which does one thing after the other.
 
     Args:
@@ -117,7 +117,7 @@ def _run_writes(file: File, items: _Queue) -> None:
         if not batch:
             break
         _settle(_committed(connection, batch, file.busy_timeout))
-        del batch  # what is to be done may hold the lane
+        del batch  # what is to be done may hold the thread
     connection.drop()
 
 

@@ -17,11 +17,10 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from onward.backends.sqlite import lease, retention, schedules, schema
-from onward.backends.sqlite.client import File
 from onward.backends.sqlite.clock import note_time
 from onward.backends.sqlite.errors import PROBLEMS, Refused
-from onward.backends.sqlite.lanes import Lane
 from onward.backends.sqlite.lease import LostCall
+from onward.backends.sqlite.resources import Resources
 from onward.backends.sqlite.settle import expire
 
 _EVERY = 1.0
@@ -33,23 +32,7 @@ _PRUNE_EVERY = 10.0
 _LOGGER = logging.getLogger("onward.sqlite")
 
 
-class Duty(NamedTuple):
-    """What a keeper keeps.
-
-    Args:
-        worker: The worker's number.
-        lease: How long its lease is, in seconds.
-        keep: How long calls that have ended are kept, in seconds.
-        queue: The queue of steps that name none.
-    """
-
-    worker: int
-    lease: float
-    keep: float
-    queue: str
-
-
-class Told(NamedTuple):
+class Report(NamedTuple):
     """What has come of a look.
 
     Args:
@@ -65,41 +48,35 @@ class Told(NamedTuple):
     others: frozenset[str] = frozenset()
 
 
-class Keeper:
+class Maintenance:
     """Looks every second or so, until it is closed.
 
     Args:
-        duty: What it keeps.
-        file: The file.
-        commits: Writes.
-        reads: Reads.
-        tell: Is told of each look that wrote something, on some thread.
+        resources: What it works with.
+        worker: The worker's number.
+        tell: Takes the report of each round that wrote something, on some thread.
     """
 
-    def __init__(
-        self, duty: Duty, file: File, commits: Lane, reads: Lane, tell: Callable[[Told], None]
-    ) -> None:
-        self._duty = duty
-        self._file = file
-        self._commits = commits
-        self._reads = reads
+    def __init__(self, resources: Resources, worker: int, tell: Callable[[Report], None]) -> None:
+        self._resources = resources
+        self._worker = worker
         self._tell = tell
         self._closed = threading.Event()
         self._pruned = self._looked = time.monotonic()
-        self._renewed = self._looked - duty.lease  # it looks at once
-        threading.Thread(target=self._run, name="onward-sqlite-keeper", daemon=True).start()
+        self._renewed = self._looked - resources.lease  # it looks at once
+        threading.Thread(target=self._run, name="onward-sqlite-maintenance", daemon=True).start()
 
     def close(self) -> None:
         """Looks no more."""
         self._closed.set()
 
     def _run(self) -> None:
-        every = min(_EVERY, self._duty.lease / 4)
+        every = min(_EVERY, self._resources.lease / 4)
         while not self._closed.is_set():
             # Who works tells of it; the next look may find the file well again.
             with contextlib.suppress(*PROBLEMS, Refused, CancelledError):
-                if self._is_due() or self._reads.do(self._is_needed).result():
-                    self._tell(self._commits.do(self._look).result())
+                if self._is_due() or self._resources.reads.do(self._is_needed).result():
+                    self._tell(self._resources.commits.do(self._look).result())
                 if time.monotonic() - self._pruned >= _PRUNE_EVERY:
                     self._prune_all()
             self._looked = time.monotonic()
@@ -107,38 +84,38 @@ class Keeper:
 
     def _prune_all(self) -> None:
         # In short transactions, between which others have their turn.
-        while self._commits.do(self._prune).result() and not self._closed.is_set():
+        while self._resources.commits.do(self._prune).result() and not self._closed.is_set():
             pass
         self._pruned = time.monotonic()
 
     def _prune(self, db: Connection) -> bool:
-        is_full = retention.prune(db, self._file.clock.now() - self._duty.keep)
+        is_full = retention.prune(db, self._resources.file.clock.now() - self._resources.keep)
         retention.shrink(db)
         return is_full
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._renewed >= self._duty.lease / 3
+        return time.monotonic() - self._renewed >= self._resources.lease / 3
 
     def _is_needed(self, db: Connection) -> bool:
-        now = self._file.clock.now()
+        now = self._resources.file.clock.now()
         query = "select 1 from onward_jobs where deadline <= ? limit 1"
         return bool(
             db.execute(query, (now,)).fetchone()
             or schedules.are_due(db)
-            or lease.gone(db, now, self._duty.worker)
+            or lease.gone(db, now, self._worker)
         )
 
-    def _look(self, db: Connection) -> Told:
-        duty, clock, now = self._duty, self._file.clock, self._file.clock.now()
-        has_lease = lease.renew(db, duty.worker, now + duty.lease)
+    def _look(self, db: Connection) -> Report:
+        clock, now = self._resources.file.clock, self._resources.file.clock.now()
+        has_lease = lease.renew(db, self._worker, now + self._resources.lease)
         if schema.version_of(db) > schema.VERSION:
-            return Told([], has_lease, is_old=True)
+            return Report([], has_lease, is_old=True)
         lost: list[LostCall] = []
         # Who was stopped itself lets the others, which may have been too, say that they are there.
-        if time.monotonic() - self._looked < duty.lease / 2:
-            lost = lease.take_over(db, lease.gone(db, now, duty.worker), clock)
+        if time.monotonic() - self._looked < self._resources.lease / 2:
+            lost = lease.take_over(db, lease.gone(db, now, self._worker), clock)
         expire(db, clock)
-        schedules.make_due(db, duty.queue, clock)
+        schedules.make_due(db, self._resources.queue, clock)
         note_time(db, now)
         self._renewed = time.monotonic()
-        return Told(lost, has_lease, others=lease.queues_of_others(db, duty.worker))
+        return Report(lost, has_lease, others=lease.queues_of_others(db, self._worker))

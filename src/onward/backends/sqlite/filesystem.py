@@ -64,7 +64,7 @@ def file_system(path: Path, mounts: str) -> str:
 
 
 def refuse_network(path: Path) -> None:
-    """Raises `Refused` for a file on a file system over a network, where that can be told."""
+    """Raises `Refused` for a file on a file system over a network, where that can be known."""
     with contextlib.suppress(OSError):
         kind = file_system(path.resolve(), _MOUNTS.read_text())
         name = kind.removeprefix("fuse.")

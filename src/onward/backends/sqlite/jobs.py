@@ -1,4 +1,4 @@
-"""A job that a worker holds, and the room in which the worker's steps run."""
+"""A job that a worker holds, and the runtime in which the worker's steps run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHORT = 0.01
 """How many jobs are taken up for each slot where steps take no longer than this, in seconds."""
 
 
-class Room:
+class Runtime:
     """Where a worker's steps run: so many at a time.
 
     Args:
@@ -41,7 +41,7 @@ class Room:
         self.load = 0
         """How many slots are taken, or will be at once by what has been taken up."""
         self.freed: Callable[[], object] = lambda: None
-        """Is called when there is more room."""
+        """Called when there is room for more."""
         self._took: float | None = None
         self._loop = asyncio.get_running_loop()
         self.variables: Variables = variables.run(copy_context)
@@ -49,7 +49,7 @@ class Room:
 
     @property
     def free(self) -> int:
-        """How many jobs there is room for; some ahead, where steps take but a moment."""
+        """How many more jobs the worker takes; a few ahead while steps are short."""
         ahead = _AHEAD if self._took is not None and self._took < _SHORT else 1
         return ahead * self.count - self.load
 
@@ -84,13 +84,13 @@ class Room:
 
 
 class Job:
-    """A call, or a step that was handed over, while a worker has it.
+    """A call, or a step that was delegated, while a worker has it.
 
     Args:
         claimed: What it took up.
         head: What the job's tasks learn of their call.
         priority: That of steps that have none.
-        room: Where its steps run.
+        runtime: Where its steps run.
         changed: Is called, on the loop, when it has something to note.
         idle: Is called when all there is of it waits.
     """
@@ -100,7 +100,7 @@ class Job:
         claimed: Claimed,
         head: CallHead,
         priority: int,
-        room: Room,
+        runtime: Runtime,
         changed: Callable[[Job], object],
         idle: Callable[[Job], object],
     ) -> None:
@@ -114,7 +114,7 @@ class Job:
         self.queue: str | None = None
         self.last: Last = Last()
         self._progress: Progress | None = None
-        self._room = room
+        self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._changed = changed
         self._idle = idle
@@ -122,9 +122,9 @@ class Job:
         self._active = 0
         self._waits = 0
         self._dues: list[float] = []
-        room.change(1)
+        runtime.change(1)
 
-    # -- what it takes of the room -------------------------------------------------------------
+    # -- load ---------------------------------------------------------------------------------
 
     @property
     def due(self) -> float | None:
@@ -167,15 +167,15 @@ class Job:
         before = self._weight()
         self._active += active
         self._waits += waits
-        self._room.change(self._weight() - before)
+        self._runtime.change(self._weight() - before)
         if before and not self._weight():
             self._idle(self)
 
     def end(self) -> None:
-        """Leaves the room."""
-        self._room.change(-self._weight())
+        """Takes its load away."""
+        self._runtime.change(-self._weight())
         self._active, self._waits = 0, 1
-        self._idle = lambda _: None
+        self._idle = _ignore
         self._is_noted = False  # there is nothing more to note
         if self.timer is not None:
             self.timer.cancel()
@@ -204,3 +204,7 @@ class Job:
         """Where it is, to be written down."""
         self._is_noted = True
         return Note(self.claimed, self.last, write_progress(self._progress))
+
+
+def _ignore(_: Job) -> None:
+    return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from onward.backends.sqlite.client import File
-from onward.backends.sqlite.lanes import Lane
+from onward.backends.sqlite.threads import DatabaseThread
 from onward.backends.sqlite.wakeup import Wakeup
 from onward.catalog import Catalog
 
 
-class Means(NamedTuple):
+class Resources(NamedTuple):
     """What a client and a worker of one process share.
 
     Args:
@@ -24,8 +24,8 @@ class Means(NamedTuple):
     """
 
     file: File
-    commits: Lane
-    reads: Lane
+    commits: DatabaseThread
+    reads: DatabaseThread
     wakeup: Wakeup
     queue: str
     lease: float

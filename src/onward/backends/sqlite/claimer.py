@@ -1,4 +1,4 @@
-"""Takes up jobs for a worker, as many as there is room for."""
+"""Takes up jobs for a worker, as many as it has slots for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlite3 import Connection
 from onward.backends.sqlite import claim
 from onward.backends.sqlite.claim import Claimed, Outlook
 from onward.backends.sqlite.errors import PROBLEMS, Refused, fault_of
-from onward.backends.sqlite.held import Room
-from onward.backends.sqlite.means import Means, Serving
+from onward.backends.sqlite.jobs import Runtime
+from onward.backends.sqlite.resources import Resources, Serving
 
 _AGAIN = 0.5
 """How long it is until a file that cannot be used is tried again, in seconds."""
@@ -27,22 +27,26 @@ _LONGEST = 3600.0
 _LOGGER = logging.getLogger("onward.sqlite")
 
 
-class Taker:
+class Claimer:
     """Takes up jobs whenever it is woken, on the running event loop.
 
     Args:
-        means: What the worker works with.
+        resources: What the worker works with.
         serving: What it serves.
-        room: Where its steps run.
+        runtime: Where its steps run.
         begin: Takes what was taken up.
     """
 
     def __init__(
-        self, means: Means, serving: Serving, room: Room, begin: Callable[[Claimed], None]
+        self,
+        resources: Resources,
+        serving: Serving,
+        runtime: Runtime,
+        begin: Callable[[Claimed], None],
     ) -> None:
-        self._means = means
+        self._resources = resources
         self._serving = serving
-        self._room = room
+        self._runtime = runtime
         self._begin = begin
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -51,7 +55,7 @@ class Taker:
         self._was_full = False
         self._is_away = False
         self._timer: asyncio.TimerHandle | None = None
-        room.freed = self._freed
+        runtime.freed = self._freed
         self._start()
 
     def _start(self) -> None:
@@ -88,43 +92,43 @@ class Taker:
                 await self._take_all()
             except (*PROBLEMS, Refused) as problem:
                 if not self._is_away:
-                    fault = fault_of(problem, str(self._means.file.path))
+                    fault = fault_of(problem, str(self._resources.file.path))
                     _LOGGER.warning("this worker takes up nothing until it can again: %s", fault)
                 self._is_away = True
                 self._loop.call_later(_AGAIN, self._wake.set)
                 continue
             if self._is_away:
-                _LOGGER.warning("%s can be used again", self._means.file.path)
+                _LOGGER.warning("%s can be used again", self._resources.file.path)
                 self._is_away = False
 
     async def _take_all(self) -> None:
         is_flowing = False
         while not self._is_closed:
-            free = self._room.free
+            free = self._runtime.free
             self._was_full = free <= 0
             if free <= 0:
                 return
             if not is_flowing:
                 # A look locks nothing, and mostly there is nothing.
-                outlook = await self._means.reads.on_loop(self._look)
+                outlook = await self._resources.reads.on_loop(self._look)
                 if not outlook.is_free:
                     self._wait_for(outlook.due)
                     return
             take = partial(self._take, number=next(self._claims), most=free)
-            taken = await self._means.commits.on_loop(take)
-            self._means.wakeup.hurry()
+            taken = await self._resources.commits.on_loop(take)
+            self._resources.wakeup.hurry()
             for claimed in taken:
                 self._begin(claimed)
             is_flowing = len(taken) == free
 
     def _look(self, db: Connection) -> Outlook:
-        return claim.look(db, self._serving.queues, self._means.file.clock.now())
+        return claim.look(db, self._serving.queues, self._resources.file.clock.now())
 
     def _take(self, db: Connection, number: int, most: int) -> list[Claimed]:
         queues = self._serving.queues
         first = number % len(queues)  # so that no queue always comes last
         turned = (*queues[first:], *queues[:first])
-        now = self._means.file.clock.now()
+        now = self._resources.file.clock.now()
         return claim.take(db, self._serving.id, number, turned, most, now)
 
     def _wait_for(self, due: float | None) -> None:
@@ -132,5 +136,5 @@ class Taker:
             self._timer.cancel()
             self._timer = None
         if due is not None:
-            left = max(0.0, due - self._means.file.clock.now())
+            left = max(0.0, due - self._resources.file.clock.now())
             self._timer = self._loop.call_later(min(left, _LONGEST), self._wake.set)

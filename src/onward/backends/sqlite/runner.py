@@ -21,12 +21,12 @@ from onward.backends.sqlite import claim, lower
 from onward.backends.sqlite.claim import Claimed, Record
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import PROBLEMS, Refused, fault_of
-from onward.backends.sqlite.held import Job, Room
-from onward.backends.sqlite.means import Means, Serving
+from onward.backends.sqlite.jobs import Job, Runtime
 from onward.backends.sqlite.message import CallHead, StepMessage, head_of, read
+from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.settle import expire
 from onward.backends.sqlite.steps import StepRunner
-from onward.backends.sqlite.wakeup import News
+from onward.backends.sqlite.wakeup import Changes
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import BadPayload
@@ -48,28 +48,28 @@ _NOBODY = CallHead("", "")
 _LOGGER = logging.getLogger("onward.sqlite")
 
 
-class Runner:
+class JobRunner:
     """Runs jobs on the running event loop.
 
     Args:
-        means: What the worker works with.
+        resources: What the worker works with.
         serving: What it serves.
-        room: Where its steps run.
+        runtime: Where its steps run.
     """
 
-    def __init__(self, means: Means, serving: Serving, room: Room) -> None:
+    def __init__(self, resources: Resources, serving: Serving, runtime: Runtime) -> None:
         self.name = serving.name
-        self.clock: Clock = means.file.clock
-        self.room = room
+        self.clock: Clock = resources.file.clock
+        self.runtime = runtime
         self.is_stopping = False
         self.others: frozenset[str] = frozenset()
         """The queues that other workers serve too."""
-        self._means = means
+        self._resources = resources
         self._serving = serving
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[tuple[int, int], Job] = {}
         self._of_call: dict[int, set[Job]] = {}
-        self._parts: dict[tuple[int, str], asyncio.Event] = {}
+        self._delegated: dict[tuple[int, str], asyncio.Event] = {}
         self._noted: dict[Job, None] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self._still: asyncio.Future[None] = self._loop.create_future()
@@ -95,13 +95,13 @@ class Runner:
             job = self._job(claimed, _NOBODY, lower.PRIORITY)
             outcome = faulted(BadPayload("", f"no step: {problem}"))
             record = Record(claimed.path, "", 1, time.time(), self.name, outcomes.encode(outcome))
-            self._start(job, self._end_part(job, record))
+            self._start(job, self._end_delegated(job, record))
             return
         job = self._job(claimed, message.call, lower.PRIORITY)
-        self._start(job, self._run_part(job, message, claimed.path))
+        self._start(job, self._run_delegated(job, message, claimed.path))
 
     def _job(self, claimed: Claimed, head: CallHead, priority: int) -> Job:
-        return Job(claimed, head, priority, self.room, self._has_note, self._is_idle)
+        return Job(claimed, head, priority, self.runtime, self._has_note, self._is_idle)
 
     def _start(self, job: Job, run: Coroutine[Any, Any, None]) -> None:
         claimed = job.claimed
@@ -120,7 +120,7 @@ class Runner:
             if not job.is_over:  # a step has cancelled all that runs on its loop
                 work = partial(claim.put_off, job=claimed, due=self.clock.now())
                 with contextlib.suppress(*PROBLEMS):
-                    self._means.commits.do(work)
+                    self._resources.commits.do(work)
             raise
         finally:
             job.end()
@@ -150,28 +150,28 @@ class Runner:
             lambda db: claim.end_call(db, job.claimed, outcome, self.clock, last, record),
         )
 
-    async def _run_part(self, job: Job, message: StepMessage, path: str) -> None:
+    async def _run_delegated(self, job: Job, message: StepMessage, path: str) -> None:
         runner = StepRunner(self, job, path)
         await runner.here(message.step, message.args, path)
         assert runner.last is not None  # it is the step whose outcome is written with the end
-        await self._end_part(job, runner.last)
+        await self._end_delegated(job, runner.last)
 
-    async def _end_part(self, job: Job, record: Record) -> None:
-        await self.write(job, lambda db: claim.end_part(db, job.claimed, record, self.clock))
+    async def _end_delegated(self, job: Job, record: Record) -> None:
+        await self.write(job, lambda db: claim.end_delegated(db, job.claimed, record, self.clock))
 
     def _expire(self) -> None:
         with contextlib.suppress(*PROBLEMS):  # the keeper tries again
-            self._means.commits.do(lambda db: expire(db, self.clock))
+            self._resources.commits.do(lambda db: expire(db, self.clock))
 
     # -- what steps need -----------------------------------------------------------------------
 
     async def write(self, job: Job, work: Callable[[Connection], bool]) -> None:
-        """See `Books.write`."""
+        """See `Host.write`."""
         while True:
             try:
-                is_ours = await self._means.commits.on_loop(work)
+                is_ours = await self._resources.commits.on_loop(work)
             except (*PROBLEMS, Refused) as problem:
-                fault = fault_of(problem, str(self._means.file.path))
+                fault = fault_of(problem, str(self._resources.file.path))
                 _LOGGER.warning("an outcome is not written down yet, and will be: %s", fault)
                 await asyncio.sleep(_AGAIN)
                 continue
@@ -181,46 +181,46 @@ class Runner:
             return
 
     async def part(self, job: Job, path: str) -> Outcome:
-        """See `Books.part`."""
+        """See `Host.part`."""
         call = job.claimed.call
-        arrived = self._parts.setdefault((call, path), asyncio.Event())
+        arrived = self._delegated.setdefault((call, path), asyncio.Event())
         try:
             while True:
                 arrived.clear()
                 with contextlib.suppress(*PROBLEMS, Refused):
-                    find = partial(claim.part_outcome, call=call, path=path)
-                    found = await self._means.reads.on_loop(find)
+                    find = partial(claim.delegated_outcome, call=call, path=path)
+                    found = await self._resources.reads.on_loop(find)
                     if found is not None:
                         job.last = found.last
                         return outcomes.decode(found.outcome)
                 await arrived.wait()
         finally:
-            self._parts.pop((call, path), None)
+            self._delegated.pop((call, path), None)
 
     def stands_still(self, job: Job) -> asyncio.Future[None] | None:
-        """See `Books.stands_still`."""
+        """See `Host.stands_still`."""
         return self._still if self.is_stopping else None
 
     def queue_of(self, job: Job, step: Runnable) -> str:
-        """See `Books.queue_of`."""
-        return step.queue or job.queue or self._means.queue
+        """See `Host.queue_of`."""
+        return step.queue or job.queue or self._resources.queue
 
     def serves(self, queue: str) -> bool:
-        """See `Books.serves`."""
+        """See `Host.serves`."""
         return queue in self._serving.queues
 
     # -- what happens meanwhile ----------------------------------------------------------------
 
-    def hear(self, news: News) -> None:
+    def hear(self, changes: Changes) -> None:
         """Lets go of the jobs whose call has ended, and wakes who waits for a step."""
-        for call in news.ended & self._of_call.keys():
+        for call in changes.ended & self._of_call.keys():
             for job in list(self._of_call[call]):
                 self._let_go(job)
-        for part in news.parts:
-            if part in self._parts:
-                self._parts[part].set()
-        if news.is_gap:
-            for arrived in self._parts.values():
+        for part in changes.delegated:
+            if part in self._delegated:
+                self._delegated[part].set()
+        if changes.is_gap:
+            for arrived in self._delegated.values():
                 arrived.set()
             if self._jobs:
                 self.look_over()
@@ -234,7 +234,7 @@ class Runner:
 
         async def look() -> None:
             with contextlib.suppress(*PROBLEMS, Refused):  # writing will show it
-                for claimed in await self._means.reads.on_loop(lost):
+                for claimed in await self._resources.reads.on_loop(lost):
                     job = self._jobs.get((claimed.seq, claimed.claim))
                     if job is not None:
                         self._let_go(job)
@@ -268,7 +268,7 @@ class Runner:
         async def park() -> None:
             work = partial(claim.put_off, job=job.claimed, due=due)
             with contextlib.suppress(*PROBLEMS, Refused):  # then it waits here
-                await self._means.commits.on_loop(work)
+                await self._resources.commits.on_loop(work)
                 self._let_go(job)
 
         self._beside.add(parking := self._loop.create_task(park()))
@@ -286,4 +286,4 @@ class Runner:
         self._noted.clear()
         if notes:
             with contextlib.suppress(*PROBLEMS):  # it is for people to see
-                self._means.commits.do(partial(claim.write_notes, notes=notes))
+                self._resources.commits.do(partial(claim.write_notes, notes=notes))
