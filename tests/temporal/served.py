@@ -207,6 +207,12 @@ async def wait(seconds: float) -> float:
     return seconds
 
 
+@task(timeout=0.1)
+async def overdue(n: int) -> int:
+    await asyncio.sleep(60)
+    return n
+
+
 @task
 def first(pair: tuple[int, int]) -> int:
     return pair[0]
@@ -228,5 +234,5 @@ catalog = Catalog(
     listed,
     *(inc, double, halve, mend, shift, span, total, blob, same, size, sizes, complain, crash),
     *(place, twice_in_vain, in_vain, fatal, hold, hold_async, die, die_and_fail, wait),
-    *(first, second_time, mend_all, mended, soothed),
+    *(first, second_time, mend_all, mended, soothed, overdue),
 )
