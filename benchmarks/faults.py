@@ -25,7 +25,7 @@ from tests.faults.storm import Engine, Size, storm
 LONG = Size(chains=300, fan_outs=50, kills=15, pace=0.1)
 FAST = Size(chains=30, fan_outs=5, kills=3, pace=0.1)
 WIDTH = 60
-ENGINES = ("celery", "hatchet", "temporal")
+ENGINES = ("celery", "hatchet", "sqlite", "temporal")
 
 
 def main() -> None:

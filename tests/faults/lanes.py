@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Self
 
 from tests.engines.process import until
@@ -27,6 +28,7 @@ class Workers:
         self._command = command
         self._environment = {TRACE: str(self.trace), PACE: str(pace)}
         self._ready = ready
+        self._turn = 0
         self._main = self._start()
 
     def __enter__(self) -> Self:
@@ -64,6 +66,22 @@ class Workers:
         workers = sorted(self._main.pids() - {self._main.pid})
         if workers:
             os.kill(workers[index], SIGKILL)
+
+    def stop_one(self, seconds: float) -> int:
+        """SIGSTOP to one of the workers, the next one each time, and SIGCONT later; its pid."""
+        workers = sorted(self._main.pids() - {self._main.pid})
+        pid = workers[self._turn % len(workers)]
+        self._turn += 1
+        os.kill(pid, SIGSTOP)
+        time.sleep(seconds)
+        os.kill(pid, SIGCONT)
+        return pid
+
+    def stop_all(self, seconds: float) -> None:
+        """SIGSTOP to all, the main process too, and SIGCONT later."""
+        self._main.pause()
+        time.sleep(seconds)
+        self._main.resume()
 
     def kill_all(self) -> None:
         """SIGKILL to all, the main process too; then waits until it has started anew."""

@@ -57,8 +57,10 @@ class Proxy:
         self.close()
 
     def url(self, url: str) -> str:
-        """The URL of a server, by way of this proxy."""
+        """The URL of a server, by way of this proxy; that of a file as it is."""
         parts = urlsplit(url)
+        if not parts.netloc:
+            return url
         host = f"{parts.netloc.rpartition(':')[0]}:{self.port}"
         return parts._replace(netloc=host).geturl()
 

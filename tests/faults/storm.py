@@ -145,12 +145,14 @@ class Scene:
         workers: Those at work.
         server: Their server.
         network: What is between the server and all others.
+        client: Who submits.
         flag: A file; a worker that looks out for it dies at its point.
     """
 
     workers: Workers
     server: Server
     network: Proxy
+    client: Client
     flag: Path
 
 
@@ -253,7 +255,7 @@ def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -
         network.latency = harm.latency
         kinds = [True] * size.chains + [False] * size.fan_outs
         times = 1 if harm.is_once else size.kills
-        scene = Scene(workers, server, network, flag)
+        scene = Scene(workers, server, network, client, flag)
         names: list[str] = []
 
         def put() -> None:

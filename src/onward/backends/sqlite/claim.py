@@ -44,6 +44,7 @@ class Claimed(NamedTuple):
         raw: The call's plan, or the step's message.
         deadline: When the call expires, in the file's time.
         known: What is written down of its steps, by path.
+        delegated: The paths of its steps that were handed over and have no outcome yet.
     """
 
     seq: int
@@ -55,6 +56,7 @@ class Claimed(NamedTuple):
     raw: bytes
     deadline: float | None
     known: Mapping[str, Known]
+    delegated: Collection[str] = ()
 
 
 class Outlook(NamedTuple):
@@ -79,6 +81,8 @@ def take(
 ) -> list[Claimed]:
     """Takes up free jobs: of each queue the most urgent, and of these the oldest.
 
+    A worker that is not registered takes none: nobody would find what it has, if it died.
+
     Args:
         db: A connection, in a transaction that writes.
         owner: The worker.
@@ -87,8 +91,10 @@ def take(
         most: How many jobs at most.
         now: The time in the file.
     """
-    db.execute("update onward_jobs set due = null where due <= ?", (now,))
     claimed: list[Claimed] = []
+    if not db.execute("select 1 from onward_workers where id = ?", (owner,)).fetchone():
+        return claimed
+    db.execute("update onward_jobs set due = null where due <= ?", (now,))
     for queue in queues:
         left = most - len(claimed)
         if left <= 0:
@@ -107,19 +113,28 @@ def take(
                 [raw] = db.execute(
                     "select plan from onward_calls where seq = ?", (call,)
                 ).fetchone()
-            known = _known(db, call, path) if claims > 1 else {}
+            known, delegated = _before(db, call, path) if claims > 1 else ({}, ())
             claimed.append(
-                Claimed(seq, call, path, owner, claim, deaths, bytes(raw), deadline, known)
+                Claimed(
+                    seq, call, path, owner, claim, deaths, bytes(raw), deadline, known, delegated
+                )
             )
     return claimed
 
 
-def _known(db: Connection, call: int, path: str | None) -> dict[str, Known]:
+def _before(
+    db: Connection, call: int, path: str | None
+) -> tuple[dict[str, Known], Collection[str]]:
+    """What those who had it before have written down, and handed over."""
     query = "select path, attempt, due, outcome from onward_steps where call = ?"
     values: tuple[object, ...] = (call,)
     if path is not None:
         query, values = f"{query} and path = ?", (call, path)
-    return {at: Known(attempt, due, raw) for at, attempt, due, raw in db.execute(query, values)}
+    known = {at: Known(attempt, due, raw) for at, attempt, due, raw in db.execute(query, values)}
+    if path is not None:
+        return known, ()
+    delegated = db.execute("select path from onward_jobs where call = ? and path not null", (call,))
+    return known, frozenset(at for (at,) in delegated)
 
 
 def is_held(db: Connection, job: Claimed) -> bool:

@@ -77,9 +77,9 @@ class Maintenance:
             with contextlib.suppress(*PROBLEMS, Refused, CancelledError):
                 if self._is_due() or self._resources.reads.do(self._is_needed).result():
                     self._tell(self._resources.commits.do(self._look).result())
+                self._looked = time.monotonic()
                 if time.monotonic() - self._pruned >= _PRUNE_EVERY:
                     self._prune_all()
-            self._looked = time.monotonic()
             self._closed.wait(every)
 
     def _prune_all(self) -> None:
@@ -111,7 +111,8 @@ class Maintenance:
         if schema.version_of(db) > schema.VERSION:
             return Report([], has_lease, is_old=True)
         lost: list[LostCall] = []
-        # Who was stopped itself lets the others, which may have been too, say that they are there.
+        # Who was stopped, or kept from writing, lets the others, which may have been too, say first
+        # that they are there.
         if time.monotonic() - self._looked < self._resources.lease / 2:
             lost = lease.take_over(db, lease.gone(db, now, self._worker), clock)
         expire(db, clock)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from sqlite3 import Connection
 from typing import Any
@@ -69,7 +69,7 @@ class JobRunner:
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[tuple[int, int], Job] = {}
         self._of_call: dict[int, set[Job]] = {}
-        self._delegated: dict[tuple[int, str], asyncio.Event] = {}
+        self._delegated: dict[tuple[int, str], set[asyncio.Event]] = {}
         self._noted: dict[Job, None] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self._still: asyncio.Future[None] = self._loop.create_future()
@@ -183,7 +183,10 @@ class JobRunner:
     async def part(self, job: Job, path: str) -> Outcome:
         """See `Host.part`."""
         call = job.claimed.call
-        arrived = self._delegated.setdefault((call, path), asyncio.Event())
+        # Another job of the call waits for it too, where the call was lost and taken up again.
+        arrived = asyncio.Event()
+        all_arrived = self._delegated.setdefault((call, path), set())
+        all_arrived.add(arrived)
         try:
             while True:
                 arrived.clear()
@@ -195,7 +198,9 @@ class JobRunner:
                         return outcomes.decode(found.outcome)
                 await arrived.wait()
         finally:
-            self._delegated.pop((call, path), None)
+            all_arrived.discard(arrived)
+            if not all_arrived:
+                self._delegated.pop((call, path), None)
 
     def stands_still(self, job: Job) -> asyncio.Future[None] | None:
         """See `Host.stands_still`."""
@@ -213,21 +218,20 @@ class JobRunner:
 
     def hear(self, changes: Changes) -> None:
         """Lets go of the jobs whose call has ended, and wakes who waits for a step."""
-        for call in changes.ended & self._of_call.keys():
-            for job in list(self._of_call[call]):
-                self._let_go(job)
-        for part in changes.delegated:
-            if part in self._delegated:
-                self._delegated[part].set()
+        ended = changes.ended & self._of_call.keys()
         if changes.is_gap:
-            for arrived in self._delegated.values():
+            self.look_over()
+        elif ended:  # one may be of another call by now, which has got the number
+            self.look_over([job for call in ended for job in self._of_call[call]])
+        for part in list(self._delegated) if changes.is_gap else changes.delegated:
+            for arrived in self._delegated.get(part, ()):
                 arrived.set()
-            if self._jobs:
-                self.look_over()
 
-    def look_over(self) -> None:
-        """Lets go, soon, of the jobs that are no longer ours."""
-        held = [job.claimed for job in self._jobs.values()]
+    def look_over(self, jobs: Collection[Job] | None = None) -> None:
+        """Lets go, soon, of those of these jobs, or of all, that are no longer ours."""
+        held = [job.claimed for job in (self._jobs.values() if jobs is None else jobs)]
+        if not held:
+            return
 
         def lost(db: Connection) -> list[Claimed]:
             return [claimed for claimed in held if not claim.is_held(db, claimed)]

@@ -79,6 +79,9 @@ class StepRunner:
         if still is not None:
             with self._job.waiting():
                 await still
+        if where in self._job.claimed.delegated:  # it may run there, and must not run twice at once
+            with self._job.waiting():
+                return await self._host.part(self._job, where)
         queue = self._host.queue_of(self._job, step)
         if not self._host.serves(queue):
             return await self._elsewhere(step, args, where, queue)

@@ -30,6 +30,8 @@ _AGAIN = 1.0
 _PAGE = 1000
 """How many entries of the log are read at once."""
 
+_LATEST = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'onward_log'"
+
 _LOGGER = logging.getLogger("onward.sqlite")
 
 
@@ -187,9 +189,9 @@ class _Watch:
 
     def _read(self, db: sqlite3.Connection) -> Changes:
         if self._last < 0:
-            query = "select coalesce(max(seq), 0) from sqlite_sequence where name = 'onward_log'"
-            [self._last] = db.execute(query).fetchone()
+            [self._last] = db.execute(_LATEST).fetchone()
             return Changes(frozenset(), (), is_gap=True)
+        [latest] = db.execute(_LATEST).fetchone()
         ended: set[int] = set()
         delegated: list[tuple[int, str]] = []
         expected, is_gap = self._last + 1, False
@@ -206,7 +208,10 @@ class _Watch:
             if rows:
                 self._last = rows[-1][0]
             if len(rows) < _PAGE:
-                return Changes(frozenset(ended), tuple(delegated), is_gap)
+                break
+        if self._last < latest:  # the last ones are forgotten already
+            self._last, is_gap = latest, True
+        return Changes(frozenset(ended), tuple(delegated), is_gap)
 
     def _drop(self) -> None:
         opened, self._opened = self._opened, None

@@ -81,6 +81,7 @@ class Server:
         if not report.has_lease:
             _LOGGER.warning("others have taken over from this worker, of which nothing was heard")
             self._renew()
+            self._claimer.wake()  # it took nothing meanwhile
             self._runner.look_over()
         if report.is_old and self._leaving is None:
             _LOGGER.error(

@@ -1,0 +1,199 @@
+"""Storms over SQLite: workers and clients of one file that are killed, stopped and continued."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from signal import SIGKILL
+from typing import Self
+
+from onward.backends.sqlite import sqlite
+from tests.engines.process import until
+from tests.engines.server import Server
+from tests.engines.worker import WorkerProcess
+from tests.faults.lanes import Workers
+from tests.faults.sqlite_served import lines_of
+from tests.faults.storm import (
+    KILL_ALL,
+    KILL_ONE,
+    PATIENCE,
+    WIDTH,
+    Engine,
+    Harm,
+    Lane,
+    OnwardClient,
+    Scene,
+)
+
+LEASE = 1.0
+"""How long a worker may be silent, in seconds."""
+PROCESSES = 3
+
+AUDIT = """
+create table audit (call text not null, what text not null);
+
+create trigger audit_step after update on onward_steps when old.outcome is not null
+begin
+    insert into audit select id, 'the outcome of ' || old.path || ' was replaced'
+    from onward_calls where seq = old.call;
+end;
+
+create trigger audit_forgotten after delete on onward_steps
+begin
+    insert into audit select id, old.path || ' was forgotten' from onward_calls
+    where seq = old.call;
+end;
+
+create trigger audit_call after update on onward_calls when old.state is not null
+begin
+    insert into audit values (old.id, 'ended twice');
+end;
+
+create trigger audit_writer after insert on onward_steps when not exists (
+    select 1 from onward_jobs as jobs join onward_workers as workers on workers.id = jobs.owner
+    where jobs.call = new.call and coalesce(jobs.path, new.path) = new.path
+    and workers.name = new.worker
+)
+begin
+    insert into audit select id, new.path || ' was written by ' || new.worker
+    || ', which did not hold it' from onward_calls where seq = new.call;
+end;
+"""
+"""Notes in the file itself what must never happen, whichever process does it."""
+
+
+class NoServer(Server):
+    """The file, which needs none."""
+
+    patience = 0.0
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None
+
+    @property
+    def file(self) -> Path:
+        """Where it is."""
+        return self.folder / "onward.db"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.file}?lease={LEASE}"
+
+    def command(self) -> list[str | Path]:
+        return []
+
+    def answers(self) -> bool:
+        return self.file.exists()
+
+    def restart(self) -> Self:
+        with closing(sqlite(self.file)) as backend:
+            backend.diagnose().unwrap()  # which makes the tables
+        with closing(sqlite3.connect(self.file)) as db:
+            db.executescript(AUDIT)
+        return self
+
+
+class ProcessClient(OnwardClient):
+    """A client in a process of its own, so that it can be killed too."""
+
+    def __init__(self, url: str) -> None:
+        self._file = Path(url.removeprefix("sqlite:///").partition("?")[0])
+        super().__init__(sqlite(self._file))
+        folder = self._file.parent
+        self._url, self._log = url, folder / "client.log"
+        self._wanted, self._sent = folder / "wanted", folder / "sent"
+        self.process: WorkerProcess = self._start()
+
+    def _start(self) -> WorkerProcess:
+        arguments = ["client", self._url, str(self._wanted), str(self._sent)]
+        return WorkerProcess.module("tests.faults.sqlite_served", *arguments, log=self._log)
+
+    def put(self, n: int, *, is_chain: bool) -> str:
+        with self._wanted.open("ab", buffering=0) as file:
+            file.write(f"{n}\n".encode() if is_chain else f"{n} {WIDTH}\n".encode())
+        until(
+            lambda: len(lines_of(self._sent)) > n,
+            within=PATIENCE,
+            otherwise=self.process.tail,
+        )
+        return lines_of(self._sent)[n]
+
+    def came(self, name: str, timeout: float) -> object:
+        found = super().came(name, timeout)
+        with closing(sqlite3.connect(self._file)) as db:
+            audit = db.execute("select what from audit where call = ?", (name,)).fetchall()
+        return audit or found
+
+    def restart(self) -> None:
+        """Begins anew, after a kill."""
+        self.process.close()
+        self.process = self._start()
+
+    def close(self) -> None:
+        self.process.close()
+        super().close()
+
+
+def _client(scene: Scene) -> ProcessClient:
+    assert isinstance(scene.client, ProcessClient)
+    return scene.client
+
+
+def _kill_all(scene: Scene) -> None:
+    client = _client(scene)
+    client.process.kill()
+    scene.workers.kill_all()
+    client.restart()
+
+
+def _stop_one(scene: Scene) -> None:
+    scene.workers.stop_one(2.5 * LEASE)
+
+
+def _stop_all(scene: Scene) -> None:
+    client = _client(scene)
+    client.process.pause()
+    scene.workers.stop_all(2.5 * LEASE)
+    client.process.resume()
+
+
+def _stop_and_kill(scene: Scene) -> None:
+    pid = scene.workers.stop_one(2.5 * LEASE)
+    time.sleep(0.1)  # it begins to work again, before it has noticed
+    os.kill(pid, SIGKILL)
+
+
+def _jump(scene: Scene) -> None:
+    """The workers' clocks are set 10 minutes forward, and back the next time."""
+    if scene.flag.exists():
+        scene.flag.unlink()
+    else:
+        scene.flag.touch()
+
+
+def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
+    command = ["tests.faults.sqlite_served", "workers", str(PROCESSES), url, str(flag)]
+    return Workers(command, folder, pace=pace)
+
+
+SQLITE = Engine(
+    packages=(),
+    server=NoServer.start,
+    lanes={"Onward": Lane(ProcessClient, _onward)},
+    harms={
+        "one of the workers is killed": KILL_ONE,
+        "all workers are killed": KILL_ALL,
+        "all processes are killed, the client too": Harm(_kill_all),
+        "a worker is stopped for 2.5 leases": Harm(_stop_one),
+        "all processes are stopped for 2.5 leases": Harm(_stop_all),
+        "a worker is stopped, continued and killed": Harm(_stop_and_kill),
+        "one of the workers is killed, behind 40,000 calls": replace(KILL_ONE, backlog=40_000),
+        "the workers' clocks jump 10 minutes forward and back": Harm(_jump),
+    },
+)
+"""No other queue on SQLite takes part: none has chains and fan-outs that survive their worker."""
