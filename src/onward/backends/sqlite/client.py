@@ -18,6 +18,12 @@ _OLDEST = (3, 35, 0)
 _WAL_LIMIT = 64 * 1024 * 1024
 """How large the -wal file stays once it was larger, in bytes."""
 
+_WAL_PAGES = 4000
+"""How many pages the -wal file gathers before they are copied into the file: 16 MB."""
+
+_CACHE = 16_000
+"""How much a connection keeps of the file in memory at most, in KiB."""
+
 _READ_TIMEOUT = 5.0
 """How long a read waits for a file that is locked, in seconds; in WAL that is all but never."""
 
@@ -86,6 +92,8 @@ class File:
             )
         db.execute(f"pragma synchronous = {self.synchronous}")
         db.execute(f"pragma journal_size_limit = {_WAL_LIMIT}")
+        db.execute(f"pragma wal_autocheckpoint = {_WAL_PAGES}")
+        db.execute(f"pragma cache_size = {-_CACHE}")
         version = schema.version_of(db)
         schema.refuse_newer(version)
         clock = read_clock(db) if version == schema.VERSION else None

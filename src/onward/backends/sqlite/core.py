@@ -159,11 +159,15 @@ class Core:
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
         """See `AsyncBackend.status`."""
+        if not wait.is_id(id):
+            return Failure(self._unknown(id))
         status = await self._read(partial(wait.status_of, id=id))
         return Failure(self._unknown(id)) if status is None else Success(status)
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `AsyncCancels.cancel`."""
+        if not wait.is_id(id):
+            return Failure(self._unknown(id))
         is_known = await self._write(lambda db: settle.cancel(db, id, self.file.clock))
         return Success(None) if is_known else Failure(self._unknown(id))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from onward.backend.loop import Closed
-from onward.fault import Fault, Misconfigured, Unavailable
+from onward.fault import Fault, Misconfigured, TooLarge, Unavailable
 
 PROBLEMS = (sqlite3.Error, sqlite3.Warning, OSError, Closed)
 """What is raised where the file cannot be used."""
@@ -31,6 +31,9 @@ _CURES = {
 }
 """What helps, by the first two words of SQLite's name for what is wrong."""
 
+LARGEST = 256 * 1024 * 1024
+"""How many bytes a call's plan or a step's value may have; SQLite takes no more than 10^9."""
+
 _NO_TABLE = (
     "its tables are not those of Onward: were they deleted or changed, move the file away; is "
     "another release of Onward at work on it, upgrade this one"
@@ -43,6 +46,17 @@ class Refused(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
         self.fault = fault
+
+
+def too_large(task: str, what: str, size: int) -> TooLarge:
+    """The fault of something that is not put into a file.
+
+    Args:
+        task: The task or flow whose it is.
+        what: What it is, as in `its value`.
+        size: Its size, in bytes.
+    """
+    return TooLarge(task, f"{what} is too large for a file of calls", size, LARGEST)
 
 
 def name_of(problem: BaseException) -> str:

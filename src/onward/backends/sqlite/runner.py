@@ -59,7 +59,6 @@ class JobRunner:
 
     def __init__(self, resources: Resources, serving: Serving, runtime: Runtime) -> None:
         self.name = serving.name
-        self.clock: Clock = resources.file.clock
         self.runtime = runtime
         self.is_stopping = False
         self.others: frozenset[str] = frozenset()
@@ -73,6 +72,11 @@ class JobRunner:
         self._noted: dict[Job, None] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self._still: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def clock(self) -> Clock:
+        """See `Host.clock`."""
+        return self._resources.file.clock
 
     # -- jobs ----------------------------------------------------------------------------------
 

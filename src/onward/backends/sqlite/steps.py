@@ -15,10 +15,11 @@ from onward.backend.support import step_context
 from onward.backends.sqlite import claim
 from onward.backends.sqlite.claim import Record
 from onward.backends.sqlite.clock import Clock
+from onward.backends.sqlite.errors import LARGEST, too_large
 from onward.backends.sqlite.jobs import Job, Runtime
 from onward.backends.sqlite.message import StepMessage, write
 from onward.execute import is_retried
-from onward.outcome import Outcome
+from onward.outcome import Outcome, faulted
 from onward.plan import Args, Runnable, StepNode
 
 _SOON = 0.05
@@ -29,10 +30,14 @@ class Host(Protocol):
     """What a step-runner needs of its worker."""
 
     name: str
-    clock: Clock
     runtime: Runtime
     others: frozenset[str]
     """The queues that other workers serve."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time in the file."""
+        ...
 
     async def write(self, job: Job, work: Callable[[Connection], bool]) -> None:
         """Writes until it is written; if the job is another's by then, it ends here."""
@@ -132,7 +137,11 @@ class StepRunner:
                 await host.write(job, partial(claim.write_step, job=job.claimed, record=record))
                 await self._wait_until(due)
             attempt += 1
-        record = record._replace(attempt=attempt, due=None, outcome=outcomes.encode(outcome))
+        raw = outcomes.encode(outcome)
+        if len(raw) > LARGEST:
+            outcome = faulted(too_large(name, "its value", len(raw)))
+            raw = outcomes.encode(outcome)
+        record = record._replace(attempt=attempt, due=None, outcome=raw)
         if path == self._unwritten:
             self.last = record
         else:

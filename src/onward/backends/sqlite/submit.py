@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from onward import plan as plans
 from onward.backend import Submission
 from onward.backends.sqlite.clock import Clock
+from onward.backends.sqlite.errors import LARGEST, Refused, too_large
 from onward.backends.sqlite.lower import place_of
 
 
@@ -47,7 +48,7 @@ class Call(NamedTuple):
 
 
 def call_of(submission: Submission, queue: str) -> Call:
-    """A submission as a call.
+    """A submission as a call; raises `Refused` where it is too large.
 
     Args:
         submission: The submission.
@@ -56,6 +57,8 @@ def call_of(submission: Submission, queue: str) -> Call:
     plan = submission.plan
     place, priority = place_of(plan, queue)
     raw = plans.encode(plan)
+    if len(raw) > LARGEST:
+        raise Refused(too_large(plan.flow, "its plan", len(raw)))
     return Call(plan.id, plan.flow, raw, place, priority, submission.delay, plan.deadline)
 
 

@@ -59,6 +59,11 @@ def look(db: Connection, ids: Collection[str], where: str) -> Seen:
     return Seen(found, still_open, due)
 
 
+def is_id(text: str) -> bool:
+    """Whether a text may be a call's id; SQLite takes no lone surrogates."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def status_of(db: Connection, id: str) -> Status | None:
     """Where a call is; None for an id that nobody knows."""
     query = (

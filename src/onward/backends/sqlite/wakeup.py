@@ -27,6 +27,9 @@ _LONGEST_PAUSE = 0.03
 _AGAIN = 1.0
 """How long it is until a file that could not be read is looked at again, in seconds."""
 
+_LINGER = 1.0
+"""How long it keeps its place in the log when nobody listens, in seconds."""
+
 _PAGE = 1000
 """How many entries of the log are read at once."""
 
@@ -146,9 +149,9 @@ class _Watch:
     def run(self) -> None:
         while True:
             with self._changed:
-                if not (self._listeners or self._is_closed):
+                if not self._changed.wait_for(self._is_needed, _LINGER):
                     self._last = -1  # nobody listens meanwhile
-                    self._changed.wait_for(lambda: self._listeners or self._is_closed)
+                    self._changed.wait_for(self._is_needed)
                 if self._is_closed:
                     break
             try:
@@ -168,6 +171,9 @@ class _Watch:
             # Not a wait for the condition, which takes three times as much of the processor.
             time.sleep(_pause(time.monotonic() - self._latest))
         self._drop()
+
+    def _is_needed(self) -> bool:
+        return bool(self._listeners) or self._is_closed
 
     def _tell(self, changes: Changes) -> None:
         with self._changed:
