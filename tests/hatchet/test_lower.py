@@ -14,9 +14,9 @@ from onward.backends.hatchet import hatchet as hatchet_backend
 from onward.catalog import Catalog
 from onward.flows.combinators import each
 from onward.flows.flow import AnyFlow, Named
+from onward.testing.kinds import Odd
 from onward.testing.oracle import comparable, expect
 from onward.testing.tasks import (
-    Odd,
     add,
     double,
     flaky,

@@ -32,7 +32,8 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
 )
-from onward.testing.tasks import Odd, halve, mend, shrink
+from onward.testing.kinds import Odd
+from onward.testing.tasks import halve, mend, shrink
 
 STEP = StepNode(task="fetch")
 

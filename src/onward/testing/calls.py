@@ -34,7 +34,7 @@ from onward.interpret import (
     submit_all,
 )
 from onward.testing import tasks
-from onward.testing.tasks import Choice, Odd
+from onward.testing.kinds import Choice, Odd
 from onward.testing.tools import Tools
 
 

@@ -18,9 +18,9 @@ from onward.interpret import (
     run,
 )
 from onward.testing import tasks
+from onward.testing.kinds import Odd
 from onward.testing.oracle import Observed, comparable, expect
 from onward.testing.strategies import flows, numbers, pure_steps, steps
-from onward.testing.tasks import Odd
 from onward.testing.tools import Tools
 
 

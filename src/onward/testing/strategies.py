@@ -13,7 +13,7 @@ from onward.fault import Fault
 from onward.flows.combinators import each, fused, given, identity, keep, tee, together
 from onward.flows.flow import Flow
 from onward.testing import tasks
-from onward.testing.tasks import Beyond, Colour, Odd, Parcel, TooSmall
+from onward.testing.kinds import Beyond, Colour, Odd, Parcel, TooSmall
 
 Numeric: TypeAlias = Flow[[int], int, Odd | TooSmall | Beyond]
 """A flow from a number to a number."""

@@ -11,22 +11,18 @@ import os
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from decimal import Decimal
-from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, cast
-from uuid import UUID
+from typing import cast
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET
 from returns.result import Failure, Result, Success
 
 from onward.context import current, progress
 from onward.fault import Fault
 from onward.flows.define import task
 from onward.policy import Constant, Retry
+from onward.testing.kinds import Beyond, Choice, Gap, Odd, Parcel, Patch, Reading, TooSmall
 
 TRACE = "ONWARD_TRACE"
 """The environment variable that names the folder of the traces."""
@@ -34,84 +30,6 @@ TRACE = "ONWARD_TRACE"
 
 TENANT: ContextVar[str] = ContextVar("onward_testing_tenant", default="nobody")
 """A context variable that tasks look at and set."""
-
-
-@dataclass(frozen=True)
-class Odd:
-    """A number that cannot be halved."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class TooSmall:
-    """A number from which so much cannot be taken."""
-
-    number: int
-    by: int
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """An error that even the mending met."""
-
-    text: str
-
-
-class Colour(Enum):
-    """A value that is no JSON."""
-
-    RED = "red"
-    GREEN = "green"
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """A value with something of most that the wire carries."""
-
-    id: UUID
-    at: datetime
-    took: timedelta
-    price: Decimal
-    colour: Colour
-    path: Path
-    raw: bytes
-    weight: float | None
-    tags: frozenset[str]
-    sizes: tuple[int, str]
-    inner: list[Parcel]
-    counts: dict[int, bool]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A value that may be written in as many ways as its parts have orders."""
-
-    words: frozenset[str]
-    options: dict[str, int]
-    note: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A value that looks like what the wire says of types."""
-
-    type: str
-    value: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Gap:
-    """What a reading might be taken for."""
-
-    seconds: int
-
-
-class Patch(Struct, frozen=True):
-    """A value of which parts may not be set."""
-
-    name: str | None | UnsetType = UNSET
-    size: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
 
 
 def _note(number: object) -> None:

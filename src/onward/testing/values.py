@@ -24,8 +24,8 @@ from onward.interpret import (
 )
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from onward.testing import tasks
+from onward.testing.kinds import Odd, Parcel, Patch, TooSmall
 from onward.testing.strategies import parcels
-from onward.testing.tasks import Odd, Patch, TooSmall
 from onward.testing.tools import Tools
 
 
@@ -36,10 +36,10 @@ class ValueLaws(Tools):
         """Law 8: as what their annotation says."""
 
         @self.holds(parcels())
-        def law(parcel: tasks.Parcel) -> None:
+        def law(parcel: Parcel) -> None:
             back = run(tasks.echo(parcel), on=backend)
             assert back == Success(parcel)
-            assert type(back.unwrap()) is tasks.Parcel
+            assert type(back.unwrap()) is Parcel
 
     def test_data_is_not_taken_for_a_type(self, backend: Backend, traces: Path) -> None:
         """Law 8: whatever its fields are called, and however it comes to who takes several."""
