@@ -40,6 +40,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "identity_changes_nothing",
         "nothing_runs_after_a_failure",
         "given_is_the_call_with_all_arguments",
+        "spread_is_the_call_with_all_items",
+        "fixed_is_the_call_with_its_own_arguments",
         "what_is_called_is_what_counts",
     ),
     "Fan-out": (

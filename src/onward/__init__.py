@@ -21,9 +21,10 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flows.combinators import Items, each, flow, fused, given, identity, keep, tee, together
+from onward.flows.combinators import Items, each, flow, fused, given, identity, together
 from onward.flows.define import task
 from onward.flows.flow import Call, Flow, Ref, Step, Task
+from onward.flows.passing import fixed, keep, spread, tee
 from onward.interpret import (
     cancel,
     check,
@@ -89,6 +90,7 @@ __all__ = [
     "current",
     "each",
     "explain",
+    "fixed",
     "flow",
     "fused",
     "given",
@@ -103,6 +105,7 @@ __all__ = [
     "run",
     "schedule",
     "schedules",
+    "spread",
     "status",
     "submit",
     "submit_all",

@@ -15,12 +15,14 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
     Node,
     RescueNode,
     Runnable,
+    SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
@@ -88,6 +90,14 @@ async def evaluate(
         return await run_step(node, args, where or "0")
     if isinstance(node, EachNode):
         return await _each(node, args, run_step, where, in_flight)
+    if isinstance(node, FixedNode):
+        return await evaluate(node.body, node.given, run_step, where=where, in_flight=in_flight)
+    if isinstance(node, SpreadNode):
+        items = split(args, "spread")
+        if isinstance(items, Faulted):
+            return items
+        args = Args(tuple(items))
+        return await evaluate(node.body, args, run_step, where=where, in_flight=in_flight)
     assert isinstance(node, KeepNode | TeeNode)
     return await _keep_or_tee(node, args, run_step, where, in_flight)
 
@@ -200,15 +210,15 @@ def join(values: Sequence[Raw]) -> Raw:
     return Raw(b"[" + b",".join(map(bytes, values)) + b"]")
 
 
-def split(args: Args) -> list[Raw] | Faulted:
-    """Splits the only argument, an array, into its items."""
+def split(args: Args, step: str = "each") -> list[Raw] | Faulted:
+    """Splits the only argument of a step, an array, into its items."""
     if len(args.positional) == 1 and not args.keyword:
         try:
             # A view of one item would keep the whole array alive.
             return [item.copy() for item in _ITEMS.decode(args.positional[0])]
         except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
-            return faulted(BadPayload("each", f"it takes a list: {problem}"))
-    return faulted(BadPayload("each", "it takes exactly one argument, a list"))
+            return faulted(BadPayload(step, f"it takes a list: {problem}"))
+    return faulted(BadPayload(step, "it takes exactly one argument, a list"))
 
 
 def _single_value(args: Args) -> Outcome:

@@ -23,7 +23,7 @@ VERSION = 1
 """The version of plans that workers of all releases can read."""
 
 NEWEST = 2
-"""The version of plans with `keep` or `tee` in them, which releases before 0.2 cannot read."""
+"""The version of plans with a node that came after 0.1, which releases before 0.2 cannot read."""
 
 MAX_DEPTH = 32
 """How deep flows may nest; a chain adds no depth."""
@@ -114,6 +114,19 @@ class TeeNode(msgspec.Struct, frozen=True, tag="tee", tag_field="op"):
     body: Node
 
 
+class SpreadNode(msgspec.Struct, frozen=True, tag="spread", tag_field="op"):
+    """The body on the items of an array, as its arguments."""
+
+    body: Node
+
+
+class FixedNode(msgspec.Struct, frozen=True, tag="fixed", tag_field="op", omit_defaults=True):
+    """The body on its own arguments, whatever value comes."""
+
+    body: Node
+    given: Args = NO_ARGS
+
+
 Node: TypeAlias = (
     StepNode
     | ChainNode
@@ -124,6 +137,8 @@ Node: TypeAlias = (
     | NamedNode
     | KeepNode
     | TeeNode
+    | SpreadNode
+    | FixedNode
 )
 Runnable: TypeAlias = StepNode | FusedNode
 """The nodes that one delivery to a worker can hold."""
@@ -248,8 +263,10 @@ def _counted(outline: _Outline) -> int:
 
 def version_of(root: Node) -> int:
     """The oldest version of the wire form that can express a plan."""
-    is_new = any(isinstance(node, KeepNode | TeeNode) for node in walk(root))
-    return NEWEST if is_new else VERSION
+    return NEWEST if any(isinstance(node, _NEW) for node in walk(root)) else VERSION
+
+
+_NEW = (KeepNode, TeeNode, SpreadNode, FixedNode)
 
 
 def beside(node: KeepNode | TeeNode) -> TogetherNode:
@@ -281,7 +298,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (body, handler)
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
             return (body,)
-        case KeepNode(body) | TeeNode(body):
+        case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
             return (body,)
 
 
@@ -294,21 +311,23 @@ def walk(node: Node) -> Iterator[Node]:
         todo.extend(reversed(children(node)))
 
 
-def with_steps(node: Node, change: Callable[[StepNode], StepNode]) -> Node:
-    """The same node with each of its steps changed."""
+def with_given(node: Node, change: Callable[[Args], Args]) -> Node:
+    """The same node with other values in the place of those that stand in the plan itself."""
     match node:
-        case StepNode():
-            return change(node)
+        case StepNode(given=given):
+            return replace(node, given=change(given))
+        case FixedNode(body, given):
+            return FixedNode(with_given(body, change), change(given))
         case ChainNode(steps):
-            return replace(node, steps=tuple(with_steps(step, change) for step in steps))
+            return replace(node, steps=tuple(with_given(step, change) for step in steps))
         case TogetherNode(branches):
-            return replace(node, branches=tuple(with_steps(each, change) for each in branches))
+            return replace(node, branches=tuple(with_given(each, change) for each in branches))
         case RescueNode(body, handler):
-            return RescueNode(with_steps(body, change), with_steps(handler, change))
+            return RescueNode(with_given(body, change), with_given(handler, change))
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
-            return replace(node, body=with_steps(body, change))
-        case KeepNode(body) | TeeNode(body):
-            return replace(node, body=with_steps(body, change))
+            return replace(node, body=with_given(body, change))
+        case KeepNode(body) | TeeNode(body) | SpreadNode(body):
+            return replace(node, body=with_given(body, change))
 
 
 def _is_shallow(root: Node) -> bool:

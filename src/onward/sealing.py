@@ -23,7 +23,7 @@ from onward.codec import Find, Refused
 from onward.fault import Fault, Misconfigured
 from onward.flows.flow import Task
 from onward.outcome import Failed, Outcome, Value
-from onward.plan import Args, StepNode, with_steps
+from onward.plan import Args, with_given
 from onward.secret import MARK, SEALED, has_marks
 from onward.signature import Signature
 
@@ -191,15 +191,15 @@ def outgoing(backend: object, submissions: Iterable[Submission]) -> Result[list[
 def _sealed(submission: Submission, sealer: Seals) -> Submission:
     plan, tasks = submission.plan, submission.tasks
 
-    def sealed(step: StepNode) -> StepNode:
-        return replace(step, given=_args(step.given, sealer.sealed))
+    def sealed(args: Args) -> Args:
+        return _args(args, sealer.sealed)
 
     return replace(
         submission,
         plan=replace(
             plan,
-            args=_args(plan.args, sealer.sealed),
-            root=with_steps(plan.root, sealed),
+            args=sealed(plan.args),
+            root=with_given(plan.root, sealed),
         ),
         observed=None if tasks is None else _opening(tasks, sealer),
     )

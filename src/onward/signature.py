@@ -16,6 +16,7 @@ from onward.plan import Args
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _HOLE = object()
+_EMPTY = inspect.Parameter.empty
 
 
 class Returned(Refused):
@@ -52,7 +53,21 @@ class Signature(Struct, frozen=True):
     @property
     def first(self) -> Codec:
         """The codec of its first argument."""
-        return self._by_position(0)[1]
+        return self.at(0)
+
+    @property
+    def required(self) -> int:
+        """How many arguments by position it needs at least."""
+        known = [self.python.parameters[name] for name, _ in self.positional]
+        return sum(each.default is each.empty for each in known)
+
+    def at(self, index: int) -> Codec:
+        """The codec of the argument at a position; raises Refused where there is none."""
+        return self._by_position(index)[1]
+
+    def misfit_of(self, count: int) -> str | None:
+        """Why it cannot be called with so many values by position; None where it can."""
+        return _misfit(self.python, count)
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, skip: int = 0) -> Args:
         """Encodes arguments.
@@ -85,6 +100,21 @@ class Signature(Struct, frozen=True):
         """Encodes the first argument alone; raises Refused with a path within it."""
         return Raw(self.first.encode(value))
 
+    def encode_items(self, value: Any) -> bytes:
+        """The items of a tuple as arguments by position, as an array; raises Refused."""
+        if not isinstance(value, tuple | list):
+            raise Refused(f"Expected `tuple`, got `{type(value).__qualname__}`")
+        wrong = self.misfit_of(len(value))
+        if wrong is not None:
+            raise Refused(f"it has {len(value)} items: {wrong}")
+        raws: list[bytes] = []
+        for at, item in enumerate(value):
+            try:
+                raws.append(self.at(at).encode(item))
+            except Refused as refused:
+                raise refused.at(f"[{at}]") from None
+        return b"[" + b",".join(raws) + b"]"
+
     def decode(
         self, arguments: Args, *, find: Find | None = None, skip: int = 0
     ) -> tuple[list[Any], dict[str, Any]]:
@@ -96,8 +126,11 @@ class Signature(Struct, frozen=True):
             skip: How many of the first arguments are missing from them.
 
         Raises:
-            Refused: If there are too many, or one does not fit its annotation.
+            Refused: If there are too many or too few, or one does not fit its annotation.
         """
+        count = len(arguments.positional) + skip
+        if count < len(self.positional):
+            self._check_given(count, arguments.keyword)
         args: list[Any] = []
         for at, raw in enumerate(arguments.positional, skip):
             name, each = self._by_position(at)
@@ -129,6 +162,12 @@ class Signature(Struct, frozen=True):
             reason = f"it returned {what} that cannot travel: {refused.reason}"
             raise Returned(reason, refused.path) from None
         raise Returned(f"its annotation says Result, and it returned {type(value).__qualname__}")
+
+    def _check_given(self, count: int, keyword: Mapping[str, Raw]) -> None:
+        """Refuses so many arguments by position where one of the others has no default."""
+        for name, _ in self.positional[count:]:
+            if name not in keyword and self.python.parameters[name].default is _EMPTY:
+                raise Refused(f"it has no value for the parameter {name!r}", f"$.{name}")
 
     def _by_position(self, index: int) -> tuple[str, Codec]:
         if index < len(self.positional):
@@ -205,7 +244,7 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
         returns=_codec(value, "the value", fn, task),
         errors=errors,
         is_async=is_async,
-        misfit=_misfit(python),
+        misfit=_misfit(python, 1),
         never_returns=never_returns,
     )
 
@@ -243,9 +282,9 @@ async def call_async(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def _misfit(python: inspect.Signature) -> str | None:
+def _misfit(python: inspect.Signature, count: int) -> str | None:
     try:
-        python.bind(_HOLE)
+        python.bind(*[_HOLE] * count)
     except TypeError as problem:
         return str(problem)
     return None

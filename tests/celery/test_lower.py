@@ -1,6 +1,6 @@
 """Flows in Celery's terms: chains, groups and chords."""
 
-from onward import each, explain, fused, given, together
+from onward import each, explain, fixed, fused, given, keep, spread, together
 from onward.backends.celery import celery
 from onward.testing.tasks import add, double, halve, inc, mend, shrink, span, total
 
@@ -24,6 +24,13 @@ def test_fan_outs_are_chords() -> None:
 
 def test_a_rescue_is_a_step_that_only_failures_run() -> None:
     assert explain(halve.rescue(mend) >> inc, on=BACKEND) == "chain(halve, mend (rescue), inc)"
+
+
+def test_what_changes_the_next_steps_arguments_is_a_task_of_its_own() -> None:
+    flow = keep(inc) >> spread(shrink) >> fixed(add, (1, 2))
+    assert explain(flow, on=BACKEND) == (
+        "chain(chord([onward.pass, inc], onward.gather), onward.spread, shrink, onward.fixed, add)"
+    )
 
 
 def test_a_fused_flow_is_one_task() -> None:

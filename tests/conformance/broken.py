@@ -25,12 +25,16 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FixedNode,
     FusedNode,
+    KeepNode,
     NamedNode,
     Node,
     RescueNode,
     Runnable,
+    SpreadNode,
     StepNode,
+    TeeNode,
     TogetherNode,
 )
 
@@ -117,6 +121,16 @@ class ForgetsRetries(Broken):
 class SkipsRescue(Broken):
     def rewrite(self, node: Node) -> Node:
         return node.body if isinstance(node, RescueNode) else node
+
+
+class SpreadsNothing(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return node.body if isinstance(node, SpreadNode) else node
+
+
+class FixesNothing(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return node.body if isinstance(node, FixedNode) else node
 
 
 class LosesErrors(Broken):
@@ -220,7 +234,9 @@ def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
             node = TogetherNode(tuple(rewritten(branch, rewrite) for branch in branches))
         case RescueNode(body, handler):
             node = RescueNode(rewritten(body, rewrite), rewritten(handler, rewrite))
-        case EachNode() | FusedNode() | NamedNode():
+        case EachNode() | FusedNode() | NamedNode() | KeepNode() | TeeNode():
+            node = replaced(node, body=rewritten(node.body, rewrite))
+        case SpreadNode() | FixedNode():
             node = replaced(node, body=rewritten(node.body, rewrite))
         case StepNode():
             pass

@@ -11,6 +11,8 @@ CAUGHT = {
     "ReordersEach": "test_each_keeps_the_order",
     "ForgetsRetries": "test_exceptions_arrive_as_raised",
     "SkipsRescue": "test_rescue_of_a_failure_is_the_handler",
+    "SpreadsNothing": "test_spread_is_the_call_with_all_items",
+    "FixesNothing": "test_fixed_is_the_call_with_its_own_arguments",
     "LosesErrors": "test_domain_errors_arrive_as_themselves",
     "ForgetsOutcomes": "test_a_ref_is_taken_up_by_its_text",
     "RunsOnAfterAFailure": "test_nothing_runs_after_a_failure",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onward import each, fused, given, together
+from onward import each, fixed, fused, given, keep, spread, together
 from onward.flows.flow import Call
 from tests.temporal.served import (
     crash,
@@ -31,6 +31,8 @@ CALLS: dict[str, Call[object, object]] = {
     "fault": (crash >> inc)(10),
     "named": ((inc >> double).named("inner") >> inc).named("outer")(1),
     "fused": (inc >> fused(inc >> double))(1),
+    "spread": (inc >> keep(double) >> spread(shift))(1),
+    "fixed": (inc >> fixed(shift, 10, by=2, times=3) >> inc)(1),
     "retries": (inc >> second_time >> inc)(1),
 }
 

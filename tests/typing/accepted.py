@@ -52,6 +52,7 @@ from onward import (
     current,
     each,
     explain,
+    fixed,
     flow,
     fused,
     given,
@@ -66,6 +67,7 @@ from onward import (
     run,
     schedule,
     schedules,
+    spread,
     status,
     submit,
     submit_all,
@@ -317,6 +319,32 @@ def keep_pairs_a_value_with_a_steps() -> None:
 def tee_passes_the_value_on() -> None:
     assert_type((double >> tee(text) >> double)(1), Call[int])
     assert_type((find >> tee(given(parse, ",")))("u"), Call[bytes, Missing | Malformed])
+
+
+@task
+def length(raw: bytes) -> int:
+    return len(raw)
+
+
+@task
+def cut(raw: bytes, size: int) -> bytes:
+    return raw[:size]
+
+
+def spread_takes_the_items_of_a_tuple() -> None:
+    assert_type(spread(parse)((b"", ",")), Call[list[int], Malformed])
+    assert_type((find >> keep(length) >> spread(cut))("u"), Call[bytes, Missing])
+    assert_type((fetch >> together(identity, length) >> spread(cut >> length))("u"), Call[int])
+    assert_type(each(spread(cut))([(b"", 1)]), Call[list[bytes]])
+
+
+def fixed_ignores_what_comes() -> None:
+    assert_type((double >> fixed(start) >> find)(1), Call[bytes, Missing])
+    assert_type(
+        (find >> fixed(parse, b"", ",", strict=False))("u"), Call[list[int], Missing | Malformed]
+    )
+    assert_type(fixed(store, [1]).rescue(fixed(store, [2]))("any"), Call[int])
+    assert_type(double.rescue(fixed(double, 1))(1), Call[int])
 
 
 def rescue_takes_the_errors_out_again() -> None:

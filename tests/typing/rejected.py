@@ -28,6 +28,7 @@ from onward import (
     connect,
     each,
     explain,
+    fixed,
     flow,
     fused,
     given,
@@ -40,6 +41,7 @@ from onward import (
     run,
     schedule,
     schedules,
+    spread,
     status,
     submit,
     submit_all,
@@ -385,6 +387,23 @@ def a_keep_or_tee_of_something_else() -> None:
     _ = double >> keep(double) >> double  # E
     _ = keep(double.fn)  # E
     _ = tee(double(1))  # E
+
+
+def a_spread_of_something_else() -> None:
+    print(keep(upper) >> spread(parse))  # E
+    print(double >> spread(parse))  # E
+    _ = keep(total) >> spread(parse)  # E
+    _ = spread(double)  # E
+    _ = spread(parse.fn)  # E
+    _ = spread(parse)(b"", ",")  # E
+
+
+def a_fixed_that_lacks_its_arguments() -> None:
+    _ = fixed(parse, b"")  # E
+    _ = fixed(store, ["a"])  # E
+    _ = fixed(store, [1], tabel="rows")  # E
+    _ = fixed(store.fn, [1])  # E
+    _ = double >> fixed(start) >> double  # E
 
 
 def a_step_taken_for_another_flow(step: Step[int, int]) -> None:

@@ -1,11 +1,13 @@
 """given, together, each, fused, identity and rescue: what goes in, and what comes out."""
 
 import asyncio
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, cast
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 from returns.result import Failure, Result, Success
@@ -21,17 +23,20 @@ from onward import (
     current,
     each,
     explain,
+    fixed,
     fused,
     given,
     identity,
     keep,
     local,
     run,
+    spread,
     task,
     tee,
     together,
 )
 from onward.backends.local import Local
+from onward.flows.flow import AnyFlow
 
 
 @dataclass(frozen=True)
@@ -298,6 +303,133 @@ def test_keep_and_tee_are_explained_and_drawn() -> None:
         "└── each\n    └── tee\n        └── halve"
     )
     assert 'subgraph g1["keep"]' in explain(flow, form="mermaid")
+
+
+# -- spread and fixed -------------------------------------------------------------------------
+
+
+@task
+def dated(of: Row, days: int, note: str = "") -> str:
+    return f"{of.day.year + days}{note}"
+
+
+@task
+def summed(*numbers: int) -> int:
+    return sum(numbers)
+
+
+@task
+def stated(n: int, *, by: int) -> int:
+    return n * by
+
+
+@task
+def nothing() -> str:
+    return "nothing"
+
+
+class Pair(NamedTuple):
+    of: Row
+    days: int
+
+
+def test_spread_takes_each_item_as_its_own_type(backend: Local) -> None:
+    assert run((row >> keep(year) >> spread(dated))("2024-05-06"), on=backend) == Success("4048")
+    days = [(Row(date(2024, 5, 6)), 1), (Row(date(2023, 5, 6)), 2)]
+    assert run(each(spread(dated))(days), on=backend) == Success(["2025", "2025"])
+
+
+def test_spread_gives_what_a_function_has_places_for(backend: Local) -> None:
+    @task
+    def pair(day: str) -> Pair:
+        return Pair(Row(date.fromisoformat(day)), 1)
+
+    @task
+    def three(day: str) -> tuple[Row, int, str]:
+        return Row(date.fromisoformat(day)), 1, "!"
+
+    assert run((pair >> spread(dated))("2024-05-06"), on=backend) == Success("2025")
+    assert run((cast(AnyFlow, three) >> spread(dated))("2024-05-06"), on=backend) == Success(
+        "2025!"
+    )
+    numbers = together(inc, inc, inc)
+    assert run((cast(AnyFlow, numbers) >> spread(summed))(1), on=backend) == Success(6)
+
+
+@pytest.mark.parametrize(
+    ("compose", "said"),
+    [
+        (lambda of: of.keep(row) >> spread(dated), "takes tuple[Row, int]"),
+        (lambda of: of.inc >> spread(scale), "inc gives int"),
+        (lambda of: of.each(inc) >> spread(scale), "each(inc) gives list[int]"),
+        (lambda of: of.together(inc, inc, inc) >> spread(dated), "takes tuple[Row, int]"),
+        (lambda of: of.spread(inc), "inc takes one value"),
+        (lambda of: of.spread(given(scale, 2)), "takes one value"),
+        (lambda of: of.spread(stated), "takes one value"),
+        (lambda of: of.spread(inc.fn), "put @task on it"),
+        (lambda of: of.fixed(scale, 1), "missing a required argument: 'by'"),
+        (lambda of: of.fixed(inc.fn, 1), "put @task on it"),
+        (lambda of: of.inc >> fixed(nothing) >> inc, "nothing gives str"),
+    ],
+)
+def test_what_cannot_be_spread_or_fixed_is_refused_where_it_stands(
+    compose: Callable[[Any], object], said: str
+) -> None:
+    untyped = SimpleNamespace(
+        **{each_.__name__: each_ for each_ in (keep, inc, each, together, spread, fixed)}
+    )
+    with pytest.raises(TypeError, match=re.escape(said)):
+        compose(untyped)
+
+
+def test_a_tuple_that_is_too_short_or_too_long_is_refused(backend: Local) -> None:
+    def wrong(flow: AnyFlow, value: object) -> str:
+        fault = run(flow(value), on=backend).failure()
+        assert isinstance(fault, BadPayload)
+        return fault.message
+
+    assert "'by'" in wrong(spread(scale), (1,))
+    assert "too many" in wrong(spread(scale), (1, 2, 3))
+    assert "Expected `int`" in wrong(spread(scale), (1, "2"))
+
+    @task
+    def any_number(n: int) -> tuple[int, ...]:
+        return (1,) * n
+
+    flow = cast(AnyFlow, any_number) >> spread(scale)
+    assert run(flow(2), on=backend) == Success(1)
+    assert "'by'" in wrong(flow, 1)
+    assert "more" in wrong(flow, 3)
+
+
+def test_fixed_takes_anything_and_runs_with_its_own(backend: Local) -> None:
+    assert run((row >> fixed(scale, 3, by=2))("2024-05-06"), on=backend) == Success(6)
+    assert run((inc >> fixed(nothing))(1), on=backend) == Success("nothing")
+    assert run(each(fixed(inc, 1))(["a", "b"]), on=backend) == Success([2, 2])
+    assert run(explode.rescue(fixed(inc, 1))(1), on=backend) == Success(2)
+    assert run(fixed(keep(row) >> spread(noted), "2024-05-06")(None), on=backend) == Success("2024")
+    assert run(together(fixed(inc, 1), row)("2024-05-06"), on=backend) == Success(
+        (2, Row(date(2024, 5, 6)))
+    )
+
+
+@task
+def noted(day: str, of: Row) -> str:
+    return day[:4]
+
+
+def test_a_value_that_does_not_fit_is_refused_where_it_is_fixed() -> None:
+    with pytest.raises(ValueError, match="Expected `int`"):
+        fixed(inc, cast(int, "1"))
+
+
+def test_spread_and_fixed_are_explained_and_drawn() -> None:
+    flow = keep(inc) >> spread(scale) >> fixed(scale, 1, by=2)
+    assert explain(flow) == (
+        "chain\n├── keep\n│   └── inc\n├── spread\n│   └── scale\n"
+        "└── fixed (..., by=...)\n    └── scale"
+    )
+    assert 'subgraph g3["spread"]' in explain(flow, form="mermaid")
 
 
 # -- fused ------------------------------------------------------------------------------------

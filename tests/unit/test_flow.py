@@ -23,6 +23,7 @@ from onward import (
     Retry,
     each,
     explain,
+    fixed,
     fused,
     given,
     identity,
@@ -30,6 +31,7 @@ from onward import (
     local,
     plan,
     run,
+    spread,
     task,
     tee,
     together,
@@ -104,6 +106,9 @@ KINDS: dict[str, AnyFlow] = {
     "named chain": (inc >> double).named("more") >> inc,
     "keep": keep(inc >> double),
     "tee": tee(inc) >> double,
+    "spread": keep(inc) >> spread(add >> double),
+    "fixed": inc >> fixed(add, 1, times=2.5, by=3),
+    "fixed values": fixed(label, 1, [Row("a", Decimal("1.5"))], tags=frozenset({"x"})),
     "identity": identity,
     "all of them": together(
         given(add, 2) >> fused(inc.rescue(instead).named("inner"), timeout=2.5), identity
@@ -307,6 +312,7 @@ WRAPS: dict[str, Callable[[AnyFlow], AnyFlow]] = {
     "given": given,
     "keep": keep,
     "tee": tee,
+    "fixed": lambda flow: fixed(flow, 1),
 }
 
 

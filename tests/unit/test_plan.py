@@ -36,12 +36,14 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
     Node,
     Plan,
     RescueNode,
+    SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
@@ -150,6 +152,8 @@ def wider(inner: SearchStrategy[Node]) -> SearchStrategy[Node]:
         st.builds(NamedNode, names, inner),
         st.builds(KeepNode, inner),
         st.builds(TeeNode, inner),
+        st.builds(SpreadNode, inner),
+        st.builds(FixedNode, inner, arguments),
     )
 
 
@@ -181,7 +185,7 @@ def test_a_plan_comes_back_as_it_was(sent: Plan) -> None:
 
 def test_only_a_plan_that_needs_it_has_the_newest_version() -> None:
     assert plan.version_of(STEP) == plan.version_of(TogetherNode((STEP, STEP))) == VERSION
-    for node in (KeepNode(STEP), TeeNode(STEP)):
+    for node in (KeepNode(STEP), TeeNode(STEP), SpreadNode(STEP), FixedNode(STEP)):
         assert plan.version_of(EachNode(node)) == NEWEST
     for flow, version in ((halve, VERSION), (tee(halve), NEWEST), (halve >> keep(halve), NEWEST)):
         prepared = prepare(flow(4), None, 0, None, {})

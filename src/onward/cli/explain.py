@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 from msgspec import Raw
-from msgspec.structs import replace
 
 from onward import explain as explained
 from onward.cli.console import USAGE, end, say_json
 from onward.cli.options import Config, Json, On, connected
 from onward.cli.target import flow_of
-from onward.plan import Args, with_steps
+from onward.plan import Args, with_given
 from onward.secret import HIDDEN
 
 
@@ -32,7 +31,7 @@ def explain(
 ) -> None:
     """Show what a flow is made of, in the order in which it runs.
 
-    With --json it is the flow as it travels, in a plan, without the values of `given`.
+    With --json it is the flow as it travels, in a plan, without the values of `given` and `fixed`.
 
     Example: `onward explain my.tasks:ingest --native --on temporal://localhost`
 
@@ -50,9 +49,8 @@ def explain(
     elif on is not None or config is not None:
         end(USAGE, "to show what an engine will be given, write --native too")
     elif as_json:
-        # Of the values of `given` too, one may be secret.
-        hidden = with_steps(flow.node, lambda step: replace(step, given=_hidden(step.given)))
-        say_json({"flow": flow.name, "root": hidden})
+        # One of these values may be secret.
+        say_json({"flow": flow.name, "root": with_given(flow.node, _hidden)})
     else:
         typer.echo(explained(flow, form="mermaid" if mermaid else "tree"))
 

@@ -16,9 +16,7 @@ from onward.flows.flow import (
     Fused,
     Given,
     Identity,
-    Keep,
     Step,
-    Tee,
     Together,
     as_flow,
     as_step,
@@ -353,58 +351,6 @@ def each(
                 f"{what} is from 1 to 1,000,000,000 items, not {count}: leave it out for no {what}"
             )
     return Each(as_step(step), limit, chunk)
-
-
-def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value], Error]:
-    """Runs a step, and gives its input together with its value.
-
-    Args:
-        step: A step, which takes one value.
-
-    Returns:
-        A flow that gives a pair: `keep(f)(x)` is `(x, f(x))`.
-
-    Raises:
-        TypeError: If the step takes more than one value.
-
-    Example:
-        >>> from onward import keep, local, run, task
-        >>> @task
-        ... def length(text: str) -> int:
-        ...     return len(text)
-        >>> run(keep(length)("four"), on=local())
-        <Success: ('four', 4)>
-    """
-    return Keep(as_step(step))
-
-
-def tee(step: Step[Taken, object, Error], /) -> Flow[[Taken], Taken, Error]:
-    """Runs a step for its effect, and passes its input on.
-
-    The next step waits for this one, and does not run if it fails.
-
-    Args:
-        step: A step, which takes one value. Its own value is dropped.
-
-    Returns:
-        A flow that gives its input: `tee(f)(x)` is `x`.
-
-    Raises:
-        TypeError: If the step takes more than one value.
-
-    Example:
-        >>> from onward import local, run, task, tee
-        >>> @task
-        ... def double(n: int) -> int:
-        ...     return 2 * n
-        >>> @task
-        ... def announce(n: int) -> None:
-        ...     print("n is", n)
-        >>> run((tee(announce) >> double)(21), on=local())
-        n is 21
-        <Success: 42>
-    """
-    return Tee(as_step(step))
 
 
 def fused(

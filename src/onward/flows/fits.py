@@ -13,11 +13,12 @@ from typing import Any, Literal, Never, NoReturn, TypeVar, get_args, get_origin
 from typing_extensions import is_typeddict
 
 from onward.codec import Annotation
-from onward.codec.annotations import bare, is_alias, members, unaliased
+from onward.codec.annotations import bare, field_types, is_alias, is_record, members, unaliased
 from onward.fault import Fault
 from onward.flows.nodes import (
     Chain,
     Each,
+    Fixed,
     Fused,
     Given,
     Identity,
@@ -25,14 +26,18 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Spread,
     Task,
     Tee,
     Together,
+    called,
     head,
     kind,
     parts,
+    taker,
 )
 from onward.flows.render import name_of
+from onward.signature import Signature
 
 _MAX_STEPS_BACK = 20
 """How many steps that pass their input on are followed back."""
@@ -121,7 +126,9 @@ def gives(flow: Node) -> tuple[Annotation, str]:
         case Keep(step):
             taken = _takes(step)
             return _tuple([taken, gives(step)[0]]), name_of(flow)
-        case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner):
+        case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner) | Spread(inner):
+            return gives(inner)
+        case Fixed(inner):
             return gives(inner)
         case Tee(step):
             return _takes(step), name_of(flow)
@@ -189,8 +196,11 @@ def shown(annotation: Annotation) -> str:
 def _mismatch(flow: Node, given: Annotation) -> tuple[str, str] | None:
     """The step in a flow that cannot take a value of a type, and the type that it takes."""
     while not isinstance(flow, Task):
-        if isinstance(flow, Identity):
+        if isinstance(flow, Identity | Fixed):
             return None
+        if isinstance(flow, Spread):
+            does_fit = _items_fit(called(flow.step).signature, given)
+            return None if does_fit else (name_of(flow), shown(_takes(flow)))
         if isinstance(flow, Together):
             found = (_mismatch(branch, given) for branch in flow.branches)
             return next((each for each in found if each is not None), None)
@@ -205,13 +215,41 @@ def _mismatch(flow: Node, given: Annotation) -> tuple[str, str] | None:
 
 def _takes(flow: Node) -> Annotation:
     """The type that a flow takes."""
-    while not isinstance(flow, Task):
-        if isinstance(flow, Identity):
+    match taker(flow):
+        case Task() as task:
+            return task.signature.first.annotation
+        case Identity() | Fixed():
             return Any
-        if isinstance(flow, Each):
-            return list[_takes(flow.step)]  # type: ignore[misc]  # made as we go
-        flow = head(flow)
-    return flow.signature.first.annotation
+        case Each(step):
+            return list[_takes(step)]  # type: ignore[misc]  # made as we go
+        case Spread(step):
+            signature = called(step).signature
+            known = [codec.annotation for _, codec in signature.positional]
+            rest = () if signature.rest is None else (signature.rest.annotation, ...)
+            # What has a default need not be there, nor need it be shown.
+            return _tuple([*known[: signature.required], *rest] if rest or known else [Any, ...])
+
+
+def _items_fit(signature: Signature, given: Annotation) -> bool:
+    """Whether the items of a tuple of a type may be a function's arguments."""
+    given = _plain(given)
+    if given in _OPEN:
+        return True
+    if len(members(given)) > 1:
+        return all(_items_fit(signature, each) for each in members(given))
+    one = _class_of(given)
+    if one is None or (one is tuple and not get_args(given)):
+        return True
+    if not issubclass(one, tuple):
+        return False  # a list may be of any length, so a checker of types refuses it as well
+    items: tuple[Annotation, ...] = get_args(given)
+    if is_record(given):  # a NamedTuple
+        items = tuple(field_types(given).values())
+    if items[-1:] == (...,):
+        return all(fits(items[0], codec.annotation) for _, codec in signature.positional)
+    return signature.misfit_of(len(items)) is None and all(
+        fits(item, signature.at(at).annotation) for at, item in enumerate(items)
+    )
 
 
 def _items_of(given: Annotation) -> tuple[Annotation, ...] | None:

@@ -22,7 +22,7 @@ from returns.result import Result
 from typing_extensions import TypeVar
 
 from onward import plan
-from onward.codec import Refused, Tagged
+from onward.codec import Refused
 from onward.fault import BadPayload, Fault
 from onward.flows import fits, hints, nodes, render, values
 from onward.flows.lower import lower
@@ -153,8 +153,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
             <Success: -1>
         """
         step = as_step(handler)
-        takes = values.first_codec(step)
-        if not isinstance(takes, Tagged) or not takes.takes_every_fault:
+        if not values.takes_every_fault(step):
             raise TypeError(
                 f"{step.name} does not take every Fault, and {self.name} may fail with any: "
                 "annotate its parameter as `error: Fault`, or `error: MyError | Fault`"
@@ -352,6 +351,29 @@ class Tee(Flow[Params, Value_co, Error_co], nodes.Tee):
     """A flow that runs a step and gives its own input."""
 
     __slots__ = ()
+
+
+class Spread(Flow[Params, Value_co, Error_co], nodes.Spread):
+    """A flow that takes the items of a tuple as its arguments."""
+
+    __slots__ = ()
+
+
+class Fixed(Flow[Params, Value_co, Error_co], nodes.Fixed):
+    """A flow with all of its arguments, whatever value comes."""
+
+    __slots__ = ()
+
+    # By values, as `Given`.
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Fixed):
+            return NotImplemented
+        mine, its = (values.decode(each.flow, each.args) for each in (self, other))
+        return self.flow == other.flow and mine == its
+
+    def __hash__(self) -> int:
+        return hash((Fixed, self.flow, len(self.args.positional), *sorted(self.args.keyword)))
 
 
 @nodes.immutable

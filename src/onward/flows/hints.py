@@ -16,11 +16,11 @@ METHODS: Mapping[str, str] = {
     "send": _SUBMIT,
     "enqueue": _SUBMIT,
     "s": "{flow} itself, and given({flow}, ...) for its further arguments",
-    "si": "{flow} itself: a chain passes each value on",
+    "si": "fixed({flow}, ...), which ignores the value of the step before",
     "signature": "{flow}(...)",
     "retry": "@task(retry=Retry(attempts=...)), and raise",
     "map": "each({flow})",
-    "starmap": "each({flow})",
+    "starmap": "each(spread({flow}))",
     "chunks": "each({flow}, chunk=...)",
 }
 """What to write instead of a method that tasks of other libraries have."""

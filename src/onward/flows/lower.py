@@ -6,6 +6,7 @@ from onward import plan
 from onward.flows.nodes import (
     Chain,
     Each,
+    Fixed,
     Fused,
     Given,
     Identity,
@@ -13,6 +14,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Spread,
     Task,
     Tee,
     Together,
@@ -60,3 +62,7 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             return plan.KeepNode(lower(step))
         case Tee(step):
             return plan.TeeNode(lower(step))
+        case Spread(step):
+            return plan.SpreadNode(lower(step))
+        case Fixed(inner, args):
+            return plan.FixedNode(lower(inner), args)

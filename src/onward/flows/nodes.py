@@ -212,8 +212,35 @@ class Tee(Node):
     step: Node
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Spread(Node):
+    """A flow that takes the items of a tuple as its arguments."""
+
+    step: Node
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Fixed(Node):
+    """A flow with all of its arguments, whatever value comes."""
+
+    flow: Node
+    args: Args
+
+
 Kind: TypeAlias = (
-    Task | Identity | Given | Chain | Together | Each | Rescue | Fused | Named | Keep | Tee
+    Task
+    | Identity
+    | Given
+    | Chain
+    | Together
+    | Each
+    | Rescue
+    | Fused
+    | Named
+    | Keep
+    | Tee
+    | Spread
+    | Fixed
 )
 """The closed set of nodes, which functions match on."""
 
@@ -232,14 +259,16 @@ def parts(flow: Node) -> tuple[Node, ...]:
             return steps
         case Rescue(body, handler):
             return (body, handler)
-        case Given(inner) | Each(inner) | Fused(inner) | Named(inner) | Keep(inner) | Tee(inner):
+        case Given(inner) | Fixed(inner) | Each(inner) | Fused(inner) | Named(inner):
+            return (inner,)
+        case Keep(inner) | Tee(inner) | Spread(inner):
             return (inner,)
 
 
 def head(flow: Node) -> Node:
     """The part that takes a flow's arguments, or the flow itself if it has no parts."""
     match kind(flow):
-        case Task() | Identity():
+        case Task() | Identity() | Fixed():
             return flow
         case Chain():
             # Not through `steps`: each prefix of a long chain would then cache its own.
@@ -247,18 +276,32 @@ def head(flow: Node) -> Node:
                 flow = flow.first
             return flow
         case Together(branches):
-            # identity takes anything, so the other branches decide.
-            plain = (branch for branch in branches if not isinstance(branch, Identity))
+            # These take anything, so the other branches decide.
+            plain = (branch for branch in branches if not isinstance(branch, Identity | Fixed))
             return next(plain, branches[0])
         case Rescue(inner) | Given(inner) | Each(inner) | Fused(inner) | Named(inner):
             return inner
-        case Keep(inner) | Tee(inner):
+        case Keep(inner) | Tee(inner) | Spread(inner):
             return inner
+
+
+def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread:
+    """The part that says what a flow's first argument is."""
+    while not isinstance(flow, Task | Identity | Fixed | Each | Spread):
+        flow = head(flow)
+    return flow
+
+
+def called(flow: Node) -> Task:
+    """The task that a flow's arguments go to, of a flow that is not single."""
+    while not isinstance(flow, Task):
+        flow = head(flow)
+    return flow
 
 
 def is_single(flow: Node) -> bool:
     """Whether this kind of node takes exactly one value, whatever its parts take."""
-    return isinstance(flow, Identity | Given | Together | Each | Keep | Tee)
+    return isinstance(flow, Identity | Given | Fixed | Together | Each | Keep | Tee | Spread)
 
 
 def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
@@ -270,13 +313,13 @@ def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
             return type(task)(name, fn, policy, declared, task.signature)
         case Identity():
             return flow
-        case Given(inner) as given:
+        case (Given(inner) | Fixed(inner)) as given:
             return replace(given, flow=with_policy(inner, changes))
         case Chain(steps) as chain:
             return reduce(type(chain), [with_policy(step, changes) for step in steps])
         case Together(branches) as together:
             return replace(together, branches=tuple(with_policy(it, changes) for it in branches))
-        case (Each(step) | Keep(step) | Tee(step)) as one:
+        case (Each(step) | Keep(step) | Tee(step) | Spread(step)) as one:
             return replace(one, step=with_policy(step, changes))
         case Rescue(body, handler) as rescue:
             return type(rescue)(with_policy(body, changes), with_policy(handler, changes))

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from onward.flows.nodes import (
     Chain,
     Each,
+    Fixed,
     Fused,
     Given,
     Identity,
@@ -18,6 +19,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Spread,
     Task,
     Tee,
     Together,
@@ -64,8 +66,7 @@ def describe(flow: Node) -> Description:
         case Identity():
             return Description("identity", "identity")
         case Given(inner, rest):
-            # Without the values: names are logged, and a value may be secret.
-            bound = ["..."] * len(rest.positional) + [f"{name}=..." for name in rest.keyword]
+            bound = _hidden(rest)
             below = describe(inner)
             return Description(
                 f"{below.title} given {', '.join(bound)}" if bound else below.title,
@@ -97,6 +98,17 @@ def describe(flow: Node) -> Description:
             return Description("keep", "keep(", ")", drawn="frame")
         case Tee():
             return Description("tee", "tee(", ")", drawn="frame")
+        case Spread():
+            return Description("spread", "spread(", ")", drawn="frame")
+        case Fixed(_, args):
+            bound = _hidden(args)
+            closing = "".join(f", {each}" for each in bound)
+            return Description(f"fixed{_brackets(bound)}", "fixed(", f"{closing})", drawn="frame")
+
+
+def _hidden(args: Args) -> list[str]:
+    """Arguments without their values: names are logged, and one may be secret."""
+    return ["..."] * len(args.positional) + [f"{name}=..." for name in args.keyword]
 
 
 def code_of(flow: Node) -> str:

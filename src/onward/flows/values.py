@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
 
-from onward.codec import Codec, Plain, Refused, element, read_tag
+from onward.codec import Codec, Plain, Refused, Tagged, element, read_tag
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
 from onward.flows.nodes import (
     Chain,
     Each,
+    Fixed,
     Fused,
     Given,
     Identity,
@@ -22,15 +23,19 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Spread,
     Task,
     Tee,
     Together,
+    called,
     head,
     is_single,
     kind,
+    taker,
 )
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
+from onward.signature import Signature
 
 Before: TypeAlias = Callable[[], "Reader"]
 """Gives the reader of a flow's input. Only flows that pass their input on need it."""
@@ -58,13 +63,16 @@ def misfit(flow: Node) -> str | None:
     return flow.signature.misfit
 
 
-def first_codec(flow: Node) -> Codec | None:
-    """The codec of a flow's first argument; None if several codecs encode it."""
-    while not isinstance(flow, Task):
-        if isinstance(flow, Identity | Each):
-            return None
-        flow = head(flow)
-    return flow.signature.first
+def takes_every_fault(flow: Node) -> bool:
+    """Whether whatever a step fails with may go into it."""
+    match taker(flow):
+        case Task() as task:
+            takes = task.signature.first
+            return isinstance(takes, Tagged) and takes.takes_every_fault
+        case Fixed():
+            return True
+        case Identity() | Each() | Spread():
+            return False
 
 
 def encode(flow: Node, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int = 0) -> Args:
@@ -85,13 +93,15 @@ def encode(flow: Node, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int
 
 def encode_first(flow: Node, value: Any) -> Raw:
     """Encodes the first argument alone; raises Refused with a path within it."""
-    while not isinstance(flow, Task):
-        if isinstance(flow, Identity):
+    match taker(flow):
+        case Task() as task:
+            return task.signature.encode_first(value)
+        case Identity() | Fixed():
             return Raw(_JSON.encode(value))
-        if isinstance(flow, Each):
-            return _encode_items(flow.step, value)
-        flow = head(flow)
-    return flow.signature.encode_first(value)
+        case Each(step):
+            return _encode_items(step, value)
+        case Spread(step):
+            return Raw(called(step).signature.encode_items(value))
 
 
 def _encode_items(step: Node, value: Any) -> Raw:
@@ -117,13 +127,15 @@ def decode(flow: Node, args: Args, skip: int = 0) -> tuple[list[Any], dict[str, 
 
 def takes(flow: Node) -> Reader:
     """The reader of a flow's first argument."""
-    while not isinstance(flow, Task):
-        if isinstance(flow, Identity):
+    match taker(flow):
+        case Task() as task:
+            return _reader_of(task.signature.first)
+        case Identity() | Fixed():
             return _reader_of(_JSON)
-        if isinstance(flow, Each):
-            return _list(takes(flow.step))
-        flow = head(flow)
-    return _reader_of(flow.signature.first)
+        case Each(step):
+            return _list(takes(step))
+        case Spread(step):
+            return _arguments(called(step).signature)
 
 
 # -- what a flow gives ----------------------------------------------------------------------------
@@ -182,8 +194,10 @@ def gives(flow: Node, before: Before) -> Reader:
                 return gives(step, lambda: before().item(index))
 
             return Reader(partial(_read_all, item), item)
-        case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner):
+        case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner) | Spread(inner):
             return gives(inner, before)
+        case Fixed(inner):
+            return gives(inner, partial(takes, inner))
         case Keep(step):
             return _tuple([before(), gives(step, before)])
         case Tee():
@@ -193,7 +207,7 @@ def gives(flow: Node, before: Before) -> Reader:
 def _passes_on(flow: Node) -> bool:
     """Whether a flow passes its input on, or a part of it, and so needs the input's reader."""
     match kind(flow):
-        case Task():
+        case Task() | Spread() | Fixed():
             return False
         case Identity() | Keep() | Tee():
             return True
@@ -234,6 +248,18 @@ def _tuple(readers: Sequence[Reader]) -> Reader:
         return tuple(each.read(value) for each, value in zip(readers, values, strict=True))
 
     return Reader(read, readers.__getitem__)
+
+
+def _arguments(signature: Signature) -> Reader:
+    """How the items of a tuple are read that are a function's arguments."""
+
+    def item(index: int) -> Reader:
+        return _reader_of(signature.at(index))
+
+    def read(raw: Raw) -> Any:
+        return tuple(item(at).read(value) for at, value in enumerate(_ARRAY.decode(raw)))
+
+    return Reader(read, item)
 
 
 def _list(reader: Reader) -> Reader:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from onward.codec import is_model
-from onward.flows.nodes import Each, Fused, Given, Named, Node, Task, kind, parts
+from onward.flows.nodes import Each, Fixed, Fused, Given, Named, Node, Task, kind, parts
 from onward.flows.values import decode
 from onward.plan import Args
 from onward.secret import HIDDEN, is_secret
@@ -53,7 +53,9 @@ def _shape(flow: Node) -> list[object]:
         case Task(name):
             return ["task", name]
         case Given(inner, rest):
-            return ["given", _shape(inner), _arguments(inner, rest)]
+            return ["given", _shape(inner), _arguments(inner, rest, 1)]
+        case Fixed(inner, args):
+            return ["fixed", _shape(inner), _arguments(inner, args, 0)]
         case Named(body, label):
             return ["named", label, _shape(body)]
         case Each(step, _, chunk):
@@ -64,8 +66,8 @@ def _shape(flow: Node) -> list[object]:
             return [type(flow).__name__.lower(), *map(_shape, parts(flow))]
 
 
-def _arguments(flow: Node, rest: Args) -> object:
-    positional, keyword = decode(flow, rest, skip=1)
+def _arguments(flow: Node, args: Args, skip: int) -> object:
+    positional, keyword = decode(flow, args, skip)
     return [[canonical(value) for value in positional], canonical(keyword)]
 
 

@@ -14,8 +14,9 @@ from returns.result import Success
 
 from onward.backend import Backend, Cancels, Status
 from onward.fault import Cancelled, Expired, TimedOut
-from onward.flows.combinators import each, fused, keep, together
+from onward.flows.combinators import each, fused, together
 from onward.flows.flow import AnyFlow
+from onward.flows.passing import keep
 from onward.interpret import cancel, result, run, status, submit
 from onward.logs import tell
 from onward.policy import Constant, Retry

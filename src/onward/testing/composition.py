@@ -11,9 +11,10 @@ from returns.result import Failure, Success
 
 from onward.backend import Backend
 from onward.backends.local import local
-from onward.flows.combinators import each, fused, identity, keep, tee, together
+from onward.flows.combinators import each, fused, identity, together
 from onward.flows.combinators import given as given_
 from onward.flows.flow import AnyFlow
+from onward.flows.passing import fixed, keep, spread, tee
 from onward.interpret import (
     run,
 )
@@ -106,6 +107,33 @@ class CompositionLaws(Tools):
             assert seen.trace == alone.trace
             passed = alone.result.map(lambda _: n)
             assert comparable(seen.result) == comparable(passed)
+
+    def test_spread_is_the_call_with_all_items(self, backend: Backend, traces: Path) -> None:
+        """Law 6: spread(f)((x, y)) is f(x, y)."""
+
+        @self.holds(flows(3), numbers(), st.integers(0, 5))
+        def law(after: AnyFlow, n: int, by: int) -> None:
+            whole = tasks.shrink >> after
+            seen = self.observe(spread(whole)((n, by)), backend, traces)
+            assert seen == self.observe(whole(n, by), backend, traces)
+            joined = self.observe(
+                (together(tasks.inc, tasks.double) >> spread(tasks.shrink))(n), backend, traces
+            )
+            alone = self.observe(tasks.shrink(n + 1, 2 * n), backend, traces)
+            assert comparable(joined.result) == comparable(alone.result)
+
+    def test_fixed_is_the_call_with_its_own_arguments(self, backend: Backend, traces: Path) -> None:
+        """Law 6: fixed(f, *k)(x) is f(*k), whatever x is."""
+
+        @self.holds(flows(4), numbers(), st.integers(0, 5))
+        def law(a: AnyFlow, n: int, by: int) -> None:
+            alone = self.observe(a(by), backend, traces)
+            assert self.observe(fixed(a, by)(n), backend, traces) == alone
+            whole = self.observe(tasks.shrink(n, by), backend, traces)
+            assert self.observe(fixed(tasks.shrink, n, by=by)("any"), backend, traces) == whole
+
+        seen = self.observe((tasks.halve >> fixed(tasks.inc, 1))(3), backend, traces)
+        assert seen == Observed(Failure(Odd(3)), Counter(["halve 3 1"]))
 
     def test_nothing_runs_after_a_tee_that_failed(self, backend: Backend, traces: Path) -> None:
         """Law 2, also where it does not matter what the step gives."""

@@ -19,6 +19,7 @@ from onward.fault import Fault, Raised
 from onward.flows.nodes import (
     Chain,
     Each,
+    Fixed,
     Fused,
     Given,
     Identity,
@@ -26,6 +27,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Spread,
     Task,
     Tee,
     Together,
@@ -95,6 +97,11 @@ def _run(
             return result
         case Keep(step):
             return _all([Success(args[0]), _run(step, args, kwargs, trace)]).map(tuple)
+        case Spread(step):
+            return _run(step, args[0], {}, trace)
+        case Fixed(inner, own):
+            positional, keyword = decode(inner, own)
+            return _run(inner, tuple(positional), keyword, trace)
         case Tee(step):
             return _run(step, args, kwargs, trace).map(lambda _: args[0])
         case Named(body) | Fused(body):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from onward.fault import Fault
-from onward.flows.combinators import each, fused, given, identity, keep, tee, together
+from onward.flows.combinators import each, fused, given, identity, together
 from onward.flows.flow import Flow
+from onward.flows.passing import fixed, keep, spread, tee
 from onward.testing import tasks
 from onward.testing.kinds import Beyond, Colour, Odd, Parcel, TooSmall
 
@@ -70,12 +71,14 @@ def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
     return st.one_of(
         st.builds(_chained, inner, inner),
         st.builds(_paired, inner, inner),
-        st.builds(_spread, inner, counts, counts),
+        st.builds(_spanned, inner, counts, counts),
         st.builds(_rescued, inner, st.sampled_from([tasks.mend, tasks.mend_some])),
         st.builds(_fused, inner),
         st.builds(_named, inner),
         st.builds(_kept, inner),
         st.builds(_teed, inner),
+        st.builds(_joined, inner, inner),
+        st.builds(_fixed, inner, inner, numbers()),
     )
 
 
@@ -87,7 +90,7 @@ def _paired(a: Numeric, b: Numeric) -> Numeric:
     return together(a, b) >> tasks.add
 
 
-def _spread(body: Numeric, limit: int | None, chunk: int | None) -> Numeric:
+def _spanned(body: Numeric, limit: int | None, chunk: int | None) -> Numeric:
     return tasks.span >> each(body, limit=limit, chunk=chunk) >> tasks.total
 
 
@@ -109,6 +112,14 @@ def _kept(body: Numeric) -> Numeric:
 
 def _teed(body: Numeric) -> Numeric:
     return tee(body)
+
+
+def _joined(a: Numeric, b: Numeric) -> Numeric:
+    return together(a, b) >> spread(tasks.shrink >> tasks.inc)
+
+
+def _fixed(a: Numeric, b: Numeric, n: int) -> Numeric:
+    return a >> fixed(b, n)
 
 
 def parcels() -> SearchStrategy[Parcel]:

@@ -158,7 +158,7 @@ def _wrong_body(task: str, body: object) -> str | None:
             pass
         case _:
             return "its arguments are not those of a call"
-    if not (_are_texts(now) if task in (lower.GATHER, lower.TEE) else isinstance(now, str)):
+    if not (_are_texts(now) if task in lower.GATHERS else isinstance(now, str)):
         return "its arguments are not those of a call"
     if after is None:
         return None

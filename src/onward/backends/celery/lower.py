@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,12 +12,14 @@ from onward.backends.celery.message import StepMessage
 from onward.plan import (
     ChainNode,
     EachNode,
+    FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
     Node,
     Plan,
     RescueNode,
+    SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
@@ -27,11 +29,19 @@ from onward.plan import (
 from onward.policy import Delivery
 
 EACH = "onward.each"
+FIXED = "onward.fixed"
 FUSED = "onward.fused"
 GATHER = "onward.gather"
 PASS = "onward.pass"
+SPREAD = "onward.spread"
 TEE = "onward.tee"
 """Gathers as `onward.gather` does, and passes on the first value alone."""
+
+PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED)
+"""The tasks of ours that take a single state, as tasks of the user's do."""
+
+GATHERS = (GATHER, TEE)
+"""Those that take the states of all branches."""
 
 _GATHER = ".gather"
 
@@ -146,6 +156,20 @@ def line(node: Node, message: StepMessage) -> list[Part]:
             return [fan(beside(node).branches, message)]
         case TeeNode():
             return [fan(beside(node).branches, message, gather=TEE)]
+        case SpreadNode(body):
+            return [_plumbing(SPREAD, message), *line(body, message)]
+        case FixedNode(body, given):
+            return [_plumbing(FIXED, message, given=given), *line(body, message)]
+
+
+def _plumbing(name: str, message: StepMessage, **fields: Any) -> One:
+    """A task that changes what the next one takes.
+
+    Its step has its own name, so that a worker of an earlier release, which would ignore the
+    fields, says that it does not know the step.
+    """
+    place = f"{message.at or '0'}.{name.removeprefix('onward.')}"
+    return One(name, replace(message, at=place, do=StepNode(name), **fields))
 
 
 def fan(

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from onward.outcome import Failed, Faulted, Outcome, Value
-from onward.plan import Args, EachNode, FusedNode, StepNode
+from onward.plan import NO_ARGS, Args, EachNode, FusedNode, StepNode
 from onward.secret import has_marks, masked
 
 
@@ -61,6 +61,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         queue: The queue of the steps that name none.
         priority: The priority of the steps that have none.
         trace: The plan's trace.
+        given: The arguments that the next task takes, of a step that brings its own.
         is_again: Whether the call was lost, and goes before others now.
     """
 
@@ -83,6 +84,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     queue: str | None = None
     priority: int | None = None
     trace: dict[str, str] = {}
+    given: Args = NO_ARGS
     is_again: bool = False
 
 

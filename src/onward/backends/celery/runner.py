@@ -83,10 +83,10 @@ class Runner:
             "throws": (StepFailed,),  # which is logged elsewhere, once
             "cancel_call": staticmethod(self._core.cancel),
         }
-        names = [*catalog.tasks, lower.FUSED, lower.EACH, lower.PASS]
+        names = [*catalog.tasks, *lower.PLUMBING]
         for name in names:
             app.task(name=name, **options)(self._carrying())
-        for name in (lower.GATHER, lower.TEE):
+        for name in lower.GATHERS:
             app.task(name=name, **options)(self._gathering())
 
     def _carrying(self) -> Any:
@@ -236,8 +236,15 @@ class Runner:
             args = handler_args(state.outcome)
         else:
             args = state.args if isinstance(state, Started) else Args((state.raw,))
+        if task.name == lower.SPREAD:
+            items = split(args, "spread")
+            if isinstance(items, Faulted):
+                return self._passed(task, state_after(items, message), message)
+            return self._passed(task, Started(Args(tuple(items))), message)
+        if task.name == lower.FIXED:
+            return self._passed(task, Started(message.given), message)
         if isinstance(message.do, EachNode):
-            return self._spread(task, args, message, message.do)
+            return self._fanned_out(task, args, message, message.do)
         if message.do is None:
             return self._passed(task, state, message)
         return self._stepped(task, args, message, message.do)
@@ -354,7 +361,7 @@ class Runner:
         task.request.chain = None
         return Failing(faulted(Cancelled(message.flow, "it has ended")))
 
-    def _spread(
+    def _fanned_out(
         self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, each: EachNode
     ) -> CallState:
         items = split(args)

@@ -19,12 +19,14 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
     Node,
     RescueNode,
     Runnable,
+    SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
@@ -232,7 +234,5 @@ def _text(node: Node) -> str:
             return f"{names.FUSED}({_contents(body)})"
         case NamedNode(_, body):
             return _text(body)
-        case KeepNode(body):
-            return f"keep({_contents(body)})"
-        case TeeNode(body):
-            return f"tee({_contents(body)})"
+        case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
+            return f"{type(node).__struct_config__.tag}({_contents(body)})"

@@ -22,6 +22,7 @@ from onward.outcome import Outcome
 from onward.plan import (
     Args,
     ChainNode,
+    FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
@@ -29,6 +30,7 @@ from onward.plan import (
     Plan,
     RescueNode,
     Runnable,
+    SpreadNode,
     StepNode,
     TeeNode,
 )
@@ -77,7 +79,7 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.handler, tasks)
     if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
         return needs_no_loop(node.body, tasks)
-    if isinstance(node, KeepNode | TeeNode):
+    if isinstance(node, KeepNode | TeeNode | SpreadNode | FixedNode):
         return needs_no_loop(node.body, tasks)
     return False
 

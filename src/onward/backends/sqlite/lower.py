@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from onward.plan import (
     ChainNode,
     EachNode,
+    FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
@@ -14,6 +15,7 @@ from onward.plan import (
     Plan,
     RescueNode,
     Runnable,
+    SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
@@ -55,7 +57,7 @@ def last_path(node: Node, path: str = "") -> str | None:
     match node:
         case StepNode() | FusedNode():
             return path or "0"
-        case NamedNode(body=body):
+        case NamedNode(body=body) | SpreadNode(body) | FixedNode(body):
             return last_path(body, path)
         case ChainNode(steps):
             if not steps:
@@ -90,7 +92,7 @@ def _steps(node: Node, path: str, plan: Plan, default: str, holder: str) -> Iter
             prefix = f"{path}." if path else ""
             for index, step in enumerate(steps):
                 yield from _steps(step, f"{prefix}{index}", plan, default, holder)
-        case NamedNode(body=body):
+        case NamedNode(body=body) | SpreadNode(body) | FixedNode(body):
             yield from _steps(body, path, plan, default, holder)
         case RescueNode(body, handler):
             prefix = f"{path}." if path else ""

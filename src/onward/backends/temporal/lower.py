@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from msgspec.structs import replace
 from temporalio.common import Priority, RetryPolicy
 
 from onward.backends.temporal.message import CRASHES
 from onward.plan import (
     ChainNode,
     EachNode,
+    FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
@@ -17,6 +19,7 @@ from onward.plan import (
     Plan,
     RescueNode,
     Runnable,
+    SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
@@ -57,8 +60,8 @@ def parted(node: Node) -> Node:
             return RescueNode(parted(body), parted(handler))
         case NamedNode(_, body):
             return parted(body)
-        case KeepNode(body) | TeeNode(body):
-            return type(node)(parted(body))
+        case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
+            return replace(node, body=parted(body))
         case _:
             return node
 
@@ -131,9 +134,11 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
             inner = f"{indent}  "
             tried, rescued = _lines(body, plan, inner), _lines(handler, plan, inner)
             return [f"{indent}try", *tried, f"{indent}if that fails", *rescued]
-        case KeepNode(body) | TeeNode(body):
-            title = f"{indent}{'keep' if isinstance(node, KeepNode) else 'tee'}"
-            return [title, *_lines(body, plan, f"{indent}  ")]
+        case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
+            return [
+                f"{indent}{type(node).__struct_config__.tag}",
+                *_lines(body, plan, f"{indent}  "),
+            ]
         case TogetherNode(branches):
             lines = [f"{indent}side by side"]
             for branch in branches:

@@ -13,11 +13,13 @@ from onward.backends.temporal.message import FlowOptions
 from onward.plan import (
     ChainNode,
     EachNode,
+    FixedNode,
     KeepNode,
     NamedNode,
     Node,
     Plan,
     RescueNode,
+    SpreadNode,
     TeeNode,
     TogetherNode,
 )
@@ -42,7 +44,7 @@ def plain(root: Node, where: str, at: str = "", before: str = "") -> str:
     part = _number(_TOKEN.findall(at)[-1]) if at else None
     node, place = root, before
     for token in _TOKEN.findall(where.removeprefix(at)):
-        while isinstance(node, NamedNode):
+        while isinstance(node, NamedNode | SpreadNode | FixedNode):
             node = node.body
         step = token
         match node:

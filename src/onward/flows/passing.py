@@ -1,0 +1,189 @@
+"""Steps that choose what a step takes and what goes on: keep, tee, spread, fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, overload
+
+from onward.codec import Refused
+from onward.flows import values
+from onward.flows.flow import AnyFlow, Call, Fixed, Flow, Keep, Spread, Step, Tee, as_flow, as_step
+from onward.flows.nodes import called, is_single
+
+Params = ParamSpec("Params")
+Taken = TypeVar("Taken")
+Value = TypeVar("Value")
+Error = TypeVar("Error")
+Taken1 = TypeVar("Taken1")
+Taken2 = TypeVar("Taken2")
+Taken3 = TypeVar("Taken3")
+Taken4 = TypeVar("Taken4")
+Taken5 = TypeVar("Taken5")
+Taken6 = TypeVar("Taken6")
+Taken7 = TypeVar("Taken7")
+Taken8 = TypeVar("Taken8")
+
+
+def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value], Error]:
+    """Runs a step, and gives its input together with its value.
+
+    Args:
+        step: A step, which takes one value.
+
+    Returns:
+        A flow that gives a pair: `keep(f)(x)` is `(x, f(x))`.
+
+    Raises:
+        TypeError: If the step takes more than one value.
+
+    Example:
+        >>> from onward import keep, local, run, task
+        >>> @task
+        ... def length(text: str) -> int:
+        ...     return len(text)
+        >>> run(keep(length)("four"), on=local())
+        <Success: ('four', 4)>
+    """
+    return Keep(as_step(step))
+
+
+def tee(step: Step[Taken, object, Error], /) -> Flow[[Taken], Taken, Error]:
+    """Runs a step for its effect, and passes its input on.
+
+    The next step waits for this one, and does not run if it fails.
+
+    Args:
+        step: A step, which takes one value. Its own value is dropped.
+
+    Returns:
+        A flow that gives its input: `tee(f)(x)` is `x`.
+
+    Raises:
+        TypeError: If the step takes more than one value.
+
+    Example:
+        >>> from onward import local, run, task, tee
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> @task
+        ... def announce(n: int) -> None:
+        ...     print("n is", n)
+        >>> run((tee(announce) >> double)(21), on=local())
+        n is 21
+        <Success: 42>
+    """
+    return Tee(as_step(step))
+
+
+@overload
+def spread(
+    step: Callable[[Taken1, Taken2], Call[Value, Error]], /
+) -> Flow[[tuple[Taken1, Taken2]], Value, Error]: ...
+@overload
+def spread(
+    step: Callable[[Taken1, Taken2, Taken3], Call[Value, Error]], /
+) -> Flow[[tuple[Taken1, Taken2, Taken3]], Value, Error]: ...
+@overload
+def spread(
+    step: Callable[[Taken1, Taken2, Taken3, Taken4], Call[Value, Error]], /
+) -> Flow[[tuple[Taken1, Taken2, Taken3, Taken4]], Value, Error]: ...
+@overload
+def spread(
+    step: Callable[[Taken1, Taken2, Taken3, Taken4, Taken5], Call[Value, Error]], /
+) -> Flow[[tuple[Taken1, Taken2, Taken3, Taken4, Taken5]], Value, Error]: ...
+@overload
+def spread(
+    step: Callable[[Taken1, Taken2, Taken3, Taken4, Taken5, Taken6], Call[Value, Error]], /
+) -> Flow[[tuple[Taken1, Taken2, Taken3, Taken4, Taken5, Taken6]], Value, Error]: ...
+@overload
+def spread(
+    step: Callable[[Taken1, Taken2, Taken3, Taken4, Taken5, Taken6, Taken7], Call[Value, Error]], /
+) -> Flow[[tuple[Taken1, Taken2, Taken3, Taken4, Taken5, Taken6, Taken7]], Value, Error]: ...
+@overload
+def spread(
+    step: Callable[
+        [Taken1, Taken2, Taken3, Taken4, Taken5, Taken6, Taken7, Taken8], Call[Value, Error]
+    ],
+    /,
+) -> Flow[
+    [tuple[Taken1, Taken2, Taken3, Taken4, Taken5, Taken6, Taken7, Taken8]], Value, Error
+]: ...
+def spread(step: object, /) -> AnyFlow:
+    """A step that takes the items of a tuple as its arguments.
+
+    It joins what `keep` and `together` give: `keep(parse) >> spread(store)`.
+
+    Args:
+        step: Takes from two to eight arguments by position. Those with a default may be missing in
+            the tuple, but a type checker then expects that they are.
+
+    Returns:
+        A flow that takes one tuple: `spread(f)((x, y))` is `f(x, y)`.
+
+    Raises:
+        TypeError: If the step is no flow, takes one value alone, or needs a value by name.
+
+    Example:
+        >>> from onward import keep, local, run, spread, task
+        >>> @task
+        ... def length(text: str) -> int:
+        ...     return len(text)
+        >>> @task
+        ... def line(text: str, size: int) -> str:
+        ...     return f"{text} has {size}"
+        >>> run((keep(length) >> spread(line))("four"), on=local())
+        <Success: four has 4>
+    """
+    flow = as_flow(step)
+    signature = None if is_single(flow) else called(flow).signature
+    if signature is None or (signature.rest is None and len(signature.positional) < 2):
+        raise TypeError(
+            f"{flow.name} takes one value, so a tuple goes to it whole: leave out spread"
+        )
+    misfit = signature.misfit_of(max(2, signature.required))
+    if misfit is not None:
+        raise TypeError(
+            f"spread({flow.name}) has no value for all that {flow.name} takes ({misfit}): let it "
+            "take that by position, or give it a default"
+        )
+    return Spread(flow)
+
+
+def fixed(
+    step: Callable[Params, Call[Value, Error]], /, *args: Params.args, **kwargs: Params.kwargs
+) -> Flow[[object], Value, Error]:
+    """A step with all of its arguments, which ignores the value that comes.
+
+    It runs after the step before it, and not where that fails: Celery's `.si()`.
+
+    Args:
+        step: The flow to run.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
+
+    Returns:
+        A flow that takes anything: `fixed(f, x)(y)` is `f(x)`.
+
+    Raises:
+        TypeError: If the step takes no such arguments.
+        ValueError: If a value is not what its annotation says.
+
+    Example:
+        >>> from onward import fixed, local, run, task
+        >>> @task
+        ... def load(path: str) -> int:
+        ...     return len(path)
+        >>> @task
+        ... def announce(room: str) -> str:
+        ...     return f"{room} knows"
+        >>> run((load >> fixed(announce, "ops"))("a.csv"), on=local())
+        <Success: ops knows>
+    """
+    flow = as_flow(step)
+    try:
+        return Fixed(flow, values.encode(flow, args, kwargs))
+    except Refused as refused:
+        raise ValueError(f"fixed({flow.name}, ...): {refused.reason} - at {refused.path}") from None
+    except TypeError as problem:
+        raise TypeError(f"fixed({flow.name}, ...): {problem}") from None
