@@ -5,8 +5,8 @@ import sys
 
 
 def main() -> None:
-    """Runs the command, or says how to install what it needs."""
-    # What gRPC writes to stderr by itself of a connection that fails, the command says already.
+    """Runs the command, or says which extra it needs."""
+    # The command reports failed connections itself, so silence gRPC on stderr.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from onward.cli import app
@@ -16,7 +16,7 @@ def main() -> None:
             raise
         sys.stderr.write(f'onward: {missing} is not installed: pip install "onward[cli]"\n')
         sys.exit(2)
-    except KeyboardInterrupt:  # while it is imported
+    except KeyboardInterrupt:  # during the import
         sys.exit(130)
     try:
         app(prog_name="onward")  # also as `python -m onward`
@@ -24,8 +24,8 @@ def main() -> None:
         if os.environ.get("ONWARD_TRACEBACK"):
             raise
         sys.stderr.write(
-            f"onward: a mistake of Onward's own, {type(problem).__name__}: please report it, with "
-            "what it says with ONWARD_TRACEBACK=1 in the environment\n"
+            f"onward: a bug in Onward ({type(problem).__name__}): please report it, with the "
+            "output of the same command with ONWARD_TRACEBACK=1 in the environment\n"
         )
         sys.exit(1)
 

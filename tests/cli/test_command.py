@@ -104,7 +104,7 @@ def test_a_mistake_of_its_own_is_one_line_and_its_traceback_is_for_who_asks(fold
     before = "import onward; onward.explain = None; import onward.cli"
     done = onward(*arguments, folder=folder, before=before)
     assert done.returncode == 1
-    assert done.stderr.startswith("onward: a mistake of Onward's own, TypeError: ")
+    assert done.stderr.startswith("onward: a bug in Onward, TypeError: ")
     assert done.stderr.count("\n") == 1
     asked = onward(*arguments, folder=folder, before=before, extra={"ONWARD_TRACEBACK": "1"})
     assert "Traceback" in asked.stderr
@@ -134,9 +134,9 @@ def test_it_completes_its_commands_in_a_shell() -> None:
 @pytest.mark.parametrize(
     ("modules", "says"),
     [
-        (["nowhere"], "nor among what is installed: check the spelling"),
-        (["pipeline.nowhere"], "nor among what is installed: check the spelling"),
-        ([""], "nor among what is installed: check the spelling"),
+        (["nowhere"], "or among the installed ones: check the spelling"),
+        (["pipeline.nowhere"], "or among the installed ones: check the spelling"),
+        ([""], "or among the installed ones: check the spelling"),
         (["pipeline.py"], "write pipeline\n"),
         (["./pipeline.py"], "write pipeline\n"),
         (["app/tasks.py"], "write app.tasks\n"),

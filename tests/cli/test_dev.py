@@ -94,7 +94,7 @@ def test_people_are_told_the_url_to_use(tmp_path: Path) -> None:
         wait_for_text(process, "--on celery+redis://127.0.0.1:")
         lines = process.tail().splitlines()
         assert lines[0] == "ready: Ctrl-C or SIGTERM stops it"
-        assert lines[1] == "data    none: it forgets all when it stops"
+        assert lines[1] == "data    none: all data is lost when it stops"
         stop(process, SIGINT)
 
 
@@ -112,7 +112,7 @@ def test_a_server_that_does_not_start_shows_what_it_said(tmp_path: Path) -> None
     manifest = tmp_path / "appendonlydir" / "appendonly.aof.manifest"
     manifest.write_text("this is no manifest\n")
     said = mistake("dev", "celery", "--port", "0", "--data", str(tmp_path), folder=tmp_path, code=1)
-    assert "valkey-server ended with 1. It said last:" in said
+    assert "valkey-server ended with exit code 1. Its last output:" in said
     assert "manifest" in said
 
 
@@ -204,7 +204,7 @@ def test_an_engine_by_docker_that_ends_by_itself_ends_the_command(
     with dev("hatchet", folder=tmp_path, extra=docker.environment) as (process, _said):
         docker.kill()
         assert process.wait(PATIENCE) == 1
-        assert "It said last: my last words" in process.tail()
+        assert "Its last output: my last words" in process.tail()
     assert docker.calls()[-1] == "down --volumes"
 
 
@@ -212,7 +212,7 @@ def test_an_engine_by_docker_that_ends_by_itself_ends_the_command(
     ("fails", "code", "told"),
     [
         ("version", 2, "Docker's engine does not answer: start it, or put hatchet-lite"),
-        ("compose version", 2, "Docker is here without its plugin compose: install that, or put"),
+        ("compose version", 2, "Docker has no plug-in compose: install it, or put"),
         ("up", 1, "stops it again: Error: no up --wait today. In its log: hatchet-1 | I am ill"),
         ("exec", 1, "stops it again: Error: no exec"),
     ],

@@ -80,13 +80,13 @@ def test_with_a_worker_for_every_task_nothing_is_wrong(folder: Path, on_celery: 
 def test_people_see_a_line_for_each_finding_with_its_cure(folder: Path, on_celery: str) -> None:
     done = onward("doctor", "--on", on_celery, folder=folder)
     assert done.returncode == 1
-    assert "✗ workers      there is none: start one: onward worker MODULE\n" in done.stdout
+    assert "✗ workers      there are no workers: start one: onward worker MODULE\n" in done.stdout
 
 
 def test_steps_that_wait_where_nobody_takes_them_are_told(folder: Path, on_celery: str) -> None:
     submit(summed("1,2"), on=connect(on_celery).unwrap()).unwrap()
     queue = on_celery.partition("queue=")[2]
-    assert f"1 step waits in {queue}, from which no worker takes steps" in wrong(
+    assert f"1 step waits in {queue}, and no worker takes steps from it" in wrong(
         "--on", on_celery, folder=folder
     )
 
@@ -103,7 +103,7 @@ def test_what_workers_serve_is_compared_with_the_modules_at_hand(
         found = wrong("more", "--on", on_celery, folder=folder)
         with serving(folder, on_celery, "more", "--queues", on_celery.partition("queue=")[2]):
             some = wrong("more", "--on", on_celery, folder=folder)
-    assert "no worker's catalog has newer, and so calls are Unknown" in found
+    assert "no worker's catalog has newer, so calls are Unknown" in found
     assert "no worker takes steps from elsewhere, the queue of far" in found
     assert any("serve newer, and others do not" in text for text in some)
 
@@ -117,7 +117,7 @@ def test_of_tasks_that_are_served_on_another_queue_alone_a_line_says_so(
         workers.append(SeenWorker("another", frozenset({"q"}), frozenset({"other"})))
     seen = Diagnosis("q", (), tuple(workers), {})
     [told] = [each for each in judged(seen, Catalog(parse, twice)) if each.is_wrong]
-    assert told.text == "no worker on q serves parse, twice, and those on mine do"
+    assert told.text == "no worker on q serves parse, twice, but those on mine do"
     assert "start one for q with the module" in told.cure
 
 
@@ -198,7 +198,7 @@ def test_rabbitmq_is_looked_at_beside_its_ledger(
 
 
 def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_temporal: str) -> None:
-    assert "there is none" in wrong("--on", on_temporal, folder=folder)
+    assert "there are no workers" in wrong("--on", on_temporal, folder=folder)
     with serving(folder, on_temporal):
         found = findings("pipeline", "--on", on_temporal, folder=folder, code=0)
         (folder / "more.py").write_text(
@@ -213,7 +213,7 @@ def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_tempora
     assert told["credentials"] == "no API key; no TLS"
     assert told["clock"] == "the engine's and ours agree within 1 s"
     assert told["worker"].endswith(f": {TASKS}")
-    assert "no worker's catalog has newer, and so calls are Unknown" in missing
+    assert "no worker's catalog has newer, so calls are Unknown" in missing
     assert "no worker takes steps from elsewhere, the queue of far" in missing
 
 
@@ -235,7 +235,7 @@ def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
     assert told["clock"] == "the engine's and ours agree within 1 s"
     assert told["worker"].endswith(f" on onward: {TASKS}")
     [missing] = [each for each in found if each["is_wrong"]]
-    assert missing["text"] == "no worker's catalog has newer, and so calls wait"
+    assert missing["text"] == "no worker's catalog has newer, so calls wait"
     assert hatchet.token.split(".")[1] not in json.dumps(found)
 
 
@@ -259,7 +259,7 @@ def test_watch_queue_shows_what_waits_by_task_on_an_engine_that_knows_tasks(
 
 def test_what_runs_in_this_process_has_nothing_to_tell(folder: Path) -> None:
     [*_, engine] = findings("--on", "local://", folder=folder, code=0)
-    assert "has nothing to tell of itself" in engine["text"]
+    assert "has no diagnosis" in engine["text"]
 
 
 @pytest.mark.parametrize(

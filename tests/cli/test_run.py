@@ -57,7 +57,7 @@ def test_json_has_the_value_the_error_or_the_fault(folder: Path) -> None:
 
 def test_a_domain_error_has_a_code_of_its_own(folder: Path) -> None:
     said = mistake("run", "pipeline:summed", "1;2", *LOCAL, folder=folder, code=3)
-    assert said == "onward: parse answered with Malformed(text='1;2')\n"
+    assert said == "onward: parse failed with Malformed(text='1;2')\n"
 
 
 def test_a_task_s_exception_shows_its_own_traceback_and_none_of_ours(folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_memory_brokers_and_two_places_at_once_are_refused(folder: Path) -> None
     assert done.returncode == 2
     both = [*LOCAL, "--config", "onward.yaml"]
     said = mistake("run", "pipeline:summed", "1", *both, folder=folder)
-    assert "--on and --config both say where" in said
+    assert "--on and --config both name an engine" in said
 
 
 def test_what_is_submitted_to_local_ends_with_the_process_and_so_is_refused(folder: Path) -> None:

@@ -56,7 +56,7 @@ def test_it_says_that_the_engine_is_away_and_goes_on_when_that_is_back(folder: P
         with started("watch", str(ref), "--on", url, folder=folder) as watching:
             wait_for_text(watching, "queued")
             server.kill()
-            wait_for_text(watching, "onward: the engine is away, and is waited for: ")
+            wait_for_text(watching, "onward: waiting for the engine, which is away: ")
             server.restart()
             cancel(ref, on=backend).unwrap()
             assert watching.wait(PATIENCE) == 1
@@ -78,7 +78,7 @@ def test_result_too_says_that_the_engine_is_away_and_waits_for_it(
     engine: str, folder: Path, nowhere: str
 ) -> None:
     with started("result", "ref", "--on", f"{engine}://{nowhere}", folder=folder) as waiting:
-        wait_for_text(waiting, "onward: the engine is away, and is waited for: ")
+        wait_for_text(waiting, "onward: waiting for the engine, which is away: ")
         assert waiting.exit_code() is None
 
 
@@ -116,7 +116,7 @@ def test_the_queues_are_watched_through_an_engine_that_is_away(folder: Path) -> 
         with started("watch", "--queue", "--on", url, folder=folder) as watching:
             wait_for_text(watching, "onward: 0 waiting, workers: none\n")
             server.kill()
-            wait_for_text(watching, "onward: the engine is away, and is waited for: ")
+            wait_for_text(watching, "onward: waiting for the engine, which is away: ")
             server.restart()
             submit(twice(1), on=celery(server.url)).unwrap()
             wait_for_text(watching, "onward: 1 waiting, workers: none\n")

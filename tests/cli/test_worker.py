@@ -191,7 +191,7 @@ def test_a_worker_gives_back_at_once_what_does_not_end_and_says_so(
             for ref in refs:
                 assert result(ref, on=backend, timeout=PATIENCE) == Success("done")
     *before, given_back, stopped = worker.log.read_text().splitlines()
-    assert ("told again: 2 tasks given back at once" in before) == is_told_again
+    assert ("second signal: 2 tasks given back at once" in before) == is_told_again
     assert (given_back, stopped) == ("0 tasks finished, 2 tasks given back", "stopped")
 
 

@@ -1,4 +1,4 @@
-"""The command, made of its parts; docs/command-line.md is for those who use it."""
+"""The `onward` command; docs/command-line.md is its manual."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 
 from onward.cli import calls, dev, doctor, explain, refs, watch, worker
 from onward.cli.console import say
-from onward.cli.group import Discreet
+from onward.cli.group import RedactingGroup
 
 _PASSED_ON = {"ignore_unknown_options": True}
-"""What is no option of ours is the flow's, whose parameters are known only with it."""
+"""Unknown options belong to the flow, whose parameters are known only after its import."""
 
 _ON_FLOWS: tuple[Callable[..., None], ...] = (calls.run, calls.submit, calls.check)
 _PLAIN: tuple[Callable[..., None], ...] = (
@@ -28,11 +28,11 @@ _PLAIN: tuple[Callable[..., None], ...] = (
 
 app: typer.Typer = typer.Typer(
     name="onward",
-    cls=Discreet,
+    cls=RedactingGroup,
     help="Typed tasks, composed with >>, on the engine that a URL names.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,  # a traceback is the user's own, and shown as Python does
+    pretty_exceptions_enable=False,  # the user's tracebacks look as Python prints them
 )
 
 

@@ -1,4 +1,4 @@
-"""A flow's arguments, from the texts of a command line, by the flow's own annotations."""
+"""Reads a flow's arguments from a command line, by the flow's annotations."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _NAMED = (*_BY_PLACE, inspect.Parameter.KEYWORD_ONLY)
 
 
 class Parameter(Struct, frozen=True):
-    """What a flow takes.
+    """A parameter of a flow.
 
     Args:
         python: The parameter itself.
         type: Its type, for people.
         read: Reads a value from JSON; raises `Refused`.
-        annotation: What stands behind its colon.
+        annotation: Its annotation.
     """
 
     python: inspect.Parameter
@@ -39,17 +39,17 @@ class Parameter(Struct, frozen=True):
 
     @property
     def is_flag(self) -> bool:
-        """Whether it is said without a value: `--dry` or `--no-dry`."""
+        """Whether its option takes no value: `--dry` or `--no-dry`."""
         return self.annotation is bool
 
     @property
     def option(self) -> str:
-        """How it is written as an option."""
+        """The name of its option."""
         return f"--{self.python.name.replace('_', '-')}"
 
 
 def parameters(flow: nodes.Node) -> list[Parameter]:
-    """What a flow takes, which is what its first step takes."""
+    """The parameters of a flow, which are those of its first step."""
     if isinstance(flow, nodes.Task):
         return [_of_task(flow, each) for each in flow.signature.python.parameters.values()]
     if isinstance(flow, nodes.Identity):
@@ -58,7 +58,7 @@ def parameters(flow: nodes.Node) -> list[Parameter]:
     first = parameters(nodes.head(flow))
     if not nodes.is_single(flow):
         return first
-    # One value alone, of which a step of it may take a part.
+    # The flow takes one value, of which its steps may take a part.
     inner = first[0]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     alone = inspect.Parameter(inner.python.name, kind)
@@ -68,7 +68,7 @@ def parameters(flow: nodes.Node) -> list[Parameter]:
 
 
 def call_of(flow: AnyFlow, texts: Sequence[str]) -> Call[Any, Any]:
-    """The flow applied to what a command line says; ends the command where that does not fit."""
+    """Applies the flow to the arguments on a command line; ends the command if they do not fit."""
     known = parameters(flow)
     given = _Given(flow, {each.python.name: each for each in known})
     given.take(list(texts))
@@ -93,7 +93,7 @@ def call_of(flow: AnyFlow, texts: Sequence[str]) -> Call[Any, Any]:
 
 
 class _Given:
-    """The values that were said so far."""
+    """The values that were given so far."""
 
     def __init__(self, flow: AnyFlow, known: Mapping[str, Parameter]) -> None:
         self._flow = flow
@@ -106,7 +106,7 @@ class _Given:
         self.values: dict[str, Any] = {}
 
     def take(self, texts: list[str]) -> None:
-        """Takes what is said by name, and then what is said by position."""
+        """Takes arguments by name, and then those by position."""
         positional: list[str] = []
         while texts:
             text = texts.pop(0)
@@ -125,8 +125,8 @@ class _Given:
         end(USAGE, f"{self._flow.name}: {message}. --help shows what it takes")
 
     def _option(self, text: str, texts: list[str]) -> None:
-        said, equals, value = text.removeprefix("--").partition("=")
-        name = said.replace("-", "_")
+        option, equals, value = text.removeprefix("--").partition("=")
+        name = option.replace("-", "_")
         found = self._named.get(name)
         if found is not None and found.is_flag and not equals:
             self._set(found, True)
@@ -139,13 +139,13 @@ class _Given:
             self.refuse(f"there is no parameter {instead_of(name, self._named)}")
         if not equals:
             if not texts:
-                self.refuse(f"--{said} needs a value")
+                self.refuse(f"--{option} needs a value")
             value = texts.pop(0)
         if found is not None:
             self._set(found, self._read(found, value))
         elif self._others is not None:
             if name in self._more_named:
-                self.refuse(f"--{said} appears twice")
+                self.refuse(f"--{option} appears twice")
             self._more_named[name] = self._read(self._others, value, name)
             self.values[self._others.python.name] = self._more_named
 
@@ -176,7 +176,7 @@ class _Given:
 
 
 def read(parameter: Parameter, text: str) -> object:
-    """What a text says: itself, where the annotation takes a text, and else the JSON that it is."""
+    """Reads an argument: as a str if the annotation takes one, otherwise as JSON."""
     if parameter.annotation is bytes:
         return parameter.read(msgspec.json.encode(os.fsencode(text)))
     as_text: Refused | None = None
@@ -190,7 +190,7 @@ def read(parameter: Parameter, text: str) -> object:
     try:
         return parameter.read(text.encode(errors="replace"))
     except Refused as refused:
-        # What is no JSON was meant as a text, so say why that does not do.
+        # An argument that is not JSON was meant as a str, so report why that does not fit.
         is_text = not _is_json(text) and not text.lstrip().startswith(("{", "["))
         raise (as_text if as_text and is_text else refused) from None
 
@@ -212,13 +212,13 @@ def _of_task(task: nodes.Task, python: inspect.Parameter) -> Parameter:
         codec = signature.others
     else:
         codec = signature.keyword.get(python.name) or dict(signature.positional)[python.name]
-    assert codec is not None  # a task has one for each of its parameters
+    assert codec is not None  # each parameter of a task has a codec
     annotation = codec.annotation
     return Parameter(python, inspect.formatannotation(annotation), codec.decode, annotation)
 
 
 def _plain(flow: nodes.Node) -> Callable[[bytes], object]:
-    """How the one value is read that a flow takes."""
+    """The reader of a flow's only value."""
     reader = values.takes(flow)
     return lambda raw: reader.read(Raw(raw))
 

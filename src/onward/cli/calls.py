@@ -1,4 +1,4 @@
-"""`onward run`, `submit` and `check`: a flow applied to what the command line says."""
+"""`onward run`, `submit` and `check`: they apply a flow to arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from returns.result import Failure
 
 from onward import interpret
 from onward.cli.arguments import call_of
-from onward.cli.console import code_of, data_of_fault, err, fail, got, say, say_json, warn
+from onward.cli.console import code_of, data_of_fault, err, fail, say, say_json, value_of, warn
 from onward.cli.options import (
     Config,
     Json,
@@ -36,20 +36,20 @@ Target: TypeAlias = Annotated[
 Arguments: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="ARGS…", help="What it takes, by position or as --name value; see TARGET --help."
+        metavar="ARGS…", help="Its arguments, by position or as --name value; see TARGET --help."
     ),
 ]
 Key: TypeAlias = Annotated[
-    str | None, typer.Option(help="An idempotency key: with the same one, it runs only once.")
+    str | None, typer.Option(help="An idempotency key: with the same key, it runs only once.")
 ]
 Delay: TypeAlias = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0, help="How long it waits before it starts.")
+    float, typer.Option(metavar="SECONDS", min=0, help="How long to wait before it starts.")
 ]
 Deadline: TypeAlias = Annotated[
     float | None, typer.Option(metavar="SECONDS", min=0, help="How long it may take in all.")
 ]
 Help: TypeAlias = Annotated[
-    bool, typer.Option("--help", help="Show this; after a TARGET, what that takes.")
+    bool, typer.Option("--help", help="Show this; after a TARGET, show its arguments.")
 ]
 
 
@@ -67,22 +67,23 @@ def run(
     is_help: Help = False,
     **options: Unpack[CallOptions],
 ) -> None:
-    """Run a task or flow, and print what comes of it.
+    """Run a task or flow, and print its outcome.
 
-    Its own arguments are read by its annotations: a text as it is, a number, true or false, and
-    all else as JSON. What would be taken for an option of this command goes after `--`.
+    The annotations of the task or flow say how its arguments are read: text as it is, numbers, true
+    or false, and everything else as JSON. If an option has the same name as one of this command,
+    write it after `--`.
 
     Example: `onward run my.tasks:ingest https://example.org/a.csv --sep ';' --on local://`
 
-    Exit codes: 0, it gave a value; 1, a fault; 2, what cannot be done as it was written; 3, a
-    domain error; 4, no outcome yet, after --timeout.
+    Exit codes: 0, it gave a value; 1, a fault; 2, a mistake in the command or the configuration;
+    3, a domain error; 4, no outcome yet, after --timeout.
     """
-    # What ends here is printed here. Where a module has set up logging, its handlers log it too.
+    # This command prints the outcome. If a module has set up logging, its handlers log it too.
     logging.getLogger("onward.step").addHandler(logging.NullHandler())
     call = _call(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:
         refuse_memory(backend)
-        ref = got(interpret.submit(call, on=backend, key=key, deadline=deadline, **options))
+        ref = value_of(interpret.submit(call, on=backend, key=key, deadline=deadline, **options))
         then = ENDS_HERE if is_here(backend) else goes_on(ref.id, on, config)
         with leaving(then), err.status(f"{call.flow.name} …"):
             outcome = outcome_of(backend, ref.id, timeout, then)
@@ -103,15 +104,15 @@ def submit(
     is_help: Help = False,
     **options: Unpack[CallOptions],
 ) -> None:
-    """Submit a task or flow, and print its ref, by which `result` and the others know it.
+    """Submit a task or flow, and print its ref, which `result` and other commands take.
 
     Example: `onward submit my.tasks:ingest https://example.org/a.csv --key today`
 
-    Exit codes: 0, it was submitted; 1, a fault; 2, what cannot be done as it was written.
+    Exit codes: 0, it was submitted; 1, a fault; 2, a mistake in the command or the configuration.
     """
     call = _call(context, target, arguments, is_help=is_help)
     with connected_elsewhere(on, config) as backend:
-        ref = got(
+        ref = value_of(
             interpret.submit(
                 call,
                 on=backend,
@@ -140,8 +141,8 @@ def check(
 
     Example: `onward check my.tasks:ingest https://example.org/a.csv --on temporal://localhost`
 
-    Exit codes: 0, no problem was found; 1, a fault was; 2, what cannot be done as it
-    was written.
+    Exit codes: 0, no problem was found; 1, a fault was found; 2, a mistake in the command or the
+    configuration.
     """
     call = _call(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:

@@ -1,6 +1,6 @@
-"""What the command says, and with which code it ends.
+"""The command's output and exit codes.
 
-What it was asked for goes to stdout; all else, and why it fails, to stderr.
+Answers go to stdout. Everything else, errors included, goes to stderr.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from onward.fault import Fault, Misconfigured, Unsupported
 T = TypeVar("T")
 
 FAULT = 1
-"""Something went wrong outside of any task's domain, or the user's own code raised."""
+"""A fault, or an exception in the user's own module."""
 
 USAGE = 2
 """The command is wrong as written. Retrying will not help."""
 
 ERROR = 3
-"""A task answered with a domain error."""
+"""A task returned a domain error."""
 
 NOT_YET = 4
 """There is no outcome yet."""
 
 INTERRUPTED = 130
-"""Ctrl-C, as shells have it."""
+"""Ctrl-C, as in shells."""
 
 out: Console = Console(highlight=False, soft_wrap=True)
 err: Console = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -42,13 +42,13 @@ _IS_FOR_PROGRAM = ContextVar("onward_is_for_program", default=False)
 
 
 def for_program(is_so: bool) -> bool:
-    """Takes note of `--json`."""
+    """Remembers `--json`."""
     _IS_FOR_PROGRAM.set(is_so)
     return is_so
 
 
 def say(text: str, style: str = "") -> None:
-    """Says something on a line of its own."""
+    """Prints one line."""
     out.print(Text(text, style))
 
 
@@ -58,18 +58,18 @@ def say_json(data: Mapping[str, object]) -> None:
 
 
 def warn(text: str) -> None:
-    """Says on one line of stderr what is wrong, or what to do."""
+    """Prints a problem, or what to do about it, as one line on stderr."""
     err.print(Text.assemble(("onward: ", "bold red"), " ".join(text.split())))
 
 
 def end(code: int, message: str, cause: BaseException | None = None) -> NoReturn:
-    """Ends the command, with what is wrong and what to do about it on one line."""
+    """Ends the command with a message on one line."""
     warn(message)
     raise typer.Exit(code) from cause
 
 
 def fail(fault: Fault) -> NoReturn:
-    """Ends the command with a fault, which is on stdout too if that is for a program."""
+    """Ends the command with a fault, also on stdout after `--json`."""
     if _IS_FOR_PROGRAM.get():
         say_json({"fault": data_of_fault(fault)})
     end(code_of(fault), str(fault))
@@ -81,8 +81,8 @@ def data_of_fault(fault: Fault) -> dict[str, object]:
     return {"type": type(fault).__name__, **fields, "cure": fault.cure}
 
 
-def got(answer: Result[T, Fault]) -> T:
-    """What was answered; ends the command where that is a fault."""
+def value_of(answer: Result[T, Fault]) -> T:
+    """The value of an answer; ends the command if it is a fault."""
     if isinstance(answer, Failure):
         fail(answer.failure())
     return answer.unwrap()

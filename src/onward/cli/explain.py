@@ -1,4 +1,4 @@
-"""`onward explain`: what a flow is made of."""
+"""`onward explain`, which shows the structure of a flow."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def explain(
         bool, typer.Option("--mermaid", help="As a Mermaid flowchart, for a README.")
     ] = False,
     native: Annotated[
-        bool, typer.Option("--native", help="What the engine of --on will be given.")
+        bool, typer.Option("--native", help="What the engine of --on will get.")
     ] = False,
     on: On = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a flow is made of, in the order in which it runs.
+    """Show the structure of a flow, in the order in which it runs.
 
-    With --json it is the flow as it travels, in a plan, without the values of `given` and `fixed`.
+    With --json, show the flow as in a plan, without the values of `given` and `fixed`.
 
     Example: `onward explain my.tasks:ingest --native --on temporal://localhost`
 
-    Exit codes: 0, it is shown; 1, an exception in a module; 2, what cannot be done as it was
-    written.
+    Exit codes: 0, it was shown; 1, an exception in a module; 2, a mistake in the command or the
+    configuration.
     """
     if mermaid + native + as_json > 1:
         end(USAGE, "--mermaid, --native and --json are three forms: choose one")
@@ -47,7 +47,7 @@ def explain(
                 end(USAGE, f"{backend!r} has no terms of its own: leave --native out")
             typer.echo(explained(flow, on=backend))
     elif on is not None or config is not None:
-        end(USAGE, "to show what an engine will be given, write --native too")
+        end(USAGE, "to show what an engine will get, write --native too")
     elif as_json:
         # One of these values may be secret.
         say_json({"flow": flow.name, "root": with_given(flow.node, _hidden)})

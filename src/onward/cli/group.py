@@ -1,4 +1,4 @@
-"""Tells of mistakes in a command line, and shows no password that stands in the wrong place."""
+"""Removes passwords from messages about mistakes in a command line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typer.core import TyperGroup
 _PASSWORD = re.compile(r"(://[^\s/@:]*:)\S*@")
 
 
-class Discreet(TyperGroup):
-    """Typer's own, but where it quotes a URL, it leaves out the password."""
+class RedactingGroup(TyperGroup):
+    """Typer's group, which leaves the password out where a message quotes a URL."""
 
-    def invoke(self, ctx: Any) -> Any:  # typer's own types of these are another in each release
-        """Runs the command that is asked for."""
+    def invoke(self, ctx: Any) -> Any:  # typer's types for these differ between releases
+        """Runs the command."""
         try:
             return super().invoke(ctx)
         except Exception as problem:

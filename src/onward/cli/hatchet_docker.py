@@ -1,4 +1,4 @@
-"""Hatchet's engine in Docker's containers, where its programs are not on this machine."""
+"""Hatchet's engine in Docker containers, for machines without its programs."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ HATCHET = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.104.7"
 
 
 def refuse_if_missing(programs: Sequence[str]) -> None:
-    """Ends the command if Docker cannot help either, and says what helps.
+    """Ends the command if Docker is missing too, and says what to install.
 
     Args:
-        programs: Those that are not on the PATH.
+        programs: The programs that are missing on the PATH.
     """
     without = f"or put {', '.join(programs)} on the PATH: see docs.hatchet.run/self-hosting"
     if shutil.which("docker") is None:
         end(USAGE, f"Hatchet needs Docker, which is not on the PATH: install it, {without}")
-    if said := _fault(["docker", "version"]):
-        end(USAGE, f"Docker's engine does not answer: start it, {without}. Docker said: {said}")
+    if error := _fault(["docker", "version"]):
+        end(USAGE, f"Docker's engine does not answer: start it, {without}. Docker said: {error}")
     if _fault(["docker", "compose", "version"]):
-        end(USAGE, f"Docker is here without its plugin compose: install that, {without}")
+        end(USAGE, f"Docker has no plug-in compose: install it, {without}")
 
 
 @contextlib.contextmanager
 def started(folder: Path, port: int, *, keep: bool) -> Generator[Engine]:
-    """An engine with one tenant, in containers that are gone afterwards.
+    """Starts an engine with one tenant in containers, and removes them at the end.
 
     Args:
-        folder: Where it has its log, and the name that its volumes go by.
-        port: Where it speaks gRPC.
+        folder: The folder of its log, and of the name of its volumes.
+        port: Its port for gRPC.
         keep: Whether the volumes with its data stay.
     """
     api_port = free_port(0, 0)
@@ -50,7 +50,7 @@ def started(folder: Path, port: int, *, keep: bool) -> Generator[Engine]:
     log = folder / "hatchet.log"
     with _project(folder) as project:
         definition.write_bytes(msgspec.json.encode(_definition(port, api_port)))
-        # A file by its name would be hidden from a Docker that has a /tmp of its own.
+        # By stdin, because some Dockers have a /tmp of their own and would not see the file.
         compose = ["docker", "compose", "--project-name", project, "--file", "-"]
         for image in (POSTGRESQL, HATCHET):
             _fetch(image)
@@ -74,10 +74,10 @@ def _definition(port: int, api_port: int) -> dict[str, object]:
     postgresql = {
         "image": POSTGRESQL,
         "command": ["postgres", "-c", "max_connections=200"],
-        "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"},  # who can reach it is next to it
+        "environment": {"POSTGRES_HOST_AUTH_METHOD": "trust"},  # only this network reaches it
         "volumes": ["postgresql:/var/lib/postgresql/data"],
         "healthcheck": {
-            # By TCP, or one answers that is there only while the data are laid out.
+            # By TCP: the server that runs while the data is set up answers only on a socket.
             "test": ["CMD", "pg_isready", "--host", HOST, "--username", "postgres"],
             "interval": "1s",
             "timeout": "5s",
@@ -99,7 +99,7 @@ def _definition(port: int, api_port: int) -> dict[str, object]:
             "SERVER_AUTH_COOKIE_DOMAIN": HOST,
             "SERVER_AUTH_COOKIE_INSECURE": "true",
             "SERVER_AUTH_SET_EMAIL_VERIFIED": "true",
-            "SERVER_SECURITY_CHECK_ENABLED": "false",  # which asks a server of Hatchet's makers
+            "SERVER_SECURITY_CHECK_ENABLED": "false",  # the check calls a server of the vendor
         },
         "ports": [f"{HOST}:{port}:7077", f"{HOST}:{api_port}:8888"],
         "volumes": ["config:/config"],
@@ -108,7 +108,7 @@ def _definition(port: int, api_port: int) -> dict[str, object]:
             "interval": "1s",
             "timeout": "5s",
             "retries": 60,
-            "start_period": "120s",  # the first time, it makes its tables
+            "start_period": "120s",  # the first start creates the tables
         },
     }
     return {
@@ -119,8 +119,8 @@ def _definition(port: int, api_port: int) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _project(folder: Path) -> Generator[str]:
-    """What the containers and volumes go by that belong to a folder, for one command at a time."""
-    import fcntl  # which Windows has not, where the rest of the command is of use
+    """The name of a folder's containers and volumes, for one command at a time."""
+    import fcntl  # Windows lacks it, and the other commands work there
 
     with (folder / "docker-project").open("a+") as file:
         try:
@@ -140,45 +140,47 @@ def _fetch(image: str) -> None:
     if not _fault(["docker", "image", "inspect", image]):
         return
     with err.status(f"Docker fetches {image}"):
-        said = _fault(["docker", "pull", "--quiet", image])
-    if said:
-        end(FAULT, f"Docker cannot fetch {image}: try docker pull {image} by hand. It said: {said}")
+        error = _fault(["docker", "pull", "--quiet", image])
+    if error:
+        end(
+            FAULT, f"Docker cannot fetch {image}: try docker pull {image} by hand. It said: {error}"
+        )
 
 
 def _fault(command: Sequence[str]) -> str:
-    """What a command said last if it fails, and nothing if it does not."""
-    code, _, said = _ended(command, Path(os.devnull))
-    return _end_of(said) if code else ""
+    """The last line of a command's errors if it fails, otherwise an empty text."""
+    code, _, errors = _ended(command, Path(os.devnull))
+    return _end_of(errors) if code else ""
 
 
 def _run(compose: Sequence[str], arguments: Sequence[str], definition: Path) -> str:
-    """What a command of compose's prints; ends ours if it fails."""
-    code, printed, said = _ended([*compose, *arguments], definition)
+    """The output of a command of compose; ends our command if it fails."""
+    code, printed, errors = _ended([*compose, *arguments], definition)
     if code:
         _, logs, _ = _ended([*compose, "logs", "--no-color", "--tail", "1"], definition)
         logged = f". In its log: {logs}" if logs else ""
-        end(FAULT, f"Docker could not start Hatchet, and stops it again: {_end_of(said)}{logged}")
+        end(FAULT, f"Docker could not start Hatchet, and stops it again: {_end_of(errors)}{logged}")
     return printed
 
 
 def _down(compose: Sequence[str], arguments: Sequence[str], definition: Path) -> None:
-    """Removes the containers; who does not wait for that leaves it to end by itself."""
+    """Removes the containers. If this wait is interrupted, the removal goes on."""
     process = _started([*compose, *arguments], definition, subprocess.DEVNULL)
     if process.wait():
         by_hand = " ".join([*compose, *arguments]).replace(" --file -", "")
-        end(FAULT, f"containers of Hatchet may be left: once Docker answers, write {by_hand}")
+        end(FAULT, f"containers of Hatchet may be left: when Docker answers again, run {by_hand}")
 
 
 def _ended(command: Sequence[str], stdin: Path) -> tuple[int, str, str]:
-    """A command's exit code, and what it printed and said; Ctrl-C ends it."""
+    """Runs a command, and gives its exit code, output and errors; Ctrl-C ends it."""
     with _started(command, stdin, subprocess.PIPE) as process:
         try:
-            printed, said = process.communicate()
+            printed, errors = process.communicate()
         except KeyboardInterrupt:
             process.terminate()
             process.wait()
             raise
-    return process.returncode, printed, said
+    return process.returncode, printed, errors
 
 
 def _started(command: Sequence[str], stdin: Path, output: int) -> subprocess.Popen[str]:
@@ -188,13 +190,13 @@ def _started(command: Sequence[str], stdin: Path, output: int) -> subprocess.Pop
             stdin=given,
             stdout=output,
             stderr=output,
-            cwd=os.sep,  # which is there to the end, unlike a folder that who is in a hurry leaves
+            cwd=os.sep,  # the temporary folder may be removed while the command runs
             text=True,
-            # A session of its own, or Ctrl-C would end it before what cleans up after it.
+            # A session of its own, because Ctrl-C would end it before the clean-up.
             start_new_session=True,
         )
 
 
 def _end_of(text: str) -> str:
-    """The last line, which is the one that says what went wrong."""
+    """The last line, which says what went wrong."""
     return (text.strip().splitlines() or ["nothing"])[-1].strip()

@@ -1,4 +1,4 @@
-"""Hatchet's engine, all of it in one process, on a PostgreSQL of its own."""
+"""Hatchet's engine in one process, on a PostgreSQL of its own."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from onward.cli.console import FAULT, end
 from onward.cli.servers import HOST, free_port, running
 
 _ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-"""What a client of PostgreSQL may begin with; the answer is one letter."""
+"""A client's request for TLS from PostgreSQL; the answer is one letter."""
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-"""What a client of gRPC begins with: HTTP/2's greeting, and a frame of no settings."""
+"""The first bytes of a gRPC client: HTTP/2's preface, and an empty settings frame."""
 
 _PROGRAMS = ("hatchet-lite", "hatchet-migrate", "hatchet-admin")
 
 
 class Engine(Struct, frozen=True):
-    """A Hatchet that is up.
+    """A running Hatchet.
 
     Args:
-        process: The engine itself.
-        log: Its output.
-        api: Where its HTTP API is.
-        environment: What its clients need, its token among it.
+        process: The engine's process.
+        log: The file of its output.
+        api: The URL of its HTTP API.
+        environment: The variables that its clients need, its token included.
     """
 
     process: subprocess.Popen[bytes]
@@ -42,14 +42,14 @@ class Engine(Struct, frozen=True):
 
 
 def missing() -> list[str]:
-    """The programs that it needs and that are not on this machine."""
+    """The needed programs that are missing on this machine."""
     lacking = [each for each in _PROGRAMS if shutil.which(each) is None]
     return lacking + [each for each in ("initdb", "postgres") if _postgresql(each) is None]
 
 
 @contextlib.contextmanager
 def started(folder: Path, port: int) -> Generator[Engine]:
-    """An engine with one tenant, and all of its data in a folder."""
+    """Starts an engine with one tenant, and all of its data in a folder."""
     database_port, api_port = free_port(0, 0), free_port(0, 0)
     database = f"postgresql://postgres@{HOST}:{database_port}/postgres?sslmode=disable"
     api = f"http://{HOST}:{api_port}"
@@ -67,11 +67,11 @@ def started(folder: Path, port: int) -> Generator[Engine]:
         "SERVER_GRPC_BROADCAST_ADDRESS": f"{HOST}:{port}",
         "SERVER_GRPC_INSECURE": "true",
         "SERVER_AUTH_COOKIE_DOMAIN": HOST,
-        # Its HTTP API listens on all addresses, and everybody knows the password it comes with.
+        # Its HTTP API listens on all addresses, and its default password is public.
         "SERVER_AUTH_BASIC_AUTH_ENABLED": "true" if dashboard else "false",
         "SERVER_HEALTHCHECK": "false",
-        "SERVER_SECURITY_CHECK_ENABLED": "false",  # which asks a server of Hatchet's makers
-        # It must have a dashboard, whose pages do not come with the program.
+        "SERVER_SECURITY_CHECK_ENABLED": "false",  # the check calls a server of the vendor
+        # It requires a folder with the dashboard, which the program does not contain.
         "LITE_STATIC_ASSET_DIR": dashboard or str(pages),
         "LITE_FRONTEND_PORT": "0",
         "LITE_RUNTIME_PORT": "0",
@@ -95,7 +95,7 @@ def started(folder: Path, port: int) -> Generator[Engine]:
 
 
 def client_environment(port: int, api: str, token: str) -> dict[str, str]:
-    """What clients of an engine on this machine need."""
+    """The variables that clients of an engine on this machine need."""
     return {
         "HATCHET_CLIENT_TOKEN": token.strip(),
         "HATCHET_CLIENT_HOST_PORT": f"{HOST}:{port}",
@@ -106,7 +106,7 @@ def client_environment(port: int, api: str, token: str) -> dict[str, str]:
 
 def is_ready(port: int, api_port: int) -> bool:
     """Whether an engine on this machine speaks gRPC, and its HTTP API says that it is ready."""
-    from http.client import HTTPConnection, HTTPException  # with which comes all of ssl
+    from http.client import HTTPConnection, HTTPException  # this imports ssl
 
     with socket.create_connection((HOST, port), timeout=1) as connection:
         connection.sendall(_PREFACE)
@@ -131,7 +131,7 @@ def _postgres(folder: Path, port: int) -> Generator[None]:
         "listen_addresses": HOST,
         "port": port,
         "unix_socket_directories": "",
-        "dynamic_shared_memory_type": "mmap",  # in the folder, where a kill may leave it
+        "dynamic_shared_memory_type": "mmap",  # in the folder, so that a kill leaves nothing else
         "max_connections": 200,
         "timezone": "UTC",
     }
@@ -151,15 +151,15 @@ def _speaks(port: int) -> bool:
 
 
 def _postgresql(name: str) -> Path | str | None:
-    """Debian's packages keep PostgreSQL's programs off the PATH."""
+    """Finds a program of PostgreSQL. Debian's packages keep them off the PATH."""
     packaged = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (packaged[-1] if packaged else None)
 
 
 def _unprivileged() -> list[str]:
-    """What makes a command of PostgreSQL's run for root, whom it refuses.
+    """A prefix that lets root run PostgreSQL, which refuses root.
 
-    To itself it is another user, in a namespace of its own; outside of that it stays root.
+    The command sees another user, in a namespace of its own. Outside the namespace it is root.
     """
     if os.geteuid() != 0:
         return []
@@ -167,7 +167,7 @@ def _unprivileged() -> list[str]:
 
 
 def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> str:
-    """What a command prints that ends by itself."""
+    """Runs a command to its end, and gives its output."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -178,6 +178,8 @@ def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> st
         check=False,
     )
     if done.returncode:
-        said = (done.stdout + done.stderr)[-2000:]
-        end(FAULT, f"{command[0]} ended with {done.returncode}. It said last: {said}")
+        output = (done.stdout + done.stderr)[-2000:]
+        end(
+            FAULT, f"{command[0]} ended with exit code {done.returncode}. Its last output: {output}"
+        )
     return done.stdout

@@ -1,4 +1,4 @@
-"""A worker that says when it is ready, and at its end what became of what it was running."""
+"""Prints when a worker is ready, and at its end what became of its running tasks."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from onward.observer import Attempt, Sending
 
 
 def announced(backend: Backend, stop: threading.Event) -> Announced:
-    """A backend whose worker says how it fares, with what was added to the backend."""
+    """A backend whose worker prints its state, with the observers of the original backend."""
     added = additions_of(backend)
     made = Announced(backend, stop)
     return with_additions(made, replace(added, observers=(*added.observers, made.attempts)))
 
 
 class Announced:
-    """A backend, of which a worker needs no more than `serve`, whose worker says how it fares.
+    """A backend with only `serve`, whose worker prints its state.
 
     Args:
         backend: The backend.
-        stop: Is set once the worker leaves, whoever told it to.
+        stop: An event that is set when the worker stops for any reason.
     """
 
     def __init__(self, backend: Backend, stop: threading.Event) -> None:
@@ -40,9 +40,9 @@ class Announced:
         self._backend = backend
 
     @property
-    def was_told_again(self) -> bool:
-        """Whether a second signal came while it was stopping."""
-        return self.attempts.times_told > 1
+    def was_stopped_again(self) -> bool:
+        """Whether a second signal arrived while it was stopping."""
+        return self.attempts.stops > 1
 
     def serve(
         self, catalog: Catalog, /, *, concurrency: int | None, queues: Collection[str] | None
@@ -61,16 +61,16 @@ class _AnnouncedWorker:
 
     def stop(self, grace: float = 30.0) -> None:
         self._stop.set()
-        running = self._attempts.leave(grace)
-        time_told = self._attempts.times_told
-        if time_told > 1:
-            say(f"told again: {_tasks(running)} given back at once", "yellow")
+        running = self._attempts.stop_within(grace)
+        count = self._attempts.stops
+        if count > 1:
+            say(f"second signal: {_tasks(running)} given back at once", "yellow")
         else:
             what = f"{_tasks(running)} running, with {grace:g} s to end"
             say(f"stopping: {what if running else 'nothing is running'}", "yellow")
         self._worker.stop(grace)
-        if time_told == self._attempts.times_told:  # else it is told by who came later
-            ended, given_back = self._attempts.left()
+        if count == self._attempts.stops:  # otherwise the later stop prints it
+            ended, given_back = self._attempts.ended()
             if ended or given_back:
                 say(f"{_tasks(ended)} finished, {_tasks(given_back)} given back", "yellow")
 
@@ -79,11 +79,11 @@ class _AnnouncedWorker:
 
 
 class _Attempts:
-    """Counts the steps that go on, as an observer, and what becomes of them at the end."""
+    """An observer that counts the running steps, and what becomes of them after the stop."""
 
     def __init__(self) -> None:
-        self.times_told: int = 0
-        """How often it was to leave."""
+        self.stops: int = 0
+        """How often the worker was told to stop."""
         self._lock = threading.Lock()
         self._running = 0
         self._ended: set[tuple[str, str]] = set()
@@ -100,27 +100,26 @@ class _Attempts:
         step = attempt.context.id, attempt.context.step
         with self._lock:
             self._running += 1
-            self._ended.discard(step)  # for it is tried again
+            self._ended.discard(step)  # it is being retried
         yield
         is_cut_off = self._is_over() and isinstance(attempt.error, Cancelled)
         with self._lock:
             self._running -= 1
             self._cut_off += is_cut_off
-            if self.times_told and not is_cut_off:
+            if self.stops and not is_cut_off:
                 self._ended.add(step)
 
-    def leave(self, grace: float) -> int:
-        """Takes note that what is running has so many seconds to end; gives how much that is."""
+    def stop_within(self, grace: float) -> int:
+        """Starts the grace time, in seconds, and gives the number of running steps."""
         with self._lock:
-            self.times_told += 1
+            self.stops += 1
             self._until = min(self._until, time.monotonic() + grace)
             return self._running
 
-    def left(self) -> tuple[int, int]:
-        """How many have ended since then, and how many have not."""
+    def ended(self) -> tuple[int, int]:
+        """How many steps have ended since the stop, and how many have not."""
         with self._lock:
-            # What runs on where there was time is a thread that nobody waits for any more, for
-            # its step has timed out.
+            # Within the grace time, a function that still runs belongs to a step that timed out.
             return len(self._ended), self._running + self._cut_off if self._is_over() else 0
 
     def _is_over(self) -> bool:

@@ -1,4 +1,4 @@
-"""The options that several commands have, and the backend that they name."""
+"""Options that several commands share, and the backend that they name."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _HERE = "ends with this process"
 
 
 def with_call_options(command: Command) -> Command:
-    """A command with an option for each of `CallOptions`, in the place of its `**options`."""
+    """Gives a command an option for each field of `CallOptions`, in place of its `**options`."""
     signature = inspect.signature(command, eval_str=True)
     parameters = list(signature.parameters.values())
     parameters = [each for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    place = list(signature.parameters).index("deadline") + 1  # beside what also is of the call
+    place = list(signature.parameters).index("deadline") + 1  # beside the call's other options
     parameters[place:place] = [
         inspect.Parameter(
             name,
@@ -60,9 +60,9 @@ def with_call_options(command: Command) -> Command:
 
 @contextlib.contextmanager
 def connected(on: str | None, config: Path | None) -> Generator[Backend]:
-    """The backend of `--on` or `--config`, or else of the environment, while it is needed."""
+    """The backend of `--on`, of `--config` or of the environment, closed at the end."""
     if on is not None and config is not None:
-        end(USAGE, "--on and --config both say where: leave one of them out")
+        end(USAGE, "--on and --config both name an engine: leave one of them out")
     source = config if on is None else on
     made = connect() if source is None else connect(source)
     if isinstance(made, Failure):
@@ -78,7 +78,7 @@ def connected(on: str | None, config: Path | None) -> Generator[Backend]:
 
 @contextlib.contextmanager
 def connected_elsewhere(on: str | None, config: Path | None) -> Generator[Backend]:
-    """Like `connected`, for what makes sense only where other processes submit or serve."""
+    """Like `connected`, for commands that need a backend that other processes share."""
     with connected(on, config) as backend:
         refuse_memory(backend)
         if is_here(backend):
@@ -92,7 +92,7 @@ def is_here(backend: Backend) -> bool:
 
 
 def refuse_memory(backend: Backend) -> None:
-    """Ends the command where a backend's broker is in this process, and so are its workers."""
+    """Ends the command if the backend's broker and workers are in this process."""
     if getattr(backend, "is_in_memory", False):
         it = "no other process can submit to celery+memory://: it"
         end(USAGE, f"{it} {_HERE}. Name a broker's URL")

@@ -1,4 +1,4 @@
-"""`onward watch --queue`: what waits where, and who takes it."""
+"""`onward watch --queue`, which shows the queues and their workers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rich.live import Live
 from rich.table import Table
 
 from onward.backend import Backend, Diagnoses
-from onward.cli.console import fail, got, out, say, say_json, warn
+from onward.cli.console import fail, out, say, say_json, value_of, warn
 from onward.cli.waiting import away
 from onward.fault import Unavailable, Unsupported
 
 _PAUSE = 1.0
-"""How long it is from one look to the next, in seconds."""
+"""The time between two looks, in seconds."""
 
 
 class _Row(Struct):
@@ -30,9 +30,9 @@ class _Row(Struct):
 
 
 def watch_queues(backend: Backend, *, as_json: bool) -> None:
-    """Shows the queues, whenever something has changed, until Ctrl-C."""
+    """Shows the queues after each change, until Ctrl-C."""
     if not isinstance(backend, Diagnoses):
-        fail(Unsupported("watch", f"{backend!r} does not tell of its queues"))
+        fail(Unsupported("watch", f"{backend!r} does not report its queues"))
     with contextlib.suppress(KeyboardInterrupt):
         if as_json or not out.is_terminal:
             _follow(backend, _say_json if as_json else _say, warn)
@@ -60,7 +60,7 @@ def _look(backend: Diagnoses) -> list[_Row] | Unavailable:
     answer = backend.diagnose()
     if isinstance(answer, Failure) and isinstance(fault := answer.failure(), Unavailable):
         return fault
-    seen = got(answer)
+    seen = value_of(answer)
     if seen.waiting:
         return [
             _Row(
@@ -69,8 +69,8 @@ def _look(backend: Diagnoses) -> list[_Row] | Unavailable:
             for name, waiting in sorted(seen.waiting.items())
         ]
     if not seen.knows_tasks:
-        fail(Unsupported("watch", f"{backend!r} does not tell how many steps wait in which queue"))
-    # The engine hands steps out by their tasks, and counts those.
+        fail(Unsupported("watch", f"{backend!r} does not count the steps in its queues"))
+    # The engine hands out steps by task, and counts them so.
     served = {name for each in seen.workers for name in each.tasks or ()}
     return [
         _Row(

@@ -1,4 +1,4 @@
-"""`onward result`, `status` and `cancel`: a submitted call, by its ref."""
+"""`onward result`, `status` and `cancel`, which take the ref of a submitted call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 from returns.result import Failure
 
 from onward.backend import Cancels
-from onward.cli.console import USAGE, end, fail, got, say, say_json, warn
+from onward.cli.console import USAGE, end, fail, say, say_json, value_of, warn
 from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
 from onward.cli.shown import data_of_status, end_with, text_of_status
 from onward.cli.target import flow_of
@@ -17,10 +17,10 @@ from onward.fault import Unavailable, Unsupported
 
 
 def likely_ref(text: str | None) -> str | None:
-    """A text that may be a ref; ends the command for one that cannot be."""
-    if text is not None and not text.strip():  # such as "$ref", when nothing was submitted
-        end(USAGE, "the ref is empty: write what onward submit gave")
-    if text is not None and "://" in text:  # which may hold a password
+    """A text that may be a ref; ends the command if it cannot be one."""
+    if text is not None and not text.strip():  # such as "$ref" after a failed submit
+        end(USAGE, "the ref is empty: write what onward submit printed")
+    if text is not None and "://" in text:  # it may have a password
         end(USAGE, "a URL stands where a ref should: write it after --on")
     return text
 
@@ -47,15 +47,14 @@ def result(
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Wait for a submitted call, and print what came of it.
+    """Wait for a submitted call, and print its outcome.
 
-    Without --flow, the outcome is printed as JSON, just as with --json. An engine that is away is
-    waited for.
+    Without --flow, print the outcome as JSON, as with --json. If the engine is away, wait for it.
 
     Example: `onward result 7c1f… --flow my.tasks:ingest --timeout 60`
 
-    Exit codes: 0, it gave a value; 1, a fault; 2, what cannot be done as it was written; 3, a
-    domain error; 4, no outcome yet, after --timeout.
+    Exit codes: 0, it gave a value; 1, a fault; 2, a mistake in the command or the configuration;
+    3, a domain error; 4, no outcome yet, after --timeout.
     """
     reader = None if flow is None else flow_of(flow)
     then = goes_on(ref, on, config)
@@ -73,11 +72,11 @@ def status(ref: Ref, on: On = None, config: Config = None, as_json: Json = False
 
     Example: `onward status 7c1f… --on celery+redis://localhost:6379/0 --json`
 
-    Exit codes: 0, whatever its state; 1, a fault, as for a ref that nobody knows; 2, what cannot be
-    done as it was written.
+    Exit codes: 0, whatever its state; 1, a fault, such as an unknown ref; 2, a mistake in the
+    command or the configuration.
     """
     with connected_elsewhere(on, config) as backend:
-        seen = got(backend.status(ref))
+        seen = value_of(backend.status(ref))
     if as_json:
         say_json(data_of_status(ref, seen))
     else:
@@ -85,17 +84,18 @@ def status(ref: Ref, on: On = None, config: Config = None, as_json: Json = False
 
 
 def cancel(ref: Ref, on: On = None, config: Config = None, as_json: Json = False) -> None:
-    """Cancel a submitted call, unless it has an outcome already; print its state then.
+    """Cancel a submitted call, unless it has an outcome already, and print its state.
 
     Example: `onward cancel 7c1f… --on celery+redis://localhost:6379/0`
 
-    Exit codes: 0, the engine has taken note; 1, a fault; 2, what cannot be done as it was written.
+    Exit codes: 0, the engine has accepted it; 1, a fault; 2, a mistake in the command or the
+    configuration.
     """
     with connected_elsewhere(on, config) as backend:
         if not isinstance(backend, Cancels):
             fail(Unsupported(ref, "this backend cannot cancel a call"))
-        got(backend.cancel(ref))
-        seen = got(backend.status(ref))
+        value_of(backend.cancel(ref))
+        seen = value_of(backend.status(ref))
     if as_json:
         say_json(data_of_status(ref, seen))
     else:

@@ -1,4 +1,4 @@
-"""Starts the command again when the code that it has loaded is no longer the code on the disk."""
+"""Restarts the command when a file of a loaded module changes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from typing import NoReturn
 from onward.cli.console import say
 
 _PAUSE = 0.5
-"""How long it is from one look to the next, in seconds."""
+"""The time between two looks, in seconds."""
 
 
 class Changes:
-    """What has changed of the modules' files since they were first seen.
+    """Watches the files of the loaded modules for changes.
 
-    The times of the loaded modules' files are looked at, every now and then: these are some tens,
-    and what a library for it would watch are folders.
+    It polls the times of these files, of which there are some tens. Libraries watch whole folders.
     """
 
     def __init__(self) -> None:
         self.found: Path | None = None
-        """The first file that was seen to have changed."""
+        """The first changed file."""
         self._since = time.time_ns()
         self._seen: dict[Path, tuple[int, int]] = {}
 
     def watch(self, stop: threading.Event) -> None:
-        """Looks, on a thread of its own, until it is to stop; and has it stop at a change."""
+        """Watches on a thread until `stop` is set, and sets it at a change."""
         self._is_changed(_loaded())
 
         def look() -> None:
@@ -43,7 +42,7 @@ class Changes:
         threading.Thread(target=look, name="onward-reload", daemon=True).start()
 
     def wait(self, others: Iterable[Path]) -> bool:
-        """Waits for a change, of these files too; False if there is no file to wait for."""
+        """Waits for a change, also of these files; False if there is no file to watch."""
         files = [*_loaded(), *filter(_is_own, others)]
         pause = threading.Event()
         while not self._is_changed(files):
@@ -52,8 +51,8 @@ class Changes:
             pause.wait(_PAUSE)
         return True
 
-    def start_again(self) -> NoReturn:
-        """Starts the same command again in this process, which keeps its id."""
+    def restart(self) -> NoReturn:
+        """Restarts the command in this process, which keeps its id."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -63,7 +62,7 @@ class Changes:
             now = _state(file)
             if now is None:
                 continue
-            # It may have changed between being loaded and being looked at for the first time.
+            # The file may have changed between its import and the first look.
             is_later = self._since < now[0] <= time.time_ns()
             if is_later or self._seen.setdefault(file, now) != now:
                 self.found = file
@@ -73,7 +72,7 @@ class Changes:
 
 
 def _loaded() -> list[Path]:
-    """The files of the modules that are loaded, without those of installed packages."""
+    """The files of the loaded modules, except those of installed packages."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     return [path for file in files if file is not None and _is_own(path := Path(file))]
 
@@ -88,7 +87,7 @@ _INSTALLED = tuple(
 
 
 def _state(file: Path) -> tuple[int, int] | None:
-    """When a file was changed and how long it is; None while it is being replaced."""
+    """When a file was changed, and its size; None while it is being replaced."""
     try:
         status = file.stat()
     except OSError:

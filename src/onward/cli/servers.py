@@ -1,4 +1,4 @@
-"""Servers that run for as long as this process does, each in a process of its own."""
+"""Runs servers in child processes for as long as this process runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onward.cli.console import FAULT, USAGE, end
 HOST = "127.0.0.1"
 _PAUSE = 0.05
 _TAIL = 2000
-"""How many characters of its log are shown of a server that does not start."""
+"""How many characters of the log are shown if a server does not start."""
 
 
 @contextlib.contextmanager
@@ -31,18 +31,18 @@ def running(
     patience: float = 30.0,
     stdin: Path | None = None,
 ) -> Generator[subprocess.Popen[bytes]]:
-    """A server that is up, and that is stopped in good order afterwards.
+    """Starts a server, waits until it answers, and stops it at the end.
 
     Args:
-        command: What starts it in the foreground.
-        log: Where its output goes.
+        command: The command that starts it in the foreground.
+        log: The file for its output.
         is_up: Whether it answers; an OSError means no.
-        environment: What it needs beside our own.
+        environment: Variables besides our own.
         patience: How long it may take to start, and to stop, in seconds.
-        stdin: A file that it reads, if it reads one.
+        stdin: A file for its standard input.
     """
     with log.open("ab") as output, (stdin or Path(os.devnull)).open("rb") as given:
-        # A session of its own, or Ctrl-C would end it before what uses it.
+        # A session of its own, because Ctrl-C would end it before the programs that use it.
         process = subprocess.Popen(
             command,
             stdin=given,
@@ -65,7 +65,7 @@ def running(
 
 @contextlib.contextmanager
 def stoppable() -> Generator[None]:
-    """Has SIGTERM, and the terminal's going away, end what is in here as Ctrl-C does."""
+    """Makes SIGTERM and SIGHUP end the context as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -79,16 +79,16 @@ def stoppable() -> Generator[None]:
 
 
 def attend(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Waits until somebody stops us; ends the command if the server ends by itself."""
+    """Waits for a stop signal; ends the command if the server ends by itself."""
     with contextlib.suppress(KeyboardInterrupt):
         process.wait()
         _broke(process, log)
 
 
 def free_port(asked: int | None, usual: int) -> int:
-    """The port that was asked for, or the usual one; any that is free for 0.
+    """The wanted port, or the usual one if None; any free port for 0.
 
-    Ends the command if it is taken.
+    Ends the command if the port is taken.
     """
     port = usual if asked is None else asked
     with socket.socket() as probe:
@@ -96,13 +96,13 @@ def free_port(asked: int | None, usual: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError:
-            end(USAGE, f"port {port} is taken: write --port 0 for any that is free, or another one")
+            end(USAGE, f"port {port} is taken: write --port 0 for any free one, or another port")
         found: int = probe.getsockname()[1]
     return found
 
 
 def program(name: str, package: str) -> Path | str:
-    """A program from a wheel, or where that has none for this machine, from the PATH."""
+    """A program from a wheel, or from the PATH if the wheel has none for this machine."""
     try:
         files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
@@ -123,9 +123,9 @@ def _answers(is_up: Callable[[], bool]) -> bool:
 
 def _broke(process: subprocess.Popen[bytes], log: Path) -> None:
     code = process.poll()
-    what = "does not answer" if code is None else f"ended with {code}"
-    said = log.read_text(errors="replace")[-_TAIL:].strip() or "nothing"
-    end(FAULT, f"{Path(str(_name(process))).name} {what}. It said last: {said}")
+    what = "does not answer" if code is None else f"ended with exit code {code}"
+    output = log.read_text(errors="replace")[-_TAIL:].strip() or "nothing"
+    end(FAULT, f"{Path(str(_name(process))).name} {what}. Its last output: {output}")
 
 
 def _name(process: subprocess.Popen[bytes]) -> object:
@@ -136,6 +136,6 @@ def _stop(process: subprocess.Popen[bytes], patience: float) -> None:
     process.terminate()
     try:
         process.wait(patience)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # who asks twice is in a hurry
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C stops it at once
         process.kill()
         process.wait()

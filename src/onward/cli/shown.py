@@ -1,4 +1,4 @@
-"""Outcomes and states as people and programs are shown them."""
+"""Shows outcomes and states, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def end_with(outcome: Outcome, flow: AnyFlow | None, *, as_json: bool) -> NoRetu
     """Shows an outcome, and ends the command with the code for it.
 
     Args:
-        outcome: What came of a call.
-        flow: The call's flow, which can read the value; without one it is shown as JSON.
-        as_json: Whether it is for a program.
+        outcome: The outcome of a call.
+        flow: The call's flow, which reads the value; None shows it as JSON.
+        as_json: Whether to show JSON.
     """
     if as_json or flow is None:
         say_json(data_of(outcome))
@@ -43,11 +43,11 @@ def end_with(outcome: Outcome, flow: AnyFlow | None, *, as_json: bool) -> NoRetu
             err.print(Text(failure.traceback.rstrip()))
         fail(failure)
     name = _task_of(outcome)
-    end(ERROR, f"{name} answered with {pretty_repr(failure, max_width=_WIDE)}")
+    end(ERROR, f"{name} failed with {pretty_repr(failure, max_width=_WIDE)}")
 
 
 def data_of(outcome: Outcome) -> dict[str, object]:
-    """An outcome as JSON data: `outcome` says which of value, error and fault there is."""
+    """An outcome as JSON data: `outcome` says whether it is a value, an error or a fault."""
     match outcome:
         case Value(raw):
             return {"outcome": "value", "value": Raw(masked(raw))}
@@ -72,18 +72,18 @@ def text_of_status(status: Status) -> str:
     where = [f"{status.task} at {status.step}" if status.step else status.task]
     if status.attempt > 1:
         where.append(f"attempt {status.attempt}")
-    told = ", ".join(filter(None, where))
+    place = ", ".join(filter(None, where))
     progress = text_of_progress(status)
-    return f"{status.state:<9} {told}{f': {progress}' if progress else ''}".rstrip()
+    return f"{status.state:<9} {place}{f': {progress}' if progress else ''}".rstrip()
 
 
 def text_of_progress(status: Status) -> str:
-    """What a task said of how far it is."""
-    said = status.progress
-    if said is None:
+    """The progress that a task reported."""
+    progress = status.progress
+    if progress is None:
         return ""
-    total = "" if said.total is None else f"/{said.total:g}"
-    return f"{said.done:g}{total} {said.note}".rstrip()
+    total = "" if progress.total is None else f"/{progress.total:g}"
+    return f"{progress.done:g}{total} {progress.note}".rstrip()
 
 
 def _say_value(value: object) -> None:

@@ -1,4 +1,4 @@
-"""From `module:flow`, as it is written on a command line, to the flow."""
+"""Finds the flow that a target such as `module:flow` names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from onward.url import instead_of
 
 
 def flow_of(target: str) -> AnyFlow:
-    """The flow that a target names; modules are looked for in the current directory first."""
-    if "://" in target:  # which may hold a password
+    """The flow that a target names; modules are looked up in the current directory first."""
+    if "://" in target:  # it may have a password
         end(USAGE, "a URL stands where a flow should: write module:flow before it")
     module_name, colon, name = target.partition(":")
     if module_name.endswith(".py") or "/" in module_name:
         module_name = _likely(module_name)
-        end(USAGE, f"a module goes by its name, not by its file: write {module_name}:{name or '…'}")
+        end(USAGE, f"name the module, not its file: write {module_name}:{name or '…'}")
     if not module_name:
         end(USAGE, "which module is it in? Write my.tasks:ingest")
     module = _module(module_name)
@@ -34,26 +34,26 @@ def flow_of(target: str) -> AnyFlow:
         end(USAGE, f"which flow of {module_name}? It has {found or 'none: put @task on functions'}")
     if name not in flows and hasattr(module, name):
         what = getattr(module, name)
-        cure = _cure(module_name, name, what)
-        end(USAGE, f"{target} is not a flow but {type(what).__name__}: {cure}")
+        advice = _advice(module_name, name, what)
+        end(USAGE, f"{target} is not a flow but {type(what).__name__}: {advice}")
     if name not in flows:
         end(USAGE, f"{module_name} has no {instead_of(name, flows)}")
     return flows[name]
 
 
-def _cure(module: str, name: str, what: object) -> str:
+def _advice(module: str, name: str, what: object) -> str:
     """What to do about a target that is not a flow."""
     if not callable(what):
         return "a target is a task or a flow"
     gives = str(getattr(what, "__annotations__", {}).get("return", ""))
     if re.search(r"\b(Flow|Task)\b", gives):
         made = f"made_by_{name}"
-        return f"it makes one. Write {made} = {name}(...) in the module, and name {module}:{made}"
+        return f"it makes one. Write {made} = {name}(...) in the module, and use {module}:{made}"
     return "put @task on it"
 
 
 def catalog_of(names: list[str]) -> Catalog:
-    """What there is to serve in some modules."""
+    """The catalog of modules."""
     modules = [_module(name) for name in names]
     try:
         return Catalog.of(*modules)
@@ -62,7 +62,7 @@ def catalog_of(names: list[str]) -> Catalog:
 
 
 def files_of(problem: BaseException | None) -> Iterator[Path]:
-    """The files that an exception came through."""
+    """The files in an exception's traceback."""
     while problem is not None:
         if isinstance(problem, SyntaxError) and problem.filename:
             yield Path(problem.filename)
@@ -88,16 +88,16 @@ def _module(name: str) -> ModuleType:
 
 
 def _no_module(name: str) -> NoReturn:
-    if "://" in name:  # which may hold a password
+    if "://" in name:  # it may have a password
         end(USAGE, "a URL stands where a module should: write it after --on")
     likely = _likely(name)
-    cure = "check the spelling, or go to the directory that holds it"
+    advice = "check the spelling, or run the command in the directory that has it"
     parent, _, last = name.rpartition(".")
     if likely not in ("", name):
-        cure = f"write {likely}"
-    elif hasattr(sys.modules.get(parent), last):  # which has been imported on the way
-        cure = f"{last!r} is in the module {parent}: a target is {parent}:{last}"
-    end(USAGE, f"no module {name!r} in {Path.cwd()}, nor among what is installed: {cure}")
+        advice = f"write {likely}"
+    elif hasattr(sys.modules.get(parent), last):  # the import of `name` has imported the parent
+        advice = f"{last!r} is in the module {parent}: a target is {parent}:{last}"
+    end(USAGE, f"no module {name!r} in {Path.cwd()} or among the installed ones: {advice}")
 
 
 def _likely(name: str) -> str:
@@ -105,7 +105,7 @@ def _likely(name: str) -> str:
 
 
 def _show(problem: BaseException) -> None:
-    """Prints the traceback of what the user's code raised, without the frames that led there."""
+    """Prints the traceback of an exception in the user's code, without the frames above it."""
     frames = problem.__traceback__
     while frames is not None and _is_on_the_way(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next

@@ -1,4 +1,4 @@
-"""What `--help` says of a target: what the flow takes, and what it is made of."""
+"""The `--help` of a target: its parameters and its structure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _STARS: Mapping[object, str] = {
 
 
 def show_usage(command: str, target: str, flow: AnyFlow, ours: set[str]) -> None:
-    """Shows how a target is called.
+    """Shows how to call a target.
 
     Args:
         command: The command that calls it.
-        target: How it is written.
+        target: The target, as it was written.
         flow: The flow.
-        ours: The options of the command itself, which come before the flow's own.
+        ours: The options of the command itself, which hide options of the flow with these names.
     """
     known = parameters(flow)
     words = " ".join(_word(each) for each in known)
@@ -48,7 +48,7 @@ def show_usage(command: str, target: str, flow: AnyFlow, ours: set[str]) -> None
     out.print(Text("\nIs made of"))
     for line in explain(flow).splitlines():
         out.print(Text(f"  {line}"))
-    texts = "A text is written as it is; what is neither text, number nor true or false, as JSON."
+    texts = "Write text, numbers, true and false as they are, and everything else as JSON."
     out.print(Text(f"\n{texts}\nThe options of the command itself: onward {command} --help", "dim"))
 
 

@@ -1,4 +1,4 @@
-"""Waiting for the outcome of a call."""
+"""Waits for the outcome of a call."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NoReturn
 from urllib.parse import unquote
 
 from onward.backend import Backend
-from onward.cli.console import INTERRUPTED, NOT_YET, end, got
+from onward.cli.console import INTERRUPTED, NOT_YET, end, value_of
 from onward.fault import Unavailable
 from onward.outcome import Outcome
 from onward.sealing import incoming
 
-ENDS_HERE = "the call ends with this process: local:// has no other"
+ENDS_HERE = "the call ends with this process, because local:// runs in it"
 
 
 def goes_on(id: str, on: str | None, config: Path | None) -> str:
-    """Says that a call goes on, and how to ask for its outcome where this command was told to.
+    """The message that a call goes on, with a command that asks for its outcome.
 
-    A URL that has a password is left out.
+    It leaves out a URL with a password.
     """
     words = ["onward", "result", shlex.quote(id)]
     if on is not None:
@@ -32,32 +32,32 @@ def goes_on(id: str, on: str | None, config: Path | None) -> str:
 
 
 def away(fault: Unavailable) -> str:
-    """Says that an engine is waited for."""
-    return f"the engine is away, and is waited for: {fault.message}"
+    """The message that the command waits for an engine."""
+    return f"waiting for the engine, which is away: {fault.message}"
 
 
 def outcome_of(backend: Backend, id: str, timeout: float | None, then: str) -> Outcome:
-    """The outcome of a call; ends the command if there is none so soon, or nobody knows it.
+    """The outcome of a call; ends the command after the timeout, or if the id is unknown.
 
     Args:
-        backend: Where it was submitted.
-        id: Its id.
+        backend: The backend that the call was submitted to.
+        id: The call's id.
         timeout: How long to wait, in seconds.
-        then: What becomes of the call if the command ends first.
+        then: A message about what becomes of the call if the command ends first.
     """
     with leaving(then):
-        outcome = got(incoming(backend, backend.outcome(id, timeout)))
+        outcome = value_of(incoming(backend, backend.outcome(id, timeout)))
     return outcome or not_yet(timeout, then)
 
 
 def not_yet(timeout: float | None, then: str) -> NoReturn:
-    """Ends the command after so many seconds."""
+    """Ends the command after the timeout."""
     end(NOT_YET, f"no outcome after {timeout:g} s; {then}")
 
 
 @contextlib.contextmanager
 def leaving(then: str) -> Generator[None]:
-    """Ends the command at Ctrl-C, which does not end the call."""
+    """Ends the command, but not the call, at Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:

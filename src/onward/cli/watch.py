@@ -1,4 +1,4 @@
-"""`onward watch`: a call while it runs."""
+"""`onward watch`, which shows a running call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from onward.cli.waiting import away, goes_on, leaving, not_yet, outcome_of
 from onward.fault import Unavailable
 
 _PAUSE = 0.2
-"""How long it is from one look to the next, in seconds."""
+"""The time between two looks, in seconds."""
 
 
 def watch(
@@ -39,18 +39,18 @@ def watch(
     ] = None,
     flow: OfFlow = None,
     queue: Annotated[
-        bool, typer.Option("--queue", help="The queues instead, and who takes steps from them.")
+        bool, typer.Option("--queue", help="Watch the queues and their workers instead.")
     ] = False,
     on: On = None,
     config: Config = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Watch a call and its steps until it ends, and print what came of it; or watch the queues.
+    """Watch a call and its steps until it ends, and print its outcome; or watch the queues.
 
-    With --json, each change is a line of JSON, and so is the outcome at the end. A step that is
-    over between two looks is not shown. An engine that is away is waited for. Ctrl-C and --timeout
-    end the watching, and not the call.
+    With --json, each change is a line of JSON, and so is the outcome at the end. A step that starts
+    and ends between two looks is not shown. If the engine is away, the command waits for it. Ctrl-C
+    and --timeout end the command, and not the call.
 
     Example: `onward watch 7c1f… --flow my.tasks:ingest`
 
@@ -89,7 +89,7 @@ def _follow(
     show: Callable[[Status], None],
     note: Callable[[str], None],
 ) -> None:
-    """Shows where a call is whenever that has changed, until it has an outcome."""
+    """Shows each change of a call's status, until the call has an outcome."""
     start = time.monotonic()
     before: Status | Unavailable | None = None
     while True:
@@ -120,7 +120,7 @@ class _Row(Struct):
 
 
 class Steps:
-    """The steps of a call that were seen so far, as a table that people can watch."""
+    """A live table of the steps of a call that were seen so far."""
 
     def __init__(self, ref: str) -> None:
         self._ref = ref
@@ -128,7 +128,7 @@ class Steps:
         self._rows: dict[str, _Row] = {}
 
     def note(self, status: Status) -> None:
-        """Takes note of where the call is."""
+        """Records the call's current status."""
         now = time.monotonic()
         self._state = status.state
         if status.step:
@@ -158,7 +158,7 @@ class Steps:
 
 
 def _bar(status: Status) -> ProgressBar | Text:
-    said = status.progress
-    if said is None or not said.total:
+    progress = status.progress
+    if progress is None or not progress.total:
         return Text()
-    return ProgressBar(total=said.total, completed=said.done, width=24)
+    return ProgressBar(total=progress.total, completed=progress.done, width=24)

@@ -1,4 +1,4 @@
-"""`onward worker`: serves modules until it is told to stop."""
+"""`onward worker`, which serves modules until it is stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.cli.console import got, say
+from onward.cli.console import say, value_of
 from onward.cli.options import Config, On, connected_elsewhere
 from onward.cli.reload import Changes
 from onward.cli.target import catalog_of, files_of
@@ -24,7 +24,7 @@ from onward.logs import tell
 def worker(
     modules: Annotated[
         list[str],
-        typer.Argument(metavar="MODULE…", help="Whose tasks and flows to serve: my.tasks"),
+        typer.Argument(metavar="MODULE…", help="Modules with the tasks and flows: my.tasks"),
     ],
     on: On = None,
     config: Config = None,
@@ -35,30 +35,30 @@ def worker(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="The queues to take steps from; the engine's own and those of the tasks if not "
-            "given.",
+            help="The queues to take steps from. Default: the engine's own and those of the tasks.",
         ),
     ] = None,
     grace: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=0, help="How long what is running may take to end."),
+        typer.Option(metavar="SECONDS", min=0, help="How long running tasks may take to finish."),
     ] = 30.0,
     reload: Annotated[
         bool,
         typer.Option(
-            "--reload", help="Start again when a file of the modules changes; for development."
+            "--reload", help="Restart when a file of the modules changes; for development."
         ),
     ] = False,
 ) -> None:
     """Serve the tasks and flows of modules until SIGTERM or Ctrl-C.
 
-    What is running then has --grace to end; what does not, or at a second SIGTERM or Ctrl-C, is
-    given back, and another worker's. Modules are looked for in the current directory first.
+    Running tasks then have --grace seconds to finish. A second SIGTERM or Ctrl-C ends that time.
+    What does not finish goes to another worker. Modules are looked up in the current directory
+    first.
 
     Example: `onward worker my.tasks --on celery+redis://localhost:6379/0 --concurrency 4`
 
     Exit codes: 0, it was stopped; 1, a fault (the engine was not reached), or an exception in a
-    module; 2, what cannot be done as it was written.
+    module; 2, a mistake in the command or the configuration.
     """
     changes = Changes() if reload else None
     catalog = _loaded(modules, changes)
@@ -66,13 +66,13 @@ def worker(
         with connected_elsewhere(on, config) as backend:
             _serve(backend, catalog, concurrency, _names(queues), grace, changes)
     if changes is not None and changes.found is not None:
-        say("starting again", "yellow")
-        changes.start_again()
+        say("restarting", "yellow")
+        changes.restart()
     say("stopped")
 
 
 def _loaded(modules: list[str], changes: Changes | None) -> Catalog | None:
-    """What there is to serve; None where that cannot be loaded and something has changed since."""
+    """The catalog of the modules; None if the import failed and a file has changed since."""
     try:
         return catalog_of(modules)
     except typer.Exit as problem:
@@ -96,11 +96,11 @@ def _serve(
     grace: float,
     changes: Changes | None,
 ) -> None:
-    # What Celery has to say of a lost broker goes nowhere else. A module may have set up its own.
+    # Celery only logs a lost broker. A module may have set up its own handlers.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s")
     for each in logging.getLogger().handlers:
         tell(each)
-    from onward.cli.leaving import announced  # which imports more than --help has use for
+    from onward.cli.leaving import announced  # it imports more than --help needs
 
     say(f"onward {version('onward')} on {backend!r}", "bold")
     say(f"tasks  {', '.join(sorted(catalog.tasks))}")
@@ -114,20 +114,20 @@ def _serve(
         changes.watch(stop)
     worked = work(
         catalog,
-        on=cast(Backend, serving),  # all that a worker needs of it
+        on=cast(Backend, serving),  # `work` needs only `serve`
         concurrency=concurrency,
         queues=queues,
         grace=grace,
         stop=stop,
     )
     stop.set()
-    got(worked)
-    if changes is not None and serving.was_told_again:
-        changes.found = None  # it was to stop for good
+    value_of(worked)
+    if changes is not None and serving.was_stopped_again:
+        changes.found = None  # the second signal stops it for good
 
 
 def _traced(backend: Backend) -> Backend:
-    """The backend, observed by OpenTelemetry where its SDK is installed."""
+    """The backend, observed by OpenTelemetry if its SDK is installed."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         return backend
     from onward.observe import observed
