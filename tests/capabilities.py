@@ -42,12 +42,12 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "given_is_the_call_with_all_arguments",
         "spread_is_the_call_with_all_items",
         "fixed_is_the_call_with_its_own_arguments",
-        "what_is_called_is_what_counts",
+        "a_sync_wrapper_is_called_as_it_is",
     ),
     "Fan-out": (
         "together_is_the_pair",
-        "keep_gives_the_value_beside_the_steps",
-        "tee_runs_the_step_and_passes_the_value_on",
+        "keep_gives_the_input_and_the_value",
+        "tee_runs_the_step_and_passes_the_input_on",
         "nothing_runs_after_a_tee_that_failed",
         "each_of_a_chain_is_a_chain_of_eachs",
         "each_of_nothing_is_nothing",
@@ -63,9 +63,9 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Values": (
         "values_survive_the_wire",
         "data_is_not_taken_for_a_type",
-        "what_is_unset_stays_unset",
+        "unset_fields_stay_unset",
         "wrong_values_are_refused_first",
-        "what_a_task_promised_is_checked",
+        "a_returned_value_is_checked",
     ),
     "Errors and faults": (
         "domain_errors_arrive_as_themselves",
@@ -79,11 +79,11 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_deadline_ends_a_call",
     ),
     "Refs, results and progress": (
-        "a_ref_is_taken_up_by_its_text",
+        "a_ref_can_be_made_of_its_text",
         "an_id_that_nobody_knows_is_unknown",
-        "many_are_submitted_and_come_as_they_complete",
+        "many_results_come_as_they_complete",
         "a_wait_that_ends_leaves_the_call_alone",
-        "status_tells_where_a_call_is",
+        "status_says_where_a_call_is",
         "awaiting_gives_the_same",
     ),
     "Keys": (
@@ -93,11 +93,11 @@ GROUPS: Mapping[str, Sequence[str]] = {
     ),
     "`Cancels`": ("a_cancelled_call_ends",),
     "`Schedules`": (
-        "a_schedule_is_declared_again_and_again",
-        "a_schedule_goes_by_its_time_zone",
+        "declaring_a_schedule_again_replaces_it",
+        "a_schedule_uses_its_time_zone",
         "a_paused_schedule_stays_paused",
         "each_run_of_a_schedule_is_a_call_of_its_own",
-        "a_schedule_that_is_paused_or_taken_away_runs_nothing",
+        "a_paused_or_removed_schedule_runs_nothing",
     ),
 }
 """The tests of the suite, by what they are about."""

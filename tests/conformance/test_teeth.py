@@ -14,7 +14,7 @@ CAUGHT = {
     "SpreadsNothing": "test_spread_is_the_call_with_all_items",
     "FixesNothing": "test_fixed_is_the_call_with_its_own_arguments",
     "LosesErrors": "test_domain_errors_arrive_as_themselves",
-    "ForgetsOutcomes": "test_a_ref_is_taken_up_by_its_text",
+    "ForgetsOutcomes": "test_a_ref_can_be_made_of_its_text",
     "RunsOnAfterAFailure": "test_nothing_runs_after_a_failure",
     "RetriesDomainErrors": "test_nothing_runs_after_a_failure",
     "SharesAContext": "test_each_attempt_has_a_context_of_its_own",

@@ -283,15 +283,15 @@ class TestSubject(BackendSuite):
 CAUGHT = {
     "Clockwork": set(),
     "KeepsTheFirst": {
-        "test_a_schedule_is_declared_again_and_again",
+        "test_declaring_a_schedule_again_replaces_it",
         "test_a_paused_schedule_stays_paused",
     },
     "WakesWhenDeclared": {"test_a_paused_schedule_stays_paused"},
-    "RunsWhilePaused": {"test_a_schedule_that_is_paused_or_taken_away_runs_nothing"},
-    "RunsOnWhenTakenAway": {"test_a_schedule_that_is_paused_or_taken_away_runs_nothing"},
+    "RunsWhilePaused": {"test_a_paused_or_removed_schedule_runs_nothing"},
+    "RunsOnWhenTakenAway": {"test_a_paused_or_removed_schedule_runs_nothing"},
     "GivesOneId": {
         "test_each_run_of_a_schedule_is_a_call_of_its_own",
-        "test_a_schedule_that_is_paused_or_taken_away_runs_nothing",
+        "test_a_paused_or_removed_schedule_runs_nothing",
     },
 }
 

@@ -1,4 +1,4 @@
-"""For those who test flows and write backends: the laws as a suite, and flows to try them on."""
+"""For tests of flows and backends: the laws as a test class, and a strategy for flows."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What users rely on of each attempt at a step: its context, its end, and what is logged of it."""
+"""The laws of attempts: their contexts, how they end, and what they log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from onward.testing.tools import Tools
 
 
 class AttemptLaws(Tools):
-    """The part of `BackendSuite` that is about attempts."""
+    """The laws of attempts, as a part of `BackendSuite`."""
 
     logs_here: ClassVar[bool] = True
     """Whether the backend's worker runs in this process, so that its log can be read here."""
@@ -33,7 +33,7 @@ class AttemptLaws(Tools):
     # -- contexts -----------------------------------------------------------------------------
 
     def test_each_attempt_has_a_context_of_its_own(self, backend: Backend, traces: Path) -> None:
-        """Context variables that a task sets are seen by no other task and no other attempt."""
+        """No other task and no other attempt sees the context variables that a task sets."""
         enter, enter_async = tasks.enter, tasks.enter_async
         flows: list[AnyFlow] = [
             enter >> enter,
@@ -51,8 +51,8 @@ class AttemptLaws(Tools):
         both = run(together(enter, enter_async)("a"), on=backend, timeout=self.patience)
         assert both == Success(("nobody", "nobody"))
 
-    def test_the_callers_context_is_no_tasks(self, backend: Backend, traces: Path) -> None:
-        """Context variables of who runs or submits a call stay where they are."""
+    def test_tasks_do_not_see_the_callers_context(self, backend: Backend, traces: Path) -> None:
+        """The context variables of the caller do not travel."""
 
         def from_a_caller_with_variables() -> None:
             tasks.TENANT.set("caller")
@@ -91,14 +91,14 @@ class AttemptLaws(Tools):
 
     # -- the end of an attempt ----------------------------------------------------------------
 
-    def test_a_step_that_timed_out_hears_of_it(self, backend: Backend, traces: Path) -> None:
-        """`current().cancelled` turns true in it, whether its call ends with it or goes on."""
+    def test_a_step_that_timed_out_sees_cancelled(self, backend: Backend, traces: Path) -> None:
+        """`current().cancelled` becomes true, whether the call ends with the step or goes on."""
         alone: AnyFlow = tasks.overrun
         for flow in (alone, fused(alone), alone.rescue(tasks.linger_for)):
             ref = submit(flow(30.0), on=backend).unwrap()
             trace = traces / ref.id
-            self.until(lambda: said(trace).endswith("\n"))  # noqa: B023 - called at once
-            assert said(trace) == "overrun cancelled 1\n", flow
+            self.until(lambda: text_of(trace).endswith("\n"))  # noqa: B023 - called at once
+            assert text_of(trace) == "overrun cancelled 1\n", flow
             found = result(ref, on=backend, timeout=self.patience)
             assert found == Success(2.0) or isinstance(found.failure(), TimedOut), flow
 
@@ -110,9 +110,9 @@ class AttemptLaws(Tools):
             ref = submit(tasks.rest(600), on=backend, deadline=seconds).unwrap()
             assert isinstance(result(ref, on=backend).failure(), Expired)
             trace = traces / ref.id
-            if said(trace):
+            if text_of(trace):
                 break
-        self.until(lambda: said(trace) == "rest begun 1\nrest interrupted 1\n")
+        self.until(lambda: text_of(trace) == "rest begun 1\nrest interrupted 1\n")
 
     def test_an_async_step_is_interrupted_when_its_call_is_cancelled(
         self, backend: Backend, traces: Path
@@ -123,9 +123,9 @@ class AttemptLaws(Tools):
         for flow in (tasks.rest >> tasks.inc, fused(tasks.inc >> tasks.rest, timeout=600.0)):
             ref = submit(flow(600), on=backend).unwrap()
             trace = traces / ref.id
-            self.until(lambda: "rest begun 1" in said(trace))  # noqa: B023 - called at once
+            self.until(lambda: "rest begun 1" in text_of(trace))  # noqa: B023 - called at once
             assert cancel(ref, on=backend) == Success(None)
-            self.until(lambda: "rest interrupted 1" in said(trace))  # noqa: B023
+            self.until(lambda: "rest interrupted 1" in text_of(trace))  # noqa: B023
             assert isinstance(result(ref, on=backend).failure(), Cancelled)
 
     def test_status_says_where_an_ended_call_ended(self, backend: Backend, traces: Path) -> None:
@@ -153,7 +153,7 @@ class AttemptLaws(Tools):
             assert status(ref, on=backend) == Success(ended), flow
 
     def test_progress_belongs_to_its_attempt(self, backend: Backend, traces: Path) -> None:
-        """What one attempt said of it does not stand beside the next."""
+        """The next attempt starts without the progress of the one before it."""
         ref = submit(tasks.relapse(1.5), on=backend).unwrap()
         self.until(lambda: status(ref, on=backend).unwrap().attempt == 2)
         assert status(ref, on=backend).unwrap().progress is None
@@ -198,8 +198,8 @@ class AttemptLaws(Tools):
         assert "attempt 1 of 2" in first.getMessage()
         assert [vars(record)["attempt"] for record in (first, last)] == [1, 2]
 
-    def test_a_domain_error_is_no_alarm(self, backend: Backend, traces: Path) -> None:
-        """It is logged at INFO, by its type and not by its fields."""
+    def test_a_domain_error_is_logged_at_info(self, backend: Backend, traces: Path) -> None:
+        """With its type, and without its fields."""
         if not self.logs_here:
             pytest.skip("the worker's log is another process's")
         with logged() as records:
@@ -213,12 +213,12 @@ class AttemptLaws(Tools):
 
 @contextmanager
 def logged() -> Generator[list[logging.LogRecord]]:
-    """What is logged meanwhile in this process, and what it tells of the call."""
+    """Collects the records that this process logs, with the call that they belong to."""
     records: list[logging.LogRecord] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            self.format(record)  # which writes the traceback down
+            self.format(record)  # this sets the text of the traceback
             records.append(record)
 
     root, step, handler = logging.getLogger(), logging.getLogger("onward.step"), tell(Keep())
@@ -233,10 +233,10 @@ def logged() -> Generator[list[logging.LogRecord]]:
 
 
 def severe(records: list[logging.LogRecord]) -> list[logging.LogRecord]:
-    """The records that are meant to be looked at."""
+    """The records at WARNING and above."""
     return [record for record in list(records) if record.levelno >= logging.WARNING]
 
 
-def said(trace: Path) -> str:
-    """What a call's tasks have left so far."""
+def text_of(trace: Path) -> str:
+    """The trace that a call's tasks have written so far."""
     return trace.read_text() if trace.exists() else ""

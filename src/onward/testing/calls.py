@@ -1,4 +1,4 @@
-"""What users rely on of submitted calls: refs, keys, results, status, delay, deadline, cancel."""
+"""The laws of submitted calls: refs, keys, results, status, delay, deadline, cancel."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from onward.testing.tools import Tools
 
 
 class CallLaws(Tools):
-    """The part of `BackendSuite` that is about submitted calls."""
+    """The laws of submitted calls, as a part of `BackendSuite`."""
 
-    def test_a_ref_is_taken_up_by_its_text(self, backend: Backend, traces: Path) -> None:
+    def test_a_ref_can_be_made_of_its_text(self, backend: Backend, traces: Path) -> None:
         """As another process would."""
         flow = tasks.inc >> tasks.halve
         text = str(submit(flow(2), on=backend).unwrap())
         assert result(flow.ref(text), on=backend, timeout=self.patience) == Failure(Odd(3))
 
     def test_an_id_that_nobody_knows_is_unknown(self, backend: Backend, traces: Path) -> None:
-        """To result, results and status alike."""
+        """For result, results and status alike."""
         ref = tasks.inc.ref("0" * 32)
         assert isinstance(result(ref, on=backend).failure(), Unknown)
         assert isinstance(status(ref, on=backend).failure(), Unknown)
@@ -56,7 +56,7 @@ class CallLaws(Tools):
         assert isinstance(found.failure(), Unknown)
 
     def test_a_key_is_submitted_once(self, backend: Backend, traces: Path) -> None:
-        """And gives the same ref each time, also once there is an outcome."""
+        """And every submission gives the same ref, also after the call has an outcome."""
         key = os.urandom(8).hex()
         first = submit(tasks.inc(1), on=backend, key=key).unwrap()
         again = submit(tasks.inc(1), on=backend, key=key).unwrap()
@@ -75,7 +75,7 @@ class CallLaws(Tools):
     def test_a_key_gives_the_same_ref_in_every_process(
         self, backend: Backend, traces: Path
     ) -> None:
-        """Whatever its hash seed, and in whichever order a dict was filled."""
+        """With any hash seed, and any order of a dict's entries."""
         key = os.urandom(8).hex()
         words = frozenset({"red", "green", "blue", "black"})
         flow = given_(tasks.among, Choice(words, {"a": 1, "b": 2}, "n"))
@@ -104,10 +104,8 @@ class CallLaws(Tools):
         other = given_(tasks.among, Choice(words, {"a": 1, "b": 2}, "m"))
         assert submit(other("red"), on=backend, key=key).unwrap().id != ref.id
 
-    def test_many_are_submitted_and_come_as_they_complete(
-        self, backend: Backend, traces: Path
-    ) -> None:
-        """Each once, and the progress counts up to all of them."""
+    def test_many_results_come_as_they_complete(self, backend: Backend, traces: Path) -> None:
+        """Each comes once, and the progress counts up to all of them."""
         seen: list[tuple[int, int]] = []
         refs = submit_all([tasks.inc(n) for n in range(20)], on=backend).unwrap()
         found = dict(
@@ -132,7 +130,7 @@ class CallLaws(Tools):
         assert early == Failure(fault)
         assert result(ref, on=backend, timeout=self.patience) == Success(0.5)
 
-    def test_status_tells_where_a_call_is(self, backend: Backend, traces: Path) -> None:
+    def test_status_says_where_a_call_is(self, backend: Backend, traces: Path) -> None:
         """Queued, running with its step and progress, done, or failed."""
         waiting = submit(tasks.inc(1), on=backend, delay=600).unwrap()
         assert status(waiting, on=backend).unwrap().state == "queued"

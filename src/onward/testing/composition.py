@@ -1,4 +1,4 @@
-"""What users rely on of composed flows: the laws of the steps and combinators."""
+"""The laws of composition."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from onward.testing.tools import Tools
 
 
 class CompositionLaws(Tools):
-    """The part of `BackendSuite` that is about composed flows."""
+    """The laws of composition, as a part of `BackendSuite`."""
 
     def test_every_flow_means_what_the_oracle_says(self, backend: Backend, traces: Path) -> None:
-        """Law 9, and with it most others: result and steps run are those of plain calls."""
+        """Law 9, and most others: the result and the steps are those of plain calls."""
 
         @self.holds(flows(), numbers())
         def law(flow: AnyFlow, n: int) -> None:
@@ -72,7 +72,7 @@ class CompositionLaws(Tools):
             assert seen == Observed(Failure(Odd(2 * n + 1)), Counter([f"halve {2 * n + 1} 1"]))
 
     def test_together_is_the_pair(self, backend: Backend, traces: Path) -> None:
-        """Law 3: both values; all branches settle; the leftmost failure."""
+        """Law 3: both values; all branches finish; the leftmost failure is the outcome."""
 
         @self.holds(flows(4), flows(4), numbers())
         def law(a: AnyFlow, b: AnyFlow, n: int) -> None:
@@ -87,7 +87,7 @@ class CompositionLaws(Tools):
 
         assert run(together(tasks.inc)(1), on=backend) == Success((2,))
 
-    def test_keep_gives_the_value_beside_the_steps(self, backend: Backend, traces: Path) -> None:
+    def test_keep_gives_the_input_and_the_value(self, backend: Backend, traces: Path) -> None:
         """Law 3: keep(f) is together(identity, f)."""
 
         @self.holds(flows(4), numbers())
@@ -95,10 +95,10 @@ class CompositionLaws(Tools):
             kept = self.observe(keep(a)(n), backend, traces)
             assert kept == self.observe(together(identity, a)(n), backend, traces)
 
-    def test_tee_runs_the_step_and_passes_the_value_on(
+    def test_tee_runs_the_step_and_passes_the_input_on(
         self, backend: Backend, traces: Path
     ) -> None:
-        """tee(f)(x) is x where f(x) has a value, and else fails as f does."""
+        """tee(f)(x) is x if f(x) has a value, and fails as f(x) does otherwise."""
 
         @self.holds(flows(4), numbers())
         def law(a: AnyFlow, n: int) -> None:
@@ -136,7 +136,7 @@ class CompositionLaws(Tools):
         assert seen == Observed(Failure(Odd(3)), Counter(["halve 3 1"]))
 
     def test_nothing_runs_after_a_tee_that_failed(self, backend: Backend, traces: Path) -> None:
-        """Law 2, also where it does not matter what the step gives."""
+        """Law 2, also after a step whose value is dropped."""
         for first, counted in ((keep(tasks.halve), tasks.add), (tee(tasks.halve), tasks.inc)):
             seen = self.observe((cast(AnyFlow, first) >> counted)(3), backend, traces)
             assert seen == Observed(Failure(Odd(3)), Counter(["halve 3 1"]))
@@ -165,13 +165,13 @@ class CompositionLaws(Tools):
         assert run(each(tasks.linger)(waits), on=backend) == Success(waits)
 
     def test_each_keeps_to_its_limit(self, backend: Backend, traces: Path) -> None:
-        """So many items in flight at a time, and no more; with no limit, side by side."""
+        """At most so many items run at a time; without a limit, several run side by side."""
         limited = run(each(tasks.crowd, limit=2)(range(6)), on=backend).unwrap()
         assert max(limited) <= 2
         assert max(run(each(tasks.crowd)(range(4)), on=backend).unwrap()) > 1
 
     def test_each_fails_with_its_first_failure(self, backend: Backend, traces: Path) -> None:
-        """All items settle, and the first in the list that failed is the outcome."""
+        """All items finish, and the failure of the first one in the list is the outcome."""
         seen = self.observe(each(tasks.halve)([2, 3, 4, 5]), backend, traces)
         assert seen == Observed(
             Failure(Odd(3)), Counter(["halve 2 1", "halve 3 1", "halve 4 1", "halve 5 1"])
@@ -215,6 +215,6 @@ class CompositionLaws(Tools):
             apart = self.observe(flow(n), backend, traces)
             assert self.observe(fused(flow)(n), backend, traces) == apart
 
-    def test_what_is_called_is_what_counts(self, backend: Backend, traces: Path) -> None:
-        """And not what it wraps: whether it is awaited."""
+    def test_a_sync_wrapper_is_called_as_it_is(self, backend: Backend, traces: Path) -> None:
+        """The called function decides whether it is awaited, and not the one that it wraps."""
         assert run((tasks.bridged >> tasks.wrapped)(1), on=backend) == Success(3)

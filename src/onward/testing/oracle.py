@@ -1,6 +1,6 @@
-"""What a flow means, said a second time and in the plainest way: the measure of every backend.
+"""The oracle: the expected outcome of a flow, computed in the plainest way.
 
-It calls the functions one after the other. No plan, no codec and no evaluator has a part in it.
+It calls the functions one after the other, without plans, codecs or the evaluator.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from onward.policy import type_name
 
 @dataclass(frozen=True)
 class Observed:
-    """What can be seen of a call: its result, and which functions were called with what."""
+    """What a test can see of a call: its result, and which functions ran on which values."""
 
     result: Result[Any, Any] = field(compare=False)
     trace: Counter[str] = field(default_factory=Counter[str])
@@ -50,7 +50,7 @@ class Observed:
 
 
 def comparable(result: Result[Any, Any]) -> object:
-    """A result without what may differ from one backend to another: tracebacks."""
+    """A result without the parts that may differ between backends, such as tracebacks."""
     if isinstance(result, Success):
         return ("value", result.unwrap())
     error = result.failure()
@@ -62,7 +62,7 @@ def comparable(result: Result[Any, Any]) -> object:
 
 
 def expect(flow: Node, value: Any) -> Observed:
-    """What is to be seen of a flow of `onward.testing.tasks`, applied to a value."""
+    """The expected observation of a flow of `onward.testing.tasks`, applied to a value."""
     trace: Counter[str] = Counter()
     return Observed(_run(flow, (value,), {}, trace), trace)
 
@@ -122,14 +122,14 @@ def _call(
     attempt = 0
     while True:
         attempt += 1
-        said = type(args[0]).__name__ if task.name.startswith("mend") else args[0]
-        trace[f"{task.name} {said} {attempt}"] += 1
+        value = type(args[0]).__name__ if task.name.startswith("mend") else args[0]
+        trace[f"{task.name} {value} {attempt}"] += 1
         token = CURRENT.set(Context(task=task.name, attempt=attempt))
         try:
-            value: Any = task.fn(*args, **kwargs)
-            if inspect.isawaitable(value):
-                value = asyncio.run(_finish(value))
-            return value if isinstance(value, Result) else Success(value)
+            returned: Any = task.fn(*args, **kwargs)
+            if inspect.isawaitable(returned):
+                returned = asyncio.run(_finish(returned))
+            return returned if isinstance(returned, Result) else Success(returned)
         except Exception as problem:
             fault = Raised(task.name, type_name(type(problem)), str(problem), attempts=attempt)
             again = isinstance(problem, retry.on) and not isinstance(problem, retry.never)

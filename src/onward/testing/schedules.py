@@ -1,4 +1,4 @@
-"""What users rely on of schedules."""
+"""The laws of schedules."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from onward.testing.tools import Tools
 
 
 class ScheduleLaws(Tools):
-    """The part of `BackendSuite` that is about schedules."""
+    """The laws of schedules, as a part of `BackendSuite`."""
 
     @pytest.fixture
     @staticmethod
     def names(backend: Backend) -> Iterator[tuple[str, str]]:
-        """Names for the schedules of one test, which are taken away after it."""
+        """Names for the schedules of one test, which removes them at its end."""
         names = (f"suite.{os.urandom(8).hex()}", f"suite.{os.urandom(8).hex()}")
         yield names
         if isinstance(backend, Schedules):
             for name in names:
                 unschedule(name, on=backend)
 
-    def test_a_schedule_is_declared_again_and_again(
+    def test_declaring_a_schedule_again_replaces_it(
         self, backend: Backend, names: tuple[str, str]
     ) -> None:
-        """There is one of a name, as it was declared last, until it is taken away."""
+        """A name has one schedule, the last declared one, until it is removed."""
         clock = self.clock(backend)
         name, other = names
         self.declare(Schedule(name, "inc", cron="0 0 1 1 *"), tasks.inc(1), clock)
@@ -61,10 +61,8 @@ class ScheduleLaws(Tools):
         assert isinstance(unschedule(name, on=clock).failure(), Unknown)
         assert asyncio.run(aio.unschedule(other, on=clock)) == Success(None)
 
-    def test_a_schedule_goes_by_its_time_zone(
-        self, backend: Backend, names: tuple[str, str]
-    ) -> None:
-        """Where the engine tells when it runs next, that is the hour there."""
+    def test_a_schedule_uses_its_time_zone(self, backend: Backend, names: tuple[str, str]) -> None:
+        """If the engine reports the next run, that is at the right hour in the time zone."""
         clock = self.clock(backend)
         name, _ = names
         made = schedule(
@@ -95,7 +93,7 @@ class ScheduleLaws(Tools):
     def test_each_run_of_a_schedule_is_a_call_of_its_own(
         self, backend: Backend, names: tuple[str, str], traces: Path
     ) -> None:
-        """With an id by which its outcome can be had."""
+        """Each has an id, with which one gets its outcome."""
         clock = self.clock(backend)
         name, _ = names
         n, times, patience = int.from_bytes(os.urandom(4)), 2, self.patience
@@ -108,10 +106,10 @@ class ScheduleLaws(Tools):
         for id in self.calls_on(n, traces):
             assert result(tasks.inc.ref(id), on=clock, timeout=self.patience) == Success(n + 1)
 
-    def test_a_schedule_that_is_paused_or_taken_away_runs_nothing(
+    def test_a_paused_or_removed_schedule_runs_nothing(
         self, backend: Backend, names: tuple[str, str], traces: Path
     ) -> None:
-        """While another one goes on."""
+        """While another schedule goes on."""
         clock = self.clock(backend)
         name, metronome = names
         n, beat = int.from_bytes(os.urandom(4)), int.from_bytes(os.urandom(4))
@@ -140,19 +138,19 @@ class ScheduleLaws(Tools):
     # -- tools --------------------------------------------------------------------------------
 
     def clock(self, backend: Backend) -> Schedules:
-        """The backend under test, if it makes calls by the clock; else the test is skipped."""
+        """The backend under test; skips the test if it has no schedules."""
         if not isinstance(backend, Schedules):
             pytest.skip("this backend does not have the capability Schedules")
         return backend
 
     def declare(self, expected: Schedule, call: Call[Any, Any], clock: Schedules) -> None:
-        """Declares a schedule, and sees that it is what was expected, also in the list of all."""
+        """Declares a schedule, and checks the answer and the list of all schedules."""
         made = schedule(call, on=clock, name=expected.name, cron=expected.cron).unwrap()
         assert replace(made, next_at=None) == expected
         self.until(lambda: self.listed(expected.name, clock) == [expected])
 
     def listed(self, name: str, clock: Schedules) -> list[Schedule]:
-        """What the list of all schedules has by this name, but for when it runs next."""
+        """The schedules of this name, without the time of their next run."""
         found = schedules(on=clock).unwrap()
         return [replace(one, next_at=None) for one in found if one.name == name]
 
@@ -162,5 +160,5 @@ class ScheduleLaws(Tools):
 
 
 def is_unsupported(answer: Result[Any, Fault]) -> bool:
-    """Whether this is something that the backend's engine cannot do."""
+    """Whether the answer is that the backend cannot do this."""
     return isinstance(answer, Failure) and isinstance(answer.failure(), Unsupported)

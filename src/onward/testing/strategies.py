@@ -1,4 +1,4 @@
-"""Flows and values to test backends with, as Hypothesis strategies."""
+"""Hypothesis strategies for flows and values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from onward.testing.kinds import Beyond, Colour, Odd, Parcel, TooSmall
 Numeric: TypeAlias = Flow[[int], int, Odd | TooSmall | Beyond]
 """A flow from a number to a number."""
 
-Mending: TypeAlias = Flow[[Odd | TooSmall | Beyond | Fault], int, Beyond]
-"""A flow from what can go wrong to a number."""
+Handler: TypeAlias = Flow[[Odd | TooSmall | Beyond | Fault], int, Beyond]
+"""A flow from an error or fault to a number."""
 
 
 def numbers() -> SearchStrategy[int]:
@@ -29,7 +29,7 @@ def numbers() -> SearchStrategy[int]:
 
 
 def steps() -> SearchStrategy[Numeric]:
-    """Single steps: sync and async ones, that fail, raise, retry or do none of it."""
+    """Single steps, sync and async: some fail, some raise, some retry."""
     plain = st.sampled_from(
         [
             tasks.inc,
@@ -53,10 +53,14 @@ def pure_steps() -> SearchStrategy[Numeric]:
 
 
 def flows(max_leaves: int = 8) -> SearchStrategy[Numeric]:
-    """Flows of every kind, from a number to a number.
+    """A strategy for flows from a number to a number, with every combinator.
 
     Args:
-        max_leaves: About how many steps they have at most.
+        max_leaves: The approximate maximum number of steps.
+
+    Returns:
+        A Hypothesis strategy. `onward.testing.tasks` has the tasks; a worker that serves
+        `BackendSuite.catalog` can run them.
 
     Example:
         >>> from onward.testing import flows
@@ -94,7 +98,7 @@ def _spanned(body: Numeric, limit: int | None, chunk: int | None) -> Numeric:
     return tasks.span >> each(body, limit=limit, chunk=chunk) >> tasks.total
 
 
-def _rescued(body: Numeric, handler: Mending) -> Numeric:
+def _rescued(body: Numeric, handler: Handler) -> Numeric:
     return body.rescue(handler)
 
 
@@ -123,7 +127,7 @@ def _fixed(a: Numeric, b: Numeric, n: int) -> Numeric:
 
 
 def parcels() -> SearchStrategy[Parcel]:
-    """Values with something of most that the wire carries."""
+    """Values with most types that can travel."""
     text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
     names = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=5)
 

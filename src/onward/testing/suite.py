@@ -1,4 +1,4 @@
-"""The laws and promises of Onward as one test class, which every backend's tests subclass."""
+"""`BackendSuite`: the laws of Onward as a test class, which every backend's tests subclass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onward.testing.values import ValueLaws
 
 
 class BackendSuite(CompositionLaws, ValueLaws, AttemptLaws, CallLaws, ScheduleLaws):
-    """What users rely on, whichever the backend.
+    """The laws of Onward as a pytest class, for any backend.
 
     Subclass it in a test module, and give the backend as a fixture. Where the backend needs a
     worker, the fixture starts one that serves `BackendSuite.catalog`, in whichever process.
@@ -37,12 +37,12 @@ class BackendSuite(CompositionLaws, ValueLaws, AttemptLaws, CallLaws, ScheduleLa
     """
 
     catalog: ClassVar[Catalog] = Catalog.of(tasks)
-    """What the backend's workers serve."""
+    """The tasks that the backend's workers serve."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def traces(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-        """The folder in which tasks leave their traces; workers must inherit the environment."""
+        """The folder for the traces of tasks; workers must inherit the environment."""
         folder = tmp_path_factory.mktemp("traces")
         before = os.environ.get(tasks.TRACE)
         os.environ[tasks.TRACE] = str(folder)

@@ -1,7 +1,7 @@
-"""The tasks that `flows()` is made of; a backend's workers serve `Catalog.of` this module.
+"""The tasks of `flows()`. A backend's workers serve the `Catalog.of` this module.
 
-Each says on a file what it was called with, if `ONWARD_TRACE` names a folder, so that a test sees
-what was run in whichever process.
+If `ONWARD_TRACE` names a folder, each task writes its arguments to a file there. So a test sees
+what ran, in any process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRACE = "ONWARD_TRACE"
 
 
 TENANT: ContextVar[str] = ContextVar("onward_testing_tenant", default="nobody")
-"""A context variable that tasks look at and set."""
+"""A context variable that tasks read and set."""
 
 
 def _note(number: object) -> None:
@@ -37,7 +37,7 @@ def _note(number: object) -> None:
     folder = os.environ.get(TRACE)
     if folder and context.id:
         line = f"{context.task} {number} {context.attempt}\n"
-        # One write to a file that is open for appending stays whole, whoever else writes.
+        # A single write to a file that is open for appending stays whole, also among other writers.
         with Path(folder, context.id).open("a", buffering=len(line) + 1) as file:
             file.write(line)
 
@@ -120,7 +120,7 @@ def add(pair: tuple[int, int]) -> int:
 
 @task
 def mend(error: Odd | TooSmall | Beyond | Fault) -> int:
-    """A number that tells what the error was."""
+    """A number that depends on the error."""
     _note(type(error).__name__)
     match error:
         case Odd(number):
@@ -135,28 +135,28 @@ def mend(error: Odd | TooSmall | Beyond | Fault) -> int:
 
 @task
 def mend_some(error: Odd | TooSmall | Beyond | Fault) -> Result[int, Beyond]:
-    """Like mend, but for faults, with which it fails itself."""
+    """Like mend, except that it fails on faults."""
     _note(type(error).__name__)
     return Failure(Beyond(error.task)) if isinstance(error, Fault) else Success(0)
 
 
 @task
 def echo(parcel: Parcel) -> Parcel:
-    """What it takes."""
+    """Its argument."""
     _note(parcel.id)
     return parcel
 
 
 @task
 def measure(n: int) -> Reading:
-    """A reading, from a step that gives nothing else."""
+    """A reading, from a step that gives only readings."""
     _note(n)
     return Reading("Gap", {"seconds": n})
 
 
 @task
 def measure_some(n: int) -> Reading | Gap:
-    """A reading of an even number, and else a gap."""
+    """A reading for an even number, and a gap for an odd one."""
     _note(n)
     return Gap(n) if n % 2 else Reading("Gap", {"seconds": n})
 
@@ -170,25 +170,25 @@ def misread(n: int) -> Result[str, Reading]:
 
 @task
 def name_kind(value: Reading | Gap) -> str:
-    """What it was given."""
+    """The type of its argument."""
     return type(value).__name__
 
 
 @task
 def name_kinds(values: list[Reading | Gap]) -> list[str]:
-    """What each was that it was given."""
+    """The types of the items of its argument."""
     return [type(value).__name__ for value in values]
 
 
 @task
 def name_error(error: Reading | Gap | Fault) -> str:
-    """What it was given."""
+    """The type of its argument."""
     return type(error).__name__
 
 
 @task
 def patched(patch: Patch) -> Patch:
-    """The same, unless its name is set, which it then is no more."""
+    """The same, with the name unset."""
     return patch if patch.name is UNSET else Patch(size=patch.size)
 
 
@@ -215,7 +215,7 @@ def _only_called(
 @task
 @_on_a_loop_of_its_own
 async def bridged(n: int) -> int:
-    """One more, by an async function in a sync one."""
+    """One more, by an async function in a sync wrapper that runs it."""
     await asyncio.sleep(0)
     return n + 1
 
@@ -223,7 +223,7 @@ async def bridged(n: int) -> int:
 @task
 @_only_called
 async def wrapped(n: int) -> int:
-    """One more, by an async function in a sync one that awaits nothing."""
+    """One more, by an async function in a sync wrapper that only calls it."""
     await asyncio.sleep(0)
     return n + 1
 
@@ -244,7 +244,7 @@ def leave(n: int) -> int:
 
 @task(timeout=0.2)
 def oversleep(seconds: float) -> float:
-    """Takes longer than it may, if told to."""
+    """Sleeps so long, which may be longer than its timeout."""
     _note(seconds)
     time.sleep(seconds)
     return seconds
@@ -252,7 +252,7 @@ def oversleep(seconds: float) -> float:
 
 @task
 def crowd(n: int) -> int:
-    """How many of its kind run in its call while it does."""
+    """How many steps of this task run at the same time in the call."""
     folder = Path(os.environ[TRACE])
     mine = folder / f"{current().id}.{n}.{current().step}"
     mine.touch()
@@ -265,7 +265,7 @@ def crowd(n: int) -> int:
 
 @task
 def linger(seconds: float) -> float:
-    """Takes so long, and says how far it is; ends early if its call is cancelled."""
+    """Takes so long, and reports progress; ends early if its call is cancelled."""
     _note(seconds)
     end = time.monotonic() + seconds
     while time.monotonic() < end and not current().cancelled:
@@ -300,7 +300,7 @@ def wheres_failed(error: Fault) -> list[str]:
 
 @task
 def enter(name: str) -> str:
-    """What the context variable was, before it is set to this."""
+    """Sets the context variable, and gives its former value."""
     before = TENANT.get()
     TENANT.set(name)
     return before
@@ -308,7 +308,7 @@ def enter(name: str) -> str:
 
 @task
 async def enter_async(name: str) -> str:
-    """Like enter, and the variable keeps across an await what it was set to."""
+    """Like enter, and checks that the variable keeps its value across an await."""
     before = TENANT.get()
     TENANT.set(name)
     await asyncio.sleep(0.01)
@@ -327,7 +327,7 @@ def enter_again(name: str) -> str:
 
 @task(timeout=0.2)
 def overrun(seconds: float) -> float:
-    """Goes on when it has timed out, until it hears of that or so much time has passed."""
+    """Goes on after its timeout until it sees `cancelled`, or so much time has passed."""
     end = time.monotonic() + seconds
     while not current().cancelled and time.monotonic() < end:
         time.sleep(0.01)
@@ -349,7 +349,7 @@ async def rest(seconds: int) -> int:
 
 @task
 def linger_for(error: Fault) -> float:
-    """Takes two seconds in which its call goes on."""
+    """Takes two seconds, so that its call goes on."""
     end = time.monotonic() + 2.0
     while time.monotonic() < end and not current().cancelled:
         time.sleep(0.01)
@@ -358,7 +358,7 @@ def linger_for(error: Fault) -> float:
 
 @task(retry=Retry(attempts=2, backoff=Constant(0.0)))
 def relapse(seconds: float) -> float:
-    """Says how far it is at the first attempt alone, fails, and takes so long at the second."""
+    """Reports progress in the first attempt, which fails; the second one takes so long."""
     if current().attempt == 1:
         progress(1, 2, "the first attempt")
         raise OSError("once more")

@@ -1,4 +1,4 @@
-"""What every part of the suite uses: trying a law, observing a call, waiting."""
+"""What all parts of the suite share: testing a law, observing a call, waiting."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Law = TypeVar("Law", bound=Callable[..., None])
 
 
 class Tools:
-    """What the parts of `BackendSuite` stand on."""
+    """The base class of the parts of `BackendSuite`."""
 
     examples: ClassVar[int] = 50
-    """How many examples each law is tried with."""
+    """How many examples test each law."""
 
     patience: ClassVar[float] = 60.0
-    """How long a result is waited for, in seconds, before that counts as a hang."""
+    """How long a test waits for a result, in seconds, before it fails."""
 
     def holds(self, *strategies: SearchStrategy[Any]) -> Callable[[Law], Law]:
-        """Tries a law at once, on as many examples as the class says."""
+        """Tests a law at once, on as many examples as the class says."""
 
         def attempt(law: Law) -> Law:
             tried = settings(
@@ -47,7 +47,7 @@ class Tools:
         return attempt
 
     def observe(self, call: Call[Any, Any], backend: Backend, traces: Path) -> Observed:
-        """Runs a call; gives its result and the trace that its tasks left."""
+        """Runs a call, and gives its result and the trace of its tasks."""
         submitted = submit(call, on=backend)
         if isinstance(submitted, Failure):
             return Observed(submitted)
@@ -56,7 +56,7 @@ class Tools:
         return Observed(found, self.trace_of(ref.id, traces))
 
     def trace_of(self, id: str, traces: Path) -> Counter[str]:
-        """The trace that a call left; it is taken away."""
+        """Reads and removes the trace of a call's tasks."""
         file = traces / id
         if not file.exists():
             return Counter()
@@ -65,7 +65,7 @@ class Tools:
         return Counter(lines)
 
     def until(self, condition: Callable[[], bool], patience: float | None = None) -> None:
-        """Waits for what has to come to be true, and fails if it does not."""
+        """Waits until a condition is true, and fails if it does not become true in time."""
         end = time.monotonic() + (self.patience if patience is None else patience)
         while not condition():
             assert time.monotonic() < end, "it never came to be true"

@@ -1,4 +1,4 @@
-"""What users rely on of values that cross the wire, and of what fails: types, errors, faults."""
+"""The laws of values, errors and faults on the wire."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from onward.testing.tools import Tools
 
 
 class ValueLaws(Tools):
-    """The part of `BackendSuite` that is about values, errors and faults."""
+    """The laws of values, errors and faults, as a part of `BackendSuite`."""
 
     def test_values_survive_the_wire(self, backend: Backend, traces: Path) -> None:
-        """Law 8: as what their annotation says."""
+        """Law 8: they arrive as their annotations say."""
 
         @self.holds(parcels())
         def law(parcel: Parcel) -> None:
@@ -42,7 +42,7 @@ class ValueLaws(Tools):
             assert type(back.unwrap()) is Parcel
 
     def test_data_is_not_taken_for_a_type(self, backend: Backend, traces: Path) -> None:
-        """Law 8: whatever its fields are called, and however it comes to who takes several."""
+        """Law 8: whatever the names of its fields, and however it reaches a union."""
         assert run((tasks.measure >> tasks.name_kind)(2), on=backend) == Success("Reading")
         assert run((tasks.measure_some >> tasks.name_kind)(2), on=backend) == Success("Reading")
         assert run((tasks.measure_some >> tasks.name_kind)(3), on=backend) == Success("Gap")
@@ -50,8 +50,8 @@ class ValueLaws(Tools):
         assert run(several([2, 3]), on=backend) == Success(["Reading", "Gap"])
         assert run(tasks.misread.rescue(tasks.name_error)(2), on=backend) == Success("Reading")
 
-    def test_what_is_unset_stays_unset(self, backend: Backend, traces: Path) -> None:
-        """Law 8: and what a constraint forbids is refused."""
+    def test_unset_fields_stay_unset(self, backend: Backend, traces: Path) -> None:
+        """Law 8: and values that a constraint forbids are refused."""
         flow = tasks.patched >> tasks.patched
         assert run(flow(Patch(size=1)), on=backend) == Success(Patch(size=1))
         assert run(flow(Patch(name=None)), on=backend) == Success(Patch())
@@ -87,7 +87,7 @@ class ValueLaws(Tools):
         assert "in hopeless" in fault.traceback
         assert "OSError" in fault.kinds
 
-    def test_what_a_task_promised_is_checked(self, backend: Backend, traces: Path) -> None:
+    def test_a_returned_value_is_checked(self, backend: Backend, traces: Path) -> None:
         """A value that is not what the annotation says is a fault of the task that gave it."""
         fault = run((tasks.lie >> tasks.inc)(1), on=backend).failure()
         assert isinstance(fault, BadPayload)
@@ -96,21 +96,21 @@ class ValueLaws(Tools):
         assert fault.cure.startswith("Return what the annotation says")
 
     def test_a_task_cannot_end_the_worker(self, backend: Backend, traces: Path) -> None:
-        """SystemExit is a fault like another, and the next call runs."""
+        """SystemExit is a fault like any other, and the next call runs."""
         fault = run(tasks.leave(3), on=backend).failure()
         assert isinstance(fault, Raised)
         assert fault.error_type == "SystemExit"
         assert run(tasks.inc(1), on=backend) == Success(2)
 
     def test_an_attempt_ends_with_its_timeout(self, backend: Backend, traces: Path) -> None:
-        """As TimedOut; one in time is not touched."""
+        """As TimedOut; an attempt that ends in time is not affected."""
         fault = run(tasks.oversleep(2.0), on=backend).failure()
         assert isinstance(fault, TimedOut)
         assert (fault.task, fault.seconds, fault.still_running) == ("oversleep", 0.2, False)
         assert run(tasks.oversleep(0.0), on=backend) == Success(0.0)
 
     def test_a_task_that_nobody_serves_is_unknown(self, backend: Backend, traces: Path) -> None:
-        """Within bounded time, wherever in a flow it is."""
+        """Within bounded time, anywhere in a flow."""
         root = ChainNode((StepNode(task="inc"), StepNode(task="ghost")))
         plan = Plan(
             v=VERSION,
