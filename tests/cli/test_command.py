@@ -104,7 +104,7 @@ def test_a_mistake_of_its_own_is_one_line_and_its_traceback_is_for_who_asks(fold
     before = "import onward; onward.explain = None; import onward.cli"
     done = onward(*arguments, folder=folder, before=before)
     assert done.returncode == 1
-    assert done.stderr.startswith("onward: a bug in Onward, TypeError: ")
+    assert done.stderr.startswith("onward: a bug in Onward (TypeError): ")
     assert done.stderr.count("\n") == 1
     asked = onward(*arguments, folder=folder, before=before, extra={"ONWARD_TRACEBACK": "1"})
     assert "Traceback" in asked.stderr
@@ -142,7 +142,7 @@ def test_it_completes_its_commands_in_a_shell() -> None:
         (["app/tasks.py"], "write app.tasks\n"),
         (["pipeline:summed"], "write pipeline\n"),
         ([".pipeline"], "write pipeline\n"),
-        (["empty"], "no task at the top of empty: put @task on its functions"),
+        (["empty"], "empty has no task at its top level: put @task on its functions"),
         (["pipeline", "twin"], "two tasks are named 'parse', one at "),
         ([f"celery+redis://:{SECRET}@host"], "write it after --on"),
     ],
