@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from returns.result import Failure, Result, Success
 
-from onward.backend import Backend, Cancels, Schedule, Schedules, Status, Worker
+from onward.backend import Backend, Cancels, Schedule, Schedules, Status, Submits, Worker
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
 from onward.flows.flow import Call, Ref
@@ -86,7 +86,7 @@ async def run(
 async def submit(
     call: Call[Value, Error],
     /,
-    on: Backend,
+    on: Submits,
     *,
     key: str | None = None,
     delay: float | timedelta = 0.0,
@@ -101,7 +101,7 @@ async def submit(
 async def submit_all(
     calls: Iterable[Call[Value, Error]],
     /,
-    on: Backend,
+    on: Submits,
     *,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,

@@ -2,11 +2,14 @@
 """Right programs with all of the public API: every type checker accepts them, and they run."""
 
 import asyncio
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Never, NoReturn, assert_type
 
 from returns.result import Failure, Result, Success
@@ -78,7 +81,8 @@ from onward import (
     unwrap,
     work,
 )
-from onward.backend import Submission, Worker
+from onward.backend import Submission, Transacts, Worker
+from onward.backends.sqlite import sqlite
 from onward.outcome import Outcome
 from onward.plan import Plan
 
@@ -540,6 +544,15 @@ async def awaiting_the_clock(on: Schedules) -> None:
     assert_type(await aio.unschedule("c", on=on), Result[None, Fault])
 
 
+async def in_a_transaction_of_ones_own(on: Backend, db: sqlite3.Connection) -> None:
+    assert isinstance(on, Transacts)
+    within = on.within(db)
+    assert_type(submit(double(1), on=within, key="k"), Result[Ref[int], Fault])
+    assert_type(submit_all([double(1)], on=within), Result[list[Ref[int]], Fault])
+    assert_type(await aio.submit(double(1), on=within, delay=1), Result[Ref[int], Fault])
+    assert_type(await aio.submit_all([double(1)], on=within), Result[list[Ref[int]], Fault])
+
+
 def what_a_backend_can_do_is_told_by_isinstance(on: Backend) -> str:
     can: list[str] = []
     if isinstance(on, Cancels):
@@ -706,6 +719,8 @@ def main() -> None:
     with_clock = ThirdSchedules(with_local)
     by_the_clock(with_clock)
     asyncio.run(awaiting_the_clock(with_clock))
+    with TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/onward.db")) as db:
+        asyncio.run(in_a_transaction_of_ones_own(sqlite(f"{folder}/onward.db"), db))
     assert what_a_backend_can_do_is_told_by_isinstance(connect("local://").unwrap()) == "cancel"
     assert what_a_backend_can_do_is_told_by_isinstance(with_clock) == "schedule"
     assert a_result_is_told_apart_by_match(with_local) == "3 rows"

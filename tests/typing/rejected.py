@@ -51,7 +51,7 @@ from onward import (
     unwrap,
     work,
 )
-from onward.backend import AsyncBackend
+from onward.backend import AsyncBackend, Transacts
 
 
 @dataclass(frozen=True)
@@ -472,6 +472,14 @@ def a_backend_of_which_it_is_not_known_what_it_can_do() -> None:
     backend = connect("local://").unwrap()
     _ = cancel(double.ref("id"), on=backend)  # E
     _ = schedule(double(1), on=backend, name="n", every=60)  # E
+
+
+def a_wait_for_what_is_not_committed_yet(on: Transacts, db: object) -> None:
+    _ = run(double(1), on=on.within(db))  # E
+    _ = aio.run(double(1), on=on.within(db))  # E
+    _ = result(double.ref("id"), on=on.within(db))  # E
+    _ = status(double.ref("id"), on=on.within(db))  # E
+    _ = submit(double, on=on.within(db))  # E
 
 
 def a_schedule_that_cannot_be(on: Schedules) -> None:

@@ -7,6 +7,7 @@ for each of its capabilities offers it to the other kind of caller.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
@@ -20,6 +21,7 @@ from onward.backend.protocols import (
     AsyncCancels,
     AsyncDiagnoses,
     AsyncSchedules,
+    AsyncSubmits,
     Worker,
 )
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
@@ -46,6 +48,7 @@ class DiagnosesCore(AsyncBackend, AsyncDiagnoses, Protocol):
     """An async backend that can diagnose its engine."""
 
 
+SubmitsCore = TypeVar("SubmitsCore", bound=AsyncSubmits)
 Core = TypeVar("Core", bound=AsyncBackend)
 CancelsCoreT = TypeVar("CancelsCoreT", bound=CancelsCore)
 SchedulesCoreT = TypeVar("SchedulesCoreT", bound=SchedulesCore)
@@ -71,7 +74,36 @@ class _LoopKeeper:
 # -- an async backend, for callers that block -------------------------------------------------
 
 
-class Blocking(Generic[Core]):
+class BlockingSubmits(ABC, Generic[SubmitsCore]):
+    """`Submits` over an async one. A subclass says how its methods are run.
+
+    Args:
+        core: The async one.
+    """
+
+    def __init__(self, core: SubmitsCore) -> None:
+        self._core = core
+
+    def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `Submits.submit`."""
+        return self._wait(lambda: self._core.submit(submission))
+
+    def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """See `Submits.submit_all`."""
+        return self._wait(lambda: self._core.submit_all(submissions))
+
+    @abstractmethod
+    def _wait(self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]) -> Result[T, Fault]:
+        """Runs a method of the core while the caller blocks."""
+
+    @abstractmethod
+    async def _await(
+        self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
+    ) -> Result[T, Fault]:
+        """Runs a method of the core while the caller awaits."""
+
+
+class Blocking(BlockingSubmits[Core]):
     """A `Backend` over an async one, which runs on a loop thread.
 
     Each further capability of the core has a mixin: `class Mine(BlockingCancels[MyCore],
@@ -83,20 +115,12 @@ class Blocking(Generic[Core]):
     """
 
     def __init__(self, core: Core, thread: LoopThread) -> None:
-        self._core = core
+        super().__init__(core)
         self._thread = thread
 
     def close(self) -> None:
         """Closes the connection and ends its thread. Submitted calls stay with the engine."""
         self._thread.close()
-
-    def submit(self, submission: Submission, /) -> Result[str, Fault]:
-        """See `Backend.submit`."""
-        return self._wait(lambda: self._core.submit(submission))
-
-    def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
-        """See `Backend.submit_all`."""
-        return self._wait(lambda: self._core.submit_all(submissions))
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """See `Backend.outcome`."""
@@ -212,7 +236,7 @@ async def call_backend_async(
     """
     owner = getattr(method, "__self__", None)
     try:
-        if isinstance(owner, Blocking):
+        if isinstance(owner, BlockingSubmits):
             start = partial(getattr(owner._core, method.__name__), *args, **kwargs)
             return await owner._await(start)
         return await asyncio.to_thread(method, *args, **kwargs)

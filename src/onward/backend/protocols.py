@@ -44,8 +44,8 @@ class StopsRemotely(Worker, Protocol):
         ...
 
 
-class Backend(Protocol):
-    """Carries plans to workers and outcomes back, for callers that block."""
+class Submits(Protocol):
+    """What plans can be submitted on, for callers that block: a backend, or a part of one."""
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """Submits a plan and returns the call's id. An id that is known already starts nothing."""
@@ -54,6 +54,22 @@ class Backend(Protocol):
     def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """Submits many plans in their order, in as few round trips as possible."""
         ...
+
+
+class AsyncSubmits(Protocol):
+    """`Submits`, for callers that await."""
+
+    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
+        """Like `Submits.submit`."""
+        ...
+
+    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
+        """Like `Submits.submit_all`."""
+        ...
+
+
+class Backend(Submits, Protocol):
+    """Carries plans to workers and outcomes back, for callers that block."""
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """Waits for the outcome of a call.
@@ -109,16 +125,8 @@ class Backend(Protocol):
         ...
 
 
-class AsyncBackend(Protocol):
+class AsyncBackend(AsyncSubmits, Protocol):
     """Carries plans to workers and outcomes back, for callers that await."""
-
-    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
-        """Like `Backend.submit`."""
-        ...
-
-    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
-        """Like `Backend.submit_all`."""
-        ...
 
     async def outcome(
         self, id: str, /, timeout: float | None = None
@@ -255,6 +263,22 @@ class AsyncDiagnoses(Protocol):
 
     async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """Like `Diagnoses.diagnose`."""
+        ...
+
+
+@runtime_checkable
+class Transacts(Backend, Protocol):
+    """A backend that can submit calls in a transaction of the caller's on the same database."""
+
+    def within(self, connection: object, /) -> Submits:
+        """Returns what submits in the transaction of a connection.
+
+        A call that is submitted on it exists once the transaction commits; after a rollback there
+        is none.
+
+        Raises:
+            TypeError: If it is no connection of a kind that the backend knows.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar, Unpack
 
 from returns.result import Failure, Result, Success
 
-from onward.backend import Backend, Checks
+from onward.backend import Backend, Checks, Submits
 from onward.evaluate import drive
 from onward.fault import Fault
 from onward.flows.flow import Call, Ref
@@ -64,7 +64,7 @@ def run(
 def submit(
     call: Call[Value, Error],
     /,
-    on: Backend,
+    on: Submits,
     *,
     key: str | None = None,
     delay: float | timedelta = 0.0,
@@ -103,7 +103,7 @@ def submit(
 def submit_all(
     calls: Iterable[Call[Value, Error]],
     /,
-    on: Backend,
+    on: Submits,
     *,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
@@ -137,7 +137,7 @@ def submit_all(
     return drive(core.submit_all(BLOCKS, prepared, on))
 
 
-def check(call: Call[Value, Error], /, on: Backend) -> Result[None, tuple[Fault, ...]]:
+def check(call: Call[Value, Error], /, on: Submits) -> Result[None, tuple[Fault, ...]]:
     """Finds what would keep a backend from running a call, and submits nothing.
 
     Args:

@@ -16,6 +16,7 @@ from onward.backend import (
     Schedules,
     Status,
     Submission,
+    Submits,
 )
 from onward.backend.additions import additions_of
 from onward.catalog import Catalog
@@ -71,7 +72,7 @@ async def run(
 
 
 async def submit(
-    caller: Caller, flow: Flow[..., Value, Error], prepared: Submission | Fault, on: Backend
+    caller: Caller, flow: Flow[..., Value, Error], prepared: Submission | Fault, on: Submits
 ) -> Result[Ref[Value, Error], Fault]:
     """See `onward.submit`."""
     check_backend(on, "submit")
@@ -88,7 +89,7 @@ async def submit(
 
 
 async def submit_all(
-    caller: Caller, prepared: tuple[Sequence[AnyFlow], Sequence[Submission]] | Fault, on: Backend
+    caller: Caller, prepared: tuple[Sequence[AnyFlow], Sequence[Submission]] | Fault, on: Submits
 ) -> Result[list[Ref[Any, Any]], Fault]:
     """See `onward.submit_all`."""
     check_backend(on, "submit_all")
@@ -189,7 +190,7 @@ def served_catalog(catalog: Catalog, on: Backend) -> Catalog:
 
 
 def _observing(
-    on: Backend, submissions: list[Submission]
+    on: Submits, submissions: list[Submission]
 ) -> AbstractContextManager[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
     """Notifies the backend's observers, if it has any, of a submission."""
     if not (observers := additions_of(on).observers):

@@ -170,6 +170,8 @@ def check_backend(backend: object, *needs: str) -> None:
             advice = "use a backend that can"
             if not hasattr(backend, "submit"):
                 advice = "write on=local(), or another backend"
+            elif not hasattr(backend, "outcome"):
+                advice = "submit the call, and ask the backend for its outcome after the commit"
             raise TypeError(f"{backend!r} is not a backend that can {method}: {advice}")
 
 

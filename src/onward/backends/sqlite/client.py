@@ -53,6 +53,12 @@ class File:
         assert self._clock is not None  # nothing asks for the time before it has a connection
         return self._clock
 
+    def prepare(self) -> Clock:
+        """Sees that the tables are there; gives the time in the file, or raises as `open` does."""
+        if self._clock is None:
+            self.open().db.close()
+        return self.clock
+
     def open(self) -> Opened:
         """A connection to the file, whose tables are there; raises one of `PROBLEMS`."""
         if sqlite3.sqlite_version_info < _OLDEST:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from sqlite3 import Connection
+
+from onward.backends.sqlite.executes import Executes
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/time")
@@ -62,7 +63,7 @@ class Clock:
         return moment - time.time() + self.now()
 
 
-def read_clock(db: Connection) -> Clock | None:
+def read_clock(db: Executes) -> Clock | None:
     """The clock of this start of the machine; None if the file has none yet."""
     started = boot()
     if not started:
@@ -71,7 +72,7 @@ def read_clock(db: Connection) -> Clock | None:
     return None if row is None else Clock(row[0], is_steady=True)
 
 
-def start_clock(db: Connection) -> None:
+def start_clock(db: Executes) -> None:
     """Puts the clock of this start into the file, not behind what it was before."""
     started = boot()
     if not started:
@@ -85,6 +86,6 @@ def start_clock(db: Connection) -> None:
     )
 
 
-def note_time(db: Connection, now: float) -> None:
+def note_time(db: Executes, now: float) -> None:
     """Notes how late it is, so that the time never goes back."""
     db.execute("update onward_clock set seen = ?1 where seen < ?1 and boot = ?2", (now, boot()))

@@ -7,9 +7,8 @@ the tables of the next release: add tables, and columns that may be null.
 
 from __future__ import annotations
 
-from sqlite3 import Connection
-
 from onward.backends.sqlite.errors import Refused
+from onward.backends.sqlite.executes import Executes
 from onward.fault import Misconfigured
 
 _FIRST = """
@@ -112,7 +111,7 @@ VERSION = len(MIGRATIONS)
 """The version of the schema that this release writes."""
 
 
-def version_of(db: Connection) -> int:
+def version_of(db: Executes) -> int:
     """The version of a file's schema; 0 if it has no tables of Onward yet."""
     query = "select count(*) from sqlite_schema where type = 'table' and name = 'onward_schema'"
     if not db.execute(query).fetchone()[0]:
@@ -133,7 +132,7 @@ def refuse_newer(version: int) -> None:
         )
 
 
-def migrate(db: Connection) -> None:
+def migrate(db: Executes) -> None:
     """Brings a file's schema up to date, in the transaction that the caller has begun."""
     version = version_of(db)
     refuse_newer(version)

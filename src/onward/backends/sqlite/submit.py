@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from onward import plan as plans
 from onward.backend import Submission
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import LARGEST, Refused, too_large
+from onward.backends.sqlite.executes import Executes
 from onward.backends.sqlite.lower import place_of
-
-
-class Executes(Protocol):
-    """A connection in whichever transaction; sqlite3's own is one."""
-
-    def execute(self, sql: str, parameters: Any = ..., /) -> Any:
-        """Executes one statement."""
-        ...
-
-    def executemany(self, sql: str, parameters: Any, /) -> Any:
-        """Executes one statement for each of many rows."""
-        ...
 
 
 class Call(NamedTuple):
