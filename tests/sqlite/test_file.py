@@ -38,9 +38,12 @@ def test_its_path_is_relative_or_from_the_root(path: Path, monkeypatch: pytest.M
         backend = connect(url).unwrap()
         assert isinstance(backend, SqliteBackend)
         submit(inc(1), on=backend).unwrap()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.chdir("/")
+            submit(inc(1), on=backend).unwrap()
         backend.close()
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("select count(*) from onward_calls").fetchone() == (2,)
+        assert db.execute("select count(*) from onward_calls").fetchone() == (4,)
 
 
 def test_it_is_named_by_a_file_and_by_the_environment(

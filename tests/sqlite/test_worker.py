@@ -221,3 +221,37 @@ def test_what_waits_for_long_is_nobodys_meanwhile(backend: SqliteBackend, path: 
     assert isinstance(fault, Raised)
     assert fault.attempts == 2
     worker.stop()
+
+
+def test_what_was_taken_up_ahead_is_given_back_where_steps_become_long(
+    backend: SqliteBackend,
+) -> None:
+    pair = threading.Barrier(2)
+
+    @task(name="meet_another")
+    def meet_another(n: int) -> int:
+        pair.wait(PATIENCE)
+        return n
+
+    workers = [backend.serve(Catalog(inc, meet_another), concurrency=1).unwrap()]
+    list(results(submit_all([inc(n) for n in range(20)], on=backend).unwrap(), on=backend))
+    refs = submit_all([meet_another(n) for n in range(2)], on=backend).unwrap()
+    workers.append(backend.serve(Catalog(inc, meet_another), concurrency=1).unwrap())
+    found = list(results(refs, on=backend, timeout=PATIENCE))
+    assert {value for _, value in found} == {Success(0), Success(1)}
+    for worker in workers:
+        worker.stop()
+
+
+def test_a_backend_of_another_queue_goes_its_own_way(path: Path) -> None:
+    mail, other = sqlite(path, queue="mail"), sqlite(path)
+    ref = submit((inc >> inc)(1), on=mail).unwrap()
+    worker = other.serve(CATALOG).unwrap()
+    assert run(inc(1), on=other, timeout=PATIENCE) == Success(2)
+    assert status(ref, on=other).unwrap().state == "queued"
+    worker.stop()
+    worker = other.serve(CATALOG, queues=["mail"]).unwrap()
+    assert result(ref, on=other, timeout=PATIENCE) == Success(3)
+    worker.stop()
+    mail.close()
+    other.close()

@@ -31,7 +31,7 @@ class SqliteBackend(BlockingCancels[Core], BlockingSchedules[Core], BlockingDiag
         self._core = core
 
     def __repr__(self) -> str:
-        return f"sqlite({str(self._core.file.path)!r})"
+        return f"sqlite({self._core.file.name!r})"
 
     def close(self) -> None:
         """Ends the connections. What was submitted stays in the file."""

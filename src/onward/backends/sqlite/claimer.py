@@ -119,6 +119,8 @@ class Claimer:
             self._resources.wakeup.hurry()
             for claimed in taken:
                 self._begin(claimed)
+            if not taken:  # others were faster, or have taken over from this worker
+                return
             is_flowing = len(taken) == free
 
     def _look(self, db: Connection) -> Outlook:

@@ -42,7 +42,9 @@ class File:
     """
 
     def __init__(self, path: Path, synchronous: str, busy_timeout: float) -> None:
-        self.path = path
+        self.name = str(path)
+        """The path as it was given."""
+        self.path: Path = path.absolute()  # whichever folder the program goes to
         self.synchronous = synchronous
         self.busy_timeout = busy_timeout
         self._clock: Clock | None = None

@@ -12,6 +12,7 @@ from functools import partial
 from sqlite3 import Connection
 from typing import TypeVar
 
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
@@ -58,7 +59,6 @@ class Core:
         self._keep = keep
         self._lease = lease
         self._process = os.getpid()
-        self._is_closed = False
         self._workers: list[SqliteWorker] = []
         self._begin()
 
@@ -86,7 +86,7 @@ class Core:
     @property
     def thread(self) -> LoopThread:
         """The loop of this process's workers."""
-        assert self.resources
+        _ = self.resources  # after a fork, there is another one
         return self._thread
 
     def close(self) -> None:
@@ -178,6 +178,8 @@ class Core:
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
+        # A worker may have another queue of its own.
+        plan = replace(plan, queue=plan.queue or self.queue)
         try:
             return Success(await self._write(lambda db: schedules.declare(db, schedule, plan)))
         except ValueError as problem:
@@ -241,6 +243,7 @@ class Core:
             return Server(resources, Serving(catalog, served, slots, name, id), variables)
 
         worker = SqliteWorker(await answer(self.thread.start(start)), self.thread)
+        self._workers = [each for each in self._workers if not each.wait(0)]
         self._workers.append(worker)
         return Success(worker)
 

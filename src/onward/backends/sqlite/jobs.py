@@ -124,6 +124,11 @@ class Job:
         self._dues: list[float] = []
         runtime.change(1)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step of it has begun here, or elsewhere before."""
+        return self.last.task is not None or bool(self.claimed.known)
+
     # -- load ---------------------------------------------------------------------------------
 
     @property
@@ -183,7 +188,7 @@ class Job:
     # -- what it says --------------------------------------------------------------------------
 
     def on_attempt(self, context: Context) -> None:
-        """An attempt on_attempt."""
+        """An attempt begins."""
         self.last = Last(context.task, context.step, context.attempt)
         self._progress = None
         self._note()

@@ -22,6 +22,9 @@ from onward.plan import (
     children,
 )
 
+QUEUE = "onward"
+"""The queue of what names none, on a backend that was not told of another."""
+
 PRIORITY = 5
 """The priority of what has none."""
 

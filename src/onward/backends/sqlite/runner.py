@@ -25,7 +25,7 @@ from onward.backends.sqlite.jobs import Job, Runtime
 from onward.backends.sqlite.message import CallHead, StepMessage, head_of, read
 from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.settle import expire
-from onward.backends.sqlite.steps import StepRunner
+from onward.backends.sqlite.steps import StepRunner, for_ever
 from onward.backends.sqlite.wakeup import Changes
 from onward.evaluate import evaluate
 from onward.execute import raised
@@ -71,7 +71,6 @@ class JobRunner:
         self._delegated: dict[tuple[int, str], set[asyncio.Event]] = {}
         self._noted: dict[Job, None] = {}
         self._beside: set[asyncio.Task[None]] = set()
-        self._still: asyncio.Future[None] = self._loop.create_future()
 
     @property
     def clock(self) -> Clock:
@@ -164,7 +163,7 @@ class JobRunner:
         await self.write(job, lambda db: claim.end_delegated(db, job.claimed, record, self.clock))
 
     def _expire(self) -> None:
-        with contextlib.suppress(*PROBLEMS):  # the keeper tries again
+        with contextlib.suppress(*PROBLEMS):  # each second, it is tried again
             self._resources.commits.do(lambda db: expire(db, self.clock))
 
     # -- what steps need -----------------------------------------------------------------------
@@ -181,7 +180,7 @@ class JobRunner:
                 continue
             if not is_ours:
                 self._let_go(job)
-                await self._still  # the job's task is cancelled
+                await for_ever()  # the job's task is cancelled
             return
 
     async def part(self, job: Job, path: str) -> Outcome:
@@ -194,25 +193,30 @@ class JobRunner:
         try:
             while True:
                 arrived.clear()
-                with contextlib.suppress(*PROBLEMS, Refused):
-                    find = partial(claim.delegated_outcome, call=call, path=path)
+                find = partial(claim.delegated_outcome, call=call, path=path)
+                try:
                     found = await self._resources.reads.on_loop(find)
-                    if found is not None:
-                        job.last = found.last
-                        return outcomes.decode(found.outcome)
+                except (*PROBLEMS, Refused):
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                if found is not None:
+                    job.last = found.last
+                    return outcomes.decode(found.outcome)
                 await arrived.wait()
         finally:
             all_arrived.discard(arrived)
             if not all_arrived:
                 self._delegated.pop((call, path), None)
 
-    def stands_still(self, job: Job) -> asyncio.Future[None] | None:
-        """See `Host.stands_still`."""
-        return self._still if self.is_stopping else None
+    async def give_back(self, job: Job) -> None:
+        """See `Host.give_back`."""
+        await self._put_off(job, self.clock.now())
+        if job.is_over:
+            await for_ever()  # the job's task is cancelled
 
     def queue_of(self, job: Job, step: Runnable) -> str:
         """See `Host.queue_of`."""
-        return step.queue or job.queue or self._resources.queue
+        return step.queue or job.queue or lower.QUEUE
 
     def serves(self, queue: str) -> bool:
         """See `Host.serves`."""
@@ -272,15 +276,14 @@ class JobRunner:
         due = job.due
         if due is None or job.is_over or due - self.clock.now() < _PARK_FOR:
             return
-
-        async def park() -> None:
-            work = partial(claim.put_off, job=job.claimed, due=due)
-            with contextlib.suppress(*PROBLEMS, Refused):  # then it waits here
-                await self._resources.commits.on_loop(work)
-                self._let_go(job)
-
-        self._beside.add(parking := self._loop.create_task(park()))
+        self._beside.add(parking := self._loop.create_task(self._put_off(job, due)))
         parking.add_done_callback(self._beside.discard)
+
+    async def _put_off(self, job: Job, due: float) -> None:
+        work = partial(claim.put_off, job=job.claimed, due=due)
+        with contextlib.suppress(*PROBLEMS, Refused):  # then it stays here
+            await self._resources.commits.on_loop(work)
+            self._let_go(job)
 
     # -- status --------------------------------------------------------------------------------
 

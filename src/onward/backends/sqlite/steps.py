@@ -25,12 +25,17 @@ from onward.plan import Args, Runnable, StepNode
 _SOON = 0.05
 """How long a step of a fan-out waits for a slot here, in seconds, before others can have it."""
 
+_PATIENCE = 0.25
+"""How long a job that has not begun waits for a slot here, in seconds, before others can have it.
+"""
+
 
 class Host(Protocol):
     """What a step-runner needs of its worker."""
 
     name: str
     runtime: Runtime
+    is_stopping: bool
     others: frozenset[str]
     """The queues that other workers serve."""
 
@@ -47,8 +52,8 @@ class Host(Protocol):
         """The outcome of a step that was delegated, once it has one."""
         ...
 
-    def stands_still(self, job: Job) -> asyncio.Future[None] | None:
-        """What to await for ever in place of the next step, where the worker is to stop."""
+    async def give_back(self, job: Job) -> None:
+        """Lets another worker have a job at once, if that can be written; it ends here then."""
         ...
 
     def queue_of(self, job: Job, step: Runnable) -> str:
@@ -80,10 +85,9 @@ class StepRunner:
         known = self._job.claimed.known.get(where)
         if known is not None and known.outcome is not None:
             return outcomes.decode(known.outcome)
-        still = self._host.stands_still(self._job)
-        if still is not None:
+        if self._host.is_stopping:
             with self._job.waiting():
-                await still
+                await for_ever()  # what waits is given back
         if where in self._job.claimed.delegated:  # it may run there, and must not run twice at once
             with self._job.waiting():
                 return await self._host.part(self._job, where)
@@ -172,7 +176,7 @@ class StepRunner:
         )
         with job.active():
             if not has_slot:
-                await runtime.slots.take(self._priority_of(step))
+                await self._take_slot(step)
             began = time.monotonic()
             try:
                 return await runtime.attempts.make(
@@ -184,6 +188,22 @@ class StepRunner:
                 if not isinstance(step, StepNode):
                     job.on_attempt(context)  # the fused step has ended, not a task within it
 
+    async def _take_slot(self, step: Runnable) -> None:
+        job, host = self._job, self._host
+        if job.has_begun:
+            await host.runtime.slots.take(self._priority_of(step))
+            return
+        while True:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await host.runtime.slots.take(self._priority_of(step))
+            except TimeoutError:
+                host.runtime.took(_PATIENCE)  # what runs is not as short as it was
+                if host.queue_of(job, step) in host.others:
+                    await host.give_back(job)
+            else:
+                return
+
     async def _elsewhere(self, step: Runnable, args: Args, path: str, queue: str) -> Outcome:
         job, priority = self._job, self._priority_of(step)
         message = write(StepMessage(job.head, step, args))
@@ -193,3 +213,8 @@ class StepRunner:
                 lambda db: claim.delegate(db, job.claimed, path, queue, priority, message),
             )
             return await self._host.part(job, path)
+
+
+async def for_ever() -> None:
+    """Waits until it is cancelled."""
+    await asyncio.Event().wait()

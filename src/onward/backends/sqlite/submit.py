@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from onward import plan as plans
 from onward.backend import Submission
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import LARGEST, Refused, too_large
 from onward.backends.sqlite.executes import Executes
-from onward.backends.sqlite.lower import place_of
+from onward.backends.sqlite.lower import QUEUE, place_of
 
 
 class Call(NamedTuple):
@@ -44,6 +46,8 @@ def call_of(submission: Submission, queue: str) -> Call:
         queue: The queue of steps that name none.
     """
     plan = submission.plan
+    if queue != QUEUE and plan.queue is None:  # its worker may have another queue of its own
+        plan = replace(plan, queue=queue)
     place, priority = place_of(plan, queue)
     raw = plans.encode(plan)
     if len(raw) > LARGEST:

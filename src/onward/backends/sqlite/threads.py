@@ -228,7 +228,11 @@ class _Connection:
         if self._opened is None:
             self._opened = self._file.open()
         else:
-            self._opened.check()
+            try:
+                self._opened.check()
+            except Refused as gone:
+                _LOGGER.error("%s", gone.fault)  # noqa: TRY400 - a traceback tells nothing more
+                raise
         return self._opened.db
 
     def failed(self, problem: BaseException) -> None:

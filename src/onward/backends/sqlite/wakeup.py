@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -93,7 +94,7 @@ class Wakeup:
                     target=self._watch.run, name="onward-sqlite-wakeup", daemon=True
                 )
                 self._thread.start()
-                weakref.finalize(self, self._watch.close)
+                weakref.finalize(self, _close, self._watch, os.getpid())
         self._watch.add(listener)
 
     def leave(self, listener: Listener) -> None:
@@ -163,9 +164,7 @@ class _Watch:
                 time.sleep(_AGAIN)
                 continue
             if changes is not None:
-                if (
-                    changes.ended or changes.delegated
-                ):  # and not where workers only renew their leases
+                if changes.ended or changes.delegated:  # workers also renew their leases
                     self._latest = time.monotonic()
                 self._tell(changes)
             # Not a wait for the condition, which takes three times as much of the processor.
@@ -185,11 +184,11 @@ class _Watch:
         if self._opened is None:
             self._opened = self._file.open()
             self._version, self._last = -1, -1
+        self._opened.check()
         db = self._opened.db
         [version] = db.execute("pragma data_version").fetchone()
         if version == self._version and self._last >= 0:
             return None
-        self._opened.check()
         self._version = version
         return self._read(db)
 
@@ -224,6 +223,11 @@ class _Watch:
         if opened is not None:
             with contextlib.suppress(sqlite3.Error):
                 opened.db.close()
+
+
+def _close(watch: _Watch, process: int) -> None:
+    if process == os.getpid():  # a fork has not the thread, and its lock may be held for ever
+        watch.close()
 
 
 def _pause(calm: float) -> float:

@@ -11,7 +11,7 @@ import socket
 import threading
 from contextvars import Context as Variables
 
-from onward.backend.loop import LoopThread
+from onward.backend.loop import Closed, LoopThread
 from onward.backends.sqlite import lease
 from onward.backends.sqlite.claimer import Claimer
 from onward.backends.sqlite.errors import PROBLEMS, Refused
@@ -48,7 +48,6 @@ class Server:
 
     def __init__(self, resources: Resources, serving: Serving, variables: Variables) -> None:
         self.ended: threading.Event = threading.Event()
-        self.is_old = False
         self._resources = resources
         self._serving = serving
         self._loop = asyncio.get_running_loop()
@@ -148,7 +147,7 @@ class SqliteWorker:
         """See `Worker.stop`."""
         server = self._server
         if not server.ended.is_set():
-            with contextlib.suppress(PROBLEMS[-1]):  # the backend was closed, and the loop with it
+            with contextlib.suppress(Closed):  # the backend was closed, and the loop with it
                 self._thread.call(lambda: server.leave(grace))
             server.ended.set()
 
