@@ -22,8 +22,10 @@ from onward import (
     Fault,
     Ref,
     Retry,
+    Secret,
     current,
     each,
+    given,
     result,
     run,
     status,
@@ -66,6 +68,15 @@ def stumbles(n: int) -> int:
     return n
 
 
+@task(retry=Retry(attempts=2, backoff=Constant(0.01)))
+def opens(user: str, password: Secret[str], hint: str) -> int:
+    if current().attempt == 1:
+        raise OSError("once")
+    BEGUN.set()
+    until(lambda: current().cancelled, within=30, otherwise=lambda: "it was not told")
+    return 1
+
+
 @task
 def mends(fault: Fault) -> int:
     return 0
@@ -83,7 +94,7 @@ def add_up(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-CATALOG = Catalog(inc, breaks, refuses, sleeps, stumbles, mends, holds, add_up)
+CATALOG = Catalog(opens, inc, breaks, refuses, sleeps, stumbles, mends, holds, add_up)
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
@@ -192,6 +203,7 @@ def test_a_retry_is_shown_as_one(backend: CeleryBackend, shown: Shown) -> None:
     shows(shown, call, {"stumbles": "SUCCESS"})
     retried = [each for each in shown.events if each["type"] == "task-retried"]
     assert ["OSError('once')" in each["exception"] for each in retried] == [True]
+    assert "in stumbles" in retried[0]["traceback"]
 
 
 def test_what_is_rescued_has_failed_and_what_was_passed_over_was_not_run(
@@ -269,4 +281,32 @@ def test_what_runs_is_in_celerys_inspect(backend: CeleryBackend, shown: Shown) -
         ]
         tools.control.revoke(ref.id)
         result(ref, on=backend, timeout=20)
+    tools.close()
+
+
+def test_no_tool_shows_a_secret_or_a_value_of_given(backend: CeleryBackend, shown: Shown) -> None:
+    """At a retry neither."""
+    tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
+    hint, secret = f"hint{uuid4().hex}", f"s3cr3t{uuid4().hex}"
+    BEGUN.clear()
+    ref = submit(given(opens, Secret(secret), hint=hint)("ann"), on=backend).unwrap()
+    assert BEGUN.wait(20)
+    inspect = tools.control.inspect(timeout=10, limit=1)
+    active = str(inspect.active())
+    tools.control.revoke(ref.id)
+    result(ref, on=backend, timeout=20)
+    retried = [each for each in shown.events if each["type"] == "task-retried"]
+    tools.close()
+    assert ref.id in active
+    assert retried
+    for text in (active, str(shown.events)):
+        assert secret not in text
+        assert hint not in text
+
+
+def test_every_question_of_inspect_is_answered(backend: CeleryBackend) -> None:
+    tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
+    for question in ("stats", "active_queues", "registered", "conf", "scheduled", "report"):
+        answers = getattr(tools.control.inspect(timeout=10, limit=1), question)()
+        assert answers, question
     tools.close()

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from onward.backends.celery import lower
 from onward.backends.celery.app import priority_on
-from onward.backends.celery.message import CallState, StepMessage, discreet, write
+from onward.backends.celery.message import CallState, StepMessage, discreet, shown_of, write
 from onward.backends.celery.signing import Signer, sealed
 from onward.plan import Runnable
 
@@ -111,8 +111,7 @@ class Canvas:
         options = {
             "queue": queue or self._queue,
             "priority": priority_on(self._app.conf.broker_url, priority),
-            # What people see of it, who would else see all of the message.
-            "kwargsrepr": repr({"call": message.call, "at": message.at}),
+            "kwargsrepr": shown_of(message),
         }
         args: tuple[str, ...] = ()
         if state is not None:

@@ -13,6 +13,8 @@ from celery.worker import state as running
 from celery.worker.control import Panel
 from kombu.pidbox import Node
 
+_JSON = (str, int, float, list, type(None))
+
 _LOGGER = logging.getLogger("onward.celery")
 
 
@@ -59,6 +61,16 @@ def answer(
         on_shutdown()
         return Panel.data["shutdown"](state, **options)
 
-    ours = {"revoke": revoke, "terminate": terminate, "shutdown": shutdown}
+    def stats(state: Any, **options: Any) -> Any:
+        found = Panel.data["stats"](state, **options)
+        broker = found.get("broker", {})
+        settings: dict[str, object] = broker.get("transport_options", {})
+        # Some are objects of ours, which no answer can carry.
+        broker["transport_options"] = {
+            name: value for name, value in settings.items() if isinstance(value, _JSON)
+        }
+        return found
+
+    ours = {"revoke": revoke, "terminate": terminate, "shutdown": shutdown, "stats": stats}
     control: Any = app.control
     control.mailbox.node_cls = partial(_Node, ours=ours)

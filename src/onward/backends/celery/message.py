@@ -120,6 +120,11 @@ def discreet(text: str) -> str:
     return Discreet(text) if has_marks(text.encode()) else text
 
 
+def shown_of(message: StepMessage) -> str:
+    """What Celery's tools show of a message, which would else be all of it."""
+    return repr({"call": message.call, "at": message.at})
+
+
 def write(value: CallState | StepMessage) -> bytes:
     """As it travels."""
     return _ENCODER.encode(value)

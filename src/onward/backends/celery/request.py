@@ -13,6 +13,8 @@ from celery.worker.state import task_ready
 from onward.fault import Raised
 from onward.outcome import Faulted, Outcome
 
+_RETRIED = "task-retried"
+
 _LOGGER = logging.getLogger("onward.celery")
 
 
@@ -60,6 +62,7 @@ class Request(CeleryRequest):
         taken = message.taken
         options.update(headers=taken.headers, body=taken.body, decoded=True, utc=True)
         super().__init__(message, **options)
+        self._has_shown_retry = False
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -74,6 +77,15 @@ class Request(CeleryRequest):
         if isinstance(problem, StepFailed):
             exc_info.traceback = problem.traceback
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def info(self, safe: bool = False) -> Any:
+        """Celery's own, for `inspect`; as in events, of the arguments only what may be shown."""
+        return super().info(safe=True)
+
+    def show_retry(self, problem: StepFailed) -> None:
+        """Sends the event of a retry before the next attempt can send its own."""
+        self.send_event(_RETRIED, exception=repr(problem), traceback=problem.traceback)
+        self._has_shown_retry = True
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Ends its call. The function goes on: a thread cannot be killed."""
@@ -91,7 +103,8 @@ class Request(CeleryRequest):
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """Celery's own, but what was revoked stays so, whatever its function does."""
-        if not self._already_revoked or type == "task-revoked":
+        is_known = type == _RETRIED and self._has_shown_retry
+        if not is_known and (not self._already_revoked or type == "task-revoked"):
             super().send_event(type, **fields)
 
     def give_up(self, problem: Exception) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from celery.app.task import Task as CeleryTask
 from celery.canvas import Signature
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
+from celery.worker import state as running
 from kombu.exceptions import OperationalError
 from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
@@ -33,9 +34,11 @@ from onward.backends.celery.message import (
     Failing,
     Started,
     StepMessage,
+    discreet,
     outcome_of,
     read_state,
     read_step,
+    shown_of,
 )
 from onward.backends.celery.reports import Reports
 from onward.backends.celery.request import NotRun, Request, StepFailed, failed
@@ -281,8 +284,17 @@ class Runner:
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
             self._ledger.put_off(message.call, message.at, holder, wait)
-            kwargs = self._core.canvas.kwargs(self._asked(task), message, wait)
-            raise task.retry(countdown=wait, kwargs=kwargs, exc=failed(outcome))
+            again: dict[str, Any] = {
+                "kwargs": self._core.canvas.kwargs(self._asked(task), message, wait),
+                # What people see of it.
+                "args": tuple(map(discreet, task.request.args or ())),
+                "kwargsrepr": shown_of(message),
+            }
+            problem = failed(outcome)
+            request = running.requests.get(str(task.request.id))
+            if isinstance(request, Request):
+                request.show_retry(problem)
+            raise task.retry(countdown=wait, exc=problem, **again)
         state = state_after(outcome, message)
         if not ends_with(state, message):
             raw = outcomes.encode(outcome)
