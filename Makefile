@@ -17,8 +17,9 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/core.stamp ## run the example pipeline in-process
+demo: $(VENV)/core.stamp ## run the example pipeline in-process, and on workers of which one is killed
 	$(RUN) examples.ingest $(ARGS)
+	$(RUN) examples.ingest.durable
 
 test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
 	$(RUN) pytest --numprocesses 4 --dist loadfile $(ARGS)

@@ -24,7 +24,7 @@ from tests.docs.walk import commands, is_left_out
 from tests.engines.process import until
 from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
-from tests.examples.test_ingest import demo_on_a_terminal
+from tests.examples.test_ingest import demo_on_a_terminal, durable_demo
 
 SAID = (
     b'{"sub": "707d0855", "grpc_broadcast_address": "localhost:7077", '
@@ -211,7 +211,7 @@ def test_the_demo_shows_what_the_readme_does(tmp_path: Path) -> None:
     ((_, shown),) = commands(block)
     with demo_on_a_terminal(tmp_path) as seen:
         *_, last = seen
-    told(block, shown, re.sub(r"[^\n]*\r(?!\n)", "", last))
+    told(block, shown, re.sub(r"[^\n]*\r(?!\n)", "", last) + durable_demo(tmp_path).stdout)
 
 
 def test_mypy_refuses_of_the_pages_what_they_say_it_does(tmp_path: Path) -> None:

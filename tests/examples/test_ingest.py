@@ -46,6 +46,19 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def durable_demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The part of the demo that has workers."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "examples.ingest.durable"],
+        cwd=folder,
+        env=ENV,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+    )
+
+
 @contextmanager
 def demo_on_a_terminal(folder: Path, *arguments: str) -> Iterator[Iterator[str]]:
     """What the demo writes to a terminal, as it comes."""
@@ -101,6 +114,15 @@ def test_the_demo_shows_its_flow_stores_every_day_and_names_the_broken_line(tmp_
     assert f"<Success: {DAYS}>" in seen.stdout
     assert "<Failure: Malformed(line=17, text='2012-01-16,2.5,M,-2.8,5.0,snow', why=" in seen.stdout
     assert len(stored_in(tmp_path / DATABASE)) == DAYS
+
+
+def test_the_demo_loses_no_call_when_one_of_its_workers_is_killed(tmp_path: Path) -> None:
+    seen = durable_demo(tmp_path)
+
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert "one worker is killed" in seen.stdout
+    assert f"{DAYS} days stored, {DAYS} in {DATABASE}" in seen.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_demo_can_be_run_twice_and_stores_no_day_twice(tmp_path: Path) -> None:
@@ -164,7 +186,8 @@ def test_the_demo_draws_a_bar_on_a_terminal_while_a_step_is_running(tmp_path: Pa
 
 def test_the_demo_needs_the_core_dependencies_alone(tmp_path: Path) -> None:
     code = (
-        "import sys; before = set(sys.modules); import examples.ingest.__main__;"
+        "import sys; before = set(sys.modules);"
+        "import examples.ingest.__main__, examples.ingest.durable, examples.ingest.worker;"
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
     seen = subprocess.run(
