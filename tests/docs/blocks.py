@@ -29,6 +29,7 @@ import msgspec
 from onward.backend import Worker
 from onward.backends.celery import CeleryBackend
 from onward.backends.hatchet import HatchetBackend
+from onward.backends.sqlite import SqliteBackend
 from onward.backends.temporal import TemporalBackend
 from onward.catalog import Catalog
 from onward.flows.flow import Flow
@@ -38,7 +39,7 @@ _MARK = re.compile(r"<!-- (file|more|refused|not run)(?:: ([^\n]*))? -->\n *\Z")
 _TOLD = re.compile(r"  # (.+)")
 
 
-_ENGINES = (CeleryBackend, HatchetBackend, TemporalBackend)
+_ENGINES = (CeleryBackend, HatchetBackend, SqliteBackend, TemporalBackend)
 
 
 class Block(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ app = Celery("shop", set_as_current=False)
 BEFORE = {
     "README.md": OF_THE_DEMO + BY_CELERY,
     "celery.md": f"{OF_THE_DEMO}\nfrom onward.backends.celery import celery\nkey = bytes(32)\n",
+    "sqlite.md": OF_THE_DEMO,
     "temporal.md": OF_THE_DEMO,
     "hatchet.md": OF_THE_DEMO,
 }

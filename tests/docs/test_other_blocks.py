@@ -40,6 +40,7 @@ LEFT_OUT = {
     "configuration.md": {"docker compose", "docker build", "docker run", "export HATCHET"},
     "hatchet.md": {"pip install", "export HATCHET"},
     "observability.md": {"pip install"},
+    "sqlite.md": {"pip install"},
     "temporal.md": {"pip install"},
     "tutorial.md": {"git clone", "mkdir shop", "cd shop", "python3 -m venv", ". .venv", "pip"},
     "backend.md": {"pip install"},
@@ -171,6 +172,7 @@ def test_a_script_is_one_for_a_shell_and_its_commands_are_there(block: Block) ->
     [
         ("celery.md", "celery+redis://localhost:6379/0"),
         ("hatchet.md", "hatchet://localhost:7077"),
+        ("sqlite.md", "sqlite:///onward.db"),
         ("temporal.md", "temporal://localhost:7233/default?task_queue=reports"),
     ],
 )
