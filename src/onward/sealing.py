@@ -7,7 +7,6 @@ values. So an engine stores and shows only encrypted secrets.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -86,6 +85,8 @@ class Sealer:
     def _changed(self, raw: Raw, name: str, change: Callable[[Any], Any]) -> Raw:
         if not has_marks(raw):
             return raw
+        import json  # only calls with secrets pay for it
+
         try:
             data = json.loads(bytes(raw))
         except (ValueError, RecursionError):
@@ -123,6 +124,8 @@ class Sealer:
             raw = base64.urlsafe_b64decode(sealed[SEALED])
         except (ValueError, TypeError):
             return sealed
+        import json
+
         for cipher in self._made():
             try:
                 text = cipher.decrypt(raw[:_NONCE], raw[_NONCE:], _PURPOSE)
@@ -133,6 +136,8 @@ class Sealer:
 
 
 def _json(data: Any) -> bytes:
+    import json
+
     # Not msgspec, which turns very large whole numbers into floats.
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -12,11 +12,12 @@ would break every backend that was written for an earlier release.
 from __future__ import annotations
 
 import copy
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import Raw, Struct
 
-from onward.observer import Observer
+if TYPE_CHECKING:  # only backends that are observed pay for it
+    from onward.observer import Observer
 
 _ATTRIBUTE = "_onward_additions"
 

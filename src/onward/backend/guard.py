@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -12,8 +11,6 @@ from onward.fault import Fault, Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_LOGGER = logging.getLogger("onward")
 
 
 def call_backend(
@@ -36,7 +33,9 @@ def fault_of(method: Callable[..., object], problem: Exception) -> Fault:
     """The fault for an exception that a backend's method raised."""
     owner = type(getattr(method, "__self__", method)).__name__
     name = getattr(method, "__name__", "it")
-    _LOGGER.debug("%s.%s raised", owner, name, exc_info=problem)
+    import logging  # a program that only imports Onward does not pay for it
+
+    logging.getLogger("onward").debug("%s.%s raised", owner, name, exc_info=problem)
     # The message leaves out the exception's text, which may hold a secret.
     message = f"{owner}.{name} raised {type(problem).__name__} instead of returning a Result"
     return Unavailable("", message)

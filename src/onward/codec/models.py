@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -165,6 +164,8 @@ class PydanticCodec(Codec):
 
 def _revealed(value: Any, raw: bytes) -> bytes:
     """The JSON that pydantic made, with secrets in place of its asterisks."""
+    import json  # only models with secrets pay for it
+
     data = revealed(value, json.loads(raw))
     try:
         return json.dumps(
@@ -176,6 +177,8 @@ def _revealed(value: Any, raw: bytes) -> bytes:
 
 def _bare(raw: bytes) -> bytes:
     """JSON with its secrets in the form that pydantic reads."""
+    import json
+
     try:
         return json.dumps(all_unmarked(json.loads(raw)), ensure_ascii=False).encode()
     except ValueError as problem:  # also of invalid JSON
