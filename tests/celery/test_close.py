@@ -1,4 +1,4 @@
-"""A backend that is closed leaves nothing open, and nobody else's connections closed."""
+"""Closing a backend closes all of its connections, and no connection of another backend."""
 
 import subprocess
 import sys
@@ -45,11 +45,13 @@ def test_a_script_that_submits_over_amqp_and_closes_leaves_no_connection_open(
         text=True,
         timeout=60,
     )
-    # What is still open at the end is told there, and does not change the exit code.
+    # Python warns on stderr of connections that are still open, with the same exit code.
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_another_backend_on_the_same_broker_goes_on(rabbitmq: RabbitMQ, valkey: Valkey) -> None:
+def test_another_backend_on_the_same_broker_keeps_working(
+    rabbitmq: RabbitMQ, valkey: Valkey
+) -> None:
     queue = uuid4().hex
     one, other = (celery(rabbitmq.url, valkey.url, queue=queue) for _ in range(2))
     with closing(other):

@@ -1,4 +1,4 @@
-"""A ledger in which somebody else has written: interpreters answer all the same."""
+"""If another program damages a call's record in the ledger, the interpreters return faults."""
 
 from __future__ import annotations
 
@@ -36,29 +36,30 @@ def field(**fields: bytes) -> Spoil:
 
 ENDS: dict[str, Spoil] = {
     "an end without an outcome": field(end=b"done"),
-    "an end that is no text, without an outcome": field(end=b"\xff\xfe"),
-    "an outcome that is none": field(end=b"done", outcome=b"{"),
-    "an outcome that is no text": field(end=b"done", outcome=b"\xff\xfe\x00"),
+    "an end that is not a text, without an outcome": field(end=b"\xff\xfe"),
+    "an invalid outcome": field(end=b"done", outcome=b"{"),
+    "an outcome that is not a text": field(end=b"done", outcome=b"\xff\xfe\x00"),
     "another type": lambda redis, key: redis.delete(key) and redis.set(key, "text"),
     "a list": lambda redis, key: redis.delete(key) and redis.rpush(key, "text"),
     "no plan": lambda redis, key: redis.hdel(key, "plan") and redis.hset(key, "task", "double"),
 }
-"""What ends a wait, and with a fault."""
+"""Damage that ends a wait with a fault."""
 
 GOES_ON: dict[str, Spoil] = {
-    "a progress that is none": field(progress=b"much"),
+    "an invalid progress": field(progress=b"much"),
     "a progress without numbers": field(progress=b"a b c"),
-    "a progress that is no text": field(progress=b"1 2 \xff"),
-    "an attempt that is none": field(task=b"double", attempt=b"first"),
-    "a task that is no text": field(task=b"\xff\xfe"),
-    "a field that is no text": lambda redis, key: redis.hset(key, b"\xff\xfe", b"\xff"),
-    "a plan that is none": field(plan=b"{"),
-    "a plan that is no text": field(plan=b"\xff\xfe"),
+    "a progress that is not a text": field(progress=b"1 2 \xff"),
+    "an invalid attempt": field(task=b"double", attempt=b"first"),
+    "a task that is not a text": field(task=b"\xff\xfe"),
+    "a field that is not a text": lambda redis, key: redis.hset(key, b"\xff\xfe", b"\xff"),
+    "an invalid plan": field(plan=b"{"),
+    "a plan that is not a text": field(plan=b"\xff\xfe"),
 }
+"""Damage during which a wait goes on until its timeout."""
 
 
 @pytest.mark.parametrize("damage", [*ENDS, *GOES_ON])
-def test_what_is_damaged_is_a_fault_and_no_exception(
+def test_a_damaged_record_is_a_fault_and_not_an_exception(
     damage: str, backend: CeleryBackend, valkey: Valkey
 ) -> None:
     key = uuid4().hex
@@ -84,7 +85,7 @@ def test_what_is_damaged_is_a_fault_and_no_exception(
     assert all(isinstance(answer, Result) for answer in answers)
 
 
-def test_a_damaged_call_harms_no_other_that_is_waited_for_beside_it(
+def test_a_damaged_call_does_not_disturb_a_wait_for_another_call(
     backend: CeleryBackend, valkey: Valkey
 ) -> None:
     one, other = (submit(double(n), on=backend).unwrap() for n in range(2))

@@ -1,4 +1,4 @@
-"""A call whose deadline has passed is expired, whoever looks, and whatever comes after."""
+"""A call whose deadline has passed is expired, even if its steps give a value later."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def backend(valkey: Valkey) -> Iterator[CeleryBackend]:
         yield backend
 
 
-def test_a_value_that_comes_after_the_deadline_is_no_outcome(backend: CeleryBackend) -> None:
+def test_a_value_after_the_deadline_does_not_become_the_outcome(backend: CeleryBackend) -> None:
     worker = backend.serve(Catalog(overdue)).unwrap()
     ref = submit((overdue >> overdue)(1), on=backend, deadline=0.3).unwrap()
     assert isinstance(result(ref, on=backend, timeout=30).failure(), Expired)
@@ -36,7 +36,7 @@ def test_a_value_that_comes_after_the_deadline_is_no_outcome(backend: CeleryBack
     worker.stop()
 
 
-def test_who_asks_for_the_status_after_the_deadline_hears_of_it(backend: CeleryBackend) -> None:
+def test_the_status_after_the_deadline_is_expired(backend: CeleryBackend) -> None:
     ref = submit(overdue(1), on=backend, deadline=0.01).unwrap()
     time.sleep(0.02)
     assert status(ref, on=backend).unwrap().state == "expired"

@@ -1,4 +1,4 @@
-"""After `keep`, a Redis holds no key of ours, whatever calls there were and whoever waited."""
+"""After `keep`, Redis has no key of Onward's calls, however they ended and were waited for."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def backend(request: pytest.FixtureRequest, valkey: Valkey, redis: Any) -> Itera
 
 
 def left(redis: Any) -> set[str]:
-    """The keys of calls. What kombu notes of queues stays, and who looks for lost ones expires."""
+    """The keys of calls, without kombu's keys of queues and the ledger's `onward:looks`."""
     keys = {key.decode(errors="replace") for key in redis.scan_iter()}
     return {key for key in keys if not key.startswith(("_kombu.", "unacked_mutex", "onward:looks"))}
 
@@ -148,7 +148,7 @@ def assert_none_left(redis: Any) -> None:
     until(lambda: not left(redis), within=3 * KEEP + 5, otherwise=ttls)
 
 
-def test_none_is_left_of_any_call_whoever_waited(backend: CeleryBackend, redis: Any) -> None:
+def test_no_key_is_left_of_calls_that_were_waited_for(backend: CeleryBackend, redis: Any) -> None:
     calls = list(CALLS.values())
     for call in calls:
         result(submit(call, on=backend).unwrap(), on=backend, timeout=30)
@@ -165,7 +165,7 @@ def test_none_is_left_of_any_call_whoever_waited(backend: CeleryBackend, redis: 
     assert_none_left(redis)
 
 
-def test_none_is_left_of_calls_that_end_in_other_ways(backend: CeleryBackend, redis: Any) -> None:
+def test_no_key_is_left_of_calls_that_end_in_other_ways(backend: CeleryBackend, redis: Any) -> None:
     slow = (each(dawdles) >> add_up)([1, 2, 3])
     refs = [submit(slow, on=backend).unwrap() for _ in range(2)]
     refs.append(submit(slow, on=backend, deadline=0.1).unwrap())
@@ -182,7 +182,7 @@ def test_none_is_left_of_calls_that_end_in_other_ways(backend: CeleryBackend, re
     gone = [submit(inc(1), on=backend).unwrap() for _ in range(2)]
     assert len(list(results(gone, on=backend, timeout=30))) == 2
     threading.Event().wait(KEEP + 1)
-    for ref in gone:  # of whom nothing is known any more
+    for ref in gone:  # their records have expired
         result(ref, on=backend, timeout=0.1)
         cancel(ref, on=backend)
     assert_none_left(redis)

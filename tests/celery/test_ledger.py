@@ -3,7 +3,7 @@
 from msgspec import Raw
 
 from onward.backends.celery.ledger import Message, RedisLedger
-from onward.backends.celery.memory import MemoryLedger
+from onward.backends.celery.memory_ledger import MemoryLedger
 from onward.outcome import Value
 from tests.engines.valkey import Valkey
 
@@ -11,7 +11,7 @@ from tests.engines.valkey import Valkey
 def test_a_wait_for_very_many_calls_finds_the_last_one(valkey: Valkey) -> None:
     ledger = RedisLedger(valkey.url, keep=60, lease=60)
     ids = [f"many-{number}" for number in range(2_500)]
-    ledger.open([(id, b"{}", 0.0) for id in ids])
+    ledger.add([(id, b"{}", 0.0) for id in ids])
     assert ledger.wait(ids, 0.1) == {}
     done = Value(Raw(b"1"))
     ledger.settle(ids[-1], done, "done")
@@ -22,12 +22,12 @@ def test_a_wait_for_very_many_calls_finds_the_last_one(valkey: Valkey) -> None:
 
 def test_a_ledger_in_memory_does_not_bring_deleted_calls_back() -> None:
     ledger = MemoryLedger(keep=0)
-    ledger.open([("a", b"{}", 0.0), ("b", b"{}", 0.0)])
+    ledger.add([("a", b"{}", 0.0), ("b", b"{}", 0.0)])
     ledger.settle("a", Value(Raw(b"1")), "done")
-    ledger.forget(["b"])
+    ledger.delete(["b"])
     for id in ("a", "b"):
-        ledger.look(id)
-        ledger.note(id, task="inc")  # as a worker does that still runs a step of it
-        assert not ledger.begin(Message(id, "m", "q", 4), "0", "me").is_open
-        assert ledger.look(id) is None
+        ledger.read(id)
+        ledger.update(id, task="inc")  # as a worker does that still runs a step of it
+        assert not ledger.begin_step(Message(id, "m", "q", 4), "0", "me").is_open
+        assert ledger.read(id) is None
         assert ledger.wait([id], 0) == {id: None}

@@ -69,7 +69,7 @@ def test_a_message_equals_the_one_that_celery_itself_sends(valkey: Valkey) -> No
     prepared = prepare((note >> note)(1), None, 60.0, None, {"priority": 7})
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
-    line = backend.canvas.signature(lower.compiled(plan), Started(plan.args))
+    line = backend.canvas.signature(lower.to_parts(plan), Started(plan.args))
     line.apply_async(root_id=plan.id, countdown=60.0)
     backend.publish([prepared])
     with Redis.from_url(valkey.url) as client:

@@ -1,4 +1,4 @@
-"""A Redis behind Sentinel is broker and ledger, and calls end though the primary dies."""
+"""A Redis behind Sentinel works as broker and ledger, also when its primary dies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def connected(source: str | Path | None) -> CeleryBackend:
     return backend
 
 
-def test_a_url_the_environment_and_a_file_name_sentinels(
+def test_a_url_the_environment_and_a_file_can_name_sentinels(
     servers: Watched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CELERY_BROKER_URL", servers.url)
@@ -50,7 +50,7 @@ def test_a_url_the_environment_and_a_file_name_sentinels(
         worker.stop()
 
 
-def test_celery_s_transport_options_may_have_the_name(servers: Watched) -> None:
+def test_celerys_transport_options_can_have_the_name_of_the_primary(servers: Watched) -> None:
     url = servers.url.partition("?")[0]
     options = {"broker_transport_options": {"master_name": NAME}}
     with closing(celery(url, queue=uuid4().hex, options=options)) as backend:
@@ -60,7 +60,7 @@ def test_celery_s_transport_options_may_have_the_name(servers: Watched) -> None:
         worker.stop()
 
 
-def test_calls_end_though_the_primary_dies(servers: Watched) -> None:
+def test_calls_end_although_the_primary_dies(servers: Watched) -> None:
     with closing(celery(servers.url, queue=uuid4().hex, lease=2)) as backend:
         worker = backend.serve(Catalog(double), concurrency=2).unwrap()
         refs = [submit((double >> double)(n), on=backend).unwrap() for n in range(20)]

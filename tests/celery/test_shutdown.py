@@ -1,4 +1,4 @@
-"""Celery's remote `shutdown` stops a worker, which first ends what it runs."""
+"""Celery's remote `shutdown` stops a worker after its running steps have ended."""
 
 import threading
 from contextlib import closing
@@ -24,7 +24,7 @@ def hold(n: int) -> int:
 
 
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
-def test_a_worker_that_is_shut_down_ends_what_it_runs_and_is_gone(
+def test_a_worker_that_is_shut_down_first_ends_its_steps(
     broker: str, request: pytest.FixtureRequest, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     server: Any = valkey if broker == "redis" else request.getfixturevalue("rabbitmq")

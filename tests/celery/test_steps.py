@@ -1,4 +1,4 @@
-"""Steps that are given back have no outcome."""
+"""A step that its worker gives up gets no outcome."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ async def hold(n: int) -> int:
 
 
 @pytest.mark.parametrize("flow", [hold, fused(hold), fused(hold, timeout=50.0)])
-def test_what_is_given_back_has_not_timed_out(flow: Flow[[int], int, None]) -> None:
+def test_a_step_that_is_given_up_has_not_timed_out(flow: Flow[[int], int, None]) -> None:
     BEGUN.clear()
     prepared = prepare(flow(1), None, 0.0, None, {})
     assert not isinstance(prepared, Fault)
@@ -34,10 +34,10 @@ def test_what_is_given_back_has_not_timed_out(flow: Flow[[int], int, None]) -> N
     assert isinstance(step, Runnable)
     steps = StepRunner(Catalog(hold).tasks)
 
-    def give_back() -> None:
+    def give_up() -> None:
         BEGUN.wait(30)
         steps.close()
 
-    threading.Thread(target=give_back).start()
+    threading.Thread(target=give_up).start()
     with pytest.raises(Closed):
         steps.attempt(step, prepared.plan.args, Context("id", "hold", "0"), Interrupt())

@@ -1,4 +1,4 @@
-"""Brokers and ledgers over TLS, behind a proxy: Valkey's wheel is built without it."""
+"""Brokers and ledgers over TLS, through a proxy, because Valkey's wheel has no TLS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def double(n: int) -> int:
 
 @dataclass(frozen=True)
 class Certified:
-    """A certificate, which its server shows and wants its clients to show."""
+    """A certificate that the server shows and requires of its clients."""
 
     authority: Authority
     identity: Identity
@@ -53,7 +53,7 @@ def elsewhere(certified: Callable[..., Certified]) -> Certified:
 
 @contextmanager
 def secured(server: Server, by: Certified) -> Iterator[int]:
-    """The port of a proxy that takes nobody without this certificate, and shows it."""
+    """The port of a proxy that shows this certificate, and requires it of its clients."""
     with over_tls(server.port, by.identity, asks_for=by.authority.file) as port:
         yield port
 
@@ -96,7 +96,7 @@ def test_calls_run_over_tls_on_rabbitmq(
         assert_calls_run(f"{broker}?{files(ours)}&result_backend={ledger}")
 
 
-def test_calls_run_over_tls_on_a_rabbitmq_that_is_certified_for_localhost_by_its_name(
+def test_calls_run_over_tls_on_a_rabbitmq_whose_certificate_names_localhost(
     rabbitmq: RabbitMQ, valkey: Valkey, certified: Callable[..., Certified]
 ) -> None:
     named = certified("DNS:localhost")
@@ -105,7 +105,7 @@ def test_calls_run_over_tls_on_a_rabbitmq_that_is_certified_for_localhost_by_its
         assert_calls_run(f"{broker}?{files(named)}&result_backend={valkey.url}")
 
 
-def test_a_redis_that_is_not_certified_is_not_spoken_to(valkey: Valkey, ours: Certified) -> None:
+def test_a_redis_with_an_untrusted_certificate_is_refused(valkey: Valkey, ours: Certified) -> None:
     with (
         secured(valkey, ours) as port,
         connected(f"celery+rediss://localhost:{port}/12") as client,
@@ -113,12 +113,14 @@ def test_a_redis_that_is_not_certified_is_not_spoken_to(valkey: Valkey, ours: Ce
         assert_unverified(submit(double(1), on=client).failure())
 
 
-def test_without_connect_too_a_redis_has_to_be_certified(valkey: Valkey, ours: Certified) -> None:
+def test_celery_too_refuses_a_redis_with_an_untrusted_certificate(
+    valkey: Valkey, ours: Certified
+) -> None:
     with secured(valkey, ours) as port, closing(celery(f"rediss://localhost:{port}/12")) as client:
         assert_unverified(submit(double(1), on=client).failure())
 
 
-def test_a_redis_with_another_name_is_not_spoken_to(valkey: Valkey, elsewhere: Certified) -> None:
+def test_a_redis_with_another_host_name_is_refused(valkey: Valkey, elsewhere: Certified) -> None:
     with (
         secured(valkey, elsewhere) as port,
         connected(f"celery+rediss://localhost:{port}/12?{files(elsewhere)}") as client,
@@ -127,7 +129,7 @@ def test_a_redis_with_another_name_is_not_spoken_to(valkey: Valkey, elsewhere: C
 
 
 @pytest.mark.parametrize("is_certified", [False, True])
-def test_a_rabbitmq_that_is_not_certified_or_has_another_name_is_not_spoken_to(
+def test_a_rabbitmq_that_is_untrusted_or_has_another_host_name_is_refused(
     is_certified: bool, rabbitmq: RabbitMQ, valkey: Valkey, elsewhere: Certified
 ) -> None:
     tls = files(elsewhere) if is_certified else ""

@@ -1,4 +1,4 @@
-"""However many wait for outcomes, they hold few connections, and nothing else is refused."""
+"""Any number of waits for outcomes share few connections, and leave some for other requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.engines.process import until
 from tests.engines.valkey import Valkey
 
 FEW = 40
-"""More connections than a client and a worker with two threads have need of."""
+"""More connections than a client and a worker with few threads need."""
 
 
 @task
@@ -76,9 +76,7 @@ def works_meanwhile(backend: CeleryBackend, server: Valkey) -> None:
     assert connections(server) < FEW
 
 
-def test_thousands_of_waits_by_results_threads_and_tasks(
-    backend: CeleryBackend, server: Valkey
-) -> None:
+def test_thousands_of_waits_share_few_connections(backend: CeleryBackend, server: Valkey) -> None:
     refs = submit_all([double(n) for n in range(COUNT)], on=backend).unwrap()
 
     def all_of_them() -> list[int]:
@@ -93,7 +91,7 @@ def test_thousands_of_waits_by_results_threads_and_tasks(
         by_tasks = pool.submit(lambda: asyncio.run(each_by_a_task()))
         by_threads = [pool.submit(result, ref, on=backend, timeout=120) for ref in refs[:200]]
         until(
-            lambda: len(backend.ledger._waits._waits) == COUNT,  # type: ignore[attr-defined]  # ours
+            lambda: len(backend.ledger._waiters._by_id) == COUNT,  # type: ignore[attr-defined]  # ours
             within=60,
             otherwise=lambda: "not all wait",
         )
@@ -105,10 +103,10 @@ def test_thousands_of_waits_by_results_threads_and_tasks(
     worker.stop()
 
 
-def test_a_wait_hears_of_an_outcome_of_which_nobody_says_so(
+def test_a_wait_finds_an_outcome_that_was_not_published(
     backend: CeleryBackend, server: Valkey
 ) -> None:
-    """As with a worker that may not publish, or that is older."""
+    """A worker may be older, or may lack the permission to publish."""
     ref = submit(double(1), on=backend).unwrap()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(result, ref, on=backend, timeout=60)
@@ -122,7 +120,7 @@ def test_a_wait_hears_of_an_outcome_of_which_nobody_says_so(
         assert "it was cancelled" in str(waiting.result(60).failure())
 
 
-def test_who_waits_hears_that_the_backend_was_closed(server: Valkey) -> None:
+def test_a_wait_ends_when_the_backend_is_closed(server: Valkey) -> None:
     backend = celery(server.url, queue=uuid4().hex)
     ref = submit(double(1), on=backend).unwrap()
     waits = [
@@ -134,7 +132,7 @@ def test_who_waits_hears_that_the_backend_was_closed(server: Valkey) -> None:
     with ThreadPoolExecutor(len(waits)) as pool:
         waiting = [pool.submit(wait) for wait in waits]
         until(
-            lambda: len(backend.ledger._waits._waits.get(ref.id, ())) >= 3,  # type: ignore[attr-defined]  # ours
+            lambda: len(backend.ledger._waiters._by_id.get(ref.id, ())) >= 3,  # type: ignore[attr-defined]  # ours
             within=30,
             otherwise=lambda: "not all wait",
         )
@@ -142,19 +140,19 @@ def test_who_waits_hears_that_the_backend_was_closed(server: Valkey) -> None:
         for each in waiting:
             found = each.result(30)
             assert found.failure() is not None
-    for asked in (submit(double(1), on=backend), status(ref, on=backend), cancel(ref, on=backend)):
-        assert isinstance(asked.failure(), Unavailable)
-        assert "the backend was closed. Connect again" in str(asked.failure())
+    for answer in (submit(double(1), on=backend), status(ref, on=backend), cancel(ref, on=backend)):
+        assert isinstance(answer.failure(), Unavailable)
+        assert "the backend was closed. Connect again" in str(answer.failure())
 
 
 def test_the_thread_that_listens_ends_with_the_backend(server: Valkey) -> None:
     with closing(celery(server.url, queue=uuid4().hex)) as backend:
         worker = backend.serve(Catalog(double)).unwrap()
         assert run(double(1), on=backend, timeout=30) == Success(2)
-        assert any(thread.name == "onward-waits" for thread in threading.enumerate())
+        assert any(thread.name == "onward-outcomes" for thread in threading.enumerate())
         worker.stop()
     until(
-        lambda: not any(thread.name == "onward-waits" for thread in threading.enumerate()),
+        lambda: not any(thread.name == "onward-outcomes" for thread in threading.enumerate()),
         within=30,
-        otherwise=lambda: "it goes on",
+        otherwise=lambda: "the thread is still alive",
     )

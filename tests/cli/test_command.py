@@ -166,7 +166,10 @@ def test_modules_that_cannot_be_served_are_told_with_the_cure(
         (f"redis://:{SECRET}@host", "did you mean 'celery+redis'?"),
         (f"celery+redis://:{SECRET}@host?quue=a", "did you mean 'queue'?"),
         (f"celery+redis://:{SECRET}/@host", "percent-encode"),
-        (f"celery+amqp://user:{SECRET}@host", "RabbitMQ keeps no ledger of calls: add a Redis"),
+        (
+            f"celery+amqp://user:{SECRET}@host",
+            "RabbitMQ cannot keep the ledger of calls: add a Redis",
+        ),
         ("local://", "no other process can submit to local://"),
         ("celery+memory://", "no other process can submit to celery+memory://"),
     ],

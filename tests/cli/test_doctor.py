@@ -180,7 +180,7 @@ def test_a_ledger_that_forgets_when_it_is_full_is_told(folder: Path) -> None:
             client.config_set("maxmemory-policy", "allkeys-lru")
         found = findings("--on", f"celery+{server.url}", folder=folder, code=1)
     told = {each["text"]: each["cure"] for each in found if each["what"] == "ledger"}
-    policy = "with maxmemory-policy allkeys-lru it drops calls when its memory is full"
+    policy = "its maxmemory-policy allkeys-lru deletes calls when the memory is full"
     assert told[policy] == "set maxmemory-policy noeviction"
     assert any("no append-only file" in text for text in told)
 

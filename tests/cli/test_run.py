@@ -187,7 +187,7 @@ def test_check_tells_what_stands_against_a_call_and_fails(folder: Path) -> None:
         "large = given(join, 'x' * 3_000_000)\n"
     )
     call = ["check", "large:large", "a", "--on", "temporal://localhost:1"]
-    assert "and Temporal carries 2000000 at a time" in mistake(*call, folder=folder, code=1)
+    assert "and Temporal carries at most 2000000" in mistake(*call, folder=folder, code=1)
     [fault] = json.loads(printed(*call, "--json", folder=folder, code=1))["faults"]
     assert fault["type"] == "TooLarge"
 

@@ -26,9 +26,9 @@ from tests.faults.served import THREADS, catalog, keep
 
 POINTS: dict[str, tuple[type, str, bool]] = {
     "popped": (QoS, "append", False),
-    "begun": (RedisLedger, "begin", True),
-    "recorded": (RedisLedger, "record", True),
-    "put off": (RedisLedger, "put_off", True),
+    "begun": (RedisLedger, "begin_step", True),
+    "recorded": (RedisLedger, "record_outcome", True),
+    "put off": (RedisLedger, "postpone", True),
     "sent": (Channel, "_put", True),
     "counted": (RedisBackend, "on_chord_part_return", False),
     "gathered": (RedisBackend, "on_chord_part_return", True),

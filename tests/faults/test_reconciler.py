@@ -14,7 +14,7 @@ from onward import Call, each, fused, result, status, submit, task
 from onward import plan as plans
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.reconciler import MOST, reconcile
+from onward.backends.celery.reconciler import MAX_SENDS, reconcile
 from onward.fault import Fault, Lost, Unknown
 from onward.interpret.prepare import prepare
 from onward.observe import Attempt, Sending, observed_catalog
@@ -74,7 +74,7 @@ def written_down(call: Call[int], backend: CeleryBackend) -> str:
     prepared = prepare(call, None, 0.0, None, {})
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
-    assert backend.ledger.open([(plan.id, plans.encode(plan), 0.0)]) == [True]
+    assert backend.ledger.add([(plan.id, plans.encode(plan), 0.0)]) == [True]
     return plan.id
 
 
@@ -136,7 +136,7 @@ def test_a_call_that_waits_in_a_queue_of_other_workers_is_left_there(
     call: Call[int], queue: str | None, backend: CeleryBackend, other: CeleryBackend
 ) -> None:
     ref = submit(call, on=backend, queue=queue).unwrap()
-    for _ in range(MOST + 1):
+    for _ in range(MAX_SENDS + 1):
         assert reconcile(other, patience=0) == []
     assert not status(ref, on=backend).unwrap().settled
 
@@ -147,7 +147,7 @@ def test_a_call_of_a_backend_on_another_queue_is_left_there(
     """As of another app on the same Redis, whose workers may be busy or away."""
     with closing(celery(redis, queue="of-another-app", lease=1.0)) as another:
         submit(chain(1), on=another).unwrap()
-        for _ in range(MOST + 1):
+        for _ in range(MAX_SENDS + 1):
             assert reconcile(backend, patience=0) == []
         assert waiting(another, "of-another-app") == 1
 
@@ -179,9 +179,11 @@ def test_a_branch_that_waits_in_a_queue_of_other_workers_is_left_there(
 
 def test_a_call_of_which_a_branch_is_put_off_is_left_until_then(backend: CeleryBackend) -> None:
     waiting, lost = written_down(chain(1), backend), written_down(chain(2), backend)
-    backend.ledger.put_off(waiting, "0[0]", "holder", 60.0)
-    backend.ledger.record(waiting, "0[1]", "holder", b"{}")  # as another branch goes on
-    until(lambda: lost in backend.ledger.silent(2.0), within=10, otherwise=lambda: "still heard of")
+    backend.ledger.postpone(waiting, "0[0]", "holder", 60.0)
+    backend.ledger.record_outcome(waiting, "0[1]", "holder", b"{}")  # as another branch goes on
+    until(
+        lambda: lost in backend.ledger.find_lost(2.0), within=10, otherwise=lambda: "still heard of"
+    )
     assert reconcile(backend, patience=1.0) == [lost]
 
 
@@ -189,7 +191,7 @@ def test_however_many_look_at_once_a_lost_call_is_sent_once(
     backend: CeleryBackend, redis: str
 ) -> None:
     id = written_down(chain(1), backend)
-    until(lambda: backend.ledger.silent(0.5) == [id], within=5, otherwise=lambda: "heard of")
+    until(lambda: backend.ledger.find_lost(0.5) == [id], within=5, otherwise=lambda: "heard of")
     others = [celery(redis, lease=1.0) for _ in range(4)]
     start = threading.Barrier(len(others))
     sent: list[str] = []
@@ -212,7 +214,7 @@ def test_a_call_that_is_lost_time_and_again_ends_as_lost(backend: CeleryBackend)
     notes = Notes()
     tasks = observed_catalog(catalog, [notes]).tasks
     id = written_down(chain(1), backend)
-    for _ in range(MOST + 1):
+    for _ in range(MAX_SENDS + 1):
         reconcile(backend, patience=0, tasks=tasks)
         with backend.app.connection_for_write() as connection:
             channel: Any = connection.default_channel
@@ -254,7 +256,7 @@ def test_a_step_that_no_worker_knows_ends_its_call_as_unknown(backend: CeleryBac
 def test_a_step_that_ends_when_its_call_is_kept_no_longer_leaves_nothing(
     backend: CeleryBackend, redis: str
 ) -> None:
-    backend.ledger.record("forgotten", "0", "holder", b"{}")
-    backend.ledger.note("forgotten", progress="1.0 - almost")
+    backend.ledger.record_outcome("forgotten", "0", "holder", b"{}")
+    backend.ledger.update("forgotten", progress="1.0 - almost")
     with Redis.from_url(redis) as client:
         assert client.keys("onward:*forgotten*") == []

@@ -1,1 +1,1 @@
-"""Temporal's own traps, each a test, beside what the suite asks of any backend."""
+"""Tests of what is special to Temporal. The suite in onward.testing tests the rest."""

@@ -1,4 +1,4 @@
-"""What these tests share: a backend with its worker in this process, and Temporal's own client."""
+"""Fixtures: backends with a worker in this process, and Temporal's own client."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -22,25 +22,25 @@ from tests.temporal.served import catalog
 ROOT = Path(__file__).parents[2]
 
 SUGGEST = "limit.historyCount.suggestContinueAsNew=50"
-"""How many events a history has when the server says that it is long; else some 4,000."""
+"""Makes the server suggest continue-as-new after 50 events, instead of about 4,000."""
 
 
-class Hasty(Temporal):
-    """One for which a history is long that is not."""
+class ShortHistories(Temporal):
+    """A server that soon considers a history long."""
 
     def command(self) -> Sequence[str | Path]:
         return [*super().command(), "--dynamic-config-value", SUGGEST]
 
 
 class Older(Temporal):
-    """One that knows no activities but those of workflows."""
+    """A server without standalone activities, like older releases."""
 
     def command(self) -> Sequence[str | Path]:
         return [*super().command(), "--dynamic-config-value", "activity.enableStandalone=false"]
 
 
 def served_on(server: Temporal) -> Iterator[TemporalBackend]:
-    """A backend whose worker is in this process."""
+    """A backend with a worker in this process."""
     with closing(temporal_at(HOST, server.port, task_queue="tests")) as made:
         worker = made.serve(catalog).unwrap()
         yield made
@@ -49,7 +49,7 @@ def served_on(server: Temporal) -> Iterator[TemporalBackend]:
 
 @pytest.fixture(scope="session")
 def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
-    """One whose worker is in this process."""
+    """A backend with a worker in this process."""
     yield from served_on(temporal)
 
 
@@ -60,8 +60,8 @@ def sdk(temporal: Temporal) -> Iterator[Sdk]:
 
 
 @pytest.fixture(scope="session")
-def hasty_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hasty]:
-    yield from running(Hasty, tmp_path_factory, Hasty.start_forgetful)
+def short_histories_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortHistories]:
+    yield from running(ShortHistories, tmp_path_factory, ShortHistories.start_forgetful)
 
 
 @pytest.fixture(scope="session")
@@ -70,33 +70,33 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Older]:
 
 
 @pytest.fixture(scope="session")
-def hasty(hasty_temporal: Hasty) -> Iterator[TemporalBackend]:
-    """One whose flows soon go on in parts."""
-    yield from served_on(hasty_temporal)
+def short_histories(short_histories_temporal: ShortHistories) -> Iterator[TemporalBackend]:
+    """A backend whose flows soon continue in parts."""
+    yield from served_on(short_histories_temporal)
 
 
 @pytest.fixture(scope="session")
-def hasty_sdk(hasty_temporal: Hasty) -> Iterator[Sdk]:
-    with closing(Sdk(hasty_temporal.address)) as made:
+def short_histories_sdk(short_histories_temporal: ShortHistories) -> Iterator[Sdk]:
+    with closing(Sdk(short_histories_temporal.address)) as made:
         yield made
 
 
 @pytest.fixture
-def lonely(temporal: Temporal) -> Iterator[TemporalBackend]:
-    """One whose task queue nobody polls, unless the test sees to that."""
+def workerless(temporal: Temporal) -> Iterator[TemporalBackend]:
+    """A backend on a task queue of its own, without workers."""
     queue = uuid4().hex
     with closing(temporal_at(HOST, temporal.port, task_queue=queue, heartbeat=1.0)) as made:
         yield made
 
 
-def until_told(
+def until_status(
     ref: Ref[Any, Any],
     on: TemporalBackend,
     condition: Callable[[Status], bool],
     *,
     within: float = 30.0,
 ) -> Status:
-    """The status of a call, once it is such a one."""
+    """Waits until the status of a call fulfils a condition; returns the status."""
     seen: list[Status] = []
 
     def is_so() -> bool:
@@ -109,7 +109,7 @@ def until_told(
 
 @contextmanager
 def working(on: TemporalBackend, folder: Path, *options: str) -> Iterator[WorkerProcess]:
-    """A worker of such a backend, in a process of its own, that is ready."""
+    """A worker for a backend, in a process of its own; ready when entered."""
     at = on._address
     url = f"temporal://{at.target}/{at.namespace}?task_queue={at.task_queue}"
     with WorkerProcess.module(

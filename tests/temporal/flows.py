@@ -1,4 +1,4 @@
-"""The flows whose histories are kept: something of all that the workflow does."""
+"""The flows whose histories are recorded. Together they use every feature of the workflow."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ LONG: dict[str, Call[object, object]] = {
     "parts": (inc >> double >> inc >> span >> each(inc >> span >> each(inc)) >> each(total))(1),
     "part-that-fails": (inc >> double >> inc >> span >> each(halve).rescue(mend_all))(1),
 }
-"""Those that go on in parts, each a workflow of its own, where histories have room for little."""
+"""Flows that continue in child workflows on a server that soon considers a history long."""

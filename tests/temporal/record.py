@@ -1,7 +1,7 @@
-"""Records the histories anew that test_replay.py replays: `python -m tests.temporal.record`.
+"""Records the histories that test_replay.py replays: `python -m tests.temporal.record`.
 
-Only where no call can be running any more that was begun before: what no longer replays would
-have ended those.
+Existing histories must not be replaced while calls of an earlier release may still run: a history
+that no longer replays would break those calls.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from onward.backends.temporal import temporal
 from onward.flows.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
-from tests.temporal.conftest import ROOT, Hasty
+from tests.temporal.conftest import ROOT, ShortHistories
 from tests.temporal.flows import CALLS, LONG
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog
@@ -29,15 +29,15 @@ FOLDER = Path(__file__).parent / "histories"
 
 
 def main() -> None:
-    """Runs each call, and writes down what happened."""
+    """Runs each call, and records its history."""
     for path in FOLDER.glob("*.json"):
         path.unlink()
     record(Temporal, CALLS)
-    record(Hasty, LONG)
+    record(ShortHistories, LONG)
 
 
 def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> None:
-    """Runs some calls on a server of such a kind, and writes down what happened."""
+    """Runs calls on a new server, and records their histories."""
     with (
         tempfile.TemporaryDirectory() as folder,
         kind.start(Path(folder), durable=False) as server,
@@ -61,14 +61,14 @@ def _keep(name: str, sdk: Sdk, id: str) -> None:
 
 
 def _general(part: object) -> object:
-    """A part of a history without what is of the machine alone that it was recorded on."""
+    """Removes from a part of a history what is specific to this machine."""
     match part:
         case dict():
             return {key: _general(of) for key, of in part.items() if key != "stackTrace"}
         case list():
             return [_general(each) for each in part]
         case str():
-            with suppress(ValueError):  # it is no payload
+            with suppress(ValueError):  # it is not a payload
                 raw = b64decode(part, validate=True)
                 if str(ROOT).encode() in raw:
                     return b64encode(raw.replace(str(ROOT).encode(), b"/app")).decode()

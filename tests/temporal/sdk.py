@@ -1,4 +1,4 @@
-"""Temporal's own client, to see what Onward left there, and to do what others might."""
+"""Temporal's own client, to inspect what Onward does, and to do what others might do."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ class Sdk:
         self._thread = LoopThread("sdk")
         self._client: Client | None = None
 
-    def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
-        """What the server answers; raises what the client does."""
+    def run(self, request: Callable[[Client], Awaitable[T]]) -> T:
+        """Sends a request and returns the answer; raises the client's errors."""
 
-        async def asked() -> T:
+        async def send() -> T:
             if self._client is None:
                 self._client = await Client.connect(self._target)
-            return await question(self._client)
+            return await request(self._client)
 
-        return self._thread.call(asked)
+        return self._thread.call(send)
 
     def describe(self, id: str) -> WorkflowExecutionDescription:
-        """What the server says of a workflow."""
-        return self.ask(lambda client: client.get_workflow_handle(id).describe())
+        """The server's description of a workflow."""
+        return self.run(lambda client: client.get_workflow_handle(id).describe())
 
     def cancel(self, id: str) -> None:
-        """Asks a workflow to end, as an operator can."""
-        self.ask(lambda client: client.get_workflow_handle(id).cancel())
+        """Cancels a workflow, as an operator can."""
+        self.run(lambda client: client.get_workflow_handle(id).cancel())
 
     def history(self, id: str) -> WorkflowHistory:
-        """What happened in a workflow."""
-        return self.ask(lambda client: client.get_workflow_handle(id).fetch_history())
+        """The history of a workflow."""
+        return self.run(lambda client: client.get_workflow_handle(id).fetch_history())
 
     def scheduled(self, id: str) -> list[HistoryEvent]:
         """The activities that a workflow scheduled, in order."""
@@ -58,5 +58,5 @@ class Sdk:
         ]
 
     def close(self) -> None:
-        """Ends its thread."""
+        """Ends the thread."""
         self._thread.close()

@@ -1,4 +1,4 @@
-"""What the workers of these tests serve, in this process and in others."""
+"""The tasks that the workers of these tests serve, in this process and in others."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Odd:
 
 @dataclass(frozen=True)
 class Long:
-    """An error with much to say."""
+    """An error with a long text."""
 
     text: str
 
 
 def note(folder: str, text: str) -> None:
-    """Adds a line to what was done, in one write that stays whole."""
+    """Appends a line to the folder's notes, in one atomic write."""
     with Path(folder, "notes").open("ab", buffering=0) as file:
         file.write(f"{text}\n".encode())
 
 
 def noted(folder: Path) -> list[str]:
-    """What was noted."""
+    """The lines of the folder's notes."""
     file = folder / "notes"
     return file.read_text().splitlines() if file.exists() else []
 
@@ -58,7 +58,7 @@ def halve(n: int) -> Result[int, Odd]:
 
 @task
 def mend(error: Odd | Long | Fault) -> int:
-    """A number that tells what the error was."""
+    """Maps an error to a number."""
     match error:
         case Odd(number):
             return number - 1
@@ -185,7 +185,7 @@ async def hold_async(folder: str) -> str:
 
 @task
 def die(folder: str) -> str:
-    """Ends its worker as `kill -9` does, for as long as there is a file that says so."""
+    """Kills its own worker as `kill -9` does, while the file `deadly` exists."""
     note(folder, f"die {current().attempt}")
     if Path(folder, "deadly").exists():
         os.kill(os.getpid(), signal.SIGKILL)
@@ -194,7 +194,7 @@ def die(folder: str) -> str:
 
 @task(retry=Retry(attempts=2, backoff=Constant(0.0)))
 def die_and_fail(folder: str) -> int:
-    """Dies in its first attempt, and fails in all others."""
+    """Kills its worker in the first attempt, and raises in all others."""
     note(folder, f"attempt {current().attempt}")
     if len(noted(Path(folder))) == 1:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Keys, and where a call is, as another process sees it."""
+"""Keys, and the status of a call as another process sees it."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ from onward.policy import Constant, Retry
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
-from tests.temporal.conftest import ROOT, until_told
+from tests.temporal.conftest import ROOT, until_status
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import (
     crash,
@@ -63,10 +63,10 @@ backend.close()
 
 
 @pytest.mark.parametrize("kind", ["single", "flow"])
-def test_a_key_from_several_processes_at_once_is_one_call(
+def test_a_key_submitted_by_several_processes_at_once_is_one_call(
     kind: str, temporal: Temporal, backend: TemporalBackend, tmp_path: Path
 ) -> None:
-    """Which runs once; and so it is still when it has its outcome."""
+    """The call runs once, also if the key is submitted again after the call has ended."""
     flow: AnyFlow = {"single": twice_in_vain, "flow": twice_in_vain >> inc}[kind]
     key = uuid4().hex
 
@@ -85,22 +85,22 @@ def test_a_key_from_several_processes_at_once_is_one_call(
 
 
 @pytest.mark.parametrize("flow", [inc, inc >> inc])
-def test_a_key_of_a_call_that_was_cancelled_gives_that_call(
-    flow: AnyFlow, lonely: TemporalBackend
+def test_the_key_of_a_cancelled_call_returns_that_call(
+    flow: AnyFlow, workerless: TemporalBackend
 ) -> None:
     key = uuid4().hex
-    ref = submit(flow(1), on=lonely, key=key).unwrap()
-    cancel(ref, on=lonely).unwrap()
-    assert submit(flow(1), on=lonely, key=key) == Success(ref)
-    assert isinstance(result(ref, on=lonely, timeout=PATIENCE).failure(), Cancelled)
+    ref = submit(flow(1), on=workerless, key=key).unwrap()
+    cancel(ref, on=workerless).unwrap()
+    assert submit(flow(1), on=workerless, key=key) == Success(ref)
+    assert isinstance(result(ref, on=workerless, timeout=PATIENCE).failure(), Cancelled)
 
 
-# -- where it is ----------------------------------------------------------------------------------
+# -- status ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def other(temporal: Temporal, backend: TemporalBackend) -> Iterator[TemporalBackend]:
-    """Another client, as another process would be."""
+    """Another client, like one in another process."""
     with closing(temporal_at(HOST, temporal.port, task_queue="elsewhere")) as made:
         yield made
 
@@ -110,23 +110,23 @@ def state(ref: Ref[Any, Any], on: TemporalBackend) -> str:
 
 
 @pytest.mark.parametrize("flow", [inc, inc >> inc])
-def test_what_nobody_has_begun_is_queued(
-    flow: AnyFlow, lonely: TemporalBackend, backend: TemporalBackend, other: TemporalBackend
+def test_a_call_that_no_worker_has_begun_is_queued(
+    flow: AnyFlow, workerless: TemporalBackend, backend: TemporalBackend, other: TemporalBackend
 ) -> None:
-    assert state(submit(flow(1), on=lonely).unwrap(), other) == "queued"
+    assert state(submit(flow(1), on=workerless).unwrap(), other) == "queued"
     delayed = submit(flow(1), on=backend, delay=600).unwrap()
     assert state(delayed, other) == "queued"
     cancel(delayed, on=backend).unwrap()
     assert state(delayed, other) == "cancelled"
 
 
-def test_what_has_begun_and_waits_for_a_worker_is_running(
-    lonely: TemporalBackend, backend: TemporalBackend, other: TemporalBackend
+def test_a_call_whose_second_step_waits_for_a_worker_is_running(
+    workerless: TemporalBackend, backend: TemporalBackend, other: TemporalBackend
 ) -> None:
-    """Its second step waits in a queue that nobody polls."""
-    later = inc.with_(queue=lonely._address.task_queue)
+    """No worker polls the queue of the second step."""
+    later = inc.with_(queue=workerless._address.task_queue)
     ref = submit((inc >> later)(1), on=backend).unwrap()
-    found = until_told(ref, other, lambda now: now.step == "1")
+    found = until_status(ref, other, lambda now: now.step == "1")
     assert (found.state, found.task, found.attempt) == ("running", "inc", 1)
     cancel(ref, on=backend).unwrap()
 
@@ -134,7 +134,7 @@ def test_what_has_begun_and_waits_for_a_worker_is_running(
 @pytest.mark.parametrize(
     ("flow", "place"), [(hold, "0"), (same >> hold, "1"), (same >> hold.rescue(mended), "1.try")]
 )
-def test_what_runs_says_in_which_step(
+def test_the_status_of_a_running_call_names_its_step(
     flow: AnyFlow, place: str, backend: TemporalBackend, other: TemporalBackend, tmp_path: Path
 ) -> None:
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
@@ -147,7 +147,7 @@ def test_what_runs_says_in_which_step(
 
 
 @pytest.mark.parametrize("flow", [halve, halve >> inc, crash, crash >> inc])
-def test_what_has_failed_says_so(
+def test_a_call_that_failed_has_the_state_failed(
     flow: AnyFlow, backend: TemporalBackend, other: TemporalBackend
 ) -> None:
     ref = submit(flow(1), on=backend).unwrap()
@@ -156,28 +156,28 @@ def test_what_has_failed_says_so(
 
 
 @pytest.mark.parametrize("kind", ["single", "flow"])
-def test_what_waits_for_its_next_attempt_is_running(
+def test_a_call_that_waits_for_its_next_attempt_is_running(
     kind: str, backend: TemporalBackend, other: TemporalBackend, tmp_path: Path
 ) -> None:
-    """And the attempt that it has next is told."""
+    """The status has the number of the next attempt."""
     slow = in_vain.with_(retry=Retry(attempts=3, backoff=Constant(600)))
     flow: AnyFlow = slow if kind == "single" else slow >> inc
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-    found = until_told(ref, other, lambda now: now.attempt == 2)
+    found = until_status(ref, other, lambda now: now.attempt == 2)
     assert (found.state, found.task) == ("running", "in_vain")
     cancel(ref, on=backend).unwrap()
 
 
 @pytest.mark.parametrize("flow", [inc, inc >> inc])
-def test_a_deadline_that_passes_with_no_worker_there_ends_it(
-    flow: AnyFlow, lonely: TemporalBackend, other: TemporalBackend
+def test_a_call_without_a_worker_expires_at_its_deadline(
+    flow: AnyFlow, workerless: TemporalBackend, other: TemporalBackend
 ) -> None:
-    ref = submit(flow(1), on=lonely, deadline=0.3).unwrap()
+    ref = submit(flow(1), on=workerless, deadline=0.3).unwrap()
     assert isinstance(result(ref, on=other, timeout=PATIENCE).failure(), Expired)
     assert state(ref, other) == "expired"
 
 
-def test_what_nobody_knows_is_unknown(other: TemporalBackend) -> None:
+def test_an_unknown_id_is_unknown(other: TemporalBackend) -> None:
     for id in ("0" * 32, f"task-{'0' * 32}", "nothing/0", "task-"):
         for fault in (
             status(inc.ref(id), on=other).failure(),
@@ -188,26 +188,26 @@ def test_what_nobody_knows_is_unknown(other: TemporalBackend) -> None:
             assert fault.task == id
 
 
-# -- what an operator does ------------------------------------------------------------------------
+# -- operators ------------------------------------------------------------------------------------
 
 
-def test_what_an_operator_terminates_is_cancelled_and_says_why(
-    lonely: TemporalBackend, sdk: Sdk
+def test_a_call_that_an_operator_terminates_is_cancelled_with_the_reason(
+    workerless: TemporalBackend, sdk: Sdk
 ) -> None:
-    single = submit(inc(1), on=lonely).unwrap()
-    flow = submit((inc >> inc)(1), on=lonely).unwrap()
-    sdk.ask(lambda client: client.get_activity_handle(single.id).terminate(reason="by hand"))
-    sdk.ask(lambda client: client.get_workflow_handle(flow.id).terminate(reason="by hand"))
+    single = submit(inc(1), on=workerless).unwrap()
+    flow = submit((inc >> inc)(1), on=workerless).unwrap()
+    sdk.run(lambda client: client.get_activity_handle(single.id).terminate(reason="by hand"))
+    sdk.run(lambda client: client.get_workflow_handle(flow.id).terminate(reason="by hand"))
     for ref, name in ((single, "inc"), (flow, "inc >> inc")):
-        fault = result(ref, on=lonely, timeout=PATIENCE).failure()
+        fault = result(ref, on=workerless, timeout=PATIENCE).failure()
         assert isinstance(fault, Cancelled)
         assert fault.task == name
         assert "by hand" in fault.message
-        assert state(ref, lonely) == "cancelled"
+        assert state(ref, workerless) == "cancelled"
 
 
 @pytest.mark.parametrize("kind", ["single", "flow"])
-def test_what_an_operator_cancels_is_cancelled(
+def test_a_call_that_an_operator_cancels_is_cancelled(
     kind: str, backend: TemporalBackend, sdk: Sdk, tmp_path: Path
 ) -> None:
     flow: AnyFlow = hold if kind == "single" else hold >> same
@@ -220,19 +220,19 @@ def test_what_an_operator_cancels_is_cancelled(
         else:
             await client.get_workflow_handle(ref.id).cancel()
 
-    sdk.ask(cancelled)
+    sdk.run(cancelled)
     assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
     assert state(ref, backend) == "cancelled"
     until(lambda: "cancelled" in noted(tmp_path), within=10, otherwise=lambda: "it goes on")
 
 
-def test_what_an_operator_cancels_is_not_rescued_and_begins_nothing_more(
+def test_a_call_that_an_operator_cancels_is_not_rescued_and_runs_no_further_step(
     backend: TemporalBackend, sdk: Sdk
 ) -> None:
     rescued = submit((wait.rescue(soothed) >> wait)(60.0), on=backend).unwrap()
     items = submit(each(wait, limit=1)([60.0, 60.1, 60.2]), on=backend).unwrap()
     for ref in (rescued, items):
-        until_told(ref, backend, lambda now: now.task == "wait")
+        until_status(ref, backend, lambda now: now.task == "wait")
         sdk.cancel(ref.id)
         fault = result(ref, on=backend, timeout=20).failure()
         assert isinstance(fault, Cancelled)

@@ -1,4 +1,4 @@
-"""A client is used from threads, loops and processes, and ends without a trace."""
+"""A client works from several threads, loops and processes, and its process ends cleanly."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @contextmanager
 def client_of(temporal: Temporal) -> Iterator[TemporalBackend]:
-    """A client of its own, with the worker of all."""
+    """Another client, for the worker that all tests share."""
     with closing(temporal_at(HOST, temporal.port, task_queue="tests")) as made:
         yield made
 
@@ -58,7 +58,7 @@ def test_loops_on_several_threads_share_one_client(backend: TemporalBackend) -> 
     assert found == [[Success(n + more + 1) for more in range(4)] for n in range(8)]
 
 
-def test_blocking_and_awaiting_go_side_by_side(backend: TemporalBackend) -> None:
+def test_blocking_and_awaiting_callers_work_at_the_same_time(backend: TemporalBackend) -> None:
     async def main() -> None:
         ref = (await aio.submit(wait(0.3), on=backend)).unwrap()
         here = asyncio.create_task(aio.result(ref, on=backend, timeout=PATIENCE))
@@ -68,7 +68,7 @@ def test_blocking_and_awaiting_go_side_by_side(backend: TemporalBackend) -> None
     asyncio.run(main())
 
 
-def test_a_wait_that_is_given_up_disturbs_no_other(backend: TemporalBackend) -> None:
+def test_an_abandoned_wait_does_not_disturb_another_one(backend: TemporalBackend) -> None:
     async def main() -> None:
         ref = (await aio.submit(wait(0.5), on=backend)).unwrap()
         kept = asyncio.create_task(aio.result(ref, on=backend, timeout=PATIENCE))
@@ -81,14 +81,14 @@ def test_a_wait_that_is_given_up_disturbs_no_other(backend: TemporalBackend) -> 
     asyncio.run(main())
 
 
-def test_two_backends_live_in_one_process(temporal: Temporal, backend: TemporalBackend) -> None:
+def test_two_backends_work_in_one_process(temporal: Temporal, backend: TemporalBackend) -> None:
     with client_of(temporal) as other:
         ref = submit(inc(1), on=other).unwrap()
         assert result(ref, on=backend, timeout=PATIENCE) == Success(2)
     assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
 
 
-def test_a_closed_backend_says_so(temporal: Temporal) -> None:
+def test_a_closed_backend_returns_faults(temporal: Temporal) -> None:
     with client_of(temporal) as made:
         ref = submit(wait(0.1), on=made).unwrap()
     made.close()
@@ -99,7 +99,7 @@ def test_a_closed_backend_says_so(temporal: Temporal) -> None:
     assert isinstance(asyncio.run(aio.run(inc(1), on=made)).failure(), Unavailable)
 
 
-def test_who_waits_while_it_is_closed_hears_of_it(
+def test_a_wait_ends_when_its_backend_is_closed(
     temporal: Temporal, tmp_path: Path, backend: TemporalBackend
 ) -> None:
     with client_of(temporal) as made, ThreadPoolExecutor() as pool:
@@ -115,20 +115,22 @@ def test_who_waits_while_it_is_closed_hears_of_it(
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_fork_is_told_to_make_its_own(backend: TemporalBackend) -> None:
+def test_a_forked_process_gets_a_fault_that_says_to_make_another_backend(
+    backend: TemporalBackend,
+) -> None:
     assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
             fault = submit(inc(1), on=backend).failure()
-            is_told = isinstance(fault, Unavailable) and "fork" in fault.message
-            os.write(writing, b"told" if is_told else b"not told")
+            is_right = isinstance(fault, Unavailable) and "fork" in fault.message
+            os.write(writing, b"right" if is_right else b"wrong")
         finally:
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
-        assert answer.read() == "told"
+        assert answer.read() == "right"
     os.waitpid(child, 0)
     assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
 
@@ -139,7 +141,7 @@ def test_a_connection_is_made_only_when_it_is_needed() -> None:
     made.close()
 
 
-# -- processes that live shortly ------------------------------------------------------------------
+# -- short-lived processes ------------------------------------------------------------------------
 
 BEGIN = """
 import asyncio, sys, threading, time
@@ -177,8 +179,8 @@ SHORT = {
 
 
 def short(temporal: Temporal, how: str) -> subprocess.CompletedProcess[str]:
-    """A process that does so, and ends."""
-    # One that serves may be given what the others submit, and does not know all of it.
+    """Runs a short-lived process."""
+    # A process that serves has a task queue of its own, because it does not know all tasks.
     return python(SHORT[how], temporal, "served" if "served" in how else "tests")
 
 
@@ -201,18 +203,18 @@ OFTEN = ("awaited and closed", "submitted", "waited for meanwhile", "served and 
 @pytest.mark.parametrize(
     "how", [pytest.param(how, marks=[] if how in OFTEN else pytest.mark.long) for how in SHORT]
 )
-def test_a_process_that_lives_shortly_ends_well(
+def test_a_short_lived_process_ends_cleanly(
     how: str, temporal: Temporal, backend: TemporalBackend
 ) -> None:
-    """The SDK by itself crashes about one in ten of them."""
+    """With the SDK alone, about one in ten of them crashed."""
     ended = short(temporal, how)
     assert ended.returncode == (7 if how == "raised" else 0), ended.stderr
     assert ended.stderr == ""
     assert ended.stdout == ""
 
 
-def test_large_values_make_no_noise(temporal: Temporal) -> None:
-    """The SDK by itself writes a line for each of more than 512 KB."""
+def test_large_values_log_no_warnings(temporal: Temporal) -> None:
+    """The SDK alone writes a line for each value of more than 512 KB."""
     script = (
         "from tests.temporal.served import blob, same, size\n"
         "worker = backend.serve(Catalog(blob, same, size)).unwrap()\n"

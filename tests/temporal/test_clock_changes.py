@@ -1,4 +1,4 @@
-"""What a cron does on the nights when clocks change."""
+"""A schedule's cron on the nights when the clocks change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report() -> None: ...
 
 
 def last_sunday(month: int) -> date:
-    """The next last Sunday of March or October, when Berlin's clocks change."""
+    """The next last Sunday of a month: March or October, when Berlin's clocks change."""
     today = datetime.now(BERLIN).date()
     for year in (today.year, today.year + 1):
         day = date(year, month, 31)
@@ -43,27 +43,27 @@ def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
 
 
 def runs(backend: TemporalBackend, sdk: Sdk, cron: str) -> list[datetime]:
-    """When the next runs of a cron in Berlin are, in UTC."""
+    """The times of the next runs of a cron in Berlin, in UTC."""
     name = uuid.uuid4().hex
     schedule(report(), on=backend, name=name, cron=cron, timezone="Europe/Berlin").unwrap()
 
-    async def told(client: Client) -> list[datetime]:
+    async def next_runs(client: Client) -> list[datetime]:
         described = await client.get_schedule_handle(name).describe()
         return list(described.info.next_action_times)
 
     try:
-        return [each.astimezone(UTC) for each in sdk.ask(told)]
+        return [each.astimezone(UTC) for each in sdk.run(next_runs)]
     finally:
         unschedule(name, on=backend).unwrap()
 
 
-def test_a_run_in_the_hour_that_is_left_out_is_left_out(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_a_run_in_the_skipped_hour_is_skipped(backend: TemporalBackend, sdk: Sdk) -> None:
     night = last_sunday(3)
     found = runs(backend, sdk, f"30 2 {night.day} {night.month} *")
     assert night not in {each.astimezone(BERLIN).date() for each in found}
 
 
-def test_a_run_in_the_hour_that_comes_twice_is_made_the_second_time(
+def test_a_run_in_the_repeated_hour_is_made_the_second_time(
     backend: TemporalBackend, sdk: Sdk
 ) -> None:
     night = last_sunday(10)
@@ -72,7 +72,9 @@ def test_a_run_in_the_hour_that_comes_twice_is_made_the_second_time(
     assert [(each.hour, each.astimezone(BERLIN).hour) for each in there] == [(1, 2)]
 
 
-def test_a_run_outside_of_these_hours_keeps_its_hour(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_a_run_outside_of_these_hours_keeps_its_local_time(
+    backend: TemporalBackend, sdk: Sdk
+) -> None:
     night = last_sunday(3)
     days = f"{night.day - 1}-{night.day}"
     found = runs(backend, sdk, f"30 5 {days} 3 *")

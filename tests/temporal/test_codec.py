@@ -1,4 +1,4 @@
-"""With a payload codec nothing that a call holds can be read by whoever runs the server."""
+"""With a payload codec, the server's operators can read nothing of a call's values."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ from onward.flows.flow import AnyFlow
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
-from tests.temporal.conftest import until_told
+from tests.temporal.conftest import until_status
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import (
     Long,
@@ -59,7 +59,7 @@ SECRET = "open-sesame"
 
 
 class Sealed(PayloadCodec):
-    """No seal for anything but tests."""
+    """A codec that only looks like encryption, for tests."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [
@@ -128,7 +128,7 @@ def test_nothing_can_be_read_in_a_history(sealed: TemporalBackend, sdk: Sdk) -> 
 def test_progress_is_sealed_and_seen(sealed: TemporalBackend, sdk: Sdk, tmp_path: Path) -> None:
     for flow in (hold, same >> hold):
         ref = submit(flow(str(tmp_path)), on=sealed).unwrap()
-        progress = until_told(ref, sealed, lambda now: now.progress is not None).progress
+        progress = until_status(ref, sealed, lambda now: now.progress is not None).progress
         assert progress is not None
         assert progress.note == "holding"
         cancel(ref, on=sealed).unwrap()
@@ -142,9 +142,9 @@ def test_a_schedule_s_calls_are_sealed(sealed: TemporalBackend, sdk: Sdk) -> Non
         query = 'TaskQueue = "sealed" AND ExecutionStatus = "Completed"'
         return [each.id async for each in client.list_workflows(query) if name in each.id]
 
-    until(lambda: bool(sdk.ask(ids)), within=30, otherwise=lambda: "it runs nothing")
+    until(lambda: bool(sdk.run(ids)), within=30, otherwise=lambda: "it runs nothing")
     unschedule(name, on=sealed).unwrap()
-    id = sdk.ask(ids)[0]
+    id = sdk.run(ids)[0]
     flow = same >> size
     assert result(flow.ref(id), on=sealed, timeout=PATIENCE) == Success(len(SECRET))
     assert_sealed(sdk, id)

@@ -29,7 +29,7 @@ from tests.temporal.served import catalog, inc, place
 
 @contextmanager
 def foreign_worker(address: str, queue: str) -> Generator[None]:
-    """A worker that is none of Onward's, and knows no activity of ours."""
+    """A worker that is not Onward's, and knows none of its activities."""
     thread = LoopThread("foreign")
 
     async def start() -> tuple[Worker, asyncio.Task[None]]:
@@ -59,7 +59,7 @@ def look(backend: TemporalBackend) -> Diagnosis:
 
 
 def seen_on(backend: TemporalBackend, *, workers: int) -> dict[str, frozenset[str] | None]:
-    """What each worker serves, once so many have been heard of."""
+    """Waits until so many workers are found; returns the tasks of each."""
     until(
         lambda: len(look(backend).workers) == workers,
         within=30,
@@ -68,10 +68,12 @@ def seen_on(backend: TemporalBackend, *, workers: int) -> dict[str, frozenset[st
     return {worker.name: worker.tasks for worker in look(backend).workers}
 
 
-def test_each_worker_tells_which_tasks_it_serves(lonely: TemporalBackend, tmp_path: Path) -> None:
-    some = lonely.serve(Catalog(inc, place)).unwrap()
-    with working(lonely, tmp_path) as other:
-        seen = seen_on(lonely, workers=2)
+def test_the_diagnosis_has_the_tasks_of_each_worker(
+    workerless: TemporalBackend, tmp_path: Path
+) -> None:
+    some = workerless.serve(Catalog(inc, place)).unwrap()
+    with working(workerless, tmp_path) as other:
+        seen = seen_on(workerless, workers=2)
     some.stop(0)
     assert seen == {
         f"{os.getpid()}@{platform.node()}": frozenset({"inc", "place"}),
@@ -79,43 +81,47 @@ def test_each_worker_tells_which_tasks_it_serves(lonely: TemporalBackend, tmp_pa
     }
 
 
-def test_who_looks_again_soon_does_not_ask_workers_again(lonely: TemporalBackend) -> None:
-    worker = lonely.serve(Catalog(inc)).unwrap()
-    seen = seen_on(lonely, workers=1)
+def test_a_second_diagnosis_soon_after_does_not_ask_the_workers_again(
+    workerless: TemporalBackend,
+) -> None:
+    worker = workerless.serve(Catalog(inc)).unwrap()
+    seen = seen_on(workerless, workers=1)
     worker.stop(0)
-    assert [each.tasks for each in look(lonely).workers] == list(seen.values())
+    assert [each.tasks for each in look(workerless).workers] == list(seen.values())
 
 
-def test_of_a_worker_that_is_none_of_ours_it_is_not_known(lonely: TemporalBackend) -> None:
-    at = lonely._address
-    worker = lonely.serve(Catalog(inc)).unwrap()
+def test_the_tasks_of_a_foreign_worker_are_unknown(workerless: TemporalBackend) -> None:
+    at = workerless._address
+    worker = workerless.serve(Catalog(inc)).unwrap()
     with foreign_worker(at.target, at.task_queue):
-        seen = seen_on(lonely, workers=2)
+        seen = seen_on(workerless, workers=2)
     worker.stop(0)
     assert seen == {f"{os.getpid()}@{platform.node()}": frozenset({"inc"}), "foreign": None}
 
 
-def test_the_server_s_clock_is_told_even_if_nobody_works_there(lonely: TemporalBackend) -> None:
-    seen = look(lonely)
+def test_the_diagnosis_has_the_servers_clock_even_without_workers(
+    workerless: TemporalBackend,
+) -> None:
+    seen = look(workerless)
     assert seen.workers == ()
     assert seen.clock is not None
     assert abs(seen.clock) < 1.0
 
 
-def test_to_look_leaves_nothing_behind(lonely: TemporalBackend, sdk: Sdk) -> None:
-    worker = lonely.serve(Catalog(inc)).unwrap()
-    assert list(seen_on(lonely, workers=1).values()) == [frozenset({"inc"})]
-    assert run(inc(1), on=lonely) == Success(2)
+def test_a_diagnosis_leaves_nothing_behind(workerless: TemporalBackend, sdk: Sdk) -> None:
+    worker = workerless.serve(Catalog(inc)).unwrap()
+    assert list(seen_on(workerless, workers=1).values()) == [frozenset({"inc"})]
+    assert run(inc(1), on=workerless) == Success(2)
     worker.stop(0)
 
     async def left(client: Client) -> list[str]:
-        query = f"TaskQueue = '{lonely._address.task_queue}'"
+        query = f"TaskQueue = '{workerless._address.task_queue}'"
         return [each.activity_type async for each in client.list_activities(query)]
 
-    until(lambda: sdk.ask(left) == ["inc"], within=30, otherwise=lambda: f"it has {sdk.ask(left)}")
+    until(lambda: sdk.run(left) == ["inc"], within=30, otherwise=lambda: f"it has {sdk.run(left)}")
 
 
-def test_a_server_that_cannot_ask_workers_still_tells_who_they_are(older: Older) -> None:
+def test_on_an_older_server_the_workers_are_known_without_their_tasks(older: Older) -> None:
     with closing(temporal_at(HOST, older.port, task_queue=uuid4().hex)) as backend:
         worker = backend.serve(Catalog(inc)).unwrap()
         seen = seen_on(backend, workers=1)

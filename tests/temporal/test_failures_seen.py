@@ -51,7 +51,7 @@ def test_a_step_that_fails_is_shown_as_failed_and_so_is_its_call(
     call = submit(flow(value), on=backend).unwrap()
     for ref in (single, call):
         assert isinstance(result(ref, on=backend, timeout=60), Failure)
-    alone = sdk.ask(lambda client: client.get_activity_handle(single.id).describe())
+    alone = sdk.run(lambda client: client.get_activity_handle(single.id).describe())
     assert alone.status == ActivityExecutionStatus.FAILED
     assert sdk.describe(call.id).status == WorkflowExecutionStatus.FAILED
     [(name, shown, said)] = failed_steps(sdk, call.id)
@@ -67,7 +67,7 @@ def test_a_step_that_fails_is_shown_as_failed_and_so_is_its_call(
         return single.id in [each.activity_id async for each in client.list_activities(query)]
 
     until(
-        lambda: sdk.ask(listed) == [call.id] and sdk.ask(alone_is_listed),
+        lambda: sdk.run(listed) == [call.id] and sdk.run(alone_is_listed),
         within=30,
         otherwise=lambda: "the list of what failed has not both",
     )

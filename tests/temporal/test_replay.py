@@ -1,7 +1,8 @@
-"""A change of the workflow that would break running calls is refused here.
+"""Recorded histories replay, so that a change of the workflow does not break running calls.
 
-If one of these fails, what was changed does other things than what was begun before: put it
-behind `workflow.patched`, or leave it. `python -m tests.temporal.record` is for new flows.
+If one of these tests fails, the workflow does something else than it did for the recorded call. Put
+the change behind `workflow.patched`, or undo it. Record histories only of new flows, by `python -m
+tests.temporal.record`.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from onward.backends.temporal.converter import converter
+from onward.backends.temporal.converter import data_converter
 from onward.backends.temporal.workflow import FlowWorkflow
 from tests.temporal.flows import CALLS, LONG
 from tests.temporal.record import FOLDER
@@ -20,14 +21,14 @@ KEPT = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.json"))}
 
 
 def replay(text: str) -> BaseException | None:
-    """What the replay of a kept history says against it."""
+    """Replays a recorded history; returns the failure, or None."""
     kept = json.loads(text)
     history = WorkflowHistory.from_json(kept["id"], kept["history"])
     replayer = Replayer(
         workflows=[FlowWorkflow],
         workflow_runner=UnsandboxedWorkflowRunner(),
-        # Not as in a worker, where also what does other things than before fails, and is heard of.
-        data_converter=converter(None),
+        # Not the worker's settings: there a nondeterminism error becomes a failure of the workflow.
+        data_converter=data_converter(None),
     )
 
     async def replayed() -> BaseException | None:
@@ -42,7 +43,7 @@ def test_there_is_a_history_of_each_flow() -> None:
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_was_begun_before_goes_on_as_it_would_have(name: str) -> None:
+def test_a_recorded_history_replays(name: str) -> None:
     assert replay(KEPT[name]) is None
 
 
@@ -55,7 +56,9 @@ def test_what_was_begun_before_goes_on_as_it_would_have(name: str) -> None:
         ("parts", '/4[0]"', '/5[0]"'),
     ],
 )
-def test_a_step_of_another_name_or_place_is_refused(name: str, before: str, after: str) -> None:
-    """Names and places are what there is to compare."""
+def test_a_step_with_another_name_or_path_does_not_replay(
+    name: str, before: str, after: str
+) -> None:
+    """The replay compares names and paths."""
     assert before in KEPT[name]
     assert replay(KEPT[name].replace(before, after)) is not None

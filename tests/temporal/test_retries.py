@@ -1,4 +1,4 @@
-"""Attempts are those of the step's policy, whatever becomes of workers."""
+"""Attempts follow the step's policy, even if workers die."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ PATIENCE = 60.0
 
 
 @pytest.mark.parametrize("flow", [twice_in_vain, twice_in_vain >> inc, fused(twice_in_vain)])
-def test_a_step_knows_which_attempt_it_is(
+def test_a_step_knows_the_number_of_its_attempt(
     flow: AnyFlow, backend: TemporalBackend, tmp_path: Path
 ) -> None:
     assert run(flow(str(tmp_path)), on=backend, timeout=PATIENCE).unwrap() in (3, 4)
@@ -36,7 +36,7 @@ def test_a_step_knows_which_attempt_it_is(
 
 
 @pytest.mark.parametrize("flow", [in_vain, in_vain >> inc])
-def test_the_waits_between_attempts_are_those_of_the_policy(
+def test_the_delays_between_attempts_follow_the_policy(
     flow: AnyFlow, backend: TemporalBackend, tmp_path: Path
 ) -> None:
     fault = run(flow(str(tmp_path)), on=backend, timeout=PATIENCE).failure()
@@ -47,8 +47,8 @@ def test_the_waits_between_attempts_are_those_of_the_policy(
     assert third - second >= 0.8 * 0.9
 
 
-def test_the_next_wait_has_its_jitter(backend: TemporalBackend, sdk: Sdk, tmp_path: Path) -> None:
-    """No two calls that failed at a time come back at the same time."""
+def test_the_next_delay_has_jitter(backend: TemporalBackend, sdk: Sdk, tmp_path: Path) -> None:
+    """Calls that failed at the same time are not retried at the same time."""
     retry = Retry(attempts=2, backoff=Constant(60.0, jitter=0.5))
     waiting = in_vain.with_(retry=retry)
     refs = [submit(waiting(str(tmp_path)), on=backend).unwrap() for _ in range(8)]
@@ -56,7 +56,7 @@ def test_the_next_wait_has_its_jitter(backend: TemporalBackend, sdk: Sdk, tmp_pa
 
     def wait(id: str) -> float:
         def found() -> float:
-            single = sdk.ask(lambda client: client.get_activity_handle(id).describe())
+            single = sdk.run(lambda client: client.get_activity_handle(id).describe())
             interval = single.current_retry_interval
             return 0.0 if interval is None else interval.total_seconds()
 
@@ -71,19 +71,21 @@ def test_the_next_wait_has_its_jitter(backend: TemporalBackend, sdk: Sdk, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["never", "other"])
-def test_only_what_the_policy_names_is_tried_again(kind: str, backend: TemporalBackend) -> None:
+def test_only_exceptions_that_the_policy_names_are_retried(
+    kind: str, backend: TemporalBackend
+) -> None:
     for flow in (fatal, fatal >> inc):
         fault = run(flow(kind), on=backend, timeout=PATIENCE).failure()
         assert isinstance(fault, Raised)
         assert fault.attempts == 1
 
 
-def test_a_fused_flow_s_steps_have_their_own_attempts(backend: TemporalBackend) -> None:
-    """Inside the one activity, and the whole is tried again after them."""
+def test_the_steps_of_a_fused_flow_have_their_own_attempts(backend: TemporalBackend) -> None:
+    """They are retried inside the activity, before the activity itself is."""
     assert run(fused(inc >> second_time >> inc)(1), on=backend, timeout=PATIENCE) == Success(3)
 
 
-def test_a_fused_flow_is_tried_again_as_a_whole(backend: TemporalBackend, tmp_path: Path) -> None:
+def test_a_fused_flow_is_retried_as_a_whole(backend: TemporalBackend, tmp_path: Path) -> None:
     retry = Retry(attempts=2, backoff=Constant(0.01))
     flow = fused(twice_in_vain.with_(retry=Retry(attempts=2, backoff=Constant(0.0))), retry=retry)
     fault = run(flow(str(tmp_path)), on=backend, timeout=PATIENCE).failure()
@@ -99,31 +101,31 @@ def test_a_fused_flow_is_tried_again_as_a_whole(backend: TemporalBackend, tmp_pa
         pytest.param(fused(die >> same), marks=pytest.mark.long),
     ],
 )
-def test_a_worker_that_dies_uses_up_no_attempt(
-    flow: AnyFlow, lonely: TemporalBackend, tmp_path: Path
+def test_the_death_of_a_worker_uses_no_attempt(
+    flow: AnyFlow, workerless: TemporalBackend, tmp_path: Path
 ) -> None:
-    """The task has one attempt, and that is begun anew by another worker."""
+    """The task has one attempt, which another worker repeats."""
     (tmp_path / "deadly").touch()
-    ref = submit(flow(str(tmp_path)), on=lonely).unwrap()
-    with working(lonely, tmp_path) as worker:
+    ref = submit(flow(str(tmp_path)), on=workerless).unwrap()
+    with working(workerless, tmp_path) as worker:
         worker.wait(30)
     (tmp_path / "deadly").unlink()
-    with working(lonely, tmp_path):
-        assert result(ref, on=lonely, timeout=PATIENCE) == Success(str(tmp_path))
+    with working(workerless, tmp_path):
+        assert result(ref, on=workerless, timeout=PATIENCE) == Success(str(tmp_path))
     assert noted(tmp_path) == ["die 1", "die 1"]
 
 
 @pytest.mark.parametrize(
     "flow", [pytest.param(die_and_fail, marks=pytest.mark.long), die_and_fail >> inc]
 )
-def test_a_death_is_no_attempt_of_those_that_the_policy_has(
-    flow: AnyFlow, lonely: TemporalBackend, tmp_path: Path
+def test_the_death_of_a_worker_does_not_count_as_an_attempt(
+    flow: AnyFlow, workerless: TemporalBackend, tmp_path: Path
 ) -> None:
-    ref = submit(flow(str(tmp_path)), on=lonely).unwrap()
-    with working(lonely, tmp_path) as worker:
+    ref = submit(flow(str(tmp_path)), on=workerless).unwrap()
+    with working(workerless, tmp_path) as worker:
         worker.wait(30)
-    with working(lonely, tmp_path):
-        fault = result(ref, on=lonely, timeout=PATIENCE).failure()
+    with working(workerless, tmp_path):
+        fault = result(ref, on=workerless, timeout=PATIENCE).failure()
     assert isinstance(fault, Raised)
     assert (fault.attempts, fault.message) == (2, "attempt 2")
     assert noted(tmp_path) == ["attempt 1", "attempt 1", "attempt 2"]

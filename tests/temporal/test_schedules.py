@@ -1,4 +1,4 @@
-"""Schedules, where Temporal has them by the side of others' and of other calls."""
+"""Schedules beside other calls, and beside schedules that Onward did not make."""
 
 from uuid import uuid4
 
@@ -13,8 +13,8 @@ from tests.temporal.sdk import Sdk
 from tests.temporal.served import inc, same, size
 
 
-def test_a_schedule_may_go_by_any_name(backend: TemporalBackend, sdk: Sdk) -> None:
-    """Also one that looks like the id of a single task; and its calls can be asked for."""
+def test_a_schedule_can_have_any_name(backend: TemporalBackend, sdk: Sdk) -> None:
+    """Even one that resembles the id of a single task; its calls have outcomes."""
     for name in (f"task-{uuid4().hex}", f"a/b:[{uuid4().hex}]"):
         schedule(inc(1), on=backend, name=name, every=1).unwrap()
         ids = calls_of(name, sdk)
@@ -32,15 +32,17 @@ def test_a_large_schedule_runs_and_can_be_replaced(backend: TemporalBackend, sdk
     assert result(flow.ref(ids[0]), on=backend, timeout=60) == Success(len(text))
 
 
-def test_a_stranger_s_schedule_is_none_of_ours(backend: TemporalBackend, sdk: Sdk) -> None:
-    """It is not listed, and neither paused, nor replaced, nor taken away."""
+def test_a_schedule_that_onward_did_not_make_is_left_alone(
+    backend: TemporalBackend, sdk: Sdk
+) -> None:
+    """It is not listed, paused, replaced or deleted."""
     name = uuid4().hex
 
     async def make(client: Client) -> None:
         action = ScheduleActionStartWorkflow("theirs", id="theirs", task_queue="theirs")
         await client.create_schedule(name, Scheduled(action=action, spec=ScheduleSpec()))
 
-    sdk.ask(make)
+    sdk.run(make)
     ours = uuid4().hex
     schedule(inc(1), on=backend, name=ours, every=3600).unwrap()
 
@@ -52,17 +54,17 @@ def test_a_stranger_s_schedule_is_none_of_ours(backend: TemporalBackend, sdk: Sd
     assert isinstance(pause_schedule(name, on=backend).failure(), Unknown)
     assert isinstance(unschedule(name, on=backend).failure(), Unknown)
     schedule(inc(1), on=backend, name=name, every=3600).failure()
-    found = sdk.ask(lambda client: client.get_schedule_handle(name).describe())
+    found = sdk.run(lambda client: client.get_schedule_handle(name).describe())
     assert isinstance(found.schedule.action, ScheduleActionStartWorkflow)
     assert found.schedule.action.workflow == "theirs"
     unschedule(ours, on=backend).unwrap()
 
 
 def calls_of(name: str, sdk: Sdk) -> list[str]:
-    """The ids of the calls that a schedule has made, as soon as there is one."""
+    """Waits until a schedule has made a call; returns the ids of its calls."""
 
     async def found(client: Client) -> list[str]:
         return [each.id async for each in client.list_workflows() if name in each.id]
 
-    until(lambda: bool(sdk.ask(found)), within=30, otherwise=lambda: "it runs nothing")
-    return sdk.ask(found)
+    until(lambda: bool(sdk.run(found)), within=30, otherwise=lambda: "it made no call")
+    return sdk.run(found)

@@ -64,7 +64,7 @@ def kept(sdk: Sdk, id: str) -> list[Message]:
         return await client.workflow_service.describe_activity_execution(asked)
 
     if id.startswith("task-"):
-        return [sdk.ask(activity)]
+        return [sdk.run(activity)]
     return [sdk.describe(id).raw_description, *sdk.history(id).events]
 
 

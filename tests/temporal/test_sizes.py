@@ -1,4 +1,4 @@
-"""What is too large is said to be at once, and what is only long goes on."""
+"""Values that are too large are `TooLarge`, and long flows continue in parts."""
 
 import pytest
 from returns.result import Failure, Success
@@ -21,7 +21,7 @@ from onward import (
     together,
 )
 from onward.backends.temporal import TemporalBackend
-from onward.backends.temporal.lower import ITEMS
+from onward.backends.temporal.lower import ITEMS_PER_PART
 from onward.flows.flow import AnyFlow
 from onward.policy import Constant, Retry
 from tests.engines.process import until
@@ -52,33 +52,33 @@ PATIENCE = 60.0
 
 @pytest.mark.parametrize("flow", [size, same >> size, fused(same >> size)])
 def test_arguments_that_are_too_large_are_refused_at_once(
-    flow: AnyFlow, lonely: TemporalBackend
+    flow: AnyFlow, workerless: TemporalBackend
 ) -> None:
-    """Nobody polls there: what is refused has not been submitted."""
-    fault = submit(flow(HUGE), on=lonely).failure()
+    """There is no worker, so the call was refused before it was submitted."""
+    fault = submit(flow(HUGE), on=workerless).failure()
     assert isinstance(fault, TooLarge)
     assert fault.size > fault.limit == 2_000_000
-    assert check(flow(HUGE), on=lonely).failure() == (fault,)
+    assert check(flow(HUGE), on=workerless).failure() == (fault,)
 
 
-def test_of_many_none_is_submitted_if_one_is_too_large(lonely: TemporalBackend, sdk: Sdk) -> None:
+def test_submit_all_submits_none_if_one_is_too_large(workerless: TemporalBackend, sdk: Sdk) -> None:
     flow = same >> size
     calls = [flow("small"), flow(HUGE), flow("small")]
-    assert isinstance(submit_all(calls, on=lonely).failure(), TooLarge)
-    after = submit(flow("small"), on=lonely).unwrap()
+    assert isinstance(submit_all(calls, on=workerless).failure(), TooLarge)
+    after = submit(flow("small"), on=workerless).unwrap()
 
     async def found(client: Client) -> list[str]:
-        query = f'TaskQueue = "{lonely._address.task_queue}"'
+        query = f'TaskQueue = "{workerless._address.task_queue}"'
         return [each.id async for each in client.list_workflows(query)]
 
-    until(lambda: bool(sdk.ask(found)), within=30, otherwise=lambda: "it is not listed")
-    assert sdk.ask(found) == [after.id]
+    until(lambda: bool(sdk.run(found)), within=30, otherwise=lambda: "it is not listed")
+    assert sdk.run(found) == [after.id]
 
 
-def test_a_schedule_that_is_too_large_is_none(lonely: TemporalBackend) -> None:
-    fault = schedule(size(HUGE), on=lonely, name="too-large", every=3600).failure()
+def test_a_schedule_that_is_too_large_is_not_made(workerless: TemporalBackend) -> None:
+    fault = schedule(size(HUGE), on=workerless, name="too-large", every=3600).failure()
     assert isinstance(fault, TooLarge)
-    assert "too-large" not in [one.name for one in schedules(on=lonely).unwrap()]
+    assert "too-large" not in [one.name for one in schedules(on=workerless).unwrap()]
 
 
 def test_arguments_of_almost_two_megabytes_arrive(backend: TemporalBackend) -> None:
@@ -88,17 +88,17 @@ def test_arguments_of_almost_two_megabytes_arrive(backend: TemporalBackend) -> N
 
 
 @pytest.mark.parametrize("flow", [blob, blob >> size, inc >> blob, fused(blob >> same)])
-def test_a_value_that_is_too_large_is_a_fault_of_the_task_that_gave_it(
+def test_a_value_that_is_too_large_is_a_fault_of_its_task(
     flow: AnyFlow, backend: TemporalBackend
 ) -> None:
-    """In mid-chain and at the end, and not tried again and again."""
+    """In the middle of a chain and at its end; and it is not retried forever."""
     fault = run(flow(2_100_000), on=backend, timeout=PATIENCE).failure()
     assert isinstance(fault, TooLarge)
     assert fault.size > 2_000_000
     assert fault.task in ("blob", flow.name)
 
 
-def test_what_is_too_large_can_be_rescued(backend: TemporalBackend) -> None:
+def test_a_value_that_is_too_large_can_be_rescued(backend: TemporalBackend) -> None:
     flow = (blob >> size).rescue(mend) >> inc
     assert run(flow(2_100_000), on=backend, timeout=PATIENCE) == Success(0)
 
@@ -118,7 +118,7 @@ def test_a_domain_error_that_is_too_large_is_a_fault(backend: TemporalBackend) -
 
 
 def test_an_exception_with_a_long_text_keeps_its_traceback(backend: TemporalBackend) -> None:
-    """The server cuts what it keeps of a failed attempt to 4 KB."""
+    """The server stores at most 4 KB of a failed attempt."""
     for flow in (crash, crash >> inc):
         fault = run(flow(100_000), on=backend, timeout=PATIENCE).failure()
         assert isinstance(fault, Raised)
@@ -138,22 +138,22 @@ def test_an_exception_with_a_long_text_keeps_it_through_its_retries(
         assert "in crash" in fault.traceback
 
 
-def test_branches_may_together_take_more_than_one_message_holds(
+def test_the_arguments_of_branches_can_exceed_one_message_together(
     backend: TemporalBackend,
 ) -> None:
-    """Five times 1.5 MB are scheduled side by side, and a message has 4 MB at most."""
+    """Five times 1.5 MB are scheduled at once, and a message has at most 4 MB."""
     branch = same >> size
     flow = blob >> together(branch, branch, branch, branch, branch)
     assert run(flow(LARGE), on=backend, timeout=PATIENCE) == Success((LARGE,) * 5)
 
 
-def test_items_may_together_be_more_than_one_message_holds(backend: TemporalBackend) -> None:
+def test_the_items_of_each_can_exceed_one_message_together(backend: TemporalBackend) -> None:
     flow = each(blob >> size) >> total
     assert run(flow([LARGE] * 6), on=backend, timeout=PATIENCE) == Success(6 * LARGE)
 
 
 @pytest.mark.parametrize("flow", [each(blob), each(blob) >> sizes])
-def test_values_that_are_too_large_together_are_a_fault_where_they_have_to_travel(
+def test_values_that_are_too_large_together_are_a_fault_if_they_are_sent_together(
     flow: AnyFlow, backend: TemporalBackend
 ) -> None:
     fault = run(flow([600_000] * 4), on=backend, timeout=PATIENCE).failure()
@@ -161,22 +161,22 @@ def test_values_that_are_too_large_together_are_a_fault_where_they_have_to_trave
     assert fault.size > 2_400_000
 
 
-def test_values_that_are_too_large_together_may_go_on_one_by_one(
+def test_values_that_are_too_large_together_can_be_sent_one_by_one(
     backend: TemporalBackend,
 ) -> None:
     flow = each(blob) >> each(size)
     assert run(flow([600_000] * 4), on=backend, timeout=PATIENCE) == Success([600_000] * 4)
 
 
-def test_a_history_that_is_too_large_is_said_to_be(backend: TemporalBackend) -> None:
-    """The server ends the workflow; nobody has cancelled it."""
+def test_a_history_that_is_too_large_is_a_fault(backend: TemporalBackend) -> None:
+    """The server terminates the workflow, which must not look like a cancellation."""
     flow = each(blob >> size, limit=4)
     fault = run(flow([1_900_000] * 16), on=backend, timeout=PATIENCE).failure()
     assert isinstance(fault, TooLarge)
     assert "history" in fault.message
 
 
-# -- what is long ---------------------------------------------------------------------------------
+# -- long flows -----------------------------------------------------------------------------------
 
 
 def chain(step: AnyFlow, length: int) -> AnyFlow:
@@ -187,67 +187,74 @@ def chain(step: AnyFlow, length: int) -> AnyFlow:
 
 
 LATE = chain(listed, 20)
-"""After these steps the history of their workflow is long, to a hasty server."""
+"""After these steps the history of the workflow is long for the test's server."""
 
 
-def test_a_chain_of_many_steps_goes_on_in_parts(hasty: TemporalBackend, hasty_sdk: Sdk) -> None:
-    """Its own history has room for some."""
+def test_a_long_chain_continues_in_parts(
+    short_histories: TemporalBackend, short_histories_sdk: Sdk
+) -> None:
+    """Its own history has room for only some steps."""
     flow = chain(inc, 100).named("long")
-    ref = submit(flow(0), on=hasty).unwrap()
-    assert result(ref, on=hasty, timeout=PATIENCE) == Success(100)
-    parts = hasty_sdk.children(ref.id)
+    ref = submit(flow(0), on=short_histories).unwrap()
+    assert result(ref, on=short_histories, timeout=PATIENCE) == Success(100)
+    parts = short_histories_sdk.children(ref.id)
     assert parts
     assert all(part.startswith(f"{ref.id}/") for part in parts)
-    assert hasty_sdk.describe(parts[0]).workflow_type == "long"
+    assert short_histories_sdk.describe(parts[0]).workflow_type == "long"
 
 
-def test_many_items_go_on_in_parts(hasty: TemporalBackend, hasty_sdk: Sdk) -> None:
-    numbers = list(range(ITEMS + 10))
-    ref = submit(each(inc)(numbers), on=hasty).unwrap()
-    assert result(ref, on=hasty, timeout=PATIENCE) == Success([n + 1 for n in numbers])
-    assert hasty_sdk.children(ref.id)
-
-
-def test_places_are_those_of_the_flow_also_in_other_parts(
-    hasty: TemporalBackend, hasty_sdk: Sdk
+def test_many_items_continue_in_parts(
+    short_histories: TemporalBackend, short_histories_sdk: Sdk
 ) -> None:
-    """Be they in this workflow or in one of a part."""
+    numbers = list(range(ITEMS_PER_PART + 10))
+    ref = submit(each(inc)(numbers), on=short_histories).unwrap()
+    assert result(ref, on=short_histories, timeout=PATIENCE) == Success([n + 1 for n in numbers])
+    assert short_histories_sdk.children(ref.id)
+
+
+def test_paths_in_parts_are_those_of_the_flow(
+    short_histories: TemporalBackend, short_histories_sdk: Sdk
+) -> None:
+    """Both in parts that run in the workflow and in child workflows."""
+    count = ITEMS_PER_PART + 2
     flow = LATE >> each(inc >> place) >> sizes
-    ref = submit(flow([0] * (ITEMS + 2)), on=hasty).unwrap()
-    items = [f"20[{index}].1 of place" for index in range(ITEMS + 2)]
-    assert result(ref, on=hasty, timeout=PATIENCE) == Success(sum(map(len, items)))
-    assert hasty_sdk.children(ref.id)
-    assert status(ref, on=hasty) == Success(Status("done", "sizes", "21", 1))
+    ref = submit(flow([0] * count), on=short_histories).unwrap()
+    items = [f"20[{index}].1 of place" for index in range(count)]
+    assert result(ref, on=short_histories, timeout=PATIENCE) == Success(sum(map(len, items)))
+    assert short_histories_sdk.children(ref.id)
+    assert status(ref, on=short_histories) == Success(Status("done", "sizes", "21", 1))
     listing = (LATE >> each(inc >> place)).named("listing")
-    assert run(listing([0] * (ITEMS + 2)), on=hasty, timeout=PATIENCE) == Success(items)
+    assert run(listing([0] * count), on=short_histories, timeout=PATIENCE) == Success(items)
 
 
-def test_what_goes_on_elsewhere_may_have_more_of_its_kind_inside(
-    hasty: TemporalBackend, hasty_sdk: Sdk
+def test_a_part_can_contain_further_parts(
+    short_histories: TemporalBackend, short_histories_sdk: Sdk
 ) -> None:
-    """Items that are lists, in a part of its own."""
+    """The items are lists, each with a part of its own."""
     inner = (halve >> span >> each(inc) >> total).rescue(mend)
-    ref = submit((LATE >> each(inner))([8] * 5), on=hasty).unwrap()
-    assert result(ref, on=hasty, timeout=PATIENCE) == Success([10] * 5)
-    assert hasty_sdk.children(ref.id)
+    ref = submit((LATE >> each(inner))([8] * 5), on=short_histories).unwrap()
+    assert result(ref, on=short_histories, timeout=PATIENCE) == Success([10] * 5)
+    assert short_histories_sdk.children(ref.id)
 
 
-def test_a_failure_far_along_is_the_outcome_of_the_whole(hasty: TemporalBackend) -> None:
+def test_a_failure_in_a_part_is_the_outcome_of_the_call(short_histories: TemporalBackend) -> None:
     flow = LATE >> each(double >> halve >> halve)
-    assert run(flow([2, 2, 3, 2]), on=hasty, timeout=PATIENCE) == Failure(Odd(3))
+    assert run(flow([2, 2, 3, 2]), on=short_histories, timeout=PATIENCE) == Failure(Odd(3))
 
 
-def test_a_rescue_over_what_is_long_rescues_it(hasty: TemporalBackend) -> None:
+def test_a_rescue_of_a_long_flow_rescues_it(short_histories: TemporalBackend) -> None:
     flow = (chain(inc, 60) >> halve >> inc).rescue(mend) >> double
-    assert run(flow(1), on=hasty, timeout=PATIENCE) == Success(120)
+    assert run(flow(1), on=short_histories, timeout=PATIENCE) == Success(120)
 
 
-@pytest.mark.parametrize(("limit", "chunk"), [(None, 7), (3, None), (2, 100), (None, 2 * ITEMS)])
+@pytest.mark.parametrize(
+    ("limit", "chunk"), [(None, 7), (3, None), (2, 100), (None, 2 * ITEMS_PER_PART)]
+)
 def test_limit_and_chunk_mean_the_same_across_parts(
-    limit: int | None, chunk: int | None, hasty: TemporalBackend
+    limit: int | None, chunk: int | None, short_histories: TemporalBackend
 ) -> None:
-    count = ITEMS + 30 if chunk != 7 else 7 * ITEMS + 30
+    count = ITEMS_PER_PART + 30 if chunk != 7 else 7 * ITEMS_PER_PART + 30
     flow = each(inc, limit=limit, chunk=chunk)
-    assert run(flow(list(range(count))), on=hasty, timeout=PATIENCE) == Success(
+    assert run(flow(list(range(count))), on=short_histories, timeout=PATIENCE) == Success(
         list(range(1, count + 1))
     )

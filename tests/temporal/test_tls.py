@@ -1,4 +1,4 @@
-"""Temporal over TLS, behind a proxy, and with an API key: who is let in, and what others hear."""
+"""Temporal over TLS, behind a proxy, and with an API key: accepted clients and refused ones."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A way to the server that is over TLS.
+class TlsProxy:
+    """A TLS proxy before the server.
 
     Args:
-        port: Of the proxy.
-        wants: Whether it asks for a certificate.
-        authority: Who certifies the server and its clients.
+        port: The proxy's port.
+        requires_certificate: Whether it requires a client's certificate.
+        authority: The authority that signs the certificates of the server and its clients.
         client: A client's certificate.
-        queue: A task queue of its own.
+        queue: A task queue for the tests of this proxy.
     """
 
     port: int
-    wants: bool
+    requires_certificate: bool
     authority: Authority
     client: Identity
     queue: str
 
     @property
     def files(self) -> dict[str, str]:
-        """By which it is to be spoken to."""
+        """The settings with which a client is accepted."""
         files = {"tls_ca": str(self.authority.file)}
-        if self.wants:
+        if self.requires_certificate:
             files |= {
                 "tls_cert": str(self.client.certificate),
                 "tls_key": str(self.client.key),
@@ -65,7 +65,7 @@ class Gate:
         return files
 
     def backend(self, tls: TLSConfig | bool) -> TemporalBackend:
-        """One that speaks to it so."""
+        """A backend with this TLS configuration."""
         return temporal_at(HOST, self.port, task_queue=self.queue, tls=tls)
 
 
@@ -80,8 +80,8 @@ def tls_of(
     )
 
 
-def tls_for(gate: Gate) -> TLSConfig:
-    return tls_of(gate.authority, gate.client if gate.wants else None)
+def tls_for(tls_proxy: TlsProxy) -> TLSConfig:
+    return tls_of(tls_proxy.authority, tls_proxy.client if tls_proxy.requires_certificate else None)
 
 
 @pytest.fixture(scope="module")
@@ -90,57 +90,61 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module", params=["mtls", "tls"])
-def gate(
+def tls_proxy(
     request: pytest.FixtureRequest, temporal: Temporal, authority: Authority
-) -> Iterator[Gate]:
-    wants = request.param == "mtls"
+) -> Iterator[TlsProxy]:
+    requires_certificate = request.param == "mtls"
     server = authority.certify("server", "DNS:localhost", f"IP:{HOST}")
-    asks_for = authority.file if wants else None
+    asks_for = authority.file if requires_certificate else None
     with over_tls(temporal.port, server, asks_for=asks_for, protocols=["h2"]) as port:
-        yield Gate(port, wants, authority, authority.certify("client"), uuid4().hex)
+        yield TlsProxy(
+            port, requires_certificate, authority, authority.certify("client"), uuid4().hex
+        )
 
 
 @pytest.fixture(scope="module")
-def worker(gate: Gate) -> Iterator[Worker]:
-    """One that is certified."""
-    with closing(gate.backend(tls_for(gate))) as backend:
+def worker(tls_proxy: TlsProxy) -> Iterator[Worker]:
+    """A worker with a valid certificate."""
+    with closing(tls_proxy.backend(tls_for(tls_proxy))) as backend:
         serving = backend.serve(catalog).unwrap()
         yield serving
         serving.stop(0)
 
 
 @pytest.mark.usefixtures("worker")
-def test_calls_run_over_tls(gate: Gate) -> None:
-    with closing(gate.backend(tls_for(gate))) as backend:
+def test_calls_run_over_tls(tls_proxy: TlsProxy) -> None:
+    with closing(tls_proxy.backend(tls_for(tls_proxy))) as backend:
         assert run(double(3), on=backend, timeout=PATIENCE) == Success(6)
         assert run((double >> double)(3), on=backend, timeout=PATIENCE) == Success(12)
 
 
-def test_it_is_told_how_it_is_spoken_to(gate: Gate) -> None:
-    with closing(gate.backend(tls_for(gate))) as backend:
+def test_the_diagnosis_names_the_credentials(tls_proxy: TlsProxy) -> None:
+    with closing(tls_proxy.backend(tls_for(tls_proxy))) as backend:
         found = {each.what: each.text for each in backend.diagnose().unwrap().findings}
-    certified = ", with a client's certificate" if gate.wants else ""
+    certified = ", with a client's certificate" if tls_proxy.requires_certificate else ""
     assert found["credentials"] == f"no API key; TLS{certified}"
 
 
-Connects: TypeAlias = Callable[[Gate, pytest.MonkeyPatch, Path], TemporalBackend]
+Connects: TypeAlias = Callable[[TlsProxy, pytest.MonkeyPatch, Path], TemporalBackend]
 
 
-def by_url(gate: Gate, environment: pytest.MonkeyPatch, folder: Path) -> TemporalBackend:
-    said = urlencode({"task_queue": gate.queue, **gate.files})
-    return made(f"temporal://{HOST}:{gate.port}/default?{said}")
+def by_url(tls_proxy: TlsProxy, environment: pytest.MonkeyPatch, folder: Path) -> TemporalBackend:
+    query = urlencode({"task_queue": tls_proxy.queue, **tls_proxy.files})
+    return connected(f"temporal://{HOST}:{tls_proxy.port}/default?{query}")
 
 
-def by_yaml(gate: Gate, environment: pytest.MonkeyPatch, folder: Path) -> TemporalBackend:
-    said = {"host": HOST, "task_queue": gate.queue, **gate.files}
-    lines = [f"  port: {gate.port}", *(f'  {name}: "{what}"' for name, what in said.items())]
+def by_yaml(tls_proxy: TlsProxy, environment: pytest.MonkeyPatch, folder: Path) -> TemporalBackend:
+    query = {"host": HOST, "task_queue": tls_proxy.queue, **tls_proxy.files}
+    lines = [f"  port: {tls_proxy.port}", *(f'  {name}: "{what}"' for name, what in query.items())]
     file = folder / "onward.yaml"
     file.write_text("\n".join(["backend: temporal", "temporal:", *lines]))
-    return made(file)
+    return connected(file)
 
 
-def by_environment(gate: Gate, environment: pytest.MonkeyPatch, folder: Path) -> TemporalBackend:
-    """By the variables that Temporal's own clients go by; the task queue is none of them."""
+def by_environment(
+    tls_proxy: TlsProxy, environment: pytest.MonkeyPatch, folder: Path
+) -> TemporalBackend:
+    """By the variables of Temporal's own clients, which have none for the task queue."""
     for name in [name for name in os.environ if name.startswith(("TEMPORAL_", "ONWARD_"))]:
         environment.delenv(name)
     variables = {
@@ -148,13 +152,13 @@ def by_environment(gate: Gate, environment: pytest.MonkeyPatch, folder: Path) ->
         "tls_cert": "TEMPORAL_TLS_CLIENT_CERT_PATH",
         "tls_key": "TEMPORAL_TLS_CLIENT_KEY_PATH",
     }
-    environment.setenv("TEMPORAL_ADDRESS", f"{HOST}:{gate.port}")
-    for name, file in gate.files.items():
+    environment.setenv("TEMPORAL_ADDRESS", f"{HOST}:{tls_proxy.port}")
+    for name, file in tls_proxy.files.items():
         environment.setenv(variables[name], file)
-    return made(None)
+    return connected(None)
 
 
-def made(source: str | Path | None) -> TemporalBackend:
+def connected(source: str | Path | None) -> TemporalBackend:
     backend = connect(source).unwrap()
     assert isinstance(backend, TemporalBackend)
     return backend
@@ -162,47 +166,51 @@ def made(source: str | Path | None) -> TemporalBackend:
 
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("connects", [by_url, by_yaml, by_environment])
-def test_settings_say_which_files_tls_goes_by(
-    connects: Connects, gate: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_settings_name_the_files_of_tls(
+    connects: Connects, tls_proxy: TlsProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with closing(gate.backend(tls_for(gate))) as known:
+    with closing(tls_proxy.backend(tls_for(tls_proxy))) as known:
         ref = submit(double(3), on=known).unwrap()
-    with closing(connects(gate, monkeypatch, tmp_path)) as backend:
+    with closing(connects(tls_proxy, monkeypatch, tmp_path)) as backend:
         assert result(ref, on=backend, timeout=PATIENCE) == Success(6)
 
 
-def test_who_is_not_certified_hears_so_soon(gate: Gate, tmp_path: Path, temporal: Temporal) -> None:
-    """Neither client nor worker waits for what does not come."""
+def test_clients_and_workers_without_a_valid_certificate_soon_get_a_fault(
+    tls_proxy: TlsProxy, tmp_path: Path, temporal: Temporal
+) -> None:
     other = Authority(tmp_path)
     wrong: list[TLSConfig | bool] = [
-        tls_of(other, gate.client),
-        tls_of(gate.authority, gate.client, "elsewhere"),
+        tls_of(other, tls_proxy.client),
+        tls_of(tls_proxy.authority, tls_proxy.client, "elsewhere"),
         True,
         False,
     ]
-    if gate.wants:
-        wrong += [tls_of(gate.authority), tls_of(gate.authority, other.certify("stranger"))]
+    if tls_proxy.requires_certificate:
+        wrong += [
+            tls_of(tls_proxy.authority),
+            tls_of(tls_proxy.authority, other.certify("stranger")),
+        ]
     for tls in wrong:
-        with closing(gate.backend(tls)) as backend:
+        with closing(tls_proxy.backend(tls)) as backend:
             assert_refused(backend)
-    with closing(temporal_at(HOST, temporal.port, tls=tls_for(gate))) as over_tls_to_plain:
+    with closing(temporal_at(HOST, temporal.port, tls=tls_for(tls_proxy))) as over_tls_to_plain:
         assert_refused(over_tls_to_plain)
 
 
 def assert_refused(backend: TemporalBackend) -> list[str]:
-    """What is said of it."""
-    asked: tuple[Callable[[], Result[object, object]], ...] = (
+    """Asserts that a backend soon returns faults; returns their texts."""
+    requests: tuple[Callable[[], Result[object, object]], ...] = (
         lambda: submit(double(1), on=backend),
         lambda: submit((double >> double)(1), on=backend),
         lambda: status(double.ref("x"), on=backend),
         lambda: backend.serve(catalog),
     )
-    said = []
-    for ask in asked:
-        fault = ask().failure()
+    texts = []
+    for request in requests:
+        fault = request().failure()
         assert isinstance(fault, Unavailable)
-        said.append(str(fault) + repr(fault))
-    return said
+        texts.append(str(fault) + repr(fault))
+    return texts
 
 
 # -- API keys -------------------------------------------------------------------------------------
@@ -210,21 +218,21 @@ def assert_refused(backend: TemporalBackend) -> list[str]:
 KEY = "s3cret-api-key"
 
 
-class Doorkeeper:
-    """Hands on to a server what comes with the key, and nothing else.
+class KeyGuard:
+    """Forwards requests with the right API key to a server, and refuses others.
 
     Args:
-        target: Where the server is.
+        target: The server's address.
     """
 
     def __init__(self, target: str) -> None:
         self.seen: list[str] = []
-        """The methods that were let in."""
+        """The methods of the forwarded requests."""
         self._channel = grpc.aio.insecure_channel(target)
         self._server = grpc.aio.server()
 
     async def start(self) -> int:
-        """Gives the port."""
+        """Starts listening; returns the port."""
         service = DESCRIPTOR.services_by_name["WorkflowService"]
         methods = {
             method: grpc.unary_unary_rpc_method_handler(
@@ -241,35 +249,36 @@ class Doorkeeper:
     async def stop(self) -> None:
         await self._server.stop(None)
         await self._channel.close()
-        await asyncio.sleep(0.1)  # until gRPC's thread has told this loop all that there is to tell
+        await asyncio.sleep(0.1)  # gRPC's thread may still call into this loop
 
     async def _answer(self, method: str, request: bytes, context: ServicerContext) -> bytes:
         if ("authorization", f"Bearer {KEY}") not in tuple(context.invocation_metadata()):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Request unauthorized.")
         self.seen.append(method.rpartition("/")[2])
         try:
-            ask = self._channel.unary_unary(method, bytes, bytes)
-            return await ask(request, timeout=PATIENCE)  # without one, it does not wait for tasks
+            forward = self._channel.unary_unary(method, bytes, bytes)
+            # Without a timeout the server does not wait for tasks in a poll.
+            return await forward(request, timeout=PATIENCE)
         except grpc.aio.AioRpcError as problem:
-            said = tuple(problem.trailing_metadata())
-            await context.abort(problem.code(), problem.details() or "", said)
+            metadata = tuple(problem.trailing_metadata())
+            await context.abort(problem.code(), problem.details() or "", metadata)
 
 
 @pytest.fixture(scope="module")
-def kept(temporal: Temporal) -> Iterator[tuple[int, list[str]]]:
-    """The port of a server that wants a key, and what was asked of it with that."""
+def guarded(temporal: Temporal) -> Iterator[tuple[int, list[str]]]:
+    """The port of a server that requires an API key, and the methods it was asked for."""
 
-    async def made() -> Doorkeeper:
-        return Doorkeeper(temporal.address)
+    async def connected() -> KeyGuard:
+        return KeyGuard(temporal.address)
 
-    with closing(LoopThread("doorkeeper")) as thread:
-        keeper = thread.call(made)
-        yield thread.call(keeper.start), keeper.seen
-        thread.call(keeper.stop)
+    with closing(LoopThread("key-guard")) as thread:
+        guard = thread.call(connected)
+        yield thread.call(guard.start), guard.seen
+        thread.call(guard.stop)
 
 
-def test_an_api_key_goes_with_each_request(kept: tuple[int, list[str]]) -> None:
-    port, seen = kept
+def test_each_request_has_the_api_key(guarded: tuple[int, list[str]]) -> None:
+    port, seen = guarded
     queue = uuid4().hex
     with closing(temporal_at(HOST, port, task_queue=queue, tls=False, api_key=KEY)) as backend:
         worker = backend.serve(catalog).unwrap()
@@ -279,33 +288,33 @@ def test_an_api_key_goes_with_each_request(kept: tuple[int, list[str]]) -> None:
     assert {"GetSystemInfo", "DescribeNamespace", "PollActivityTaskQueue"} <= set(seen)
 
 
-def test_an_api_key_from_the_environment_goes_over_tls(
-    kept: tuple[int, list[str]],
+def test_an_api_key_from_the_environment_turns_tls_on(
+    guarded: tuple[int, list[str]],
     authority: Authority,
     temporal: Temporal,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEMPORAL_API_KEY", KEY)
-    server = authority.certify("doorkeeper", "DNS:localhost")
-    with over_tls(kept[0], server, protocols=["h2"]) as port:
-        said = urlencode({"task_queue": uuid4().hex, "tls_ca": str(authority.file)})
-        with closing(made(f"temporal://localhost:{port}/default?{said}")) as backend:
+    server = authority.certify("key-guard", "DNS:localhost")
+    with over_tls(guarded[0], server, protocols=["h2"]) as port:
+        query = urlencode({"task_queue": uuid4().hex, "tls_ca": str(authority.file)})
+        with closing(connected(f"temporal://localhost:{port}/default?{query}")) as backend:
             ref = submit(double(3), on=backend).unwrap()
             assert status(ref, on=backend).unwrap().state == "queued"
 
 
 @pytest.mark.parametrize("key", ["another-s3cret", None])
-def test_a_wrong_api_key_is_said_to_be_and_is_not_shown(
-    key: str | None, kept: tuple[int, list[str]]
+def test_a_wrong_api_key_is_a_fault_that_does_not_show_the_key(
+    key: str | None, guarded: tuple[int, list[str]]
 ) -> None:
-    with closing(temporal_at(HOST, kept[0], tls=False, api_key=key)) as backend:
-        for said in assert_refused(backend):
-            assert "nauth" in said
-            assert key is None or key not in said
+    with closing(temporal_at(HOST, guarded[0], tls=False, api_key=key)) as backend:
+        for text in assert_refused(backend):
+            assert "nauth" in text
+            assert key is None or key not in text
 
 
-def test_an_api_key_is_sent_to_nobody_who_speaks_no_tls(kept: tuple[int, list[str]]) -> None:
-    port, seen = kept
+def test_an_api_key_is_not_sent_without_tls(guarded: tuple[int, list[str]]) -> None:
+    port, seen = guarded
     before = len(seen)
     with closing(temporal_at(HOST, port, api_key=KEY)) as backend:
         assert_refused(backend)

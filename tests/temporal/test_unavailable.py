@@ -1,4 +1,4 @@
-"""Who does not reach the server hears in a plain sentence what happened, where, and what to do."""
+"""If the server is not reached, the fault says plainly what happened, where, and what to do."""
 
 import socket
 from contextlib import closing
@@ -12,8 +12,8 @@ from tests.temporal.served import inc
 NOT_PLAIN = ("tonic", "Transport", "Failed client connect", "Os {", "{ kind", "Status {", "\\")
 
 
-def said(host: str, port: int, *, tls: bool = False) -> str:
-    """What a client hears there."""
+def message(host: str, port: int, *, tls: bool = False) -> str:
+    """The message of the fault that a client gets at this address."""
     with closing(temporal_at(host, port, tls=tls)) as backend:
         fault = submit(inc(1), on=backend).failure()
     assert isinstance(fault, Unavailable)
@@ -21,24 +21,24 @@ def said(host: str, port: int, *, tls: bool = False) -> str:
     return fault.message
 
 
-def test_it_is_told_that_nobody_listens() -> None:
+def test_nobody_listens() -> None:
     with socket.socket() as bound:
         bound.bind((HOST, 0))
         port = bound.getsockname()[1]
-        assert said(HOST, port) == (
+        assert message(HOST, port) == (
             f"nothing listens at {HOST}:{port} (Connection refused): "
             "start Temporal there, or correct the host and port"
         )
 
 
-def test_it_is_told_that_the_host_has_no_address() -> None:
-    told = said("temporal.invalid", 7233)
-    assert told.startswith("the host of temporal.invalid:7233 is not known (failed to lookup")
-    assert told.endswith("): correct its name")
+def test_the_host_has_no_address() -> None:
+    text = message("temporal.invalid", 7233)
+    assert text.startswith("the host of temporal.invalid:7233 is not known (failed to lookup")
+    assert text.endswith("): correct its name")
 
 
-def test_it_is_told_that_tls_is_not_spoken_there(temporal: Temporal) -> None:
-    assert said(HOST, temporal.port, tls=True) == (
-        f"{HOST}:{temporal.port} speaks no TLS (InvalidContentType): "
-        "leave TLS out, or name the port that does"
+def test_the_server_does_not_use_tls(temporal: Temporal) -> None:
+    assert message(HOST, temporal.port, tls=True) == (
+        f"{HOST}:{temporal.port} does not use TLS (InvalidContentType): "
+        "turn TLS off, or name the port that uses it"
     )

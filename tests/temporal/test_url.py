@@ -1,4 +1,4 @@
-"""`temporal://host:port/namespace`, and what it may and must not say."""
+"""`temporal://host:port/namespace`: what it configures, what it refuses, and what it hides."""
 
 import subprocess
 import sys
@@ -18,15 +18,15 @@ SECRET = "s3cret-api-key"
 
 
 def at(url: str) -> TemporalBackend:
-    """The backend there."""
+    """The backend for a URL."""
     found = connect(url).unwrap()
     assert isinstance(found, TemporalBackend)
     return found
 
 
 def address(url: str) -> tuple[str, str, str, float]:
-    where = at(url)._address
-    return where.target, where.namespace, where.task_queue, where.heartbeat
+    found = at(url)._address
+    return found.target, found.namespace, found.task_queue, found.heartbeat
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def address(url: str) -> tuple[str, str, str, float]:
         ("temporal://h/a%20b?task_queue=q&heartbeat=2.5", ("h:7233", "a b", "q", 2.5)),
     ],
 )
-def test_a_url_says_where_it_is(url: str, expected: tuple[str, str, str, float]) -> None:
+def test_a_url_configures_the_backend(url: str, expected: tuple[str, str, str, float]) -> None:
     assert address(url) == expected
 
 
@@ -60,7 +60,7 @@ def test_a_url_says_where_it_is(url: str, expected: tuple[str, str, str, float])
         ("temporal://h?task_queue=a&task_queue=b", "twice"),
     ],
 )
-def test_what_makes_no_sense_in_a_url_is_said(url: str, word: str) -> None:
+def test_a_mistake_in_a_url_is_a_fault_that_names_it(url: str, word: str) -> None:
     fault = connect(url).failure()
     assert isinstance(fault, Misconfigured)
     assert word in fault.message
@@ -78,12 +78,12 @@ def test_a_password_is_refused_and_not_shown(url: str) -> None:
 def test_an_api_key_comes_from_the_environment_and_is_never_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TEMPORAL_API_KEY", f"{SECRET}\n")  # as from a file
+    monkeypatch.setenv("TEMPORAL_API_KEY", f"{SECRET}\n")  # like the content of a file
     backend = at("temporal://127.0.0.1:1/ns")
     assert backend._address.api_key == SECRET
     for shown in (repr(backend), str(backend), repr(backend._address), repr(vars(backend))):
         assert SECRET not in shown
-    fault = submit(inc(1), on=backend).failure()  # nobody is there, over TLS or not
+    fault = submit(inc(1), on=backend).failure()  # nobody listens there
     assert isinstance(fault, Unavailable)
     assert SECRET not in repr(fault)
     backend.close()
@@ -95,26 +95,27 @@ def test_headers_are_never_shown() -> None:
 
 
 @pytest.mark.parametrize(("url", "tls"), [("", None), ("?tls=true", True), ("?tls=false", False)])
-def test_tls_is_on_off_or_as_the_api_key_asks(url: str, tls: bool | None) -> None:
+def test_tls_is_on_or_off_or_depends_on_the_api_key(url: str, tls: bool | None) -> None:
     assert at(f"temporal://h{url}")._address.tls is tls
 
 
-def test_tls_goes_by_files(tmp_path: Path) -> None:
+def test_tls_reads_its_files(tmp_path: Path) -> None:
     for name in ("ca", "cert", "key"):
         (tmp_path / f"{name}.pem").write_text(f"the {name}")
-    said = "&".join(f"tls_{name}={tmp_path}/{name}.pem" for name in ("ca", "cert", "key"))
-    tls = at(f"temporal://h?{said}&tls_server_name=inner")._address.tls
+    query = "&".join(f"tls_{name}={tmp_path}/{name}.pem" for name in ("ca", "cert", "key"))
+    tls = at(f"temporal://h?{query}&tls_server_name=inner")._address.tls
     assert isinstance(tls, TLSConfig)
     assert tls.server_root_ca_cert == b"the ca"
     assert tls.client_cert == b"the cert"
     assert tls.client_private_key == b"the key"
     assert tls.domain == "inner"
-    assert at(f"temporal://h?tls=true&{said}")._address.tls is not None
-    assert "the key" not in repr(at(f"temporal://h?{said}"))
+    assert at(f"temporal://h?tls=true&{query}")._address.tls is not None
+    assert "the key" not in repr(at(f"temporal://h?{query}"))
 
 
-def test_what_is_no_certificate_makes_it_unavailable(tmp_path: Path, temporal: Temporal) -> None:
-    """Or whatever the SDK says of it; it is a fault and no exception."""
+def test_an_invalid_certificate_is_unavailable_and_not_an_exception(
+    tmp_path: Path, temporal: Temporal
+) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     backend = at(f"temporal://{temporal.address}?tls_ca={tmp_path}/ca.pem")
     assert isinstance(submit(inc(1), on=backend).failure(), Unavailable)
@@ -124,7 +125,7 @@ def test_what_is_no_certificate_makes_it_unavailable(tmp_path: Path, temporal: T
 @pytest.mark.parametrize(
     ("wrong", "kind"),
     [
-        (lambda: temporal(7), TypeError),  # type: ignore[arg-type]  # what it is to refuse
+        (lambda: temporal(7), TypeError),  # type: ignore[arg-type]  # the mistake to refuse
         (lambda: temporal(""), ValueError),
         (lambda: temporal(port=0), ValueError),
         (lambda: temporal(port=True), TypeError),
@@ -135,28 +136,26 @@ def test_what_is_no_certificate_makes_it_unavailable(tmp_path: Path, temporal: T
         (lambda: temporal(heartbeat=True), TypeError),
     ],
 )
-def test_what_is_wrong_in_an_argument_is_raised_where_it_stands(
-    wrong: Callable[[], object], kind: type[Exception]
-) -> None:
+def test_a_wrong_argument_raises(wrong: Callable[[], object], kind: type[Exception]) -> None:
     with pytest.raises(kind):
         wrong()
 
 
-def test_a_namespace_that_is_not_there_is_misconfigured(temporal: Temporal) -> None:
+def test_an_unknown_namespace_is_misconfigured(temporal: Temporal) -> None:
     backend = at(f"temporal://{temporal.address}/nowhere")
     for call in (inc(1), (inc >> inc)(1)):
         assert isinstance(submit(call, on=backend).failure(), Misconfigured)
     backend.close()
 
 
-def test_calls_run_by_a_url(temporal: Temporal, backend: TemporalBackend) -> None:
+def test_calls_run_on_a_backend_of_a_url(temporal: Temporal, backend: TemporalBackend) -> None:
     client = connect(f"{temporal.url}?task_queue=tests").unwrap()
     assert run((inc >> inc)(1), on=client, timeout=60) == Success(3)
     assert isinstance(client, TemporalBackend)
     client.close()
 
 
-def test_to_configure_it_imports_no_sdk() -> None:
+def test_configuring_imports_no_sdk() -> None:
     program = (
         "import sys; from onward.backends.temporal import config, temporal; "
         "print('temporalio' in sys.modules)"

@@ -1,4 +1,4 @@
-"""How a worker leaves, what it hears, and that nothing strange in its task queue harms it."""
+"""How a worker stops, learns of cancellations, and survives foreign tasks in its task queue."""
 
 import logging
 import os
@@ -33,90 +33,92 @@ from onward import (
 from onward.backend import Submission
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
-from onward.backends.temporal.converter import value
+from onward.backends.temporal.converter import raw_value
 from onward.flows.flow import AnyFlow
 from onward.plan import VERSION, Args, ChainNode, Plan, RescueNode, StepNode, TogetherNode
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
-from tests.temporal.conftest import until_told, working
+from tests.temporal.conftest import until_status, working
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog, hold, hold_async, in_vain, inc, noted, same
 
 PATIENCE = 60.0
 
 
-def began(folder: Path, times: int = 1) -> None:
+def until_begun(folder: Path, times: int = 1) -> None:
     def has_begun() -> bool:
         return len([line for line in noted(folder) if line.startswith("hold ")]) >= times
 
     until(has_begun, within=30, otherwise=lambda: f"it did not begin: {noted(folder)}")
 
 
-def heard(folder: Path) -> None:
+def until_cancelled(folder: Path) -> None:
     until(lambda: "cancelled" in noted(folder), within=15, otherwise=lambda: "it goes on")
 
 
 @pytest.mark.parametrize("step", [hold, hold_async])
-def test_a_worker_that_stops_ends_what_it_has_begun(
-    step: AnyFlow, lonely: TemporalBackend, tmp_path: Path
+def test_a_worker_that_stops_first_ends_its_steps(
+    step: AnyFlow, workerless: TemporalBackend, tmp_path: Path
 ) -> None:
-    worker = lonely.serve(catalog).unwrap()
-    ref = submit(step(str(tmp_path)), on=lonely).unwrap()
-    began(tmp_path)
+    worker = workerless.serve(catalog).unwrap()
+    ref = submit(step(str(tmp_path)), on=workerless).unwrap()
+    until_begun(tmp_path)
     with ThreadPoolExecutor() as pool:
         leaving = pool.submit(worker.stop, 30.0)
         assert not worker.wait(0.3)
         (tmp_path / "let-go").touch()
         leaving.result(30)
     assert worker.wait(0)
-    assert result(ref, on=lonely, timeout=PATIENCE) == Success(str(tmp_path))
+    assert result(ref, on=workerless, timeout=PATIENCE) == Success(str(tmp_path))
     assert len(noted(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("step", [hold, hold_async])
-def test_what_does_not_end_within_the_grace_is_another_worker_s(
-    step: AnyFlow, lonely: TemporalBackend, tmp_path: Path
+def test_a_step_that_exceeds_the_grace_period_goes_to_another_worker(
+    step: AnyFlow, workerless: TemporalBackend, tmp_path: Path
 ) -> None:
-    """At once, and as the same attempt; a sync task hears that it is not wanted any more."""
-    worker = lonely.serve(catalog).unwrap()
-    ref = submit((step >> same)(str(tmp_path)), on=lonely).unwrap()
-    began(tmp_path)
+    """It does so at once, as the same attempt. A sync task sees that it is cancelled."""
+    worker = workerless.serve(catalog).unwrap()
+    ref = submit((step >> same)(str(tmp_path)), on=workerless).unwrap()
+    until_begun(tmp_path)
     worker.stop(0.2)
     assert worker.wait(0)
-    heard(tmp_path)
-    with working(lonely, tmp_path):
-        began(tmp_path, 2)
+    until_cancelled(tmp_path)
+    with working(workerless, tmp_path):
+        until_begun(tmp_path, 2)
         (tmp_path / "let-go").touch()
-        assert result(ref, on=lonely, timeout=PATIENCE) == Success(str(tmp_path))
+        assert result(ref, on=workerless, timeout=PATIENCE) == Success(str(tmp_path))
     [first, _, second] = noted(tmp_path)
     assert first.split()[:2] == second.split()[:2] == ["hold", "1"]
 
 
-def test_a_worker_s_process_ends_what_it_has_begun_when_it_is_told_to_stop(
-    lonely: TemporalBackend, tmp_path: Path
+def test_a_worker_process_that_is_terminated_first_ends_its_steps(
+    workerless: TemporalBackend, tmp_path: Path
 ) -> None:
-    ref = submit((hold >> same)(str(tmp_path)), on=lonely).unwrap()
-    with working(lonely, tmp_path) as worker:
-        began(tmp_path)
+    ref = submit((hold >> same)(str(tmp_path)), on=workerless).unwrap()
+    with working(workerless, tmp_path) as worker:
+        until_begun(tmp_path)
         worker.terminate()
         until(lambda: "stopping" in worker.tail(), within=30, otherwise=worker.tail)
         assert worker.exit_code() is None
         (tmp_path / "let-go").touch()
         assert worker.wait(30) == 0
-        said = worker.tail()
-    assert "Traceback" not in said, said
-    assert "Warning" not in said, said
-    with working(lonely, tmp_path):  # for what comes after that step
-        assert result(ref, on=lonely, timeout=PATIENCE) == Success(str(tmp_path))
+        log = worker.tail()
+    assert "Traceback" not in log, log
+    assert "Warning" not in log, log
+    with working(workerless, tmp_path):  # for the next step
+        assert result(ref, on=workerless, timeout=PATIENCE) == Success(str(tmp_path))
     assert len(noted(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("flow", [hold, hold_async, hold >> same, fused(hold_async >> same)])
-def test_progress_is_seen_soon(flow: AnyFlow, backend: TemporalBackend, tmp_path: Path) -> None:
+def test_progress_is_soon_in_the_status(
+    flow: AnyFlow, backend: TemporalBackend, tmp_path: Path
+) -> None:
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-    began(tmp_path)
-    now = until_told(ref, backend, lambda now: now.progress is not None, within=3)
+    until_begun(tmp_path)
+    now = until_status(ref, backend, lambda now: now.progress is not None, within=3)
     assert now.progress is not None
     assert (now.progress.done, now.progress.total, now.progress.note) == (1, 2, "holding")
     assert (now.state, now.attempt) == ("running", 1)
@@ -124,29 +126,29 @@ def test_progress_is_seen_soon(flow: AnyFlow, backend: TemporalBackend, tmp_path
     assert result(ref, on=backend, timeout=PATIENCE) == Success(str(tmp_path))
 
 
-def test_status_tells_which_task_of_a_fused_flow_runs(
+def test_the_status_names_the_running_task_of_a_fused_flow(
     backend: TemporalBackend, tmp_path: Path
 ) -> None:
     for flow in (fused(same >> hold), same >> fused(same >> hold)):
         ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-        now = until_told(ref, backend, lambda now: now.progress is not None)
+        now = until_status(ref, backend, lambda now: now.progress is not None)
         assert now.task == "hold"
         assert now.step in ("0.1", "1.1")
         cancel(ref, on=backend).unwrap()
 
 
 @pytest.mark.parametrize("flow", [hold, hold_async, same >> hold, same >> hold_async])
-def test_a_task_hears_soon_that_its_call_is_cancelled(
+def test_a_task_soon_sees_that_its_call_is_cancelled(
     flow: AnyFlow, backend: TemporalBackend, tmp_path: Path
 ) -> None:
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-    began(tmp_path)
+    until_begun(tmp_path)
     assert cancel(ref, on=backend) == Success(None)
     assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
-    heard(tmp_path)
+    until_cancelled(tmp_path)
 
 
-def test_cancelling_and_leaving_make_no_noise(
+def test_cancelling_and_stopping_log_no_warnings(
     temporal: Temporal, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -159,11 +161,11 @@ def test_cancelling_and_leaving_make_no_noise(
             folder = tmp_path / str(number)
             folder.mkdir()
             refs.append(submit(step(str(folder)), on=backend).unwrap())
-            began(folder)
+            until_begun(folder)
         for ref in refs[::2]:
             cancel(ref, on=backend).unwrap()
         for number in (0, 2):
-            heard(tmp_path / str(number))
+            until_cancelled(tmp_path / str(number))
         worker.stop(0.1)
         for ref in refs:
             cancel(ref, on=backend).unwrap()
@@ -172,14 +174,14 @@ def test_cancelling_and_leaving_make_no_noise(
     assert not [text for text in texts if any(each in text for each in noise)]
 
 
-def test_the_sdk_says_nothing_of_a_step_that_failed(
-    lonely: TemporalBackend, caplog: pytest.LogCaptureFixture, tmp_path: Path
+def test_the_sdk_does_not_log_a_failed_step_again(
+    workerless: TemporalBackend, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """It would be a second line, with a traceback of what runs steps."""
-    worker = lonely.serve(catalog).unwrap()
+    """Its line would repeat Onward's, with a traceback of Onward's own code."""
+    worker = workerless.serve(catalog).unwrap()
     for flow in (in_vain, same >> in_vain):
         caplog.clear()
-        fault = run(flow(str(tmp_path)), on=lonely, timeout=PATIENCE).failure()
+        fault = run(flow(str(tmp_path)), on=workerless, timeout=PATIENCE).failure()
         assert isinstance(fault, Raised)
         levels = [each.levelname for each in caplog.records if "in vain" in each.getMessage()]
         assert levels == ["WARNING", "WARNING", "ERROR"]
@@ -187,7 +189,7 @@ def test_the_sdk_says_nothing_of_a_step_that_failed(
     worker.stop()
 
 
-def test_the_log_of_who_uses_the_sdk_beside_it_is_left_as_it_is(
+def test_the_log_of_a_programs_own_sdk_worker_is_unchanged(
     backend: TemporalBackend, sdk: Sdk, caplog: pytest.LogCaptureFixture
 ) -> None:
     @activity.defn
@@ -206,13 +208,13 @@ def test_the_log_of_who_uses_the_sdk_beside_it_is_left_as_it_is(
             )
 
     with pytest.raises(ActivityFailureError):
-        sdk.ask(run_it)
+        sdk.run(run_it)
     [record] = [each for each in caplog.records if "'theirs'" in each.getMessage()]
     assert record.exc_info is not None
     assert "theirs alone" in str(record.exc_info[1])
 
 
-# -- what no worker has ---------------------------------------------------------------------------
+# -- unknown tasks and foreign messages -----------------------------------------------------------
 
 
 def chain(*steps: StepNode | RescueNode | TogetherNode) -> ChainNode:
@@ -232,7 +234,7 @@ INC, GHOST, MEND = StepNode(task="inc"), StepNode(task="ghost"), StepNode(task="
         RescueNode(INC, GHOST),
     ],
 )
-def test_a_task_that_no_worker_has_is_unknown_wherever_it_stands(
+def test_a_task_that_no_worker_has_is_unknown_anywhere_in_a_flow(
     root: ChainNode, backend: TemporalBackend
 ) -> None:
     plan = Plan(
@@ -278,11 +280,9 @@ GARBAGE: list[list[bytes]] = [
 
 
 @pytest.mark.parametrize("sent", GARBAGE, ids=range(len(GARBAGE)))
-def test_what_others_send_harms_nobody(
-    sent: list[bytes], backend: TemporalBackend, sdk: Sdk
-) -> None:
-    """It fails, and says why; the worker goes on."""
-    values = [value(raw) for raw in sent]
+def test_invalid_messages_do_no_harm(sent: list[bytes], backend: TemporalBackend, sdk: Sdk) -> None:
+    """They fail with a message, and the worker goes on."""
+    values = [raw_value(raw) for raw in sent]
 
     async def as_workflow(client: Client) -> None:
         await client.execute_workflow(
@@ -303,25 +303,25 @@ def test_what_others_send_harms_nobody(
             retry_policy=RetryPolicy(maximum_attempts=1),
         )
 
-    for ask in (as_workflow, as_activity):
+    for send in (as_workflow, as_activity):
         with pytest.raises((WorkflowFailureError, ActivityFailureError)) as caught:
-            sdk.ask(ask)
+            sdk.run(send)
         cause = caught.value.__cause__
         assert isinstance(cause, ApplicationError), repr(cause)
         assert cause.message
     assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
 
 
-def test_a_stranger_s_workflow_is_no_harm_to_who_asks_for_it(
+def test_a_foreign_workflow_can_be_asked_for_like_a_call(
     backend: TemporalBackend, sdk: Sdk
 ) -> None:
-    """It has another outcome than any of ours, or none."""
+    """It may have an outcome that is not Onward's, or none."""
     id = uuid4().hex
 
     async def start(client: Client) -> None:
         await client.start_workflow("theirs", id=id, task_queue=uuid4().hex)
 
-    sdk.ask(start)
+    sdk.run(start)
     ref: Ref[int, object] = inc.ref(id)
     assert status(ref, on=backend).unwrap().state == "queued"
     early = result(ref, on=backend, timeout=0.1).failure()

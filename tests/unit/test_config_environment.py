@@ -126,10 +126,10 @@ def test_celery_s_own_variables_say_broker_and_ledger(monkeypatch: pytest.Monkey
         ({"ONWARD_BACKEND": "celery+redis://h"}, "a URL goes into ONWARD_URL"),
         ({"ONWARD_BACKEND": "celery"}, "celery: broker_url is missing"),
         ({"ONWARD_BACKEND": "hatchet"}, "hatchet: token is missing: set HATCHET_CLIENT_TOKEN"),
-        ({"CELERY_BROKER_URL": "amqp://h"}, "celery: RabbitMQ keeps no ledger of calls"),
+        ({"CELERY_BROKER_URL": "amqp://h"}, "celery: RabbitMQ cannot keep the ledger of calls"),
         (
             {"CELERY_BROKER_URL": "amqp://h", "CELERY_RESULT_BACKEND": "rpc://"},
-            "celery: result_backend is a Redis",
+            "celery: result_backend must be a Redis",
         ),
         ({"TEMPORAL_ADDRESS": "http://h"}, "temporal: address is a host and a port"),
         (

@@ -1,4 +1,4 @@
-"""Celery: every flow as chains, groups and chords, on Redis or RabbitMQ."""
+"""The Celery backend: runs flows as chains, groups and chords, on Redis or RabbitMQ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["CeleryBackend", "celery", "reconcile"]
 
 _MODULES = {"CeleryBackend": "backend", "celery": "factory", "reconcile": "reconciler"}
-"""Where each name is. Celery is imported only when one of them is used."""
+"""The module of each name. Celery is imported only when one of them is used."""
 
 
 def __getattr__(name: str) -> object:

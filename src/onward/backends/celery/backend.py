@@ -1,4 +1,4 @@
-"""The client's side: calls go to the ledger, and then to the broker."""
+"""The Celery backend. It writes calls to the ledger first, and then sends them to the broker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onward import plan as plans
 from onward.backend import Diagnosis, Status, Submission, Worker
 from onward.backend.support import Patience, unknown
 from onward.backends.celery import lower
-from onward.backends.celery.clock import there
+from onward.backends.celery.clock import to_remote
 from onward.backends.celery.core import Core
 from onward.backends.celery.errors import LEDGER, NOT_REACHED, broker_of, unavailable
 from onward.backends.celery.ledger import RedisLedger
@@ -30,10 +30,10 @@ from onward.sealing import opening
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 4_000_000
-"""How many calls, and how many bytes of them, a client holds ready to send."""
+"""How many calls, and how many bytes, a client sends in one batch."""
 
 _PAUSE = 0.2
-"""How long it is until a ledger that is away is asked again, in seconds."""
+"""The pause before a ledger that does not answer is asked again, in seconds."""
 
 _LOGGER = logging.getLogger("onward.celery")
 
@@ -41,7 +41,7 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 
 
 class CeleryBackend(Core):
-    """What `celery()` gives."""
+    """The backend that `celery()` returns."""
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""
@@ -53,11 +53,11 @@ class CeleryBackend(Core):
         for batch in _batches(map(self._addressed, submissions)):
             some = [submission.plan.id for submission, _ in batch]
             try:
-                is_new = self.ledger.open([(it.plan.id, raw, it.delay) for it, raw in batch])
+                is_new = self.ledger.add([(it.plan.id, raw, it.delay) for it, raw in batch])
             except (RedisError, OSError) as problem:
                 return Failure(unavailable(LEDGER, problem, batch[0][0].plan.flow))
-            # Once it is written down it will be sent, if not by us then by the reconciler; and
-            # others may have submitted it with the same key meanwhile, and count on it.
+            # From here on a call must not be withdrawn: others may have submitted it with the same
+            # key. If this client cannot send it, the reconciler will.
             try:
                 with self.publish_deadline.of(self.timeouts.connect):
                     self.publish(submission for submission, _ in compress(batch, is_new))
@@ -68,13 +68,13 @@ class CeleryBackend(Core):
         return Success(ids)
 
     def _addressed(self, submission: Submission) -> Submission:
-        """The same call, whose plan names our queue, and its deadline by the ledger's clock.
+        """Writes this backend's queue into the plan, and its deadline by the ledger's clock.
 
-        A reconciler may be of a worker on another queue, and a worker's clock another one.
+        The worker that sends a call again may serve another queue, and its clock may differ.
         """
         plan = submission.plan
         if plan.deadline is not None:
-            plan = replace(plan, deadline=there(plan.deadline, self.ledger.now()))
+            plan = replace(plan, deadline=to_remote(plan.deadline, self.ledger.now()))
         return replace(submission, plan=replace(plan, queue=plan.queue or self.queue))
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
@@ -89,10 +89,10 @@ class CeleryBackend(Core):
             return Success({})
         patience = Patience(timeout)
         while True:
-            left = max(min(self._deadlines.until_due(ids), patience.left), 0.0)
+            left = max(min(self._deadlines.time_to_next(ids), patience.left), 0.0)
             try:
                 found = self.ledger.wait(ids, left)
-                if not found and self._deadlines.has_expired(ids):
+                if not found and self._deadlines.expire_due(ids):
                     found = self.ledger.wait(ids, 0.0)
                 if found or patience.is_over:
                     return Success(
@@ -115,7 +115,8 @@ class CeleryBackend(Core):
             return
         with contextlib.ExitStack() as stack:
             is_watched = False
-            with contextlib.suppress(RedisError, OSError):  # who looks is told why
+            # If this fails, the caller polls instead, and then gets the fault.
+            with contextlib.suppress(RedisError, OSError):
                 stack.enter_context(self.ledger.watched(ids, notify))
                 is_watched = True
             yield is_watched
@@ -123,7 +124,7 @@ class CeleryBackend(Core):
     def status(self, id: str, /) -> Result[Status, Fault]:
         """See `Backend.status`."""
         try:
-            entry = self._deadlines.look(id)
+            entry = self._deadlines.read_entry(id)
         except (RedisError, OSError) as problem:
             return Failure(unavailable(LEDGER, problem))
         if entry is None:
@@ -132,14 +133,14 @@ class CeleryBackend(Core):
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
-        return lower.shown(lower.compiled(plan))
+        return lower.render(lower.to_parts(plan))
 
     def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """See `Diagnoses.diagnose`."""
         from onward.backends.celery import diagnose
 
         try:
-            return Success(diagnose.look(self, queues))
+            return Success(diagnose.make_diagnosis(self, queues))
         except NOT_REACHED as problem:
             return Failure(self.unavailable(problem))
 
@@ -155,7 +156,7 @@ class CeleryBackend(Core):
         from onward.backends.celery.worker import CeleryWorker
 
         try:
-            self.ledger.look("")
+            self.ledger.read("")
             with broker_of(self.app):
                 pass
         except NOT_REACHED as problem:
@@ -164,11 +165,11 @@ class CeleryBackend(Core):
         if worker.is_ready(timeout=10):
             return Success(worker)
         worker.stop(grace=1)
-        return Failure(Unavailable("", "the broker let no worker take up messages within 10 s"))
+        return Failure(Unavailable("", "the worker could not receive messages within 10 s"))
 
 
 def _batches(submissions: Iterable[Submission]) -> Iterator[list[tuple[Submission, bytes]]]:
-    """Submissions with their plans' bytes, as many as are sent at once."""
+    """Groups submissions, with their encoded plans, into batches."""
     batch: list[tuple[Submission, bytes]] = []
     size = 0
     for submission in submissions:

@@ -1,4 +1,4 @@
-"""Celery's signatures of what is to run: tasks, chains and chords."""
+"""Makes Celery's signatures, chains and chords from a lowered plan."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from msgspec.structs import replace
 
 from onward.backends.celery import lower
 from onward.backends.celery.app import priority_on
-from onward.backends.celery.message import CallState, StepMessage, discreet, shown_of, write
-from onward.backends.celery.signing import Signer, sealed
+from onward.backends.celery.message import CallState, StepMessage, discreet, encode, shown_of
+from onward.backends.celery.signing import Signer, sign
 from onward.plan import Runnable
 
 _FIRST = 9
-"""The priority of what was lost and is sent again: it has waited in its queue once."""
+"""The priority of a call that is sent again, because it has waited in its queue before."""
 
 
 class Canvas:
-    """Makes Celery's signatures of a line of parts."""
+    """Makes Celery's signatures from the parts of a lowered plan."""
 
     def __init__(
         self, app: Celery, queue: str, now: Callable[[], float], signer: Signer | None = None
@@ -40,11 +40,11 @@ class Canvas:
         source: str = "",
         delay: float = 0.0,
     ) -> Signature[Any]:
-        """A line as one signature; the arguments are those of `line`."""
-        line = self.line(parts, state, source=source, delay=delay)
-        return line[0] if len(line) == 1 else chain_of(*line)
+        """Makes one signature of a sequence of parts; the arguments are those of `signatures`."""
+        made = self.signatures(parts, state, source=source, delay=delay)
+        return made[0] if len(made) == 1 else chain_of(*made)
 
-    def line(
+    def signatures(
         self,
         parts: Iterable[lower.Part],
         state: CallState | None = None,
@@ -52,55 +52,59 @@ class Canvas:
         source: str = "",
         delay: float = 0.0,
     ) -> list[Signature[Any]]:
-        """A line as the signatures of its tasks and chords.
+        """Makes a signature of each part: of each task and each chord.
 
         Args:
-            parts: The line.
-            state: Where its first task starts from, if that is known.
-            source: The place that this comes from otherwise.
-            delay: How many seconds from now it begins.
+            parts: The parts, which run one after the other.
+            state: The call's state before the first part; None if another task will send it.
+            source: The path of the task that will send it.
+            delay: The delay before the first part starts, in seconds.
         """
         signatures: list[Signature[Any]] = []
         for part in parts:
-            if isinstance(part, lower.Fan):
+            if isinstance(part, lower.Chord):
                 branches = [
                     self.signature(branch, state, source=source, delay=delay)
                     for branch in part.branches
                 ]
                 signatures.append(self._chord(branches, part, delay))
             else:
-                signatures.append(self._one(part, state, (source,), delay))
-            state, source = None, lower.source(part)
+                signatures.append(self._task(part, state, (source,), delay))
+            state, source = None, lower.output_path(part)
         return signatures
 
-    def fan(self, fan: lower.Fan, states: Iterable[CallState]) -> Signature[Any]:
-        """Branches side by side, each from where it starts, and what gathers where they end."""
+    def chord(self, chord: lower.Chord, states: Iterable[CallState]) -> Signature[Any]:
+        """Makes a chord whose branches each start from a state of their own."""
         branches = [
             self.signature(branch, state)
-            for branch, state in zip(fan.branches, states, strict=True)
+            for branch, state in zip(chord.branches, states, strict=True)
         ]
-        return self._chord(branches, fan, 0.0)
+        return self._chord(branches, chord, 0.0)
 
     def kwargs(self, name: str, message: StepMessage, delay: float = 0.0) -> dict[str, str]:
-        """What a task of this name is sent beside where the call stands."""
+        """The keyword arguments of a task: its encoded and signed message."""
         if self._signer is not None:
             message = replace(message, until=self._now() + delay + self._signer.lifetime)
-        return {"ticket": sealed(self._signer, write(message), "ticket", name).decode()}
+        return {"ticket": sign(self._signer, encode(message), "ticket", name).decode()}
 
-    def sealed_state(self, state: CallState, call: str, source: str) -> str:
-        """Where a call stands, as it comes from a place in it."""
-        return discreet(sealed(self._signer, write(state), "now", call, source).decode())
+    def signed_state(self, state: CallState, call: str, source: str) -> str:
+        """Encodes and signs a call's state, as the task at the path `source` sends it."""
+        return discreet(sign(self._signer, encode(state), "now", call, source).decode())
 
     def _chord(
-        self, branches: list[Signature[Any]], fan: lower.Fan, delay: float
+        self, branches: list[Signature[Any]], chord: lower.Chord, delay: float
     ) -> Signature[Any]:
-        sources = tuple(lower.source(branch[-1]) for branch in fan.branches)
-        return chord_of(branches, self._one(fan.gather, None, sources, delay))
+        sources = tuple(lower.output_path(branch[-1]) for branch in chord.branches)
+        return chord_of(branches, self._task(chord.gather, None, sources, delay))
 
-    def _one(
-        self, one: lower.One, state: CallState | None, sources: tuple[str, ...], delay: float
+    def _task(
+        self,
+        task: lower.SingleTask,
+        state: CallState | None,
+        sources: tuple[str, ...],
+        delay: float,
     ) -> Signature[Any]:
-        message = one.message
+        message = task.message
         step = message.do
         queue, priority = message.queue, message.priority
         if isinstance(step, Runnable):
@@ -111,13 +115,14 @@ class Canvas:
         options = {
             "queue": queue or self._queue,
             "priority": priority_on(self._app.conf.broker_url, priority),
+            # Celery's tools show this instead of the whole message.
             "kwargsrepr": shown_of(message),
         }
         args: tuple[str, ...] = ()
         if state is not None:
-            sources = (f"@{message.at}",)  # no other task of the call can do with it
-            args = (self.sealed_state(state, message.call, *sources),)
+            sources = (f"@{message.at}",)  # so that no other task of the call accepts it
+            args = (self.signed_state(state, message.call, *sources),)
         if self._signer is not None:
             message = replace(message, takes=sources)
-        kwargs = self.kwargs(one.name, message, delay)
-        return self._app.signature(one.name, args=args, kwargs=kwargs, options=options)
+        kwargs = self.kwargs(task.name, message, delay)
+        return self._app.signature(task.name, args=args, kwargs=kwargs, options=options)

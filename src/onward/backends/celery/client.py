@@ -1,7 +1,7 @@
-"""How long clients and workers wait for a network: bounds for each connection there is.
+"""Connections to Redis and RabbitMQ, all of them with timeouts and bounded retries.
 
-A peer that goes without a word leaves a connection half-open: it takes bytes, and never answers.
-Without a bound, whoever waits for it waits for good.
+If a peer vanishes without closing a connection, the connection is half-open: it accepts bytes and
+never answers. Without a timeout the caller would wait forever.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from onward.backends.celery import address
+from onward.backends.celery import urls
 from onward.backends.celery.outage import Outage
-from onward.backends.celery.primary import Primary
+from onward.backends.celery.sentinel import PrimaryFinder
 from onward.fault import CLOSED
 
 T = TypeVar("T")
 
-OF_CLIENT = 10
-OF_WORKER = 50
-"""How many connections to a ledger a client has at most, and a worker; threads take turns."""
+CLIENT_CONNECTIONS = 10
+WORKER_CONNECTIONS = 50
+"""The most connections that a client and a worker have to the ledger. Their threads share them."""
 
 _PAUSE = 0.2
-"""How long a try is after the one that failed, in seconds."""
+"""The pause between two attempts of a retry, in seconds."""
 
 
 class Timeouts(Struct, frozen=True):
     """How long a server may take, in seconds.
 
     Args:
-        connect: Until there is a connection.
-        socket: For each answer; and for taking what it is sent.
+        connect: To accept a connection.
+        socket: To accept a request, and to answer it.
     """
 
     connect: float = 5.0
     socket: float = 5.0
 
-    def of_redis(self) -> dict[str, Any]:
-        """As redis-py and kombu's transport for Redis have them."""
+    def redis_options(self) -> dict[str, Any]:
+        """The options of redis-py and of kombu's Redis transport."""
         return {
             "socket_connect_timeout": self.connect,
             "socket_timeout": self.socket,
@@ -57,96 +57,97 @@ class Timeouts(Struct, frozen=True):
             "socket_keepalive_options": _keepalive(self.socket),
         }
 
-    def of_rabbitmq(self) -> dict[str, Any]:
-        """As py-amqp has them, which knows keepalive by itself."""
+    def amqp_options(self) -> dict[str, Any]:
+        """The options of py-amqp, which turns keepalive on by itself."""
         return {"read_timeout": self.socket, "write_timeout": self.socket}
 
     @property
-    def turn(self) -> float:
-        """How long a thread waits for a connection that others use."""
+    def pool_timeout(self) -> float:
+        """How long a thread waits for a free connection of the pool."""
         return 2 * (self.connect + self.socket)
 
     @property
     def heartbeat(self) -> float:
-        """How often RabbitMQ and a worker say that they are there; two are missed at most.
+        """The interval of heartbeats between RabbitMQ and a worker; two missed ones end it.
 
-        It is more than a step may hold the interpreter for, or RabbitMQ takes its worker for dead.
+        It must exceed the time for which a step can block the interpreter. Otherwise RabbitMQ takes
+        the worker for dead.
         """
         return max(2.0, 2 * self.socket)
 
     @property
-    def check(self) -> float:
-        """How often a worker looks whether Redis, which answers each second, has answered."""
+    def check_interval(self) -> float:
+        """How often a worker checks whether Redis, which answers each second, has answered."""
         return max(0.5, self.socket / 2)
 
 
 def _keepalive(seconds: float) -> dict[int, int]:
-    """Has the system end a connection whose peer is gone, after so many seconds of silence."""
+    """Socket options that close a connection after so many seconds without its peer."""
     each = max(1, math.ceil(seconds / 3))
     known = {"TCP_KEEPIDLE": each, "TCP_KEEPALIVE": each, "TCP_KEEPINTVL": each, "TCP_KEEPCNT": 3}
     return {getattr(socket, name): n for name, n in known.items() if hasattr(socket, name)}
 
 
 class BackendClosed(RedisError):
-    """The backend was closed, and does nothing more."""
+    """The backend was closed."""
 
     def __init__(self) -> None:
         super().__init__(CLOSED)
 
 
-class Again(Retry):
-    """Tries what failed for want of a connection again: once at least, and for a while.
+class ConnectionRetry(Retry):
+    """Retries what failed because of the connection: at least once, and for a limited time.
 
-    redis-py nests its tries: of a command, and within it of the connection for it. Only the outer
-    ones count here, or they would multiply.
+    redis-py nests its retries: around a command, and within it around connecting. Only the outer
+    ones retry here, because nested retries would multiply.
 
     Args:
-        seconds: After how many seconds no other try begins; infinite for a worker, of whom what it
-            has to say must not be lost.
-        outage: Is told of what fails and of what works.
-        rest: For how many seconds nothing else is tried once the server has not answered at all:
-            who does many things one after the other would wait for each.
+        seconds: The time after which no further attempt begins. It is infinite for a worker, whose
+            records must not be lost.
+        outage: Logs when the server goes away and comes back.
+        cooldown: For how long all further commands fail at once after the server did not answer, in
+            seconds. Otherwise a caller of many commands would wait for each of them.
     """
 
-    def __init__(self, seconds: float, outage: Outage | None = None, rest: float = 0.0) -> None:
+    def __init__(self, seconds: float, outage: Outage | None = None, cooldown: float = 0.0) -> None:
         super().__init__(NoBackoff(), -1 if seconds == math.inf else 1)
         self._seconds = seconds
-        self._rest = rest
-        self._rests_until = -math.inf
-        self._hurries = 0
+        self._cooldown = cooldown
+        self._cooldown_until = -math.inf
+        self._fail_fast_count = 0
         self._lock = threading.Lock()
         self._outage = outage
-        self._within = threading.local()
-        self._given_up = threading.Event()
+        self._thread = threading.local()
+        self._stopped = threading.Event()
 
-    def __deepcopy__(self, _: object) -> Again:
+    def __deepcopy__(self, _: object) -> ConnectionRetry:
         return self  # redis-py copies it for each connection
 
     @property
-    def is_endless(self) -> bool:
-        """Whether it tries again for as long as it takes."""
+    def is_unlimited(self) -> bool:
+        """Whether it retries without a time limit."""
         return self._seconds == math.inf
 
     @property
-    def was_again(self) -> bool:
-        """Whether what this thread last did had to be tried again, and may be done twice."""
-        return getattr(self._within, "was_again", False)
+    def was_retried(self) -> bool:
+        """Whether this thread's last command was retried, and so may have run twice."""
+        return getattr(self._thread, "was_retried", False)
 
     @contextlib.contextmanager
-    def hurried(self) -> Generator[None]:
-        """While this lasts, nothing is tried twice, and nothing after what was not answered."""
+    def failing_fast(self) -> Generator[None]:
+        """While this is entered, nothing is retried, and after a timeout everything fails."""
         with self._lock:
-            self._hurries += 1
+            self._fail_fast_count += 1
         try:
             yield
         finally:
             with self._lock:
-                self._hurries -= 1
-                self._rests_until = -math.inf
+                self._fail_fast_count -= 1
+                self._cooldown_until = -math.inf
 
-    def give_up(self) -> None:
-        """Has all tries end, also those that go on, and none begin."""
-        self._given_up.set()
+    def stop(self) -> None:
+        """Ends all retries, and lets no command begin."""
+        self._stopped.set()
 
     def call_with_retry(
         self,
@@ -156,18 +157,18 @@ class Again(Retry):
         with_failure_count: bool = False,
     ) -> T:
         """See `redis.retry.Retry.call_with_retry`."""
-        if getattr(self._within, "a_try", False):
+        if getattr(self._thread, "is_attempt", False):
             return do()
-        if self._given_up.is_set():
+        if self._stopped.is_set():
             raise BackendClosed
         began = time.monotonic()
-        if began < self._rests_until:
+        if began < self._cooldown_until:
             raise RedisTimeoutError("it did not answer a moment ago")
         failures = 0
         while True:
-            self._within.a_try = True
+            self._thread.is_attempt = True
             try:
-                came = do()
+                answer = do()
             except self._supported_errors as problem:
                 if is_retryable is not None and not is_retryable(problem):
                     raise
@@ -176,35 +177,35 @@ class Again(Retry):
                 if self._outage is not None:
                     self._outage.fails(problem)
                 is_over = time.monotonic() - began >= self._seconds
-                is_last = bool(self._hurries) or self._given_up.is_set()
+                is_last = bool(self._fail_fast_count) or self._stopped.is_set()
                 if is_last or (is_over and failures > 1):
                     if isinstance(problem, RedisTimeoutError):
-                        rest = math.inf if self._hurries else self._rest
-                        self._rests_until = time.monotonic() + rest
+                        cooldown = math.inf if self._fail_fast_count else self._cooldown
+                        self._cooldown_until = time.monotonic() + cooldown
                     raise
             else:
-                self._rests_until = -math.inf
-                self._within.was_again = failures > 0
+                self._cooldown_until = -math.inf
+                self._thread.was_retried = failures > 0
                 if self._outage is not None:
                     self._outage.works()
-                return came
+                return answer
             finally:
-                self._within.a_try = False
-            if failures > 1 or self.is_endless:
-                self._given_up.wait(_PAUSE)
+                self._thread.is_attempt = False
+            if failures > 1 or self.is_unlimited:
+                self._stopped.wait(_PAUSE)
 
 
 class PublishDeadline(threading.local):
-    """Ends kombu's tries to publish once their time is up, which kombu only counts.
+    """Ends kombu's retries of a publish after some time; kombu only limits their number.
 
-    It is kombu's `errback`, which hears of each try that failed.
+    kombu calls it, as its `errback`, after each failed attempt.
     """
 
     _until = math.inf
 
     @contextlib.contextmanager
     def of(self, seconds: float) -> Generator[None]:
-        """While this lasts, no try of this thread begins after so many seconds."""
+        """While this is entered, no attempt of this thread begins after so many seconds."""
         self._until = time.monotonic() + seconds
         try:
             yield
@@ -217,24 +218,24 @@ class PublishDeadline(threading.local):
             raise problem
 
 
-def redis_at(url: str, timeouts: Timeouts, again: Again) -> Redis:
-    """A client of the Redis at a URL, whose query may say otherwise; threads may share it."""
+def redis_at(url: str, timeouts: Timeouts, retry: ConnectionRetry) -> Redis:
+    """Makes a thread-safe client of a Redis. The query of its URL overrides these options."""
     options: dict[str, Any] = {
-        "max_connections": OF_WORKER if again.is_endless else OF_CLIENT,
-        # What a worker has to say must not be lost for want of a connection.
-        "timeout": None if again.is_endless else timeouts.turn,
-        "retry": again,
-        **timeouts.of_redis(),
+        "max_connections": WORKER_CONNECTIONS if retry.is_unlimited else CLIENT_CONNECTIONS,
+        # A worker waits for a connection as long as it takes, because its records must not be lost.
+        "timeout": None if retry.is_unlimited else timeouts.pool_timeout,
+        "retry": retry,
+        **timeouts.redis_options(),
     }
-    if address.is_sentinel(url):
+    if urls.is_sentinel(url):
         pool: Any = BlockingConnectionPool  # redis-py has no types for it
-        return Redis.from_pool(pool(**options, **primary_at(url, timeouts).options))
-    url = address.of_redis(url)
-    if url.startswith("unix:"):  # which has no network to keep alive
+        return Redis.from_pool(pool(**options, **primary_finder(url, timeouts).options))
+    url = urls.redis_url(url)
+    if url.startswith("unix:"):  # a Unix socket has no keepalive
         options = {name: each for name, each in options.items() if "keepalive" not in name}
     return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
 
 
-def primary_at(url: str, timeouts: Timeouts) -> Primary:
-    """What is asked for the address of a Redis that Sentinels watch over."""
-    return Primary(address.sentinels_at(url), timeouts.of_redis())
+def primary_finder(url: str, timeouts: Timeouts) -> PrimaryFinder:
+    """Makes the finder for a Redis behind the Sentinels of a URL."""
+    return PrimaryFinder(urls.parse_sentinels(url), timeouts.redis_options())

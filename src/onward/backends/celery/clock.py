@@ -1,4 +1,4 @@
-"""The ledger's clock, which decides when calls are due: the clocks of machines differ."""
+"""The ledger's clock. It decides when calls are due, because the clocks of machines differ."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datetime import datetime, timedelta
 from redis.exceptions import RedisError
 
 _EVERY = 60.0
-"""How often it is looked, in seconds; in between, this machine counts on."""
+"""How often the server is asked, in seconds. In between, this machine's clock counts on."""
 
 _AWAY = 1.0
-"""How long it is not looked again while the ledger is away, in seconds."""
+"""The pause before a server that did not answer is asked again, in seconds."""
 
 
 class Clock:
-    """The time of a server, in seconds since 1970-01-01 UTC.
+    """A server's clock, in seconds since 1970-01-01 UTC.
 
     Args:
-        look: Asks the server for it.
+        look: Asks the server for its time.
     """
 
     def __init__(self, look: Callable[[], float]) -> None:
@@ -28,7 +28,7 @@ class Clock:
         self._next = 0.0
 
     def now(self) -> float:
-        """What time it is; by this machine's clock if the server was never reached."""
+        """The server's time; this machine's if the server was never reached."""
         before = time.monotonic()
         if self._ahead is None or before >= self._next:
             try:
@@ -40,16 +40,26 @@ class Clock:
         return time.time() if self._ahead is None else time.monotonic() + self._ahead
 
 
-def there(moment: float, now: float) -> float:
-    """A moment of this machine's clock, by a clock on which it is `now`."""
-    return moment + now - time.time()
+def to_remote(local: float, now: float) -> float:
+    """Converts a time of this machine's clock to a server's clock.
+
+    Args:
+        local: The time by this machine's clock.
+        now: The current time by the server's clock.
+    """
+    return local + now - time.time()
 
 
-def here(moment: float, now: float) -> float:
-    """A moment of a clock on which it is `now`, by this machine's clock."""
-    return moment - now + time.time()
+def to_local(remote: float, now: float) -> float:
+    """Converts a time of a server's clock to this machine's clock.
+
+    Args:
+        remote: The time by the server's clock.
+        now: The current time by the server's clock.
+    """
+    return remote - now + time.time()
 
 
-def eta_here(eta: str, now: float) -> str:
-    """The same for a moment in ISO 8601, as Celery's messages have it."""
+def eta_to_local(eta: str, now: float) -> str:
+    """Like `to_local`, for a time in ISO 8601, as in Celery's messages."""
     return (datetime.fromisoformat(eta) + timedelta(seconds=time.time() - now)).isoformat()

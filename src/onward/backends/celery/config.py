@@ -1,4 +1,4 @@
-"""The settings of `celery+redis://` and its sisters, by URL, file and environment."""
+"""The settings of Celery, and how a URL, a file and the environment give them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlencode
 
 from onward.backend import Backend
 from onward.backend.tls import check_readable
-from onward.backends.celery.address import REDIS, SENTINELS, SOCKET
+from onward.backends.celery.urls import REDIS, SENTINELS, SOCKET
 from onward.engines import Engine
 from onward.url import parameters, refuse_host, split
 
@@ -65,7 +65,7 @@ _PARAMETERS: dict[str, type] = {
     **dict.fromkeys(SENTINELS, _Sentinel),
     **dict.fromkeys(_OVER_TLS, _OverTls),
 }
-"""What the query of a URL may say, by the broker's scheme; `_Plain` for all others."""
+"""The parameters that a URL may have, by the broker's scheme; `_Plain` for all others."""
 
 
 def _from_url(url: str) -> Settings:
@@ -77,7 +77,7 @@ def _from_url(url: str) -> Settings:
         refuse_host(url)
     known = _PARAMETERS.get(transport, _Plain)
     said = cast(dict[str, object], parameters(f"{first}?{query}", known))
-    # What is not a setting is the broker's own.
+    # A parameter that is not a setting belongs to the broker's own URL.
     own = {name: str(said.pop(name)) for name in [*said] if name not in Settings.__annotations__}
     one = f"{transport}://{parts.netloc}{parts.path}"
     broker = ";".join([one, *(each.removeprefix("celery+") for each in others)]) + (
@@ -117,28 +117,28 @@ def _connect(settings: Settings) -> Backend:
 
 
 def _broker(settings: Settings) -> str:
-    """The URL of the broker as Celery takes it; raises ValueError for one that goes without."""
+    """Returns the broker's URL in Celery's form; raises ValueError if it is not supported."""
     said = settings.get("broker_url", "")
     if not said:
-        raise ValueError("broker_url is missing: it is as redis://localhost:6379/0")
+        raise ValueError("broker_url is missing: set it, for example to redis://localhost:6379/0")
     pieces = [_split("broker_url", each) for each in _pieces(said)]
     transport = _transport(said)
     if transport not in _BROKERS and "cluster" not in transport:
         raise ValueError(
-            "broker_url is redis://, rediss://, amqp://, amqps://, sentinel://, redis+socket:// or "
-            "memory://"
+            "broker_url must begin with redis://, rediss://, amqp://, amqps://, sentinel://, "
+            "redis+socket:// or memory://"
         )
     if transport in _RABBITMQ and "result_backend" not in settings:
         raise ValueError(
-            "RabbitMQ keeps no ledger of calls: add a Redis that does, as its result_backend "
+            "RabbitMQ cannot keep the ledger of calls: add a Redis for it, as the result_backend "
             "(redis://localhost:6379/0)"
         )
     if transport == "memory" and "result_backend" in settings:
         raise ValueError("memory:// keeps its ledger in this process: leave result_backend out")
     if transport not in REDIS and any(each.query for each in pieces):
-        raise ValueError("broker_url has nothing behind a ? where the broker is no Redis")
+        raise ValueError("broker_url takes parameters behind a ? only for a Redis")
     if transport == "memory" and (pieces[0].netloc or pieces[0].path.strip("/")):
-        raise ValueError("memory:// is in this process, and has no host")
+        raise ValueError("memory:// is in this process and has no host: leave the host out")
     if transport in _RABBITMQ:
         return said.replace("pyamqp://", "amqp://")
     return said if transport == "memory" else _redis("broker_url", said)
@@ -150,7 +150,7 @@ def _transport(url: str) -> str:
 
 
 def _pieces(url: str) -> list[str]:
-    """Each of the URLs in one; the query is the last one's."""
+    """Splits several URLs separated by `;`; the last one keeps the query."""
     addresses, mark, query = url.partition("?")
     *others, last = addresses.split(";")
     return [*others, last + mark + query]
@@ -164,15 +164,16 @@ def _split(name: str, url: str) -> SplitResult:
 
 
 def _redis(name: str, url: str) -> str:
-    """The URL of a Redis as Celery takes it; raises ValueError for another one."""
+    """Returns the URL of a Redis in Celery's form; raises ValueError if it is not a Redis."""
     pieces = [_split(name, each) for each in _pieces(url)]
     transport = pieces[0].scheme
     if transport not in REDIS and "cluster" not in transport:
         raise ValueError(
-            f"{name} is a Redis: redis://localhost:6379/0, or rediss://, sentinel://, redis+socket://"
+            f"{name} must be a Redis: redis://localhost:6379/0, or rediss://, sentinel:// or "
+            "redis+socket://"
         )
     if transport in ("redis", "rediss") and not re.fullmatch(r"/?\d*", pieces[0].path):
-        raise ValueError("what follows the host of a Redis is the number of a database, as in /0")
+        raise ValueError("the path of a Redis URL must be the number of a database, such as /0")
     return url
 
 

@@ -1,4 +1,4 @@
-"""Takes messages from a worker's queues, and refuses those that are not Onward's."""
+"""Receives messages from a worker's queues, and refuses those that are not Onward's."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from celery.exceptions import WorkerShutdown
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from onward.backends.celery import lower, transport
-from onward.backends.celery.clock import eta_here
-from onward.backends.celery.envelope import Refusal, Taken, read
-from onward.backends.celery.refused import Refusals
-from onward.backends.celery.runner import ASKED
-from onward.backends.celery.signing import Signer, opened
+from onward.backends.celery.clock import eta_to_local
+from onward.backends.celery.dead_letters import RefusalLog
+from onward.backends.celery.envelope import Refusal, ValidMessage, validate
+from onward.backends.celery.runner import UNKNOWN_TASK
+from onward.backends.celery.signing import Signer, verify
 
 _LOGGER = logging.getLogger("onward.celery")
 
 
 class Dispatcher(EventDispatcher):
-    """Celery's own, which keeps an event that cannot be sent for when there is a broker again.
+    """Celery's event dispatcher, which sends an event later if the broker is not reached.
 
-    Celery tries for as long as that takes, on the loop that is to hear of messages and of the end.
+    Celery's own would retry until the broker is back, and block the loop that receives messages.
     """
 
     def _publish(self, *args: Any, **kwargs: Any) -> None:
@@ -33,11 +33,12 @@ class Dispatcher(EventDispatcher):
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, which no message can stop.
+    """Celery's consumer, hardened so that no message can stop it.
 
     Args:
-        refusals: Where it says what it has refused.
-        signer: Has the worker's keys, if it has some.
+        refusals: Logs and keeps refused messages.
+        signer: Checks signatures; None without keys.
+        now: Returns the time by the ledger's clock.
     """
 
     strategies: dict[str, Any]
@@ -45,12 +46,12 @@ class Consumer(CeleryConsumer):
     channel_errors: tuple[type[Exception], ...]
     task_consumer: Any
     problem: Exception | None = None
-    """Why there was no connection to the broker when last tried."""
+    """Why the last attempt to connect to the broker failed; None if it succeeded."""
 
     def __init__(
         self,
         *args: Any,
-        refusals: Refusals,
+        refusals: RefusalLog,
         signer: Signer | None,
         now: Callable[[], float],
         **kwargs: Any,
@@ -61,35 +62,35 @@ class Consumer(CeleryConsumer):
         self._now = now
 
     def update_strategies(self) -> None:
-        """Celery's own, without its own tasks: some, as celery.map, run what the message says."""
+        """Like Celery's, but without its built-in tasks: celery.map, for one, runs any task."""
         super().update_strategies()
         for name, task in self.app.tasks.items():
             if task.__module__ == "celery.app.builtins":
                 del self.strategies[name]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Celery's own, for what is a message of ours; another one is refused, and all goes on."""
+        """Like Celery's, but refuses messages that are not Onward's, and survives errors."""
         handle = super().create_task_handler(*args, **kwargs)
-        away = (*self.connection_errors, *self.channel_errors)
-        through = self.task_consumer.channel.connection
-        if isinstance(through, transport.Transport):
-            through.refusals = self._refusals
+        connection_problems = (*self.connection_errors, *self.channel_errors)
+        transport_of_worker = self.task_consumer.channel.connection
+        if isinstance(transport_of_worker, transport.Transport):
+            transport_of_worker.refusals = self._refusals
 
         def on_message(message: Any) -> None:
             try:
-                taken = self._taken(message)
-                if isinstance(taken, Refusal):
-                    self._refuse(message, taken)
+                valid = self._validate(message)
+                if isinstance(valid, Refusal):
+                    self._refuse(message, valid)
                     return
-                message.taken = taken
-                message.headers = taken.headers
-                message._decoded_cache = taken.body
+                message.validated = valid
+                message.headers = valid.headers
+                message._decoded_cache = valid.body
                 handle(message)
-            except away:
+            except connection_problems:
                 raise
             except Exception as problem:
-                _LOGGER.exception("a message could not be taken up")
-                self._refuse(message, Refusal(f"it could not be taken up: {problem!r}"))
+                _LOGGER.exception("a message could not be processed")
+                self._refuse(message, Refusal(f"it could not be processed: {problem!r}"))
 
         return on_message
 
@@ -97,62 +98,66 @@ class Consumer(CeleryConsumer):
         """Refuses a message that cannot be decoded."""
         self._refuse(message, Refusal(f"it cannot be decoded ({type(exc).__name__})"))
 
-    def _taken(self, message: Any) -> Taken | Refusal:
+    def _validate(self, message: Any) -> ValidMessage | Refusal:
         if getattr(message, "is_compressed", False):
             return Refusal(transport.COMPRESSED, is_foreign=True)
-        taken = read(message)
-        if isinstance(taken, Refusal):
-            return taken
-        name = taken.headers["task"]
-        if "eta" in taken.headers and not self._is_signed(name, taken):
-            # The others are looked at where they are run. This one would be held until then.
+        valid = validate(message)
+        if isinstance(valid, Refusal):
+            return valid
+        name = valid.headers["task"]
+        if "eta" in valid.headers and not self._is_signed(name, valid):
+            # Other signatures are checked when the task runs. This one would wait in memory first.
             return Refusal("it is not signed for this task with a key of this worker")
-        if eta := taken.headers.get("eta"):
-            # Celery waits for it by this machine's clock.
-            taken.headers["eta"] = eta_here(eta, self._now())
+        if eta := valid.headers.get("eta"):
+            # Celery waits for the eta by this machine's clock.
+            valid.headers["eta"] = eta_to_local(eta, self._now())
         if name in self.strategies:
-            return taken
+            return valid
         if name in self.app.tasks:
-            return Refusal("Celery's own tasks are not served", is_foreign=True)
-        # Celery drops what it does not know, and the call would wait for ever. The plumbing gives
-        # the step `Unknown` as its outcome, and the call goes on from there.
-        taken.headers.update({"task": lower.PASS, ASKED: name})
-        return taken
+            return Refusal("Celery's built-in tasks are not served", is_foreign=True)
+        # Celery drops an unknown task, and the call would wait forever. So a task of Onward's runs
+        # instead, which gives the step the outcome `Unknown`.
+        valid.headers.update({"task": lower.PASS, UNKNOWN_TASK: name})
+        return valid
 
-    def _is_signed(self, name: str, taken: Taken) -> bool:
+    def _is_signed(self, name: str, valid: ValidMessage) -> bool:
         if self._signer is None:
             return True
-        ticket: str = taken.body[1]["ticket"]
-        return opened(self._signer, ticket.encode(errors="replace"), "ticket", name) is not None
+        ticket: str = valid.body[1]["ticket"]
+        return verify(self._signer, ticket.encode(errors="replace"), "ticket", name) is not None
 
     def _refuse(self, message: Any, refusal: Refusal) -> None:
         if message.acknowledged:
             return
         headers = message.headers if isinstance(message.headers, dict) else {}
-        said = " for ".join(repr(headers[key])[:80] for key in ("id", "task") if key in headers)
+        name = " for ".join(repr(headers[key])[:80] for key in ("id", "task") if key in headers)
         raw = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-        self._refusals.add(refusal, self._queue_of(message), raw, said)
+        self._refusals.add(refusal, self._queue_of(message), raw, name)
         message.reject_log_error(_LOGGER, self.connection_errors)
 
     def _queue_of(self, message: Any) -> str:
-        by = message.delivery_info.get("consumer_tag")
+        consumer_tag = message.delivery_info.get("consumer_tag")
         for queue, tag in self.task_consumer._active_tags.items():
-            if by == tag:
+            if consumer_tag == tag:
                 return str(queue)
         return str(message.delivery_info.get("routing_key"))
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Like Celery's own, but tries soon again, and not when the worker is to stop."""
+        """Like Celery's, but retries sooner, and ends when the worker is to stop."""
 
         def on_error(problem: Exception, interval: float) -> None:
             self.problem = problem
 
-        def leave_if_told() -> None:
+        def stop_if_closing() -> None:
             if self.blueprint.state == CLOSE:
                 raise WorkerShutdown(0)
 
         conn.ensure_connection(
-            on_error, interval_start=0.5, interval_step=0.5, interval_max=2, callback=leave_if_told
+            on_error,
+            interval_start=0.5,
+            interval_step=0.5,
+            interval_max=2,
+            callback=stop_if_closing,
         )
         self.problem = None
         self.first_connection_attempt = False

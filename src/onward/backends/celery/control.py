@@ -1,4 +1,4 @@
-"""Celery's remote control, where it means more to a call than to a task."""
+"""Extends Celery's remote control: to revoke one of a call's tasks cancels the call."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LOGGER = logging.getLogger("onward.celery")
 
 
 class _Node(Node):
-    """A worker's mailbox, for which what is no command ends nothing."""
+    """A worker's mailbox, which ignores what is not a command."""
 
     def __init__(self, *args: Any, ours: Mapping[str, Any], **options: Any) -> None:
         super().__init__(*args, **options)
         self.handlers = {**(self.handlers or {}), **ours}
 
     def handle_message(self, body: Any, message: Any = None) -> Any:
-        """Kombu's own; Celery would open a new mailbox after each that it cannot read."""
+        """Like kombu's. Otherwise Celery would open a new mailbox after each unreadable command."""
         try:
             return super().handle_message(body, message)
         except Exception as problem:
@@ -34,15 +34,15 @@ class _Node(Node):
             return None
 
 
-def answer(
+def extend(
     app: Celery, cancel_call: Callable[[str], object], on_shutdown: Callable[[], object]
 ) -> None:
-    """Has a worker end a call as cancelled when one of its tasks is revoked.
+    """Extends the remote control of an app's worker.
 
     Args:
         app: The worker's app.
-        cancel_call: Ends a call by its id. Of ids of other things it does nothing.
-        on_shutdown: Is told that the worker is to stop.
+        cancel_call: Cancels a call by its id; does nothing for other ids.
+        on_shutdown: Called when the worker is told to stop.
     """
 
     def revoke(state: Any, task_id: Any, **options: Any) -> Any:

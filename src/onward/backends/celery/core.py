@@ -1,4 +1,4 @@
-"""What clients and workers share: the app, the ledger, and how calls are sent and ended."""
+"""The part of the backend that workers need too: the app, the ledger, publish and cancel."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from onward.backend.support import unknown
 from onward.backends.celery import lower
 from onward.backends.celery.canvas import Canvas
 from onward.backends.celery.client import PublishDeadline, Timeouts
+from onward.backends.celery.dead_letters import DeadLetters
 from onward.backends.celery.deadlines import Deadlines
-from onward.backends.celery.errors import LEDGER, reached_for, unavailable
+from onward.backends.celery.errors import LEDGER, server_of, unavailable
 from onward.backends.celery.ledger import Ledger, Message
 from onward.backends.celery.message import Started
-from onward.backends.celery.refused import DeadLetters
 from onward.backends.celery.signing import Signer
 from onward.backends.celery.submit import TaskMessage, send_all, task_message
 from onward.fault import Cancelled, Fault, Unavailable
@@ -34,17 +34,17 @@ _TIMEOUTS = Timeouts()
 
 
 class Core:
-    """The parts of a backend that its workers need too.
+    """The part of a backend that its workers need too.
 
     Args:
         app: The Celery app.
-        ledger: Has what is known of each call.
-        queue: The queue of steps that name none.
-        lease: How long a step belongs to a worker that says nothing, in seconds.
+        ledger: Keeps a record of each call.
+        queue: The default queue, for steps that name none.
+        lease: How long a step stays reserved for a worker that does not renew it, in seconds.
         text: The backend's repr.
-        signer: Signs what travels, where there are keys.
+        signer: Signs messages and records; None without keys.
         timeouts: How long the broker and the ledger may take.
-        publish_deadline: Ends tries to publish.
+        publish_deadline: Ends kombu's retries of a publish.
     """
 
     def __init__(
@@ -72,24 +72,24 @@ class Core:
         self._text = text
         self.is_in_memory: bool = app.conf.broker_url.startswith("memory:")
         """Whether the broker is in this process, and so is every worker."""
-        sending: Any = app.amqp
-        sending.note = self._note_sent
-        clocked: Any = app
-        clocked.now = self._now  # by which Celery makes a moment of a countdown
+        amqp: Any = app.amqp
+        amqp.note = self._note_sent
+        untyped: Any = app
+        untyped.now = self._now  # Celery turns a countdown into an eta with it
 
     def __repr__(self) -> str:
         return self._text
 
     def publish(self, submissions: Iterable[Submission], *, is_again: bool = False) -> None:
-        """Sends the first tasks of calls to the broker, in the order of the calls.
+        """Sends the first task of each call to the broker, in the order of the calls.
 
         Args:
             submissions: The calls.
-            is_again: Whether they had been sent, and now go before all others.
+            is_again: Whether the calls were sent before. They get the highest priority then.
         """
-        lines = [(each, lower.compiled(each.plan, is_again=is_again)) for each in submissions]
-        for is_plain, some in groupby(lines, lambda line: all(map(_is_plain, line[1]))):
-            if is_plain:
+        lowered = [(each, lower.to_parts(each.plan, is_again=is_again)) for each in submissions]
+        for are_single, some in groupby(lowered, lambda pair: all(map(_is_single, pair[1]))):
+            if are_single:
                 messages = [self._task_message(each, parts) for each, parts in some]
                 self._note_sent([each.message for each in messages])
                 send_all(self.app, self.timeouts, messages)
@@ -97,7 +97,7 @@ class Core:
             for each, parts in some:
                 state = Started(each.plan.args)
                 signature = self.canvas.signature(parts, state, delay=each.delay)
-                # The call's id stands in every message of it.
+                # Every message of the call carries the call's id as its root id.
                 signature.apply_async(countdown=each.delay, root_id=each.plan.id)
 
     def _now(self) -> datetime:
@@ -105,23 +105,23 @@ class Core:
         return datetime.fromtimestamp(self.ledger.now(), zone)
 
     def _note_sent(self, messages: Sequence[Message]) -> None:
-        # Of what is not noted, one more may be sent once nothing is heard of it.
+        # If this fails, the reconciler may send the call once more than needed, which is harmless.
         with contextlib.suppress(RedisError, OSError):
-            self.ledger.sent(messages)
+            self.ledger.note_sent(messages)
 
     def _task_message(self, submission: Submission, parts: Sequence[lower.Part]) -> TaskMessage:
         plan, delay = submission.plan, submission.delay
-        line = self.canvas.line(parts, Started(plan.args), delay=delay)
-        return task_message(line, plan.id, self.ledger.now() + delay if delay else None)
+        chain = self.canvas.signatures(parts, Started(plan.args), delay=delay)
+        return task_message(chain, plan.id, self.ledger.now() + delay if delay else None)
 
     def unavailable(self, problem: Exception) -> Unavailable:
-        """The fault that this is, where both the broker and the ledger were asked."""
-        return unavailable(reached_for(self.app, problem), problem)
+        """The fault for an exception of either the broker's or the ledger's client."""
+        return unavailable(server_of(self.app, problem), problem)
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `Cancels.cancel`."""
         try:
-            entry = self.ledger.look(id)
+            entry = self.ledger.read(id)
             if entry is None:
                 return Failure(unknown(id, "the ledger"))
             flow = plans.decode(entry.plan).map(lambda plan: plan.flow).value_or("")
@@ -131,30 +131,31 @@ class Core:
         return Success(None)
 
     def close(self) -> None:
-        """Ends the connections. What was submitted stays with the broker."""
+        """Closes the connections. Submitted calls stay with the broker and the ledger."""
         results: Any = self.app.backend
-        client = vars(results).get("client")  # where one was made
+        client = vars(results).get("client")  # a cached property, which may not be set
         if hasattr(client, "close"):
             client.close()
-        pool: Any = self.app.pool  # of connections, and not of what its type says
-        _hang_up(pool)
+        pool: Any = self.app.pool  # a ConnectionPool, although the stubs say otherwise
+        _close_idle(pool)
         self.app.close()
         self.ledger.close()
 
 
-def _hang_up(pool: ConnectionPool) -> None:
-    """Ends the connections to the broker that nobody uses just now.
+def _close_idle(pool: ConnectionPool) -> None:
+    """Closes the idle connections to the broker.
 
-    The pool is kombu's, and shared by all in the process who have the same broker.
+    kombu shares the pool between all apps of the process that use the same broker, so the
+    connections in use stay open.
     """
     idle: list[Any] = []
-    with contextlib.suppress(ConnectionLimitExceeded):  # the others are in use
+    with contextlib.suppress(ConnectionLimitExceeded):  # the other connections are in use
         while len(idle) < (pool.limit or 0):
             idle.append(pool.acquire())
     for connection in idle:
-        connection.collect()  # at once, where a broker that is away would not answer a goodbye
+        connection.collect()  # does not wait for an answer of the broker, as `close` would
         connection.release()
 
 
-def _is_plain(part: lower.Part) -> bool:
-    return isinstance(part, lower.One)
+def _is_single(part: lower.Part) -> bool:
+    return isinstance(part, lower.SingleTask)

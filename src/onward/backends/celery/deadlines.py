@@ -1,4 +1,7 @@
-"""Ends calls whose deadline has passed, when a client waits for them or looks them up."""
+"""Ends calls whose deadline has passed, when a client waits for them or reads their status.
+
+A call expires this way even if no worker is alive.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +15,41 @@ from onward.outcome import faulted
 
 _SLICE = 1.0
 _LONG_SLICE = 5.0
-"""How long a wait is at most before the deadlines are looked at, in seconds; longer once known."""
+"""How long a wait lasts before it checks deadlines, in seconds; the second once they are known."""
 
 _SHORTEST = 0.2
 _MOST = 100_000
-"""How many calls' deadlines a client remembers."""
+"""How many deadlines a client remembers."""
 
 
 class Deadlines:
-    """The deadlines of calls that a client waits for.
+    """The deadlines of the calls that a client waits for.
 
     Args:
-        ledger: Has the calls.
+        ledger: The ledger of these calls.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[str, float] = {}
-        """By call; infinite for most."""
+        """The deadlines by call; infinite for a call without one."""
 
-    def has_expired(self, ids: Collection[str]) -> bool:
-        """Whether one of these ends here, as its deadline has passed."""
+    def expire_due(self, ids: Collection[str]) -> bool:
+        """Ends those of these calls whose deadline has passed; returns whether any has ended."""
         due = [id for id in ids if self._known.get(id, 0.0) <= self._ledger.now()]
-        looked = [self.look(id) for id in due]
-        return any(entry is None or entry.end for entry in looked)
+        entries = [self.read_entry(id) for id in due]
+        return any(entry is None or entry.end for entry in entries)
 
-    def until_due(self, ids: Collection[str]) -> float:
-        """How long it is until a deadline may pass, in seconds; a while at most."""
+    def time_to_next(self, ids: Collection[str]) -> float:
+        """The time until the next deadline must be checked, in seconds."""
         if not all(id in self._known for id in ids):
             return _SLICE
         due = min((self._known[id] for id in ids), default=math.inf)
         return min(max(due - self._ledger.now(), _SHORTEST), _LONG_SLICE)
 
-    def look(self, id: str) -> Entry | None:
-        """The entry of a call. A call whose deadline has passed ends here."""
-        entry = self._ledger.look(id)
+    def read_entry(self, id: str) -> Entry | None:
+        """Reads the entry of a call. If the call's deadline has passed, this ends the call."""
+        entry = self._ledger.read(id)
         if entry is None or entry.end:
             return entry
         plan = plans.decode(entry.plan).value_or(None)
@@ -57,4 +60,4 @@ class Deadlines:
         if plan is None or deadline > self._ledger.now():
             return entry
         self._ledger.settle(id, faulted(expired(plan.flow)), "expired")
-        return self._ledger.look(id)
+        return self._ledger.read(id)

@@ -1,4 +1,4 @@
-"""How the broker, the ledger and the workers are."""
+"""Diagnoses the broker, the ledger and the workers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _PATIENCE = 1.0
 """How long workers may take to answer, in seconds."""
 
 
-def look(core: Core, queues: Collection[str]) -> Diagnosis:
-    """Looks at all of them; raises what the clients raise where one is not reached."""
+def make_diagnosis(core: Core, queues: Collection[str]) -> Diagnosis:
+    """Makes a diagnosis; raises one of `NOT_REACHED` if the broker or the ledger is not reached."""
     findings = [Finding("SDK", f"celery {version('celery')}, kombu {version('kombu')}")]
     clock = None
     with broker_of(core.app) as broker:
@@ -42,32 +42,32 @@ def _broker(broker: Connection) -> str:
     client: Any = getattr(channel, "client", None)
     if hasattr(client, "info"):
         return _server(client.info())
-    said: Mapping[str, object] = getattr(broker.connection, "server_properties", {})
-    told = " ".join(str(said[name]) for name in ("product", "version") if name in said)
-    return told or f"{broker.transport_cls}, in this process"
+    properties: Mapping[str, object] = getattr(broker.connection, "server_properties", {})
+    known = [str(properties[name]) for name in ("product", "version") if name in properties]
+    return " ".join(known) or f"{broker.transport_cls}, in this process"
 
 
-def _server(said: Mapping[str, object]) -> str:
-    if "valkey_version" in said:
-        return f"Valkey {said['valkey_version']}"
-    return f"Redis {said.get('redis_version', 'of an unknown version')}"
+def _server(info: Mapping[str, object]) -> str:
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', 'of an unknown version')}"
 
 
-def _ledger(said: Mapping[str, object]) -> Iterator[Finding]:
-    yield Finding("ledger", _server(said))
-    policy = str(said.get("maxmemory_policy", "noeviction"))
+def _ledger(info: Mapping[str, object]) -> Iterator[Finding]:
+    yield Finding("ledger", _server(info))
+    policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":
         yield Finding(
             "ledger",
-            f"with maxmemory-policy {policy} it drops calls when its memory is full",
+            f"its maxmemory-policy {policy} deletes calls when the memory is full",
             "set maxmemory-policy noeviction",
             is_wrong=True,
         )
-    if said.get("aof_enabled") == 0:
+    if info.get("aof_enabled") == 0:
         yield Finding(
             "ledger",
-            "it has no append-only file: what is submitted is gone when it dies",
-            "set appendonly yes, if calls are to outlive it",
+            "it has no append-only file: submitted calls are lost when it crashes",
+            "set appendonly yes, if calls must survive that",
         )
 
 
@@ -76,31 +76,31 @@ def _signing(core: Core) -> Finding:
         return Finding("credentials", "calls are signed, and workers refuse those that are not")
     return Finding(
         "credentials",
-        "calls are not signed: whoever can write to the broker can have any task run",
-        "set ONWARD_SIGNING_KEYS for clients and workers, if that is more than those meant to",
+        "calls are not signed: anyone who can write to the broker can run any task",
+        "set ONWARD_SIGNING_KEYS for clients and workers, if others can write to the broker",
     )
 
 
 def _workers(core: Core, broker: Connection) -> tuple[SeenWorker, ...]:
-    asked: Any = core.app.control.inspect(timeout=_PATIENCE, connection=broker)
-    queues = asked.active_queues() or {}
-    tasks = asked.registered() or {}
+    inspect: Any = core.app.control.inspect(timeout=_PATIENCE, connection=broker)
+    queues = inspect.active_queues() or {}
+    tasks = inspect.registered() or {}
     return tuple(
         SeenWorker(
             name,
             frozenset(str(queue["name"]) for queue in queues[name]),
-            frozenset(map(_name, tasks[name])) - _plumbing(tasks[name]) if name in tasks else None,
+            frozenset(map(_name, tasks[name])) - _internal(tasks[name]) if name in tasks else None,
         )
         for name in sorted(queues)
     )
 
 
-def _name(said: str) -> str:
-    return said.partition(" ")[0]
+def _name(registered: str) -> str:
+    return registered.partition(" ")[0]
 
 
-def _plumbing(said: Collection[str]) -> set[str]:
-    return {name for name in map(_name, said) if name.startswith(("celery.", "onward."))}
+def _internal(registered: Collection[str]) -> set[str]:
+    return {name for name in map(_name, registered) if name.startswith(("celery.", "onward."))}
 
 
 def _waiting(broker: Connection, queue: str) -> int:
@@ -112,5 +112,5 @@ def _waiting(broker: Connection, queue: str) -> int:
             return sum(int(client.llen(key)) for key in keys)
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)
-        except broker.channel_errors:  # there is no such queue
+        except broker.channel_errors:  # the queue does not exist
             return 0

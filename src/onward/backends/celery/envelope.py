@@ -1,4 +1,4 @@
-"""Checks that a message is Onward's, before anything else is done with it."""
+"""Validates messages: only Onward's own messages reach a worker's tasks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from msgspec import Meta, MsgspecError, Struct
 from onward.backends.celery import lower
 
 PLAIN = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-"""The encodings of a text. Python knows others by which a few bytes become many."""
+"""The text encodings that are accepted. With some others a few bytes decode to very many."""
 
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
-"""The last moment that Celery can wait for, as seconds since 1970."""
+"""The latest eta that Celery can handle, in seconds since 1970."""
 
 Body: TypeAlias = list[Any]
-"""A task's arguments, its keyword arguments, and what comes after it."""
+"""A task's arguments, its keyword arguments, and the tasks that follow it."""
 
 
 class Refusal(Struct, frozen=True):
-    """Why a message is none of ours.
+    """Why a message is refused.
 
     Args:
-        why: What is wrong with it, for a person to read.
-        is_foreign: Whether it may be a task of another app, which shares the queue.
+        why: What is wrong with it, for people to read.
+        is_foreign: Whether it may belong to another app that shares the queue.
     """
 
     why: str
@@ -33,7 +33,7 @@ class Refusal(Struct, frozen=True):
 
 
 class Received(Protocol):
-    """A message as the broker's client gives it, of which every part may be anything."""
+    """A message from the broker's client. None of its parts can be trusted."""
 
     headers: Any
     body: Any
@@ -41,8 +41,8 @@ class Received(Protocol):
     content_encoding: Any
 
 
-class Taken(Struct, frozen=True):
-    """A message of ours: what Celery may see of its headers, and its body."""
+class ValidMessage(Struct, frozen=True):
+    """A valid message: the headers that Celery may see, and the body."""
 
     headers: dict[str, Any]
     body: Body
@@ -54,7 +54,7 @@ _Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 
 class _Headers(Struct, frozen=True, omit_defaults=True):
-    """The headers of Celery's protocol that ours have; all others are left out."""
+    """The headers of Celery's protocol that Onward's messages have. All others are dropped."""
 
     task: _Name
     id: _Id
@@ -77,7 +77,7 @@ class _Headers(Struct, frozen=True, omit_defaults=True):
 
 
 class _Signature(Struct, frozen=True):
-    """A task that comes after another one, as Celery writes it."""
+    """A task that follows another one, as Celery encodes it."""
 
     task: _Name
     args: list[Any]
@@ -88,7 +88,7 @@ class _Signature(Struct, frozen=True):
 
 
 class _After(Struct, frozen=True, forbid_unknown_fields=True):
-    """What comes after a task. Ours link nothing to a success or a failure."""
+    """What follows a task. Onward's messages have no callbacks and errbacks."""
 
     callbacks: tuple[()] | None = None
     errbacks: tuple[()] | None = None
@@ -116,8 +116,8 @@ class _Envelope(Struct, frozen=True, rename="kebab"):
     content_encoding: str | None = None
 
 
-def wrong_envelope(message: object) -> str | None:
-    """What is wrong with what stood in a list of Redis, if it is no message of kombu's."""
+def envelope_error(message: object) -> str | None:
+    """Says what is wrong with an item of a Redis list, if it is not a message of kombu's."""
     try:
         msgspec.convert(message, _Envelope)
     except MsgspecError as problem:
@@ -125,61 +125,58 @@ def wrong_envelope(message: object) -> str | None:
     return None
 
 
-def read(message: Received) -> Taken | Refusal:
-    """What a message says, if it is one of ours.
-
-    Nothing is decompressed, nothing decoded but JSON, and nothing looked up.
-    """
+def validate(message: Received) -> ValidMessage | Refusal:
+    """Validates a message without decompressing it, and without decoding anything but JSON."""
     if message.content_type != "application/json":
-        return Refusal(f"it is {_short(message.content_type)}, and only JSON is taken", True)
+        return Refusal(f"it is {_short(message.content_type)}, and only JSON is accepted", True)
     encoding = message.content_encoding
     if not isinstance(encoding, str) or encoding.lower() not in PLAIN:
-        return Refusal(f"it is encoded as {_short(encoding)}, and only UTF-8 is taken")
+        return Refusal(f"it is encoded as {_short(encoding)}, and only UTF-8 is accepted")
     try:
         headers = msgspec.convert(message.headers, _Headers)
     except MsgspecError as problem:
         return Refusal(f"its headers are not those of a call: {problem}", True)
-    if headers.eta is not None and not _is_moment(headers.eta):
-        return Refusal(f"its eta is no moment: {_short(headers.eta)}")
+    if headers.eta is not None and not _is_valid_eta(headers.eta):
+        return Refusal(f"its eta is not a valid time: {_short(headers.eta)}")
     body = message.body
     try:
         body = msgspec.json.decode(body if isinstance(body, str) else bytes(body))
     except (MsgspecError, RecursionError, TypeError, UnicodeError):
-        return Refusal("its body is no JSON")
-    wrong = _wrong_body(headers.task, body)
-    if wrong is not None:
-        return Refusal(wrong, True)
-    return Taken(msgspec.to_builtins(headers), body)
+        return Refusal("its body is not JSON")
+    error = _body_error(headers.task, body)
+    if error is not None:
+        return Refusal(error, True)
+    return ValidMessage(msgspec.to_builtins(headers), body)
 
 
-def _wrong_body(task: str, body: object) -> str | None:
+def _body_error(task: str, body: object) -> str | None:
     match body:
-        case [[now], {"ticket": str(), **others}, after] if not others:
+        case [[state], {"ticket": str(), **others}, after] if not others:
             pass
         case _:
             return "its arguments are not those of a call"
-    if not (_are_texts(now) if task in lower.GATHERS else isinstance(now, str)):
+    if not (_are_texts(state) if task in lower.GATHERS else isinstance(state, str)):
         return "its arguments are not those of a call"
     if after is None:
         return None
     try:
         msgspec.convert(after, _After)
     except MsgspecError as problem:
-        return f"what comes after it is no call's: {problem}"
+        return f"the tasks that follow it are not those of a call: {problem}"
     return None
 
 
-def _are_texts(nows: object) -> bool:
-    return isinstance(nows, list) and all(isinstance(now, str) for now in nows)
+def _are_texts(states: object) -> bool:
+    return isinstance(states, list) and all(isinstance(state, str) for state in states)
 
 
-def _is_moment(text: str) -> bool:
+def _is_valid_eta(text: str) -> bool:
     try:
-        moment = datetime.fromisoformat(text)
-        return moment.tzinfo is not None and 0 <= moment.timestamp() < _LATEST
+        eta = datetime.fromisoformat(text)
+        return eta.tzinfo is not None and 0 <= eta.timestamp() < _LATEST
     except (OverflowError, ValueError):
         return False
 
 
-def _short(what: object) -> str:
-    return repr(what[:60]) if isinstance(what, str) else f"a {type(what).__name__}"
+def _short(value: object) -> str:
+    return repr(value[:60]) if isinstance(value, str) else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""What it means that the broker or the ledger is not reached."""
+"""Turns the errors of the broker's and the ledger's clients into faults, with advice."""
 
 from __future__ import annotations
 
@@ -11,63 +11,64 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from onward.backend.support import first_match
-from onward.backends.celery import address
-from onward.backends.celery.outage import shown
+from onward.backends.celery import urls
+from onward.backends.celery.outage import server_name
 from onward.fault import CLOSED, Unavailable
 
 NOT_REACHED = (AMQPError, OperationalError, RedisError, OSError)
-"""What the clients raise then."""
+"""The exceptions that the clients raise if a server is not reached."""
 
 LEDGER = "the ledger"
 
 _PROMPT = 3.0
-"""How long the broker may take for what it answers at once, in seconds."""
+"""How long the broker may take for a request that it should answer at once, in seconds."""
 
 _PASSWORD = "correct the user and the password in its URL"
+_SILENT = "check that it runs, and whether it uses TLS"
 _CURES = {
-    "Login was refused": _PASSWORD,  # as of what a user may not do, ACCESS_REFUSED is said too
+    "Login was refused": _PASSWORD,  # ACCESS_REFUSED would also match missing permissions
     "username-password": _PASSWORD,
     "Authentication required": _PASSWORD,
     "already authenticated": _PASSWORD,
     "NOT_ALLOWED - vhost": "correct the virtual host in its URL",
-    "CERTIFICATE_VERIFY_FAILED": "see who certifies it, and for which host",
-    "WRONG_VERSION_NUMBER": "it speaks no TLS: write redis:// or amqp://",
-    "closed": "if it wants TLS, write rediss:// or amqps://",
-    "imed out": "see that it runs, and whether it speaks TLS",
-    "Timeout": "see that it runs, and whether it speaks TLS",
-    "did not answer": "see that it runs, and whether it speaks TLS",
+    "CERTIFICATE_VERIFY_FAILED": "check who issued its certificate, and for which host",
+    "WRONG_VERSION_NUMBER": "it does not use TLS: write redis:// or amqp://",
+    "closed": "if it requires TLS, write rediss:// or amqps://",
+    "imed out": _SILENT,
+    "Timeout": _SILENT,
+    "did not answer": _SILENT,
 }
-"""What helps, by a word of what the clients say."""
+"""What to do, by a piece of the client's message."""
 
 
 def broker_of(app: Celery) -> Connection:
-    """A connection to the broker that does not wait for one which takes it and says nothing.
+    """Connects to the broker, and gives up soon if the broker does not answer.
 
     Raises:
-        AMQPError: As for all of `NOT_REACHED`, if there is none to be had.
+        AMQPError: Or another one of `NOT_REACHED`, if the broker is not reached.
     """
     options: dict[str, Any] = {}
-    if address.is_redis(app.conf.broker_url):
+    if urls.is_redis(app.conf.broker_url):
         options = {"socket_timeout": _PROMPT, "socket_connect_timeout": _PROMPT}
     broker = app.connection_for_read(transport_options=options)
     return broker.ensure_connection(max_retries=1, interval_start=0)
 
 
 def unavailable(where: str, problem: Exception, flow: str = "") -> Unavailable:
-    """The fault that one of `NOT_REACHED` is.
+    """Turns one of `NOT_REACHED` into a fault.
 
     Args:
-        where: What is not reached.
+        where: The server that is not reached.
         problem: What its client raised.
-        flow: The flow that was submitted.
+        flow: The name of the flow that was submitted.
     """
-    said = (getattr(problem, "reply_text", "") or str(problem)).rstrip(".")
-    cure = None if said.endswith(CLOSED) else first_match(_CURES, said)
-    return Unavailable(flow, f"{where}: {said}" if cure is None else f"{where}: {said}: {cure}")
+    text = (getattr(problem, "reply_text", "") or str(problem)).rstrip(".")
+    cure = None if text.endswith(CLOSED) else first_match(_CURES, text)
+    return Unavailable(flow, f"{where}: {text}" + (f": {cure}" if cure else ""))
 
 
-def reached_for(app: Celery, problem: Exception) -> str:
-    """Which of the two raised this, where both were asked."""
+def server_of(app: Celery, problem: Exception) -> str:
+    """Names the server whose client raised this: the broker or the ledger."""
     if isinstance(problem, RedisError):
         return LEDGER
-    return shown("the broker", app.conf.broker_url)
+    return server_name("the broker", app.conf.broker_url)

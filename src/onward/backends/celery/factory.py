@@ -1,4 +1,4 @@
-"""Makes a backend from its settings."""
+"""`celery()`, which checks the settings and makes the backend."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from onward.backends.celery import address
+from onward.backends.celery import urls
 from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.client import PublishDeadline, Timeouts, primary_at
+from onward.backends.celery.client import PublishDeadline, Timeouts, primary_finder
+from onward.backends.celery.dead_letters import DeadLetters
 from onward.backends.celery.ledger import Ledger, RedisLedger
-from onward.backends.celery.memory import MemoryLedger
-from onward.backends.celery.refused import DeadLetters
-from onward.backends.celery.results import Results
+from onward.backends.celery.memory_ledger import MemoryLedger
+from onward.backends.celery.result_backend import Results
 from onward.backends.celery.signing import Signer
 from onward.policy import check_queue, check_seconds
 from onward.sealing import sealing
@@ -36,30 +36,29 @@ def celery(
     """A backend that runs flows on Celery workers.
 
     Args:
-        broker_url: Redis, RabbitMQ or `memory://`, as Celery writes it: also the socket of a Redis
-            (`redis+socket:///run/redis.sock`), the Sentinels of one, with `;` between them
-            (`sentinel://one:26379;sentinel://two:26379/0?master_name=mymaster`), and several
-            RabbitMQs with `;` between them, of which one that answers is taken.
-        result_backend: The Redis that keeps the ledger of calls; the broker's if not given.
-        queue: The queue of steps that name none.
-        keep: How long the outcome of a finished call can be had by its ref, in seconds.
-        lease: How long a step belongs to a worker that does not renew it, in seconds. A call whose
-            worker died is sent again after about twice as long.
-        options: Further Celery settings, which go before ours.
-        signing_keys: Secrets that clients and workers share, of 32 random bytes or more: what
-            passes through the broker and the ledger is signed with the first, and refused unless
-            one of them signed it. Secrets are encrypted with a key that is made of the first
-            (extra `secrets`).
-        dead_letters: How many of the messages that a worker refuses are kept, in the list
-            `onward:dead_letters` of the ledger's Redis: the newest ones, for as long as `keep`.
-        connect_timeout: How long the broker and the ledger may take to let a client or a worker
-            connect, in seconds.
-        socket_timeout: How long they may take to answer, in seconds, before the connection counts
-            as broken and another one is tried.
+        broker_url: The URL of Redis, RabbitMQ or `memory://`, as in Celery. It may also name the
+            socket of a Redis (`redis+socket:///run/redis.sock`), or Sentinels separated by `;`
+            (`sentinel://one:26379;sentinel://two:26379/0?master_name=mymaster`), or several
+            RabbitMQs separated by `;`, of which the first that answers is used.
+        result_backend: The Redis that keeps the ledger of calls; the broker's Redis if not given.
+        queue: The default queue, for steps that name none.
+        keep: How long the outcome of a finished call is kept, in seconds.
+        lease: How long a step stays reserved for a worker that does not renew its lease, in
+            seconds. A call whose worker died is sent again after about twice this time.
+        options: Further Celery settings. They override Onward's.
+        signing_keys: Secrets that clients and workers share, each of 32 random bytes or more. The
+            first one signs everything that passes through the broker and the ledger. Whatever none
+            of them has signed is refused. A key derived from the first one encrypts values of type
+            `Secret` (extra `secrets`).
+        dead_letters: How many refused messages are kept, in the list `onward:dead_letters` of the
+            ledger's Redis. The newest ones are kept, for as long as `keep`.
+        connect_timeout: How long a connection to the broker or the ledger may take, in seconds.
+        socket_timeout: How long the broker or the ledger may take to answer, in seconds. After
+            that the connection counts as broken, and a new one is made.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If it is out of bounds, or there is no Redis to keep the ledger in.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or there is no Redis for the ledger.
     """
     check_queue(queue)
     for name, seconds, least in (
@@ -78,19 +77,19 @@ def celery(
     settings = dict(options or {})
     at_broker = settings.get("broker_transport_options")
     at_ledger = settings.get("result_backend_transport_options", at_broker)
-    broker_url = verifying(address.checked("broker_url", broker_url, at_broker))
+    broker_url = verifying(urls.check_url("broker_url", broker_url, at_broker))
     kept_at = verifying(
-        address.checked("result_backend", result_backend, at_ledger)
+        urls.check_url("result_backend", result_backend, at_ledger)
         if result_backend
         else broker_url
     )
-    if "broker_use_ssl" in settings and address.is_sentinel(broker_url):
-        raise ValueError("broker_use_ssl: a Redis behind Sentinel is not reached over TLS")
+    if "broker_use_ssl" in settings and urls.is_sentinel(broker_url):
+        raise ValueError("broker_use_ssl: TLS is not supported for a Redis behind Sentinel")
     ledger: Ledger
     scheme = urlsplit(kept_at).scheme
-    if scheme != "memory" and not address.is_redis(kept_at):
+    if scheme != "memory" and not urls.is_redis(kept_at):
         raise ValueError(
-            f"a {scheme} broker keeps no ledger of calls: give result_backend='redis://...'"
+            f"a {scheme} broker cannot keep the ledger of calls: set result_backend='redis://...'"
         )
     if scheme == "memory" and dead_letters:
         raise ValueError("dead_letters are kept in a Redis, and memory:// has none")
@@ -100,14 +99,14 @@ def celery(
         settings.setdefault("task_ignore_result", False)
     else:
         ledger = RedisLedger(kept_at, keep, lease, signer, timeouts)
-        # Celery's results know a socket by another name than its brokers do.
-        at = kept_at.removeprefix("redis+") if scheme == address.SOCKET else kept_at
-        if address.is_sentinel(kept_at):
-            at = address.of_celery(kept_at)
-            options_there = {"primary": primary_at(kept_at, timeouts)}
+        # Celery's result backends name the scheme of a socket differently than its brokers do.
+        at = kept_at.removeprefix("redis+") if scheme == urls.SOCKET else kept_at
+        if urls.is_sentinel(kept_at):
+            at = urls.celery_url(kept_at)
+            options_there = {"primary_finder": primary_finder(kept_at, timeouts)}
             settings["result_backend_transport_options"] = {**(at_ledger or {}), **options_there}
         settings.setdefault("result_backend", at)
-        settings.setdefault("result_expires", math.ceil(keep))  # which counts branches of fan-outs
+        settings.setdefault("result_expires", math.ceil(keep))  # for the counters of chords
     publish_deadline = PublishDeadline()
     app = make_app(
         broker_url,

@@ -1,4 +1,4 @@
-"""The leases of a worker's steps, which it renews for as long as they run."""
+"""Renews the leases of a worker's running steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Callable, Generator
 from typing import NamedTuple, Protocol
 
 
-class RenewsLeases(Protocol):
-    """The part of a ledger that this needs."""
+class LeaseLedger(Protocol):
+    """The part of a ledger that renews leases."""
 
-    def renew(self, id: str, at: str, holder: str) -> bool:
-        """Notes that a delivery is still being worked at; False if its call has ended."""
+    def renew_lease(self, id: str, at: str, holder: str) -> bool:
+        """Renews the lease of a step; False if the call has ended."""
         ...
 
     def now(self) -> float:
-        """What time it is there, in seconds since 1970."""
+        """The ledger's time, in seconds since 1970."""
         ...
 
-    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
-        """Ends a delivery's lease; the step is due again after so many seconds."""
+    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
+        """Ends the lease of a step; the step is due again after `delay` seconds."""
         ...
 
 
@@ -34,18 +34,18 @@ class _Held(NamedTuple):
 
 
 class Leases:
-    """Says, for a worker, that it is still at its steps.
+    """Renews the leases of a worker's running steps, on a thread.
 
-    A step is leased to one delivery of its message, and not to the message or the worker: when its
-    connection drops, a broker delivers the same message again, maybe to the same worker, while the
-    first delivery is still being worked at.
+    The holder of a lease is one delivery of the step's message, rather than the message or the
+    worker: when a connection drops, the broker redelivers the message, perhaps to the same worker,
+    while the step of the first delivery still runs.
 
     Args:
-        ledger: Where it is said.
-        lease: How long a step is a delivery's own without this, in seconds.
+        ledger: The ledger that has the leases.
+        lease: How long a lease lasts without renewal, in seconds.
     """
 
-    def __init__(self, ledger: RenewsLeases, lease: float) -> None:
+    def __init__(self, ledger: LeaseLedger, lease: float) -> None:
         self._ledger = ledger
         self._lease = lease
         self._worker = secrets.token_hex(8)
@@ -56,21 +56,21 @@ class Leases:
         threading.Thread(target=self._run, name="onward-leases", daemon=True).start()
 
     def holder(self) -> str:
-        """A name for one delivery, which no other of any worker has."""
+        """Makes a unique name for one delivery."""
         return f"{self._worker}:{next(self._numbers)}"
 
     @contextlib.contextmanager
-    def kept(
+    def renewing(
         self, id: str, at: str, holder: str, deadline: float | None, on_end: Callable[[], object]
     ) -> Generator[None]:
-        """While this lasts, the lease of a call's step is renewed.
+        """Renews the lease of a step while this is entered.
 
         Args:
-            id: The call.
-            at: The step's place.
-            holder: The delivery, by the name that it was given.
+            id: The call's id.
+            at: The step's path.
+            holder: The name of the delivery that holds the lease.
             deadline: When the call expires, by the ledger's clock.
-            on_end: Is called, soon, if the call has ended or expired meanwhile.
+            on_end: Called soon after the call has ended or expired.
         """
         with self._lock:
             self._held[holder] = _Held(id, at, deadline, on_end)
@@ -80,18 +80,18 @@ class Leases:
             with self._lock:
                 del self._held[holder]
 
-    def give_back(self) -> None:
-        """Ends all leases, so that other workers may take up the steps at once."""
+    def release_all(self) -> None:
+        """Ends all leases, so that other workers can take the steps at once."""
         self.close()
         with self._lock:
             held = list(self._held.items())
-        # Where the ledger is away, the leases end by themselves, and nobody waits for each of them.
+        # If the ledger does not answer, the leases run out by themselves.
         with contextlib.suppress(Exception):
             for holder, each in held:
-                self._ledger.put_off(each.id, each.at, holder, 0.0)
+                self._ledger.postpone(each.id, each.at, holder, 0.0)
 
     def close(self) -> None:
-        """Renews no more."""
+        """Stops renewing."""
         self._ended.set()
 
     def _run(self) -> None:
@@ -99,8 +99,8 @@ class Leases:
             with self._lock:
                 held = list(self._held.items())
             for holder, each in held:
-                with contextlib.suppress(Exception):  # the next one may come through
-                    is_open = self._ledger.renew(each.id, each.at, holder)
+                with contextlib.suppress(Exception):  # the next renewal may succeed
+                    is_open = self._ledger.renew_lease(each.id, each.at, holder)
                     is_late = each.deadline is not None and each.deadline <= self._ledger.now()
                     if is_late or not is_open:
                         each.on_end()

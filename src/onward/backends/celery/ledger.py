@@ -1,4 +1,4 @@
-"""The ledger: what is known of each submitted call. Celery's own records say too little."""
+"""The ledger: a record of each submitted call, because Celery's own results do not have enough."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from msgspec import Struct
 
 from onward import outcome as outcomes
 from onward.backends.celery import scripts
-from onward.backends.celery.client import Again, Timeouts, redis_at
+from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
-from onward.backends.celery.outage import Outage, shown
-from onward.backends.celery.signing import Signer, opened, sealed
-from onward.backends.celery.wait import Waits
+from onward.backends.celery.outage import Outage, server_name
+from onward.backends.celery.signing import Signer, sign, verify
+from onward.backends.celery.wait import Waiters
 from onward.fault import Misconfigured
 from onward.outcome import Outcome, faulted
 
 
 class Entry(Struct, frozen=True):
-    """A call, as the ledger has it."""
+    """The ledger's record of a call."""
 
     plan: bytes
     end: str
@@ -41,105 +41,125 @@ class Message(NamedTuple):
 
     @property
     def route(self) -> str:
-        """A line of messages that are taken out in the order in which they were sent."""
+        """A queue at one priority: its messages are received in the order they were sent."""
         return f"{self.priority}:{self.queue}"
 
 
-class Begun(Struct, frozen=True):
-    """What the ledger answers when a worker begins a step.
+class BeginResult(Struct, frozen=True):
+    """The ledger's answer when a worker begins a step.
 
     Args:
         is_open: Whether the call is known and has no outcome.
-        outcome: The outcome that the step had before, if it was run already.
-        is_taken: Whether another delivery of its message is running at the moment.
+        outcome: The step's outcome, if the step has run before.
+        is_running: Whether another delivery of the step's message is running now.
     """
 
     is_open: bool
     outcome: bytes | None
-    is_taken: bool
+    is_running: bool
 
 
 class Ledger(Protocol):
     """Keeps a record of each call."""
 
-    def of_worker(self) -> Ledger:
-        """The same ledger for a worker, which waits out any outage.
+    def for_worker(self) -> Ledger:
+        """The same ledger for a worker, which retries during any outage.
 
-        A client gets a fault instead; but what a worker records must not be lost.
+        A client gets a fault instead. A worker's records must not be lost.
         """
         ...
 
-    def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Writes calls down: id, plan, and in how many seconds it starts. False for known ones."""
+    def add(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Stores new calls.
+
+        Args:
+            calls: The id, the plan, and the delay in seconds of each call.
+
+        Returns:
+            Whether each call is new; False for an id that the ledger has already.
+        """
         ...
 
-    def forget(self, ids: Collection[str]) -> None:
+    def delete(self, ids: Collection[str]) -> None:
         """Deletes calls, as if they had never been submitted."""
         ...
 
-    def sent(self, messages: Iterable[Message]) -> None:
-        """Notes that messages are being sent: until they are begun, their calls wait for them."""
+    def note_sent(self, messages: Iterable[Message]) -> None:
+        """Stores that messages are being sent. Their calls are not lost until a step begins."""
         ...
 
-    def look(self, id: str) -> Entry | None:
-        """What is known of a call."""
+    def read(self, id: str) -> Entry | None:
+        """Returns the record of a call."""
         ...
 
-    def begin(self, message: Message, at: str, holder: str, **fields: str) -> Begun:
-        """Notes that a step begins, and leases it to a delivery of its message for a while.
+    def begin_step(self, message: Message, at: str, holder: str, **fields: str) -> BeginResult:
+        """Stores that a step begins, and leases it to a delivery of its message.
 
-        What was sent to the same queue before the message was taken out before it.
+        Messages that were sent to the same route earlier must have been received already.
+
+        Args:
+            message: The step's message.
+            at: The step's path within the call.
+            holder: The name of the delivery that gets the lease.
+            fields: Fields of the call's record to set.
         """
         ...
 
-    def record(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
-        """Notes a step's outcome; gives the one that counts, which is the first."""
+    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+        """Stores a step's outcome, unless it has one; returns the one that is stored."""
         ...
 
-    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
-        """Notes that a step will be tried again, so many seconds from now."""
+    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
+        """Ends the lease of a step that is retried after `delay` seconds."""
         ...
 
-    def note(self, id: str, **fields: str) -> None:
-        """Notes where a call is."""
+    def update(self, id: str, **fields: str) -> None:
+        """Sets fields of a call's record."""
         ...
 
-    def renew(self, id: str, at: str, holder: str) -> bool:
-        """Renews the lease of a running delivery, unless another has it by now.
+    def renew_lease(self, id: str, at: str, holder: str) -> bool:
+        """Renews the lease of a step, unless another delivery holds it by now.
 
-        False if its call has ended.
+        Returns:
+            Whether the call is still open.
         """
         ...
 
-    def is_turn(self) -> bool:
+    def take_turn(self) -> bool:
         """Whether it is this worker's turn to look for lost calls."""
         ...
 
-    def routes(self, seconds: float) -> list[str]:
-        """The routes with messages that no worker has begun for so many seconds."""
+    def waiting_routes(self, seconds: float) -> list[str]:
+        """Returns the routes with messages that were sent so long ago and have not begun."""
         ...
 
-    def taken(self, route: str, seconds: float) -> None:
-        """Notes that a queue is empty, so messages sent that long ago are no longer in it."""
+    def note_empty(self, route: str, seconds: float) -> None:
+        """Stores that a route is empty: messages sent so long ago must have been received."""
         ...
 
-    def silent(self, seconds: float) -> list[str]:
-        """Open calls that had no activity for so many seconds and wait in no queue."""
+    def find_lost(self, seconds: float) -> list[str]:
+        """Returns open calls without activity for so many seconds that wait in no queue."""
         ...
 
-    def revive(self, id: str, seconds: float) -> int:
-        """Notes that a call that was silent for so long is sent again; how often it has been.
+    def claim_lost(self, id: str, seconds: float) -> int:
+        """Claims a lost call, to send it again.
 
-        That is 0 if it was heard of meanwhile: of those who ask at once, one is to send it.
+        Args:
+            id: The call's id.
+            seconds: How long the call had no activity.
+
+        Returns:
+            How often the call has been claimed; 0 if it has had activity meanwhile, for example
+            because another worker claimed it.
         """
         ...
 
-    def drop(self, id: str) -> None:
-        """Stops the search for a call whose entry cannot be read."""
+    def exclude(self, id: str) -> None:
+        """Excludes a call whose record cannot be read from the search for lost calls."""
         ...
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
-        """Ends a call, once; False if it had ended before."""
+        """Stores a call's outcome; False if the call has ended before."""
         ...
 
     def is_open(self, id: str) -> bool:
@@ -147,33 +167,38 @@ class Ledger(Protocol):
         ...
 
     def now(self) -> float:
-        """What time it is there, in seconds since 1970-01-01 UTC: all due times are by this."""
+        """The ledger's time, in seconds since 1970-01-01 UTC. All due times use this clock."""
         ...
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
-        """Those that have ended or are unknown, as soon as there is one."""
+        """Waiters until at least one call has ended.
+
+        Returns:
+            The outcomes by id; None for an id that the ledger does not know.
+        """
         ...
 
     def close(self) -> None:
-        """Ends its connections."""
+        """Closes the connections."""
         ...
 
 
 _LOGGER = logging.getLogger("onward.celery")
 _TIMEOUTS = Timeouts()
+_UNREADABLE = "call %r in the ledger cannot be read, and will not be sent again"
 
 _LONGEST_OPEN = 30 * 24 * 3600
-"""How long a call that nobody runs is kept, in seconds."""
+"""How long a call without an outcome is kept, in seconds."""
 
 _AT_ONCE = 1_000
-"""How many calls are looked for in one go, so that Redis has time for others in between."""
+"""How many calls one script handles, so that it does not block Redis for long."""
 
 _ARGS_AT_ONCE = 3_000
-"""How many arguments a script gets at most, of which there are three a message."""
+"""The most arguments of a script; each message takes three."""
 
 
 class RedisLedger:
-    """A ledger in Redis: a hash for each call, and one of the open ones."""
+    """A ledger in Redis, with a hash for each call. `scripts` describes its keys."""
 
     def __init__(
         self,
@@ -183,189 +208,190 @@ class RedisLedger:
         signer: Signer | None = None,
         timeouts: Timeouts = _TIMEOUTS,
         *,
-        is_of_worker: bool = False,
+        is_for_worker: bool = False,
     ) -> None:
-        outage = Outage(shown("the ledger", url), "this worker's records wait for it")
-        self._again = (
-            Again(math.inf, outage) if is_of_worker else Again(timeouts.connect)
-        )  # a client can be told that it is away
-        # redis-py's answers are typed for blocking and awaiting alike
-        client: Any = redis_at(url, timeouts, self._again)
+        outage = Outage(server_name("the ledger", url), "this worker's records wait for it")
+        self._retry = (
+            ConnectionRetry(math.inf, outage)
+            if is_for_worker
+            else ConnectionRetry(timeouts.connect)
+        )
+        # Any: redis-py's return types cover its blocking and its async client at once.
+        client: Any = redis_at(url, timeouts, self._retry)
         self._client = client
-        self._of_worker = partial(
-            RedisLedger, url, keep, lease, signer, timeouts, is_of_worker=True
+        self._for_worker = partial(
+            RedisLedger, url, keep, lease, signer, timeouts, is_for_worker=True
         )
         self._keep = int(keep)
         self._lease = int(lease * 1000)
         self._signer = signer
         self.now: Callable[[], float] = Clock(self.clock).now
-        self._to_open = client.register_script(scripts.TO_OPEN)
-        self._to_note_sent = client.register_script(scripts.TO_NOTE_SENT)
-        self._to_begin = client.register_script(scripts.TO_BEGIN)
-        self._to_record = client.register_script(scripts.TO_RECORD)
-        self._to_note = client.register_script(scripts.TO_NOTE)
-        self._to_put_off = client.register_script(scripts.TO_PUT_OFF)
-        self._to_renew = client.register_script(scripts.TO_RENEW)
-        self._to_find_silent = client.register_script(scripts.TO_FIND_SILENT)
-        self._to_take_turn = client.register_script(scripts.TO_TAKE_TURN)
-        self._to_find_routes = client.register_script(scripts.TO_FIND_ROUTES)
-        self._to_note_taken = client.register_script(scripts.TO_NOTE_TAKEN)
-        self._to_revive = client.register_script(scripts.TO_REVIVE)
-        self._to_settle = client.register_script(scripts.TO_SETTLE)
-        self._waits = Waits(client, self._outcome, timeouts.check)
+        self._add_calls = client.register_script(scripts.ADD_CALLS)
+        self._note_sent = client.register_script(scripts.NOTE_SENT)
+        self._begin_step = client.register_script(scripts.BEGIN_STEP)
+        self._record_outcome = client.register_script(scripts.RECORD_OUTCOME)
+        self._update = client.register_script(scripts.UPDATE)
+        self._postpone = client.register_script(scripts.POSTPONE)
+        self._renew_lease = client.register_script(scripts.RENEW_LEASE)
+        self._find_lost = client.register_script(scripts.FIND_LOST)
+        self._take_turn = client.register_script(scripts.TAKE_TURN)
+        self._find_waiting_routes = client.register_script(scripts.FIND_WAITING_ROUTES)
+        self._note_received = client.register_script(scripts.NOTE_RECEIVED)
+        self._claim_lost = client.register_script(scripts.CLAIM_LOST)
+        self._settle = client.register_script(scripts.SETTLE)
+        self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
 
-    def of_worker(self) -> RedisLedger:
-        return self._of_worker()
+    def for_worker(self) -> RedisLedger:
+        return self._for_worker()
 
     def server(self) -> Mapping[str, object]:
-        """What its server says of itself."""
-        said: Mapping[str, object] = self._client.info()
-        return said
+        """Returns the server's INFO."""
+        info: Mapping[str, object] = self._client.info()
+        return info
 
     def clock(self) -> float:
-        """What time it is there, in seconds since 1970."""
+        """Asks the server for its time, in seconds since 1970."""
         seconds, micros = self._client.time()
         return float(seconds) + float(micros) / 1e6
 
-    def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+    def add(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         args: list[str | bytes | int] = [_LONGEST_OPEN]
         for id, plan, delay in calls:
-            args += [id, self._sealed_plan(id, plan, delay), math.ceil(delay)]
-        opened = self._to_open([scripts.OPEN, *(_key(id) for id, _, _ in calls)], args)
-        # Where it had to be said twice, what is known may be so from the first time.
-        is_twice = self._again.was_again
-        return [is_new == 1 or is_twice for is_new in opened]
+            args += [id, self._sign_plan(id, plan, delay), math.ceil(delay)]
+        added = self._add_calls([scripts.OPEN_CALLS, *(_key(id) for id, _, _ in calls)], args)
+        # After a retry, the first attempt may have stored the calls that now are known already.
+        was_retried = self._retry.was_retried
+        return [is_new == 1 or was_retried for is_new in added]
 
-    def forget(self, ids: Collection[str]) -> None:
+    def delete(self, ids: Collection[str]) -> None:
         if ids:
             pipe = self._client.pipeline(transaction=True)
             pipe.delete(*map(_key, ids))
-            pipe.zrem(scripts.OPEN, *ids)
+            pipe.zrem(scripts.OPEN_CALLS, *ids)
             pipe.execute()
 
-    def sent(self, messages: Iterable[Message]) -> None:
+    def note_sent(self, messages: Iterable[Message]) -> None:
         args = [text for each in messages for text in (each.call, each.id, each.route)]
         for start in range(0, len(args), _ARGS_AT_ONCE):
-            self._to_note_sent([], args[start : start + _ARGS_AT_ONCE])
+            self._note_sent([], args[start : start + _ARGS_AT_ONCE])
 
-    def look(self, id: str) -> Entry | None:
+    def read(self, id: str) -> Entry | None:
         found = self._client.hgetall(_key(id))
         if b"plan" in found:
-            found[b"plan"] = self._opened_plan(id, found[b"plan"]) or b""
+            found[b"plan"] = self._verify_plan(id, found[b"plan"]) or b""
         if b"outcome" in found:
             found[b"outcome"] = outcomes.encode(self._outcome(id, found[b"outcome"]))
         return entry(found)
 
-    def _sealed_plan(self, id: str, plan: bytes, delay: float) -> bytes:
-        """A plan, which is signed together with until when it may be sent."""
+    def _sign_plan(self, id: str, plan: bytes, delay: float) -> bytes:
+        """Signs a plan together with the time until which it may be sent."""
         if self._signer is None:
             return plan
         until = math.ceil(self.now() + delay + self._signer.lifetime)
-        return self._signer.sealed(b"%d %b" % (until, plan), "plan", id)
+        return self._signer.sign(b"%d %b" % (until, plan), "plan", id)
 
-    def _opened_plan(self, id: str, raw: bytes) -> bytes | None:
+    def _verify_plan(self, id: str, raw: bytes) -> bytes | None:
         if self._signer is None:
-            return opened(None, raw)
-        until, _, plan = (self._signer.opened(raw, "plan", id) or b"").partition(b" ")
+            return verify(None, raw)
+        until, _, plan = (self._signer.verify(raw, "plan", id) or b"").partition(b" ")
         return plan if until.isdigit() and int(until) > self.now() else None
 
-    def begin(self, message: Message, at: str, holder: str, **fields: str) -> Begun:
+    def begin_step(self, message: Message, at: str, holder: str, **fields: str) -> BeginResult:
         id = message.call
-        keys = [_key(id), _lease(id, at), scripts.OPEN, f"{scripts.SENT}{message.route}"]
+        keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS, f"{scripts.SENT}{message.route}"]
         noted = [text for field in fields.items() for text in field]
         args = [id, f"o:{at}", holder, self._lease, f"{message.id} {id}", *noted]
-        is_open, outcome, is_taken = self._to_begin(keys, args)
+        is_open, outcome, is_running = self._begin_step(keys, args)
         if outcome is not None:
-            outcome = opened(self._signer, outcome, "step", id, at)
-        return Begun(bool(is_open), outcome, bool(is_taken))
+            outcome = verify(self._signer, outcome, "step", id, at)
+        return BeginResult(bool(is_open), outcome, bool(is_running))
 
-    def record(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
-        raw = sealed(self._signer, outcome, "step", id, at)
-        counts = self._to_record(
-            [_key(id), _lease(id, at), scripts.OPEN], [id, f"o:{at}", raw, holder]
+    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+        raw = sign(self._signer, outcome, "step", id, at)
+        counts = self._record_outcome(
+            [_key(id), _lease(id, at), scripts.OPEN_CALLS], [id, f"o:{at}", raw, holder]
         )
-        return (counts and opened(self._signer, counts, "step", id, at)) or outcome
+        return (counts and verify(self._signer, counts, "step", id, at)) or outcome
 
-    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
-        self._to_put_off([_lease(id, at), scripts.OPEN], [id, delay, holder])
+    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
+        self._postpone([_lease(id, at), scripts.OPEN_CALLS], [id, delay, holder])
 
-    def note(self, id: str, **fields: str) -> None:
-        self._to_note([_key(id)], [text for field in fields.items() for text in field])
+    def update(self, id: str, **fields: str) -> None:
+        self._update([_key(id)], [text for field in fields.items() for text in field])
 
-    def renew(self, id: str, at: str, holder: str) -> bool:
-        keys = [_lease(id, at), _key(id), scripts.OPEN]
-        return bool(self._to_renew(keys, [id, holder, self._lease]))
+    def renew_lease(self, id: str, at: str, holder: str) -> bool:
+        keys = [_lease(id, at), _key(id), scripts.OPEN_CALLS]
+        return bool(self._renew_lease(keys, [id, holder, self._lease]))
 
-    def is_turn(self) -> bool:
-        return bool(self._to_take_turn([scripts.LOOKS], [self._lease / 1000]))
+    def take_turn(self) -> bool:
+        return bool(self._take_turn([scripts.SEARCHES], [self._lease / 1000]))
 
-    def routes(self, seconds: float) -> list[str]:
-        found = self._to_find_routes([scripts.ROUTES], [seconds])
+    def waiting_routes(self, seconds: float) -> list[str]:
+        found = self._find_waiting_routes([scripts.ROUTES], [seconds])
         return [route.decode(errors="replace") for route in found]
 
-    def taken(self, route: str, seconds: float) -> None:
-        while self._to_note_taken([f"{scripts.SENT}{route}"], [seconds]) == _AT_ONCE:
+    def note_empty(self, route: str, seconds: float) -> None:
+        while self._note_received([f"{scripts.SENT}{route}"], [seconds]) == _AT_ONCE:
             pass
 
-    def silent(self, seconds: float) -> list[str]:
+    def find_lost(self, seconds: float) -> list[str]:
         lost: list[str] = []
         count = _AT_ONCE
         while count == _AT_ONCE and len(lost) < _AT_ONCE:
-            count, some, bad = self._to_find_silent([scripts.OPEN], [seconds, len(lost)])
+            count, some, bad = self._find_lost([scripts.OPEN_CALLS], [seconds, len(lost)])
             for raw in some:
                 try:
                     lost.append(raw.decode())
                 except UnicodeDecodeError:
-                    self._client.zrem(scripts.OPEN, raw)
+                    self._client.zrem(scripts.OPEN_CALLS, raw)
                     bad.append(raw)
             for raw in bad:
-                _LOGGER.error("call %r in the ledger cannot be read and is left alone", raw)
+                _LOGGER.error(_UNREADABLE, raw)
         return lost
 
-    def revive(self, id: str, seconds: float) -> int:
-        return int(self._to_revive([_key(id), scripts.OPEN], [id, seconds]))
+    def claim_lost(self, id: str, seconds: float) -> int:
+        return int(self._claim_lost([_key(id), scripts.OPEN_CALLS], [id, seconds]))
 
-    def drop(self, id: str) -> None:
-        self._client.zrem(scripts.OPEN, id)
-        _LOGGER.error("call %r in the ledger cannot be read and is left alone", id)
+    def exclude(self, id: str) -> None:
+        self._client.zrem(scripts.OPEN_CALLS, id)
+        _LOGGER.error(_UNREADABLE, id)
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
-        keys = [_key(id), scripts.OPEN]
-        raw = sealed(self._signer, outcomes.encode(outcome), "outcome", id)
-        return bool(self._to_settle(keys, [id, end, raw, self._keep]))
+        keys = [_key(id), scripts.OPEN_CALLS]
+        raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
+        return bool(self._settle(keys, [id, end, raw, self._keep]))
 
     def is_open(self, id: str) -> bool:
         plan, end = self._client.hmget(_key(id), ["plan", "end"])
         return plan is not None and end is None
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
-        return self._waits.wait(ids, timeout)
+        return self._waiters.wait(ids, timeout)
 
     @contextlib.contextmanager
     def watched(self, ids: Collection[str], notify: Callable[[], object]) -> Generator[None]:
-        """While this lasts, somebody is notified, on some thread, when one of these has ended."""
-        wait = self._waits.begin(ids, notify)
+        """Calls `notify`, on some thread, when one of these calls ends while this is entered."""
+        waiter = self._waiters.add(ids, notify)
         try:
             yield
         finally:
-            self._waits.end(wait)
+            self._waiters.remove(waiter)
 
     def _outcome(self, id: str, raw: bytes) -> Outcome:
-        read = opened(self._signer, raw, "outcome", id)
+        read = verify(self._signer, raw, "outcome", id)
         return faulted(distrusted("its outcome")) if read is None else outcomes.decode(read)
 
     def close(self) -> None:
-        self._again.give_up()
-        self._waits.close()
+        self._retry.stop()
+        self._waiters.close()
         self._client.close()
 
 
 def distrusted(what: str) -> Misconfigured:
-    """The fault of a call of which something cannot be trusted."""
+    """The fault for a call with a part whose signature is missing, wrong or expired."""
     message = (
-        f"{what} is not signed as it should be here, or was signed too long ago: clients and "
-        "workers need the same keys; if they have them, see who else writes to the broker or the "
-        "ledger"
+        f"{what} has no valid signature, or its signature has expired: give clients and workers "
+        "the same keys; if they have them, find out who else writes to the broker or the ledger"
     )
     return Misconfigured("signing_keys", message)
 
@@ -379,7 +405,7 @@ def _lease(id: str, at: str) -> str:
 
 
 def entry(found: Mapping[bytes, bytes]) -> Entry | None:
-    """The call that has these fields."""
+    """Makes the record of a call from its fields."""
     if b"plan" not in found:
         return None
     raw = found.get(b"outcome")

@@ -1,4 +1,4 @@
-"""A plan as what Celery users know: chains, groups and chords."""
+"""Lowers a plan to Celery's terms: tasks, chains and chords."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GATHER = "onward.gather"
 PASS = "onward.pass"
 SPREAD = "onward.spread"
 TEE = "onward.tee"
-"""Gathers as `onward.gather` does, and passes on the first value alone."""
+"""Like `onward.gather`, but passes on only the first value."""
 
 PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED)
 """The tasks of ours that take a single state, as tasks of the user's do."""
@@ -46,25 +46,30 @@ GATHERS = (GATHER, TEE)
 _GATHER = ".gather"
 
 
-class One(Struct, frozen=True):
-    """One Celery task: a step, or some of the plumbing."""
+class SingleTask(Struct, frozen=True):
+    """SingleTask Celery task: a step, or a task that gathers or passes on values."""
 
     name: str
     message: StepMessage
 
 
-class Fan(Struct, frozen=True):
-    """A chord: the branches side by side, and then what gathers their values."""
+class Chord(Struct, frozen=True):
+    """A chord: branches that run in parallel, and the task that gathers their values."""
 
     branches: tuple[tuple[Part, ...], ...]
-    gather: One
+    gather: SingleTask
 
 
-Part: TypeAlias = One | Fan
+Part: TypeAlias = SingleTask | Chord
 
 
-def compiled(plan: Plan, *, is_again: bool = False) -> list[Part]:
-    """A plan as a line of Celery tasks and chords; again, if it was sent before."""
+def to_parts(plan: Plan, *, is_again: bool = False) -> list[Part]:
+    """Lowers a plan to a sequence of tasks and chords.
+
+    Args:
+        plan: The plan.
+        is_again: Whether the call was sent before.
+    """
     message = StepMessage(
         call=plan.id,
         flow=plan.flow,
@@ -76,131 +81,135 @@ def compiled(plan: Plan, *, is_again: bool = False) -> list[Part]:
         trace=plan.trace,
         is_again=is_again,
     )
-    return ended(line(plan.root, message), message)
+    return mark_last(node_to_parts(plan.root, message), message)
 
 
-def ended(parts: list[Part], message: StepMessage) -> list[Part]:
-    """The same line, whose last task knows that the call ends with it."""
+def mark_last(parts: list[Part], message: StepMessage) -> list[Part]:
+    """Marks the last task of a sequence: the call ends with it."""
     if not parts:
-        return [One(PASS, replace(message, at="0", is_last=True))]
+        return [SingleTask(PASS, replace(message, at="0", is_last=True))]
     *rest, last = parts
-    if isinstance(last, Fan):
+    if isinstance(last, Chord):
         gather = replace(last.gather, message=replace(last.gather.message, is_last=True))
         return [*rest, replace(last, gather=gather)]
     return [*rest, replace(last, message=replace(last.message, is_last=True))]
 
 
-def source(part: Part) -> str:
-    """The place that a value is from that comes out of a part.
+def output_path(part: Part) -> str:
+    """Returns the path of the task whose value a part gives.
 
-    A fan-out that a worker made of an `each` answers for it.
+    For the fan-out that a worker makes of an `each`, it is the path of the `each`.
     """
-    return source_of(part.gather.message if isinstance(part, Fan) else part.message)
+    return output_path_of(part.gather.message if isinstance(part, Chord) else part.message)
 
 
-def source_of(message: StepMessage) -> str:
-    """The place that a value is from that a message's task gives."""
+def output_path_of(message: StepMessage) -> str:
+    """Returns the path under which a message's task signs its value."""
     return message.at.removesuffix(_GATHER)
 
 
-def shown(parts: Sequence[Part]) -> str:
-    """A line as it is written in Celery."""
+def render(parts: Sequence[Part]) -> str:
+    """Renders a sequence as Celery code."""
     texts = [
-        f"chord([{', '.join(map(shown, part.branches))}], {_shown(part.gather)})"
-        if isinstance(part, Fan)
-        else _shown(part)
+        f"chord([{', '.join(map(render, part.branches))}], {_render(part.gather)})"
+        if isinstance(part, Chord)
+        else _render(part)
         for part in parts
     ]
     return texts[0] if len(texts) == 1 else f"chain({', '.join(texts)})"
 
 
-def _shown(one: One) -> str:
-    do = one.message.do
+def _render(task: SingleTask) -> str:
+    do = task.message.do
     if isinstance(do, EachNode):
-        return f"{EACH}({shown(line(do.body, one.message))})"
+        return f"{EACH}({render(node_to_parts(do.body, task.message))})"
     if isinstance(do, FusedNode):
-        return f"{FUSED}({shown(line(do.body, one.message))})"
-    return f"{one.name} (rescue)" if one.message.handles else one.name
+        return f"{FUSED}({render(node_to_parts(do.body, task.message))})"
+    return f"{task.name} (rescue)" if task.message.handles else task.name
 
 
 def queues(plan: Plan) -> set[str]:
-    """The queues that a call and its steps name."""
+    """Returns the queues that a plan and its steps name."""
     nodes = (node for node in walk(plan.root) if isinstance(node, Delivery))
     return {name for name in (plan.queue, *(node.queue for node in nodes)) if name is not None}
 
 
-def line(node: Node, message: StepMessage) -> list[Part]:
-    """A node as a line of tasks, at the message's place and with its surroundings."""
+def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
+    """Lowers a node to a sequence of parts; `message` has its path and its context."""
     at = message.at
     match node:
         case StepNode():
-            return [One(node.task, replace(message, at=at or "0", do=node))]
+            return [SingleTask(node.task, replace(message, at=at or "0", do=node))]
         case FusedNode():
-            return [One(FUSED, replace(message, at=at or "0", do=node))]
+            return [SingleTask(FUSED, replace(message, at=at or "0", do=node))]
         case EachNode():
-            return [One(EACH, replace(message, do=node))]
+            return [SingleTask(EACH, replace(message, do=node))]
         case NamedNode(_, body):
-            return line(body, message)
+            return node_to_parts(body, message)
         case ChainNode(steps):
             prefix = f"{at}." if at else ""
             return [
                 part
                 for index, step in enumerate(steps)
-                for part in line(step, replace(message, at=f"{prefix}{index}"))
+                for part in node_to_parts(step, replace(message, at=f"{prefix}{index}"))
             ]
         case TogetherNode(branches):
-            return [fan(branches, message)]
+            return [branches_to_chord(branches, message)]
         case RescueNode(body, handler):
             return _rescue(body, handler, message)
         case KeepNode():
-            return [fan(beside(node).branches, message)]
+            return [branches_to_chord(beside(node).branches, message)]
         case TeeNode():
-            return [fan(beside(node).branches, message, gather=TEE)]
+            return [branches_to_chord(beside(node).branches, message, gather=TEE)]
         case SpreadNode(body):
-            return [_plumbing(SPREAD, message), *line(body, message)]
+            return [_args_task(SPREAD, message), *node_to_parts(body, message)]
         case FixedNode(body, given):
-            return [_plumbing(FIXED, message, given=given), *line(body, message)]
+            return [_args_task(FIXED, message, given=given), *node_to_parts(body, message)]
 
 
-def _plumbing(name: str, message: StepMessage, **fields: Any) -> One:
-    """A task that changes what the next one takes.
+def _args_task(name: str, message: StepMessage, **fields: Any) -> SingleTask:
+    """Makes a task that changes the arguments of the next one.
 
-    Its step has its own name, so that a worker of an earlier release, which would ignore the
-    fields, says that it does not know the step.
+    Its step has the task's own name. A worker of an earlier release would ignore the fields; this
+    way it says that it does not know the step.
     """
-    place = f"{message.at or '0'}.{name.removeprefix('onward.')}"
-    return One(name, replace(message, at=place, do=StepNode(name), **fields))
+    path = f"{message.at or '0'}.{name.removeprefix('onward.')}"
+    return SingleTask(name, replace(message, at=path, do=StepNode(name), **fields))
 
 
-def fan(
+def branches_to_chord(
     branches: Sequence[Node],
     message: StepMessage,
     *,
     is_flat: bool = False,
     first: int = 0,
     gather: str = GATHER,
-) -> Fan:
-    """Nodes side by side, at the places `at[first]`, `at[first + 1]` and so on."""
-    place = f"{message.at or '0'}{_GATHER}"
-    last = One(gather, replace(message, at=place, do=None, handles="", is_flat=is_flat))
+) -> Chord:
+    """Lowers parallel branches, whose paths are `at[first]`, `at[first + 1]` and so on."""
+    path = f"{message.at or '0'}{_GATHER}"
+    last = SingleTask(gather, replace(message, at=path, do=None, handles="", is_flat=is_flat))
     inner = replace(message, is_top=False, is_last=False, do=None, handles="")
-    lines: list[tuple[Part, ...]] = []
+    sequences: list[tuple[Part, ...]] = []
     for index, branch in enumerate(branches, first):
-        there = replace(inner, at=f"{message.at}[{index}]")
-        lines.append(tuple(line(branch, there) or [One(PASS, there)]))
-    return Fan(tuple(lines), last)
+        branch_message = replace(inner, at=f"{message.at}[{index}]")
+        sequences.append(
+            tuple(node_to_parts(branch, branch_message) or [SingleTask(PASS, branch_message)])
+        )
+    return Chord(tuple(sequences), last)
 
 
 def _rescue(body: Node, handler: Node, message: StepMessage) -> list[Part]:
     name = f"{message.at}?"
     prefix = f"{message.at}." if message.at else ""
-    tried = line(body, replace(message, at=f"{prefix}try", inside=(name, *message.inside)))
-    entry = One(
+    tried = node_to_parts(body, replace(message, at=f"{prefix}try", inside=(name, *message.inside)))
+    entry = SingleTask(
         PASS, replace(message, at=f"{prefix}rescue.0", handles=name, skips=(name, *message.skips))
     )
-    rescued = line(handler, replace(message, at=f"{prefix}rescue", skips=(name, *message.skips)))
+    rescued = node_to_parts(
+        handler, replace(message, at=f"{prefix}rescue", skips=(name, *message.skips))
+    )
     first = rescued[0] if rescued else None
-    if isinstance(first, One):
-        # The handler's own first step looks whether there is anything to rescue.
+    if isinstance(first, SingleTask):
+        # The handler's first step itself checks whether branch_message is a failure to rescue.
         return [*tried, replace(first, message=replace(first.message, handles=name)), *rescued[1:]]
     return [*tried, entry, *rescued]

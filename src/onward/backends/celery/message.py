@@ -1,6 +1,6 @@
-"""What one Celery task sends the next: the state of the call, and what to do.
+"""The message that one Celery task sends to the next: the call's state, and what to do.
 
-The tags and fields on the wire are those of the first release.
+The tags and fields must stay as they are: running systems exchange them.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
+from onward.evaluate import join, split
 from onward.outcome import Failed, Faulted, Outcome, Value
 from onward.plan import NO_ARGS, Args, EachNode, FusedNode, StepNode
 from onward.secret import has_marks, masked
 
 
 class Started(Struct, frozen=True, tag="started", tag_field="now"):
-    """The call begins with these arguments."""
+    """The call starts with these arguments."""
 
     args: Args
 
 
 class Continuing(Struct, frozen=True, tag="flowing", tag_field="now", omit_defaults=True):
-    """The last step gave a value. With `past`, it skips the handler of that rescue."""
+    """The last step gave a value. `past` names a rescue whose handler the value skips."""
 
     raw: Raw
     past: str = ""
 
 
 class Failing(Struct, frozen=True, tag="broken", tag_field="now", omit_defaults=True):
-    """A step failed, inside of these rescues, the innermost first."""
+    """A step failed. `inside` names the rescues around it, the innermost first."""
 
     outcome: Failed | Faulted
     inside: tuple[str, ...] = ()
@@ -39,30 +40,30 @@ CallState: TypeAlias = Started | Continuing | Failing
 
 
 class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What one Celery task is to do, and for whom.
+    """What one Celery task has to do.
 
     Args:
         call: The call's id.
         flow: The flow's name.
-        at: The step's place within the call.
-        do: The step, or the fan-out; None where values are only gathered or passed on.
-        inside: The rescues whose body it is in, the innermost first.
-        handles: The rescue whose handler begins with it.
-        skips: The rescues of whose handlers it is a part.
-        is_top: Whether it is in no branch of a fan-out.
-        is_last: Whether the call ends with it.
-        is_flat: Whether the arrays it gathers become one array.
-        before: Where the items ended whose turn came before, in an `each` with a limit.
-        after: The items whose turn comes after these.
-        takes: The places whose values come in, where these are signed.
-        until: When what is signed expires, in seconds since 1970-01-01 UTC.
+        at: The task's path within the call.
+        do: The step or the `each`; None for a task that only gathers or passes on values.
+        inside: The rescues around the task, the innermost first.
+        handles: The rescue whose handler begins with the task.
+        skips: The rescues whose handlers the task is a part of.
+        is_top: Whether the task is outside of all fan-outs.
+        is_last: Whether the call ends with the task.
+        is_flat: Whether the gathered arrays are joined into one array.
+        before: The states after the items that have run already, in an `each` with a limit.
+        after: The items that run later, in an `each` with a limit.
+        takes: The paths whose values the task accepts, if messages are signed.
+        until: When the signature expires, in seconds since 1970-01-01 UTC.
         key: The call's idempotency key.
         deadline: When the call expires, in seconds since 1970-01-01 UTC.
-        queue: The queue of the steps that name none.
-        priority: The priority of the steps that have none.
+        queue: The call's queue, for steps that name none.
+        priority: The call's priority, for steps that have none.
         trace: The plan's trace.
-        given: The arguments that the next task takes, of a step that brings its own.
-        is_again: Whether the call was lost, and goes before others now.
+        given: The arguments of the next task, if the step brings its own.
+        is_again: Whether the call was lost and is sent again.
     """
 
     call: str
@@ -89,57 +90,86 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def outcome_of(state: CallState) -> Outcome:
-    """What the call's outcome is, if it ends here."""
+    """The call's outcome, if the call ends in this state."""
     if isinstance(state, Failing):
         return state.outcome
     return Value(state.raw if isinstance(state, Continuing) else state.args.positional[0])
 
 
+def state_after(outcome: Outcome, message: StepMessage) -> CallState:
+    """Returns the call's state after a step with this outcome."""
+    if isinstance(outcome, Value):
+        return Continuing(outcome.raw)
+    return Failing(outcome, message.inside)
+
+
+def ends_with(state: CallState, message: StepMessage) -> bool:
+    """Whether the call ends here: after its last task, or by a failure without a rescue."""
+    is_final = isinstance(state, Failing) and message.is_top and not state.inside
+    return message.is_last or is_final
+
+
+def gathered(states: list[CallState], message: StepMessage) -> CallState:
+    """Returns the state after a fan-out: all values, or the first failure."""
+    values: list[Raw] = []
+    for state in states:
+        if isinstance(state, Failing) or (
+            isinstance(state, Continuing) and state.past in message.skips
+        ):
+            return state
+        raw = outcome_of(state).raw
+        parts = split(Args((raw,))) if message.is_flat else [raw]
+        if isinstance(parts, Faulted):
+            return Failing(parts)
+        values.extend(parts)
+    return Continuing(join(values))
+
+
 class Discreet(str):
-    """A text that holds secrets, and shows none to Celery's own tools and events."""
+    """A text with secrets, which Celery's tools and events must not show."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        at = self.find("{")  # behind its signature, where there is one
+        at = self.find("{")  # a signature may come first
         return repr(self[:at] + masked(self[at:].encode()).decode())
 
     def replace(self, *_: object, **__: object) -> str:
-        """What `celery.utils.saferepr` asks for, of a text that it need not cut."""
+        """`celery.utils.saferepr` calls this for a text that it need not cut."""
         return repr(self)[1:-1]
 
     def __len__(self) -> int:
-        return 0  # or it would cut the text itself
+        return 0  # otherwise saferepr would cut the text itself
 
     def __bool__(self) -> bool:
         return True
 
 
 def discreet(text: str) -> str:
-    """A text as it is sent, whose repr has no secret in it."""
+    """Wraps a text with secrets, so that its repr shows none."""
     return Discreet(text) if has_marks(text.encode()) else text
 
 
 def shown_of(message: StepMessage) -> str:
-    """What Celery's tools show of a message, which would else be all of it."""
+    """Returns what Celery's tools show of a message, instead of all of it."""
     return repr({"call": message.call, "at": message.at})
-
-
-def write(value: CallState | StepMessage) -> bytes:
-    """As it travels."""
-    return _ENCODER.encode(value)
-
-
-def read_state(raw: bytes) -> CallState:
-    """What `write` wrote."""
-    return _STATE.decode(raw)
-
-
-def read_step(raw: bytes) -> StepMessage:
-    """What `write` wrote."""
-    return _STEP.decode(raw)
 
 
 _ENCODER = msgspec.json.Encoder()
 _STATE: msgspec.json.Decoder[CallState] = msgspec.json.Decoder(CallState)
 _STEP = msgspec.json.Decoder(StepMessage)
+
+
+def encode(value: CallState | StepMessage) -> bytes:
+    """Encodes a state or a message as JSON."""
+    return _ENCODER.encode(value)
+
+
+def decode_state(raw: bytes) -> CallState:
+    """Decodes a state; raises MsgspecError if it is not valid."""
+    return _STATE.decode(raw)
+
+
+def decode_step(raw: bytes) -> StepMessage:
+    """Decodes a message; raises MsgspecError if it is not valid."""
+    return _STEP.decode(raw)

@@ -1,4 +1,4 @@
-"""Logs when a server goes away, and when it is back."""
+"""Logs when a server cannot be reached, and when it is back."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _LOGGER = logging.getLogger("onward.celery")
 
 
 class Outage:
-    """One line in the log when a server is not reached, and one when it is again.
+    """Logs one line when a server is not reached, and one when it is reached again.
 
     Args:
-        what: The server, as in `the ledger at redis://localhost:6379`; no secret is in it.
-        meanwhile: What that means for who reads the log.
+        what: The server, without secrets, such as `the ledger at redis://localhost:6379`.
+        meanwhile: What this means for the worker until then.
     """
 
     def __init__(self, what: str, meanwhile: str) -> None:
@@ -27,7 +27,7 @@ class Outage:
         self._since: float | None = None
 
     def fails(self, problem: object, since: float | None = None) -> None:
-        """It is away, since just now or a moment of the monotonic clock."""
+        """Notes that the server is not reached, since a time of the monotonic clock or now."""
         with self._lock:
             if self._since is not None:
                 return
@@ -41,8 +41,8 @@ class Outage:
         )
 
     def works(self) -> None:
-        """It is there."""
-        if self._since is None:  # it nearly always is
+        """Notes that the server is reached."""
+        if self._since is None:  # the usual case, without the lock
             return
         with self._lock:
             since, self._since = self._since, None
@@ -52,9 +52,9 @@ class Outage:
             _LOGGER.warning("%s is reached again, after %.0f s", self._what, away, extra=cause)
 
 
-def shown(what: str, url: str) -> str:
-    """A server and where it is, without the user and the password of its URL."""
+def server_name(what: str, url: str) -> str:
+    """Names a server and its URL, without the URL's user and password."""
     parts = urlsplit(url)
     if "@" in parts.path + parts.query + parts.fragment:
-        return what  # a password that is not percent-encoded may be all over the parts
+        return what  # a password that is not percent-encoded may be in any of the parts
     return f"{what} at {parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""The threads of a Celery worker, in which steps run."""
+"""The thread pool of a Celery worker, which runs its steps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from onward.context import HELD
 
 
 class Pool(TaskPool):
-    """Celery's own pool of threads, which runs each message in a fresh copy of its own context.
+    """Celery's thread pool, which runs each message in a fresh copy of the worker's context.
 
-    In it the app is the current one. Celery looks its tasks up there, and ours is nobody's default.
+    Each thread sets the current app, because Celery looks up tasks in it, and Onward's app is not
+    the default one.
     """
 
     executor: ThreadPoolExecutor
     limit: int
     consumer: Any = None
-    """Celery's consumer, once it is ready: it fetches one more for each slot that is lent."""
+    """Celery's consumer, once it is ready. It fetches one more message for each lent slot."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,7 +38,7 @@ class Pool(TaskPool):
 
     @contextlib.contextmanager
     def _lent(self) -> Generator[None]:
-        """Lets another message have the slot of a step that waits for a call."""
+        """Lends the slot of a step that waits for a call to another message."""
         with self._change:
             self.executor._max_workers += 1
         self._put(1)
@@ -54,7 +55,7 @@ class Pool(TaskPool):
                 self.executor._max_workers -= 1
 
     def _take(self) -> None:
-        # A thread may be left over from when a slot was lent, and must not be one more.
+        # There may be more threads than slots: the executor keeps a thread made for a lent slot.
         with self._change:
             self._change.wait_for(lambda: self._free > 0)
             self._free -= 1
@@ -65,9 +66,9 @@ class Pool(TaskPool):
             self._change.notify_all()
 
     def on_stop(self) -> None:
-        """Waits for what is running, as Celery's own does, but not after `give_back`.
+        """Waiters for running steps, as Celery does, unless `give_up` was called.
 
-        Closing the channel afterwards has the broker give unacknowledged messages to others.
+        Celery closes the channel afterwards, and the broker redelivers unacknowledged messages.
         """
 
         def wait() -> None:
@@ -78,10 +79,10 @@ class Pool(TaskPool):
 
         threading.Thread(target=wait, name="onward-pool", daemon=True).start()
         self._is_over.wait()
-        self._let_go()  # also of what has begun since `give_back`
+        self._let_go()  # also of threads that have started since `give_up`
 
-    def give_back(self) -> None:
-        """Lets Celery stop, and the process end, whatever is running."""
+    def give_up(self) -> None:
+        """Lets Celery stop and the process end, even if steps are running."""
         self._is_over.set()
         self._let_go()
 
@@ -98,7 +99,7 @@ class Pool(TaskPool):
         accept_callback: Any = None,
         **_: Any,
     ) -> Any:
-        """Runs a message on a thread. Celery would leave what goes wrong there in a Future."""
+        """Runs a message on a thread. Celery's own would leave an exception unseen in a Future."""
 
         def run() -> None:
             self.app.set_current()

@@ -1,12 +1,14 @@
-"""Finds calls that were lost on the way, and sends them again.
+"""Finds lost calls and sends them again.
 
-Redis hands a message over before it notes that somebody has it, and a worker that dies keeps what
-it had. So workers say, every few seconds, which steps they are at; and what is open, in no queue
-and at nobody's hands is sent once more. Its steps that have an outcome already are not run again.
+A message can get lost: kombu takes it out of Redis before it records that a worker has it, and a
+worker can die with it. So workers renew the leases of their running steps every few seconds. A call
+that is open, waits in no queue and has no running step is lost, and is sent again. Its steps that
+have an outcome do not run again.
 
-What is in a queue is not read, for there may be very much of it. The ledger has each message from
-when it is sent until it is begun; and as queues are in order, whoever begins one knows that all
-before it are out. Only where nobody begins anything, the broker is asked whether a queue is empty.
+Queues are not read, because they may be very long. Instead, the ledger has each message from when
+it is sent until its step begins. Queues are in order: when a step begins, all messages that were
+sent before its own have been received. If no step begins for a while, the reconciler asks the
+broker whether the queue is empty.
 """
 
 from __future__ import annotations
@@ -31,20 +33,20 @@ from onward.outcome import faulted
 from onward.plan import Plan
 
 PATIENCE = 1.5
-"""How many leases long nothing is heard of a call before it is looked for."""
+"""How long a call may have no activity before it counts as lost, in leases."""
 
-MOST = 50
-"""How often a call is sent again before it counts as lost."""
+MAX_SENDS = 50
+"""How often a call is sent again before it fails as `Lost`."""
 
 _DAMAGED = ("WRONGTYPE", "not an integer")
-"""What Redis says of an entry that is none of ours."""
+"""Redis' errors for a record that Onward did not write."""
 
 _AT_ONCE = 500
-"""How many calls one look sends again at most."""
+"""The most calls that one search sends again."""
 
 
 class Reconciler:
-    """Looks for lost calls every now and then, in a worker."""
+    """Looks for lost calls at intervals, on a thread of a worker."""
 
     def __init__(self, backend: Core, tasks: Tasks) -> None:
         self._backend = backend
@@ -53,47 +55,47 @@ class Reconciler:
         threading.Thread(target=self._run, name="onward-reconcile", daemon=True).start()
 
     def close(self) -> None:
-        """Looks no more."""
+        """Stops looking."""
         self._ended.set()
 
     def _run(self) -> None:
         ledger = self._backend.ledger
         while not self._ended.wait(self._backend.lease / 4):
-            # The broker or the ledger is away, of which others tell; the next look may find it.
+            # Other parts log that the broker or the ledger is not reached. The next search is soon.
             with contextlib.suppress(Exception):
-                if ledger.is_turn():  # of all the workers, one looks
+                if ledger.take_turn():  # one worker at a time looks
                     reconcile(self._backend, tasks=self._tasks)
 
 
 def reconcile(
     backend: Core, *, patience: float | None = None, tasks: Tasks | None = None
 ) -> list[str]:
-    """Sends those calls again that are open, in no queue, and at no worker's hands.
+    """Sends lost calls again: those that are open, wait in no queue and have no running step.
 
     Args:
-        backend: Whose calls.
-        patience: How long nothing was heard of them, in seconds; some more than a lease if None.
-        tasks: Whose observers are told of calls that count as lost.
+        backend: The backend of the calls.
+        patience: How long a lost call has had no activity, in seconds; None for 1.5 leases.
+        tasks: Tasks whose observers are notified of calls that fail as `Lost`.
 
     Returns:
         The ids of the calls that were sent again.
     """
     patience = PATIENCE * backend.lease if patience is None else patience
     ledger = backend.ledger
-    if routes := ledger.routes(patience):
+    if routes := ledger.waiting_routes(patience):
         for route in _empty(backend, routes):
-            ledger.taken(route, patience)
+            ledger.note_empty(route, patience)
     sent: list[str] = []
-    for id in ledger.silent(patience)[:_AT_ONCE]:
+    for id in ledger.find_lost(patience)[:_AT_ONCE]:
         try:
             if _sent_again(backend, id, patience, tasks or {}):
                 sent.append(id)
         except NOT_REACHED as problem:
             if not any(word in str(problem) for word in _DAMAGED):
                 raise
-            ledger.drop(id)
-        except Exception:  # somebody else has written there, and others are not to wait for it
-            ledger.drop(id)
+            ledger.exclude(id)
+        except Exception:  # the record is damaged; the search must go on
+            ledger.exclude(id)
     return sent
 
 
@@ -102,12 +104,12 @@ def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
     plan = _plan(backend, id)
     if plan is None:
         return False
-    times = ledger.revive(id, patience)
+    times = ledger.claim_lost(id, patience)
     if times == 0:
-        return False  # another worker has sent it meanwhile
-    if times > MOST:
-        message = f"it was sent {MOST} times, and its workers died each time"
-        lost = faulted(Lost(plan.flow, message, MOST))
+        return False  # it was active meanwhile, or another worker has sent it
+    if times > MAX_SENDS:
+        message = f"it was sent {MAX_SENDS} times, and its workers died each time"
+        lost = faulted(Lost(plan.flow, message, MAX_SENDS))
         ledger.settle(id, lost, "failed")
         report_outcome(tasks, Context(id, plan.flow, trace=plan.trace), lost)
         return False
@@ -116,12 +118,12 @@ def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
 
 
 def _plan(backend: Core, id: str) -> Plan | None:
-    """The plan of a call that is to be sent; a call that has none any more ends here."""
-    entry = backend.ledger.look(id)
+    """Returns the plan of a call that is to be sent, or ends the call if the plan is not valid."""
+    entry = backend.ledger.read(id)
     if entry is None:
-        backend.ledger.forget([id])  # it was kept no longer
+        backend.ledger.delete([id])  # its record has expired
         return None
-    if not entry.plan:  # with keys of its own, a worker would sign whatever is there
+    if not entry.plan:  # its signature is not valid, and sending it would sign it anew
         backend.ledger.settle(id, faulted(distrusted("its plan")), "failed")
         return None
     read = plans.decode(entry.plan)
@@ -132,10 +134,10 @@ def _plan(backend: Core, id: str) -> Plan | None:
 
 
 def _empty(backend: Core, routes: Collection[str]) -> list[str]:
-    """Those of these routes in which nothing is, as the broker has it."""
+    """Asks the broker which of these routes are empty."""
     found: list[str] = []
-    pool: Any = backend.app.pool  # of connections, and not of what its type says
-    with pool.acquire(block=True, timeout=backend.timeouts.turn) as connection:
+    pool: Any = backend.app.pool  # a ConnectionPool, although the stubs say otherwise
+    with pool.acquire(block=True, timeout=backend.timeouts.pool_timeout) as connection:
         channel: Any = connection.default_channel
         client = getattr(channel, "client", None)
         for route in routes:
@@ -150,9 +152,9 @@ def _empty(backend: Core, routes: Collection[str]) -> list[str]:
 
 
 def _count(connection: Connection, queue: str) -> int:
-    opened: Any = connection.channel()
-    with opened as channel:
+    new_channel: Any = connection.channel()
+    with new_channel as channel:
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)
-        except connection.channel_errors:  # there is no such queue
+        except connection.channel_errors:  # the queue does not exist
             return 0

@@ -1,4 +1,4 @@
-"""One received message, and what Celery's own tools show of it."""
+"""Celery's request for a received message, and what Celery's tools show of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LOGGER = logging.getLogger("onward.celery")
 
 
 class StepFailed(Exception):
-    """Has Celery's tools show a step as failed, whose outcome travels on as data.
+    """Makes Celery's tools show a step as failed, although its outcome is sent on as data.
 
     Args:
-        shown: What they show.
-        traceback: Where the task's function raised, as text.
+        shown: The text that the tools show.
+        traceback: The traceback of the task's function, as text.
     """
 
     def __init__(self, shown: str, traceback: str = "") -> None:
@@ -36,11 +36,11 @@ class StepFailed(Exception):
 
 
 class NotRun(Ignore):
-    """Has Celery's tools show a task as revoked: its call has failed before, or has ended."""
+    """Makes Celery's tools show a task as revoked: its call has failed or ended before."""
 
 
-def failed(outcome: Outcome) -> StepFailed:
-    """What Celery is to show of an outcome."""
+def step_failed(outcome: Outcome) -> StepFailed:
+    """Makes the exception by which Celery shows a failure."""
     if not isinstance(outcome, Faulted):
         return StepFailed("a typed error, which the task returned")
     fault = outcome.fault
@@ -50,24 +50,24 @@ def failed(outcome: Outcome) -> StepFailed:
 
 
 class Request(CeleryRequest):
-    """Celery's own, of a message that was looked at already.
+    """Celery's request, for a message that was validated already.
 
-    Its task has `cancel_call`, which ends a call as cancelled.
+    Its task has a function `cancel_call`, which cancels a call.
     """
 
     task: Any
     _already_revoked: bool
 
     def __init__(self, message: Any, **options: Any) -> None:
-        taken = message.taken
-        options.update(headers=taken.headers, body=taken.body, decoded=True, utc=True)
+        valid = message.validated
+        options.update(headers=valid.headers, body=valid.body, decoded=True, utc=True)
         super().__init__(message, **options)
         self._has_shown_retry = False
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
-        """Celery's own, but what was not run has not failed."""
+        """Like Celery's, but shows a task that was not run as revoked."""
         problem = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(problem, NotRun):
             task_ready(self)
@@ -88,12 +88,12 @@ class Request(CeleryRequest):
         self._has_shown_retry = True
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """Ends its call. The function goes on: a thread cannot be killed."""
+        """Cancels the call. The function runs on, because a thread cannot be killed."""
         if self.time_start:
             self._announce_revoked("terminated", True, signal, False)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """Does nothing: a thread cannot be killed, and another delivery does not run beside it."""
+        """Does nothing: a thread cannot be killed, and a lease keeps other deliveries out."""
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]  # not in the stubs
@@ -102,13 +102,13 @@ class Request(CeleryRequest):
             self.task.cancel_call(call)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Celery's own, but what was revoked stays so, whatever its function does."""
+        """Like Celery's, but a revoked task stays revoked, whatever its function does."""
         is_known = type == _RETRIED and self._has_shown_retry
         if not is_known and (not self._already_revoked or type == "task-revoked"):
             super().send_event(type, **fields)
 
     def give_up(self, problem: Exception) -> None:
-        """Frees its slot after an error that nobody expected. Its call is found and sent again."""
+        """Frees the slot after an unexpected error. The reconciler sends the call again."""
         where = f"message {self.id!r} of call {self.root_id!r}"
         _LOGGER.error("%s: the worker failed; the call will be sent again", where, exc_info=problem)
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Handles the messages of calls in a worker: runs their steps and records the outcomes."""
+"""Handles a worker's messages: runs the steps and stores the outcomes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onward.backend.loop import Closed
 from onward.backend.support import expired, step_context, step_name
 from onward.backends.celery import lower
 from onward.backends.celery.app import priority_of
-from onward.backends.celery.clock import here
+from onward.backends.celery.clock import to_local
 from onward.backends.celery.core import Core
 from onward.backends.celery.leases import Leases
 from onward.backends.celery.ledger import Message, distrusted
@@ -34,16 +34,18 @@ from onward.backends.celery.message import (
     Failing,
     Started,
     StepMessage,
+    decode_state,
+    decode_step,
     discreet,
+    ends_with,
+    gathered,
     outcome_of,
-    read_state,
-    read_step,
     shown_of,
+    state_after,
 )
-from onward.backends.celery.reports import Reports
-from onward.backends.celery.request import NotRun, Request, StepFailed, failed
-from onward.backends.celery.signing import SIZE, opened
-from onward.backends.celery.states import ends_with, gathered, state_after
+from onward.backends.celery.progress import ProgressWriter
+from onward.backends.celery.request import NotRun, Request, StepFailed, step_failed
+from onward.backends.celery.signing import SIGNATURE_SIZE, verify
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import handler_args, join, split
@@ -56,25 +58,25 @@ from onward.plan import (
     Runnable,
 )
 
-ASKED = "onward_asked"
-"""The header that has the name of a task that is unknown here."""
+UNKNOWN_TASK = "onward_asked"
+"""The header with the name of a task that this worker does not know."""
 
 _LOGGER = logging.getLogger("onward.celery")
 
 
 class Runner:
-    """Runs the step of each message that a worker receives."""
+    """Runs the steps of the messages that a worker receives."""
 
     def __init__(self, core: Core, catalog: Catalog) -> None:
         self._core = core
-        self._ledger = core.ledger.of_worker()
+        self._ledger = core.ledger.for_worker()
         self._steps = StepRunner(catalog.tasks)
         self._leases = Leases(self._ledger, core.lease)
-        self._reports = Reports(self._ledger)
-        self._gives_back = False
+        self._progress = ProgressWriter(self._ledger)
+        self._is_giving_up = False
 
     def register(self, catalog: Catalog) -> None:
-        """Registers Celery tasks for a catalog's tasks, and for our own."""
+        """Registers Celery tasks for a catalog's tasks, and Onward's own Celery tasks."""
         app: Any = self._core.app
         app.finalize()
         options: dict[str, Any] = {
@@ -83,35 +85,36 @@ class Runner:
             "lazy": False,
             "max_retries": None,
             "Request": Request,
-            "throws": (StepFailed,),  # which is logged elsewhere, once
+            "throws": (StepFailed,),  # Celery logs these at INFO; Onward has logged the failure
             "cancel_call": staticmethod(self._core.cancel),
         }
         names = [*catalog.tasks, *lower.PLUMBING]
         for name in names:
-            app.task(name=name, **options)(self._carrying())
+            app.task(name=name, **options)(self._step_task())
         for name in lower.GATHERS:
-            app.task(name=name, **options)(self._gathering())
+            app.task(name=name, **options)(self._gather_task())
 
-    def _carrying(self) -> Any:
-        def carry(task: CeleryTask[Any, Any], state: str, ticket: str) -> str:
-            [before], read = self._opened(task, [state], ticket)
-            with self._guarded(read):
-                return self._reported(task, before, self.carry(task, before, read), read)
+    def _step_task(self) -> Any:
+        def run_step_task(task: CeleryTask[Any, Any], state: str, ticket: str) -> str:
+            [before], message = self._decode(task, [state], ticket)
+            with self._guarded(message):
+                after = self.handle(task, before, message)
+                return self._finish_task(task, before, after, message)
 
-        return carry
+        return run_step_task
 
-    def _gathering(self) -> Any:
+    def _gather_task(self) -> Any:
         def gather(task: CeleryTask[Any, Any], states: list[str], ticket: str) -> str:
-            branches, read = self._opened(task, states, ticket)
-            with self._guarded(read):
-                ends = [*read.before, *branches]
-                if isinstance(read.do, EachNode) and read.after:
-                    raise task.replace(self._fan(read.after, read, read.do, ends))
-                settled = gathered(ends, read)
-                if task.name == lower.TEE and isinstance(settled, Continuing):
-                    settled = ends[0]
-                state = self._passed(task, settled, read)
-                return self._reported(task, None, state, read)
+            branches, message = self._decode(task, states, ticket)
+            with self._guarded(message):
+                ends = [*message.before, *branches]
+                if isinstance(message.do, EachNode) and message.after:
+                    raise task.replace(self._next_chord(message.after, message, message.do, ends))
+                state = gathered(ends, message)
+                if task.name == lower.TEE and isinstance(state, Continuing):
+                    state = ends[0]
+                self._end_if_last(task, state, message)
+                return self._finish_task(task, None, state, message)
 
         return gather
 
@@ -123,73 +126,78 @@ class Runner:
         """
         try:
             yield
-        except (Retry, Ignore, Reject, StepFailed):  # how Celery is told of these
+        except (Retry, Ignore, Reject, StepFailed):  # instructions to Celery
             raise
-        except (OperationalError, RedisError):  # Celery tells of it
+        except (OperationalError, RedisError):  # Celery handles and logs these
             raise
         except Exception as problem:
-            if self._gives_back and isinstance(problem, Closed):
-                raise WorkerShutdown(0) from None  # its message stays unanswered
+            if self._is_giving_up and isinstance(problem, Closed):
+                raise WorkerShutdown(0) from None  # the message stays unacknowledged
             where = f"call {message.call!r}, step {message.at!r}"
             _LOGGER.exception("%s: the worker failed; the call will be sent again", where)
             raise Ignore(repr(problem)) from problem
 
-    def _opened(
+    def _decode(
         self, task: CeleryTask[Any, Any], states: list[str], sent: str
     ) -> tuple[list[CallState], StepMessage]:
         """Reads a message; refuses one that Onward did not write."""
         try:
             return self._read(task, states, sent)
         except (MsgspecError, RecursionError):
-            raise self._refused(task, "it is not written as Onward writes calls") from None
+            raise self._refuse(task, "it is not encoded as a call of Onward") from None
 
     def _read(
         self, task: CeleryTask[Any, Any], states: list[str], sent: str
     ) -> tuple[list[CallState], StepMessage]:
         """Reads a message. Checks its signature before it decodes anything."""
         signer = self._core.signer
-        sealed = _bytes(sent)
-        raw = opened(signer, sealed, "ticket", self._asked(task))
+        signed = _bytes(sent)
+        raw = verify(signer, signed, "ticket", self._task_name(task))
         if signer is None:
             if raw is None:
-                self._end_signed(sealed)
-                raise self._refused(task, "it is signed, and this worker has no signing keys")
-            return [read_state(_bytes(state)) for state in states], read_step(raw)
+                self._end_signed(signed)
+                raise self._refuse(task, "it is signed, and this worker has no signing keys")
+            return [decode_state(_bytes(state)) for state in states], decode_step(raw)
         if raw is None:
-            raise self._refused(task, "it is not signed for this task with a key of this worker")
-        read = read_step(raw)
-        call = f"in call {read.call!r}, {read.at!r}"
-        if read.until <= self._ledger.now():
-            raise self._refused(task, f"{call}: its signature has expired")
-        if not isinstance(states, list) or len(states) != len(read.takes):
-            raise self._refused(task, f"{call}: it comes with other values than it takes")
+            raise self._refuse(task, "it is not signed for this task with a key of this worker")
+        message = decode_step(raw)
+        call = f"in call {message.call!r}, {message.at!r}"
+        if message.until <= self._ledger.now():
+            raise self._refuse(task, f"{call}: its signature has expired")
+        if not isinstance(states, list) or len(states) != len(message.takes):
+            raise self._refuse(task, f"{call}: it does not have the values that it should have")
         values = [
-            opened(signer, _bytes(state), "now", read.call, source)
-            for state, source in zip(states, read.takes, strict=True)
+            verify(signer, _bytes(state), "now", message.call, source)
+            for state, source in zip(states, message.takes, strict=True)
         ]
         if None in values:
-            raise self._refused(task, f"{call}: a value is not signed as what it takes")
-        return [read_state(value) for value in values if value is not None], read
+            raise self._refuse(task, f"{call}: a value has no valid signature for this task")
+        return [decode_state(value) for value in values if value is not None], message
 
-    def _asked(self, task: CeleryTask[Any, Any]) -> str:
-        """The name of the task that a message is for, even if this worker does not know it."""
-        asked = task.request.get(ASKED)
-        if task.name == lower.PASS and isinstance(asked, str) and asked not in task.app.tasks:
-            return asked
+    def _task_name(self, task: CeleryTask[Any, Any]) -> str:
+        """Returns the name of the message's task, even if this worker does not know the task."""
+        unknown = task.request.get(UNKNOWN_TASK)
+        if task.name == lower.PASS and isinstance(unknown, str) and unknown not in task.app.tasks:
+            return unknown
         return str(task.name)
 
-    def _refused(self, task: CeleryTask[Any, Any], why: str) -> NotRun:
-        """Drops a message. If its call is open, the reconciler sends it again."""
-        _LOGGER.warning("refused message %r for %r: %s", task.request.id, self._asked(task), why)
+    def _refuse(self, task: CeleryTask[Any, Any], why: str) -> NotRun:
+        """Refuses a message. If its call is open, the reconciler sends the call again."""
+        _LOGGER.warning(
+            "refused message %r for %r: %s", task.request.id, self._task_name(task), why
+        )
         return NotRun(why)
 
     def _end_signed(self, sent: bytes) -> None:
-        """Ends a call that only workers with keys can continue; otherwise it might wait forever."""
+        """Ends a call whose messages are signed, because a worker without keys cannot read them.
+
+        Without this, the call might wait forever.
+        """
         with contextlib.suppress(MsgspecError):
-            call = read_step(sent[SIZE:]).call
+            call = decode_step(sent[SIGNATURE_SIZE:]).call
             self._ledger.settle(call, faulted(distrusted("a message of it")), "failed")
 
-    def _reported(
+    def _finish_task(
         self,
         task: CeleryTask[Any, Any],
         before: CallState | None,
@@ -199,10 +207,10 @@ class Runner:
         """Encodes the state of the call, and shows a failure to Celery's tools.
 
         Raises:
-            StepFailed: If the step has failed. What comes after it has been sent on.
-            NotRun: If the call had failed before, or had ended.
+            StepFailed: If the step failed. The tasks that follow it have been sent.
+            NotRun: If the call had failed or ended before.
         """
-        text = self._core.canvas.sealed_state(state, message.call, lower.source_of(message))
+        text = self._core.canvas.signed_state(state, message.call, lower.output_path_of(message))
         if not isinstance(state, Failing):
             return text
         request: Any = task.request
@@ -211,55 +219,55 @@ class Runner:
             rest: Any = request.chain[:-1]
             after.apply_async((text,), chain=rest, parent_id=request.id, root_id=request.root_id)
         task.backend.mark_as_done(request.id, text, request, not task.ignore_result)
-        # Celery does more with failures than to show them: it would fail chains and chords.
+        # For a failure, Celery would also fail the chain and the chord: so it must not see them.
         request.chain = request.chord = None
         request.ignore_result = True
         fault = state.outcome.fault if isinstance(state.outcome, Faulted) else None
         if state is before or isinstance(fault, Cancelled):
             raise NotRun("the call has failed before, or has ended")
-        raise failed(state.outcome)
+        raise step_failed(state.outcome)
 
-    def carry(
+    def handle(
         self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
     ) -> CallState:
-        """Runs what a message says on the state of the call; returns the new state."""
+        """Does what a message says, and returns the call's new state."""
         if isinstance(state, Continuing):
             if state.past and state.past in message.skips:
-                return self._passed(task, state, message)
+                return self._end_if_last(task, state, message)
             state = replace(state, past="")
             if message.handles:
-                return self._passed(task, replace(state, past=message.handles), message)
+                return self._end_if_last(task, replace(state, past=message.handles), message)
         if isinstance(state, Started) and message.handles:
-            return self._passed(
+            return self._end_if_last(
                 task, Continuing(state.args.positional[0], message.handles), message
             )
         if isinstance(state, Failing):
             if message.handles not in state.inside or not message.handles:
-                return self._passed(task, state, message)
+                return self._end_if_last(task, state, message)
             args = handler_args(state.outcome)
         else:
             args = state.args if isinstance(state, Started) else Args((state.raw,))
         if task.name == lower.SPREAD:
             items = split(args, "spread")
             if isinstance(items, Faulted):
-                return self._passed(task, state_after(items, message), message)
-            return self._passed(task, Started(Args(tuple(items))), message)
+                return self._end_if_last(task, state_after(items, message), message)
+            return self._end_if_last(task, Started(Args(tuple(items))), message)
         if task.name == lower.FIXED:
-            return self._passed(task, Started(message.given), message)
+            return self._end_if_last(task, Started(message.given), message)
         if isinstance(message.do, EachNode):
-            return self._fanned_out(task, args, message, message.do)
+            return self._fan_out(task, args, message, message.do)
         if message.do is None:
-            return self._passed(task, state, message)
-        return self._stepped(task, args, message, message.do)
+            return self._end_if_last(task, state, message)
+        return self._run_step(task, args, message, message.do)
 
-    def _stepped(
+    def _run_step(
         self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, step: Runnable
     ) -> CallState:
         name = step_name(step, message.flow)
         attempt = (task.request.retries or 0) + 1
         holder = self._leases.holder()
-        begun = self._ledger.begin(
-            self._delivered(task, message),
+        begun = self._ledger.begin_step(
+            self._ledger_message(task, message),
             message.at,
             holder,
             task=name,
@@ -268,29 +276,31 @@ class Runner:
             progress="",
         )
         if begun.outcome is not None:
-            return self._passed(task, state_after(outcomes.decode(begun.outcome), message), message)
+            return self._end_if_last(
+                task, state_after(outcomes.decode(begun.outcome), message), message
+            )
         if not begun.is_open:
-            return self._dropped(task, message)
-        if begun.is_taken:
-            # The other delivery continues the call; if its worker dies, the call is sent again.
+            return self._stop_chain(task, message)
+        if begun.is_running:
+            # The other delivery continues the call. If its worker dies, the call is sent again.
             raise Ignore("another delivery of this message is running")
         if self._expires(message):
-            return self._dropped(task, message)
+            return self._stop_chain(task, message)
         try:
-            outcome = self._attempted(step, args, message, attempt, holder)
+            outcome = self._attempt(step, args, message, attempt, holder)
         except Interrupted:
             self._expires(message)
-            return self._dropped(task, message)
+            return self._stop_chain(task, message)
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
-            self._ledger.put_off(message.call, message.at, holder, wait)
+            self._ledger.postpone(message.call, message.at, holder, wait)
             again: dict[str, Any] = {
-                "kwargs": self._core.canvas.kwargs(self._asked(task), message, wait),
-                # What people see of it.
+                "kwargs": self._core.canvas.kwargs(self._task_name(task), message, wait),
+                # Celery's tools show these two.
                 "args": tuple(map(discreet, task.request.args or ())),
                 "kwargsrepr": shown_of(message),
             }
-            problem = failed(outcome)
+            problem = step_failed(outcome)
             request = running.requests.get(str(task.request.id))
             if isinstance(request, Request):
                 request.show_retry(problem)
@@ -298,19 +308,21 @@ class Runner:
         state = state_after(outcome, message)
         if not ends_with(state, message):
             raw = outcomes.encode(outcome)
-            counts = self._ledger.record(message.call, message.at, holder, raw)
-            if counts != raw:  # another worker took over after the lease ran out, and was first
-                state = state_after(outcomes.decode(counts), message)
-        return self._passed(task, state, message)
+            stored = self._ledger.record_outcome(message.call, message.at, holder, raw)
+            if stored != raw:  # the lease ran out, and another worker was faster
+                state = state_after(outcomes.decode(stored), message)
+        return self._end_if_last(task, state, message)
 
-    def _attempted(
+    def _attempt(
         self, step: Runnable, args: Args, message: StepMessage, attempt: int, holder: str
     ) -> Outcome:
-        """An attempt at a step; raises `Interrupted` if its call ends meanwhile."""
+        """Makes an attempt at a step; raises `Interrupted` if the call ends meanwhile."""
         interrupt = Interrupt()
         with (
-            self._leases.kept(message.call, message.at, holder, message.deadline, interrupt.set),
-            self._reports.of(message.call) as report,
+            self._leases.renewing(
+                message.call, message.at, holder, message.deadline, interrupt.set
+            ),
+            self._progress.for_attempt(message.call) as progress,
         ):
             context = step_context(
                 step,
@@ -321,46 +333,46 @@ class Runner:
                 key=message.key,
                 deadline=self._deadline_here(message),
                 trace=message.trace,
-                report=report.say,
-                is_cancelled=report.is_cancelled,
+                report=progress.report,
+                is_cancelled=progress.is_cancelled,
             )
             return self._steps.attempt(step, args, context, interrupt)
 
     def _expires(self, message: StepMessage) -> bool:
-        """Ends a call whose deadline has passed; whether it has."""
+        """Ends a call whose deadline has passed; returns whether it has."""
         if message.deadline is None or message.deadline > self._ledger.now():
             return False
         self._ledger.settle(message.call, faulted(expired(message.flow)), "expired")
         return True
 
     def _deadline_here(self, message: StepMessage) -> float | None:
-        """The deadline by this machine's clock, which tasks look at."""
+        """The deadline by this machine's clock, for the task's context."""
         if message.deadline is None:
             return None
-        return here(message.deadline, self._ledger.now())
+        return to_local(message.deadline, self._ledger.now())
 
-    def _delivered(self, task: CeleryTask[Any, Any], message: StepMessage) -> Message:
-        """The message that a task came with."""
+    def _ledger_message(self, task: CeleryTask[Any, Any], message: StepMessage) -> Message:
+        """Describes a task's message for the ledger."""
         sent: Any = task.request.delivery_info or {}
         queue, priority = sent.get("routing_key"), priority_of(sent.get("priority"))
         return Message(message.call, str(task.request.id), str(queue), priority)
 
-    def give_back(self) -> None:
-        """Gives running steps back, so that other workers can take them."""
-        self._gives_back = True
-        self._leases.give_back()
-        self._reports.close()
+    def give_up(self) -> None:
+        """Gives up running steps, so that other workers can take them."""
+        self._is_giving_up = True
+        self._leases.release_all()
+        self._progress.close()
         self._steps.close()
 
     def close(self) -> None:
-        """Ends its threads, and its connections."""
-        self.give_back()
+        """Ends the threads and closes the connections."""
+        self.give_up()
         self._ledger.close()
 
-    def _passed(
+    def _end_if_last(
         self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
     ) -> CallState:
-        """The state after this task; the last task ends the call."""
+        """Ends the call if this task is its last one; returns the state."""
         if ends_with(state, message):
             is_late = message.deadline is not None and message.deadline <= self._ledger.now()
             outcome = faulted(expired(message.flow)) if is_late else outcome_of(state)
@@ -368,33 +380,33 @@ class Runner:
             task.request.chain = None
         return state
 
-    def _dropped(self, task: CeleryTask[Any, Any], message: StepMessage) -> CallState:
-        """Stops here: the call has already ended."""
+    def _stop_chain(self, task: CeleryTask[Any, Any], message: StepMessage) -> CallState:
+        """Sends nothing on, because the call has ended."""
         task.request.chain = None
-        return Failing(faulted(Cancelled(message.flow, "it has ended")))
+        return Failing(faulted(Cancelled(message.flow, "the call has ended")))
 
-    def _fanned_out(
+    def _fan_out(
         self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, each: EachNode
     ) -> CallState:
         items = split(args)
         if isinstance(items, Faulted):
-            return self._passed(task, state_after(items, message), message)
+            return self._end_if_last(task, state_after(items, message), message)
         if each.chunk is not None:
             items = [join(items[at : at + each.chunk]) for at in range(0, len(items), each.chunk)]
         if not items:
-            return self._passed(task, Continuing(join([])), message)
-        raise task.replace(self._fan(items, message, each, []))
+            return self._end_if_last(task, Continuing(join([])), message)
+        raise task.replace(self._next_chord(items, message, each, []))
 
-    def _fan(
+    def _next_chord(
         self,
         items: Sequence[Raw],
         message: StepMessage,
         each: EachNode,
         before: Sequence[CallState],
     ) -> Signature[Any]:
-        """Fans out the next items of an `each`, as many as its limit allows."""
+        """Makes a chord of the next items of an `each`, as many as its limit allows."""
         count = min(each.limit or len(items), len(items))
-        fan = lower.fan(
+        fan = lower.branches_to_chord(
             [each.body] * count, message, is_flat=each.chunk is not None, first=len(before)
         )
         rest = replace(
@@ -405,9 +417,9 @@ class Runner:
             after=tuple(items[count:]),
         )
         fan = replace(fan, gather=replace(fan.gather, message=rest))
-        return self._core.canvas.fan(fan, map(Continuing, items[:count]))
+        return self._core.canvas.chord(fan, map(Continuing, items[:count]))
 
 
 def _bytes(sent: object) -> bytes:
-    """The bytes of a text in a message; empty if it is no text."""
+    """Encodes a text of a message; returns empty bytes if it is not a text."""
     return sent.encode(errors="replace") if isinstance(sent, str) else b""

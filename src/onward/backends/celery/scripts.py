@@ -1,27 +1,29 @@
-"""What the ledger does in Redis. A script is one round trip, of which nobody sees a half.
+"""The ledger's Lua scripts. Each one runs atomically in Redis, in one round trip.
 
-All of them go by the server's clock. The keys are:
+All scripts use the server's clock. The keys are:
 
-`onward:<id>`: a hash, with what is known of a call.
-`onward:<id>:at:<place>`: whose a step is, for as long as its lease lasts.
-`onward:open`: the open calls, by when they were last heard of, or are next due; by infinity those
-    that nobody looks for, as they wait in a queue.
-`onward:sent:<route>`: the messages that were sent and have not been begun, by when they were sent.
-`onward:routes`: the routes that have such messages. A route is a queue at one priority.
-`onward:looks`: when somebody last looked for lost calls, and since when there were no gaps.
+`onward:<id>`: a hash with the record of a call.
+`onward:<id>:at:<path>`: the holder of a step's lease. The key expires with the lease.
+`onward:open`: a sorted set of the open calls. The score is the time of a call's last activity, or
+    the later time at which it is due; infinity for a call that waits in a queue.
+`onward:sent:<route>`: a sorted set of messages that were sent and whose step has not begun. The
+    score is the time of sending. A route is a queue at one priority.
+`onward:routes`: a set of the routes that have such messages.
+`onward:looks`: a hash. `at` is the time of the last search for lost calls, `since` the time since
+    which workers have looked without a gap.
 """
 
 from __future__ import annotations
 
-from onward.backends.celery.wait import TO_NOTIFY
+from onward.backends.celery.wait import NOTIFY
 
-OPEN = "onward:open"
+OPEN_CALLS = "onward:open"
 ROUTES = "onward:routes"
-LOOKS = "onward:looks"
+SEARCHES = "onward:looks"
 SENT = "onward:sent:"
 
 _AT_ONCE = 1_000
-"""How many entries a script looks at, so that Redis has time for others in between."""
+"""How many entries a script handles, so that it does not block Redis for long."""
 
 _COMMON = """
 local function clock()
@@ -29,16 +31,16 @@ local function clock()
     return at[1] .. '.' .. string.format('%06d', at[2])
 end
 
--- When a call is next to be heard of never comes nearer: a step of it may be put off until then.
-local function heard(id, at)
+-- Notes activity of a call. A later due time stays, because a step may be retried only then.
+local function note_activity(id, at)
     local due = redis.call('ZSCORE', 'onward:open', id)
     if due and (due == 'inf' or tonumber(due) < tonumber(at)) then
         redis.call('ZADD', 'onward:open', at, id)
     end
 end
 
--- A message is in its queue no more: from now on, something must be heard of its call.
-local function taken(sent, message)
+-- Notes that a message has left its queue: from now on its call must show activity.
+local function note_received(sent, message)
     if redis.call('ZREM', sent, message) == 0 then return end
     local id = string.match(message, ' (.*)$')
     if not id then return end
@@ -50,20 +52,20 @@ local function taken(sent, message)
 end
 """
 
-TO_OPEN = """
-local now, opened = redis.call('TIME')[1], {}
+ADD_CALLS = """
+local now, added = redis.call('TIME')[1], {}
 for index = 2, #KEYS do
     local id, plan, delay = unpack(ARGV, 3 * index - 4, 3 * index - 2)
-    opened[index - 1] = redis.call('HSETNX', KEYS[index], 'plan', plan)
-    if opened[index - 1] == 1 then
+    added[index - 1] = redis.call('HSETNX', KEYS[index], 'plan', plan)
+    if added[index - 1] == 1 then
         redis.call('EXPIRE', KEYS[index], delay + ARGV[1])
         redis.call('ZADD', KEYS[1], now + delay, id)
     end
 end
-return opened
+return added
 """
 
-TO_NOTE_SENT = (
+NOTE_SENT = (
     _COMMON
     + """
 local now = clock()
@@ -72,7 +74,7 @@ for index = 1, #ARGV, 3 do
     local key = 'onward:' .. id
     if redis.call('EXISTS', key) == 1 then
         local sent = 'onward:sent:' .. route
-        -- Each at a moment of its own, or which of them was taken out first would not be known.
+        -- Each message gets a time of its own, so that their order is known.
         if redis.call('ZADD', sent, now + index / 3e6, message .. ' ' .. id) == 1 then
             redis.pcall('HINCRBY', key, 'waits', 1)
         end
@@ -82,10 +84,10 @@ end
 """
 )
 
-# A queue is in order, and so is what is known to be in it: whoever begins a message knows that all
-# that was sent there before it was taken out as well.
+# A route is in order: when the step of a message begins, all messages that were sent before it have
+# been received too.
 
-TO_BEGIN = (
+BEGIN_STEP = (
     _COMMON
     + """
 local id, place, holder, lease, message = unpack(ARGV, 1, 5)
@@ -94,9 +96,9 @@ if sent then
     for _, before in ipairs(redis.call(
         'ZRANGE', KEYS[4], '-inf', '(' .. sent, 'BYSCORE', 'LIMIT', 0, 20
     )) do
-        taken(KEYS[4], before)
+        note_received(KEYS[4], before)
     end
-    taken(KEYS[4], message)
+    note_received(KEYS[4], message)
 end
 local known = redis.call('HMGET', KEYS[1], 'end', place)
 if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
@@ -105,51 +107,51 @@ local at = redis.call('GET', KEYS[2])
 if at and at ~= holder then return {1, false, 1} end
 redis.call('SET', KEYS[2], holder, 'PX', lease)
 redis.call('HSET', KEYS[1], unpack(ARGV, 6))
-heard(id, clock())
+note_activity(id, clock())
 return {1, false, 0}
 """
 )
 
-# What is kept no longer must not come back, for it would then be there for ever.
+# The script must not write to a record that has expired: it would be kept forever.
 
-TO_RECORD = (
+RECORD_OUTCOME = (
     _COMMON
     + """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) end
 if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
-heard(ARGV[1], clock())
+note_activity(ARGV[1], clock())
 return redis.call('HGET', KEYS[1], ARGV[2])
 """
 )
 
-TO_NOTE = """
+UPDATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
 """
 
-TO_PUT_OFF = (
+POSTPONE = (
     _COMMON
     + """
 if redis.call('GET', KEYS[1]) == ARGV[3] then redis.call('DEL', KEYS[1]) end
-heard(ARGV[1], clock() + ARGV[2])
+note_activity(ARGV[1], clock() + ARGV[2])
 """
 )
 
-TO_RENEW = (
+RENEW_LEASE = (
     _COMMON
     + """
 if redis.call('HEXISTS', KEYS[2], 'end') == 1 then return 0 end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[2] then return 1 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-heard(ARGV[1], clock())
+note_activity(ARGV[1], clock())
 return 1
 """
 )
 
-# Where nobody has looked for a while, the ledger may have been away, and nobody could say anything:
-# then all workers have time to, before anything is taken for lost.
+# If no worker has looked for a while, the ledger may have been away, so that no worker could renew
+# its leases. The workers get time for that before any call counts as lost.
 
-TO_TAKE_TURN = (
+TAKE_TURN = (
     _COMMON
     + """
 local now, lease = tonumber(clock()), tonumber(ARGV[1])
@@ -164,7 +166,7 @@ return 1
 """
 )
 
-TO_FIND_ROUTES = (
+FIND_WAITING_ROUTES = (
     _COMMON
     + """
 local found = {}
@@ -180,18 +182,18 @@ return found
 """
 )
 
-TO_NOTE_TAKEN = (
+NOTE_RECEIVED = (
     _COMMON
     + f"""
 local found = redis.call(
     'ZRANGE', KEYS[1], '-inf', clock() - ARGV[1], 'BYSCORE', 'LIMIT', 0, {_AT_ONCE}
 )
-for _, message in ipairs(found) do taken(KEYS[1], message) end
+for _, message in ipairs(found) do note_received(KEYS[1], message) end
 return #found
 """
 )
 
-TO_FIND_SILENT = (
+FIND_LOST = (
     _COMMON
     + f"""
 local lost, bad = {{}}, {{}}
@@ -213,7 +215,7 @@ return {{#found, lost, bad}}
 """
 )
 
-TO_REVIVE = (
+CLAIM_LOST = (
     _COMMON
     + """
 local last, now = redis.call('ZSCORE', KEYS[2], ARGV[1]), clock()
@@ -223,12 +225,12 @@ return redis.call('HINCRBY', KEYS[1], 'revived', 1)
 """
 )
 
-TO_SETTLE = """
+SETTLE = """
 if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
 if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('ZREM', KEYS[2], ARGV[1])
---TELL
+--NOTIFY
 return 1
-""".replace("--TELL", TO_NOTIFY)
+""".replace("--NOTIFY", NOTIFY)

@@ -1,4 +1,4 @@
-"""The status of a call, from its entry in the ledger."""
+"""Reads the status of a call from its record in the ledger."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _STATES = frozenset(get_args(State))
 
 
 def status_of(id: str, entry: Entry) -> Result[Status, Fault]:
-    """The status that an entry of the ledger describes."""
+    """Returns the status that a record describes."""
     fields = entry.fields
     state: str = entry.end or ("running" if "task" in fields else "queued")
     if state not in _STATES or (entry.end and entry.outcome is None):
         return Failure(damaged(id))
     progress = None
-    said = "" if entry.end else fields.get("progress", "")
-    with contextlib.suppress(ValueError):  # somebody else may have written it
-        done, total, note = said.split(" ", 2)
+    reported = "" if entry.end else fields.get("progress", "")
+    with contextlib.suppress(ValueError):  # the field may be damaged
+        done, total, note = reported.split(" ", 2)
         progress = Progress(float(done), float(total) if total != "-" else None, note)
     attempt = fields.get("attempt", "")
     return Success(

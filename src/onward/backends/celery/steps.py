@@ -1,4 +1,4 @@
-"""Runs one step to its outcome, in a worker's thread."""
+"""Runs one step, in a worker's thread."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from onward.plan import Args, Runnable
 
 
 class StepRunner:
-    """Runs steps of a catalog's tasks: sync ones here, async ones on one loop beside.
+    """Runs steps: sync tasks in the worker's thread, async tasks on a loop that all threads share.
 
     Args:
-        tasks: The tasks that may be run.
+        tasks: The tasks that may run.
     """
 
     def __init__(self, tasks: Tasks) -> None:
@@ -24,7 +24,7 @@ class StepRunner:
     def attempt(
         self, step: Runnable, args: Args, context: Context, interrupt: Interrupt
     ) -> Outcome:
-        """One attempt at a step, as long as it may take; raises `Interrupted`."""
+        """Makes one attempt at a step, and ends it after its timeout; raises `Interrupted`."""
         return interrupt.within(lambda: drive(self._attempts.make(step, args, context)))
 
     def close(self) -> None:

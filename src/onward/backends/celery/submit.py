@@ -1,13 +1,13 @@
-"""Sends many task messages at once, each as Celery writes it (its protocol, version 2).
+"""Sends task messages, in Celery's format (task protocol, version 2).
 
-Celery takes ten times as long for a message, nearly all of it for what is the same in each.
+Celery needs ten times as long for a message, most of it for parts that all messages share.
 """
 
 from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import amqp
 import msgspec
 from celery import Celery
+from celery.app.amqp import AMQP
 from celery.canvas import Signature
 from kombu import Producer
 from kombu.exceptions import OperationalError
@@ -24,12 +25,14 @@ from onward.backends.celery import transport
 from onward.backends.celery.client import Timeouts
 from onward.backends.celery.ledger import Message
 
+_ENCODER = msgspec.json.Encoder()
+
 _SHOWN = 200
-"""How many characters of its arguments people see of a task."""
+"""How many characters of a task's arguments Celery's tools show."""
 
 
 class TaskMessage(Struct, frozen=True):
-    """A task's message, and where it goes."""
+    """A task's message, and the queue that it is sent to."""
 
     queue: str
     priority: int
@@ -38,23 +41,23 @@ class TaskMessage(Struct, frozen=True):
 
     @property
     def message(self) -> Message:
-        """The message, as the ledger has it."""
+        """Describes the message for the ledger."""
         return Message(
             str(self.headers["root_id"]), str(self.headers["id"]), self.queue, self.priority
         )
 
 
 def task_message(
-    line: Sequence[Signature[Any]], call: str, eta: float | None = None
+    chain: Sequence[Signature[Any]], call: str, eta: float | None = None
 ) -> TaskMessage:
-    """The first message of a line of tasks; the tasks after it are in it.
+    """Makes the first message of a chain of tasks. It contains the tasks that follow.
 
     Args:
-        line: The tasks, none of them a group or a chord, and the first with its arguments.
-        call: The call's id, which stands in every message.
-        eta: When it starts, by the ledger's clock, in seconds since 1970-01-01 UTC.
+        chain: The tasks' signatures, without groups and chords. The first one has its arguments.
+        call: The call's id, which every message carries.
+        eta: When the first task starts, by the ledger's clock, in seconds since 1970-01-01 UTC.
     """
-    first, *rest = line
+    first, *rest = chain
     options = first.options
     headers = {
         "lang": "py",
@@ -76,11 +79,11 @@ def task_message(
 
 
 def send_all(app: Celery, timeouts: Timeouts, messages: Sequence[TaskMessage]) -> None:
-    """Sends messages, in their order; once it returns, the broker has all of them.
+    """Sends messages in their order, and returns when the broker has all of them.
 
     Raises:
-        OperationalError: If the broker cannot be reached for as long as Celery tries again. It may
-            have some of the messages then.
+        OperationalError: If the broker is not reached, in spite of Celery's retries. The broker may
+            have some of the messages.
     """
     with app.producer_or_acquire() as producer:
         connection: Any = producer.connection
@@ -94,7 +97,7 @@ def _send(
     channel: Any = producer.channel
     if isinstance(channel, transport.Channel):
         for (queue, priority), some in groupby(messages, lambda each: (each.queue, each.priority)):
-            channel.put_all(queue, priority, map(_listed, some))
+            channel.put_all(queue, priority, map(_as_list_item, some))
     elif isinstance(channel, amqp.Channel) and len(messages) > 1:
         for queue in {each.queue for each in messages}:
             producer.maybe_declare(app.amqp.queues[queue])
@@ -115,8 +118,8 @@ def _send(
             )
 
 
-def _listed(task_message: TaskMessage) -> bytes:
-    """As kombu has it in a list of Redis."""
+def _as_list_item(task_message: TaskMessage) -> bytes:
+    """Encodes a message as kombu stores it in a list of Redis."""
     properties = {
         "correlation_id": task_message.headers["id"],
         "delivery_mode": 2,
@@ -137,7 +140,7 @@ def _listed(task_message: TaskMessage) -> bytes:
 
 
 def _send_unconfirmed(connection: Any, timeouts: Timeouts, messages: Sequence[TaskMessage]) -> None:
-    """Waits for RabbitMQ's confirmations only after all is sent."""
+    """Sends all messages, and only then waits for RabbitMQ's confirmations."""
     unconfirmed = set(range(1, len(messages) + 1))
 
     def confirmed(tag: int, are_more: bool) -> None:
@@ -159,7 +162,7 @@ def _send_unconfirmed(connection: Any, timeouts: Timeouts, messages: Sequence[Ta
                 headers=each.headers,
                 properties={"correlation_id": each.headers["id"], "delivery_mode": 2},
             )
-            # The channel's own `basic_publish` waits for each.
+            # The channel's own `basic_publish` would wait for each confirmation.
             amqp.Channel.basic_publish(channel, message, exchange="", routing_key=each.queue)
         while unconfirmed:
             channel.connection.drain_events(timeout=timeouts.socket)
@@ -169,4 +172,21 @@ def _id() -> str:
     return os.urandom(16).hex()
 
 
-_ENCODER = msgspec.json.Encoder()
+class RecordingAMQP(AMQP):
+    """Celery's AMQP, which stores in the ledger each message that Celery itself sends."""
+
+    note: Callable[[list[Message]], None] | None = None
+
+    def _create_task_sender(self) -> Any:
+        send = super()._create_task_sender()  # type: ignore[misc]  # not in the stubs
+
+        def send_noted(producer: Any, name: str, message: Any, *args: Any, **options: Any) -> Any:
+            queue = options.get("queue")
+            where = str(getattr(queue, "name", queue) or options.get("routing_key"))
+            headers = message.headers
+            sent = Message(headers["root_id"], headers["id"], where, options.get("priority") or 0)
+            if self.note is not None:
+                self.note([sent])
+            return send(producer, name, message, *args, **options)
+
+        return send_noted

@@ -1,4 +1,4 @@
-"""Kombu's transports, which decompress nothing, and which no message can stop."""
+"""Kombu's transports for Redis and RabbitMQ, hardened so that no message can stop a worker."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool
 from redis.retry import Retry
 
-from onward.backends.celery.client import OF_WORKER, Again
-from onward.backends.celery.envelope import PLAIN, Refusal, wrong_envelope
-from onward.backends.celery.primary import Primary
-from onward.backends.celery.refused import Refusals
+from onward.backends.celery.client import WORKER_CONNECTIONS, ConnectionRetry
+from onward.backends.celery.dead_letters import RefusalLog
+from onward.backends.celery.envelope import PLAIN, Refusal, envelope_error
+from onward.backends.celery.sentinel import PrimaryFinder
 
-COMPRESSED = "it is compressed, and nothing is decompressed"
+COMPRESSED = "it is compressed, and compressed messages are not accepted"
 
-_NEVER = Retry(NoBackoff(), 0)
+_NO_RETRY = Retry(NoBackoff(), 0)
 
 _HEADER = 2
-"""The type of AMQP's frames with a message's properties."""
+"""The type of the AMQP frames that have a message's properties."""
 
 _NO_PROPERTIES = b"\0\0"
 _PROPERTIES_AT = 12
 
 
-class _Packed(kombu.message.Message):
-    """A message that stays as it came.
+class _RawMessage(kombu.message.Message):
+    """A message that is not decompressed, and decoded only as UTF-8.
 
-    Kombu decompresses as soon as there is a message, and decodes by any codec that Python has.
+    Kombu decompresses each message as soon as it arrives, and decodes with any codec of Python.
     """
 
     is_compressed: bool = False
@@ -53,127 +53,127 @@ class _Packed(kombu.message.Message):
         if self.is_compressed:
             raise ContentDisallowed(COMPRESSED)
         if not isinstance(encoding, str) or encoding.lower() not in PLAIN:
-            raise ContentDisallowed("only UTF-8 is taken")
+            raise ContentDisallowed("only UTF-8 is accepted")
         return super()._decode()
 
 
-class _RedisMessage(virtual.Message, _Packed):
+class _RedisMessage(virtual.Message, _RawMessage):
     pass
 
 
-class _AmqpMessage(pyamqp.Message, _Packed):
+class _AmqpMessage(pyamqp.Message, _RawMessage):
     pass
 
 
 class QoS(redis.QoS):
-    """What a channel has delivered and nobody has acknowledged.
+    """The messages that a channel has delivered and that are not acknowledged.
 
-    An acknowledgement that does not come through must not cost the worker a slot for good: it is
-    owed, and paid with the next one.
+    If an acknowledgement fails, the worker's slot is free all the same. The acknowledgement stays
+    pending, and is sent again with the next one.
     """
 
     channel: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._owed: set[str] = set()
+        self._unsent_acks: set[str] = set()
 
     def ack(self, delivery_tag: str) -> None:
-        """Kombu's own; of what fails, the slot is free all the same."""
+        """Like kombu's, but frees the slot even if the acknowledgement fails."""
         try:
             super().ack(delivery_tag)
         except self.channel.connection_errors:
-            self._owed.add(delivery_tag)
+            self._unsent_acks.add(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)
         else:
-            self._pay()
+            self._send_acks()
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> Any:
-        """Kombu's own, once a second."""
-        self._pay()
+        """Like kombu's, which is called once a second."""
+        self._send_acks()
         return super().restore_visible(*args, **kwargs)
 
-    def _pay(self) -> None:
+    def _send_acks(self) -> None:
         while True:
             try:
-                tag = self._owed.pop()
+                tag = self._unsent_acks.pop()
             except KeyError:
                 return
             try:
                 self._remove_from_indices(tag).execute()  # type: ignore[attr-defined]  # not in the stubs
             except self.channel.connection_errors:
-                self._owed.add(tag)
+                self._unsent_acks.add(tag)
                 raise
 
 
 class Channel(redis.Channel):
-    """A channel with one client to publish, to note and to acknowledge by."""
+    """A Redis channel that keeps one client; kombu's makes a client for each operation."""
 
     Message: type[virtual.Message] = _RedisMessage
     QoS: type[redis.QoS] = QoS
     from_transport_options: tuple[str, ...] = (
         *redis.Channel.from_transport_options,
-        "again",
-        "turn",
-        "primary",
+        "connection_retry",
+        "pool_timeout",
+        "primary_finder",
     )
-    again: Again | None = None
-    """How what fails is tried again, for all channels of a backend."""
-    turn: float | None = None
-    """How long a thread waits for a connection that others use, in seconds."""
-    primary: Primary | None = None
-    """What knows where the Redis is, if Sentinels watch over it."""
-    heard: float = 0.0
-    """When Redis last answered to the wait for messages, by the monotonic clock."""
+    connection_retry: ConnectionRetry | None = None
+    """Retries failed commands, for all channels of a backend."""
+    pool_timeout: float | None = None
+    """How long a thread waits for a free connection of the pool, in seconds."""
+    primary_finder: PrimaryFinder | None = None
+    """Finds the address of a Redis behind Sentinels."""
+    last_heard: float = 0.0
+    """When Redis last answered a BRPOP, by the monotonic clock."""
 
     connection_errors: tuple[type[Exception], ...]
     connection_class: type[Any] | None
     keyprefix_fanout: str
 
     @property
-    def asked(self) -> float | None:
-        """When Redis was last asked for messages, by the monotonic clock."""
+    def last_asked(self) -> float | None:
+        """When the last BRPOP was sent, by the monotonic clock."""
         sent: float | None = getattr(self, "_brpop_sent_at", None)  # kombu 5.7
         return sent
 
-    _kept: Any = None
+    _cached_client: Any = None
     _popped: Any = None
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        if self.primary is not None:
-            self.connection_class = self.primary.options["connection_class"]
+        if self.primary_finder is not None:
+            self.connection_class = self.primary_finder.options["connection_class"]
         found = super()._connparams(asynchronous)  # type: ignore[misc]  # not in the stubs
         params: dict[str, Any] = found
-        if self.primary is not None:
-            # The class is kombu's own, made of that one.
-            params |= self.primary.options | {"connection_class": params["connection_class"]}
+        if self.primary_finder is not None:
+            # The connection class must be kombu's subclass of the Sentinel connection.
+            params |= self.primary_finder.options | {"connection_class": params["connection_class"]}
         return params
 
     def _get_pool(self, asynchronous: bool = False) -> Any:
         if asynchronous:
             pool: Any = super()._get_pool(asynchronous=True)  # type: ignore[misc]  # not in the stubs
-            pool.connection_kwargs["retry"] = self.again
+            pool.connection_kwargs["retry"] = self.connection_retry
             return pool
         params = self._connparams()
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
-        params["max_connections"] = OF_WORKER  # the threads of a worker share them
+        params["max_connections"] = WORKER_CONNECTIONS  # a worker's threads share them
         blocking: Any = BlockingConnectionPool
-        return blocking(timeout=self.turn, retry=self.again, **params)
+        return blocking(timeout=self.pool_timeout, retry=self.connection_retry, **params)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:
             client = super()._create_client(asynchronous=True)  # type: ignore[misc]  # not in the stubs
-            client.parse_response = partial(self._parsed, client.parse_response)
+            client.parse_response = partial(self._parse, client.parse_response)
             return client
-        # After a fork, and after a lost connection, there is another pool.
-        if self._kept is None or self._kept.connection_pool is not self.pool:
-            self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
-        return self._kept
+        # After a fork, and after a lost connection, the pool is another one.
+        if self._cached_client is None or self._cached_client.connection_pool is not self.pool:
+            self._cached_client = super()._create_client()  # type: ignore[misc]  # not in the stubs
+        return self._cached_client
 
-    def _parsed(self, parse: Callable[..., Any], connection: Any, name: str, **options: Any) -> Any:
+    def _parse(self, parse: Callable[..., Any], connection: Any, name: str, **options: Any) -> Any:
         answer = parse(connection, name, **options)
         if name == "BRPOP":
-            self._popped, self.heard = answer, time.monotonic()
+            self._popped, self.last_heard = answer, time.monotonic()
         return answer
 
     @property
@@ -183,16 +183,16 @@ class Channel(redis.Channel):
         return transport
 
     @property
-    def _passing(self) -> tuple[type[Exception], ...]:
-        """What says nothing of a message."""
+    def _connection_problems(self) -> tuple[type[Exception], ...]:
+        """The exceptions that are not the fault of a message."""
         return (Empty, *self.connection_errors, *self._transport.channel_errors)
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Kombu's own, but what cannot be read is refused, and ends nothing."""
+        """Like kombu's, but refuses a message that cannot be read."""
         self._popped = None
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]  # not in the stubs
-        except self._passing:
+        except self._connection_problems:
             raise
         except Exception as problem:
             popped: Any = self._popped
@@ -207,14 +207,14 @@ class Channel(redis.Channel):
             self._popped = None
 
     def _receive(self) -> Any:
-        """Kombu's own, of what is for all workers; the same."""
-        listening: Any = self.subclient
-        if listening.connection is not None:
-            # It would connect anew by itself, and wait for what it hears next: without an end.
-            listening.connection.retry = _NEVER
+        """Like kombu's, for messages to all workers; refuses what cannot be read too."""
+        pubsub: Any = self.subclient
+        if pubsub.connection is not None:
+            # A retry would reconnect, and then wait for the next message without a timeout.
+            pubsub.connection.retry = _NO_RETRY
         try:
             return super()._receive()  # type: ignore[misc]  # not in the stubs
-        except self._passing:
+        except self._connection_problems:
             raise
         except Exception as problem:
             why = f"it cannot be read ({type(problem).__name__})"
@@ -222,35 +222,35 @@ class Channel(redis.Channel):
             return True
 
     def decode_body(self, body: Any, encoding: Any = None) -> Any:
-        """Kombu's own, but what cannot be decoded is left to the worker, which drops it."""
+        """Like kombu's, but returns an empty body, which the worker refuses, on an error."""
         try:
             return super().decode_body(body, encoding)
         except (AttributeError, TypeError, ValueError):
             return b""
 
     def put_all(self, queue: str, priority: int, messages: Iterable[bytes]) -> None:
-        """Puts messages into a queue, in their order."""
+        """Appends messages to a queue, in their order."""
         name = self._q_for_pri(queue, priority)  # type: ignore[attr-defined]  # not in the stubs
         self._create_client().lpush(name, *messages)
 
 
 class Transport(redis.Transport):
-    """Kombu's for Redis, with such channels."""
+    """Kombu's transport for Redis, with these channels."""
 
     Channel: type[redis.Channel] = Channel
-    refusals: Refusals = Refusals()
+    refusals: RefusalLog = RefusalLog()
     channel_errors: tuple[type[Exception], ...]
 
     def _deliver(self, message: Any, queue: Any) -> None:
-        """Kombu's own, for what is a message."""
-        wrong = wrong_envelope(message)
-        if wrong is not None:
+        """Like kombu's, but refuses what is not a message."""
+        error = envelope_error(message)
+        if error is not None:
             raw = repr(message)[:1000].encode(errors="replace")
-            refusal = Refusal(f"it is no message: {wrong}", is_foreign=True)
+            refusal = Refusal(f"it is not a message: {error}", is_foreign=True)
             self.refusals.add(refusal, queue, raw)
             return
         properties = message["properties"]
-        # By these it is acknowledged, and goes back if we do not: they are not the sender's to say.
+        # Acknowledgement and redelivery use these properties, so the sender must not choose them.
         properties["delivery_tag"] = os.urandom(16).hex()
         properties["delivery_info"] = {"exchange": "", "routing_key": queue}
         super()._deliver(message, queue)
@@ -264,11 +264,11 @@ class _AmqpConnection(pyamqp.Connection):
     Channel: type[pyamqp.Channel] = _AmqpChannel
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options, frame_handler=_frames)
+        super().__init__(**options, frame_handler=_frame_handler)
 
 
-def _frames(connection: Any, callback: Callable[..., Any]) -> Callable[[Any], Any]:
-    """The client's own, but properties that it cannot read are as if they were not there."""
+def _frame_handler(connection: Any, callback: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Like the client's frame handler, but drops properties that cannot be read."""
     take = frame_handler(connection, callback)
 
     def on_frame(frame: Any) -> Any:
@@ -284,12 +284,12 @@ def _frames(connection: Any, callback: Callable[..., Any]) -> Callable[[Any], An
 
 
 class AmqpTransport(pyamqp.Transport):
-    """Kombu's for RabbitMQ, with such messages."""
+    """Kombu's transport for RabbitMQ, with these messages."""
 
     Connection: type[amqp.Connection] = _AmqpConnection
 
 
 class AmqpsTransport(pyamqp.SSLTransport):
-    """The same over TLS."""
+    """Kombu's transport for RabbitMQ over TLS, with these messages."""
 
     Connection: type[amqp.Connection] = _AmqpConnection

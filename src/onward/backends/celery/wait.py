@@ -1,8 +1,8 @@
-"""Waits for outcomes: however many there are in a process, they share one connection.
+"""Waiters for outcomes. All waits of a process share one connection.
 
-Who waits for a call notes in the ledger where it listens, and looks whether the call has ended, in
-one round trip. Whoever ends the call then says so there, with the outcome. What is said can be
-lost, and older workers say nothing; so those who wait are looked up once a second as well.
+In one round trip, a waiting client checks whether the call has ended, and adds its Redis channel to
+the call's record. When the call ends, the outcome is published to that channel. A publication can
+get lost, and older workers do not publish, so the client also polls once a second.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from onward.fault import BadPayload, Fault
 from onward.outcome import Outcome, faulted
 
 _AT_ONCE = 1_000
-"""How many calls are looked for in one go, so that Redis has time for others in between."""
+"""How many calls one script handles, so that it does not block Redis for long."""
 
 _POLL = 1.0
-"""How often calls are looked up of which nothing was heard, in seconds."""
+"""The interval of polls, in seconds."""
 
 _IDLE = 10.0
 """How long the connection is kept when nobody waits, in seconds."""
 
 _PAUSE = 0.2
-"""How long it is until a lost connection is tried again, in seconds."""
+"""The pause before a lost connection is made again, in seconds."""
 
 _GATHERING = 50e-6
-"""How long it is left to others to end, for each call that is waited for, in seconds."""
+"""How long a wait for several calls collects further outcomes, in seconds for each call."""
 
-# Gives, for each that has ended, its number and its outcome; nothing for one that is not known, and
-# a number for an entry that is not as we write it. A broken one harms no other.
-_TO_LOOK = """
-local heard, channel = {}, ARGV[1]
+# Returns the index and the outcome of each call that has ended: false for a call that is not known,
+# and a number for a damaged record.
+_FIND_ENDED = """
+local found, channel = {}, ARGV[1]
 for index = 2, #ARGV do
     local id = ARGV[index]
     local key = 'onward:' .. id
@@ -51,42 +51,42 @@ for index = 2, #ARGV do
     elseif known[1] then outcome = known[2] or 1
     elseif redis.call('HEXISTS', key, 'plan') == 0 then outcome = redis.call('EXISTS', key)
     elseif channel ~= '' and not string.find(known[3] or '', channel, 1, true) then
-        -- Who has stopped listening is not taken out; the last ones are enough.
+        -- Old channels are not removed; keeping only the newest ones limits the length.
         local listeners = channel .. ' ' .. (known[3] or '')
         redis.call('HSET', key, 'listeners', string.sub(listeners, 1, 1024))
     end
     if outcome then
-        heard[#heard + 1] = index - 2
+        found[#found + 1] = index - 2
         if outcome == 0 then outcome = false end
-        heard[#heard + 1] = outcome
+        found[#found + 1] = outcome
     end
 end
-return heard
+return found
 """
 
-TO_NOTIFY = """
+NOTIFY = """
 local listeners = redis.call('HGET', KEYS[1], 'listeners') or ''
-local said = ARGV[1] .. ' ' .. (#ARGV[3] < 65536 and ARGV[3] or '')
+local text = ARGV[1] .. ' ' .. (#ARGV[3] < 65536 and ARGV[3] or '')
 for channel in string.gmatch(listeners, '%S+') do
-    redis.pcall('PUBLISH', 'onward:ended:' .. channel, said)
+    redis.pcall('PUBLISH', 'onward:ended:' .. channel, text)
 end
 redis.call('HDEL', KEYS[1], 'listeners')
 """
-"""The part of the script that ends a call which says so to all who listen: a fragment of Lua."""
+"""The part of the script that ends a call which publishes the outcome: a fragment of Lua."""
 
-Read = Callable[[str, bytes], Outcome]
+DecodeOutcome = Callable[[str, bytes], Outcome]
 Found = dict[str, Outcome | None]
 
 
 def damaged(id: str) -> Fault:
-    """The fault of a call whose entry in the ledger cannot be read."""
-    message = "what the ledger has of this call is damaged: somebody else writes to it"
-    advice = "Find out who does, and submit the call again."
+    """The fault for a call whose record in the ledger cannot be read."""
+    message = "the ledger's record of this call is damaged: another program writes to the ledger"
+    advice = "Find out which one, and submit the call again."
     return BadPayload(id, message, advice=advice)
 
 
-class Wait:
-    """Somebody who waits for the first of some calls to end."""
+class Waiter:
+    """A caller that waits until one of some calls has ended."""
 
     def __init__(self, ids: Collection[str], notify: Callable[[], object]) -> None:
         self.ids = ids
@@ -94,93 +94,93 @@ class Wait:
         self.found: Found = {}
 
 
-class Waits:
-    """All waits for outcomes of one client of a ledger; threads share it.
+class Waiters:
+    """All callers that wait for outcomes on one client of a ledger; thread-safe.
 
     Args:
         client: A client of the ledger's Redis.
-        read: Reads the outcome of a call, and checks its signature.
+        decode: Decodes the outcome of a call, and checks its signature.
         patience: How long Redis may take to answer, in seconds.
     """
 
-    def __init__(self, client: Any, read: Read, patience: float) -> None:
+    def __init__(self, client: Any, decode: DecodeOutcome, patience: float) -> None:
         self._client = client
-        self._read = read
+        self._decode = decode
         self._patience = patience
-        self._to_look = client.register_script(_TO_LOOK)
+        self._find_ended_script = client.register_script(_FIND_ENDED)
         self._is_closed = False
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._process = os.getpid()
         self._channel = secrets.token_hex(8)
         self._changed = threading.Condition()
-        self._waits: dict[str, set[Wait]] = {}
+        self._by_id: dict[str, set[Waiter]] = {}
         self._is_running = False
         self._is_listening = False
         self._problem: Exception | None = None
         self._used = 0.0
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
-        """Those that have ended or are unknown, as soon as there is one; raises as redis-py."""
+        """See `Ledger.wait`; raises redis-py's errors."""
         try:
-            return self._waited(ids, timeout)
-        except Exception:  # a client that is closed meanwhile raises anything
+            return self._wait(ids, timeout)
+        except Exception:  # a client that is closed meanwhile may raise any exception
             if self._is_closed:
                 raise BackendClosed from None
             raise
 
-    def _waited(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
+    def _wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         if timeout <= 0 or not ids:
-            return self.look(ids)
+            return self.poll(ids)
         woken = threading.Event()
         end = time.monotonic() + timeout
-        wait = self.begin(ids, woken.set)
+        waiter = self.add(ids, woken.set)
         try:
-            if not wait.found:
+            if not waiter.found:
                 woken.wait(max(0.0, end - time.monotonic()))
-                if wait.found and len(ids) > 1:
+                if waiter.found and len(ids) > 1:
                     time.sleep(min(_GATHERING * len(ids), timeout))
             with self._changed:
-                if not wait.found and self._problem is not None:
+                if not waiter.found and self._problem is not None:
                     raise self._problem
-                return dict(wait.found)
+                return dict(waiter.found)
         finally:
-            self.end(wait)
+            self.remove(waiter)
 
-    def begin(self, ids: Collection[str], notify: Callable[[], object]) -> Wait:
+    def add(self, ids: Collection[str], notify: Callable[[], object]) -> Waiter:
         """Begins a wait.
 
         Args:
-            ids: The calls.
-            notify: Is called, on some thread, when one of them has ended.
+            ids: The calls to wait for.
+            notify: Called, on some thread, when one of them has ended.
         """
-        wait = Wait(ids, notify)
-        self._listen()
+        waiter = Waiter(ids, notify)
+        self._ensure_listening()
         with self._changed:
             for id in ids:
-                self._waits.setdefault(id, set()).add(wait)
+                self._by_id.setdefault(id, set()).add(waiter)
         try:
-            self._deliver(self._look_up(ids, self._channel))
+            self._deliver(self._find_ended(ids, self._channel))
         except BaseException:
-            self.end(wait)
+            self.remove(waiter)
             raise
-        return wait
+        return waiter
 
-    def end(self, wait: Wait) -> None:
+    def remove(self, waiter: Waiter) -> None:
         """Ends a wait."""
         with self._changed:
             self._used = time.monotonic()
-            for id in wait.ids:
-                waits = self._waits.get(id)
-                if waits is not None:
-                    waits.discard(wait)
-                    if not waits:
-                        del self._waits[id]
+            for id in waiter.ids:
+                waiters = self._by_id.get(id)
+                if waiters is not None:
+                    waiters.discard(waiter)
+                    if not waiters:
+                        del self._by_id[id]
 
-    def look(self, ids: Iterable[str]) -> Found:
-        """Those that have ended or are unknown by now."""
-        return dict(self._look_up(ids, ""))
+    def poll(self, ids: Iterable[str]) -> Found:
+        """Returns the outcomes of the calls that have ended or are unknown, without waiting."""
+        return dict(self._find_ended(ids, ""))
 
     def close(self) -> None:
         """Ends all waits."""
@@ -189,35 +189,35 @@ class Waits:
             self._fail(BackendClosed())
             self._changed.notify_all()
 
-    def _look_up(self, ids: Iterable[str], channel: str) -> Iterator[tuple[str, Outcome | None]]:
+    def _find_ended(self, ids: Iterable[str], channel: str) -> Iterator[tuple[str, Outcome | None]]:
         left = iter(ids)
         while some := list(islice(left, _AT_ONCE)):
-            found = iter(self._to_look([], [channel, *some]))
+            found = iter(self._find_ended_script([], [channel, *some]))
             for index, raw in zip(found, found, strict=True):
                 id = some[index]
                 if isinstance(raw, int):
                     yield id, faulted(damaged(id))
                 else:
-                    yield id, None if raw is None else self._read(id, raw)
+                    yield id, None if raw is None else self._decode(id, raw)
 
     def _deliver(self, ended: Iterable[tuple[str, Outcome | None]]) -> None:
         for id, outcome in ended:
             with self._changed:
-                waits = list(self._waits.get(id, ()))
-                for wait in waits:
-                    wait.found[id] = outcome
-            for wait in waits:
-                wait.notify()
+                waiters = list(self._by_id.get(id, ()))
+                for waiter in waiters:
+                    waiter.found[id] = outcome
+            for waiter in waiters:
+                waiter.notify()
 
     def _fail(self, problem: Exception) -> None:
         self._problem = problem
-        for wait in {wait for waits in self._waits.values() for wait in waits}:
-            wait.notify()
+        for waiter in {waiter for waiters in self._by_id.values() for waiter in waiters}:
+            waiter.notify()
 
-    def _listen(self) -> None:
-        """Returns once it is listened for what ends; raises what is in the way."""
-        if self._process != os.getpid():  # a fork has not the thread
-            self._begin()
+    def _ensure_listening(self) -> None:
+        """Starts the listening thread if needed, and waits for it; raises its error."""
+        if self._process != os.getpid():  # the thread does not exist in a forked process
+            self._reset()
         with self._changed:
             self._used = time.monotonic()
             if self._is_closed:
@@ -226,7 +226,7 @@ class Waits:
                 return
             if not self._is_running:
                 self._is_running, self._problem = True, None
-                threading.Thread(target=self._run, name="onward-waits", daemon=True).start()
+                threading.Thread(target=self._run, name="onward-outcomes", daemon=True).start()
             self._changed.wait_for(lambda: self._is_listening or self._problem is not None)
             if not self._is_listening and self._problem is not None:
                 raise self._problem
@@ -235,63 +235,63 @@ class Waits:
         while True:
             try:
                 with self._client.pubsub() as pubsub:
-                    if self._listens(pubsub):
+                    if self._listen(pubsub):
                         return
-            except Exception as problem:  # a client that is closed meanwhile raises anything
+            except Exception as problem:  # a client that is closed meanwhile may raise any
                 with self._changed:
                     self._is_listening = False
-                    if self._is_over():
+                    if self._must_end():
                         return
                     is_away = isinstance(problem, RedisError | OSError)
                     self._fail(problem if is_away else RedisConnectionError(repr(problem)))
                     self._changed.notify_all()
                     self._changed.wait_for(lambda: self._is_closed, _PAUSE)
 
-    def _is_over(self) -> bool:
-        """Whether nobody needs the thread any more, which then has to end."""
-        is_idle = not self._waits and time.monotonic() - self._used > _IDLE
+    def _must_end(self) -> bool:
+        """Whether the thread is no longer needed; it must end then."""
+        is_idle = not self._by_id and time.monotonic() - self._used > _IDLE
         if self._is_closed or is_idle:
             self._is_running = self._is_listening = False
         return not self._is_running
 
-    def _listens(self, pubsub: Any) -> bool:
-        """Listens until that is over; raises as redis-py."""
+    def _listen(self, pubsub: Any) -> bool:
+        """Listens until the thread is no longer needed; raises redis-py's errors."""
         pubsub.subscribe(f"onward:ended:{self._channel}")
         if pubsub.get_message(timeout=self._patience) is None:
             raise RedisTimeoutError("Timeout reading from socket")
         with self._changed:
             self._is_listening, self._problem = True, None
             self._changed.notify_all()
-        polled, asked, answered, turn = time.monotonic(), 0.0, time.monotonic(), 0
+        polled, pinged, heard, offset = time.monotonic(), 0.0, time.monotonic(), 0
         while True:
             now = time.monotonic()
-            if now - asked >= self._patience:
-                if asked > answered:
-                    raise RedisConnectionError("it does not answer who listens")
+            if now - pinged >= self._patience:
+                if pinged > heard:
+                    raise RedisConnectionError("it did not answer a ping")
                 pubsub.ping()
-                asked = now
+                pinged = now
             message = pubsub.get_message(timeout=max(0.0, polled + _POLL - now))
             if message is not None:
-                answered = time.monotonic()
+                heard = time.monotonic()
                 if message["type"] == "message":
                     self._receive(message["data"])
             if time.monotonic() - polled >= _POLL:
                 with self._changed:
-                    if self._is_over():
+                    if self._must_end():
                         return True
-                    ids = list(self._waits)
-                # Where they are very many, they take turns.
-                turn = turn if turn < len(ids) else 0
-                self._deliver(self._look_up(ids[turn : turn + _AT_ONCE], self._channel))
-                turn += _AT_ONCE
+                    ids = list(self._by_id)
+                # Very many calls are polled in slices, one each time.
+                offset = offset if offset < len(ids) else 0
+                self._deliver(self._find_ended(ids[offset : offset + _AT_ONCE], self._channel))
+                offset += _AT_ONCE
                 polled = time.monotonic()
                 with self._changed:
                     self._problem = None
 
-    def _receive(self, said: bytes) -> None:
-        head, _, raw = said.partition(b" ")
+    def _receive(self, published: bytes) -> None:
+        head, _, raw = published.partition(b" ")
         id = head.decode(errors="replace")
         if raw:
-            self._deliver([(id, self._read(id, raw))])
-        else:  # it is too long to be said
-            self._deliver(self._look_up([id], self._channel))
+            self._deliver([(id, self._decode(id, raw))])
+        else:  # the outcome is too large to be published
+            self._deliver(self._find_ended([id], self._channel))

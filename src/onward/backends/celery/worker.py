@@ -1,4 +1,4 @@
-"""The worker's side: takes up the tasks that come, and notes what comes of them."""
+"""A Celery worker in this process: starting, serving a catalog, and stopping."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from celery import _state as celery_state
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
 
 from onward.backend.support import queues_served
-from onward.backends.celery.client import Again
+from onward.backends.celery.broker_watch import BrokerWatch
+from onward.backends.celery.client import ConnectionRetry
 from onward.backends.celery.consumer import Consumer, Dispatcher
-from onward.backends.celery.control import answer
+from onward.backends.celery.control import extend
 from onward.backends.celery.core import Core
-from onward.backends.celery.outage import Outage, shown
+from onward.backends.celery.dead_letters import RefusalLog
+from onward.backends.celery.outage import Outage, server_name
 from onward.backends.celery.pool import Pool
 from onward.backends.celery.reconciler import Reconciler
-from onward.backends.celery.refused import Refusals
 from onward.backends.celery.runner import Runner
-from onward.backends.celery.silence import SilenceWatch
 from onward.backends.celery.throttle import throttled
 from onward.catalog import Catalog
 
@@ -56,14 +56,14 @@ _REPEATING = (
     "kombu.transport.virtual.base",
     "amqp",
 )
-"""Loggers that say the same again and again while a broker is away."""
+"""The loggers that repeat themselves while a broker is away, and so are throttled."""
 
 _LEAVING = 3.0
-"""How long Celery may take to give back messages; its loop looks once a second at what is to do."""
+"""How long Celery may take to return messages, in seconds. Its loop wakes up once a second."""
 
 
 class CeleryWorker:
-    """A Celery worker on a thread of this process, and what watches over lost calls beside it."""
+    """A Celery worker and a reconciler, on threads of this process."""
 
     def __init__(
         self,
@@ -73,17 +73,17 @@ class CeleryWorker:
         queues: Collection[str] | None,
     ) -> None:
         self._core = core
-        self._refusals = Refusals(core.dead_letters)
+        self._refusals = RefusalLog(core.dead_letters)
         events: Any = core.app.events
         events.dispatcher_cls = Dispatcher
         self._runner = Runner(core, catalog)
         self._runner.register(catalog)
-        self._told = threading.Event()
-        answer(core.app, core.cancel, self._told.set)
+        self._shutdown_requested = threading.Event()
+        extend(core.app, core.cancel, self._shutdown_requested.set)
         queues = queues_served(core.queue, catalog, queues)
         core.queues.update(catalog.queues, queues)
         self._options: dict[str, Any] = {
-            # Of two with the same name on one machine, the engine would tell as of one.
+            # Unique, because Celery's tools would show two workers of one name as one.
             "hostname": f"onward-{os.getpid()}-{secrets.token_hex(2)}@{socket.gethostname()}",
             "pool": Pool,
             "consumer_cls": partial(
@@ -105,39 +105,39 @@ class CeleryWorker:
         self._controller: Any = None
         self._reconciler = Reconciler(core, catalog.tasks)
         outage = Outage(
-            shown("the broker", core.app.conf.broker_url),
+            server_name("the broker", core.app.conf.broker_url),
             "this worker takes up no steps until it is",
         )
-        self._silence = SilenceWatch(
+        self._broker_watch = BrokerWatch(
             outage, core.timeouts, lambda: getattr(self._controller, "consumer", None)
         )
-        # Steps begin with what the context variables are where the worker is started.
+        # Steps start with the context variables of the code that starts the worker.
         run = partial(copy_context().run, self._run)
         self._thread = threading.Thread(target=run, name="onward-celery", daemon=True)
         self._thread.start()
 
     def _is_ready(self, consumer: Any) -> None:
         consumer.pool.consumer = consumer
-        # Celery takes any thread of a worker's process for a task, in which it forbids waiting.
+        # Celery forbids tasks to wait, and takes every thread of a worker's process for a task.
         celery_state._set_task_join_will_block(False)  # type: ignore[attr-defined]  # not in the stubs
         self._ready.set()
 
     def _run(self) -> None:
-        # Celery's loop must not wait for an event to be published: it hears nothing meanwhile.
+        # Celery's loop must not wait until an event is published: it receives nothing meanwhile.
         with self._core.publish_deadline.of(0):
             self._serve()
 
     def _serve(self) -> None:
         try:
-            self._work_on()
+            self._run_controller()
         finally:
-            self._silence.close()
+            self._broker_watch.close()
             self._ended.set()
 
-    def _work_on(self) -> None:
+    def _run_controller(self) -> None:
         with throttled(_REPEATING):
-            while not (self._stopping.is_set() or self._told.is_set()):
-                # A worker whose broker goes away may end; it is the only one here, so begin again.
+            while not (self._stopping.is_set() or self._shutdown_requested.is_set()):
+                # Celery's worker may end when its broker goes away, so another one is started.
                 with contextlib.suppress(Exception):
                     self._controller = self._core.app.WorkController(**self._options)
                     self._controller.start()
@@ -145,33 +145,35 @@ class CeleryWorker:
                 self._stopping.wait(0.5)
 
     def is_ready(self, timeout: float) -> bool:
-        """Whether it takes messages up, after so many seconds at most."""
+        """Waiters for at most `timeout` seconds until it receives messages; True once it does."""
         return self._ready.wait(timeout)
 
     @property
     def is_stopping(self) -> bool:
         """See `StopsRemotely.is_stopping`."""
-        return self._told.is_set()
+        return self._shutdown_requested.is_set()
 
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""
         if not self._stopping.is_set():
             self._stopping.set()
             self._reconciler.close()
-            # Its connections are its own thread's: it is told to leave its loop, and stops there.
+            # Only its own thread may use its connections: this makes that thread leave its loop.
             consumer = getattr(self._controller, "consumer", None)
             if consumer is not None:
                 consumer.blueprint.state = CLOSE
-        # Where the broker does not answer, Celery would wait for each of its last words to it.
-        again: Again | None = self._core.app.conf.broker_transport_options.get("again")
-        with again.hurried() if again is not None else contextlib.nullcontext():
+        # If the broker does not answer, Celery would wait for each of its last commands.
+        retry: ConnectionRetry | None = self._core.app.conf.broker_transport_options.get(
+            "connection_retry"
+        )
+        with retry.failing_fast() if retry is not None else contextlib.nullcontext():
             if self._ended.wait(grace):
                 self._runner.close()
                 return
-            self._runner.give_back()
+            self._runner.give_up()
             pool = getattr(self._controller, "pool", None)
             if pool is not None:
-                pool.give_back()
+                pool.give_up()
                 self._ended.wait(_LEAVING)
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""Temporal: every flow as a durable workflow, and a single task as an activity of its own.
+"""The Temporal backend: runs a flow as a durable workflow, and a single task as an activity.
 
 The SDK is imported when a backend is made.
 """
@@ -36,20 +36,20 @@ def temporal(
 
     Args:
         host: The server's host.
-        port: Its port.
+        port: The server's port.
         namespace: The namespace, which must exist.
         task_queue: The task queue of workflows, and of steps that name no queue.
-        heartbeat: How long a worker may be silent while it runs a step, in seconds, before another
-            worker takes the step over.
-        tls: Whether to use TLS, or how; None for TLS if there is an API key.
-        api_key: The API key, as for Temporal Cloud.
-        data_converter: Its payload codec (encryption) and failure converter are used. The payloads
-            themselves are Onward's JSON.
+        heartbeat: How long a worker that runs a step may send no heartbeat, in seconds. After that
+            another worker takes the step over.
+        tls: Whether to use TLS, or its configuration; None for TLS if there is an API key.
+        api_key: The API key, for example of Temporal Cloud.
+        data_converter: A converter whose payload codec (encryption) and failure converter are used.
+            The payloads themselves are Onward's JSON.
         rpc_metadata: Headers of each request.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If an argument is out of bounds.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> from onward.backends.temporal import temporal

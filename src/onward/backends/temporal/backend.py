@@ -1,4 +1,4 @@
-"""`TemporalBackend`, which implements the port."""
+"""The Temporal backend, which implements the port and its capabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onward.backend.support import queues_served
 from onward.backends.temporal import lower, schedules, status
 from onward.backends.temporal.client import Address, Connection
 from onward.backends.temporal.message import FlowOptions
-from onward.backends.temporal.probe import Census
+from onward.backends.temporal.probe import WorkerProbe
 from onward.backends.temporal.submit import start_flow, start_step, too_large
 from onward.backends.temporal.wait import Listener
 from onward.catalog import Catalog
@@ -25,10 +25,10 @@ from onward.outcome import Outcome, one_of
 from onward.plan import Plan
 
 _AT_ONCE = 32
-"""How many calls are submitted side by side."""
+"""How many calls are submitted at the same time."""
 
 _LINGER = 0.05
-"""How long the loop goes on after its end, in seconds.
+"""How long the loop runs on after `close`, in seconds.
 
 Without it, 1 in 100 short processes crashed.
 """
@@ -37,7 +37,7 @@ Without it, 1 in 100 short processes crashed.
 class TemporalBackend(
     BlockingCancels["Core"], BlockingSchedules["Core"], BlockingDiagnoses["Core"]
 ):
-    """What `temporal()` gives."""
+    """The backend that `temporal()` returns."""
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))
@@ -49,7 +49,7 @@ class TemporalBackend(
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
-        return lower.explained(plan, self._address.task_queue)
+        return lower.explain(plan, self._address.task_queue)
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """See `Checks.check`."""
@@ -58,32 +58,34 @@ class TemporalBackend(
 
 
 class Core:
-    """The awaitable side, all of it on one event loop."""
+    """The async backend behind `TemporalBackend`; all of it runs on one event loop."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
         self._connection = Connection(address)
         self._listener = Listener(self._connection)
         self._has_activities = True
-        self._census = Census()
+        self._probe = WorkerProbe()
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         plan = submission.plan
         fault = too_large(plan)
         if fault is not None:
             return Failure(fault)
-        ask = self._connection.ask
+        request = self._connection.request
         if lower.is_single(plan) and self._has_activities:
-            started = await ask(plan.flow, lambda client: self._start_step(client, submission))
+            started = await request(plan.flow, lambda client: self._start_step(client, submission))
             if self._has_activities:
                 return started
-        return await ask(plan.flow, lambda client: start_flow(client, self._address, submission))
+        return await request(
+            plan.flow, lambda client: start_flow(client, self._address, submission)
+        )
 
     async def _start_step(self, client: Client, submission: Submission) -> str:
         try:
             return await start_step(client, self._address, submission)
         except RPCError as problem:
-            if problem.status == RPCStatusCode.UNIMPLEMENTED:  # an older server has workflows only
+            if problem.status == RPCStatusCode.UNIMPLEMENTED:  # an older server runs only workflows
                 self._has_activities = False
             raise
 
@@ -114,13 +116,13 @@ class Core:
     async def settled(
         self, ids: Collection[str], /, timeout: float | None = None
     ) -> Result[Mapping[str, Outcome], Fault]:
-        return await self._listener.first(ids, timeout)
+        return await self._listener.wait_for_any(ids, timeout)
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
-        return await self._connection.ask(id, lambda client: status.of_call(client, id))
+        return await self._connection.request(id, lambda client: status.status_of(client, id))
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
-        return await self._connection.ask(id, lambda client: status.end(client, id))
+        return await self._connection.request(id, lambda client: status.cancel(client, id))
 
     async def serve(
         self,
@@ -134,15 +136,15 @@ class Core:
 
         flows = self._address.task_queue
         steps = queues_served(flows, catalog, queues)
-        return await self._connection.ask(
+        return await self._connection.request(
             "", lambda client: start(client, catalog, steps, flows, concurrency)
         )
 
     async def diagnose(self, queues: Collection[str] = ()) -> Result[Diagnosis, Fault]:
-        from onward.backends.temporal.diagnose import look
+        from onward.backends.temporal.diagnose import make_diagnosis
 
-        return await self._connection.ask(
-            "", lambda client: look(client, self._address, queues, self._census)
+        return await self._connection.request(
+            "", lambda client: make_diagnosis(client, self._address, queues, self._probe)
         )
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
@@ -150,22 +152,23 @@ class Core:
         if fault is not None:
             return Failure(fault)
         options, queue = FlowOptions(self._address.heartbeat), self._address.task_queue
-        return await self._connection.ask(
-            schedule.name, lambda client: schedules.put(client, schedule, plan, options, queue)
+        return await self._connection.request(
+            schedule.name,
+            lambda client: schedules.create_or_replace(client, schedule, plan, options, queue),
         )
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
-        return await self._connection.ask("", schedules.listed)
+        return await self._connection.request("", schedules.list_all)
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
-        return await self._connection.ask(
+        return await self._connection.request(
             name, lambda client: schedules.pause(client, name, is_paused=True)
         )
 
     async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
-        return await self._connection.ask(
+        return await self._connection.request(
             name, lambda client: schedules.pause(client, name, is_paused=False)
         )
 
     async def unschedule(self, name: str, /) -> Result[None, Fault]:
-        return await self._connection.ask(name, lambda client: schedules.remove(client, name))
+        return await self._connection.request(name, lambda client: schedules.remove(client, name))

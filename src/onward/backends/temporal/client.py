@@ -1,4 +1,4 @@
-"""The connection to the server, made when first needed and kept."""
+"""The connection to the server. It is made when it is first needed."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from temporalio.client import Client, KeepAliveConfig, PayloadLimitsConfig, TLSC
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 
-from onward.backends.temporal.converter import converter
+from onward.backends.temporal.converter import data_converter
 from onward.backends.temporal.errors import fault_of, unavailable
 from onward.fault import Fault, Unavailable
 
 T = TypeVar("T")
 
 PROMPT = timedelta(seconds=10)
-"""How long the server may take for a request that it answers at once."""
+"""How long the server may take for a request that it should answer at once."""
 
 _KEEP_ALIVE = KeepAliveConfig(interval_millis=12_000, timeout_millis=6_000)
-"""A connection whose peer is gone is given up after 18 s. Servers refuse pings every 10 s."""
+"""A dead connection is closed after 18 s. Shorter intervals fail: servers refuse them."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is, and how to connect to it.
+    """The server's address, and how to connect to it.
 
     Args:
-        target: Its host and port.
+        target: The server's host and port.
         namespace: The namespace.
         task_queue: The task queue of workflows, and of steps that name no queue.
-        heartbeat: How long a worker may be silent while it runs a step, in seconds.
-        tls: See `Client.connect`, as for `api_key` and `rpc_metadata`.
+        heartbeat: How long a worker that runs a step may send no heartbeat, in seconds.
+        tls: See `Client.connect`, also for `api_key` and `rpc_metadata`.
         api_key: The API key.
-        data_converter: Its payload codec and failure converter are used.
+        data_converter: A converter whose payload codec and failure converter are used.
         rpc_metadata: Headers of each request.
     """
 
@@ -52,15 +52,15 @@ class Address:
 
 
 class Connection:
-    """A client of the SDK, for one event loop."""
+    """The SDK's client for one event loop."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._connecting: asyncio.Task[Client] | None = None
 
     async def client(self) -> Client:
-        """The client; raises RuntimeError or TimeoutError if there is no connection to be had."""
-        # Concurrent callers share one attempt: one after the other, each would wait longer.
+        """Connects if needed; raises RuntimeError or TimeoutError if the server is not reached."""
+        # Concurrent callers share one attempt. Otherwise each would wait for those before it.
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._connected)
@@ -73,28 +73,28 @@ class Connection:
             namespace=at.namespace,
             tls=at.tls,
             api_key=at.api_key,
-            data_converter=converter(at.data_converter),
+            data_converter=data_converter(at.data_converter),
             rpc_metadata=dict(at.rpc_metadata),
             keep_alive_config=_KEEP_ALIVE,
-            # Onward itself refuses what is too large; the SDK would print warnings to stderr.
+            # Onward refuses payloads that are too large. The SDK would also warn on stderr.
             payload_limits=PayloadLimitsConfig(payloads_warn_size=0, memo_warn_size=0),
         )
-        # The SDK would wait for ever for a server that accepts the connection and says nothing.
+        # The SDK would wait forever for a server that accepts a connection and never answers.
         return await asyncio.wait_for(connecting, PROMPT.total_seconds())
 
     def _connected(self, connecting: asyncio.Task[Client]) -> None:
         if connecting.cancelled() or connecting.exception() is not None:
             self._connecting = None
 
-    async def ask(self, what: str, question: Callable[[Client], Awaitable[T]]) -> Result[T, Fault]:
-        """The server's answer to a request, or the fault that its error means.
+    async def request(self, what: str, send: Callable[[Client], Awaitable[T]]) -> Result[T, Fault]:
+        """Sends a request; an error becomes a fault.
 
         Args:
             what: The flow or id that the request is about.
-            question: Makes the request.
+            send: Sends the request and returns the answer.
         """
         try:
-            return Success(await question(await self.client()))
+            return Success(await send(await self.client()))
         except RPCError as problem:
             return Failure(fault_of(problem, what, self.address.target))
         except TimeoutError:
@@ -102,5 +102,5 @@ class Connection:
         except RuntimeError as problem:  # the SDK could not connect
             return Failure(self._unavailable(what, str(problem)))
 
-    def _unavailable(self, what: str, said: str) -> Unavailable:
-        return unavailable(what, self.address.target, said)
+    def _unavailable(self, what: str, error: str) -> Unavailable:
+        return unavailable(what, self.address.target, error)

@@ -76,12 +76,12 @@ def tls_config(
     tls_key: str | None = None,
     tls_server_name: str | None = None,
 ) -> TLSConfig:
-    """TLS by its files.
+    """Makes the SDK's TLS configuration from files.
 
     Args:
-        tls_ca: The file of the authorities to trust; without it the system's.
-        tls_cert: The file of the client's certificate, if the server asks for one.
-        tls_key: The file of the key of that certificate.
+        tls_ca: The file of the trusted authorities; None for the system's.
+        tls_cert: The file of the client's certificate, if the server requires one.
+        tls_key: The file of that certificate's key.
         tls_server_name: The name in the server's certificate, if it is not the host.
 
     Raises:
@@ -102,8 +102,8 @@ def _address(settings: Settings) -> tuple[str, int]:
     if "address" in settings:
         if "host" in settings or "port" in settings:
             raise ValueError("address and host or port are both set: leave one of them out")
-        host, said = host_and_port("address", settings["address"])
-        return host, 7233 if said is None else said
+        host, explicit_port = host_and_port("address", settings["address"])
+        return host, 7233 if explicit_port is None else explicit_port
     return ipv6_in_brackets(host), port
 
 

@@ -1,4 +1,4 @@
-"""Payloads as the JSON that Onward has made already, which Temporal's UI shows."""
+"""Sends Onward's JSON as Temporal's payloads, which Temporal's UI can show."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from onward.backends.temporal.message import OMITTED, too_large
 
 _METADATA = {"encoding": b"json/plain"}
 
-_MOST = 2 * 1024 * 1024 - 16 * 1024
-"""How many bytes may go together as they are sent: Temporal's own limit, less what is around."""
+_MAX_SIZE = 2 * 1024 * 1024 - 16 * 1024
+"""The largest total size of encoded payloads: Temporal's own limit, less room for headers."""
 
 
 def payload(raw: bytes | memoryview) -> Payload:
-    """JSON as a payload."""
+    """Makes a payload of JSON."""
     return Payload(metadata=_METADATA, data=bytes(raw))
 
 
-def value(raw: bytes | memoryview) -> RawValue:
-    """JSON as a value that the SDK passes on as it is."""
+def raw_value(raw: bytes | memoryview) -> RawValue:
+    """Makes a value of JSON that the SDK passes on unchanged."""
     return RawValue(payload(raw))
 
 
-class Json(PayloadConverter):
-    """Takes and gives bytes of JSON. What else there is, the SDK itself has sent."""
+class JsonConverter(PayloadConverter):
+    """Converts payloads to and from bytes of JSON. It encodes the SDK's own values as JSON."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         """See `PayloadConverter.to_payloads`."""
@@ -60,19 +60,19 @@ def _payload(value: Any) -> Payload:
     return payload(value if isinstance(value, bytes) else msgspec.json.encode(value))
 
 
-class Bounded(PayloadCodec, WithSerializationContext):
-    """A user's codec, which says of what it made too large to be sent that it is.
+class SizeLimitedCodec(PayloadCodec, WithSerializationContext):
+    """Wraps a user's codec, and replaces payloads that are too large once they are encoded.
 
-    A workflow cannot know that. The SDK would send it again and again.
+    A workflow cannot know the encoded size, and the SDK would retry sending it forever.
     """
 
     def __init__(self, given: PayloadCodec) -> None:
         self._given = given
 
-    def with_context(self, context: SerializationContext) -> Bounded:
+    def with_context(self, context: SerializationContext) -> SizeLimitedCodec:
         """See `WithSerializationContext.with_context`."""
         if isinstance(self._given, WithSerializationContext):
-            return Bounded(self._given.with_context(context))
+            return SizeLimitedCodec(self._given.with_context(context))
         return self
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -80,7 +80,7 @@ class Bounded(PayloadCodec, WithSerializationContext):
         left = list(payloads)
         by_size = sorted(range(len(left)), key=lambda at: left[at].ByteSize())
         encoded = await self._given.encode(left)
-        while (size := sum(each.ByteSize() for each in encoded)) > _MOST and by_size:
+        while (size := sum(each.ByteSize() for each in encoded)) > _MAX_SIZE and by_size:
             left[by_size.pop()] = _omitted(size)
             encoded = await self._given.encode(left)
         return encoded
@@ -95,16 +95,16 @@ def _omitted(size: int) -> Payload:
     return Payload(metadata=_METADATA | {OMITTED: b"true"}, data=raw)
 
 
-def converter(given: DataConverter | None) -> DataConverter:
-    """What a user's converter does to payloads and failures on their way, with our payloads."""
-    return replace(given or DataConverter.default, payload_converter_class=Json)
+def data_converter(given: DataConverter | None) -> DataConverter:
+    """Combines Onward's payloads with a user's payload codec and failure converter."""
+    return replace(given or DataConverter.default, payload_converter_class=JsonConverter)
 
 
-def bounded(given: DataConverter) -> DataConverter:
-    """The same for a worker, whom nobody could tell that something is too large.
+def with_size_limit(given: DataConverter) -> DataConverter:
+    """Limits the size of what a worker sends, if a codec may enlarge it.
 
-    With storage elsewhere, that is where it goes.
+    With external storage there is no limit, because large payloads go there.
     """
     if given.payload_codec is None or given.external_storage is not None:
         return given
-    return replace(given, payload_codec=Bounded(given.payload_codec))
+    return replace(given, payload_codec=SizeLimitedCodec(given.payload_codec))

@@ -1,4 +1,4 @@
-"""How the server is, and who takes steps from which task queue."""
+"""Diagnoses the server, its task queues and their workers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.temporal.client import PROMPT, Address
-from onward.backends.temporal.probe import Census
+from onward.backends.temporal.probe import WorkerProbe
 
 _GONE = 90.0
-"""For how long a worker that is there may not have asked for a step, in seconds."""
+"""A worker that has not polled for so long is gone, in seconds."""
 
 
-async def look(
-    client: Client, address: Address, queues: Collection[str], census: Census
+async def make_diagnosis(
+    client: Client, address: Address, queues: Collection[str], probe: WorkerProbe
 ) -> Diagnosis:
-    """Looks at all of it; raises RPCError.
+    """Makes a diagnosis; raises RPCError.
 
     Args:
         client: The connection.
-        address: What the backend was told.
-        queues: Further queues to look at.
-        census: What the workers said when they were last asked.
+        address: The backend's address.
+        queues: Further queues to inspect.
+        probe: Asks the workers, and remembers their answers.
     """
     service = client.workflow_service
     system = await service.get_system_info(GetSystemInfoRequest(), timeout=PROMPT)
@@ -49,7 +49,7 @@ async def look(
         Finding("namespace", f"{address.namespace}, which keeps outcomes for {_span(kept)}"),
         _credentials(address),
     )
-    taken: dict[str, set[str]] = {}
+    queues_of: dict[str, set[str]] = {}
     waiting: dict[str, int] = {}
     for queue in sorted({address.task_queue, *queues}):
         steps = await _queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
@@ -60,22 +60,23 @@ async def look(
             waiting[queue] += found[-1].stats.approximate_backlog_count
         for poller in (poller for each in found for poller in each.pollers):
             if time.time() - poller.last_access_time.seconds < _GONE:
-                taken.setdefault(poller.identity, set()).add(queue)
+                queues_of.setdefault(poller.identity, set()).add(queue)
     if namespace.namespace_info.capabilities.standalone_activities:
-        await _ask(census, client, address.task_queue, taken)
+        await _ask(probe, client, address.task_queue, queues_of)
     workers = tuple(
-        SeenWorker(name, frozenset(taken[name]), census.tasks.get(name)) for name in sorted(taken)
+        SeenWorker(name, frozenset(queues_of[name]), probe.tasks.get(name))
+        for name in sorted(queues_of)
     )
-    return Diagnosis(address.task_queue, findings, workers, waiting, census.clock)
+    return Diagnosis(address.task_queue, findings, workers, waiting, probe.clock)
 
 
 async def _ask(
-    census: Census, client: Client, queue: str, taken: Mapping[str, Collection[str]]
+    probe: WorkerProbe, client: Client, queue: str, workers: Mapping[str, Collection[str]]
 ) -> None:
     try:
-        await census.take(client, queue, taken)
+        await probe.ask(client, queue, workers)
     except RPCError as problem:
-        if problem.status != RPCStatusCode.PERMISSION_DENIED:  # one whose key may only look
+        if problem.status != RPCStatusCode.PERMISSION_DENIED:  # the API key may only read
             raise
 
 

@@ -1,4 +1,4 @@
-"""Temporal's errors as faults, with what helps, and outcomes as Temporal's errors."""
+"""Turns Temporal's errors into faults with advice, and outcomes into Temporal's errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from onward.fault import (
 )
 from onward.outcome import Failed, Faulted, Outcome, faulted
 
-_MEANS = {
+_MEANINGS = {
     "refused": ("nothing listens at {}", "start Temporal there, or correct the host and port"),
     "tcp connect error": (
         "{} cannot be reached",
@@ -42,33 +42,39 @@ _MEANS = {
         "the certificate of {} is not valid here",
         "name the authority that signed it, and the host that it is for",
     ),
-    "InvalidContentType": ("{} speaks no TLS", "leave TLS out, or name the port that does"),
-    "h2 protocol error": ("{} speaks no gRPC", "name the port where Temporal itself listens"),
+    "InvalidContentType": ("{} does not use TLS", "turn TLS off, or name the port that uses it"),
+    "h2 protocol error": ("{} does not speak gRPC", "name the port where Temporal itself listens"),
     "nauth": ("{} does not accept these credentials", "correct the API key"),
     "ermission": ("{} forbids it", "check what the API key or the certificate permits"),
-    "transport error": ("{} hangs up", "check whether it wants TLS, or a client's certificate"),
-    "canceled": ("{} hangs up", "check that it is Temporal, and whether it wants TLS"),
+    "transport error": (
+        "{} closes the connection",
+        "check whether it requires TLS, or a client's certificate",
+    ),
+    "canceled": (
+        "{} closes the connection",
+        "check that it is Temporal, and whether it requires TLS",
+    ),
     "imeout": ("{} does not answer", "check that it runs, and that it is Temporal"),
     "deadline exceeded": ("{} does not answer in time", "check whether it is overloaded"),
 }
-"""What the SDK says of a server that gives no answer: what it means, and what helps."""
+"""What an error of the SDK means, and what to do about it, by a piece of its text."""
 
 _UNCLEAR = ("{} fails", "try again; if it fails again, look into the log of the server")
 
 _CAUSE = re.compile(r'(?:message|error): "([^"]+)"|Invalid\w+\((\w+)')
-"""The readable part of an error that the SDK shows as Rust prints it."""
+"""The readable part of an error that the SDK prints in Rust's debug format."""
 
 
 class StepError(ApplicationError):
-    """A domain error or a fault, for the SDK to send."""
+    """A domain error or a fault, as the SDK sends it."""
 
 
 def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> StepError:
-    """A domain error or a fault as the error that Temporal shows.
+    """Turns a domain error or a fault into the error that Temporal shows.
 
     Args:
-        outcome: The outcome; the error carries all of it.
-        retry_after: How many seconds later the next attempt follows; None if none does.
+        outcome: The outcome, all of which the error carries.
+        retry_after: The delay before the next attempt, in seconds; None if there is none.
     """
     if isinstance(outcome, Failed):
         kind, message = "Failure", _beginning(outcome.raw)
@@ -76,9 +82,9 @@ def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> S
         fault = outcome.fault
         kind = fault.error_type if isinstance(fault, Raised) else type(fault).__name__
         message = fault.message
-    # Domain errors and retried attempts are expected: no alarm in the worker's log and metrics.
+    # Domain errors and retried attempts are expected, and must not alarm in logs and metrics.
     is_benign = isinstance(outcome, Failed) or retry_after is not None
-    # Temporal reads a delay of 0 as none given.
+    # Temporal takes a delay of 0 for no delay given.
     delay = None if retry_after is None else timedelta(seconds=max(retry_after, 0.001))
     return StepError(
         message[:1000],
@@ -93,10 +99,10 @@ def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> S
 
 
 def outcome_of(error: BaseException | None, name: str) -> Outcome:
-    """The outcome that one of Temporal's errors means.
+    """Turns an error of Temporal's into an outcome.
 
     Args:
-        error: What the SDK raised for a workflow or an activity, or the cause of that.
+        error: The SDK's error for a workflow or an activity, or its cause.
         name: The task or flow that it belongs to.
     """
     match error:
@@ -105,7 +111,7 @@ def outcome_of(error: BaseException | None, name: str) -> Outcome:
         case exceptions.ActivityError() | exceptions.ChildWorkflowError():
             return outcome_of(error.cause, name)
         case exceptions.TimeoutError(type=TimeoutType.HEARTBEAT):
-            message = "its workers died each time"
+            message = "its worker died at each attempt"
             return faulted(Lost(name, message, CRASHES))
         case exceptions.TimeoutError():
             return faulted(expired(name))
@@ -129,7 +135,7 @@ def _beginning(raw: Raw) -> str:
 
 
 def fault_of(problem: RPCError, what: str, target: str) -> Fault:
-    """The fault that an error of the server means.
+    """Turns an error of the server into a fault.
 
     Args:
         problem: The error.
@@ -150,22 +156,22 @@ def fault_of(problem: RPCError, what: str, target: str) -> Fault:
     if problem.status == RPCStatusCode.INVALID_ARGUMENT:
         return Misconfigured(what, text)
     if problem.status == RPCStatusCode.UNIMPLEMENTED and "ctivity" in text:
-        return _unknown(what)  # an id of a single task, which this server does not have
+        return _unknown(what)  # the id of a single activity, which this server does not support
     return unavailable(what, target, f"{problem.status.name.lower().replace('_', ' ')}: {text}")
 
 
-def unavailable(what: str, target: str, said: str) -> Unavailable:
-    """The fault of a server that gives no answer.
+def unavailable(what: str, target: str, error: str) -> Unavailable:
+    """The fault for a server that is not reached.
 
     Args:
         what: The flow or id that the request was about.
         target: The server's host and port.
-        said: What the SDK says about it.
+        error: The text of the SDK's error.
     """
-    means, cure = first_match(_MEANS, said) or _UNCLEAR
-    causes = ["".join(found) for found in _CAUSE.findall(said)]
-    cause = textwrap.shorten((causes or [said])[-1].partition(": http")[0], 100)
-    return Unavailable(what, f"{means.format(target)} ({cause}): {cure}")
+    meaning, cure = first_match(_MEANINGS, error) or _UNCLEAR
+    causes = ["".join(found) for found in _CAUSE.findall(error)]
+    cause = textwrap.shorten((causes or [error])[-1].partition(": http")[0], 100)
+    return Unavailable(what, f"{meaning.format(target)} ({cause}): {cure}")
 
 
 def _unknown(id: str) -> Unknown:

@@ -1,4 +1,4 @@
-"""A plan in Temporal's terms: its parts, retry policies and priorities, and `explain`."""
+"""Lowers a plan to Temporal's terms: parts, retry policies and priorities; and explains it."""
 
 from __future__ import annotations
 
@@ -25,75 +25,79 @@ from onward.plan import (
     TogetherNode,
 )
 
-STEPS = 20
-"""How many steps of a long chain make one part: large steps soon fill a history of 50 MB."""
+STEPS_PER_PART = 20
+"""How many steps of a long chain make one part. A history holds 50 MB, so large steps fill it."""
 
-ITEMS = 250
-"""How many items of an `each` make one part; the next part begins when they are done."""
-
+ITEMS_PER_PART = 250
+"""How many items of an `each` make one part. The next part begins when all of them are done."""
 
 LONGEST = timedelta(days=365)
-"""How long Temporal allows an attempt; the worker enforces timeouts, heartbeats show its death."""
+"""Temporal's own time limit of an attempt.
+
+It is long because the worker enforces timeouts, and because heartbeats show that a worker died.
+"""
 
 
 class Part(FusedNode, frozen=True, tag="part", tag_field="op"):
-    """A part of a long flow, which becomes a child workflow once the history is long."""
+    """A part of a long flow. It runs as a child workflow if the history is long by then."""
 
 
-def parted(node: Node) -> Node:
-    """The same flow, with its long chains and every `each` cut into parts.
+def split_into_parts(node: Node) -> Node:
+    """Cuts long chains and every `each` of a flow into parts, which does not change its meaning.
 
-    A history holds about 50,000 events, a step makes three, and an `each` may have any length. By
-    the laws, a chain is a chain of chains, and an `each` is an `each` over lists.
+    This keeps histories short: a history holds about 50,000 events, a step makes three of them, and
+    an `each` may have any length.
     """
     match node:
         case ChainNode(steps):
-            if len(steps) <= STEPS:
-                return within(node)
-            cuts = range(0, len(steps), STEPS)
-            return ChainNode(tuple(Part(body=ChainNode(steps[at : at + STEPS])) for at in cuts))
+            if len(steps) <= STEPS_PER_PART:
+                return split_part(node)
+            cuts = range(0, len(steps), STEPS_PER_PART)
+            return ChainNode(
+                tuple(Part(body=ChainNode(steps[at : at + STEPS_PER_PART])) for at in cuts)
+            )
         case EachNode(chunk=chunk):
-            return EachNode(Part(body=node), limit=1, chunk=ITEMS * (chunk or 1))
+            return EachNode(Part(body=node), limit=1, chunk=ITEMS_PER_PART * (chunk or 1))
         case TogetherNode(branches):
-            return TogetherNode(tuple(map(parted, branches)))
+            return TogetherNode(tuple(map(split_into_parts, branches)))
         case RescueNode(body, handler):
-            return RescueNode(parted(body), parted(handler))
+            return RescueNode(split_into_parts(body), split_into_parts(handler))
         case NamedNode(_, body):
-            return parted(body)
+            return split_into_parts(body)
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
-            return replace(node, body=parted(body))
+            return replace(node, body=split_into_parts(body))
         case _:
             return node
 
 
-def within(node: Node) -> Node:
-    """The content of a part, with everything long in it cut into parts in turn.
+def split_part(node: Node) -> Node:
+    """Cuts everything long inside of a part into parts in turn, when the part runs.
 
-    A part stays uncut until it runs, because it may be sent to a child workflow.
+    It is not done earlier, because the part may be sent to a child workflow.
     """
     match node:
         case ChainNode(steps):
-            return ChainNode(tuple(map(parted, steps)))
+            return ChainNode(tuple(map(split_into_parts, steps)))
         case EachNode(body, limit, chunk):
-            return EachNode(parted(body), limit, chunk)
+            return EachNode(split_into_parts(body), limit, chunk)
         case _:
             return node
 
 
 def is_single(plan: Plan) -> bool:
-    """Whether a call is a single activity, without a workflow."""
+    """Whether a call runs as a single activity, without a workflow."""
     return isinstance(plan.root, Runnable)
 
 
 def retry_policy(step: Runnable, crashes: int = CRASHES) -> RetryPolicy:
-    """How often Temporal attempts a step.
+    """Makes Temporal's retry policy of a step.
 
-    A worker that reports a failure says when the next attempt is due; these intervals are for
-    workers that died.
+    A worker that reports a failure also sets the delay before the next attempt. The intervals of
+    this policy apply only after a worker died.
 
     Args:
         step: The step.
-        crashes: How often its worker may die.
+        crashes: How often the step's worker may die.
     """
     return RetryPolicy(
         initial_interval=timedelta(seconds=1),
@@ -103,13 +107,13 @@ def retry_policy(step: Runnable, crashes: int = CRASHES) -> RetryPolicy:
 
 
 def priority_of(step: Runnable, plan: Plan) -> Priority:
-    """A step's priority, from 0 (lowest) to 9, on Temporal's scale from 5 (lowest) to 1."""
+    """Converts a step's priority, from 0 (lowest) to 9, to Temporal's, from 5 (lowest) to 1."""
     priority = plan.priority if step.priority is None else step.priority
     return Priority() if priority is None else Priority(priority_key=5 - priority // 2)
 
 
-def explained(plan: Plan, task_queue: str) -> str:
-    """What Temporal will run, for people to read."""
+def explain(plan: Plan, task_queue: str) -> str:
+    """Renders what Temporal would run, for people to read."""
     if is_single(plan):
         return "\n".join(_lines(plan.root, plan, ""))
     return "\n".join([f"workflow {plan.flow} on {task_queue}", *_lines(plan.root, plan, "  ")])

@@ -1,4 +1,4 @@
-"""What travels between clients, workflows and workers beside the values."""
+"""The messages between clients, workflows and workers, besides the values themselves."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args, Plan, Runnable
 
 LIMIT = 2_000_000
-"""How many bytes a payload may have; Temporal's own limit is 2 MiB, envelope included."""
+"""The largest payload, in bytes. Temporal's own limit is 2 MiB, headers included."""
 
 CRASHES = 50
-"""How often a step's worker may die before the step is lost."""
+"""How often a step's worker may die before the step fails as `Lost`."""
 
 CANCELLED = "cancelled by onward.cancel"
-"""The reason that the server keeps for a call that was cancelled."""
+"""The reason that the server stores for a cancelled call."""
 
 SINGLE = "task-"
-"""The prefix of the id of a call that is a single activity."""
+"""The prefix of the ids of calls that run as a single activity."""
 
 OMITTED = "onward-omitted"
-"""The metadata of a payload that stands in for one that was too large to be sent."""
+"""The metadata key of a payload that replaces one that was too large to be sent."""
 
 
 class FlowOptions(Struct, frozen=True, omit_defaults=True):
     """How a workflow runs its plan.
 
     Args:
-        heartbeat: How long a worker may be silent while it runs a step, in seconds.
-        at: The plan's path within its call, if it is a part of one.
-        crashes: How often a step's worker may die before the step is lost.
-        place: The same path without parts; None where a release before this one wrote it.
+        heartbeat: How long a worker that runs a step may send no heartbeat, in seconds.
+        at: The plan's path within its call, if it is a part of the call.
+        crashes: How often a step's worker may die before the step fails as `Lost`.
+        place: The same path without parts; None if an earlier release wrote it.
     """
 
     heartbeat: float
@@ -48,7 +48,7 @@ class FlowOptions(Struct, frozen=True, omit_defaults=True):
 
 
 class StepMessage(Struct, frozen=True, omit_defaults=True):
-    """What a worker needs to run a step, beside the values that the step takes.
+    """What a worker needs to run a step, besides the step's arguments.
 
     Args:
         call: The call's id.
@@ -57,7 +57,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True):
         step: The step itself, with its policy.
         key: The call's idempotency key.
         deadline: When the call expires, in seconds since 1970.
-        keyword: The names of the keyword arguments, which are the last of the values.
+        keyword: The names of the keyword arguments, whose values come last.
         trace: The plan's trace.
     """
 
@@ -72,21 +72,21 @@ class StepMessage(Struct, frozen=True, omit_defaults=True):
 
     @property
     def name(self) -> str:
-        """The task's name; the flow's, where it is fused."""
+        """The task's name; for a fused step, the flow's."""
         return name_of(self.step, self.flow)
 
 
 class Heartbeat(Struct, frozen=True, omit_defaults=True):
-    """What a worker reports about a step while it runs it.
+    """What a worker reports about a step while the step runs.
 
-    Temporal counts every attempt; an attempt whose worker died does not count for the
-    step's policy.
+    The attempt is counted here, because Temporal also counts attempts whose worker died, and the
+    step's policy does not.
 
     Args:
-        attempt: Which attempt it is by the step's policy, or which is next, from 1.
-        task: The task; in a fused step, the one that runs.
+        attempt: The number of the attempt, or of the next one, by the step's policy, from 1.
+        task: The task; in a fused step, the one that is running.
         step: The step's path.
-        progress: What the task reported last.
+        progress: The progress that the task last reported.
     """
 
     attempt: int = 1
@@ -96,28 +96,28 @@ class Heartbeat(Struct, frozen=True, omit_defaults=True):
 
 
 def step_message(step: Runnable, args: Args, at: str, plan: Plan, call: str) -> StepMessage:
-    """A step as a worker receives it."""
+    """Makes the message for a step."""
     keyword = tuple(args.keyword)
     return StepMessage(call, plan.flow, at, step, plan.key, plan.deadline, keyword, plan.trace)
 
 
-def write(message: FlowOptions | StepMessage | Heartbeat) -> bytes:
-    """A message as bytes."""
+def encode(message: FlowOptions | StepMessage | Heartbeat) -> bytes:
+    """Encodes a message as JSON."""
     return _ENCODER.encode(message)
 
 
-def read_options(raw: bytes) -> FlowOptions:
-    """The `FlowOptions` that these bytes hold; raises msgspec.MsgspecError."""
+def decode_options(raw: bytes) -> FlowOptions:
+    """Decodes a workflow's options; raises msgspec.MsgspecError."""
     return _OPTIONS.decode(raw)
 
 
-def read_step(raw: bytes) -> StepMessage:
-    """The step that these bytes hold; raises msgspec.MsgspecError."""
+def decode_step(raw: bytes) -> StepMessage:
+    """Decodes a step's message; raises msgspec.MsgspecError."""
     return _STEP.decode(raw)
 
 
-def read_heartbeat(raw: bytes) -> Heartbeat:
-    """What a worker reported last; an empty report if it cannot be read."""
+def decode_heartbeat(raw: bytes) -> Heartbeat:
+    """Decodes a heartbeat; returns an empty one if it is not valid."""
     try:
         return _HEARTBEAT.decode(raw)
     except (msgspec.MsgspecError, ValueError):
@@ -125,44 +125,44 @@ def read_heartbeat(raw: bytes) -> Heartbeat:
 
 
 def name_of(step: Runnable, flow: str) -> str:
-    """A step's name in Temporal's UI."""
-    return getattr(step, "task", "") or shortened(flow)
+    """Returns a step's name in Temporal's UI."""
+    return getattr(step, "task", "") or workflow_type(flow)
 
 
-def shortened(flow: str) -> str:
-    """A flow's name, cut to what Temporal accepts as a workflow type."""
+def workflow_type(flow: str) -> str:
+    """Returns a flow's name, cut to the length that Temporal accepts as a workflow type."""
     return flow if len(flow) <= 200 else f"{flow[:197]}..."
 
 
 def values(args: Args) -> list[Raw]:
-    """Arguments as the values that are sent, keyword arguments last."""
+    """Returns the values of arguments in the order in which they are sent, by keyword last."""
     return [*args.positional, *args.keyword.values()]
 
 
 def args_of(values: Sequence[bytes], keyword: Sequence[str]) -> Args:
-    """Sent values as the arguments that they were."""
+    """Turns sent values back into arguments."""
     count = len(values) - len(keyword)
-    named = dict(zip(keyword, map(Raw, values[count:]), strict=True))
-    return Args(tuple(map(Raw, values[:count])), named)
+    by_name = dict(zip(keyword, map(Raw, values[count:]), strict=True))
+    return Args(tuple(map(Raw, values[:count])), by_name)
 
 
 def size_of(args: Args) -> int:
-    """The size of arguments, in bytes."""
+    """Returns the size of arguments, in bytes."""
     return sum(memoryview(raw).nbytes for raw in values(args))
 
 
 def too_large(name: str, size: int) -> Faulted:
-    """The outcome of something that is too large to be sent."""
-    message = f"{size} bytes, and Temporal carries {LIMIT} at a time"
+    """The outcome for something that is too large to be sent."""
+    message = f"it has {size} bytes, and Temporal carries at most {LIMIT}"
     return faulted(TooLarge(name, message, size, LIMIT))
 
 
 def omitted(sent: Sequence[RawValue], name: str) -> Outcome | None:
-    """The outcome if one of these was too large to be sent, or None.
+    """Returns the fault if one of these payloads was too large to be sent, or None.
 
     Args:
-        sent: What arrived.
-        name: The task or flow that it belongs to.
+        sent: The received payloads.
+        name: The task or flow that they belong to.
     """
     for each in sent:
         if OMITTED in each.payload.metadata:
@@ -170,13 +170,13 @@ def omitted(sent: Sequence[RawValue], name: str) -> Outcome | None:
     return None
 
 
-def taken(given: RawValue, name: str) -> Outcome:
-    """The outcome of a step or call that returned a value."""
-    return omitted([given], name) or Value(Raw(given.payload.data))
+def outcome_of_value(value: RawValue, name: str) -> Outcome:
+    """Returns the outcome of a step or call that returned a value."""
+    return omitted([value], name) or Value(Raw(value.payload.data))
 
 
 def named(outcome: Outcome, name: str) -> Outcome:
-    """An outcome with its task: the stand-in for a payload that is too large has none."""
+    """Adds the task to a `TooLarge` that has none, as the one for an omitted payload."""
     if isinstance(outcome, Faulted):
         fault = outcome.fault
         if isinstance(fault, TooLarge) and not fault.task:
@@ -185,13 +185,13 @@ def named(outcome: Outcome, name: str) -> Outcome:
 
 
 def checked(outcome: Outcome, name: str) -> Outcome:
-    """An outcome, or the fault that it is too large to be sent."""
+    """Returns an outcome, or `TooLarge` if it is too large to be sent."""
     size = memoryview(outcome.raw).nbytes
     return outcome if size <= LIMIT else too_large(name, size)
 
 
 def unreadable(name: str, problem: Exception) -> Faulted:
-    """The outcome of a task that Onward did not put into the task queue."""
+    """The outcome of a task that Onward did not send."""
     return faulted(BadPayload(name, f"Onward did not send this: {problem}", advice=ONLY_ONWARD))
 
 

@@ -1,8 +1,8 @@
-"""Asks workers which tasks they serve, and the server what time it is there.
+"""Asks workers which tasks they serve, and finds out the server's time.
 
-Temporal keeps neither. So an activity of a name of our own is put where workers take steps from;
-who takes it answers with its tasks, the server notes who that was and when it came, and then it is
-deleted.
+Temporal has no request for either. So the probe starts an activity with a special name on a task
+queue. The worker that takes it answers with its tasks. The server records that worker and the time,
+and then the activity is deleted.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.service import RPCError
 
 from onward.backends.temporal.client import PROMPT
-from onward.backends.temporal.converter import value
+from onward.backends.temporal.converter import raw_value
 
 NAME = "onward.doctor"
-"""The name of the activity. It has no arguments, unlike any step."""
+"""The name of the activity. Unlike a step, it has no arguments."""
 
 _PATIENCE = timedelta(seconds=5)
-"""How long a worker may take: one that has no slot free is not asked."""
+"""How long an answer may take. A worker without a free slot does not answer."""
 
 _TRIES = 6
 _AT_ONCE = 20
-"""How often, and how many workers, are asked at a time.
+"""How often the workers of a queue are asked, and by how many probes at the same time.
 
-A worker polls with five pollers, and the server takes the one that waits longest.
+The server chooses the worker that takes a probe, so some workers may get several.
 """
 
 _KEPT = 60.0
-"""How long what was said holds, in seconds."""
+"""How long answers are remembered, in seconds."""
 
 
-class _Said(Struct, frozen=True):
-    """What was said to one question.
+class _Answer(Struct, frozen=True):
+    """The answer to one probe.
 
     Args:
-        ahead: How far the server's clock is ahead of ours, in seconds.
-        worker: Who took it; empty if nobody did.
-        tasks: What that one serves; None if it does not know what is meant.
+        ahead: How far the server's clock is ahead of this machine's, in seconds.
+        worker: The identity of the worker that took the probe; empty if none did.
+        tasks: The tasks that it serves; None if it does not know the probe.
     """
 
     ahead: float
@@ -56,37 +56,37 @@ class _Said(Struct, frozen=True):
     tasks: frozenset[str] | None
 
 
-class Census:
-    """What the workers and the server said when they were last asked, a minute ago at most."""
+class WorkerProbe:
+    """Asks the workers and the server, and remembers their answers for a minute."""
 
     def __init__(self) -> None:
         self.clock: float | None = None
-        """How far the server's clock is ahead of ours, in seconds."""
+        """How far the server's clock is ahead of this machine's, in seconds."""
         self.tasks: dict[str, frozenset[str] | None] = {}
-        """What each worker serves, by its identity; None for one that did not answer."""
-        self._taken_at = -math.inf
+        """The tasks that each worker serves, by its identity; None if it did not answer."""
+        self._asked_at = -math.inf
 
-    async def take(self, client: Client, queue: str, taken: Mapping[str, Collection[str]]) -> None:
-        """Asks, unless all of these were asked just now; raises RPCError.
+    async def ask(self, client: Client, queue: str, workers: Mapping[str, Collection[str]]) -> None:
+        """Asks the workers, unless all of them have answered recently; raises RPCError.
 
         Args:
             client: The connection.
-            queue: The queue of steps that name none.
-            taken: The workers' identities, each with the queues that it takes steps from.
+            queue: The default queue, for steps that name none.
+            workers: The workers' identities, each with the queues that it takes steps from.
         """
         now = time.monotonic()
-        if now - self._taken_at < _KEPT and taken.keys() <= self.tasks.keys():
+        if now - self._asked_at < _KEPT and workers.keys() <= self.tasks.keys():
             return
-        self._taken_at = -math.inf  # in case that it fails
-        self.tasks = dict.fromkeys(taken)
-        if not taken:
+        self._asked_at = -math.inf  # so that a failure is not remembered
+        self.tasks = dict.fromkeys(workers)
+        if not workers:
             self.clock = (await _ask(client, queue, waits=False)).ahead
-        there: dict[str, set[str]] = {}
-        for worker, queues in taken.items():
+        by_queue: dict[str, set[str]] = {}
+        for worker, queues in workers.items():
             for each in queues:
-                there.setdefault(each, set()).add(worker)
-        await asyncio.gather(*(self._ask_all(client, each, there[each]) for each in there))
-        self._taken_at = now
+                by_queue.setdefault(each, set()).add(worker)
+        await asyncio.gather(*(self._ask_all(client, *each) for each in by_queue.items()))
+        self._asked_at = now
 
     async def _ask_all(self, client: Client, queue: str, workers: set[str]) -> None:
         silent = set(workers)
@@ -94,21 +94,21 @@ class Census:
             if not silent:
                 return
             asking = (_ask(client, queue) for _ in range(min(len(workers), _AT_ONCE)))
-            said = await asyncio.gather(*asking)
-            self.clock = said[0].ahead
-            self.tasks |= {each.worker: each.tasks for each in said if each.tasks is not None}
-            heard = {each.worker for each in said if each.worker}
-            if not heard:
+            answers = await asyncio.gather(*asking)
+            self.clock = answers[0].ahead
+            self.tasks |= {each.worker: each.tasks for each in answers if each.tasks is not None}
+            answered = {each.worker for each in answers if each.worker}
+            if not answered:
                 return
-            silent -= heard
+            silent -= answered
 
 
 def answer(tasks: Iterable[str]) -> RawValue:
-    """What a worker says that serves these."""
-    return value(msgspec.json.encode(sorted(tasks)))
+    """Makes the answer of a worker that serves these tasks."""
+    return raw_value(msgspec.json.encode(sorted(tasks)))
 
 
-async def _ask(client: Client, queue: str, *, waits: bool = True) -> _Said:
+async def _ask(client: Client, queue: str, *, waits: bool = True) -> _Answer:
     before = time.time()
     handle = await client.start_activity(
         NAME,
@@ -130,12 +130,12 @@ async def _ask(client: Client, queue: str, *, waits: bool = True) -> _Said:
                 timeout=PROMPT,
             )
     ahead = found.schedule_time.timestamp() - middle
-    return _Said(ahead, found.last_worker_identity or "", tasks)
+    return _Answer(ahead, found.last_worker_identity or "", tasks)
 
 
 async def _tasks(handle: ActivityHandle[RawValue]) -> frozenset[str] | None:
     try:
-        said = await handle.result(rpc_timeout=PROMPT)
-        return msgspec.json.decode(said.payload.data, type=frozenset[str])
-    except (ActivityFailureError, msgspec.MsgspecError):  # nobody's, or not one of ours
+        answer = await handle.result(rpc_timeout=PROMPT)
+        return msgspec.json.decode(answer.payload.data, type=frozenset[str])
+    except (ActivityFailureError, msgspec.MsgspecError):  # no worker, or not one of Onward's
         return None

@@ -1,4 +1,4 @@
-"""Temporal's own schedules; the note of each keeps what Onward declared."""
+"""Temporal's schedules. The note of each one stores what Onward declared."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from temporalio.service import RPCError, RPCStatusCode
 from onward import plan as plans
 from onward.backend import Schedule
 from onward.backends.temporal.client import PROMPT
-from onward.backends.temporal.converter import value
-from onward.backends.temporal.message import FlowOptions, shortened, write
+from onward.backends.temporal.converter import raw_value
+from onward.backends.temporal.message import FlowOptions, encode, workflow_type
 from onward.plan import Plan
 
-_OURS = "onward "
-"""The beginning of the note of every schedule that Onward made."""
+_NOTE_PREFIX = "onward "
+"""The prefix of the note of each schedule that Onward made."""
 
 _CATCH_UP = timedelta(seconds=60)
-"""Runs that were due longer ago than this, while the server was away, are left out."""
+"""Runs that were due earlier than this, while the server was away, are skipped."""
 
 
-async def put(
+async def create_or_replace(
     client: Client, schedule: Schedule, plan: Plan, options: FlowOptions, task_queue: str
 ) -> Schedule:
-    """Makes a schedule, or replaces the one of that name; raises RPCError."""
-    made = _made(schedule, plan, options, task_queue)
+    """Makes a schedule, or replaces the one of the same name; raises RPCError."""
+    made = _to_temporal(schedule, plan, options, task_queue)
     try:
         await client.create_schedule(schedule.name, made, rpc_timeout=PROMPT)
     except ScheduleAlreadyRunningError:
 
         def changed(given: ScheduleUpdateInput) -> ScheduleUpdate:
-            if _declared(given.description.schedule.state.note) is None:
-                taken = "there is a schedule of this name that Onward did not make: use another"
-                raise RPCError(taken, RPCStatusCode.INVALID_ARGUMENT, b"")
+            if _from_note(given.description.schedule.state.note) is None:
+                message = "a schedule of this name exists that Onward did not make: use another"
+                raise RPCError(message, RPCStatusCode.INVALID_ARGUMENT, b"")
             made.state.paused = given.description.schedule.state.paused
             return ScheduleUpdate(made)
 
@@ -60,11 +60,11 @@ async def put(
     )
 
 
-async def listed(client: Client) -> list[Schedule]:
-    """The schedules that Onward made, by name; raises RPCError."""
+async def list_all(client: Client) -> list[Schedule]:
+    """Lists the schedules that Onward made, sorted by name; raises RPCError."""
     found: list[Schedule] = []
     async for each in await client.list_schedules(rpc_timeout=PROMPT):
-        declared = _declared(each.schedule.state.note if each.schedule else None)
+        declared = _from_note(each.schedule.state.note if each.schedule else None)
         if declared is None or each.schedule is None:
             continue
         times = each.info.next_action_times if each.info else ()
@@ -78,7 +78,7 @@ async def pause(client: Client, name: str, *, is_paused: bool) -> None:
 
     def changed(given: ScheduleUpdateInput) -> ScheduleUpdate:
         _refuse_others(given.description)
-        # The SDK's own pause would overwrite the note.
+        # The SDK's own `pause` would overwrite the note.
         given.description.schedule.state.paused = is_paused
         return ScheduleUpdate(given.description.schedule)
 
@@ -93,12 +93,14 @@ async def remove(client: Client, name: str) -> None:
 
 
 def _refuse_others(found: ScheduleDescription) -> None:
-    """Raises RPCError for a schedule that Onward did not make, as if it did not exist."""
-    if _declared(found.schedule.state.note) is None:
+    """Raises RPCError if Onward did not make a schedule, as if it did not exist."""
+    if _from_note(found.schedule.state.note) is None:
         raise RPCError("Onward made no schedule of this name", RPCStatusCode.NOT_FOUND, b"")
 
 
-def _made(schedule: Schedule, plan: Plan, options: FlowOptions, task_queue: str) -> Scheduled:
+def _to_temporal(
+    schedule: Schedule, plan: Plan, options: FlowOptions, task_queue: str
+) -> Scheduled:
     if schedule.cron is not None:
         spec = ScheduleSpec(cron_expressions=[schedule.cron], time_zone_name=schedule.timezone)
     else:
@@ -108,23 +110,23 @@ def _made(schedule: Schedule, plan: Plan, options: FlowOptions, task_queue: str)
     declared = msgspec.json.encode(replace(schedule, paused=False, next_at=None)).decode()
     return Scheduled(
         action=ScheduleActionStartWorkflow(
-            shortened(plan.flow),
-            args=[value(plans.encode(plan)), value(write(options))],
-            # The server appends the time; and no id of a single task begins like this.
+            workflow_type(plan.flow),
+            args=[raw_value(plans.encode(plan)), raw_value(encode(options))],
+            # The server appends the time. The prefix tells it apart from ids of single activities.
             id=f"schedule-{schedule.name}",
             task_queue=task_queue,
         ),
         spec=spec,
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=_CATCH_UP),
-        state=ScheduleState(note=f"{_OURS}{declared}"),
+        state=ScheduleState(note=f"{_NOTE_PREFIX}{declared}"),
     )
 
 
-def _declared(note: str | None) -> Schedule | None:
-    if note is None or not note.startswith(_OURS):
+def _from_note(note: str | None) -> Schedule | None:
+    if note is None or not note.startswith(_NOTE_PREFIX):
         return None
     try:
-        return _DECODER.decode(note.removeprefix(_OURS))
+        return _DECODER.decode(note.removeprefix(_NOTE_PREFIX))
     except msgspec.MsgspecError:
         return None
 

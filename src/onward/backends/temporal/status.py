@@ -1,4 +1,4 @@
-"""The status of a call, and its cancellation."""
+"""Reads the status of a call, and cancels a call."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ from onward.backends.temporal.message import (
     CANCELLED,
     SINGLE,
     Heartbeat,
-    read_heartbeat,
-    read_options,
-    read_step,
+    decode_heartbeat,
+    decode_options,
+    decode_step,
 )
-from onward.backends.temporal.places import place_in
+from onward.backends.temporal.paths import path_in
 from onward.backends.temporal.wait import has_ended, outcome_of_call
 
-_BEGUN = 5
+_FIRST_STEP = 5
 """How many events a workflow's history has when its first step is scheduled."""
 
 _LAST = 20
-"""How many events of a history are read at a time, from its end."""
+"""How many events of a history are read per request, from its end."""
 
 
-async def end(client: Client, id: str) -> None:
-    """Ends a call for good, with or without a worker; raises RPCError."""
+async def cancel(client: Client, id: str) -> None:
+    """Cancels a call by terminating it, which needs no worker; raises RPCError."""
     try:
         if id.startswith(SINGLE):
             await client.get_activity_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
         else:
             await client.get_workflow_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
     except RPCError as problem:
-        # The server also refuses it for a call that has an outcome.
+        # The server also refuses this if the call has an outcome.
         is_away = problem.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED)
         if is_away or not await has_ended(client, id):
             raise
 
 
-async def of_call(client: Client, id: str) -> Status:
-    """The status of a call; raises RPCError."""
+async def status_of(client: Client, id: str) -> Status:
+    """Returns the status of a call; raises RPCError."""
     return await (_single(client, id) if id.startswith(SINGLE) else _flow(client, id))
 
 
@@ -65,17 +65,17 @@ async def _single(client: Client, id: str) -> Status:
         include_heartbeat_details=True, rpc_timeout=PROMPT
     )
     reported = await found.heartbeat_details() if found.has_heartbeat_details() else []
-    beat = read_heartbeat(reported[0]) if reported else Heartbeat()
+    heartbeat = decode_heartbeat(reported[0]) if reported else Heartbeat()
     if found.status != ActivityExecutionStatus.RUNNING:
         is_done = found.status == ActivityExecutionStatus.COMPLETED
         state: State = "done" if is_done else state_of(await outcome_of_call(client, id))
         if found.last_started_time is None:
             return Status(state)
-        return Status(state, found.activity_type, "0", beat.attempt)
+        return Status(state, found.activity_type, "0", heartbeat.attempt)
     if found.last_started_time is None:
         return Status("queued")
-    task = beat.task or found.activity_type
-    return Status("running", task, beat.step or "0", beat.attempt, beat.progress)
+    task = heartbeat.task or found.activity_type
+    return Status("running", task, heartbeat.step or "0", heartbeat.attempt, heartbeat.progress)
 
 
 async def _flow(client: Client, id: str) -> Status:
@@ -87,24 +87,23 @@ async def _flow(client: Client, id: str) -> Status:
     raw = found.raw_description
     pending = sorted(raw.pending_activities, key=_is_started, reverse=True)
     if not pending:
-        # A long flow continues in parts, each a workflow of its own.
+        # A long flow continues in parts, which are child workflows.
         for child in raw.pending_children:
             inner = await _part(client, child.workflow_id)
             if inner is not None:
                 return inner
-        return Status("running" if found.history_length > _BEGUN else "queued")
+        return Status("running" if found.history_length > _FIRST_STEP else "queued")
     step = pending[0]
-    if not _is_started(step) and step.attempt <= 1 and found.history_length <= _BEGUN + 1:
+    if not _is_started(step) and step.attempt <= 1 and found.history_length <= _FIRST_STEP + 1:
         return Status("queued")
-    beat = await _reported(client, found, step)
-    place = beat.step or await _place(client, id, step.activity_id)
-    return Status(
-        "running", beat.task or step.activity_type.name, place, beat.attempt, beat.progress
-    )
+    heartbeat = await _reported(client, found, step)
+    task = heartbeat.task or step.activity_type.name
+    path = heartbeat.step or await _path(client, id, step.activity_id)
+    return Status("running", task, path, heartbeat.attempt, heartbeat.progress)
 
 
 async def _ended(client: Client, id: str, state: State) -> Status:
-    """The status of a workflow that has ended, with the step that began last."""
+    """Returns the status of a workflow that has ended, with the step that began last."""
     token, attempts = b"", dict[int, int]()
     while True:
         page = await client.workflow_service.get_workflow_execution_history_reverse(
@@ -126,8 +125,8 @@ async def _ended(client: Client, id: str, state: State) -> Status:
             elif event.event_id in attempts:
                 step = event.activity_task_scheduled_event_attributes
                 times = attempts[event.event_id]
-                with contextlib.suppress(MsgspecError, ValueError):  # others may have written it
-                    message = read_step((await _decoded(client, step.input))[-1])
+                with contextlib.suppress(MsgspecError, ValueError):  # it may not be Onward's
+                    message = decode_step((await _decoded(client, step.input))[-1])
                     return Status(state, message.name, message.at, times)
                 return Status(state, step.activity_type.name, step.activity_id, times)
         token = page.next_page_token
@@ -136,7 +135,7 @@ async def _ended(client: Client, id: str, state: State) -> Status:
 
 
 async def _part(client: Client, id: str) -> Status | None:
-    """The status of a part of a call, if it runs: it may not have begun, or have ended."""
+    """Returns the status of a part of a call, if the part is running."""
     try:
         found = await _flow(client, id)
     except RPCError as problem:
@@ -156,15 +155,15 @@ async def _reported(
     if not step.HasField("heartbeat_details"):
         return Heartbeat()
     reported = await _decoded(client, step.heartbeat_details)
-    return read_heartbeat(reported[0]) if reported else Heartbeat()
+    return decode_heartbeat(reported[0]) if reported else Heartbeat()
 
 
 async def _decoded(client: Client, sent: Payloads) -> list[bytes]:
     return await client.data_converter.decode_wrapper(sent)
 
 
-async def _place(client: Client, id: str, activity: str) -> str:
-    """The place of an activity, of which no worker has said it yet."""
+async def _path(client: Client, id: str, activity: str) -> str:
+    """The path of an activity for which no worker has sent a heartbeat yet."""
     page = await client.workflow_service.get_workflow_execution_history(
         GetWorkflowExecutionHistoryRequest(
             namespace=client.namespace,
@@ -174,9 +173,9 @@ async def _place(client: Client, id: str, activity: str) -> str:
         timeout=PROMPT,
     )
     begun = page.history.events[0].workflow_execution_started_event_attributes
-    with contextlib.suppress(MsgspecError, ValueError):  # others may have written it
+    with contextlib.suppress(MsgspecError, ValueError):  # the workflow may not be Onward's
         raw, options = await _decoded(client, begun.input)
         plan = plans.decode(raw).value_or(None)
         if plan is not None:
-            return place_in(plan, read_options(options), activity)
+            return path_in(plan, decode_options(options), activity)
     return activity

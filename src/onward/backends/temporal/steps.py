@@ -1,4 +1,4 @@
-"""Running one step as a Temporal activity."""
+"""Runs one step, as a Temporal activity."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from temporalio.common import RawValue
 from onward.attempt import Attempts
 from onward.backend.support import expired, step_context
 from onward.backends.temporal import probe
-from onward.backends.temporal.converter import value
+from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.errors import StepError, failure
 from onward.backends.temporal.message import (
     Heartbeat,
     StepMessage,
     args_of,
     checked,
+    decode_heartbeat,
+    decode_step,
+    encode,
     omitted,
-    read_heartbeat,
-    read_step,
     unreadable,
-    write,
 )
 from onward.catalog import Catalog
 from onward.context import Context, Progress
@@ -40,45 +40,45 @@ from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args
 
 EVERY = 1.0
-"""How often a worker sends a heartbeat for a step, and learns of a cancellation, in seconds."""
+"""The interval of a step's heartbeats, by which its worker also learns of a cancel, in seconds."""
 
 _LOGGER = logging.getLogger("onward.temporal")
 
 
 class StepRunner:
-    """Runs steps of a catalog's tasks, each as an activity of the task's name."""
+    """Runs the steps of a catalog's tasks, each as an activity with the task's name."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._attempts = Attempts(catalog.tasks)
         self._tasks = catalog.tasks
         self._running: set[asyncio.Task[object]] = set()
-        self._is_leaving = False
+        self._is_stopping = False
 
     @activity.defn(dynamic=True)
     async def run(self, args: Sequence[RawValue]) -> RawValue:
-        """Attempts a step; the arguments are its values and the `StepMessage`."""
+        """Makes an attempt at a step. The arguments are the step's values and a `StepMessage`."""
         info = activity.info()
         if info.activity_type == probe.NAME and not args:
             return probe.answer(self._tasks)
         *values, last = [each.payload.data for each in args] or [b""]
         try:
-            message = read_step(last)
-            taken = args_of(values, message.keyword)
+            message = decode_step(last)
+            step_args = args_of(values, message.keyword)
         except (MsgspecError, ValueError) as problem:
             raise _logged(info.activity_type, unreadable(info.activity_type, problem)) from None
         missing = omitted(args, message.name)
         if missing is not None and not isinstance(missing, Value):
             raise _logged(message.name, missing)
-        reported = [read_heartbeat(raw) for raw in info.heartbeat_details]
+        reported = [decode_heartbeat(raw) for raw in info.heartbeat_details]
         attempt = reported[0].attempt if reported else 1
         heartbeats = Heartbeater(
             Heartbeat(attempt, message.name, message.at), info.heartbeat_timeout
         )
         try:
-            with self._counted():
-                outcome = await self._attempt(message, taken, heartbeats)
+            with self._tracked():
+                outcome = await self._attempt(message, step_args, heartbeats)
         except asyncio.CancelledError:
-            if not self._is_given_up():
+            if not self._is_reassigned():
                 raise
             lost = Lost(message.name, "its worker stopped before it had an outcome")
             raise failure(faulted(lost), retry_after=0) from None
@@ -86,7 +86,7 @@ class StepRunner:
         if fits is not outcome:
             raise _logged(message.name, fits)
         if isinstance(outcome, Value):
-            return value(outcome.raw)
+            return raw_value(outcome.raw)
         step = message.step
         if not is_retried(step, outcome, attempt):
             raise failure(outcome)
@@ -110,11 +110,11 @@ class StepRunner:
             trace=message.trace,
             report=heartbeats.report,
         )
-        with heartbeats.going():
-            return await self._attempts.make(message.step, args, context, heartbeats.begins)
+        with heartbeats.running():
+            return await self._attempts.make(message.step, args, context, heartbeats.on_attempt)
 
     @contextlib.contextmanager
-    def _counted(self) -> Generator[None]:
+    def _tracked(self) -> Generator[None]:
         running = asyncio.current_task()
         assert running is not None
         self._running.add(running)
@@ -123,20 +123,20 @@ class StepRunner:
         finally:
             self._running.discard(running)
 
-    def _is_given_up(self) -> bool:
-        """Whether an interrupted step goes to another worker; the SDK takes it for a failure."""
-        asked = activity.cancellation_details()
-        return self._is_leaving if asked is None else asked.not_found or asked.timed_out
+    def _is_reassigned(self) -> bool:
+        """Whether another worker takes over an interrupted step, rather than the call ending."""
+        details = activity.cancellation_details()
+        return self._is_stopping if details is None else details.not_found or details.timed_out
 
-    def give_back(self) -> None:
-        """Ends the steps that still run; other workers take them over."""
-        self._is_leaving = True
+    def give_up(self) -> None:
+        """Ends the running steps, so that other workers take them over."""
+        self._is_stopping = True
         for running in self._running:
             running.cancel()
 
 
 def _logged(name: str, outcome: Outcome) -> StepError:
-    """A failure outside of an attempt, as the error that Temporal shows; it is logged."""
+    """Logs a failure outside of an attempt, and makes the error that Temporal shows."""
     assert not isinstance(outcome, Value)
     if isinstance(outcome, Faulted):
         _LOGGER.error("%s failed: %s", name, outcome.fault.message)
@@ -144,46 +144,46 @@ def _logged(name: str, outcome: Outcome) -> StepError:
 
 
 class Heartbeater:
-    """Sends heartbeats while a step runs; by them the worker also learns of a cancellation."""
+    """Sends a step's heartbeats, by which its worker also learns of a cancellation."""
 
     def __init__(self, first: Heartbeat, timeout: timedelta | None) -> None:
         self.latest: Heartbeat = first
         self._pause = EVERY if timeout is None else min(EVERY, timeout.total_seconds() / 3)
         self._loop = asyncio.get_running_loop()
-        # Temporal finds the activity by a context variable.
+        # The SDK finds the activity in a context variable.
         self._variables = contextvars.copy_context()
         self._is_due = False
 
     @contextlib.contextmanager
-    def going(self) -> Generator[None]:
-        """Sends heartbeats while this lasts."""
-        job = asyncio.create_task(self._go())
+    def running(self) -> Generator[None]:
+        """Sends heartbeats while this is entered."""
+        job = asyncio.create_task(self._run())
         try:
             yield
         finally:
             job.cancel()
 
-    def begins(self, context: Context) -> None:
-        """Notes the task that begins; a fused step has several."""
+    def on_attempt(self, context: Context) -> None:
+        """Notes the task that starts. A fused step has several."""
         self.latest = replace(self.latest, task=context.task, step=context.step, progress=None)
 
     def report(self, progress: Progress) -> None:
-        """Sends a task's progress, from any thread; the latest counts."""
+        """Sends a task's progress, from any thread. Of several reports, the last is sent."""
         self.latest = replace(self.latest, progress=progress)
         if not self._is_due:
             self._is_due = True
-            with contextlib.suppress(RuntimeError):  # the step outlived its worker
+            with contextlib.suppress(RuntimeError):  # the loop is closed; the thread runs on
                 self._loop.call_soon_threadsafe(self._report, context=self._variables)
 
     def send(self, heartbeat: Heartbeat) -> None:
-        """Sends a report at once."""
-        activity.heartbeat(write(heartbeat))
+        """Sends a heartbeat at once."""
+        activity.heartbeat(encode(heartbeat))
 
     def _report(self) -> None:
         self._is_due = False
         self.send(self.latest)
 
-    async def _go(self) -> None:
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._pause)
             self.send(self.latest)

@@ -1,4 +1,4 @@
-"""Handing calls to Temporal: a single step as an activity, anything else as a workflow."""
+"""Submits calls: a single step as an activity, everything else as a workflow."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from temporalio.exceptions import ActivityAlreadyStartedError, WorkflowAlreadySt
 from onward import plan as plans
 from onward.backend import Submission
 from onward.backends.temporal.client import PROMPT, Address
-from onward.backends.temporal.converter import value
+from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.lower import LONGEST, priority_of, retry_policy
 from onward.backends.temporal.message import (
     LIMIT,
     SINGLE,
     FlowOptions,
+    encode,
     name_of,
-    shortened,
     step_message,
     values,
-    write,
+    workflow_type,
 )
 from onward.fault import TooLarge
 from onward.plan import Plan, Runnable
 
 _SHORTEST = timedelta(milliseconds=1)
-"""Temporal reads a duration of 0 as no limit."""
+"""The shortest duration, because Temporal takes 0 for no limit."""
 
 
 async def start_flow(client: Client, address: Address, submission: Submission) -> str:
@@ -42,11 +42,11 @@ async def start_flow(client: Client, address: Address, submission: Submission) -
     plan, options = submission.plan, FlowOptions(address.heartbeat)
     with contextlib.suppress(WorkflowAlreadyStartedError):
         await client.start_workflow(
-            shortened(plan.flow),
-            args=[value(plans.encode(plan)), value(write(options))],
+            workflow_type(plan.flow),
+            args=[raw_value(plans.encode(plan)), raw_value(encode(options))],
             id=plan.id,
             task_queue=address.task_queue,
-            execution_timeout=_left(plan),
+            execution_timeout=_time_left(plan),
             start_delay=_delay(submission),
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -59,20 +59,20 @@ async def start_step(client: Client, address: Address, submission: Submission) -
     """Starts a call of one step as an activity, and returns its id.
 
     Raises:
-        RPCError: If the server refuses; `UNIMPLEMENTED` if it has no such activities.
+        RPCError: If the server refuses it; `UNIMPLEMENTED` if the server is too old for this.
     """
     plan = submission.plan
     step, id = plan.root, f"{SINGLE}{plan.id}"
-    assert isinstance(step, Runnable)  # the caller asked is_single
+    assert isinstance(step, Runnable)  # the caller has checked is_single
     message = step_message(step, plan.args, "0", plan, id)
-    left, delay = _left(plan), _delay(submission)
+    left, delay = _time_left(plan), _delay(submission)
     if left is not None and delay is not None:
-        # For an activity, unlike a workflow, the time limit begins after the delay.
+        # The time limit of an activity, unlike a workflow's, starts after the delay.
         delay, left = min(delay, left), max(left - delay, _SHORTEST)
-    with contextlib.suppress(ActivityAlreadyStartedError):  # submitted before, by the same key
+    with contextlib.suppress(ActivityAlreadyStartedError):  # submitted before with the same key
         await client.start_activity(
             name_of(step, plan.flow),
-            args=[*map(value, values(plan.args)), value(write(message))],
+            args=[*map(raw_value, values(plan.args)), raw_value(encode(message))],
             id=id,
             task_queue=step.queue or plan.queue or address.task_queue,
             schedule_to_close_timeout=left,
@@ -89,18 +89,16 @@ async def start_step(client: Client, address: Address, submission: Submission) -
 
 
 def too_large(plan: Plan) -> TooLarge | None:
-    """The fault of a plan that Temporal cannot carry, or None."""
+    """Returns the fault for a plan that is too large for Temporal, or None."""
     size = len(plans.encode(plan))
     if size <= LIMIT:
         return None
-    message = (
-        f"its plan has {size} bytes with its arguments, and Temporal carries {LIMIT} at a time"
-    )
+    message = f"the call has {size} bytes with its arguments, and Temporal carries at most {LIMIT}"
     return TooLarge(plan.flow, message, size, LIMIT)
 
 
-def _left(plan: Plan) -> timedelta | None:
-    """How much time a call has left."""
+def _time_left(plan: Plan) -> timedelta | None:
+    """The time until a call's deadline; None without one."""
     if plan.deadline is None:
         return None
     return max(timedelta(seconds=plan.deadline - time.time()), _SHORTEST)

@@ -1,4 +1,4 @@
-"""Waiting for the outcomes of calls, of thousands at a time."""
+"""Waits for the outcomes of calls, also of thousands at the same time."""
 
 from __future__ import annotations
 
@@ -23,44 +23,45 @@ from temporalio.exceptions import ApplicationError
 from onward.backend.support import Patience, expired
 from onward.backends.temporal.client import PROMPT, Connection
 from onward.backends.temporal.errors import outcome_of
-from onward.backends.temporal.message import SINGLE, taken
+from onward.backends.temporal.message import SINGLE, outcome_of_value
 from onward.fault import Fault, Unavailable, Unknown
 from onward.outcome import Outcome, Value, faulted
 
 _AT_ONCE = 500
-"""How many calls are listened for at a time; a server allows about 1,000."""
+"""How many calls are waited for at the same time. A server allows about 1,000."""
 
 _TURN = 2.0
-"""How long one batch of calls is listened for before the next, in seconds."""
+"""How long one batch of calls is waited for before the next, in seconds."""
 
 _AT_LEAST = 1.0
-"""A shorter wait, in seconds, first looks for calls that have ended already."""
+"""A wait shorter than this, in seconds, first checks which calls have ended already."""
 
 _PAUSE = 0.2
+"""The pause before a server that is not reached is asked again, in seconds."""
 
 
 class Listener:
-    """Listens for the ends of calls, for all callers of this process that wait."""
+    """Waits for the ends of calls, for all callers of this process."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._arrived = asyncio.Event()
         self._waits: dict[str, asyncio.Task[Outcome | Fault]] = {}
 
-    async def first(
+    async def wait_for_any(
         self, ids: Collection[str], timeout: float | None
     ) -> Result[Mapping[str, Outcome], Fault]:
-        """The outcomes of calls that have ended, once there is one; see `Backend.settled`."""
+        """See `Backend.settled`."""
         patience, is_over = Patience(timeout), False
         if timeout is not None and timeout < _AT_LEAST and (over := await self._ended(ids)):
-            ids, is_over = over, True  # their outcomes only have to be fetched
+            ids, is_over = over, True  # these outcomes only need to be fetched
         todo = list(ids)
         while todo:
             some, todo = todo[:_AT_ONCE], todo[_AT_ONCE:]
             left = math.inf if is_over else patience.left
-            arrived = await self._listen_to(some, min(left, _TURN) if todo else left)
-            found = {id: what for id, what in arrived.items() if not isinstance(what, Fault)}
-            faults = [what for what in arrived.values() if isinstance(what, Fault)]
+            settled = await self._wait_for_batch(some, min(left, _TURN) if todo else left)
+            found = {id: what for id, what in settled.items() if not isinstance(what, Fault)}
+            faults = [what for what in settled.values() if isinstance(what, Fault)]
             if found:
                 return Success(found)
             if faults and (patience.is_exhausted or not isinstance(faults[0], Unavailable)):
@@ -74,24 +75,24 @@ class Listener:
             todo += some
         return Success({})
 
-    async def _listen_to(
+    async def _wait_for_batch(
         self, ids: Collection[str], timeout: float
     ) -> Mapping[str, Outcome | Fault]:
-        """What arrived for these calls, once there is something."""
+        """Waits until one of these calls has an outcome or a fault; returns all that have."""
         waits = {id: self._wait(id) for id in ids}
         patience = None if timeout == math.inf else timeout
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                # One callback for each of so many waits, anew each time, takes too long.
+                # `asyncio.wait` would add a callback to each wait every time, which is too slow.
                 while not any(wait.done() for wait in waits.values()):
                     await self._arrived.wait()
-        arrived: dict[str, Outcome | Fault] = {}
+        settled: dict[str, Outcome | Fault] = {}
         for id, wait in waits.items():
             if wait.done():
                 self._waits.pop(id, None)
-                if not wait.cancelled():  # it made room for others
-                    arrived[id] = wait.result()
-        return arrived
+                if not wait.cancelled():  # it was cancelled to make room for others
+                    settled[id] = wait.result()
+        return settled
 
     def _wait(self, id: str) -> asyncio.Task[Outcome | Fault]:
         if id not in self._waits:
@@ -106,18 +107,18 @@ class Listener:
         self._arrived = asyncio.Event()
 
     async def _listen(self, id: str) -> Outcome | Fault:
-        found = await self._connection.ask(id, lambda client: outcome_of_call(client, id))
+        found = await self._connection.request(id, lambda client: outcome_of_call(client, id))
         if not isinstance(found, Failure):
             return found.unwrap()
         fault = found.failure()
         return faulted(fault) if isinstance(fault, Unknown) else fault
 
     async def _ended(self, ids: Collection[str]) -> list[str]:
-        """The calls among these that have ended."""
+        """Returns those of these calls that have ended."""
         some = list(ids)[:_AT_ONCE]
 
         async def is_ended(id: str) -> bool:
-            ended = await self._connection.ask(id, lambda client: has_ended(client, id))
+            ended = await self._connection.request(id, lambda client: has_ended(client, id))
             return ended.value_or(True)
 
         return list(compress(some, await asyncio.gather(*map(is_ended, some))))
@@ -133,18 +134,20 @@ async def outcome_of_call(client: Client, id: str) -> Outcome:
     except (ActivityFailureError, WorkflowFailureError) as problem:
         if isinstance(problem.cause, ApplicationError):
             return outcome_of(problem.cause, id)
-        of = await _name(client, id)
+        name = await _name(client, id)
         if isinstance(problem, WorkflowFailureError) and isinstance(
             problem.cause, exceptions.TimeoutError
         ):
-            return faulted(expired(of))  # a workflow's only time limit is its call's deadline
-        return outcome_of(problem.cause, of)
-    outcome = taken(given, id)
-    return outcome if isinstance(outcome, Value) else taken(given, await _name(client, id))
+            return faulted(expired(name))  # a workflow's only time limit is its call's deadline
+        return outcome_of(problem.cause, name)
+    outcome = outcome_of_value(given, id)
+    return (
+        outcome if isinstance(outcome, Value) else outcome_of_value(given, await _name(client, id))
+    )
 
 
 async def _name(client: Client, id: str) -> str:
-    """The task or flow of a call; raises RPCError."""
+    """Returns the name of a call's task or flow; raises RPCError."""
     if id.startswith(SINGLE):
         return (await client.get_activity_handle(id).describe(rpc_timeout=PROMPT)).activity_type
     return (await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)).workflow_type

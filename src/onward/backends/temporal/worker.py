@@ -1,4 +1,4 @@
-"""Serving a catalog's steps and flows, and stopping."""
+"""A Temporal worker in this process: starting, serving a catalog, and stopping."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from temporalio.worker import (
 
 from onward.backend.support import stop_on
 from onward.backends.temporal.client import PROMPT
-from onward.backends.temporal.converter import bounded
+from onward.backends.temporal.converter import with_size_limit
 from onward.backends.temporal.errors import StepError
 from onward.backends.temporal.steps import EVERY, StepRunner
 from onward.backends.temporal.workflow import FlowWorkflow
 from onward.catalog import Catalog
 
-# Each poll that is open when the network goes takes one task with it, which the server hands out
-# again after 10 s (a workflow's) or after a missed heartbeat (a step's). With the SDK's own five
-# of each, calls submitted during an outage took up to a minute.
+# If the network fails, the server may give one task to each open poll, and the task gets lost. The
+# server sends it again after 10 s (a workflow's) or after a missed heartbeat (a step's). With the
+# SDK's five polls of each kind, calls submitted during an outage took up to a minute.
 _WORKFLOW_POLLERS = PollerBehaviorSimpleMaximum(2)
 _STEP_POLLERS = PollerBehaviorAutoscaling(minimum=1, maximum=100, initial=1)
-"""How many polls for work a worker keeps open: few while it is idle."""
+"""How many polls a worker keeps open: few while it is idle."""
 
 _PATIENCE = timedelta(days=1)
-"""How long the SDK waits for steps when it stops; `stop` itself keeps to its grace."""
+"""How long the SDK waits for steps when it shuts down. `stop` has its own grace period."""
 
 _STUCK = 60
-"""How long a workflow may compute without a break, in seconds."""
+"""How long a workflow may compute without a pause, in seconds."""
 
 _PARTING = 5.0
-"""How long handing back the steps may take at the end, in seconds."""
+"""How long the end of given-up steps may take, in seconds."""
 
 _LOGGER = logging.getLogger("onward.temporal")
 
 
-class _WithoutSteps(logging.Filter):
-    """Drops the SDK's own records of failed steps, which are logged already."""
+class _StepErrorFilter(logging.Filter):
+    """Drops the SDK's log records of failed steps, because Onward has logged them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], StepError))
 
 
-_WITHOUT_STEPS = _WithoutSteps()
+_STEP_ERROR_FILTER = _StepErrorFilter()
 
 
 class TemporalWorker:
@@ -63,12 +63,12 @@ class TemporalWorker:
         client: Client,
         catalog: Catalog,
         task_queues: Sequence[str],
-        flows: str,
+        workflow_queue: str,
         concurrency: int | None,
     ) -> None:
         self._runner = StepRunner(catalog)
         self._workers = [
-            self._worker(client, queue, concurrency, has_flows=queue == flows)
+            self._worker(client, queue, concurrency, has_flows=queue == workflow_queue)
             for queue in task_queues
         ]
         self._loop = asyncio.get_running_loop()
@@ -83,19 +83,19 @@ class TemporalWorker:
             task_queue=task_queue,
             activities=[self._runner.run],
             workflows=[FlowWorkflow] if has_flows else [],
-            # The workflow has no user's code in it, so it needs no sandbox.
+            # The workflow contains no user code, so it needs no sandbox.
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_activities=concurrency,
             graceful_shutdown_timeout=_PATIENCE,
             max_heartbeat_throttle_interval=timedelta(seconds=EVERY),
-            # Another worker need not wait long for one that died.
+            # If the worker of a workflow died, another one takes it soon.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
             workflow_task_poller_behavior=_WORKFLOW_POLLERS,
             activity_task_poller_behavior=_STEP_POLLERS,
         )
         if worker._workflow_worker is not None:
-            # On a busy machine the SDK's own limit of two seconds passes soon, and a workflow that
-            # the SDK considers stuck may stay so for ever.
+            # The SDK's own limit is two seconds, too short for a busy machine. A workflow that
+            # exceeds it may hang forever.
             worker._workflow_worker._deadlock_timeout_seconds = _STUCK
         return worker
 
@@ -121,7 +121,7 @@ class TemporalWorker:
     async def _leave(self, grace: float) -> None:
         leaving = asyncio.create_task(self._shut_down())
         await asyncio.wait([leaving], timeout=grace)
-        self._runner.give_back()
+        self._runner.give_up()
         await asyncio.wait([leaving, self._running], timeout=_PARTING)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -133,7 +133,7 @@ async def start(
     client: Client,
     catalog: Catalog,
     task_queues: Sequence[str],
-    flows: str,
+    workflow_queue: str,
     concurrency: int | None,
 ) -> TemporalWorker:
     """Starts a worker on this event loop; raises RPCError.
@@ -142,13 +142,13 @@ async def start(
         client: The connection.
         catalog: The tasks to run.
         task_queues: The task queues to take steps from.
-        flows: The one among them to take workflows from too.
-        concurrency: How many steps of each run at a time.
+        workflow_queue: The task queue among them from which it also takes workflows.
+        concurrency: How many steps of each task queue run at the same time.
     """
     await client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace=client.namespace), timeout=PROMPT
     )
-    activity.logger.base_logger.addFilter(_WITHOUT_STEPS)
+    activity.logger.base_logger.addFilter(_STEP_ERROR_FILTER)
     config = client.config()
-    config["data_converter"] = bounded(client.data_converter)
-    return TemporalWorker(Client(**config), catalog, task_queues, flows, concurrency)
+    config["data_converter"] = with_size_limit(client.data_converter)
+    return TemporalWorker(Client(**config), catalog, task_queues, workflow_queue, concurrency)

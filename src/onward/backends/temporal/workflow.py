@@ -1,7 +1,7 @@
-"""The only workflow of Onward: it evaluates a plan, and runs each step as an activity.
+"""Onward's only workflow. It evaluates a plan, and runs each step as an activity.
 
-Temporal replays this code: with the same outcomes of activities it must do the same again. A change
-of that ends running calls; tests/temporal replays recorded histories.
+Temporal replays this code: given the same outcomes of activities, it must do the same again. A
+change that breaks this breaks running calls. tests/temporal replays recorded histories.
 """
 
 from __future__ import annotations
@@ -18,83 +18,90 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, CancelledError, ChildWorkflowError
 
 from onward import plan as plans
-from onward.backends.temporal.converter import value
+from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.errors import failure, outcome_of
-from onward.backends.temporal.lower import LONGEST, Part, parted, priority_of, retry_policy, within
+from onward.backends.temporal.lower import (
+    LONGEST,
+    Part,
+    priority_of,
+    retry_policy,
+    split_into_parts,
+    split_part,
+)
 from onward.backends.temporal.message import (
     LIMIT,
     FlowOptions,
     checked,
+    decode_options,
+    encode,
     name_of,
     omitted,
-    read_options,
-    shortened,
+    outcome_of_value,
     size_of,
     step_message,
-    taken,
     too_large,
     unreadable,
     values,
-    write,
+    workflow_type,
 )
-from onward.backends.temporal.places import place_in
+from onward.backends.temporal.paths import path_in
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args, Plan, Runnable
 
 _AT_ONCE = 2_000_000
-"""How many bytes one workflow task may send: it is one message of at most 4 MB."""
+"""How many bytes one workflow task may send. All of it is one message of at most 4 MB."""
 
 _IN_FLIGHT = 100
-"""How many items of an `each` run at a time, if it sets no limit."""
+"""How many items of an `each` without a limit run at the same time."""
 
 
 @workflow.defn(dynamic=True, sandboxed=False)
 class FlowWorkflow:
-    """Runs any flow; its type is the flow's name."""
+    """Runs any flow. The workflow type is the flow's name."""
 
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> RawValue:
-        """Runs a plan; the arguments are the plan and the `FlowOptions`."""
+        """Runs a plan. The arguments are the plan and its `FlowOptions`."""
         name = workflow.info().workflow_type
         try:
             outcome = omitted(args, name)
             if outcome is None:
                 outcome = checked(await _run([each.payload.data for each in args], name), name)
-        except Exception as problem:  # ours; what a step raises is an outcome
+        except Exception as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(name, problem))
         if isinstance(outcome, Value):
-            return value(outcome.raw)
+            return raw_value(outcome.raw)
         raise failure(outcome)
 
 
 async def _run(sent: Sequence[bytes], name: str) -> Outcome:
     try:
         raw, raw_options = sent
-        options = read_options(raw_options)
+        options = decode_options(raw_options)
     except (MsgspecError, ValueError) as problem:
         return unreadable(name, problem)
     decoded = plans.decode(raw)
     if isinstance(decoded, Failure):
         return faulted(decoded.failure())
     plan = decoded.unwrap()
-    root = within(plan.root) if options.at else parted(plan.root)
+    root = split_part(plan.root) if options.at else split_into_parts(plan.root)
     return await evaluate(
-        root, plan.args, _Steps(plan, options), where=options.at, in_flight=_IN_FLIGHT
+        root, plan.args, _StepRunner(plan, options), where=options.at, in_flight=_IN_FLIGHT
     )
 
 
-def _ended(error: ActivityError | ChildWorkflowError, name: str) -> Outcome:
-    """The outcome of a step that returned no value."""
+def _outcome_of_error(error: ActivityError | ChildWorkflowError, name: str) -> Outcome:
+    """Returns the outcome of a step or a part that failed."""
     if isinstance(error.cause, CancelledError):
-        # Only the end of the call does this, after which no other step may run.
+        # The call itself is ending, so no other step may run.
         raise asyncio.CancelledError from error
     return outcome_of(error, name)
 
 
-class _Steps:
-    """Runs steps as activities, and parts here while the history has room for them."""
+class _StepRunner:
+    """Runs steps as activities, and parts as child workflows if the history is long."""
 
     def __init__(self, plan: Plan, options: FlowOptions) -> None:
         self._plan = plan
@@ -107,13 +114,15 @@ class _Steps:
         if isinstance(step, Part):
             if workflow.info().is_continue_as_new_suggested() and size_of(args) < LIMIT:
                 return await self._as_child(step, args, where)
-            return await evaluate(within(step.body), args, self, where=where, in_flight=_IN_FLIGHT)
+            return await evaluate(
+                split_part(step.body), args, self, where=where, in_flight=_IN_FLIGHT
+            )
         return await self._activity(step, args, where)
 
     async def _activity(self, step: Runnable, args: Args, where: str) -> Outcome:
         name = name_of(step, self._plan.flow)
-        place = self._place(where)
-        message = write(step_message(step, args, place, self._plan, self._call))
+        path = self._path(where)
+        message = encode(step_message(step, args, path, self._plan, self._call))
         size = size_of(args) + len(message)
         if size > LIMIT:
             return too_large(name, size)
@@ -121,7 +130,7 @@ class _Steps:
         try:
             given: RawValue = await workflow.execute_activity(
                 name,
-                args=[*map(value, values(args)), value(message)],
+                args=[*map(raw_value, values(args)), raw_value(message)],
                 result_type=RawValue,
                 task_queue=step.queue or self._plan.queue,
                 activity_id=where,
@@ -131,8 +140,8 @@ class _Steps:
                 priority=priority_of(step, self._plan),
             )
         except ActivityError as error:
-            return _ended(error, name)
-        return taken(given, name)
+            return _outcome_of_error(error, name)
+        return outcome_of_value(given, name)
 
     async def _as_child(self, part: Part, args: Args, where: str) -> Outcome:
         plan = replace(self._plan, id=self._call, root=part.body, args=args)
@@ -140,24 +149,24 @@ class _Steps:
         if len(raw) > LIMIT:
             return too_large(plan.flow, len(raw))
         await self._wait_for_room(len(raw))
-        options = replace(self._options, at=where, place=self._place(where))
+        options = replace(self._options, at=where, place=self._path(where))
         try:
             given: RawValue = await workflow.execute_child_workflow(
-                shortened(plan.flow),
-                args=[value(raw), value(write(options))],
+                workflow_type(plan.flow),
+                args=[raw_value(raw), raw_value(encode(options))],
                 result_type=RawValue,
                 id=f"{self._call}/{where}",
             )
         except ChildWorkflowError as error:
-            return _ended(error, plan.flow)
-        return taken(given, plan.flow)
+            return _outcome_of_error(error, plan.flow)
+        return outcome_of_value(given, plan.flow)
 
-    def _place(self, where: str) -> str:
-        """The place that the step's task and people are told."""
-        return place_in(self._plan, self._options, where)
+    def _path(self, where: str) -> str:
+        """The path that the step's task and people see, without parts."""
+        return path_in(self._plan, self._options, where)
 
     async def _wait_for_room(self, size: int) -> None:
-        """Waits for the next workflow task, unless this one has room for so many bytes."""
+        """Waits for the next workflow task if this one cannot send so many more bytes."""
         while True:
             task = workflow.info().get_current_history_length()
             if task != self._task:

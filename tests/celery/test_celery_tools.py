@@ -1,4 +1,4 @@
-"""What Celery's own tools are told of the steps of a call, and what they can do to it."""
+"""Celery's own tools show the steps of a call, and can revoke it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def mends(fault: Fault) -> int:
 @task
 def holds(n: int) -> int:
     BEGUN.set()
-    until(lambda: current().cancelled, within=30, otherwise=lambda: "it was not told")
+    until(lambda: current().cancelled, within=30, otherwise=lambda: "it was not cancelled")
     return n
 
 
@@ -107,7 +107,7 @@ def backend(request: pytest.FixtureRequest, valkey: Valkey) -> Iterator[CeleryBa
 
 
 class Shown:
-    """What Flower shows: Celery's own reading of the events that come from the broker."""
+    """What Flower shows: the state that Celery makes of the broker's events."""
 
     def __init__(self) -> None:
         self.state = State()
@@ -118,12 +118,12 @@ class Shown:
         self.state.event(event)
 
     def of(self, call: str) -> dict[str, str]:
-        """The states of a call's tasks, by their names."""
+        """The states of a call's tasks, by name."""
         tasks = [each for _, each in self.state.tasks_by_time() if each.root_id == call]
         return {str(each.name): each.state for each in tasks}
 
-    def told(self, call: str, name: str) -> str:
-        """All that the events say of one of its tasks."""
+    def error(self, call: str, name: str) -> str:
+        """The exception and the traceback that the events have for one of its tasks."""
         [task] = [
             each
             for _, each in self.state.tasks_by_time()
@@ -135,20 +135,20 @@ class Shown:
 @pytest.fixture
 def shown(backend: CeleryBackend) -> Iterator[Shown]:
     tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
-    shown, ended, hears = Shown(), threading.Event(), threading.Event()
+    shown, ended, is_listening = Shown(), threading.Event(), threading.Event()
 
     def listen() -> None:
         with tools.connection_for_read() as connection:
             receiver = tools.events.Receiver(connection, handlers={"*": shown.take})
-            with receiver.consumer_context() as (its, *_):
-                hears.set()
+            with receiver.consumer_context() as (events, *_):
+                is_listening.set()
                 while not ended.is_set():
                     with suppress(TimeoutError):
-                        its.drain_events(timeout=0.2)
+                        events.drain_events(timeout=0.2)
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert hears.wait(10)
+    assert is_listening.wait(10)
     answers = tools.control.enable_events(reply=True, timeout=10, limit=1)
     assert answers
     yield shown
@@ -158,7 +158,7 @@ def shown(backend: CeleryBackend) -> Iterator[Shown]:
 
 
 def settled(call: Call[Any, Any], backend: CeleryBackend) -> str:
-    """The id of a call that has ended."""
+    """Runs a call to its end; returns its id."""
     ref = submit(call, on=backend).unwrap()
     result(ref, on=backend, timeout=30)
     return str(ref.id)
@@ -172,12 +172,12 @@ def shows(shown: Shown, call: str, states: dict[str, str]) -> None:
     )
 
 
-def test_what_went_well_is_shown_so(backend: CeleryBackend, shown: Shown) -> None:
+def test_a_step_that_succeeds_is_shown_as_succeeded(backend: CeleryBackend, shown: Shown) -> None:
     shows(shown, settled((inc >> inc)(1), backend), {"inc": "SUCCESS"})
 
 
 @pytest.mark.parametrize(
-    ("fails", "told"),
+    ("fails", "error"),
     [
         (breaks, "RuntimeError('broke at 1')"),
         (refuses, "a typed error"),
@@ -185,20 +185,20 @@ def test_what_went_well_is_shown_so(backend: CeleryBackend, shown: Shown) -> Non
     ],
 )
 def test_a_step_that_fails_is_shown_as_failed(
-    fails: Any, told: str, backend: CeleryBackend, shown: Shown
+    fails: Any, error: str, backend: CeleryBackend, shown: Shown
 ) -> None:
     call = settled((fails >> inc)(1), backend)
     shows(shown, call, {fails.name: "FAILURE"})
-    assert told in shown.told(call, fails.name)
+    assert error in shown.error(call, fails.name)
 
 
-def test_the_traceback_is_that_of_the_function(backend: CeleryBackend, shown: Shown) -> None:
+def test_the_traceback_is_the_functions(backend: CeleryBackend, shown: Shown) -> None:
     call = settled(breaks(1), backend)
     shows(shown, call, {"breaks": "FAILURE"})
-    assert 'raise RuntimeError(f"broke at {n}")' in shown.told(call, "breaks")
+    assert 'raise RuntimeError(f"broke at {n}")' in shown.error(call, "breaks")
 
 
-def test_a_retry_is_shown_as_one(backend: CeleryBackend, shown: Shown) -> None:
+def test_a_retry_is_shown_as_a_retry(backend: CeleryBackend, shown: Shown) -> None:
     call = settled(stumbles(1), backend)
     shows(shown, call, {"stumbles": "SUCCESS"})
     retried = [each for each in shown.events if each["type"] == "task-retried"]
@@ -206,7 +206,7 @@ def test_a_retry_is_shown_as_one(backend: CeleryBackend, shown: Shown) -> None:
     assert "in stumbles" in retried[0]["traceback"]
 
 
-def test_what_is_rescued_has_failed_and_what_was_passed_over_was_not_run(
+def test_a_rescued_step_is_shown_as_failed_and_skipped_steps_as_revoked(
     backend: CeleryBackend, shown: Shown
 ) -> None:
     flow = ((breaks >> inc).rescue(mends) >> stumbles).named("rescued")
@@ -216,7 +216,7 @@ def test_what_is_rescued_has_failed_and_what_was_passed_over_was_not_run(
     shows(shown, ref.id, states)
 
 
-def test_a_fan_out_with_a_failure_has_failed(backend: CeleryBackend, shown: Shown) -> None:
+def test_a_fan_out_with_a_failure_is_shown_as_failed(backend: CeleryBackend, shown: Shown) -> None:
     call = settled((each(breaks) >> add_up)([1, 2]), backend)
     shows(shown, call, {"breaks": "FAILURE", "onward.gather": "FAILURE"})
     assert "add_up" not in shown.of(call)
@@ -256,14 +256,14 @@ def test_revoke_ends_a_running_call_as_cancelled(
         tools.control.revoke(ref.id if by == "call" else task, terminate=terminate)
         assert isinstance(result(ref, on=backend, timeout=20).failure(), Cancelled)
         assert status(ref, on=backend).unwrap().state == "cancelled"
-        # What is not to be terminated has run to its end when it hears of it.
+        # Without terminate, the step ends normally when it sees that it was cancelled.
         ends = "REVOKED" if terminate else "SUCCESS"
         shows(shown, ref.id, {"holds": ends, "inc": "REVOKED"})
     tools.close()
     assert run(inc(1), on=backend, timeout=20) == Success(2)
 
 
-def test_revoke_ends_a_call_that_waits(backend: CeleryBackend) -> None:
+def test_revoke_ends_a_delayed_call(backend: CeleryBackend) -> None:
     tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
     ref = submit(inc(1), on=backend, delay=60).unwrap()
     tools.control.revoke(ref.id)
@@ -271,7 +271,7 @@ def test_revoke_ends_a_call_that_waits(backend: CeleryBackend) -> None:
     tools.close()
 
 
-def test_what_runs_is_in_celerys_inspect(backend: CeleryBackend, shown: Shown) -> None:
+def test_celerys_inspect_shows_running_steps(backend: CeleryBackend, shown: Shown) -> None:
     tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
     with held(backend, shown) as (ref, task):
         inspect = tools.control.inspect(timeout=10, limit=1)

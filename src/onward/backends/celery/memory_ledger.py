@@ -1,4 +1,4 @@
-"""The ledger of calls in this process."""
+"""A ledger in the memory of this process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from onward import outcome as outcomes
-from onward.backends.celery.ledger import Begun, Entry, Message, entry
+from onward.backends.celery.ledger import BeginResult, Entry, Message, entry
 from onward.outcome import Outcome
 
 
 class MemoryLedger:
-    """A ledger in this process, for `memory://`, where clients and workers are threads of it."""
+    """The ledger for `memory://`, where clients and workers are threads of this process."""
 
     def __init__(self, keep: float) -> None:
         self._keep = keep
@@ -21,19 +21,19 @@ class MemoryLedger:
         self._calls: dict[str, dict[str, bytes]] = {}
         self._ended: deque[tuple[float, str]] = deque()
 
-    def of_worker(self) -> MemoryLedger:
+    def for_worker(self) -> MemoryLedger:
         return self
 
-    def open(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+    def add(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
         with self._changed:
             self._forget_old()
-            opened: list[bool] = []
+            added: list[bool] = []
             for id, plan, _ in calls:
-                opened.append(id not in self._calls)
+                added.append(id not in self._calls)
                 self._calls.setdefault(id, {"plan": plan})
-            return opened
+            return added
 
-    def forget(self, ids: Collection[str]) -> None:
+    def delete(self, ids: Collection[str]) -> None:
         with self._changed:
             for id in ids:
                 self._calls.pop(id, None)
@@ -42,47 +42,47 @@ class MemoryLedger:
         while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
             self._calls.pop(self._ended.popleft()[1], None)
 
-    def look(self, id: str) -> Entry | None:
+    def read(self, id: str) -> Entry | None:
         with self._changed:
             self._forget_old()
             found = {key.encode(): value for key, value in self._calls.get(id, {}).items()}
         return entry(found)
 
-    def begin(self, message: Message, at: str, holder: str, **fields: str) -> Begun:
+    def begin_step(self, message: Message, at: str, holder: str, **fields: str) -> BeginResult:
         id = message.call
-        self.note(id, **fields)
+        self.update(id, **fields)
         with self._changed:
             call = self._calls.get(id, {})
-            return Begun("plan" in call and "end" not in call, call.get(f"o:{at}"), False)
+            return BeginResult("plan" in call and "end" not in call, call.get(f"o:{at}"), False)
 
-    def record(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         with self._changed:
             return self._calls.get(id, {}).setdefault(f"o:{at}", outcome)
 
-    # Nobody else can die, and nothing gets lost on the way: there is nothing to watch over.
+    # Workers cannot die alone here and no message gets lost, so these methods have nothing to do.
 
-    def sent(self, messages: Iterable[Message]) -> None:
+    def note_sent(self, messages: Iterable[Message]) -> None:
         pass
 
-    def put_off(self, id: str, at: str, holder: str, delay: float) -> None:
+    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
         pass
 
-    def silent(self, seconds: float) -> list[str]:
+    def find_lost(self, seconds: float) -> list[str]:
         return []
 
-    def is_turn(self) -> bool:
+    def take_turn(self) -> bool:
         return False
 
-    def routes(self, seconds: float) -> list[str]:
+    def waiting_routes(self, seconds: float) -> list[str]:
         return []
 
-    def taken(self, route: str, seconds: float) -> None:
+    def note_empty(self, route: str, seconds: float) -> None:
         pass
 
-    def drop(self, id: str) -> None:
+    def exclude(self, id: str) -> None:
         pass
 
-    def revive(self, id: str, seconds: float) -> int:
+    def claim_lost(self, id: str, seconds: float) -> int:
         return 0
 
     def close(self) -> None:
@@ -91,9 +91,9 @@ class MemoryLedger:
     def now(self) -> float:
         return time.time()
 
-    def note(self, id: str, **fields: str) -> None:
+    def update(self, id: str, **fields: str) -> None:
         with self._changed:
-            if id in self._calls:  # what is forgotten stays so, whoever is still at it
+            if id in self._calls:  # a deleted call must not come back while a step of it runs on
                 self._calls[id].update({key: value.encode() for key, value in fields.items()})
 
     def settle(self, id: str, outcome: Outcome, end: str) -> bool:
@@ -106,7 +106,7 @@ class MemoryLedger:
             self._changed.notify_all()
             return True
 
-    def renew(self, id: str, at: str, holder: str) -> bool:
+    def renew_lease(self, id: str, at: str, holder: str) -> bool:
         return self.is_open(id)
 
     def is_open(self, id: str) -> bool:

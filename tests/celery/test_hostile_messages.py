@@ -1,4 +1,4 @@
-"""Whatever stands in a queue, a worker goes on with all its slots, and says what it refused."""
+"""No message in a queue can stop a worker or block its slots; it logs what it refuses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MEETING = threading.Barrier(SLOTS)
 
 @task
 def meet(n: int) -> int:
-    """Ends once all slots of the worker run it."""
+    """Ends when all slots of the worker run it."""
     MEETING.wait(20)
     return n
 
@@ -49,8 +49,8 @@ def inc(n: int) -> int:
     return n + 1
 
 
-class Told(logging.Handler):
-    """What the loggers of the worker say."""
+class LogLines(logging.Handler):
+    """Collects what the loggers of the worker log."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -61,27 +61,27 @@ class Told(logging.Handler):
 
 
 class Target:
-    """A worker, and how to put anything into its queue."""
+    """A worker, and functions that put anything into its queue."""
 
-    def __init__(self, backend: CeleryBackend, put: Put, raw: Raw, told: Told) -> None:
-        self.backend, self.put, self.raw, self.told = backend, put, raw, told
+    def __init__(self, backend: CeleryBackend, put: Put, raw: Raw, log: LogLines) -> None:
+        self.backend, self.put, self.raw, self.log = backend, put, raw, log
         self.is_redis = backend.app.conf.broker_url.startswith("redis")
 
     def assert_well(self) -> None:
-        """All its slots take up calls, and it has never begun again."""
+        """Asserts that all slots of the worker run calls, and that it never restarted."""
         refs = submit_all([meet(n) for n in range(SLOTS)], on=self.backend).unwrap()
         found = dict(results_of(refs, on=self.backend, timeout=30))
         assert [found[ref] for ref in refs] == [Success(n) for n in range(SLOTS)]
-        assert not [line for line in self.told.lines if "Unrecoverable" in line or "lost" in line]
+        assert not [line for line in self.log.lines if "Unrecoverable" in line or "lost" in line]
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
 def target(request: pytest.FixtureRequest, valkey: Valkey) -> Iterator[Target]:
-    queue, told = uuid4().hex, Told()
+    queue, log = uuid4().hex, LogLines()
     connection: Any
     put: Put
     raw: Raw
-    logging.getLogger().addHandler(told)
+    logging.getLogger().addHandler(log)
     if request.param == "redis":
         broker = valkey.url
         connection = Redis.from_url(broker)
@@ -100,14 +100,14 @@ def target(request: pytest.FixtureRequest, valkey: Valkey) -> Iterator[Target]:
         put, raw = putting(connection, queue)
     with closing(celery(broker, valkey.url, queue=queue, lease=2)) as backend:
         worker = backend.serve(Catalog(meet, inc), concurrency=SLOTS).unwrap()
-        yield Target(backend, put, raw, told)
+        yield Target(backend, put, raw, log)
         worker.stop()
     connection.close()
-    logging.getLogger().removeHandler(told)
+    logging.getLogger().removeHandler(log)
 
 
 def decoded(raw: bytes) -> bytes:
-    """What is in base64, or else the bytes as they are."""
+    """Decodes base64; returns other bytes as they are."""
     try:
         return base64.b64decode(raw + b"===")
     except binascii.Error:
@@ -115,7 +115,7 @@ def decoded(raw: bytes) -> bytes:
 
 
 def putting(connection: Any, queue: str) -> tuple[Put, Raw]:
-    """How messages get into a queue of RabbitMQ; what it cannot be sent is left out."""
+    """Functions that put messages into a queue of RabbitMQ, except what amqp cannot encode."""
     channel = connection.channel()
 
     def send(message: Any) -> None:
@@ -153,7 +153,7 @@ TICKET = '{"call":"nobody","flow":"inc","at":"0"}'
 
 
 def message(**headers: object) -> dict[str, Any]:
-    """A message that looks much like one of ours."""
+    """A message that resembles one of Onward's."""
     after = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     body = [['{"now":"started","args":{"positional":[1]}}'], {"ticket": TICKET}, after]
     return {
@@ -182,7 +182,7 @@ def nested(depth: int) -> bytes:
 
 
 BOMB = b" " * 50_000_000
-NOW = '{"now":"flowing","raw":1}'
+STATE = '{"now":"flowing","raw":1}'
 
 HOSTILE = {
     "unhashable shadow": message(shadow=["x"]),
@@ -200,14 +200,14 @@ HOSTILE = {
     "protocol 1": with_body({"task": "inc", "id": "x", "args": [1], "kwargs": {}})
     | {"headers": {}},
     "a map": message(task="celery.map") | with_body([["inc", [1]], {}, {}]),
-    "chain of nonsense": with_body([[NOW], {"ticket": TICKET}, {"chain": [5]}]),
-    "chain of a text": with_body([[NOW], {"ticket": TICKET}, {"chain": "inc"}]),
-    "chord of nonsense": with_body([[NOW], {"ticket": TICKET}, {"chord": [1]}]),
-    "callbacks": with_body([[NOW], {"ticket": TICKET}, {"callbacks": [{"task": "inc"}]}]),
-    "errbacks": with_body([[NOW], {"ticket": TICKET}, {"errbacks": [{"task": "inc"}]}]),
+    "chain of nonsense": with_body([[STATE], {"ticket": TICKET}, {"chain": [5]}]),
+    "chain of a text": with_body([[STATE], {"ticket": TICKET}, {"chain": "inc"}]),
+    "chord of nonsense": with_body([[STATE], {"ticket": TICKET}, {"chord": [1]}]),
+    "callbacks": with_body([[STATE], {"ticket": TICKET}, {"callbacks": [{"task": "inc"}]}]),
+    "errbacks": with_body([[STATE], {"ticket": TICKET}, {"errbacks": [{"task": "inc"}]}]),
     "no ticket": with_body([["{}"], {"ticket": "{}"}, {}]),
-    "no now": with_body([["{}"], {"ticket": TICKET}, {}]),
-    "too many arguments": with_body([[NOW, NOW], {"ticket": TICKET}, {}]),
+    "no state": with_body([["{}"], {"ticket": TICKET}, {}]),
+    "too many arguments": with_body([[STATE, STATE], {"ticket": TICKET}, {}]),
     "gather of one": message(task="onward.gather"),
     "expired": message(expires="2001-01-01T00:00:00+00:00"),
     "no eta": message(eta="soon"),
@@ -223,7 +223,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_known_to_do_harm_does_none(name: str, target: Target) -> None:
+def test_a_message_known_to_be_harmful_does_no_harm(name: str, target: Target) -> None:
     for _ in range(SLOTS):
         target.put(HOSTILE[name])
     target.assert_well()
@@ -238,7 +238,7 @@ def test_what_is_known_to_do_harm_does_none(name: str, target: Target) -> None:
     ],
     ids=["a header's time", "content type", "time"],
 )
-def test_properties_that_the_client_cannot_read_end_nothing(
+def test_properties_that_the_client_cannot_read_do_no_harm(
     properties: bytes, target: Target
 ) -> None:
     if target.is_redis:
@@ -280,7 +280,7 @@ AFTER = ["callbacks", "errbacks", "chain", "chord"]
 
 @st.composite
 def hostile(draw: st.DrawFn) -> dict[str, Any]:
-    """A message with some part that is anything."""
+    """A message of which one part is anything."""
     made, anything = message(), draw(JSON)
     match draw(st.sampled_from(["header", "field", "property", "body", "after", "missing"])):
         case "header":
@@ -293,7 +293,7 @@ def hostile(draw: st.DrawFn) -> dict[str, Any]:
             made |= with_body(anything)
         case "after":
             after = {draw(st.sampled_from(AFTER)): anything}
-            made |= with_body([[NOW], {"ticket": TICKET}, after])
+            made |= with_body([[STATE], {"ticket": TICKET}, after])
         case _:
             del made[draw(st.sampled_from(FIELDS))]
     return made
@@ -304,42 +304,42 @@ def hostile(draw: st.DrawFn) -> dict[str, Any]:
     some=st.lists(hostile(), min_size=SLOTS, max_size=20),
     garbage=st.lists(st.binary(max_size=9), max_size=3),
 )
-def test_whatever_is_in_the_queue_all_slots_go_on(
+def test_no_message_blocks_a_slot(
     some: list[dict[str, Any]], garbage: list[bytes], target: Target
 ) -> None:
     for made in some:
         target.put(made)
     for raw in garbage if target.is_redis else []:
-        target.raw(raw)  # RabbitMQ takes no message without a form
+        target.raw(raw)  # RabbitMQ accepts only well-formed messages
     target.assert_well()
 
 
-def test_a_flood_is_some_lines(target: Target) -> None:
-    target.told.lines.clear()
+def test_a_flood_of_refused_messages_logs_few_lines(target: Target) -> None:
+    target.log.lines.clear()
     for _ in range(1_000):
         target.put(HOSTILE["another app's"])
     target.assert_well()
 
     def refused() -> list[str]:
-        return [line for line in target.told.lines if "refused message" in line]
+        return [line for line in target.log.lines if "refused message" in line]
 
-    def is_told() -> bool:
+    def is_summed_up() -> bool:
         target.put(HOSTILE["another app's"])  # the last line may have been just before the flood
         return any("more like it" in line for line in refused())
 
-    until(is_told, within=10, otherwise=lambda: str(target.told.lines))
+    until(is_summed_up, within=10, otherwise=lambda: str(target.log.lines))
     assert len(refused()) < 30
     assert target.backend.queue in refused()[-1]
     assert "give each app a queue of its own" in refused()[-1]
-    assert max(map(len, target.told.lines)) < 1_000
+    assert max(map(len, target.log.lines)) < 1_000
 
 
-def test_remote_control_that_is_none_ends_nothing(target: Target, valkey: Valkey) -> None:
+def test_invalid_remote_control_commands_do_no_harm(target: Target, valkey: Valkey) -> None:
     if not target.is_redis:
-        pytest.skip("RabbitMQ looks at who may publish")
+        pytest.skip("RabbitMQ checks who may publish")
     redis: Any = Redis.from_url(valkey.url)
-    for said in (b"x", b"5", b"[]", b"{}", nested(100_000), json.dumps(message()).encode()):
-        assert redis.publish("/0.celery.pidbox", said)
+    for command in (b"x", b"5", b"[]", b"{}", nested(100_000), json.dumps(message()).encode()):
+        assert redis.publish("/0.celery.pidbox", command)
     redis.close()
     target.assert_well()
     assert len(target.backend.diagnose().unwrap().workers) == 1

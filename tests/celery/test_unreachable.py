@@ -1,4 +1,4 @@
-"""A broker that lets nobody in, or says nothing: it is told, in time, and shows no secret."""
+"""If a broker refuses a client or does not answer, the fault comes soon and shows no secret."""
 
 import logging
 import socket
@@ -24,7 +24,7 @@ def inc(n: int) -> int:
     return n + 1
 
 
-def test_who_is_refused_hears_it_and_what_is_submitted_is_sent_by_others(
+def test_a_refused_client_gets_a_fault_and_workers_send_its_calls(
     rabbitmq: RabbitMQ, valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -47,10 +47,10 @@ def test_who_is_refused_hears_it_and_what_is_submitted_is_sent_by_others(
     assert SECRET not in caplog.text
 
 
-def test_a_redis_that_wants_a_password_never_has_it_shown(
+def test_nothing_shows_the_password_of_a_redis(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither that it has, nor another; also by what Celery and its clients log of themselves."""
+    """Neither the right password nor a wrong one, also in the logs of Celery and its clients."""
     caplog.set_level(logging.DEBUG)
     with Valkey.start(tmp_path, append_only=False) as server:
         with Redis.from_url(server.url) as client:
@@ -58,12 +58,12 @@ def test_a_redis_that_wants_a_password_never_has_it_shown(
         there = f"{HOST}:{server.port}/0"
         for wrong in (f"redis://:not-{SECRET}@{there}", f"redis://{there}"):
             with closing(celery(wrong)) as refused:
-                asked: tuple[Result[object, Fault], ...] = (
+                answers: tuple[Result[object, Fault], ...] = (
                     refused.diagnose(),
                     submit(inc(1), on=refused),
                     refused.serve(Catalog(inc)),
                 )
-            for fault in (answer.failure() for answer in asked):
+            for fault in (answer.failure() for answer in answers):
                 assert isinstance(fault, Unavailable)
                 assert fault.message.endswith(": correct the user and the password in its URL")
                 assert SECRET not in repr(fault)
@@ -75,7 +75,7 @@ def test_a_redis_that_wants_a_password_never_has_it_shown(
     assert SECRET not in caplog.text
 
 
-def test_a_broker_that_says_nothing_is_not_waited_for(valkey: Valkey) -> None:
+def test_a_client_gives_up_on_a_broker_that_does_not_answer(valkey: Valkey) -> None:
     with socket.socket() as silent:
         silent.bind((HOST, 0))
         silent.listen()
@@ -84,4 +84,4 @@ def test_a_broker_that_says_nothing_is_not_waited_for(valkey: Valkey) -> None:
             fault = backend.diagnose().failure()
         assert isinstance(fault, Unavailable)
         assert fault.message.startswith("the broker at redis://")
-        assert fault.message.endswith("see that it runs, and whether it speaks TLS")
+        assert fault.message.endswith("check that it runs, and whether it uses TLS")

@@ -1,4 +1,4 @@
-"""Messages that a worker refuses: each is logged, and kept in a list if asked for."""
+"""Logs the messages that a worker refuses, and keeps them as dead letters if configured."""
 
 from __future__ import annotations
 
@@ -15,46 +15,44 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from onward.backends.celery.client import Again, Timeouts, redis_at
+from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
 from onward.backends.celery.envelope import Refusal
 
-LOGGER = logging.getLogger("onward.celery")
+_LOGGER = logging.getLogger("onward.celery")
 
 DEAD_LETTERS = "onward:dead_letters"
 
 _LONGEST = 64_000
 """How much of a message is kept, in bytes."""
 
-_WAITING = 1_000
-"""How many are to be written at most; more are logged and not kept."""
+_MAX_WAITING = 1_000
+"""How many messages may wait to be written; further ones are only logged."""
 
-_AT_ONCE = 100
-_REST = 1.0
-"""How long the thread that writes waits for another one before it ends, in seconds."""
-
-_APART = "give each app a queue of its own"
+_BATCH = 100
+_IDLE = 1.0
+"""How long the writing thread waits for another message before it ends, in seconds."""
 
 
 class DeadLetters:
-    """Keeps the newest refused messages in a list of Redis. Nobody waits for it: a thread writes.
+    """Keeps the newest refused messages in a list of Redis, which a separate thread writes.
 
     Args:
-        url: The Redis.
-        timeouts: How long it may take.
-        most: How many are kept.
-        keep: How long they are kept after the last one came, in seconds.
+        url: The URL of the Redis.
+        timeouts: How long the Redis may take.
+        most: How many messages are kept.
+        keep: How long they are kept after the newest one, in seconds.
     """
 
     def __init__(self, url: str, timeouts: Timeouts, *, most: int, keep: float) -> None:
-        self._make = partial(redis_at, url, timeouts, Again(0))
+        self._make = partial(redis_at, url, timeouts, ConnectionRetry(0))
         self._most = most
         self._keep = math.ceil(keep)
-        self._waiting: queue.Queue[str] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[str] = queue.Queue(_MAX_WAITING)
         self._lock = threading.Lock()
         self._is_writing = False
 
     def add(self, why: str, where: str, raw: bytes, name: str) -> None:
-        """Keeps a message, if there are not too many to be written already."""
+        """Keeps a message, unless too many others wait to be written."""
         entry = {
             "at": time.time(),
             "queue": where,
@@ -68,12 +66,12 @@ class DeadLetters:
         with self._lock:
             if not self._is_writing:
                 self._is_writing = True
-                threading.Thread(target=self._run, name="onward-dead-messages", daemon=True).start()
+                threading.Thread(target=self._run, name="onward-dead-letters", daemon=True).start()
 
     def _run(self) -> None:
         client: Any = self._make()
         with contextlib.closing(client):
-            while entries := self._some():
+            while entries := self._next_batch():
                 try:
                     pipe = client.pipeline(transaction=True)
                     pipe.lpush(DEAD_LETTERS, *entries)
@@ -81,14 +79,14 @@ class DeadLetters:
                     pipe.expire(DEAD_LETTERS, self._keep)
                     pipe.execute()
                 except (RedisError, OSError) as problem:
-                    LOGGER.warning("refused messages were not kept: %s", problem)
+                    _LOGGER.warning("refused messages were not kept: %s", problem)
 
-    def _some(self) -> list[str]:
-        """What is to be written, if there is any before long; else it is written no more."""
+    def _next_batch(self) -> list[str]:
+        """Returns the next messages to write; empty if none comes in time, to end the thread."""
         entries: list[str] = []
         with contextlib.suppress(queue.Empty):
-            entries.append(self._waiting.get(timeout=_REST))
-            while len(entries) < _AT_ONCE:
+            entries.append(self._waiting.get(timeout=_IDLE))
+            while len(entries) < _BATCH:
                 entries.append(self._waiting.get_nowait())
         with self._lock:
             self._is_writing = bool(entries) or not self._waiting.empty()
@@ -97,27 +95,29 @@ class DeadLetters:
         return entries
 
 
-class Refusals:
-    """Says in the log which messages were refused, and keeps them if it is to.
+class RefusalLog:
+    """Logs refused messages, and keeps them if configured.
 
     Args:
-        dead_letters: Keeps them; None if nobody is to.
+        dead_letters: Keeps them; None if they are only logged.
     """
 
     def __init__(self, dead_letters: DeadLetters | None = None) -> None:
         self._dead_letters = dead_letters
 
     def add(self, refusal: Refusal, where: str, raw: bytes, name: str = "") -> None:
-        """One message.
+        """Adds one message.
 
         Args:
             refusal: Why it is refused.
             where: The queue that it was in.
             raw: The message.
-            name: What it calls itself.
+            name: The id and the task in the message's headers.
         """
-        advice = f"; if it is another app's, {_APART}" if refusal.is_foreign else ""
-        LOGGER.warning(
+        advice = ""
+        if refusal.is_foreign:
+            advice = "; if it belongs to another app, give each app a queue of its own"
+        _LOGGER.warning(
             "refused message%s from queue %r: %s%s",
             f" {name}" if name else "",
             where,

@@ -1,4 +1,4 @@
-"""What people find in Temporal's own UI and tools."""
+"""Temporal's own UI and tools show calls in plain terms."""
 
 import json
 
@@ -14,7 +14,7 @@ from tests.temporal.served import Odd, double, halve, inc, mend, place, shift, t
 pipeline = (inc >> together(double, inc) >> each(double) >> total).named("pipeline")
 
 
-def test_a_workflow_goes_by_its_flow_s_name(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_a_workflow_has_its_flows_name(backend: TemporalBackend, sdk: Sdk) -> None:
     named = submit(pipeline(1), on=backend).unwrap()
     plain = submit((inc >> double)(1), on=backend).unwrap()
     for ref, name in ((named, "pipeline"), (plain, "inc >> double")):
@@ -24,7 +24,7 @@ def test_a_workflow_goes_by_its_flow_s_name(backend: TemporalBackend, sdk: Sdk) 
         assert found.status == WorkflowExecutionStatus.COMPLETED
 
 
-def test_a_flow_s_name_that_is_too_long_is_cut(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_a_flow_name_that_is_too_long_is_cut(backend: TemporalBackend, sdk: Sdk) -> None:
     long: AnyFlow = inc
     for _ in range(300):
         long = long >> inc
@@ -35,7 +35,9 @@ def test_a_flow_s_name_that_is_too_long_is_cut(backend: TemporalBackend, sdk: Sd
     assert found.workflow_type.endswith("...")
 
 
-def test_activities_go_by_their_tasks_names_and_places(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_activities_have_the_names_and_paths_of_their_steps(
+    backend: TemporalBackend, sdk: Sdk
+) -> None:
     ref = submit(pipeline(1), on=backend).unwrap()
     assert result(ref, on=backend, timeout=30) == Success(14)
     seen = [event.activity_task_scheduled_event_attributes for event in sdk.scheduled(ref.id)]
@@ -49,7 +51,7 @@ def test_activities_go_by_their_tasks_names_and_places(backend: TemporalBackend,
     ]
 
 
-def test_a_task_is_told_the_place_that_people_see(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_a_tasks_path_is_the_activitys_id(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((inc >> place)(1), on=backend).unwrap()
     assert result(ref, on=backend, timeout=30) == Success("1 of place")
     second = sdk.scheduled(ref.id)[1].activity_task_scheduled_event_attributes
@@ -80,31 +82,31 @@ def test_payloads_are_the_plain_json_of_the_values(backend: TemporalBackend, sdk
         assert dict(payload.metadata) == {"encoding": b"json/plain"}
 
 
-def test_all_arguments_of_a_call_are_seen(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_all_arguments_of_a_call_are_shown(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((shift >> inc)(1, 10, times=2), on=backend).unwrap()
     assert result(ref, on=backend, timeout=30) == Success(22)
     first = sdk.scheduled(ref.id)[0].activity_task_scheduled_event_attributes
-    *values, ticket = [payload.data for payload in first.input.payloads]
+    *values, message = [payload.data for payload in first.input.payloads]
     assert values == [b"1", b"10", b"2"]
-    assert json.loads(ticket)["keyword"] == ["times"]
+    assert json.loads(message)["keyword"] == ["times"]
 
 
-def test_a_single_task_is_an_activity_of_its_own(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_a_single_task_is_a_standalone_activity(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit(double(21), on=backend).unwrap()
     assert result(ref, on=backend, timeout=30) == Success(42)
-    found = sdk.ask(lambda client: client.get_activity_handle(ref.id).describe())
+    found = sdk.run(lambda client: client.get_activity_handle(ref.id).describe())
     assert found.activity_type == "double"
     assert found.status == ActivityExecutionStatus.COMPLETED
 
 
-def test_a_fused_flow_is_one_activity_that_goes_by_the_flow_s_name(
+def test_a_fused_flow_is_one_activity_with_the_flows_name(
     backend: TemporalBackend, sdk: Sdk
 ) -> None:
     whole = submit(fused(inc >> double)(1), on=backend).unwrap()
     part = submit((inc >> fused(inc >> double)).named("part")(1), on=backend).unwrap()
     assert result(whole, on=backend, timeout=30) == Success(4)
     assert result(part, on=backend, timeout=30) == Success(6)
-    found = sdk.ask(lambda client: client.get_activity_handle(whole.id).describe())
+    found = sdk.run(lambda client: client.get_activity_handle(whole.id).describe())
     assert found.activity_type == "inc >> double"
     names = [
         event.activity_task_scheduled_event_attributes.activity_type.name
@@ -113,9 +115,7 @@ def test_a_fused_flow_is_one_activity_that_goes_by_the_flow_s_name(
     assert names == ["inc", "part"]
 
 
-def test_a_domain_error_is_seen_as_what_it_is_and_raises_no_alarm(
-    backend: TemporalBackend, sdk: Sdk
-) -> None:
+def test_a_domain_error_is_shown_with_its_values(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((inc >> halve)(2), on=backend).unwrap()
     assert result(ref, on=backend, timeout=30) == Failure(Odd(3))
     failure = sdk.history(ref.id).events[-1].workflow_execution_failed_event_attributes.failure
@@ -124,7 +124,7 @@ def test_a_domain_error_is_seen_as_what_it_is_and_raises_no_alarm(
     assert failure.application_failure_info.non_retryable
 
 
-def test_a_rescue_s_places_tell_which_side_it_is(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_the_paths_of_a_rescue_name_its_sides(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((inc >> halve.rescue(mend))(2), on=backend).unwrap()
     assert result(ref, on=backend, timeout=30) == Success(2)
     ids = [
@@ -134,7 +134,7 @@ def test_a_rescue_s_places_tell_which_side_it_is(backend: TemporalBackend, sdk: 
     assert ids == ["0", "1.try", "1.rescue"]
 
 
-def test_explain_shows_what_temporal_is_given(backend: TemporalBackend) -> None:
+def test_explain_shows_what_temporal_would_run(backend: TemporalBackend) -> None:
     flow = (inc >> together(double, halve.rescue(mend)) >> each(inc, limit=2)).named("shown")
     assert explain(flow, on=backend).splitlines() == [
         "workflow shown on tests",
@@ -157,7 +157,7 @@ def test_explain_shows_what_temporal_is_given(backend: TemporalBackend) -> None:
     ]
 
 
-def test_what_explain_shows_is_what_runs(backend: TemporalBackend, sdk: Sdk) -> None:
+def test_explain_shows_the_activities_that_run(backend: TemporalBackend, sdk: Sdk) -> None:
     flow = (inc >> double >> inc).named("as_shown")
     ref = submit(flow(1), on=backend).unwrap()
     assert result(ref, on=backend, timeout=30) == Success(5)

@@ -1,4 +1,4 @@
-"""Whatever stands in the queue, the calls after it are run."""
+"""After an invalid message in the queue, a worker runs the calls that follow."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def field(name: str, value: object) -> Callable[[Any], object]:
         lambda _: "a text",
     ],
 )
-def test_a_message_that_makes_no_sense_holds_nobody_up(
+def test_an_invalid_message_does_not_block_the_calls_after_it(
     spoil: Callable[[Any], object], backend: CeleryBackend, valkey: Valkey
 ) -> None:
     submit(double(1), on=backend).unwrap()
     redis: Any = Redis.from_url(valkey.url)
-    queue = f"{QUEUE}\x06\x165"  # Celery's name for that of priority 5
+    queue = f"{QUEUE}\x06\x165"  # Celery's name for the queue of priority 5
     redis.lpush(queue, json.dumps(spoil(json.loads(redis.lpop(queue)))))
     redis.close()
     worker = backend.serve(Catalog(double)).unwrap()

@@ -1,4 +1,4 @@
-"""Connections to a Redis behind Sentinel: each asks the Sentinels for the current primary."""
+"""Connections to a Redis behind Sentinel. Each one asks the Sentinels for the current primary."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelManagedConnection
 
-from onward.backends.celery.address import Sentinels
+from onward.backends.celery.urls import Sentinels
 
 
-class Primary:
-    """Tells redis-py's connections the address of the primary.
+class PrimaryFinder:
+    """Finds the primary's address for redis-py's connections, as their connection pool.
 
     Args:
         sentinels: The Sentinels to ask.
-        bounds: Their timeouts, as redis-py takes them.
+        bounds: The timeouts of connections to them, as options of redis-py.
     """
 
     is_master = True
@@ -26,16 +26,16 @@ class Primary:
     def __init__(self, sentinels: Sentinels, bounds: dict[str, Any]) -> None:
         self.service_name: str = sentinels.primary
         self._hosts = sentinels.hosts
-        # The caller tries again, and then asks every Sentinel once more.
+        # No retries here: the caller retries, and then asks all Sentinels again.
         self._options = {**sentinels.login, **bounds, "retry": Retry(NoBackoff(), 0)}
         self._at = sentinels
 
-    def __deepcopy__(self, _: object) -> Primary:
+    def __deepcopy__(self, _: object) -> PrimaryFinder:
         return self  # Celery copies its settings
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that make a connection pool connect to the primary."""
+        """The options with which a connection pool connects to the primary."""
         return {
             "connection_class": SentinelManagedConnection,
             "connection_pool": self,
@@ -48,8 +48,8 @@ class Primary:
         """See `redis.sentinel.SentinelConnectionPool.get_master_address`."""
         # redis-py reorders its list of Sentinels, so threads must not share the object.
         sentinels: Any = Sentinel  # redis-py has no types for it
-        with contextlib.closing(sentinels(self._hosts, sentinel_kwargs=self._options)) as asked:
-            host, port = asked.discover_master(self.service_name)
-            known = [each.connection_pool.connection_kwargs for each in asked.sentinels]
+        with contextlib.closing(sentinels(self._hosts, sentinel_kwargs=self._options)) as client:
+            host, port = client.discover_master(self.service_name)
+            known = [each.connection_pool.connection_kwargs for each in client.sentinels]
         self._hosts = tuple((each["host"], each["port"]) for each in known)
         return str(host), int(port)

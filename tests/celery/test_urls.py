@@ -1,4 +1,4 @@
-"""Where brokers and ledgers may be: what is taken works on real servers, the rest is refused."""
+"""The URLs of brokers and ledgers: supported ones work on real servers, others are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from returns.result import Success
 
 from onward import Catalog, connect, each, run, task
 from onward.backends.celery import CeleryBackend, celery
-from onward.backends.celery.address import Sentinels, sentinels_at
+from onward.backends.celery.urls import Sentinels, parse_sentinels
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST
 from tests.engines.valkey import Valkey
@@ -24,7 +24,7 @@ def double(n: int) -> int:
 
 
 class OnSocket(Valkey):
-    """A Valkey that listens on a socket as well."""
+    """A Valkey that also listens on a Unix socket."""
 
     def command(self) -> Sequence[str | Path]:
         return [*super().command(), "--unixsocket", self.folder / "socket"]
@@ -54,11 +54,9 @@ def test_a_redis_on_a_socket_is_broker_and_ledger(socket: str, database: str) ->
         worker.stop()
 
 
-def test_of_several_rabbitmqs_one_that_is_there_is_taken(
-    rabbitmq: RabbitMQ, valkey: Valkey
-) -> None:
-    nobody = RabbitMQ.reserve_port(rabbitmq)  # which nobody listens on
-    urls = f"amqp://guest:guest@{HOST}:{nobody}//;{rabbitmq.url}"
+def test_of_several_rabbitmqs_one_that_answers_is_used(rabbitmq: RabbitMQ, valkey: Valkey) -> None:
+    closed = RabbitMQ.reserve_port(rabbitmq)  # nobody listens on it
+    urls = f"amqp://guest:guest@{HOST}:{closed}//;{rabbitmq.url}"
     url = f"celery+{urls}?queue={uuid4().hex}&result_backend={valkey.url}"
     with closing(connected(url)) as backend:
         worker = backend.serve(Catalog(double)).unwrap()
@@ -70,38 +68,41 @@ def test_of_several_rabbitmqs_one_that_is_there_is_taken(
     ("url", "why"),
     [
         ("sentinel://:s3cret@one:26379/0", "master_name"),
-        ("sentinel://:s3cret@one:26379;redis://:s3cret@two?master_name=m", "each Sentinel is"),
+        (
+            "sentinel://:s3cret@one:26379;redis://:s3cret@two?master_name=m",
+            "write each Sentinel as",
+        ),
         ("sentinel://:s3cret@one:26379/0?master_name=m&timeout=3", "no parameter 'timeout'"),
-        ("sentinel://:s3cret@one:26379/mail?master_name=m", "number of a database"),
+        ("sentinel://:s3cret@one:26379/mail?master_name=m", "must be a database number"),
         ("sentinel://:s3@cret@one:port?master_name=m", "percent-encode"),
         ("redis+sentinel://:s3cret@one:26379/0", "master_name"),
         ("redis+cluster://:s3cret@one:6379", "Cluster"),
-        ("redis://:s3cret@one:6379/0;redis://:s3cret@two:6379/0", "not several"),
+        ("redis://:s3cret@one:6379/0;redis://:s3cret@two:6379/0", "must be a single Redis"),
         ("redis+socket://run/redis.sock", "three slashes"),
     ],
 )
-def test_what_is_not_supported_is_refused_by_name_and_shows_no_password(url: str, why: str) -> None:
+def test_an_unsupported_url_is_refused_without_showing_its_password(url: str, why: str) -> None:
     for broker, ledger in ((url, None), ("amqp://localhost//", url)):
         with pytest.raises(ValueError, match=why) as refused:
             celery(broker, ledger)
         assert "s3cret" not in str(refused.value)
-    said = connect(f"celery+{url}").failure().message
-    assert why in said
-    assert "s3cret" not in said
+    message = connect(f"celery+{url}").failure().message
+    assert why in message
+    assert "s3cret" not in message
 
 
 def test_brokers_of_two_schemes_are_refused() -> None:
-    with pytest.raises(ValueError, match="of one scheme"):
+    with pytest.raises(ValueError, match="must have the same scheme"):
         celery("amqp://one//;amqps://two//", "redis://localhost")
     url = "celery+amqp://one//;amqps://two//?result_backend=redis://localhost"
-    assert "of one scheme" in connect(url).failure().message
+    assert "must have the same scheme" in connect(url).failure().message
 
 
-def test_sentinels_of_a_url_have_users_and_passwords_of_their_own() -> None:
+def test_a_url_of_sentinels_has_their_users_and_passwords_too() -> None:
     url = (
         "sentinel://ann:p%40ss@one:1/3;sentinel://[::1]?master_name=m&sentinel_username=sue"
         "&sentinel_password=s%26"
     )
-    assert sentinels_at(url) == Sentinels(
+    assert parse_sentinels(url) == Sentinels(
         (("one", 1), ("::1", 26379)), "m", 3, "ann", "p@ss", {"username": "sue", "password": "s&"}
     )

@@ -1,4 +1,4 @@
-"""A step that waits for another call lends its slot, so that the two never wait for each other."""
+"""A step that waits for another call lends its slot, so that the two cannot deadlock."""
 
 import threading
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ async def parent_async(n: int) -> int:
 
 @task
 def alone(n: int) -> bool:
-    """Whether no other of its kind runs beside it."""
+    """Whether no other step of this task runs at the same time."""
     if not RUNNING.acquire(blocking=False):
         return False
     threading.Event().wait(0.02)
@@ -57,11 +57,11 @@ def backend() -> Iterator[CeleryBackend]:
     ON.clear()
 
 
-def test_the_only_slot_is_lent_to_the_call_that_is_waited_for(backend: CeleryBackend) -> None:
+def test_a_step_lends_the_only_slot_to_the_call_that_it_waits_for(backend: CeleryBackend) -> None:
     assert run(grandparent(1), on=backend, timeout=PATIENCE) == Success(2)
     assert run(parent_async(1), on=backend, timeout=PATIENCE) == Success(2)
 
 
-def test_a_lent_slot_is_no_slot_more_afterwards(backend: CeleryBackend) -> None:
+def test_a_lent_slot_does_not_raise_the_concurrency_afterwards(backend: CeleryBackend) -> None:
     assert run(parent(1), on=backend, timeout=PATIENCE) == Success(2)
     assert run(each(alone)(range(4)), on=backend, timeout=PATIENCE) == Success([True] * 4)

@@ -1,4 +1,4 @@
-"""Where the server has no activities of their own, a single task is a workflow of one step."""
+"""On a server without standalone activities, a single task runs as a workflow of one step."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,7 +26,7 @@ from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from tests.engines.process import until
 from tests.engines.server import HOST
-from tests.temporal.conftest import Older, served_on, until_told
+from tests.temporal.conftest import Older, served_on, until_status
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import (
     Odd,
@@ -44,13 +44,13 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def there(older: Older) -> Iterator[TemporalBackend]:
-    """One whose worker is in this process."""
+    """A backend with a worker in this process."""
     yield from served_on(older)
 
 
 @pytest.fixture
 def elsewhere(older: Older) -> Iterator[TemporalBackend]:
-    """As another process has it, which has submitted nothing yet."""
+    """Another client, which has submitted nothing yet."""
     with closing(temporal_at(HOST, older.port, task_queue="tests")) as made:
         yield made
 
@@ -61,7 +61,7 @@ def sdk(older: Older) -> Iterator[Sdk]:
         yield made
 
 
-def test_a_task_s_outcome_is_what_it_would_be(there: TemporalBackend, tmp_path: Path) -> None:
+def test_a_task_has_the_same_outcome_as_elsewhere(there: TemporalBackend, tmp_path: Path) -> None:
     assert run(inc(1), on=there, timeout=PATIENCE) == Success(2)
     assert run(halve(3), on=there, timeout=PATIENCE) == Failure(Odd(3))
     assert run(twice_in_vain(str(tmp_path)), on=there, timeout=PATIENCE) == Success(3)
@@ -77,7 +77,7 @@ def test_a_task_is_a_workflow_of_its_name(there: TemporalBackend, sdk: Sdk) -> N
     assert len(sdk.scheduled(ref.id)) == 1
 
 
-def test_its_ref_is_good_in_another_process(
+def test_its_ref_is_valid_in_another_process(
     there: TemporalBackend, elsewhere: TemporalBackend
 ) -> None:
     ref = submit(inc(1), on=there).unwrap()
@@ -85,8 +85,8 @@ def test_its_ref_is_good_in_another_process(
     assert status(ref, on=elsewhere) == Success(Status("done", "inc", "0", 1))
 
 
-def test_nobody_s_id_is_unknown(elsewhere: TemporalBackend) -> None:
-    for id in ("nobody-s", "task-nobody-s"):
+def test_an_unknown_id_is_unknown(elsewhere: TemporalBackend) -> None:
+    for id in ("unknown", "task-unknown"):
         for found in (
             result(inc.ref(id), on=elsewhere, timeout=PATIENCE),
             status(inc.ref(id), on=elsewhere),
@@ -95,11 +95,11 @@ def test_nobody_s_id_is_unknown(elsewhere: TemporalBackend) -> None:
             assert isinstance(found.failure(), Unknown), found
 
 
-def test_status_tells_where_it_is_and_cancel_ends_it(
+def test_it_has_a_status_and_can_be_cancelled(
     there: TemporalBackend, elsewhere: TemporalBackend, tmp_path: Path
 ) -> None:
     ref = submit(hold(str(tmp_path)), on=there).unwrap()
-    now = until_told(ref, elsewhere, lambda now: now.progress is not None)
+    now = until_status(ref, elsewhere, lambda now: now.progress is not None)
     assert (now.state, now.task, now.attempt) == ("running", "hold", 1)
     assert now.progress is not None
     assert now.progress.note == "holding"
@@ -117,16 +117,16 @@ def test_a_key_is_one_call(there: TemporalBackend, elsewhere: TemporalBackend) -
 
 
 def test_many_are_submitted_at_once(elsewhere: TemporalBackend, there: TemporalBackend) -> None:
-    """By a client that does not know yet how the server is."""
+    """By a client that does not know yet what the server supports."""
     refs = submit_all([inc(n) for n in range(12)], on=elsewhere).unwrap()
     found = dict(results(refs, on=elsewhere, timeout=PATIENCE))
     assert [found[ref] for ref in refs] == [Success(n + 1) for n in range(12)]
 
 
-def test_a_delay_and_a_deadline_hold(older: Older) -> None:
-    with closing(temporal_at(HOST, older.port, task_queue="nobody-s")) as lonely:
-        ref = submit(inc(1), on=lonely, deadline=0.3).unwrap()
-        later = submit(inc(1), on=lonely, delay=3600).unwrap()
-        assert isinstance(result(ref, on=lonely, timeout=PATIENCE).failure(), Expired)
-        assert status(later, on=lonely).unwrap().state == "queued"
-        cancel(later, on=lonely).unwrap()
+def test_a_delay_and_a_deadline_are_kept(older: Older) -> None:
+    with closing(temporal_at(HOST, older.port, task_queue="nobody-s")) as workerless:
+        ref = submit(inc(1), on=workerless, deadline=0.3).unwrap()
+        later = submit(inc(1), on=workerless, delay=3600).unwrap()
+        assert isinstance(result(ref, on=workerless, timeout=PATIENCE).failure(), Expired)
+        assert status(later, on=workerless).unwrap().state == "queued"
+        cancel(later, on=workerless).unwrap()

@@ -1,4 +1,4 @@
-"""Whoever awaits a call keeps their event loop, its threads and its end to themselves."""
+"""Awaiting a call leaves the program its event loop's threads, and the program can end."""
 
 import asyncio
 import subprocess
@@ -63,7 +63,7 @@ def test_open_waits_leave_the_program_its_threads(backend: CeleryBackend) -> Non
     async def main() -> str:
         refs = submit_all([inc(n) for n in range(80)], on=backend).unwrap()
         waits = [asyncio.create_task(aio.result(ref, on=backend, timeout=PATIENCE)) for ref in refs]
-        await asyncio.sleep(0)  # they have all begun
+        await asyncio.sleep(0)  # let all waits begin
         async with asyncio.timeout(PATIENCE / 2):
             name = await asyncio.to_thread(lambda: "its own")
         assert not any(wait.done() for wait in waits)
@@ -72,7 +72,7 @@ def test_open_waits_leave_the_program_its_threads(backend: CeleryBackend) -> Non
     assert asyncio.run(main()) == "its own"
 
 
-def test_more_waits_than_have_a_thread_at_a_time_take_turns(backend: CeleryBackend) -> None:
+def test_waits_take_turns_if_there_are_more_of_them_than_threads(backend: CeleryBackend) -> None:
     async def main() -> None:
         calls = [inc(n) for n in range(250)]
         refs = submit_all(calls, on=backend, queue=uuid4().hex).unwrap()
@@ -99,6 +99,6 @@ def test_a_program_that_gives_up_waiting_can_end(url: str, tmp_path: Path) -> No
     assert (done.stdout, done.stderr) == ("given up\nended\n", "")
 
 
-def test_who_awaits_hears_of_a_deadline_without_any_worker(backend: CeleryBackend) -> None:
+def test_an_awaited_call_expires_without_any_worker(backend: CeleryBackend) -> None:
     answer = asyncio.run(aio.run(inc(1), on=backend, deadline=0.3, timeout=PATIENCE))
     assert isinstance(answer.failure(), Expired)

@@ -1,4 +1,4 @@
-"""Notices when a worker receives nothing from its broker, which Celery does not report."""
+"""Notices when a worker's broker goes silent, which Celery does not report."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from onward.backends.celery.client import Timeouts
 from onward.backends.celery.outage import Outage
 from onward.backends.celery.transport import Channel
 
-_LOOK = 1.0
-"""How often it is looked, in seconds."""
+_INTERVAL = 1.0
+"""The interval of the checks, in seconds."""
 
 
-class SilenceWatch:
-    """Says when a worker hears nothing of its broker, and when it does again.
+class BrokerWatch:
+    """Logs when a worker's broker goes silent, and when it is heard again.
 
     Args:
-        outage: Says it.
+        outage: Logs the outage.
         timeouts: How long the broker may take.
-        consumer: Celery's consumer, or None as long as there is none.
+        consumer: Returns Celery's consumer; None if there is none yet.
     """
 
     def __init__(self, outage: Outage, timeouts: Timeouts, consumer: Callable[[], Any]) -> None:
@@ -33,19 +33,20 @@ class SilenceWatch:
         self._ended = threading.Event()
         self._bytes: tuple[int, int] | None = None
         self._last = time.monotonic()
-        threading.Thread(target=self._run, name="onward-hearing", daemon=True).start()
+        threading.Thread(target=self._run, name="onward-broker-watch", daemon=True).start()
 
     def close(self) -> None:
-        """Looks no more."""
+        """Stops watching."""
         self._ended.set()
 
     def _run(self) -> None:
         was_silent = False
-        while not self._ended.wait(_LOOK):
-            silent = time.monotonic() - self._heard()
+        while not self._ended.wait(_INTERVAL):
+            silent = time.monotonic() - self._last_heard()
             problem = getattr(self._consumer(), "problem", None)
             is_silent = silent > self._patience()
-            if problem is not None or (is_silent and was_silent):  # a wait may just begin
+            # Silence counts on the second check, because a wait for messages may just have begun.
+            if problem is not None or (is_silent and was_silent):
                 why = problem or f"nothing heard for {silent:.0f} s"
                 self._outage.fails(why, since=time.monotonic() - silent)
             elif not is_silent:
@@ -53,30 +54,30 @@ class SilenceWatch:
             was_silent = is_silent
 
     def _patience(self) -> float:
-        """How long there may be nothing to hear."""
+        """How long the broker may be silent, in seconds."""
         channel = self._channel()
-        # Redis answers each second, and RabbitMQ sends heartbeats twice as often as agreed on.
+        # Redis answers each second. RabbitMQ sends two heartbeats in the agreed interval.
         is_amqp = channel is not None and not isinstance(channel, VirtualChannel)
-        return self._timeouts.heartbeat if is_amqp else self._timeouts.socket + _LOOK
+        return self._timeouts.heartbeat if is_amqp else self._timeouts.socket + _INTERVAL
 
     def _channel(self) -> Any:
         consumer = getattr(self._consumer(), "task_consumer", None)
         return getattr(consumer, "channel", None)
 
-    def _heard(self) -> float:
-        """When there was a sign of life, by the monotonic clock."""
+    def _last_heard(self) -> float:
+        """When the broker was last heard, by the monotonic clock."""
         channel, now = self._channel(), time.monotonic()
         if getattr(self._consumer(), "connection", None) is None or channel is None:
             return self._last
         if isinstance(channel, Channel):
             qos: Any = channel.qos
-            if qos is not None and not qos.can_consume() and self._last > now - 2 * _LOOK:
-                self._last = now  # it holds as much as it can, and asks for no more
-            # Before it asks it connects, and is answered to.
-            self._last = max(self._last, channel.heard, channel.asked or 0.0)
+            if qos is not None and not qos.can_consume() and self._last > now - 2 * _INTERVAL:
+                self._last = now  # all slots are busy, so the worker does not ask for messages
+            # A request for messages counts too: connecting for it got an answer.
+            self._last = max(self._last, channel.last_heard, channel.last_asked or 0.0)
             return self._last
         count: int | None = getattr(channel.connection, "bytes_recv", None)
         received = None if count is None else (id(channel), count)
-        if received is None or received != self._bytes:  # it may be in this process
+        if received is None or received != self._bytes:  # None: the broker is in this process
             self._bytes, self._last = received, now
         return self._last

@@ -1,4 +1,4 @@
-"""While the server is away nothing hangs, and afterwards what was waited for comes."""
+"""During an outage of the server nothing hangs, and afterwards waits get their outcomes."""
 
 import socket
 import time
@@ -48,33 +48,33 @@ QUESTIONS: dict[str, Callable[[TemporalBackend], Result[object, object]]] = {
 
 
 def ask_all(backend: TemporalBackend) -> None:
-    """Asks all questions at the same time."""
+    """Calls all interpreters at the same time, and asserts that each returns a fault."""
 
     def ask(name: str) -> tuple[str, object]:
         return name, QUESTIONS[name](backend).failure()
 
     with ThreadPoolExecutor(len(QUESTIONS)) as pool:
         for name, fault in pool.map(ask, QUESTIONS, timeout=PATIENCE):
-            # A wait with a timeout may also end because there is no outcome yet.
+            # A wait with a timeout may also end with TimedOut.
             expected = TimedOut if name == "result" else Unavailable
             assert isinstance(fault, expected | Unavailable), (name, fault)
 
 
 @pytest.fixture
 def nobody() -> Iterator[int]:
-    """A port at which nobody listens."""
+    """A port on which nobody listens."""
     with socket.socket() as bound:
         bound.bind((HOST, 0))
         yield bound.getsockname()[1]
 
 
-def test_where_nobody_listens_the_server_is_unavailable(nobody: int) -> None:
+def test_a_port_on_which_nobody_listens_is_unavailable(nobody: int) -> None:
     with closing(temporal_at(HOST, nobody)) as backend:
         ask_all(backend)
 
 
-def test_a_server_that_does_not_answer_any_more_is_unavailable(tmp_path: Path) -> None:
-    """It was killed, or is frozen, or never did more than to take the connection."""
+def test_a_server_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
+    """It was killed, or is frozen, or only accepts connections."""
     with (
         Temporal.start(tmp_path / "gone", durable=False) as gone,
         Temporal.start(tmp_path / "frozen", durable=False) as frozen,
@@ -92,7 +92,7 @@ def test_a_server_that_does_not_answer_any_more_is_unavailable(tmp_path: Path) -
 
 
 def test_a_wait_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
-    """And so do the call and its worker."""
+    """So do the call and its worker."""
     folder = tmp_path / "held"
     folder.mkdir()
     with (
@@ -107,7 +107,7 @@ def test_a_wait_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
         gathered = pool.submit(lambda: dict(results([single, flow], on=backend, timeout=PATIENCE)))
         until(lambda: len(noted(folder)) >= 2, within=30, otherwise=lambda: "they did not begin")
         server.kill()
-        time.sleep(1)  # in which all of them notice
+        time.sleep(1)  # long enough for all of them to notice
         server.restart()
         (folder / "let-go").touch()
         for wait in waiting:

@@ -1,4 +1,4 @@
-"""The addresses that a broker and a ledger may have, and which are refused."""
+"""Checks and converts the URLs of a broker and a ledger."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ SOCKET = "redis+socket"
 SENTINEL = "sentinel"
 SENTINELS = (SENTINEL, "redis+sentinel")
 REDIS = ("redis", "rediss", SOCKET, *SENTINELS)
-"""The schemes of a Redis."""
+"""The URL schemes of Redis."""
 
 _PORT_OF_SENTINEL = 26379
 _PARAMETERS = ("master_name", "sentinel_username", "sentinel_password")
 
 CLUSTER = (
     "Redis Cluster is not supported, because it would spread the keys of one call over several "
-    "nodes: give a single Redis, or one behind Sentinel (sentinel://)"
+    "nodes: use a single Redis, or one behind Sentinel (sentinel://)"
 )
 
 
 class Sentinels(Struct, frozen=True):
-    """A Redis whose address the Sentinels that watch over it know.
+    """A Redis behind Sentinels, which know its current address.
 
     Args:
         hosts: The Sentinels, as host and port.
-        primary: The name that they know the Redis by.
-        database: The number of its database.
-        username: The user there, if it has users.
+        primary: The Sentinels' name for the Redis.
+        database: The number of the database in it.
+        username: The user of the Redis, if it has users.
         password: The user's password.
-        login: The Sentinels' own `username` and `password`, if they have any.
+        login: The `username` and `password` of the Sentinels themselves, if they have any.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -44,16 +44,16 @@ class Sentinels(Struct, frozen=True):
     login: dict[str, str]
 
 
-def checked(name: str, url: str, options: object = None) -> str:
+def check_url(name: str, url: str, options: object = None) -> str:
     """Checks the URL of a broker or a ledger, and completes it from the transport options.
 
     Args:
-        name: The setting.
-        url: What it says. It may have a password, which no error shows.
-        options: The transport options of Celery, which may have what a URL of Sentinels lacks.
+        name: The name of the setting.
+        url: The URL. It may contain a password, which no error shows.
+        options: Celery's transport options, which may complete a URL of Sentinels.
 
     Raises:
-        ValueError: If it is not supported; the text says what to do instead.
+        ValueError: If the URL is not supported. The text says what to do instead.
     """
     schemes = [_scheme(each) for each in url.split(";")]
     scheme = schemes[0]
@@ -62,24 +62,26 @@ def checked(name: str, url: str, options: object = None) -> str:
     if scheme in SENTINELS:
         url = _with_options(url, options)
         try:
-            sentinels_at(url)
+            parse_sentinels(url)
         except ValueError as problem:
             raise ValueError(f"{name}: {problem}") from None
         return url
     if len(schemes) > 1 and not scheme.startswith(("amqp", "pyamqp")):
         raise ValueError(
-            f"{name}: there is one Redis, and not several: for one that takes over when another "
-            "dies, let Sentinel watch over them and write sentinel://"
+            f"{name} must be a single Redis: to fail over from one to another, use Sentinel and "
+            "write sentinel://"
         )
     if set(schemes) != {scheme}:
-        raise ValueError(f"{name}: all brokers are of one scheme, as in {scheme}://a;{scheme}://b")
+        raise ValueError(
+            f"{name}: all brokers must have the same scheme, as in {scheme}://a;{scheme}://b"
+        )
     if scheme == SOCKET and urlsplit(url).netloc:
-        raise ValueError(f"{name} has three slashes before a path: {SOCKET}:///run/redis.sock")
+        raise ValueError(f"{name} needs three slashes before a path: {SOCKET}:///run/redis.sock")
     return url
 
 
 def is_redis(url: str) -> bool:
-    """Whether what is at a URL is a Redis, however it is reached."""
+    """Whether a URL names a Redis, also over TLS, by its socket or behind Sentinels."""
     return _scheme(url) in REDIS
 
 
@@ -88,35 +90,33 @@ def is_sentinel(url: str) -> bool:
     return _scheme(url) in SENTINELS
 
 
-def sentinels_at(url: str) -> Sentinels:
-    """What a URL of Sentinels says; raises ValueError, of which the text shows no password."""
+def parse_sentinels(url: str) -> Sentinels:
+    """Parses a URL of Sentinels; raises ValueError, whose text shows no password."""
     hosts, _, query = url.partition("?")
     pieces = [split(each) for each in hosts.split(";")]
     if any(each.scheme not in SENTINELS or not each.hostname for each in pieces):
-        raise ValueError("each Sentinel is as in sentinel://host:26379, with ; between them")
+        raise ValueError("write each Sentinel as sentinel://host:26379, with ; between them")
     said = dict(parse_qsl(query))
     if unknown := said.keys() - {*_PARAMETERS}:
         raise ValueError(f"there is no parameter {instead_of(min(unknown), _PARAMETERS)}")
     if "master_name" not in said:
-        raise ValueError(
-            "it does not say by which name the Sentinels know the Redis: add ?master_name=mymaster"
-        )
+        raise ValueError("the Sentinels' name for the Redis is missing: add ?master_name=mymaster")
     if not all(re.fullmatch(r"/?\d*", each.path) for each in pieces):
-        raise ValueError("what follows the Sentinels is the number of a database, as in /0")
+        raise ValueError("the path behind the Sentinels must be a database number, such as /0")
     numbers = [each.path.strip("/") for each in pieces]
-    whose = next((each for each in pieces if each.password is not None), pieces[0])
+    with_login = next((each for each in pieces if each.password is not None), pieces[0])
     return Sentinels(
         tuple((str(each.hostname), each.port or _PORT_OF_SENTINEL) for each in pieces),
         said.pop("master_name"),
         int(next(filter(None, numbers), "0")),
-        unquote(whose.username) if whose.username else None,
-        unquote(whose.password) if whose.password else None,
+        unquote(with_login.username) if with_login.username else None,
+        unquote(with_login.password) if with_login.password else None,
         {name.removeprefix("sentinel_"): text for name, text in said.items()},
     )
 
 
-def of_redis(url: str) -> str:
-    """The URL of a Redis as redis-py has it."""
+def redis_url(url: str) -> str:
+    """Converts the URL of a Redis into redis-py's form."""
     parts = urlsplit(url)
     if parts.scheme != SOCKET:
         return url
@@ -125,11 +125,11 @@ def of_redis(url: str) -> str:
     return f"unix://{parts.path}?{urlencode(query, doseq=True)}"
 
 
-def of_celery(url: str) -> str:
-    """The URL of a broker as Celery has it, which takes one host for Sentinels."""
+def celery_url(url: str) -> str:
+    """Converts the URL of a broker into Celery's form, which takes only one Sentinel."""
     if not is_sentinel(url):
         return url
-    at = sentinels_at(url)
+    at = parse_sentinels(url)
     host, port = at.hosts[0]
     return f"{SENTINEL}://{f'[{host}]' if ':' in host else host}:{port}/{at.database}"
 
@@ -139,7 +139,7 @@ def _scheme(url: str) -> str:
 
 
 def _with_options(url: str, options: object) -> str:
-    """A URL of Sentinels to which comes what Celery's transport options say and it does not."""
+    """Adds to a URL of Sentinels what it lacks and Celery's transport options have."""
     if not isinstance(options, dict):
         return url
     login = options.get("sentinel_kwargs") or {}

@@ -1,4 +1,4 @@
-"""A step whose workers die, whoever they are, is lost some day; here after the second of them."""
+"""A step whose workers die too often fails as `Lost`; here after the second worker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from temporalio.client import Client
 from onward import Lost, Ref, result
 from onward import plan as plans
 from onward.backends.temporal import TemporalBackend
-from onward.backends.temporal.converter import value
+from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.lower import LONGEST, retry_policy
-from onward.backends.temporal.message import SINGLE, FlowOptions, step_message, write
+from onward.backends.temporal.message import SINGLE, FlowOptions, encode, step_message
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from tests.engines.worker import WorkerProcess
 from tests.temporal.conftest import ROOT
@@ -24,14 +24,14 @@ from tests.temporal.served import catalog, die, noted
 
 PATIENCE = 60.0
 CRASHES = 1
-"""Instead of fifty, which take minutes."""
+"""How often the worker may die. The default of fifty would take minutes."""
 
 OPTIONS = FlowOptions(heartbeat=1.0, crashes=CRASHES)
 DIE, SAME = StepNode(task="die"), StepNode(task="same")
 
 
 def plan_for(folder: Path) -> Plan:
-    """Of a flow whose first step is deadly to its worker."""
+    """The plan of a flow whose first step kills its worker."""
     folder.mkdir()
     (folder / "deadly").touch()
     args = Args((Raw(json.encode(str(folder))),))
@@ -41,10 +41,10 @@ def plan_for(folder: Path) -> Plan:
 
 @pytest.mark.parametrize("is_flow", [False, True])
 def test_a_step_is_lost_once_its_workers_died_too_often(
-    is_flow: bool, lonely: TemporalBackend, sdk: Sdk, tmp_path: Path
+    is_flow: bool, workerless: TemporalBackend, sdk: Sdk, tmp_path: Path
 ) -> None:
-    """As a task of its own, and in a flow."""
-    task_queue = lonely._address.task_queue
+    """As a single task, and in a flow."""
+    task_queue = workerless._address.task_queue
     folder = tmp_path / "shared"
     plan = plan_for(folder)
     id = plan.id if is_flow else f"{SINGLE}{plan.id}"
@@ -52,17 +52,17 @@ def test_a_step_is_lost_once_its_workers_died_too_often(
     async def start_flow(client: Client) -> None:
         await client.start_workflow(
             "deadly",
-            args=[value(plans.encode(plan)), value(write(OPTIONS))],
+            args=[raw_value(plans.encode(plan)), raw_value(encode(OPTIONS))],
             id=id,
             task_queue=task_queue,
-            task_timeout=timedelta(seconds=1),  # for the workflow itself may be with who dies
+            task_timeout=timedelta(seconds=1),  # the worker that dies may also have the workflow
         )
 
     async def start_single(client: Client) -> None:
         message = step_message(DIE, plan.args, "0", plan, id)
         await client.start_activity(
             "die",
-            args=[value(plan.args.positional[0]), value(write(message))],
+            args=[raw_value(plan.args.positional[0]), raw_value(encode(message))],
             id=id,
             task_queue=task_queue,
             start_to_close_timeout=LONGEST,
@@ -70,14 +70,14 @@ def test_a_step_is_lost_once_its_workers_died_too_often(
             retry_policy=retry_policy(DIE, CRASHES),
         )
 
-    sdk.ask(start_flow if is_flow else start_single)
+    sdk.run(start_flow if is_flow else start_single)
     for death in range(1 + CRASHES):
-        with worker(lonely, tmp_path / f"{death}.log") as dying:
+        with worker(workerless, tmp_path / f"{death}.log") as dying:
             assert dying.wait(PATIENCE) == -9, dying.tail()
     (folder / "deadly").unlink()
-    last = lonely.serve(catalog).unwrap()  # a flow is over only when a worker has seen to it
+    last = workerless.serve(catalog).unwrap()  # a worker is needed to end the workflow
     ref: Ref[str, object] = die.ref(id)
-    fault = result(ref, on=lonely, timeout=PATIENCE).failure()
+    fault = result(ref, on=workerless, timeout=PATIENCE).failure()
     last.stop(0)
     assert isinstance(fault, Lost)
     assert fault.task == "die"

@@ -1,4 +1,4 @@
-"""A payload codec may make more of what is small enough: that is too large too, and said so."""
+"""A payload that becomes too large by a payload codec is `TooLarge`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -31,7 +31,7 @@ LARGE = 1_200_000
 
 
 class Doubling(PayloadCodec):
-    """Makes two bytes of each."""
+    """Encodes each byte as two."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [
@@ -64,10 +64,10 @@ def test_arguments_that_become_too_large_are_refused_at_once(
 
 
 @pytest.mark.parametrize("flow", [blob, blob >> size, inc >> blob >> size, complain >> inc])
-def test_what_becomes_too_large_is_a_fault_of_the_task_that_gave_it(
+def test_a_value_that_becomes_too_large_is_a_fault_of_its_task(
     flow: AnyFlow, growing: TemporalBackend
 ) -> None:
-    """In mid-chain and at the end, and not sent again and again."""
+    """In the middle of a chain and at its end; and it is not retried forever."""
     fault = run(flow(LARGE), on=growing, timeout=PATIENCE).failure()
     assert isinstance(fault, TooLarge)
     assert fault.size > 2 * LARGE
@@ -75,7 +75,7 @@ def test_what_becomes_too_large_is_a_fault_of_the_task_that_gave_it(
 
 
 @pytest.mark.parametrize("flow", [each(blob) >> sizes, each(blob)])
-def test_what_becomes_too_large_together_is_a_fault_of_who_was_to_have_it(
+def test_values_that_become_too_large_together_are_a_fault_of_the_next_task(
     flow: AnyFlow, growing: TemporalBackend
 ) -> None:
     fault = run(flow([600_000, 600_000]), on=growing, timeout=PATIENCE).failure()
@@ -83,12 +83,12 @@ def test_what_becomes_too_large_together_is_a_fault_of_who_was_to_have_it(
     assert fault.task in ("sizes", flow.name)
 
 
-def test_it_can_be_rescued(growing: TemporalBackend) -> None:
+def test_a_value_that_becomes_too_large_can_be_rescued(growing: TemporalBackend) -> None:
     flow = (blob >> size).rescue(mend) >> inc
     assert run(flow(LARGE), on=growing, timeout=PATIENCE) == Success(0)
 
 
-def test_what_stays_small_enough_arrives(growing: TemporalBackend) -> None:
+def test_values_that_stay_small_enough_arrive(growing: TemporalBackend) -> None:
     large = 1_000_000
     flow = blob >> together(size, fused(same >> size))
     assert run(flow(large), on=growing, timeout=PATIENCE) == Success((large, large))
