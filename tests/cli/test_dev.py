@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_told_with_the_cure(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         said = mistake("dev", "celery", "--port", str(port), folder=tmp_path)
-    assert f"port {port} is taken: write --port 0 for any that is free" in said
+    assert f"port {port} is taken: write --port 0 for any free one" in said
 
 
 def test_a_server_that_does_not_start_shows_what_it_said(tmp_path: Path) -> None:
