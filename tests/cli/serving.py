@@ -1,4 +1,4 @@
-"""Commands that go on until they are told to stop."""
+"""Commands that run until they are stopped."""
 
 import uuid
 from collections.abc import Generator, Mapping

@@ -1,4 +1,4 @@
-"""How the texts of a command line become a flow's arguments."""
+"""How a command line becomes a flow's arguments."""
 
 from dataclasses import dataclass
 from datetime import date

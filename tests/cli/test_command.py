@@ -1,4 +1,4 @@
-"""What the command says, and how it ends, where it has nothing to serve."""
+"""What the command prints, and how it ends, without a worker."""
 
 import socket
 import subprocess
@@ -32,8 +32,8 @@ def test_it_tells_its_version(tmp_path: Path) -> None:
 
 
 def test_it_is_installed_under_its_own_name(tmp_path: Path) -> None:
-    told = subprocess.run([SCRIPT, "--version"], check=True, capture_output=True, text=True)
-    assert told.stdout == onward("--version", folder=tmp_path).stdout
+    printed = subprocess.run([SCRIPT, "--version"], check=True, capture_output=True, text=True)
+    assert printed.stdout == onward("--version", folder=tmp_path).stdout
 
 
 def test_the_installed_command_finds_modules_in_the_current_directory(folder: Path) -> None:
@@ -44,9 +44,9 @@ def test_the_installed_command_finds_modules_in_the_current_directory(folder: Pa
 
 
 def test_its_help_tells_the_exit_codes(tmp_path: Path) -> None:
-    told = onward("worker", "--help", folder=tmp_path)
-    assert told.returncode == 0
-    assert "Exit codes: 0, it was stopped; 1, a fault" in " ".join(told.stdout.split())
+    printed = onward("worker", "--help", folder=tmp_path)
+    assert printed.returncode == 0
+    assert "Exit codes: 0, it was stopped; 1, a fault" in " ".join(printed.stdout.split())
 
 
 COMMANDS = [
@@ -71,15 +71,15 @@ def test_each_command_s_help_has_an_example_and_its_exit_codes(command: str) -> 
     found: Any = typer.main.get_command(app)
     for name in command.split():
         found = found.commands[name]
-    told = " ".join(found.help.split())
-    assert f"Example: `onward {command} " in told
-    assert "Exit codes: " in told
+    printed = " ".join(found.help.split())
+    assert f"Example: `onward {command} " in printed
+    assert "Exit codes: " in printed
 
 
 def test_its_help_lists_every_command(tmp_path: Path) -> None:
-    told = onward("--help", folder=tmp_path).stdout
+    printed = onward("--help", folder=tmp_path).stdout
     for command in COMMANDS:
-        assert command.split()[0] in told
+        assert command.split()[0] in printed
 
 
 def test_no_engine_is_imported_before_it_is_needed(folder: Path) -> None:
@@ -94,9 +94,9 @@ def test_no_engine_is_imported_before_it_is_needed(folder: Path) -> None:
 
 
 def test_the_installation_of_completion_is_typer_s(tmp_path: Path) -> None:
-    told = onward("--show-completion", "bash", folder=tmp_path)
-    assert "_ONWARD_COMPLETE=complete_bash" in told.stdout
-    assert "complete -o default -F _onward_completion onward" in told.stdout
+    printed = onward("--show-completion", "bash", folder=tmp_path)
+    assert "_ONWARD_COMPLETE=complete_bash" in printed.stdout
+    assert "complete -o default -F _onward_completion onward" in printed.stdout
 
 
 def test_a_mistake_of_its_own_is_one_line_and_its_traceback_is_for_who_asks(folder: Path) -> None:
@@ -125,10 +125,10 @@ def test_it_completes_its_commands_in_a_shell() -> None:
         "COMP_WORDS": "onward wor",
         "COMP_CWORD": "1",
     }
-    told = subprocess.run(
+    printed = subprocess.run(
         [SCRIPT], check=True, env=environment() | asked, capture_output=True, text=True
     )
-    assert told.stdout.strip() == "worker"
+    assert printed.stdout.strip() == "worker"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_it_completes_its_commands_in_a_shell() -> None:
         ([f"celery+redis://:{SECRET}@host"], "write it after --on"),
     ],
 )
-def test_modules_that_cannot_be_served_are_told_with_the_cure(
+def test_modules_that_cannot_be_served_are_reported_with_advice(
     modules: list[str], says: str, folder: Path
 ) -> None:
     (folder / "empty.py").touch()
@@ -174,7 +174,7 @@ def test_modules_that_cannot_be_served_are_told_with_the_cure(
         ("celery+memory://", "no other process can submit to celery+memory://"),
     ],
 )
-def test_urls_that_no_worker_can_serve_are_told_with_the_cure(
+def test_urls_that_no_worker_can_serve_are_reported_with_advice(
     url: str, says: str, folder: Path
 ) -> None:
     said = mistake("worker", "pipeline", "--on", url, folder=folder)
@@ -212,7 +212,9 @@ def test_a_wrong_password_is_a_fault_that_does_not_show_it(folder: Path) -> None
 
 
 @pytest.mark.parametrize("missing", ["celery", "redis"])
-def test_an_engine_that_is_not_installed_is_told_with_the_cure(missing: str, folder: Path) -> None:
+def test_an_engine_that_is_not_installed_is_reported_with_advice(
+    missing: str, folder: Path
+) -> None:
     before = f"import sys; sys.modules['{missing}'] = None"
     said = mistake("worker", "pipeline", "--on", BROKER, folder=folder, before=before)
     assert f'{missing} is not installed: pip install "onward[celery]"' in said
@@ -274,7 +276,7 @@ def test_what_is_misspelt_or_left_out_is_a_matter_of_usage(
     assert "Traceback" not in done.stderr
 
 
-def test_a_url_in_the_wrong_place_is_told_without_its_password(folder: Path) -> None:
+def test_a_url_in_the_wrong_place_is_reported_without_its_password(folder: Path) -> None:
     url = f"celery+redis://user:{SECRET}@host"
     for arguments in ([url], ["result", "ref", url]):
         done = onward(*arguments, folder=folder)

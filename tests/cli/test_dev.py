@@ -1,4 +1,4 @@
-"""`onward dev`: engines to develop with, that end when they are told to."""
+"""`onward dev`: engines for development, which end when they are stopped."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def test_temporal_keeps_its_data_in_a_folder_if_asked_to(tmp_path: Path) -> None
     assert refs[0] == refs[1]
 
 
-def test_people_are_told_the_url_to_use(tmp_path: Path) -> None:
+def test_it_prints_the_url_to_use(tmp_path: Path) -> None:
     with started("dev", "celery", "--port", "0", folder=tmp_path) as process:
         wait_for_text(process, "--on celery+redis://127.0.0.1:")
         lines = process.tail().splitlines()
@@ -98,7 +98,7 @@ def test_people_are_told_the_url_to_use(tmp_path: Path) -> None:
         stop(process, SIGINT)
 
 
-def test_a_port_that_is_taken_is_told_with_the_cure(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported_with_advice(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -116,7 +116,7 @@ def test_a_server_that_does_not_start_shows_what_it_said(tmp_path: Path) -> None
     assert "manifest" in said
 
 
-def test_what_is_not_installed_is_told_with_the_cure(tmp_path: Path) -> None:
+def test_what_is_not_installed_is_reported_with_advice(tmp_path: Path) -> None:
     hidden = (
         "from importlib import metadata\n"
         "def files(name): raise metadata.PackageNotFoundError\n"
@@ -209,7 +209,7 @@ def test_an_engine_by_docker_that_ends_by_itself_ends_the_command(
 
 
 @pytest.mark.parametrize(
-    ("fails", "code", "told"),
+    ("fails", "code", "message"),
     [
         ("version", 2, "Docker's engine does not answer: start it, or put hatchet-lite"),
         ("compose version", 2, "Docker has no plug-in compose: install it, or put"),
@@ -217,15 +217,15 @@ def test_an_engine_by_docker_that_ends_by_itself_ends_the_command(
         ("exec", 1, "stops it again: Error: no exec"),
     ],
 )
-def test_what_breaks_with_docker_is_told_on_one_line_and_leaves_nothing(
-    docker: Docker, tmp_path: Path, fails: str, code: int, told: str
+def test_what_breaks_with_docker_is_reported_on_one_line_and_leaves_nothing(
+    docker: Docker, tmp_path: Path, fails: str, code: int, message: str
 ) -> None:
     said = by_docker(docker, folder=tmp_path, code=code, fails=fails)
-    assert told in said
+    assert message in said
     assert (docker.calls()[-1] == "down --volumes") == ("up --wait" in docker.calls())
 
 
-def test_an_image_that_cannot_be_fetched_is_told_with_the_cure(
+def test_an_image_that_cannot_be_fetched_is_reported_with_advice(
     docker: Docker, tmp_path: Path
 ) -> None:
     said = by_docker(docker, folder=tmp_path, code=1, fails="image inspect, pull")
@@ -234,7 +234,7 @@ def test_an_image_that_cannot_be_fetched_is_told_with_the_cure(
     assert "up --wait" not in docker.calls()
 
 
-def test_containers_that_may_be_left_are_told_with_the_command(
+def test_containers_that_may_be_left_are_reported_with_the_command(
     docker: Docker, tmp_path: Path
 ) -> None:
     with dev("hatchet", folder=tmp_path, extra={**docker.environment, "STANDIN_FAILS": "down"}) as (
@@ -280,6 +280,6 @@ def by_docker(
 
 
 def test_dev_without_an_engine_shows_which_there_are(tmp_path: Path) -> None:
-    told = onward("dev", "--help", folder=tmp_path).stdout
+    message = onward("dev", "--help", folder=tmp_path).stdout
     for engine in ("celery", "temporal", "hatchet"):
-        assert engine in told
+        assert engine in message

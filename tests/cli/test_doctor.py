@@ -41,7 +41,7 @@ def on_temporal(temporal: Temporal) -> str:
 
 @pytest.fixture
 def on_hatchet(folder: Path, hatchet: Hatchet | GivenHatchet) -> str:
-    """A file that names it: the command is not told of it by its environment."""
+    """A file that names it: the command is not texts of it by its environment."""
     given = hatchet.client_environment
     prefix = "HATCHET_CLIENT_"
     settings = {name.removeprefix(prefix).lower(): each for name, each in given.items()}
@@ -67,13 +67,13 @@ def wrong(*arguments: str, folder: Path) -> dict[str, str]:
 def test_with_a_worker_for_every_task_nothing_is_wrong(folder: Path, on_celery: str) -> None:
     with serving(folder, on_celery):
         found = findings("pipeline", "--on", on_celery, folder=folder, code=0)
-    told = {each["what"]: each["text"] for each in found}
-    assert told["broker"].startswith("Valkey 9.")
-    assert told["ledger"].startswith("Valkey 9.")
-    assert told["SDK"].startswith("celery 5.")
-    assert told["clock"] == "the engine's and ours agree within 1 s"
-    assert "calls are not signed" in told["credentials"]
-    assert told["worker"].endswith(f": {TASKS}")
+    texts = {each["what"]: each["text"] for each in found}
+    assert texts["broker"].startswith("Valkey 9.")
+    assert texts["ledger"].startswith("Valkey 9.")
+    assert texts["SDK"].startswith("celery 5.")
+    assert texts["clock"] == "the engine's clock and ours agree within 1 s"
+    assert "calls are not signed" in texts["credentials"]
+    assert texts["worker"].endswith(f": {TASKS}")
     assert not any(each["is_wrong"] for each in found)
 
 
@@ -116,9 +116,9 @@ def test_of_tasks_that_are_served_on_another_queue_alone_a_line_says_so(
     if is_another_there:
         workers.append(SeenWorker("another", frozenset({"q"}), frozenset({"other"})))
     seen = Diagnosis("q", (), tuple(workers), {})
-    [told] = [each for each in judged(seen, Catalog(parse, twice)) if each.is_wrong]
-    assert told.text == "no worker on q serves parse, twice, but those on mine do"
-    assert "start one for q with the module" in told.cure
+    [texts] = [each for each in judged(seen, Catalog(parse, twice)) if each.is_wrong]
+    assert texts.text == "no worker on q serves parse, twice, but those on mine do"
+    assert "start one for q with the module" in texts.cure
 
 
 def test_each_of_several_workers_on_a_machine_is_seen(folder: Path, on_celery: str) -> None:
@@ -127,7 +127,7 @@ def test_each_of_several_workers_on_a_machine_is_seen(folder: Path, on_celery: s
     assert len([each for each in found if each["what"] == "worker"]) == 2
 
 
-def test_an_engine_that_is_not_reached_is_told_and_no_secret_is_shown(folder: Path) -> None:
+def test_an_engine_that_is_not_reached_is_reported_and_no_secret_is_shown(folder: Path) -> None:
     for url in (f"celery+redis://:{SECRET}@127.0.0.1:1/0", "temporal://127.0.0.1:1"):
         done = onward("doctor", "--on", url, folder=folder)
         assert done.returncode == 1
@@ -154,7 +154,7 @@ def test_what_grpc_says_by_itself_of_a_connection_stands_nowhere_else(
     assert SECRET not in done.stdout
 
 
-def test_rabbitmq_that_lets_nobody_in_is_told_and_the_password_is_not_shown(
+def test_rabbitmq_that_lets_nobody_in_is_reported_and_the_password_is_not_shown(
     folder: Path, rabbitmq: RabbitMQ, valkey: Valkey
 ) -> None:
     broker = f"amqp://guest:{SECRET}@{HOST}:{rabbitmq.port}//"
@@ -165,7 +165,7 @@ def test_rabbitmq_that_lets_nobody_in_is_told_and_the_password_is_not_shown(
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_credentials_are_told_of_and_not_shown(folder: Path, valkey: Valkey) -> None:
+def test_credentials_are_reported_and_not_shown(folder: Path, valkey: Valkey) -> None:
     keys = {"ONWARD_SIGNING_KEYS": SECRET * 8}
     done = onward("doctor", "--on", f"celery+{valkey.url}", folder=folder, extra=keys)
     assert "calls are signed" in done.stdout
@@ -179,10 +179,10 @@ def test_a_ledger_that_forgets_when_it_is_full_is_told(folder: Path) -> None:
         with Redis.from_url(server.url) as client:
             client.config_set("maxmemory-policy", "allkeys-lru")
         found = findings("--on", f"celery+{server.url}", folder=folder, code=1)
-    told = {each["text"]: each["cure"] for each in found if each["what"] == "ledger"}
+    texts = {each["text"]: each["cure"] for each in found if each["what"] == "ledger"}
     policy = "its maxmemory-policy allkeys-lru deletes calls when the memory is full"
-    assert told[policy] == "set maxmemory-policy noeviction"
-    assert any("no append-only file" in text for text in told)
+    assert texts[policy] == "set maxmemory-policy noeviction"
+    assert any("no append-only file" in text for text in texts)
 
 
 def test_rabbitmq_is_looked_at_beside_its_ledger(
@@ -192,9 +192,9 @@ def test_rabbitmq_is_looked_at_beside_its_ledger(
     with serving(folder, url):
         done = onward("doctor", "pipeline", "--on", url, "--json", folder=folder)
     assert done.returncode == 0
-    told = {each["what"]: each["text"] for each in json.loads(done.stdout)["findings"]}
-    assert told["broker"].startswith("RabbitMQ ")
-    assert told["ledger"].startswith("Valkey ")
+    texts = {each["what"]: each["text"] for each in json.loads(done.stdout)["findings"]}
+    assert texts["broker"].startswith("RabbitMQ ")
+    assert texts["ledger"].startswith("Valkey ")
 
 
 def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_temporal: str) -> None:
@@ -207,12 +207,12 @@ def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_tempora
             "@task\ndef newer(n: int) -> int:\n    return n\n"
         )
         missing = wrong("more", "--on", on_temporal, folder=folder)
-    told = {each["what"]: each["text"] for each in found}
-    assert told["server"].startswith("Temporal 1.")
-    assert told["namespace"] == "default, which keeps outcomes for 1 day"
-    assert told["credentials"] == "no API key; no TLS"
-    assert told["clock"] == "the engine's and ours agree within 1 s"
-    assert told["worker"].endswith(f": {TASKS}")
+    texts = {each["what"]: each["text"] for each in found}
+    assert texts["server"].startswith("Temporal 1.")
+    assert texts["namespace"] == "default, which keeps outcomes for 1 day"
+    assert texts["credentials"] == "no API key; no TLS"
+    assert texts["clock"] == "the engine's clock and ours agree within 1 s"
+    assert texts["worker"].endswith(f": {TASKS}")
     assert "no worker's catalog has newer, so calls are Unknown" in missing
     assert "no worker takes steps from elsewhere, the queue of far" in missing
 
@@ -227,13 +227,13 @@ def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
     with started("worker", "pipeline", "--config", on_hatchet, folder=folder) as worker:
         wait_for_text(worker, "\nready")
         found = findings("more", "--config", on_hatchet, folder=folder, code=1)
-    told = {each["what"]: each["text"] for each in found}
-    assert told["SDK"].startswith("hatchet-sdk 1.")
-    assert told["server"].startswith("Hatchet 0.")
-    assert told["credentials"].startswith("a token that ")
-    assert told["HTTP API"].endswith(" is reached")
-    assert told["clock"] == "the engine's and ours agree within 1 s"
-    assert told["worker"].endswith(f" on onward: {TASKS}")
+    texts = {each["what"]: each["text"] for each in found}
+    assert texts["SDK"].startswith("hatchet-sdk 1.")
+    assert texts["server"].startswith("Hatchet 0.")
+    assert texts["credentials"].startswith("a token that ")
+    assert texts["HTTP API"].endswith(" is reached")
+    assert texts["clock"] == "the engine's clock and ours agree within 1 s"
+    assert texts["worker"].endswith(f" on onward: {TASKS}")
     [missing] = [each for each in found if each["is_wrong"]]
     assert missing["text"] == "no worker's catalog has newer, so calls wait"
     assert hatchet.token.split(".")[1] not in json.dumps(found)

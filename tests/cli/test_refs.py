@@ -76,8 +76,8 @@ def test_domain_errors_and_faults_have_codes_of_their_own_also_without_the_flow(
 def test_with_the_same_key_it_is_the_same_call(folder: Path, on: str) -> None:
     def ref() -> str:
         arguments = ["submit", "pipeline:summed", "1,2", "--key", "once", "--json", "--on", on]
-        told = json.loads(printed(*arguments, folder=folder))
-        return str(told["ref"])
+        answer = json.loads(printed(*arguments, folder=folder))
+        return str(answer["ref"])
 
     assert ref() == ref()
 
@@ -119,8 +119,8 @@ def test_ctrl_c_ends_the_wait_and_not_the_call(folder: Path, on: str) -> None:
         watching.send(SIGINT)
         assert watching.wait(PATIENCE) == 130
     last = watching.tail().splitlines()[-1]
-    told, copied = last.split(": onward ")
-    assert told == "onward: no longer waiting; the call goes on"
+    answer, copied = last.split(": onward ")
+    assert answer == "onward: no longer waiting; the call goes on"
     (folder / "let-go").touch()
     assert json.loads(printed(*shlex.split(copied), folder=folder))["value"] == "done"
 

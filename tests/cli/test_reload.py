@@ -79,7 +79,7 @@ def test_a_worker_waits_out_a_module_that_cannot_be_imported(
         assert run(twice(4), on=backend, timeout=PATIENCE) == Success(12)
 
 
-def test_a_worker_that_is_told_to_stop_while_it_starts_again_stops(
+def test_a_worker_that_is_stopped_while_it_starts_again_stops(
     folder: Path, url: str, backend: Backend
 ) -> None:
     with serving(folder, url, "--reload") as worker:
@@ -92,7 +92,7 @@ def test_a_worker_that_is_told_to_stop_while_it_starts_again_stops(
     assert worker.tail().endswith("\n0 tasks finished, 1 task given back\nstopped\n")
 
 
-def test_a_worker_that_is_told_to_stop_does_not_start_again(
+def test_a_worker_that_is_stopped_does_not_start_again(
     folder: Path, url: str, backend: Backend
 ) -> None:
     """Also if something changes while what is running may end."""

@@ -36,8 +36,8 @@ def test_what_would_be_ours_is_the_flow_s_after_two_dashes(folder: Path) -> None
     )
     said = printed("run", "odd:odd", *LOCAL, "--", "--on", "a", "--queue", "b", folder=folder)
     assert said == "ab\n"
-    told = onward("run", "odd:odd", "--help", folder=folder).stdout
-    assert "-- --on" in told
+    usage = onward("run", "odd:odd", "--help", folder=folder).stdout
+    assert "-- --on" in usage
 
 
 def test_json_has_the_value_the_error_or_the_fault(folder: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_wait_that_ends_first_says_that_the_call_ends_here_too(folder: Path) -
         (["pipeline:greet", "you", "--tims", "2"], "no parameter 'tims' (did you mean 'times'?)"),
     ],
 )
-def test_arguments_that_do_not_fit_are_told_by_the_parameter_s_name(
+def test_arguments_that_do_not_fit_are_reported_by_the_parameter_s_name(
     arguments: list[str], says: str, folder: Path
 ) -> None:
     assert says in mistake("run", *arguments, *LOCAL, folder=folder)
@@ -108,7 +108,7 @@ def test_arguments_that_do_not_fit_are_told_by_the_parameter_s_name(
         (f"celery+redis://:{SECRET}@host", "a URL stands where a flow should"),
     ],
 )
-def test_targets_that_are_no_flow_are_told_with_the_cure(
+def test_targets_that_are_not_flows_are_reported_with_advice(
     target: str, says: str, folder: Path
 ) -> None:
     said = mistake("run", target, *LOCAL, folder=folder)
@@ -123,9 +123,9 @@ def test_run_without_a_target_is_a_matter_of_usage(folder: Path) -> None:
 
 
 def test_the_help_of_a_target_shows_what_it_takes_and_is_made_of(folder: Path) -> None:
-    told = onward("run", "pipeline:greet", "--help", folder=folder)
-    lines = [line.rstrip() for line in told.stdout.splitlines()]
-    assert told.returncode == 0
+    usage = onward("run", "pipeline:greet", "--help", folder=folder)
+    lines = [line.rstrip() for line in usage.stdout.splitlines()]
+    assert usage.returncode == 0
     assert lines[0] == "Usage: onward run pipeline:greet NAME [TIMES] [--loud]"
     assert "Greets somebody." in lines
     assert "  name   str   required            --name" in lines
@@ -214,7 +214,7 @@ def test_explain_shows_a_tree_a_chart_the_engine_s_terms_and_the_plan(folder: Pa
         (["--mermaid", "--json"], "three forms: choose one"),
     ],
 )
-def test_forms_that_there_are_not_are_told_with_the_cure(
+def test_forms_that_there_are_not_are_reported_with_advice(
     options: list[str], says: str, folder: Path
 ) -> None:
     assert says in mistake("explain", "pipeline:summed", *options, folder=folder)

@@ -101,7 +101,7 @@ def test_a_worker_says_what_it_serves_and_that_it_is_ready(folder: Path, url: st
         ("logging.basicConfig(format='%(ref)s %(attempt)s %(message)s')", "REF 1 hi"),
     ],
 )
-def test_what_a_task_logs_tells_of_the_call_whoever_set_up_logging(
+def test_a_task_s_log_names_the_call_with_any_logging_setup(
     folder: Path, url: str, backend: Backend, ours: str, written: str
 ) -> None:
     (folder / "said.py").write_text(
@@ -128,7 +128,7 @@ def test_a_worker_that_loses_its_broker_says_so_and_shows_no_password(folder: Pa
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
-def test_a_worker_that_is_told_to_stop_says_so_and_ends_with_0(
+def test_a_worker_that_is_stopped_says_so_and_ends_with_0(
     folder: Path, url: str, signal: Signals
 ) -> None:
     with serving(folder, url) as worker:
@@ -168,20 +168,20 @@ def any_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return f"hatchet://{environment['HATCHET_CLIENT_HOST_PORT']}/{own}"
 
 
-@pytest.mark.parametrize("is_told_again", [False, True])
+@pytest.mark.parametrize("is_stopped_again", [False, True])
 def test_a_worker_gives_back_at_once_what_does_not_end_and_says_so(
-    is_told_again: bool, folder: Path, any_url: str
+    is_stopped_again: bool, folder: Path, any_url: str
 ) -> None:
     running = [folder / "running-hold", folder / "running-linger"]
     backend = connect(any_url).unwrap()
-    with serving(folder, any_url, "--grace", "60" if is_told_again else "0.1") as worker:
+    with serving(folder, any_url, "--grace", "60" if is_stopped_again else "0.1") as worker:
         refs = [submit(each(str(folder)), on=backend).unwrap() for each in (hold, linger)]
         for file in running:
             wait_for_file(file)
             file.unlink()
         with serving(folder, any_url):
             worker.terminate()
-            if is_told_again:
+            if is_stopped_again:
                 wait_for_text(worker, "stopping: 2 tasks running, with 60 s to end")
                 worker.terminate()
             for file in running:
@@ -191,7 +191,7 @@ def test_a_worker_gives_back_at_once_what_does_not_end_and_says_so(
             for ref in refs:
                 assert result(ref, on=backend, timeout=PATIENCE) == Success("done")
     *before, given_back, stopped = worker.log.read_text().splitlines()
-    assert ("second signal: 2 tasks given back at once" in before) == is_told_again
+    assert ("second signal: 2 tasks given back at once" in before) == is_stopped_again
     assert (given_back, stopped) == ("0 tasks finished, 2 tasks given back", "stopped")
 
 

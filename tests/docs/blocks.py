@@ -84,16 +84,16 @@ def changed(text: str, instead: Mapping[str, str]) -> str:
     return text
 
 
-def is_told(want: str, got: str) -> bool:
-    """Whether what came is what is told of it, where `...` stands for anything."""
+def matches(want: str, got: str) -> bool:
+    """Whether output matches what the page shows, where `...` stands for anything."""
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     return doctest.OutputChecker().check_output(f"{want}\n", f"{got.rstrip()}\n", options)
 
 
-def told(block: Block, want: str, got: str) -> None:
-    """Fails if something else came than what the page tells."""
+def check_output(block: Block, want: str, got: str) -> None:
+    """Fails if the output differs from what the page shows."""
     where = f"{block.page.name}, line {block.line}"
-    assert is_told(want, got), f"{where}: it tells {want!r}, and it is {got!r}"
+    assert matches(want, got), f"{where}: it tells {want!r}, and it is {got!r}"
 
 
 class Program:
@@ -132,7 +132,7 @@ class Program:
             expected = _TOLD.fullmatch(last[statement.end_col_offset :].decode())
             ast.increment_lineno(statement, block.line - 1)
             if isinstance(statement, ast.Expr) and expected:
-                told(block, expected[1], self._value(statement, block))
+                check_output(block, expected[1], self._value(statement, block))
             else:
                 source = ast.Module([statement], [])
                 exec(compile(source, str(block.page), "exec"), self._names)

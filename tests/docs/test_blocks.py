@@ -1,4 +1,4 @@
-"""Every code block of the pages runs, and what the pages tell of it is so."""
+"""Every code block of the pages runs, and has the output that the page shows."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The capability matrix tells what there is, as far as that can be seen without running it all."""
+"""The capability matrix is up to date, as far as a test can see without running all of it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The charts of the pages say what the tables below them do."""
+"""The charts of the pages agree with the tables below them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What docker-compose.yml and the Dockerfile promise, as far as that can be told without Docker."""
+"""What docker-compose.yml and the Dockerfile promise, as far as a test can see without Docker."""
 
 import re
 import subprocess
@@ -112,13 +112,13 @@ class ComposedTemporal(Temporal):
 
 
 @pytest.mark.skipif(Valkey.missing() is not None, reason=str(Valkey.missing()))
-def test_valkey_starts_as_it_is_told_to(tmp_path: Path) -> None:
+def test_valkey_starts_with_its_settings(tmp_path: Path) -> None:
     with ComposedValkey(tmp_path).restart():
         assert (tmp_path / "appendonlydir").is_dir()
 
 
 @pytest.mark.skipif(Temporal.missing() is not None, reason=str(Temporal.missing()))
-def test_temporal_starts_as_it_is_told_to_and_its_check_says_so(tmp_path: Path) -> None:
+def test_temporal_starts_with_its_settings_and_its_check_says_so(tmp_path: Path) -> None:
     check = texts(cast(Service, SERVICES["temporal"]["healthcheck"]), "test")
     with ComposedTemporal(tmp_path).restart() as server:
         asked = [part.replace("127.0.0.1:7233", server.address) for part in check[2:]]

@@ -1,4 +1,4 @@
-"""The blocks of the pages that are no programs of theirs, and those that nothing runs."""
+"""The blocks of the pages that are not Python programs, and those that nothing runs."""
 
 import base64
 import configparser
@@ -18,7 +18,7 @@ from returns.result import Success
 
 from examples.ingest.tasks import ingest
 from onward import connect, explain
-from tests.docs.blocks import Block, blocks, told
+from tests.docs.blocks import Block, blocks, check_output
 from tests.docs.test_blocks import BEFORE, INGEST, PAGES, ROOT, check, programs
 from tests.docs.walk import commands, is_left_out
 from tests.engines.process import until
@@ -213,7 +213,7 @@ def test_the_demo_shows_what_the_readme_does(tmp_path: Path) -> None:
     ((_, shown),) = commands(block)
     with demo_on_a_terminal(tmp_path) as seen:
         *_, last = seen
-    told(block, shown, re.sub(r"[^\n]*\r(?!\n)", "", last) + durable_demo(tmp_path).stdout)
+    check_output(block, shown, re.sub(r"[^\n]*\r(?!\n)", "", last) + durable_demo(tmp_path).stdout)
 
 
 def test_mypy_refuses_of_the_pages_what_they_say_it_does(tmp_path: Path) -> None:
@@ -303,4 +303,4 @@ def test_an_outcome_as_json_is_what_the_page_shows(tmp_path: Path) -> None:
         )
         want = shown.replace("…", "...").replace("30.0", "0.01")
         want = want.replace('"cure"', '..."cure"')  # a kind of fault may have other fields besides
-        told(block, want, json.dumps(json.loads(done.stdout)))
+        check_output(block, want, json.dumps(json.loads(done.stdout)))

@@ -1,4 +1,4 @@
-"""What the pages show is what there is."""
+"""The pages agree with the code."""
 
 import re
 import textwrap
@@ -47,14 +47,14 @@ def anchors(page: Path) -> list[str]:
     return slugs + re.findall(r"^\((.+)\)=$", text, re.MULTILINE)
 
 
-def test_times_are_told_as_they_were_measured() -> None:
+def test_times_are_those_that_were_measured() -> None:
     told = re.findall(r"\b[\d.,]+ [num]s\b", (ROOT / "docs/why.md").read_text())
     measured = re.findall(r"\b[\d.,]+ [num]s\b", (ROOT / "docs/overhead.md").read_text())
     assert told
     assert set(told) <= set(measured)
 
 
-def test_ratios_are_told_as_they_were_measured() -> None:
+def test_ratios_are_those_that_were_measured() -> None:
     why, overhead = ((ROOT / "docs" / name).read_text() for name in ("why.md", "overhead.md"))
     told = re.findall(r"\b([\d.]+)(?: to ([\d.]+))? times\b", why.replace("\n", " "))
     assert told
@@ -62,13 +62,13 @@ def test_ratios_are_told_as_they_were_measured() -> None:
     assert overhead.count("- FAILS: ") == why.count("One of the bars") == 1
 
 
-def test_every_kind_of_fault_is_told_of() -> None:
+def test_every_kind_of_fault_is_documented() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/semantics.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(KINDS)
 
 
 @pytest.mark.parametrize("engine", [local, celery, hatchet, temporal])
-def test_every_setting_of_an_engine_is_told_of_and_every_variable(engine: ModuleType) -> None:
+def test_every_setting_and_variable_of_an_engine_is_documented(engine: ModuleType) -> None:
     page = (ROOT / "docs/configuration.md").read_text()
     name = engine.__name__.removesuffix(".config").rpartition(".")[2]
     table = page.partition("| section | settings |")[2].partition("\n\n")[0]

@@ -1,4 +1,4 @@
-"""The reference has all that is public, and nothing else."""
+"""The reference lists everything public, and nothing else."""
 
 import ast
 import importlib

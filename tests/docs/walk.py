@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from tests.docs.blocks import Block, changed, is_told, told
+from tests.docs.blocks import Block, changed, check_output, matches
 from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
 
@@ -88,7 +88,7 @@ class Walk:
             case ["celery", *_, "worker"] | ["python", "worker.py"]:
                 self._start(words, block, output or "...")
             case ["onward" | "python" | "mypy", *_]:
-                told(block, output or "...", self._ended(words, block))
+                check_output(block, output or "...", self._ended(words, block))
             case _:
                 raise AssertionError(f"{block.page.name}, line {block.line}: what is {words}?")
 
@@ -120,11 +120,11 @@ class Walk:
         self._running.enter_context(process)
         self._running.callback(_stop, process)
         until(
-            lambda: is_told(output, process.tail()) or process.exit_code() is not None,
+            lambda: matches(output, process.tail()) or process.exit_code() is not None,
             within=PATIENCE,
             otherwise=process.tail,
         )
-        told(block, output, process.tail())
+        check_output(block, output, process.tail())
 
     def _environment(self, words: Sequence[str]) -> Mapping[str, str]:
         """In which a warning of ours is an error."""

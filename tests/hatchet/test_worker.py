@@ -279,7 +279,7 @@ def test_a_worker_whose_backend_is_closed_first_can_still_be_stopped(
     assert worker.wait(5)
 
 
-def test_an_outcome_that_the_engines_database_refuses_is_told_again(tmp_path: Path) -> None:
+def test_an_outcome_that_the_engines_database_refuses_is_stopped_again(tmp_path: Path) -> None:
     """The engine says of it what it says of a wrong request; the step is not run again for it."""
     with Double() as double, serving(double, catalog, namespace=fresh()) as backend:
         double.lose_its_database(events=5)

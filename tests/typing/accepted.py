@@ -410,7 +410,7 @@ def each_takes_items(numbers: Items[int]) -> Call[list[int]]:
     return each(double)(numbers)
 
 
-def an_answer_is_told_apart_without_a_case_left_over(on: Backend) -> str:
+def a_match_over_an_answer_is_exhaustive(on: Backend) -> str:
     match answer(run(ingest("u"), on=on)):
         case Success(count):
             assert_type(count, int)
@@ -421,7 +421,7 @@ def an_answer_is_told_apart_without_a_case_left_over(on: Backend) -> str:
             return str(error)
 
 
-def an_answers_error_is_told_apart_in_turn(on: Backend) -> str:
+def a_match_over_an_answers_error_is_exhaustive(on: Backend) -> str:
     match answer(run(ingest("u"), on=on)):
         case Success(count):
             return f"{count} rows"
@@ -553,7 +553,7 @@ async def in_a_transaction_of_ones_own(on: Backend, db: sqlite3.Connection) -> N
     assert_type(await aio.submit_all([double(1)], on=within), Result[list[Ref[int]], Fault])
 
 
-def what_a_backend_can_do_is_told_by_isinstance(on: Backend) -> str:
+def isinstance_says_what_a_backend_can_do(on: Backend) -> str:
     can: list[str] = []
     if isinstance(on, Cancels):
         assert_type(cancel(double.ref("id"), on=on), Result[None, Fault])
@@ -613,7 +613,7 @@ def serving(on: Backend) -> None:
     assert_type(explain(ingest("u"), form="mermaid"), str)
 
 
-def a_result_is_told_apart_by_match(on: Backend) -> str:
+def match_takes_a_result_apart(on: Backend) -> str:
     match run(ingest("u"), on=on):
         case Success(count):
             return f"{count} rows"
@@ -630,7 +630,7 @@ def a_result_is_told_apart_by_match(on: Backend) -> str:
             return "something else"
 
 
-def a_result_is_told_apart_by_isinstance(on: Backend) -> int:
+def isinstance_takes_a_result_apart(on: Backend) -> int:
     outcome = run(read("u"), on=on)
     if isinstance(outcome, Success):
         return sum(outcome.unwrap())
@@ -641,7 +641,7 @@ def a_result_is_told_apart_by_isinstance(on: Backend) -> int:
     return len(error.url if isinstance(error, Missing) else error.message)
 
 
-def a_fault_is_told_apart_by_match(fault: Fault) -> str | int | float:
+def match_takes_a_fault_apart(fault: Fault) -> str | int | float:
     assert_type(fault.task, str)
     match fault:
         case Raised(attempts=attempts):
@@ -721,11 +721,11 @@ def main() -> None:
     asyncio.run(awaiting_the_clock(with_clock))
     with TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/onward.db")) as db:
         asyncio.run(in_a_transaction_of_ones_own(sqlite(f"{folder}/onward.db"), db))
-    assert what_a_backend_can_do_is_told_by_isinstance(connect("local://").unwrap()) == "cancel"
-    assert what_a_backend_can_do_is_told_by_isinstance(with_clock) == "schedule"
-    assert a_result_is_told_apart_by_match(with_local) == "3 rows"
-    assert a_result_is_told_apart_by_isinstance(with_local) == 6
-    assert a_fault_is_told_apart_by_match(Unknown("double", "nobody knows it")) == "double"
+    assert isinstance_says_what_a_backend_can_do(connect("local://").unwrap()) == "cancel"
+    assert isinstance_says_what_a_backend_can_do(with_clock) == "schedule"
+    assert match_takes_a_result_apart(with_local) == "3 rows"
+    assert isinstance_takes_a_result_apart(with_local) == 6
+    assert match_takes_a_fault_apart(Unknown("double", "nobody knows it")) == "double"
     assert a_status_tells_how_far_it_is(Status("done", progress=Progress(1.0))) == 1.0
     assert no_errors_of_its_own(Success(1)) == 1
 

@@ -63,7 +63,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[str]]:
 
 
 @pytest.mark.parametrize("code", SAID)
-def test_a_chain_that_does_not_fit_is_told_in_one_line(
+def test_a_chain_that_does_not_fit_is_reported_in_one_line(
     code: str, said: dict[int, list[str]]
 ) -> None:
     line = PROGRAM.count("\n") + 1 + list(SAID).index(code)

@@ -74,7 +74,9 @@ def post() -> Iterator[Postal]:
     post.close()
 
 
-def test_a_backend_that_cannot_cancel_says_so_to_whoever_blocks_or_awaits(post: Postal) -> None:
+def test_a_backend_that_cannot_cancel_says_so_to_blocking_and_awaiting_callers(
+    post: Postal,
+) -> None:
     class Unstoppable:
         def __init__(self) -> None:
             for name in (
@@ -313,7 +315,7 @@ def test_a_loop_thread_runs_from_its_first_use_to_its_close() -> None:
     assert "test-loop" not in names_of_threads()
 
 
-def test_a_loop_thread_ends_with_whoever_holds_it() -> None:
+def test_a_loop_thread_ends_with_its_owner() -> None:
     thread = LoopThread("test-held-loop")
 
     async def nothing() -> None:

@@ -28,7 +28,7 @@ def test_each_takes_the_same_parameters(name: str) -> None:
     assert list(awaiting.parameters.values()) == list(blocking.parameters.values())
 
 
-def test_a_worker_is_told_to_stop_by_an_event_of_either_kind() -> None:
+def test_an_event_of_either_kind_stops_a_worker() -> None:
     async def main() -> None:
         backend = local()
         for stop in (threading.Event(), asyncio.Event()):

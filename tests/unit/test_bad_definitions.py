@@ -1,4 +1,4 @@
-"""Functions that are no tasks, and compositions that are none, are refused with what to write."""
+"""Invalid tasks and compositions are refused with what to write."""
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -112,7 +112,7 @@ NO_TASKS: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("case", NO_TASKS.values(), ids=NO_TASKS)
-def test_what_can_be_no_task_is_refused_with_what_to_write(
+def test_a_function_that_cannot_be_a_task_is_refused_with_what_to_write(
     case: tuple[Any, type[Exception], str],
 ) -> None:
     fn, kind, message = case

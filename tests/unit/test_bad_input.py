@@ -93,7 +93,7 @@ REFUSED: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_makes_no_sense_at_all_is_refused_with_what_to_write(
+def test_arguments_of_the_wrong_kind_are_refused_with_what_to_write(
     backend: Local, case: tuple[Answer, str]
 ) -> None:
     ask, message = case

@@ -170,7 +170,7 @@ def test_a_step_that_cancels_itself_is_a_step_that_raised(backend: Local) -> Non
         )
 
 
-def test_a_step_that_gives_something_else_is_told_what_it_promised(backend: Local) -> None:
+def test_a_step_that_gives_another_type_is_reported_with_its_annotation(backend: Local) -> None:
     for value in ("text", None, 1.5, [1], True, object(), Success(1), {1: 2}):
         for answer in ways(lambda n, value=value: value, backend):  # type: ignore[misc]  # which is what is tried
             fault = answer.failure()

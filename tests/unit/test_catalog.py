@@ -1,4 +1,4 @@
-"""What a worker serves: all that the given flows are made of, each name once."""
+"""Catalogs: all tasks and named flows of the given flows, each name once."""
 
 import copy
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""Each annotation's codec: values come back as what they were."""
+"""The codec of each annotation: values read back as they were."""
 
 import math
 from collections.abc import Mapping, Sequence

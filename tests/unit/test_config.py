@@ -1,4 +1,4 @@
-"""`connect`: what a URL gives, and what it says where it gives nothing."""
+"""`connect` with a URL: the backend, or what is wrong."""
 
 import logging
 import subprocess
@@ -116,7 +116,7 @@ def test_certificate_files_reach_the_broker_s_client(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "local", "/etc/onward", "user:word@host", "://host", "1://"])
-def test_what_is_no_url_is_told_how_one_starts(url: str) -> None:
+def test_a_text_that_is_not_a_url_is_refused_with_an_example(url: str) -> None:
     assert "it must start with a scheme, such as local:// or celery+redis://" in message(url)
     assert "the name of a file must end in .yaml" in message(url)
 
@@ -136,7 +136,9 @@ def test_what_surrounds_a_url_is_no_part_of_it() -> None:
         ("lokal", "local"),
     ],
 )
-def test_an_unknown_scheme_is_told_the_nearest_and_all_there_are(written: str, meant: str) -> None:
+def test_an_unknown_scheme_is_refused_with_the_nearest_and_all_known(
+    written: str, meant: str
+) -> None:
     said = message(f"{written}://host")
     assert f"there is no backend {written!r} (did you mean {meant!r}?)" in said
     for scheme in ("celery+amqp", "celery+memory", "celery+redis", "celery+rediss", "local"):
@@ -191,7 +193,7 @@ def test_a_scheme_like_none_there_is_gets_no_suggestion() -> None:
         ("celery+redis://\ud800/0", "it is not a valid URL"),
     ],
 )
-def test_a_mistake_in_a_url_is_told_with_what_to_write(url: str, says: str) -> None:
+def test_a_mistake_in_a_url_is_refused_with_what_to_write(url: str, says: str) -> None:
     assert says in message(url)
 
 
@@ -247,7 +249,7 @@ def test_an_engine_is_imported_only_where_it_is_used() -> None:
 
 
 @pytest.mark.parametrize("module", ["celery", "redis"])
-def test_a_missing_extra_is_told_how_to_install(module: str) -> None:
+def test_a_missing_extra_is_reported_with_how_to_install_it(module: str) -> None:
     code = (
         f"import sys; sys.modules['{module}'] = None; from onward import connect; "
         "print(connect('celery+redis://').failure())"
@@ -311,18 +313,20 @@ def test_a_third_party_s_schemes_are_among_those_there_are() -> None:
 
 
 @pytest.mark.usefixtures("third_party")
-def test_what_a_third_party_misses_is_told_how_to_install() -> None:
+def test_what_a_third_party_misses_is_reported_with_how_to_install_it() -> None:
     assert "acme_sdk is not installed: pip install onward-acme" in message("acme+fast://")
 
 
-def test_what_a_third_party_s_extra_brings_is_told_how_to_install(third_party: Path) -> None:
+def test_a_third_party_s_missing_extra_is_reported_with_how_to_install_it(
+    third_party: Path,
+) -> None:
     with third_party.open("a") as metadata:
         metadata.write("Provides-Extra: acme\n")
     assert 'acme_sdk is not installed: pip install "onward-acme[acme]"' in message("acme+fast://")
 
 
 @pytest.mark.parametrize("named", ["onward_acme_broken:ENGINE", "onward_acme:ENGINES"])
-def test_an_entry_point_that_cannot_be_loaded_is_told_with_what_brings_it(
+def test_an_entry_point_that_cannot_be_loaded_is_reported_with_its_package(
     named: str, third_party: Path
 ) -> None:
     broken = third_party.parent.with_name("onward_acme_broken.py")

@@ -1,4 +1,4 @@
-"""`connect()`: what the environment gives, and what it says where it gives nothing."""
+"""`connect()` with the environment: the backend, or what is wrong."""
 
 import os
 from pathlib import Path
@@ -156,7 +156,7 @@ def test_celery_s_own_variables_say_broker_and_ledger(monkeypatch: pytest.Monkey
     indirect=["environment"],
 )
 @pytest.mark.usefixtures("environment")
-def test_an_environment_that_makes_no_sense_is_told_what_to_set(says: str) -> None:
+def test_an_invalid_environment_is_refused_with_what_to_set(says: str) -> None:
     fault = connect().failure()
     assert fault.task == "the environment"
     assert says in fault.message

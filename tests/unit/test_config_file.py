@@ -1,4 +1,4 @@
-"""`connect`: what a YAML file gives, and what it says where it gives nothing."""
+"""`connect` with a YAML file: the backend, or what is wrong."""
 
 import subprocess
 import sys
@@ -262,7 +262,7 @@ HATCHET = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  "
         ("backend: hatchet\nhatchet: {token: x}\n", "hatchet: it is no Hatchet token: take one"),
     ],
 )
-def test_a_mistake_in_a_file_is_told_with_its_line_and_what_to_write(
+def test_a_mistake_in_a_file_is_refused_with_its_line_and_what_to_write(
     text: str, says: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NOWHERE", raising=False)
@@ -281,7 +281,9 @@ def test_a_mistake_in_a_file_is_told_with_its_line_and_what_to_write(
         (Path(), "it cannot be read: Is a directory"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_why(source: str | Path, says: str) -> None:
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
+    source: str | Path, says: str
+) -> None:
     fault = connect(source).failure()
     assert fault.task == str(source)
     assert fault.message == says
@@ -318,7 +320,7 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_without_its_extra_a_file_is_told_how_to_install_it(write: Write) -> None:
+def test_a_file_without_its_extra_is_refused_with_how_to_install_it(write: Write) -> None:
     path = write(EXAMPLE)
     code = (
         "import sys; sys.modules['yaml'] = None; from onward import connect; "

@@ -1,4 +1,4 @@
-"""Constraints of values, and bounds of what is read, hold both ways."""
+"""Constraints of values and bounds of input hold on both ends."""
 
 from datetime import date, datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What a running task can learn of its call, and say of its progress."""
+"""What a running task can learn about its call, and report of its progress."""
 
 import asyncio
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def test_a_context_is_a_value() -> None:
     assert Progress(1, 2, "rows") == Progress(done=1, total=2, note="rows")
 
 
-def test_a_task_knows_its_name_place_and_attempt_in_either_colour(backend: Local) -> None:
+def test_a_task_knows_its_name_place_and_attempt_sync_and_async(backend: Local) -> None:
     seen: list[tuple[str, str, int]] = []
 
     @task(retry=Retry(attempts=2, backoff=Constant(0)))

@@ -151,7 +151,7 @@ def kind_of(flow: AnyFlow) -> object:
             return None
 
 
-def test_flows_are_told_apart_by_match() -> None:
+def test_match_takes_flows_apart() -> None:
     assert [kind_of(VALUES[name]) for name in list(VALUES)[:10]] == [
         ("inc", inc.fn),
         ("inc", inc.fn),

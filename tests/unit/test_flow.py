@@ -265,7 +265,7 @@ def test_a_given_value_is_taken_when_it_is_given() -> None:
     assert run(flow(0), on=local()) == Success(1)
 
 
-def test_a_wrong_argument_is_told_of_where_the_call_is_run() -> None:
+def test_a_wrong_argument_is_reported_when_the_call_is_run() -> None:
     call = add(1, cast(int, "two"))
     assert call.args == BadPayload("add", "Expected `int`, got `str`", "$.by")
     assert run(call, on=local()) == Failure(call.args)

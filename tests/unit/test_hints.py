@@ -1,4 +1,4 @@
-"""Who writes what another library has taught is told what to write instead."""
+"""Names from other libraries raise errors that say what to write instead."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Observers are told of submissions and attempts, and never harm a call."""
+"""Observers see submissions and attempts, and never harm a call."""
 
 import asyncio
 import json
@@ -176,7 +176,7 @@ def backend() -> Iterator[Local]:
     backend.close()
 
 
-def test_an_observer_is_told_of_the_call_and_of_each_attempt(backend: Local) -> None:
+def test_an_observer_sees_the_call_and_each_attempt(backend: Local) -> None:
     notes = Notes()
     assert run((flaky >> inc >> double)(1), on=observed(backend, notes)) == Success(4)
     assert [each.flow for each in notes.sent] == ["flaky >> inc >> double"]
@@ -264,7 +264,7 @@ def test_an_attempt_that_is_cut_short_ends_as_what_its_call_does(backend: Local)
 
 
 @pytest.mark.parametrize("url", ["local://", "celery+memory://"])
-def test_how_long_a_call_waited_is_told_once_whatever_its_shape(url: str) -> None:
+def test_how_long_a_call_waited_is_reported_once_for_any_flow(url: str) -> None:
     notes = Notes()
     backend = connect(url).unwrap()
     catalog = observed_catalog(Catalog(double, inc, flaky, odd, mend), [notes])
@@ -392,7 +392,7 @@ def test_what_a_task_starts_and_calls_logs_as_the_task_does(backend: Local) -> N
     assert [vars(record)["task"] for record in heard] == ["speaks"] * 3
 
 
-def test_a_log_record_keeps_what_it_was_told_in_its_task(backend: Local) -> None:
+def test_a_log_record_keeps_the_fields_of_its_task(backend: Local) -> None:
     records: SimpleQueue[logging.LogRecord] = SimpleQueue()
     logger = logging.getLogger("tests.observe.queue")
     handler = tell(QueueHandler(records))

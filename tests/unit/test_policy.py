@@ -1,4 +1,4 @@
-"""Policies are checked where they stand, and their delays can be relied upon."""
+"""Policies are checked where they are made, and their delays are exact."""
 
 import math
 from typing import Any

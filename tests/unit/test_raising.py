@@ -1,4 +1,4 @@
-"""A backend that raises: interpreters answer with a fault, whatever it is."""
+"""Whatever a backend raises, interpreters return a fault."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("options", "said"), WRONG.values(), ids=WRONG)
-def test_what_makes_no_sense_is_misconfigured(
+def test_invalid_schedules_are_misconfigured(
     clock: Clockwork, options: dict[str, Any], said: str
 ) -> None:
     given: dict[str, Any] = {"name": "n", **options}

@@ -55,10 +55,10 @@ def test_a_task_goes_by_its_functions_name_unless_it_is_given_one() -> None:
     assert task(name="sum-of-two")(add).name == "sum-of-two"
 
 
-def test_a_task_is_tried_once_and_without_limit_unless_told_otherwise() -> None:
+def test_a_task_is_tried_once_and_without_limit_by_default() -> None:
     assert task(add).policy == Policy(Retry(attempts=1), timeout=None, queue=None, priority=None)
-    told = task(retry=Retry(attempts=2), timeout=1.5, queue="db", priority=9)(add)
-    assert told.policy == Policy(Retry(attempts=2), 1.5, "db", 9)
+    with_options = task(retry=Retry(attempts=2), timeout=1.5, queue="db", priority=9)(add)
+    assert with_options.policy == Policy(Retry(attempts=2), 1.5, "db", 9)
 
 
 def test_two_tasks_are_equal_if_name_function_and_policy_are() -> None:
@@ -70,7 +70,7 @@ def test_two_tasks_are_equal_if_name_function_and_policy_are() -> None:
     assert task(add) not in others
 
 
-def test_with_changes_what_it_is_told_to_and_nothing_else() -> None:
+def test_with_changes_the_given_fields_and_nothing_else() -> None:
     before = task(retry=Retry(attempts=2), timeout=1.5, queue="db", priority=9)(add)
     after = before.with_(timeout=None, priority=0)
     assert after.policy == Policy(Retry(attempts=2), None, "db", 0)

@@ -1,4 +1,4 @@
-"""`work`: a worker serves until it is told to stop, and stops in order."""
+"""`work`: a worker serves until it is stopped, and stops in order."""
 
 import asyncio
 import signal

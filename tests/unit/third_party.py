@@ -1,4 +1,4 @@
-"""A backend as somebody else would write it, who knows no more of Onward than its protocols.
+"""A backend of another package, which uses only the protocols of Onward.
 
 Its client blocks. It carries plans to a worker in this process, as bytes.
 """
