@@ -33,8 +33,10 @@ def first_step(node: Node) -> Runnable | None:
     """The step that runs first; None where there is none."""
     if isinstance(node, StepNode | FusedNode):
         return node
-    found = (first_step(child) for child in children(node))
-    return next((step for step in found if step is not None), None)
+    for child in children(node):
+        if (step := first_step(child)) is not None:
+            return step
+    return None
 
 
 def queue_of(step: Runnable | None, plan: Plan, default: str) -> str:

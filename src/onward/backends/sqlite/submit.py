@@ -70,18 +70,18 @@ def put(db: Executes, calls: Sequence[Call], clock: Clock) -> None:
     """
     now, wall = clock.now(), time.time()
     [last] = db.execute("select coalesce(max(seq), 0) from onward_calls").fetchone()
+    numbered = list(enumerate(calls, start=last + 1))
     db.executemany(
         "insert into onward_calls(seq, id, flow, plan, submitted) values (?, ?, ?, ?, ?) "
         "on conflict(id) do nothing",
-        [
-            (seq, call.id, call.flow, call.plan, wall)
-            for seq, call in enumerate(calls, start=last + 1)
-        ],
+        [(seq, call.id, call.flow, call.plan, wall) for seq, call in numbered],
     )
     # One whose id was there has no row of this number.
+    query = "select seq from onward_calls where seq > ?"
+    new = {seq for (seq,) in db.execute(query, (last,)).fetchall()}
     db.executemany(
         "insert into onward_jobs(seq, call, queue, priority, due, deadline) "
-        "select ?1, ?1, ?2, ?3, ?4, ?5 where exists (select 1 from onward_calls where seq = ?1)",
+        "values (?1, ?1, ?2, ?3, ?4, ?5)",
         [
             (
                 seq,
@@ -90,6 +90,7 @@ def put(db: Executes, calls: Sequence[Call], clock: Clock) -> None:
                 now + call.delay if call.delay > 0 else None,
                 None if call.deadline is None else clock.of(call.deadline),
             )
-            for seq, call in enumerate(calls, start=last + 1)
+            for seq, call in numbered
+            if seq in new
         ],
     )
