@@ -1,1 +1,1 @@
-"""Onward side by side with the plain code, and with the libraries, that it stands beside."""
+"""Benchmarks of Onward beside plain code and beside other libraries."""

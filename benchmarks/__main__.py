@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead|celery|hatchet|temporal]`: that one, or else all of them."""
+"""`python -m benchmarks [overhead|celery|hatchet|temporal]`: one of them, or all."""
 
 from __future__ import annotations
 

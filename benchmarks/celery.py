@@ -35,11 +35,11 @@ ONWARD = "Onward"
 MANY = 10_000
 CHUNK = 50
 PATIENCE = 120
-"""How long a worker may take for all that it is given, in seconds."""
+"""How long a worker may take for all of its calls, in seconds."""
 
 
 class Lane:
-    """A contender's database, and the worker at its end."""
+    """A contender's database, and its worker."""
 
     def __init__(self, name: str, url: str, folder: Path) -> None:
         self.url = url
@@ -55,23 +55,23 @@ class Lane:
         self._redis.close()
 
     def in_turn(self, call: Work, times: int) -> list[float]:
-        """One call after the other, each waited for."""
+        """Times one call after the other, with a wait for each."""
         with self._working():
             return [timed(call, 1) for _ in range(times)]
 
     def at_once(self, calls: Work, times: int) -> list[float]:
-        """All at once, and waited for; the time for each of them."""
+        """Times all calls at once, with a wait for all; gives the time for one."""
         with self._working():
             return [timed(calls, times) / times]
 
     def worker_alone(self, put: Work, times: int) -> list[float]:
-        """The worker on calls that are all there already; the time for each of them."""
+        """Times the worker on calls that are already queued; gives the time for one."""
         put(times)
         with self._working():
             return [timed(self._heard, times) / times]
 
     def client_alone(self, put: Work, times: int) -> list[float]:
-        """The client; the time for each call. They are then thrown away."""
+        """Times the client, and drops the calls; gives the time for one."""
         seconds = timed(put, times)
         self._redis.flushdb()
         return [seconds / times]
@@ -106,7 +106,7 @@ TABLES: Mapping[str, tuple[Callable[[Lane, Work, int], list[float]], int]] = {
 
 
 class Row(NamedTuple):
-    """A row of a table: who does it, and how."""
+    """A row of a table: a contender and its method."""
 
     table: str
     name: str
@@ -114,7 +114,7 @@ class Row(NamedTuple):
     work: Work
 
     def time(self, share: int) -> list[float]:
-        """How many seconds it takes, in a round with so small a share of the work."""
+        """The seconds that a share of the work takes."""
         how, times = TABLES[self.table]
         return how(self.lane, self.work, max(times // share, 1))
 
@@ -189,7 +189,7 @@ def _onward(lane: Lane) -> Iterator[Row]:
 
 
 def measure(*, fast: bool) -> Any:
-    """Measures, and prints the tables and how the bars stand; gives all values."""
+    """Measures, prints the tables and the bars, and gives all values."""
     rounds, share = (1, 5) if fast else (7, 1)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -209,7 +209,7 @@ def measure(*, fast: bool) -> Any:
 
 
 def _held(backend: Backend, calls: int) -> int:
-    """How many bytes `submit_all` holds at its worst for so many calls that nobody else holds."""
+    """The peak memory of `submit_all` for so many calls from a generator, in bytes."""
 
     def submissions() -> Iterator[Submission]:
         for _ in range(calls):
@@ -227,7 +227,7 @@ def _held(backend: Backend, calls: int) -> int:
 
 
 def _bars(took: Mapping[tuple[str, str], float]) -> Iterator[str]:
-    """How the bars stand in this run, against each of Celery's setups."""
+    """Whether the bars hold in this run, against each of Celery's setups."""
     for table, ours, theirs, least in (
         (ONE, "", "", 0.95),
         (CHAIN, "", "", 0.95),

@@ -31,7 +31,7 @@ UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0}
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar: who it is, how long it is, and the text behind it."""
+    """A bar: its label, its length, and the text after it."""
 
     who: str
     value: float
@@ -141,7 +141,7 @@ def _seconds(text: str) -> float:
 
 
 def _killed(title: str, rows: Table) -> Iterator[Panel]:
-    """A panel for each thing that was killed, of the page's table or of the printed one."""
+    """A panel for each fault, from the page's table or from the printed one."""
     if title == KILLED:
         for row in rows:
             cells = [(who, cell) for who, cell in row.items() if who != title and "/" in cell]

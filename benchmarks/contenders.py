@@ -1,4 +1,4 @@
-"""What is timed: the same work, done by each library as its own users would write it."""
+"""The timed work: the same for each library, as its own users would write it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from onward.fault import Fault
 from onward.interpret.prepare import prepare
 
 Timer: TypeAlias = Callable[[int], float]
-"""Does its work so many times, and tells how many seconds that took."""
+"""Does the work so many times, and gives the seconds that it took."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _engine(name: str) -> Engine:
-    # Each brings its SDK, and who wants to see one need not wait for them all.
+    # Each imports its SDK, so import only what was asked for.
     engine: object = getattr(import_module(f"tests.faults.{name}_storm"), name.upper())
     assert isinstance(engine, Engine)
     return engine

@@ -60,7 +60,7 @@ TABLES: Mapping[str, tuple[bool, int]] = {
 
 
 class Row(NamedTuple):
-    """A row of a table: who does it, and how."""
+    """A row of a table: a contender and its method."""
 
     table: str
     name: str
@@ -68,7 +68,7 @@ class Row(NamedTuple):
     after: Callable[[], object] = lambda: None
 
     def time(self, share: int) -> list[float]:
-        """How many seconds it takes, in a round with so small a share of the work."""
+        """The seconds that a share of the work takes."""
         is_alone, times = TABLES[self.table]
         count = max(times // share, 1)
         if is_alone:
@@ -107,7 +107,7 @@ def _onward(backend: HatchetBackend) -> Iterator[Row]:
 
 
 def _raw(thread: LoopThread, flows: _RawFlows) -> Iterator[Row]:
-    """What users of the SDK write, on one loop, for its blocking calls poll once a second."""
+    """What users of the SDK write, on one loop, because its blocking calls poll once a second."""
     submitted: list[Any] = []
 
     async def gathered(n: int) -> object:
@@ -177,7 +177,7 @@ def _backend() -> HatchetBackend:
 
 
 def measure(*, fast: bool) -> Any:
-    """Measures, and prints the tables and how the bars stand; gives all values."""
+    """Measures, prints the tables and the bars, and gives all values."""
     rounds, share = (1, 5) if fast else (7, 1)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -211,7 +211,7 @@ def _is_served(backend: HatchetBackend, thread: LoopThread, flows: _RawFlows) ->
 
 
 def _bars(took: Mapping[tuple[str, str], float]) -> Iterator[str]:
-    """How the bars stand in this run."""
+    """Whether the bars hold in this run."""
     for table, ours, theirs, least in (
         (ONE, "", "", 0.95),
         (MANY, ": submit_all, results", ": aio_run_many, aio_result", 0.95),

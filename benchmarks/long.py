@@ -27,7 +27,7 @@ def following(n: int) -> int:
 
 
 def main() -> None:
-    """Runs both, and prints what came of them."""
+    """Runs both, and prints their results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.long", description=__doc__)
     parser.add_argument("--size", type=int, default=20_000, help="how many steps, how many items")
     size = parser.parse_args().size

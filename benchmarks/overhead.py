@@ -1,4 +1,4 @@
-"""What Onward itself costs, side by side with the plain code and with its peers.
+"""What Onward itself costs, beside plain code and other libraries.
 
 The rows of the tables are timed in turn, round after round, in one process after another, so that
 whatever else the machine does meanwhile falls on all of them alike.
@@ -27,7 +27,7 @@ IMPORTS = (
 
 
 def measure(*, fast: bool) -> Any:
-    """Measures, and prints the tables and how the bars stand; gives all values."""
+    """Measures, prints the tables and the bars, and gives all values."""
     processes, rounds, imports = (2, 3, 5) if fast else (10, 10, 40)
 
     suite = pyperf.BenchmarkSuite(list(_imports(imports)))
@@ -43,7 +43,7 @@ def measure(*, fast: bool) -> Any:
 
 
 def _imports(rounds: int) -> Iterator[Any]:
-    """How long each import takes, in processes of its own."""
+    """How long each import takes, each in its own process."""
     timed = "import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)"
     seconds: dict[str, list[float]] = {each: [] for each in IMPORTS}
     for each in IMPORTS:
@@ -58,7 +58,7 @@ def _imports(rounds: int) -> Iterator[Any]:
 
 
 def _bars(medians: Mapping[str, float]) -> Iterator[str]:
-    """How the bars stand in this run."""
+    """Whether the bars hold in this run."""
     modules = _isolated("import sys, onward; print(*sys.modules)").split()
     engines = sorted(ENGINES.intersection(modules))
     yield bar(not engines, f"import onward imports {', '.join(engines) or 'no engine'}")
@@ -82,6 +82,6 @@ def _isolated(code: str) -> str:
 
 
 def _python(*arguments: str) -> str:
-    """What a Python of its own prints."""
+    """The output of a program in a new Python process."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout

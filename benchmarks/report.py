@@ -1,4 +1,4 @@
-"""How what was measured is shown."""
+"""Shows the measurements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def heading(suite: Any, packages: Iterable[str]) -> Iterator[str]:
-    """Lines that say what was measured where."""
+    """Lines that name the versions and the machine."""
     about = suite.get_metadata()
     yield f"Python {about['python_version']} on {about['cpu_count']} x {about['cpu_model_name']};"
     yield f"{', '.join(f'{name} {version(name)}' for name in packages)};"
@@ -45,10 +45,10 @@ def _table(title: str, rows: Sequence[Any], rates: bool) -> Iterator[str]:
 
 
 def bar(holds: bool, text: str) -> str:
-    """How a bar stands in this run; what one noisy machine says is no verdict."""
+    """Whether a bar holds in this run. One noisy machine does not decide."""
     return f"{'holds' if holds else 'FAILS'}: {text}"
 
 
 def say(text: str) -> None:
-    """Tells whoever waits how far it is."""
+    """Prints the progress."""
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How contenders are timed: in turn, round after round, forth and back."""
+"""Times contenders in turn, round after round, in alternating order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Work: TypeAlias = Callable[[int], object]
 """Does something so many times."""
 
 Values: TypeAlias = Mapping[tuple[str, str], Sequence[float]]
-"""How many seconds it took each time, by table and row."""
+"""The seconds of each timing, by table and row."""
 
 
 class Row(Protocol):
-    """A row of a table: who does it."""
+    """A row of a table."""
 
     @property
     def table(self) -> str:
@@ -29,16 +29,16 @@ class Row(Protocol):
 
     @property
     def name(self) -> str:
-        """Who does it, and how."""
+        """The contender and its method."""
         ...
 
     def time(self, share: int, /) -> list[float]:
-        """How many seconds it takes, in a round with so small a share of the work."""
+        """The seconds that a share of the work takes."""
         ...
 
 
 def timed(work: Work, times: int) -> float:
-    """How many seconds it takes."""
+    """The seconds that it takes."""
     start = perf_counter()
     kept = work(times)  # what it gives is not to be thrown away within the time
     seconds = perf_counter() - start
@@ -73,7 +73,7 @@ def shown(values: Values, packages: Iterable[str], about: str) -> Any:
 
     Args:
         values: What was measured.
-        packages: Whose versions are told.
+        packages: The packages whose versions are printed.
         about: What else there is to say.
     """
     suite = pyperf.BenchmarkSuite([_benchmark(*row, values[row]) for row in values])

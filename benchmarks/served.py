@@ -1,4 +1,4 @@
-"""What the workers serve that are timed: `python -m benchmarks.served NAME URL` starts one of them.
+"""The timed workers and their tasks: `python -m benchmarks.served NAME URL` starts one.
 
 All of them run their steps in the threads of one process.
 """
@@ -19,11 +19,11 @@ from onward.backends.celery import celery
 
 THREADS = 4
 BELL = "benchmarks:bell"
-"""A list in the worker's database, which it pushes to when it has done all that was put there."""
+"""A list in the worker's database. The worker pushes to it after the last of the queued calls."""
 
 
 class Bell:
-    """Rings when as many calls have finished as were put there."""
+    """Signals when as many calls have finished as were queued."""
 
     def __init__(self) -> None:
         self.redis = Redis()

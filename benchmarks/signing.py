@@ -1,4 +1,4 @@
-"""What signing costs, beside going without: `python -m benchmarks.signing`, with its own Valkey."""
+"""What signing costs: `python -m benchmarks.signing`, with its own Valkey."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ A_WORKFLOW, THREE = ": a workflow of one activity", ": a workflow of three activ
 
 
 class Lane:
-    """A contender's task queue, and the worker at its end."""
+    """A contender's task queue, and its worker."""
 
     def __init__(self, name: str, url: str, folder: Path) -> None:
         log = folder / f"{name}.log"
@@ -46,12 +46,12 @@ class Lane:
         self._worker.close()
 
     def in_turn(self, work: Work, times: int) -> list[float]:
-        """One call after the other, each waited for."""
+        """Times one call after the other, with a wait for each."""
         with self._working(work):
             return [timed(work, 1) for _ in range(times)]
 
     def at_once(self, work: Work, times: int) -> list[float]:
-        """All at once, and waited for; the time for each of them."""
+        """Times all calls at once, with a wait for all; gives the time for one."""
         with self._working(work):
             return [timed(work, times) / times]
 
@@ -78,7 +78,7 @@ TABLES: Mapping[str, tuple[Callable[[Lane, Work, int], list[float]], int]] = {
 
 
 class Row(NamedTuple):
-    """A row of a table: who does it, and how."""
+    """A row of a table: a contender and its method."""
 
     table: str
     name: str
@@ -86,7 +86,7 @@ class Row(NamedTuple):
     work: Work
 
     def time(self, share: int) -> list[float]:
-        """How many seconds it takes, in a round with so small a share of the work."""
+        """The seconds that a share of the work takes."""
         how, times = TABLES[self.table]
         return how(self.lane, self.work, max(times // share, 1))
 
@@ -141,7 +141,7 @@ def _onward(lane: Lane, backend: Backend) -> Iterator[Row]:
 
 
 def measure(*, fast: bool) -> Any:
-    """Measures, and prints the tables and how the bars stand; gives all values."""
+    """Measures, prints the tables and the bars, and gives all values."""
     rounds, share = (1, 4) if fast else (7, 1)
     values: dict[tuple[str, str], Sequence[float]] = {}
     with ExitStack() as stack:
@@ -178,7 +178,7 @@ def _rows(table: str, folder: Path, loop: asyncio.Runner) -> Iterator[list[Row]]
 
 
 def _bars(took: Mapping[tuple[str, str], float]) -> Iterator[str]:
-    """How the bars stand in this run, against the SDK as it comes."""
+    """Whether the bars hold in this run, against the SDK's defaults."""
     for table, ours, theirs, least in (
         (ONE, "", A_WORKFLOW, 1.5),
         (ONES, "", A_WORKFLOW, 1.5),

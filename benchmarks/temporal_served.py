@@ -1,4 +1,4 @@
-"""The workers on Temporal that are timed: `python -m benchmarks.temporal_served NAME URL`.
+"""The timed workers on Temporal: `python -m benchmarks.temporal_served NAME URL`.
 
 All of them run their steps in the threads of one process.
 """
@@ -25,7 +25,7 @@ SETUPS: dict[str, type[WorkflowRunner]] = {
     "temporalio": SandboxedWorkflowRunner,
     "temporalio, unsandboxed": UnsandboxedWorkflowRunner,
 }
-"""The SDK as it comes, and without the sandbox in which it runs workflows."""
+"""The SDK by default, and without its sandbox for workflows."""
 
 
 @task
@@ -45,7 +45,7 @@ def backend_at(url: str) -> TemporalBackend:
 
 
 async def serve(name: str, address: str) -> None:
-    """Works by hand until it is stopped."""
+    """Serves the workflows by hand until it is stopped."""
     with ThreadPoolExecutor(THREADS) as threads:
         worker = Worker(
             await Client.connect(address),
@@ -60,7 +60,7 @@ async def serve(name: str, address: str) -> None:
 
 
 def main(name: str, url: str) -> None:
-    """Works until it is stopped."""
+    """Serves Onward's tasks until it is stopped."""
     if name in SETUPS:
         asyncio.run(serve(name, urlsplit(url).netloc))
     else:

@@ -11,11 +11,11 @@ import pyperf  # type: ignore[import-untyped]  # it ships no types
 from benchmarks.contenders import Timer, contenders
 
 SHORTEST = 0.01
-"""How long each timing takes at least, in seconds, so that the clock itself counts for nothing."""
+"""The minimum time of each timing, in seconds, so that the clock's own cost is negligible."""
 
 
 def main(rounds: int) -> None:
-    """Prints what was measured, as pyperf's JSON."""
+    """Prints the measurements as pyperf's JSON."""
     with asyncio.Runner() as loop:
         rows = [(row, _warmed_up(row.time)) for row in contenders(loop)]
         values: dict[str, list[float]] = {row.name: [] for row, _ in rows}
@@ -32,7 +32,7 @@ def main(rounds: int) -> None:
 
 
 def _warmed_up(time: Timer) -> int:
-    """How many loops take long enough, once everything is warm."""
+    """The number of loops that take long enough, after a warm-up."""
     loops = 1
     while time(loops) < SHORTEST:
         loops *= 2

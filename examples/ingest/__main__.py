@@ -1,4 +1,4 @@
-"""The demo: runs the flow in this process, and then on a file that is broken."""
+"""The demo: runs the flow in this process, first on a valid file and then on a broken one."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("source", nargs="?", help="a path or a URL; if not given, a file of ours")
     source = parser.parse_args().source
     backend = local()
-    # What has failed is told below; else Python would print the log of it as well.
+    # Failures are printed below, so keep Python from printing their log too.
     logging.getLogger("onward.step").addHandler(logging.NullHandler())
 
     print(explain(ingest))
@@ -61,7 +61,7 @@ def show(source: str, backend: Backend) -> Result[int, Malformed | Fault]:
 
 
 def run_with_bar(call: Call[R, E], on: Backend) -> Result[R, E | Fault]:
-    """`run`, and a bar of how far it is where there is a terminal to draw one on."""
+    """Like `run`, with a progress bar on a terminal."""
     if not sys.stdout.isatty():
         return run(call, on)
     submitted = submit(call, on)

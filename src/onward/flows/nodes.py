@@ -221,7 +221,7 @@ class Spread(Node):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fixed(Node):
-    """A flow with all of its arguments, whatever value comes."""
+    """A flow whose arguments are all bound, and which ignores its input."""
 
     flow: Node
     args: Args
@@ -286,14 +286,14 @@ def head(flow: Node) -> Node:
 
 
 def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread:
-    """The part that says what a flow's first argument is."""
+    """The part that decides what a flow's first argument is."""
     while not isinstance(flow, Task | Identity | Fixed | Each | Spread):
         flow = head(flow)
     return flow
 
 
 def called(flow: Node) -> Task:
-    """The task that a flow's arguments go to, of a flow that is not single."""
+    """The task that gets a flow's arguments, for a flow that is not single."""
     while not isinstance(flow, Task):
         flow = head(flow)
     return flow

@@ -1,4 +1,4 @@
-"""Steps that choose what a step takes and what goes on: keep, tee, spread, fixed."""
+"""The combinators that choose a step's input and what it passes on: keep, tee, spread, fixed."""
 
 from __future__ import annotations
 
@@ -110,19 +110,19 @@ def spread(
     [tuple[Taken1, Taken2, Taken3, Taken4, Taken5, Taken6, Taken7, Taken8]], Value, Error
 ]: ...
 def spread(step: object, /) -> AnyFlow:
-    """A step that takes the items of a tuple as its arguments.
+    """Gives the items of a tuple to a step as its arguments.
 
-    It joins what `keep` and `together` give: `keep(parse) >> spread(store)`.
+    It fits after `keep` and `together`: `keep(parse) >> spread(store)`.
 
     Args:
-        step: Takes from two to eight arguments by position. Those with a default may be missing in
-            the tuple, but a type checker then expects that they are.
+        step: A step that takes from two to eight arguments by position. The tuple may omit those
+            with a default, but a type checker then expects it to.
 
     Returns:
         A flow that takes one tuple: `spread(f)((x, y))` is `f(x, y)`.
 
     Raises:
-        TypeError: If the step is no flow, takes one value alone, or needs a value by name.
+        TypeError: If it is not a flow, takes only one value, or needs a value by name.
 
     Example:
         >>> from onward import keep, local, run, spread, task
@@ -139,13 +139,13 @@ def spread(step: object, /) -> AnyFlow:
     signature = None if is_single(flow) else called(flow).signature
     if signature is None or (signature.rest is None and len(signature.positional) < 2):
         raise TypeError(
-            f"{flow.name} takes one value, so a tuple goes to it whole: leave out spread"
+            f"{flow.name} takes one value, so it takes the tuple itself: leave out spread"
         )
     misfit = signature.misfit_of(max(2, signature.required))
     if misfit is not None:
         raise TypeError(
-            f"spread({flow.name}) has no value for all that {flow.name} takes ({misfit}): let it "
-            "take that by position, or give it a default"
+            f"spread({flow.name}) cannot fill all parameters of {flow.name} ({misfit}): take "
+            "them by position, or give them defaults"
         )
     return Spread(flow)
 
@@ -153,9 +153,9 @@ def spread(step: object, /) -> AnyFlow:
 def fixed(
     step: Callable[Params, Call[Value, Error]], /, *args: Params.args, **kwargs: Params.kwargs
 ) -> Flow[[object], Value, Error]:
-    """A step with all of its arguments, which ignores the value that comes.
+    """Binds all arguments of a step, which then ignores its input.
 
-    It runs after the step before it, and not where that fails: Celery's `.si()`.
+    It runs after the step before it, and only if that succeeds, as Celery's `.si()` does.
 
     Args:
         step: The flow to run.
@@ -166,8 +166,8 @@ def fixed(
         A flow that takes anything: `fixed(f, x)(y)` is `f(x)`.
 
     Raises:
-        TypeError: If the step takes no such arguments.
-        ValueError: If a value is not what its annotation says.
+        TypeError: If the step does not take these arguments.
+        ValueError: If a value does not fit its annotation.
 
     Example:
         >>> from onward import fixed, local, run, task

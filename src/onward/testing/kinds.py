@@ -1,4 +1,4 @@
-"""The values and errors of the tasks that `flows()` is made of."""
+"""The values and errors of the tasks of `flows()`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Odd:
 
 @dataclass(frozen=True)
 class TooSmall:
-    """A number from which so much cannot be taken."""
+    """A number that is less than what was to be taken from it."""
 
     number: int
     by: int
@@ -30,13 +30,13 @@ class TooSmall:
 
 @dataclass(frozen=True)
 class Beyond:
-    """An error that even the mending met."""
+    """An error that a handler failed with."""
 
     text: str
 
 
 class Colour(Enum):
-    """A value that is no JSON."""
+    """A value that JSON does not have."""
 
     RED = "red"
     GREEN = "green"
@@ -44,7 +44,7 @@ class Colour(Enum):
 
 @dataclass(frozen=True)
 class Parcel:
-    """A value with something of most that the wire carries."""
+    """A value with most types that can travel."""
 
     id: UUID
     at: datetime
@@ -62,7 +62,7 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Choice:
-    """A value that may be written in as many ways as its parts have orders."""
+    """A value whose parts may be written in several orders."""
 
     words: frozenset[str]
     options: dict[str, int]
@@ -71,7 +71,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Reading:
-    """A value that looks like what the wire says of types."""
+    """A value that looks like a tag on the wire."""
 
     type: str
     value: dict[str, int]
@@ -79,13 +79,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Gap:
-    """What a reading might be taken for."""
+    """A type that a reading could be mistaken for."""
 
     seconds: int
 
 
 class Patch(Struct, frozen=True):
-    """A value of which parts may not be set."""
+    """A value whose fields may be unset."""
 
     name: str | None | UnsetType = UNSET
     size: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
