@@ -79,18 +79,20 @@ def put(db: Executes, calls: Sequence[Call], clock: Clock) -> None:
     # One whose id was there has no row of this number.
     query = "select seq from onward_calls where seq > ?"
     new = {seq for (seq,) in db.execute(query, (last,)).fetchall()}
-    db.executemany(
-        "insert into onward_jobs(seq, call, queue, priority, due, deadline) "
-        "values (?1, ?1, ?2, ?3, ?4, ?5)",
-        [
-            (
-                seq,
-                call.queue,
-                call.priority,
-                now + call.delay if call.delay > 0 else None,
-                None if call.deadline is None else clock.of(call.deadline),
-            )
-            for seq, call in numbered
-            if seq in new
-        ],
-    )
+    jobs = [
+        (
+            seq,
+            call.queue,
+            call.priority,
+            now + call.delay if call.delay > 0 else None,
+            None if call.deadline is None else clock.of(call.deadline),
+        )
+        for seq, call in numbered
+        if seq in new
+    ]
+    if jobs:  # with no rows, SQLAlchemy would execute it once
+        db.executemany(
+            "insert into onward_jobs(seq, call, queue, priority, due, deadline) "
+            "values (?1, ?1, ?2, ?3, ?4, ?5)",
+            jobs,
+        )
