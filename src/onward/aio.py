@@ -78,7 +78,7 @@ async def run(
     timeout: Timeout = None,
     **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
-    """Like `onward.run`."""
+    """Runs a call and awaits its result. The arguments and the answer are those of `onward.run`."""
     prepared = prepare(call, key, delay, deadline, options)
     return await core.run(AWAITS, call.flow, prepared, on, timeout)
 
@@ -93,7 +93,7 @@ async def submit(
     deadline: Deadline = None,
     **options: Unpack[CallOptions],
 ) -> Result[Ref[Value, Error], Fault]:
-    """Like `onward.submit`."""
+    """Submits a call without waiting for its result. See `onward.submit`."""
     prepared = prepare(call, key, delay, deadline, options)
     return await core.submit(AWAITS, call.flow, prepared, on)
 
@@ -107,7 +107,7 @@ async def submit_all(
     deadline: Deadline = None,
     **options: Unpack[CallOptions],
 ) -> Result[list[Ref[Value, Error]], Fault]:
-    """Like `onward.submit_all`."""
+    """Submits many calls in few round trips. See `onward.submit_all`."""
     prepared = prepare_all(calls, delay, deadline, options)
     return await core.submit_all(AWAITS, prepared, on)
 
@@ -115,7 +115,7 @@ async def submit_all(
 async def result(
     ref: Ref[Value, Error], /, on: Backend, *, timeout: Timeout = None
 ) -> Result[Value, Error | Fault]:
-    """Like `onward.result`."""
+    """Awaits the result of a submitted call. See `onward.result`."""
     return await core.result(AWAITS, ref, on, timeout)
 
 
@@ -127,7 +127,10 @@ async def results(
     timeout: Timeout = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AsyncIterator[tuple[Ref[Value, Error], Result[Value, Error | Fault]]]:
-    """Like `onward.results`, for `async for`."""
+    """Gives the results of many submitted calls as they complete, for `async for`.
+
+    See `onward.results`.
+    """
     check_backend(on, "settled")
     waiting = Waiting(refs, timeout, progress)
     while waiting.pending:
@@ -136,12 +139,12 @@ async def results(
 
 
 async def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault]:
-    """Like `onward.status`."""
+    """Says where a submitted call is. See `onward.status`."""
     return await core.status(AWAITS, ref, on)
 
 
 async def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
-    """Like `onward.cancel`."""
+    """Ends a submitted call as `Cancelled`, unless it has an outcome. See `onward.cancel`."""
     return await core.cancel(AWAITS, ref, on)
 
 
@@ -156,28 +159,28 @@ async def schedule(
     timezone: str = "UTC",
     **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
-    """Like `onward.schedule`."""
+    """Has the engine run a call again and again. See `onward.schedule`."""
     prepared = prepare_schedule(call, name, cron, every, timezone, options)
     return await core.schedule(AWAITS, name, prepared, on)
 
 
 async def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
-    """Like `onward.schedules`."""
+    """Lists the schedules that `schedule` made. See `onward.schedules`."""
     return await core.schedules(AWAITS, on)
 
 
 async def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
-    """Like `onward.pause_schedule`."""
+    """Keeps a schedule from starting runs. See `onward.pause_schedule`."""
     return await core.pause_schedule(AWAITS, name, on)
 
 
 async def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
-    """Like `onward.resume_schedule`."""
+    """Lets a paused schedule start runs again. See `onward.resume_schedule`."""
     return await core.resume_schedule(AWAITS, name, on)
 
 
 async def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
-    """Like `onward.unschedule`."""
+    """Removes a schedule. See `onward.unschedule`."""
     return await core.unschedule(AWAITS, name, on)
 
 
@@ -191,9 +194,9 @@ async def work(
     grace: float = 30.0,
     stop: Stop | None = None,
 ) -> Result[None, Fault]:
-    """Like `onward.work`, until `stop` is set or the awaiting task is cancelled.
+    """Serves a catalog as a worker until `stop` is set or the awaiting task is cancelled.
 
-    It installs no signal handlers.
+    It installs no signal handlers. See `onward.work` for the arguments and the answer.
     """
     import asyncio
 

@@ -69,7 +69,12 @@ class AsyncSubmits(Protocol):
 
 
 class Backend(Submits, Protocol):
-    """Carries plans to workers and outcomes back, for callers that block."""
+    """Carries plans to workers and outcomes back, for callers that block.
+
+    Example:
+        >>> from onward import Backend, connect
+        >>> backend: Backend = connect("local://").unwrap()
+    """
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """Waits for the outcome of a call.
@@ -158,7 +163,13 @@ class AsyncBackend(AsyncSubmits, Protocol):
 
 @runtime_checkable
 class Cancels(Backend, Protocol):
-    """A backend that can cancel a call; `isinstance(backend, Cancels)` tells whether it can."""
+    """A backend that can cancel a call; `isinstance(backend, Cancels)` tells whether it can.
+
+    Example:
+        >>> from onward import Cancels, connect
+        >>> isinstance(connect("local://").unwrap(), Cancels)
+        True
+    """
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """Ends a call as `Cancelled`, if it has no outcome yet."""
@@ -178,6 +189,11 @@ class Schedules(Backend, Protocol):
     """A backend that has schedules; `isinstance(backend, Schedules)` tells whether it has.
 
     Features that the engine lacks, such as `every` or pausing, are `Unsupported` there.
+
+    Example:
+        >>> from onward import Schedules, connect
+        >>> isinstance(connect("local://").unwrap(), Schedules)
+        False
     """
 
     def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:

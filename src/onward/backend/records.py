@@ -28,6 +28,18 @@ class Status(Struct, frozen=True):
         step: The step's path within the call.
         attempt: The number of the step's attempt.
         progress: The progress that the task last reported.
+
+    Example:
+        >>> from onward import local, result, status, submit, task
+        >>> @task
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> backend = local()
+        >>> ref = submit(double(21), on=backend).unwrap()
+        >>> result(ref, on=backend)
+        <Success: 42>
+        >>> status(ref, on=backend).unwrap()
+        Status(state='done', task='double', step='0', attempt=1, progress=None)
     """
 
     state: State
@@ -153,7 +165,15 @@ class Diagnosis(Struct, frozen=True):
 
 
 def state_of(outcome: Outcome) -> State:
-    """Returns the state of a call that has this outcome."""
+    """Returns the state of a call that has this outcome.
+
+    Example:
+        >>> from onward.backend import state_of
+        >>> from onward.fault import Expired
+        >>> from onward.outcome import faulted
+        >>> state_of(faulted(Expired("ingest", "its deadline passed")))
+        'expired'
+    """
     if isinstance(outcome, Value):
         return "done"
     match None if isinstance(outcome, Failed) else outcome.fault:

@@ -272,6 +272,9 @@ def together(*steps: object) -> AnyFlow:
     Args:
         steps: From one to eight steps that take the same type of value.
 
+    Returns:
+        A flow that gives a tuple: `together(f, g)(x)` is `(f(x), g(x))`.
+
     Raises:
         TypeError: If there are no steps or more than eight, if a step takes more than one value, or
             if no value can have the types that two of the steps take.
@@ -331,6 +334,9 @@ def each(
         chunk: How many items one delivery to a worker has; None means one. Celery's workers run
             the items of a chunk one after the other, other workers run them side by side.
 
+    Returns:
+        A flow that gives a list: `each(f)([x, y])` is `[f(x), f(y)]`.
+
     Raises:
         TypeError: If limit or chunk is not a whole number.
         ValueError: If it is less than 1.
@@ -364,6 +370,9 @@ def fused(
     Args:
         flow: The flow to run in one delivery.
         options: The fields of the new step's `Policy`: `retry`, `timeout` and so on.
+
+    Returns:
+        A flow that gives the same value as the given flow.
 
     Raises:
         TypeError, ValueError: If an option does not exist, or its value is out of bounds.

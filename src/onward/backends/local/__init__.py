@@ -20,8 +20,11 @@ def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
 
     Args:
         workers: How many steps of sync tasks run at the same time; None for four more than there
-            are processors. StepRunner of async tasks share one event loop and do not count.
+            are processors. Steps of async tasks share one event loop and do not count.
         keep: How long the outcome of a finished call is kept, in seconds.
+
+    Returns:
+        The backend.
 
     Raises:
         TypeError: If an argument has the wrong type.
