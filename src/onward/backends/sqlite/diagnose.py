@@ -25,7 +25,11 @@ def look(db: sqlite3.Connection, file: File, queue: str, queues: Collection[str]
         queues: Queues that are of interest, whether or not something waits there.
     """
     workers = tuple(_workers(db, file))
-    counted = db.execute("select queue, count(*) from onward_jobs where owner is null group by 1")
+    counted = db.execute(
+        "select queue, count(*) from onward_jobs "
+        "where owner is null and (due is null or due <= ?) group by queue",
+        (file.clock.now(),),
+    )
     waiting = dict.fromkeys((queue, *queues), 0)
     waiting |= {name: 0 for worker in workers for name in worker.queues}
     waiting |= dict(counted.fetchall())
