@@ -111,7 +111,14 @@ class ProcessClient(OnwardClient):
 
     def _start(self) -> WorkerProcess:
         arguments = ["client", self._url, str(self._wanted), str(self._sent)]
-        return WorkerProcess.module("tests.faults.sqlite_served", *arguments, log=self._log)
+        before = self._starts()
+        made = WorkerProcess.module("tests.faults.sqlite_served", *arguments, log=self._log)
+        # Killed again and again before it begins, it would submit nothing.
+        until(lambda: self._starts() > before, within=PATIENCE, otherwise=made.tail)
+        return made
+
+    def _starts(self) -> int:
+        return self._log.read_text().count("started") if self._log.exists() else 0
 
     def put(self, n: int, *, is_chain: bool) -> str:
         with self._wanted.open("ab", buffering=0) as file:
