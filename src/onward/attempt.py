@@ -93,7 +93,10 @@ class LoopExecutor:
 
     async def run(self, work: Callable[[], T], variables: Variables, timeout: Timeout[T]) -> T:
         """See `Executor.run`."""
-        return await self.run_async(partial(self._threads.run, work), variables, timeout)
+        running = partial(self._threads.run, work, variables)
+        if timeout.seconds is None:  # a thread cannot cancel what awaits it
+            return await running()
+        return await _with_timeout(running, copy_context(), timeout)
 
     async def run_async(self, work: AsyncWork[T], variables: Variables, timeout: Timeout[T]) -> T:
         """See `Executor.run_async`."""

@@ -63,11 +63,15 @@ class Threads:
         self._pool = _ThreadPool()
         weakref.finalize(self, self._pool.close)
 
-    async def run(self, job: Callable[[], T]) -> T:
-        """Runs a job on a thread. If the awaiting task is cancelled, the job goes on."""
+    async def run(self, job: Callable[[], T], variables: contextvars.Context) -> T:
+        """Runs a job on a thread. If the awaiting task is cancelled, the job goes on.
+
+        Args:
+            job: What it does.
+            variables: The context that it runs in, which nothing else runs in meanwhile.
+        """
         loop = asyncio.get_running_loop()
         finished: asyncio.Future[T] = loop.create_future()
-        variables = contextvars.copy_context()
 
         def work() -> None:
             try:

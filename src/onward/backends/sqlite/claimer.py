@@ -105,7 +105,7 @@ class Claimer:
         is_flowing = False
         while not self._is_closed:
             free = self._runtime.free
-            self._was_full = free <= 0
+            self._was_full = self._resources.wakeup.is_unneeded = free <= 0
             if free <= 0:
                 return
             if not is_flowing:
@@ -115,7 +115,7 @@ class Claimer:
                     self._wait_for(outlook.due)
                     return
             take = partial(self._take, number=next(self._claims), most=free)
-            taken = await self._resources.commits.on_loop(take)
+            taken = await self._resources.commits.on_loop(take, is_durable=False)
             self._resources.wakeup.hurry()
             for claimed in taken:
                 self._begin(claimed)

@@ -19,9 +19,9 @@ from onward.pool import Slots
 _SHARE = 0.1
 """How much one step counts in how long steps take."""
 
-_AHEAD = 4
-_SHORT = 0.01
-"""How many jobs are taken up for each slot where steps take no longer than this, in seconds."""
+_AHEAD = 0.04
+_MOST_AHEAD = 16
+"""How much work is taken up ahead for each slot, in seconds; and how many jobs at most."""
 
 
 class Runtime:
@@ -49,9 +49,11 @@ class Runtime:
 
     @property
     def free(self) -> int:
-        """How many more jobs the worker takes; a few ahead while steps are short."""
-        ahead = _AHEAD if self._took is not None and self._took < _SHORT else 1
-        return ahead * self.count - self.load
+        """How many more jobs the worker takes; some ahead while steps are short, many at once."""
+        if self._took is None or self._took * 2 > _AHEAD:
+            return self.count - self.load
+        ahead = min(_MOST_AHEAD, int(_AHEAD / max(self._took, 1e-6))) * self.count
+        return ahead - self.load if self.load <= ahead // 2 else 0
 
     def took(self, seconds: float) -> None:
         """Takes note of how long a step took."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine
+from concurrent.futures import Future
 from functools import partial
 from sqlite3 import Connection
 from typing import Any
@@ -121,9 +122,7 @@ class JobRunner:
             await run
         except asyncio.CancelledError:
             if not job.is_over:  # a step has cancelled all that runs on its loop
-                work = partial(claim.put_off, job=claimed, due=self.clock.now())
-                with contextlib.suppress(*PROBLEMS):
-                    self._resources.commits.do(work)
+                self._release(claimed)
             raise
         finally:
             job.end()
@@ -285,6 +284,19 @@ class JobRunner:
             await self._resources.commits.on_loop(work)
             self._let_go(job)
 
+    def _release(self, claimed: Claimed) -> None:
+        """Gives back what does not run here any more, as soon as that can be written."""
+
+        def look(done: Future[None]) -> None:
+            if isinstance(done.exception(), (*PROBLEMS, Refused)):
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    later = partial(self._loop.call_later, _AGAIN, self._release, claimed)
+                    self._loop.call_soon_threadsafe(later)
+
+        work = partial(claim.put_off, job=claimed, due=self.clock.now())
+        with contextlib.suppress(*PROBLEMS):  # the backend was closed
+            self._resources.commits.do(work).add_done_callback(look)
+
     # -- status --------------------------------------------------------------------------------
 
     def _has_note(self, job: Job) -> None:
@@ -297,4 +309,5 @@ class JobRunner:
         self._noted.clear()
         if notes:
             with contextlib.suppress(*PROBLEMS):  # it is for people to see
-                self._resources.commits.do(partial(claim.write_notes, notes=notes))
+                write = partial(claim.write_notes, notes=notes)
+                self._resources.commits.do(write, is_durable=False)

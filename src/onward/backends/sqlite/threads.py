@@ -35,16 +35,17 @@ _LOGGER = logging.getLogger("onward.sqlite")
 class _Item:
     """Something to do, and who waits for what comes of it."""
 
-    __slots__ = ("future", "loop", "waiter", "work")
+    __slots__ = ("future", "is_durable", "loop", "waiter", "work")
 
-    def __init__(self, work: Work[Any]) -> None:
+    def __init__(self, work: Work[Any], *, is_durable: bool) -> None:
         self.work = work
+        self.is_durable = is_durable
         self.future: Future[Any] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.waiter: asyncio.Future[Any] | None = None
 
 
-_Queue: TypeAlias = "queue.SimpleQueue[_Item | None]"
+_Queue: TypeAlias = "queue.SimpleQueue[list[_Item] | None]"
 _Answers: TypeAlias = list[tuple[_Item, object, BaseException | None]]
 
 
@@ -65,23 +66,42 @@ class DatabaseThread:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._gathered: list[_Item] = []
 
-    def do(self, work: Work[T]) -> Future[T]:
-        """Has something done; the future has what comes of it, once it is committed."""
-        item = _Item(work)
+    def do(self, work: Work[T], *, is_durable: bool = True) -> Future[T]:
+        """Has something done; the future has what comes of it, once it is committed.
+
+        Args:
+            work: What is done.
+            is_durable: Whether it must survive a power failure. Who holds what need not: then
+                nobody holds it.
+        """
+        item = _Item(work, is_durable=is_durable)
         future: Future[T] = Future()
         item.future = future
-        self._put(item)
+        self._put([item])
         return future
 
-    async def on_loop(self, work: Work[T]) -> T:
-        """The same, for a worker's event loop: many answers wake it once."""
-        item = _Item(work)
+    async def on_loop(self, work: Work[T], *, is_durable: bool = True) -> T:
+        """The same, for the worker's event loop.
+
+        What is asked in one turn of the loop is handed over together; many answers wake it once.
+        """
+        item = _Item(work, is_durable=is_durable)
         item.loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = item.loop.create_future()
         item.waiter = waiter
-        self._put(item)
+        if not self._gathered:
+            item.loop.call_soon(self._put_gathered)
+        self._gathered.append(item)
         return await waiter
+
+    def _put_gathered(self) -> None:
+        items, self._gathered = self._gathered, []
+        try:
+            self._put(items)
+        except Closed as problem:
+            _settle_waiters([(item, None, problem) for item in items])
 
     def close(self) -> None:
         """Ends the thread, after what it was given before."""
@@ -94,11 +114,11 @@ class DatabaseThread:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, items: list[_Item]) -> None:
         with self._lock:
             if self._is_closed:
                 raise Closed(CLOSED)
-            self._queue.put(item)
+            self._queue.put(items)
             if self._thread is None:
                 run = _run_writes if self._writes else _run_reads
                 # It must not hold this object, or nobody would ever end it.
@@ -122,19 +142,15 @@ def _run_writes(file: File, items: _Queue) -> None:
 
 
 def _next_batch(items: _Queue) -> tuple[list[_Item], bool]:
-    first = items.get()
-    if first is None:
-        return [], True
-    batch = [first] if _is_wanted(first) else []
+    batch: list[_Item] = []
     while len(batch) < _AT_ONCE:
         try:
-            item = items.get(block=not batch)
+            some = items.get(block=not batch)
         except queue.Empty:
             break
-        if item is None:
+        if some is None:
             return batch, True
-        if _is_wanted(item):
-            batch.append(item)
+        batch += filter(_is_wanted, some)
     return batch, False
 
 
@@ -158,6 +174,7 @@ def _committed(connection: _Connection, batch: list[_Item], patience: float) -> 
 
 def _together(connection: _Connection, batch: list[_Item], patience: float) -> _Answers:
     db = connection.checked()
+    connection.make_durable(is_durable=any(item.is_durable for item in batch))
     begin(db, patience)
     try:
         answers: _Answers = [(item, item.work(db), None) for item in batch]
@@ -171,15 +188,16 @@ def _together(connection: _Connection, batch: list[_Item], patience: float) -> _
 
 def _run_reads(file: File, items: _Queue) -> None:
     connection = _Connection(file)
-    while (item := items.get()) is not None:
-        if not _is_wanted(item):
-            continue
-        try:
-            _settle([(item, item.work(connection.checked()), None)])
-        except BaseException as problem:
-            connection.failed(problem)
-            _settle([(item, None, problem)])
-        del item
+    while (some := items.get()) is not None:
+        answers: _Answers = []
+        for item in filter(_is_wanted, some):
+            try:
+                answers.append((item, item.work(connection.checked()), None))
+            except BaseException as problem:
+                connection.failed(problem)
+                answers.append((item, None, problem))
+        _settle(answers)
+        del some, answers  # what is to be done may hold the thread
     connection.drop()
 
 
@@ -222,11 +240,13 @@ class _Connection:
     def __init__(self, file: File) -> None:
         self._file = file
         self._opened: Opened | None = None
+        self._is_durable = True
 
     def checked(self) -> sqlite3.Connection:
         """The connection; raises one of `PROBLEMS`, or `Refused`."""
         if self._opened is None:
             self._opened = self._file.open()
+            self._is_durable = True
         else:
             try:
                 self._opened.check()
@@ -234,6 +254,14 @@ class _Connection:
                 _LOGGER.error("%s", gone.fault)  # noqa: TRY400 - a traceback tells nothing more
                 raise
         return self._opened.db
+
+    def make_durable(self, *, is_durable: bool) -> None:
+        """Has commits wait for the disk, or not; only if the file is used so at all."""
+        if self._opened is not None and is_durable != self._is_durable:
+            self._opened.db.execute(
+                f"pragma synchronous = {self._file.synchronous if is_durable else 'normal'}"
+            )
+            self._is_durable = is_durable
 
     def failed(self, problem: BaseException) -> None:
         """Opens it again next time, unless the file is only locked."""

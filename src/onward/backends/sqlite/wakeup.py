@@ -21,9 +21,12 @@ from typing import NamedTuple, TypeAlias
 from onward.backends.sqlite.client import File, Opened
 from onward.backends.sqlite.errors import PROBLEMS, Refused
 
-_PAUSES = ((0.2, 0.001), (2.0, 0.005), (5.0, 0.012))
+_PAUSES = ((0.03, 0.0005), (0.2, 0.001), (2.0, 0.005), (5.0, 0.012))
 _LONGEST_PAUSE = 0.03
 """How long it is from one look to the next, by how long nothing has happened, in seconds."""
+
+_UNNEEDED = 0.005
+"""How long it is where nobody waits for what would be found, in seconds."""
 
 _AGAIN = 1.0
 """How long it is until a file that could not be read is looked at again, in seconds."""
@@ -101,6 +104,15 @@ class Wakeup:
         """Calls it no more."""
         self._watch.remove(listener)
 
+    @property
+    def is_unneeded(self) -> bool:
+        """Whether looks need not follow fast: a worker has all that it can take."""
+        return self._watch.is_unneeded
+
+    @is_unneeded.setter
+    def is_unneeded(self, value: bool) -> None:
+        self._watch.is_unneeded = value
+
     def hurry(self) -> None:
         """Has looks follow fast for a moment, as something is about to happen."""
         self._watch.hurry()
@@ -122,6 +134,7 @@ class _Watch:
         self._version = -1
         self._last = -1
         self._latest = 0.0
+        self.is_unneeded = False
 
     def add(self, listener: Listener) -> None:
         with self._changed:
@@ -168,7 +181,8 @@ class _Watch:
                     self._latest = time.monotonic()
                 self._tell(changes)
             # Not a wait for the condition, which takes three times as much of the processor.
-            time.sleep(_pause(time.monotonic() - self._latest))
+            pause = _pause(time.monotonic() - self._latest)
+            time.sleep(max(pause, _UNNEEDED) if self.is_unneeded else pause)
         self._drop()
 
     def _is_needed(self) -> bool:
