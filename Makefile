@@ -74,6 +74,7 @@ lock: $(VENV)/pyvenv.cfg ## refresh requirements/: make lock ARGS=--upgrade
 	$(COMPILE) $(ARGS) --group dev --output-file requirements/dev.txt pyproject.toml
 	$(COMPILE) $(ARGS) --group build --constraints requirements/dev.txt \
 		--output-file requirements/core.txt pyproject.toml
+	$(COMPILE) $(ARGS) --group pyproject.toml:rivals --output-file requirements/rivals.txt
 	cp requirements/dev.txt requirements/lowest.txt  # what has no lower bound stays as it is
 	$(COMPILE) --all-extras --resolution lowest-direct --no-annotate --no-header pyproject.toml | \
 		$(COMPILE) --all-extras --group dev --constraints - --output-file requirements/lowest.txt pyproject.toml

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead|celery|hatchet|temporal]`: one of them, or all."""
+"""`python -m benchmarks [overhead|celery|hatchet|sqlite|temporal]`: one of them, or all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import benchmarks
 from benchmarks.celery import measure as measure_celery
 from benchmarks.hatchet import measure as measure_hatchet
 from benchmarks.overhead import measure as measure_overhead
+from benchmarks.sqlite import measure as measure_sqlite
 from benchmarks.temporal import measure as measure_temporal
 
 BENCHMARKS = {
     "overhead": measure_overhead,
     "celery": measure_celery,
     "hatchet": measure_hatchet,
+    "sqlite": measure_sqlite,
     "temporal": measure_temporal,
 }
 
