@@ -212,8 +212,8 @@ RETURN_IT = "Return what the annotation says, or change the annotation."
 """The advice about a value that a task returned."""
 
 ONLY_ONWARD = (
-    "Let nobody but Onward write there, and upgrade the workers before the clients, if it was "
-    "another release."
+    "Let only Onward write there. If another release wrote it, upgrade the workers before the "
+    "clients."
 )
 """The advice about bytes that Onward cannot read and should have written."""
 

@@ -312,7 +312,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def with_given(node: Node, change: Callable[[Args], Args]) -> Node:
-    """The same node with other values in the place of those that stand in the plan itself."""
+    """The same node with other values in place of those that the plan itself contains."""
     match node:
         case StepNode(given=given):
             return replace(node, given=change(given))

@@ -66,7 +66,7 @@ class Signature(Struct, frozen=True):
         return self._by_position(index)[1]
 
     def misfit_of(self, count: int) -> str | None:
-        """Why it cannot be called with so many values by position; None where it can."""
+        """Why it cannot be called with so many values by position; None if it can."""
         return _misfit(self.python, count)
 
     def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, skip: int = 0) -> Args:
@@ -164,7 +164,7 @@ class Signature(Struct, frozen=True):
         raise Returned(f"its annotation says Result, and it returned {type(value).__qualname__}")
 
     def _check_given(self, count: int, keyword: Mapping[str, Raw]) -> None:
-        """Refuses so many arguments by position where one of the others has no default."""
+        """Raises if one of the arguments beyond so many positions has no default."""
         for name, _ in self.positional[count:]:
             if name not in keyword and self.python.parameters[name].default is _EMPTY:
                 raise Refused(f"it has no value for the parameter {name!r}", f"$.{name}")

@@ -97,7 +97,7 @@ def test_arguments_that_do_not_fit_are_reported_by_the_parameter_s_name(
         ("pipeline", "which flow of pipeline? It has pipeline:count, pipeline:counted"),
         ("pipeline:", "which flow of pipeline?"),
         ("pipeline:sumed", "pipeline has no 'sumed' (did you mean 'summed'?)"),
-        ("pipeline:make", "makes one. Write made_by_make = make(...) in the module, and name"),
+        ("pipeline:make", "makes one. Write made_by_make = make(...) in the module, and use"),
         ("pipeline:Malformed", "pipeline:Malformed is not a flow but type: put @task on it"),
         ("pipeline.py:summed", "write pipeline:summed"),
         ("./my/tasks.py:summed", "write my.tasks:summed"),

@@ -142,7 +142,7 @@ def test_what_a_task_returned_is_no_matter_of_its_arguments(n: int, text: str) -
 def test_what_onward_cannot_read_is_no_matter_of_an_annotation() -> None:
     for found in (plan.decode(b"{}").failure(), Faulted(msgspec.Raw(b"{}")).fault):
         assert "annotation" not in str(found)
-        assert "Let nobody but Onward write there" in str(found)
+        assert "Let only Onward write there" in str(found)
 
 
 @task

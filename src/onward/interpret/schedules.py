@@ -109,7 +109,7 @@ def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
 
 
 def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
-    """Lets a paused schedule start runs again. Runs that fell due meanwhile are not made up for.
+    """Lets a paused schedule start runs again. Runs that fell due before are skipped.
 
     Args:
         name: The schedule's name.

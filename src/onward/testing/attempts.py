@@ -65,7 +65,7 @@ class AttemptLaws(Tools):
         contextvars.copy_context().run(from_a_caller_with_variables)
 
     def test_a_step_has_the_same_place_everywhere(self, backend: Backend, traces: Path) -> None:
-        """`current().step` is where the step stands in its flow, however the engine runs that."""
+        """`current().step` is the step's place in its flow, on every engine."""
         where, span = tasks.where, tasks.span
         far: AnyFlow = tasks.inc
         for _ in range(20):

@@ -23,7 +23,7 @@ class BackendSuite(CompositionLaws, ValueLaws, AttemptLaws, CallLaws, ScheduleLa
     """The laws of Onward as a pytest class, for any backend.
 
     Subclass it in a test module, and give the backend as a fixture. Where the backend needs a
-    worker, the fixture starts one that serves `BackendSuite.catalog`, in whichever process.
+    worker, the fixture starts one that serves `BackendSuite.catalog`, in any process.
 
     Example:
         >>> import pytest

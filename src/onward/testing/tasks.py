@@ -288,7 +288,7 @@ def where(n: int) -> str:
 
 @task
 def where_failed(error: Fault) -> str:
-    """The place of the step that is told of a failure."""
+    """The place of the step that handles a failure."""
     return current().step
 
 
@@ -337,7 +337,7 @@ def overrun(seconds: float) -> float:
 
 @task
 async def rest(seconds: int) -> int:
-    """Takes so long, and notes it if it is interrupted meanwhile."""
+    """Takes so long, and writes to the trace if it is interrupted."""
     _note("begun")
     try:
         await asyncio.sleep(seconds)
