@@ -33,7 +33,8 @@ PYTHONS = $(shell for minor in 11 12 13 14 15; do \
 		"$$python" -c 'import sys; print(sys.executable)' 2>/dev/null && break; \
 	done; \
 done)
-PORTABLE := src tests/unit tests/local tests/typing tests/conformance/test_local.py tests/conformance/test_teeth.py
+PORTABLE := src tests/unit tests/local tests/typing \
+	tests/conformance/test_local.py tests/conformance/test_sqlite.py tests/conformance/test_teeth.py
 
 test-pythons: $(VENV)/dev.stamp ## run the tests that need no engine on every Python from 3.11 up
 	@for python in $(PYTHONS); do \
