@@ -289,6 +289,7 @@ class Unavailable(Fault, Struct, frozen=True):
     Args:
         task: The flow, if one was submitted.
         message: What was tried, and what the engine or the network answered.
+        advice: What to do about it; empty if that is to check the engine and its address.
 
     Example:
         >>> print(Unavailable("ingest", "connection refused"))
@@ -298,10 +299,13 @@ credentials are right.
 
     task: str
     message: str
+    advice: str = ""
 
     @property
     def cure(self) -> str:
         """What to do about it."""
+        if self.advice:
+            return self.advice
         if self.message.endswith(CLOSED):
             return "Connect again: a closed backend does nothing."
         return "Check that the engine runs and that its address and credentials are right."

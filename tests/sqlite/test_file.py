@@ -76,7 +76,7 @@ def test_a_wrong_url_is_refused(url: str, said: str) -> None:
 
 def test_its_folder_must_exist(tmp_path: Path) -> None:
     backend = sqlite(tmp_path / "none" / "onward.db")
-    assert "make it first" in refused(backend).message
+    assert "Make the folder" in refused(backend).cure
     (tmp_path / "none").mkdir()
     submit(inc(1), on=backend).unwrap()
     backend.close()
@@ -103,7 +103,7 @@ def read_only(path: Path) -> Iterator[Path]:
 
 def test_a_file_that_cannot_be_written_says_so(read_only: Path) -> None:
     backend = sqlite(read_only)
-    assert "the right to write" in refused(backend).message
+    assert "the right to write" in refused(backend).cure
     backend.close()
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_database_is_refused(path: Path, content: bytes) -> None:
     backend = sqlite(path)
     fault = refused(backend)
     assert isinstance(fault, Unavailable)
-    assert "damaged" in fault.message
+    assert "damaged" in fault.cure
     assert path.read_bytes() == content
     backend.close()
 

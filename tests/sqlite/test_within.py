@@ -515,7 +515,7 @@ def test_a_transaction_that_has_read_what_is_old_says_so(
         submit(inc(1), on=backend).unwrap()
         fault = submit(inc(2), on=backend.within(db)).failure()
         assert isinstance(fault, Unavailable)
-        assert "begin immediate" in fault.message
+        assert "begin immediate" in fault.cure
         db.execute("rollback")
 
 
@@ -546,7 +546,7 @@ def test_a_disk_that_is_full_is_told_with_what_became_of_the_transaction(
         db.execute("insert into orders(id) values (1)")
         fault = submit_all([inc(n) for n in range(500)], on=backend.within(db)).failure()
         assert isinstance(fault, Unavailable)
-        assert "free some space" in fault.message
+        assert "Free some space" in fault.cure
         assert ("rolled the transaction back" in fault.message) == (not db.in_transaction)
     assert count(path, "onward_calls") == count(path, "onward_jobs") == 0
 
@@ -586,7 +586,7 @@ def test_a_long_transaction_keeps_others_from_writing_until_it_ends(
         ref = submit(inc(1), on=backend.within(connection)).unwrap()
         fault = submit(inc(2), on=impatient).failure()
         assert isinstance(fault, Unavailable)
-        assert "keep write transactions short" in fault.message
+        assert "keep write transactions short" in fault.cure
         waiting: list[Any] = []
         submitter = threading.Thread(target=lambda: waiting.append(submit(inc(3), on=backend)))
         submitter.start()

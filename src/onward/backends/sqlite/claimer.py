@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable
 from functools import partial
 from sqlite3 import Connection
 
 from onward.backends.sqlite import claim
 from onward.backends.sqlite.claim import Claimed, Outlook
-from onward.backends.sqlite.errors import PROBLEMS, Refused, fault_of
+from onward.backends.sqlite.errors import PROBLEMS, Refused
 from onward.backends.sqlite.jobs import Runtime
 from onward.backends.sqlite.resources import Resources, Serving
 
@@ -23,8 +22,6 @@ _RESTART = 0.1
 
 _LONGEST = 3600.0
 """How long it waits for what is due, in seconds, before it looks again."""
-
-_LOGGER = logging.getLogger("onward.sqlite")
 
 
 class Claimer:
@@ -53,7 +50,6 @@ class Claimer:
         self._claims = itertools.count(1)
         self._is_closed = False
         self._was_full = False
-        self._is_away = False
         self._timer: asyncio.TimerHandle | None = None
         runtime.freed = self._freed
         self._start()
@@ -91,15 +87,8 @@ class Claimer:
                 self._wake.clear()
                 await self._take_all()
             except (*PROBLEMS, Refused) as problem:
-                if not self._is_away:
-                    fault = fault_of(problem, str(self._resources.file.path))
-                    _LOGGER.warning("this worker takes up nothing until it can again: %s", fault)
-                self._is_away = True
+                self._resources.outage.fails(problem)
                 self._loop.call_later(_AGAIN, self._wake.set)
-                continue
-            if self._is_away:
-                _LOGGER.warning("%s can be used again", self._resources.file.path)
-                self._is_away = False
 
     async def _take_all(self) -> None:
         is_flowing = False
@@ -116,6 +105,7 @@ class Claimer:
                     return
             take = partial(self._take, number=next(self._claims), most=free)
             taken = await self._resources.commits.on_loop(take, is_durable=False)
+            self._resources.outage.works()
             self._resources.wakeup.hurry()
             for claimed in taken:
                 self._begin(claimed)

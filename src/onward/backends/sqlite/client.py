@@ -48,6 +48,9 @@ class File:
         self.synchronous = synchronous
         self.busy_timeout = busy_timeout
         self._clock: Clock | None = None
+        self._gone: set[tuple[int, int]] = set()
+        self.identity: tuple[int, int] | None = None
+        """Which file was the last to be opened; another one may come in its place."""
 
     @property
     def clock(self) -> Clock:
@@ -60,6 +63,12 @@ class File:
         if self._clock is None:
             self.open().db.close()
         return self.clock
+
+    def is_first_to_miss(self, opened: Opened) -> bool:
+        """Whether no other connection of this process has found that very file gone."""
+        is_first = opened.identity not in self._gone
+        self._gone.add(opened.identity)
+        return is_first
 
     def open(self) -> Opened:
         """A connection to the file, whose tables are there; raises one of `PROBLEMS`."""
@@ -80,7 +89,10 @@ class File:
         )
         try:
             self._prepare(db)
-            return Opened(db, self.path)
+            opened = Opened(db, self.path)
+            self._gone.discard(opened.identity)  # it was put back
+            self.identity = opened.identity
+            return opened
         except BaseException:
             db.close()
             raise
@@ -129,11 +141,11 @@ class Opened:
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self.db = db
         self._path = path
-        self._identity = filesystem.identity(path)
+        self.identity: tuple[int, int] = filesystem.identity(path)
 
     def check(self) -> None:
         """Raises `Refused` if the file is no longer the one that was opened."""
-        if filesystem.identity(self._path) != self._identity:
+        if filesystem.identity(self._path) != self.identity:
             raise Refused(filesystem.gone(self._path))
 
 

@@ -72,8 +72,8 @@ def fault_of_theirs(problem: Exception, file: str, *, was_rolled_back: bool) -> 
     if getattr(problem, "sqlite_errorname", None) == "SQLITE_BUSY_SNAPSHOT":
         fault: Fault = Unavailable(
             "",
-            f"{file}: others have written to it since this transaction began by reading: roll it "
-            'back and try again, and begin it with "begin immediate" if it is going to write',
+            f"{file}: others have written to it since this transaction began by reading",
+            'Roll it back and try again; if it is going to write, begin it with "begin immediate".',
         )
     elif isinstance(problem, (*PROBLEMS, Refused)):
         fault = fault_of(problem, file)
@@ -85,7 +85,8 @@ def fault_of_theirs(problem: Exception, file: str, *, was_rolled_back: bool) -> 
     else:
         return None
     if was_rolled_back and isinstance(fault, Unavailable):
-        return Unavailable(fault.task, f"{fault.message}; SQLite rolled the transaction back")
+        said = f"{fault.message}; SQLite has rolled the transaction back"
+        return Unavailable(fault.task, said, fault.advice)
     return fault
 
 

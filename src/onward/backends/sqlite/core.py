@@ -21,6 +21,7 @@ from onward.backend.support import Patience, queues_served, unknown
 from onward.backends.sqlite import diagnose, lease, schedules, settle, submit, wait
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.drive import Pending, answer
+from onward.backends.sqlite.outage import Outage
 from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.threads import DatabaseThread
 from onward.backends.sqlite.wakeup import Wakeup
@@ -68,6 +69,7 @@ class Core:
             DatabaseThread(self.file, "onward-sqlite-commits", writes=True),
             DatabaseThread(self.file, "onward-sqlite-reads", writes=False),
             Wakeup(self.file),
+            Outage(self.file.path),
             self.queue,
             self._lease,
             self._keep,

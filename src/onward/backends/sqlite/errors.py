@@ -10,24 +10,25 @@ from onward.fault import Fault, Misconfigured, TooLarge, Unavailable
 PROBLEMS = (sqlite3.Error, sqlite3.Warning, OSError, Closed)
 """What is raised where the file cannot be used."""
 
-_CURES = {
-    "SQLITE_BUSY": "another program has it locked: end its transaction, or keep write "
-    "transactions short",
-    "SQLITE_LOCKED": "another program has it locked: end its transaction, or keep write "
-    "transactions short",
-    "SQLITE_READONLY": "it cannot be written: give this user the right to write the file and its "
-    "folder, on a file system that is not read-only",
-    "SQLITE_FULL": "free some space on its disk; what was acknowledged is kept",
-    "SQLITE_CORRUPT": "it is damaged: stop all programs that use it, move it and its -wal file "
-    'away, and save what can be read with "sqlite3 OLD .recover | sqlite3 NEW"',
-    "SQLITE_NOTADB": "it is no SQLite database, or is damaged: give the path of another file",
-    "SQLITE_CANTOPEN": "see that its folder exists, and that this user may write there",
-    "SQLITE_IOERR": "see whether its disk is full or broken",
-    "SQLITE_PERM": "see that this user may read and write it",
-    "SQLITE_AUTH": "see that this user may read and write it",
-    "SQLITE_NOLFS": "its file system has no large files: use another disk",
-    "SQLITE_TOOBIG": "store the data elsewhere and send where it is",
-    "SQLITE_NOMEM": "the machine has no memory left",
+_LOCKED = "End the other program's transaction, or keep write transactions short."
+_MAY_NOT = "See that this user may read and write it."
+_ADVICE = {
+    "SQLITE_BUSY": _LOCKED,
+    "SQLITE_LOCKED": _LOCKED,
+    "SQLITE_READONLY": "Give this user the right to write the file and its folder, on a file "
+    "system that is not read-only.",
+    "SQLITE_FULL": "Free some space on its disk; what was acknowledged is kept.",
+    "SQLITE_CORRUPT": "It is damaged: stop all programs that use it, move it and its -wal file "
+    'away, and save what can be read with "sqlite3 OLD .recover | sqlite3 NEW".',
+    "SQLITE_NOTADB": "It is no SQLite database, or is damaged: give the path of another file, or "
+    "put a copy in its place while all programs that use it are stopped.",
+    "SQLITE_CANTOPEN": "See that its folder exists, and that this user may write there.",
+    "SQLITE_IOERR": "See whether its disk is full or broken.",
+    "SQLITE_PERM": _MAY_NOT,
+    "SQLITE_AUTH": _MAY_NOT,
+    "SQLITE_NOLFS": "Use another disk: its file system has no large files.",
+    "SQLITE_TOOBIG": "Store the data elsewhere and send where it is.",
+    "SQLITE_NOMEM": "Give the machine or the container more memory.",
 }
 """What helps, by the first two words of SQLite's name for what is wrong."""
 
@@ -35,8 +36,8 @@ LARGEST = 256 * 1024 * 1024
 """How many bytes a call's plan or a step's value may have; SQLite takes no more than 10^9."""
 
 _NO_TABLE = (
-    "its tables are not those of Onward: were they deleted or changed, move the file away; is "
-    "another release of Onward at work on it, upgrade this one"
+    "Its tables are not those of Onward. If they were deleted or changed, move the file away; if "
+    "another release of Onward is at work on it, upgrade this one."
 )
 
 
@@ -84,11 +85,13 @@ def fault_of(problem: BaseException, file: str) -> Fault:
     said = str(problem).rstrip(".")
     if isinstance(problem, OSError):
         said = (problem.strerror or said).lower()
-        return Unavailable("", f"{file}: {said}: see that it exists and that this user may use it")
+        return Unavailable(
+            "", f"{file}: {said}", "See that it exists and that this user may use it."
+        )
     name = name_of(problem)
-    cure = _CURES.get(name, "")
-    if not cure and isinstance(problem, sqlite3.OperationalError) and "no such" in said:
-        cure = _NO_TABLE
+    advice = _ADVICE.get(name, "")
+    if not advice and isinstance(problem, sqlite3.OperationalError) and "no such" in said:
+        advice = _NO_TABLE
     if isinstance(problem, sqlite3.ProgrammingError | sqlite3.NotSupportedError):
         return Misconfigured("sqlite", f"{file}: {said}")
-    return Unavailable("", f"{file}: {said}" + (f": {cure}" if cure else ""))
+    return Unavailable("", f"{file}: {said}", advice or "See whether its disk works.")

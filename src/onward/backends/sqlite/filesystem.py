@@ -89,7 +89,7 @@ def create(path: Path) -> None:
             ) from None
     except FileNotFoundError:
         raise Refused(
-            Unavailable("", f"{path}: there is no folder {path.parent}: make it first")
+            Unavailable("", f"{path}: there is no folder {path.parent}", "Make the folder first.")
         ) from None
 
 
@@ -107,5 +107,6 @@ def gone(path: Path) -> Unavailable:
     return Unavailable(
         "",
         f"{path}: the file was deleted or replaced while it was in use, and what was in it is "
-        "gone with it: put it back while all programs that use it are stopped, or submit again",
+        "gone with it",
+        "Put it back while all programs that use it are stopped, or submit again.",
     )

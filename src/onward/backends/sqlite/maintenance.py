@@ -7,7 +7,6 @@ blocks the event loop must not cost the worker its lease.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -62,6 +61,7 @@ class Maintenance:
         self._worker = worker
         self._tell = tell
         self._closed = threading.Event()
+        self._identity = self._found = resources.file.identity
         self._pruned = self._looked = time.monotonic()
         self._renewed = self._looked - resources.lease  # it looks at once
         threading.Thread(target=self._run, name="onward-sqlite-maintenance", daemon=True).start()
@@ -73,13 +73,19 @@ class Maintenance:
     def _run(self) -> None:
         every = min(_EVERY, self._resources.lease / 4)
         while not self._closed.is_set():
-            # Who works tells of it; the next look may find the file well again.
-            with contextlib.suppress(*PROBLEMS, Refused, CancelledError):
+            try:
                 if self._is_due() or self._resources.reads.do(self._is_needed).result():
-                    self._tell(self._resources.commits.do(self._look).result())
+                    report = self._resources.commits.do(self._look).result()
+                    self._identity = self._found
+                    self._resources.outage.works()
+                    self._tell(report)
                 self._looked = time.monotonic()
                 if time.monotonic() - self._pruned >= _PRUNE_EVERY:
                     self._prune_all()
+            except CancelledError:
+                pass  # the backend was closed
+            except (*PROBLEMS, Refused) as problem:  # the next look may find the file well again
+                self._resources.outage.fails(problem)
             self._closed.wait(every)
 
     def _prune_all(self) -> None:
@@ -107,6 +113,10 @@ class Maintenance:
 
     def _look(self, db: Connection) -> Report:
         clock, now = self._resources.file.clock, self._resources.file.clock.now()
+        self._found = self._resources.file.identity
+        if self._found != self._identity:
+            # In a copy of the file, this worker may own what it no longer holds.
+            lease.leave(db, self._worker)
         has_lease = lease.renew(db, self._worker, now + self._resources.lease)
         if schema.version_of(db) > schema.VERSION:
             return Report([], has_lease, is_old=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from onward.backends.sqlite.client import File
+from onward.backends.sqlite.outage import Outage
 from onward.backends.sqlite.threads import DatabaseThread
 from onward.backends.sqlite.wakeup import Wakeup
 from onward.catalog import Catalog
@@ -18,6 +19,7 @@ class Resources(NamedTuple):
         commits: Writes.
         reads: Reads.
         wakeup: Tells what has happened.
+        outage: Logs when workers cannot use the file.
         queue: The queue of steps that name none.
         lease: How long a worker may be silent, in seconds.
         keep: How long calls that have ended are kept, in seconds.
@@ -27,6 +29,7 @@ class Resources(NamedTuple):
     commits: DatabaseThread
     reads: DatabaseThread
     wakeup: Wakeup
+    outage: Outage
     queue: str
     lease: float
     keep: float

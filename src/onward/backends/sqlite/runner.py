@@ -21,7 +21,7 @@ from onward.backend.support import expired
 from onward.backends.sqlite import claim, lower
 from onward.backends.sqlite.claim import Claimed, Record
 from onward.backends.sqlite.clock import Clock
-from onward.backends.sqlite.errors import PROBLEMS, Refused, fault_of
+from onward.backends.sqlite.errors import PROBLEMS, Refused
 from onward.backends.sqlite.jobs import Job, Runtime
 from onward.backends.sqlite.message import CallHead, StepMessage, head_of, read
 from onward.backends.sqlite.resources import Resources, Serving
@@ -173,10 +173,10 @@ class JobRunner:
             try:
                 is_ours = await self._resources.commits.on_loop(work)
             except (*PROBLEMS, Refused) as problem:
-                fault = fault_of(problem, str(self._resources.file.path))
-                _LOGGER.warning("an outcome is not written down yet, and will be: %s", fault)
+                self._resources.outage.fails(problem)
                 await asyncio.sleep(_AGAIN)
                 continue
+            self._resources.outage.works()
             if not is_ours:
                 self._let_go(job)
                 await for_ever()  # the job's task is cancelled

@@ -251,8 +251,12 @@ class _Connection:
             try:
                 self._opened.check()
             except Refused as gone:
-                _LOGGER.error("%s", gone.fault)  # noqa: TRY400 - a traceback tells nothing more
-                raise
+                # One answer says so. Whoever submits again gets its outcome from the new file.
+                if self._file.is_first_to_miss(self._opened):
+                    _LOGGER.error("%s", gone.fault)  # noqa: TRY400 - a traceback tells nothing more
+                    raise
+                self.drop()
+                self._opened = self._file.open()
         return self._opened.db
 
     def make_durable(self, *, is_durable: bool) -> None:
