@@ -58,6 +58,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Rescue, anywhere": (
         "rescue_of_a_success_is_the_identity",
         "rescue_of_a_failure_is_the_handler",
+        "a_handler_takes_what_went_in",
     ),
     "Fused": ("fused_is_the_flow",),
     "Values": (

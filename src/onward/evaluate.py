@@ -75,7 +75,7 @@ async def evaluate(
             if type(outcome) is not Value:
                 return outcome
             args = Args((outcome.raw,))
-        return _single_value(args)
+        return single_value(args)
     if type(node) is NamedNode:
         return await evaluate(node.body, args, run_step, where=where, in_flight=in_flight)
     if type(node) is RescueNode:
@@ -105,25 +105,33 @@ async def evaluate(
 async def _rescue(
     node: RescueNode, args: Args, run_step: RunStep, where: str, in_flight: int
 ) -> Outcome:
+    given = single_value(args) if node.with_input else None
+    if given is not None and not isinstance(given, Value):
+        return given
     inner = f"{where}.try" if where else "try"
     outcome = await evaluate(node.body, args, run_step, where=inner, in_flight=in_flight)
     if isinstance(outcome, Value):
         return outcome
     inner = f"{where}.rescue" if where else "rescue"
-    return await evaluate(
-        node.handler, handler_args(outcome), run_step, where=inner, in_flight=in_flight
-    )
+    args = handler_args(outcome, None if given is None else given.raw)
+    return await evaluate(node.handler, args, run_step, where=inner, in_flight=in_flight)
 
 
-def handler_args(outcome: Failed | Faulted) -> Args:
-    """The arguments of a rescue's handler: the failure of the steps before it."""
-    return Args((marked(outcome.raw),))
+def handler_args(outcome: Failed | Faulted, given: Raw | None = None) -> Args:
+    """The arguments of a rescue's handler.
+
+    Args:
+        outcome: What the steps before it failed with.
+        given: The input of the first of these steps, if the handler takes that too.
+    """
+    failure = marked(outcome.raw)
+    return Args((failure if given is None else join([given, failure]),))
 
 
 async def _keep_or_tee(
     node: KeepNode | TeeNode, args: Args, run_step: RunStep, where: str, in_flight: int
 ) -> Outcome:
-    value = _single_value(args)
+    value = single_value(args)
     if not isinstance(value, Value):
         return value
     # The path is that of the second branch of `beside`, because an engine may run it like that.
@@ -221,7 +229,8 @@ def split(args: Args, step: str = "each") -> list[Raw] | Faulted:
     return faulted(BadPayload(step, "it takes exactly one argument, a list"))
 
 
-def _single_value(args: Args) -> Outcome:
+def single_value(args: Args) -> Outcome:
+    """The only argument, as a value."""
     if len(args.positional) == 1 and not args.keyword:
         return Value(args.positional[0])
     return faulted(BadPayload("identity", "it takes exactly one argument"))

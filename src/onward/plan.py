@@ -82,11 +82,12 @@ class EachNode(msgspec.Struct, frozen=True, tag="each", tag_field="op", omit_def
     chunk: _Count | None = None
 
 
-class RescueNode(msgspec.Struct, frozen=True, tag="rescue", tag_field="op"):
-    """A body, and a handler that runs on its failure."""
+class RescueNode(msgspec.Struct, frozen=True, tag="rescue", tag_field="op", omit_defaults=True):
+    """A body, and a handler that runs on its failure; with input, on the pair of both."""
 
     body: Node
     handler: Node
+    with_input: bool = False
 
 
 class FusedNode(Delivery, frozen=True, tag="fused", tag_field="op", omit_defaults=True):
@@ -263,10 +264,13 @@ def _counted(outline: _Outline) -> int:
 
 def version_of(root: Node) -> int:
     """The oldest version of the wire form that can express a plan."""
-    return NEWEST if any(isinstance(node, _NEW) for node in walk(root)) else VERSION
+    return NEWEST if any(map(_is_new, walk(root))) else VERSION
 
 
-_NEW = (KeepNode, TeeNode, SpreadNode, FixedNode)
+def _is_new(node: Node) -> bool:
+    if isinstance(node, RescueNode):
+        return node.with_input
+    return isinstance(node, KeepNode | TeeNode | SpreadNode | FixedNode)
 
 
 def beside(node: KeepNode | TeeNode) -> TogetherNode:
@@ -323,7 +327,8 @@ def with_given(node: Node, change: Callable[[Args], Args]) -> Node:
         case TogetherNode(branches):
             return replace(node, branches=tuple(with_given(each, change) for each in branches))
         case RescueNode(body, handler):
-            return RescueNode(with_given(body, change), with_given(handler, change))
+            tried, rescued = with_given(body, change), with_given(handler, change)
+            return replace(node, body=tried, handler=rescued)
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
             return replace(node, body=with_given(body, change))
         case KeepNode(body) | TeeNode(body) | SpreadNode(body):

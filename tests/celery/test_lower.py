@@ -2,7 +2,7 @@
 
 from onward import each, explain, fixed, fused, given, keep, spread, together
 from onward.backends.celery import celery
-from onward.testing.tasks import add, double, halve, inc, mend, shrink, span, total
+from onward.testing.tasks import add, double, halve, inc, mend, mend_pair, shrink, span, total
 
 BACKEND = celery("memory://")
 
@@ -30,6 +30,13 @@ def test_what_changes_the_next_steps_arguments_is_a_task_of_its_own() -> None:
     flow = keep(inc) >> spread(shrink) >> fixed(add, (1, 2))
     assert explain(flow, on=BACKEND) == (
         "chain(chord([onward.pass, inc], onward.gather), onward.spread, shrink, onward.fixed, add)"
+    )
+
+
+def test_a_handler_that_takes_the_input_is_sent_once_that_is_known() -> None:
+    flow = inc >> halve.rescue(mend_pair, with_input=True) >> inc
+    assert explain(flow, on=BACKEND) == (
+        "chain(inc, onward.input(chain(halve, mend_pair (rescue))), inc)"
     )
 
 

@@ -133,6 +133,15 @@ class FixesNothing(Broken):
         return node.body if isinstance(node, FixedNode) else node
 
 
+class RescuesTheWrongInput(Broken):
+    """Gives a handler the value that another step made of the input."""
+
+    def rewrite(self, node: Node) -> Node:
+        if isinstance(node, RescueNode) and node.with_input:
+            return ChainNode((StepNode(task="inc"), node))
+        return node
+
+
 class LosesErrors(Broken):
     def reported(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Failed):
@@ -233,7 +242,8 @@ def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
         case TogetherNode(branches):
             node = TogetherNode(tuple(rewritten(branch, rewrite) for branch in branches))
         case RescueNode(body, handler):
-            node = RescueNode(rewritten(body, rewrite), rewritten(handler, rewrite))
+            tried, rescued = rewritten(body, rewrite), rewritten(handler, rewrite)
+            node = replaced(node, body=tried, handler=rescued)
         case EachNode() | FusedNode() | NamedNode() | KeepNode() | TeeNode():
             node = replaced(node, body=rewritten(node.body, rewrite))
         case SpreadNode() | FixedNode():

@@ -13,6 +13,7 @@ CAUGHT = {
     "SkipsRescue": "test_rescue_of_a_failure_is_the_handler",
     "SpreadsNothing": "test_spread_is_the_call_with_all_items",
     "FixesNothing": "test_fixed_is_the_call_with_its_own_arguments",
+    "RescuesTheWrongInput": "test_a_handler_takes_what_went_in",
     "LosesErrors": "test_domain_errors_arrive_as_themselves",
     "ForgetsOutcomes": "test_a_ref_can_be_made_of_its_text",
     "RunsOnAfterAFailure": "test_nothing_runs_after_a_failure",

@@ -69,6 +69,11 @@ def mend(error: Odd | Long | Fault) -> int:
 
 
 @task
+def mend_pair(failed: tuple[int, Odd | Fault]) -> int:
+    return 100 * failed[0] + mend.fn(failed[1])
+
+
+@task
 def mend_all(error: Odd | Fault) -> list[int]:
     return [mend.fn(error)]
 

@@ -351,6 +351,23 @@ def fixed_ignores_what_comes() -> None:
     assert_type(double.rescue(fixed(double, 1))(1), Call[int])
 
 
+@task
+def note_failure(failed: tuple[str, Missing | Fault]) -> Result[bytes, str]:
+    return Failure(failed[0])
+
+
+@task
+def refund(cents: int, error: Fault) -> int:
+    return cents
+
+
+def a_handler_takes_what_went_in_as_well() -> None:
+    assert_type(find.rescue(note_failure, with_input=True)("u"), Call[bytes, str])
+    assert_type((find >> length).rescue(fixed(double, 1), with_input=True)("u"), Call[int])
+    assert_type(double.rescue(spread(refund), with_input=True)(1), Call[int])
+    assert_type((double >> double.rescue(spread(refund), with_input=True))(1), Call[int])
+
+
 def rescue_takes_the_errors_out_again() -> None:
     assert_type((fetch >> given(parse, ",")).rescue(nothing)("u"), Call[list[int]])
     assert_type(ingest.rescue(report)("u"), Call[int, str])

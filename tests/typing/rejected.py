@@ -389,6 +389,24 @@ def a_keep_or_tee_of_something_else() -> None:
     _ = tee(double(1))  # E
 
 
+@task
+def note_failure(failed: tuple[str, Fault]) -> bytes:
+    return b""
+
+
+@task
+def refund(failed: tuple[int, Fault]) -> int:
+    return 0
+
+
+def a_handler_that_does_not_take_the_input_or_an_error() -> None:
+    _ = find.rescue(note_failure, with_input=True)  # E
+    _ = double.rescue(note_failure, with_input=True)  # E
+    _ = double.rescue(refund)  # E
+    _ = double.rescue(refund, with_input=False)  # E
+    _ = fetch.rescue(refund, with_input=True)  # E
+
+
 def a_spread_of_something_else() -> None:
     print(keep(upper) >> spread(parse))  # E
     print(double >> spread(parse))  # E

@@ -65,6 +65,7 @@ PLANS: dict[str, Plan] = {
     "together": of(TogetherNode((STEP, ChainNode(())))),
     "each": of(ChainNode((EachNode(STEP), EachNode(FusedNode(body=EachNode(STEP)), 4, 100)))),
     "rescue": of(RescueNode(STEP, CAREFUL)),
+    "rescue-with-input": of(RescueNode(STEP, CAREFUL, with_input=True)),
     "fused": of(
         FusedNode(body=ChainNode((STEP, STEP)), attempts=2, backoff=Constant(2.0), timeout=9.5)
     ),

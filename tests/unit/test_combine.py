@@ -305,6 +305,80 @@ def test_keep_and_tee_are_explained_and_drawn() -> None:
     assert 'subgraph g1["keep"]' in explain(flow, form="mermaid")
 
 
+# -- rescue with its input ------------------------------------------------------------------
+
+
+@task
+def told(failed: tuple[Row, Odd | Fault]) -> str:
+    return f"{failed[0].day.year} {type(failed[1]).__name__}"
+
+
+@task
+def told_apart(of: Row, error: Odd | Fault) -> str:
+    return told.fn((of, error))
+
+
+@task
+def odd_year(of: Row) -> Result[str, Odd]:
+    return Failure(Odd(of.day.year))
+
+
+@task
+def broken(of: Row) -> str:
+    raise ValueError("no")
+
+
+@task
+def told_faults(failed: tuple[Row, Fault]) -> str:
+    return ""
+
+
+@task
+def told_odd(failed: tuple[Row, Odd]) -> str:
+    return ""
+
+
+@task
+def told_number(failed: tuple[int, Odd | Fault]) -> str:
+    return ""
+
+
+def test_a_handler_takes_the_input_as_its_own_type(backend: Local) -> None:
+    for handler in (told, spread(told_apart)):
+        flow = row >> odd_year.rescue(handler, with_input=True)
+        assert run(flow("2023-05-06"), on=backend) == Success("2023 Odd")
+        flow = row >> broken.rescue(handler, with_input=True)
+        assert run(flow("2023-05-06"), on=backend) == Success("2023 Raised")
+    dates = ["2023-05-06", "2024-05-06"]
+    several = each(row >> odd_year.rescue(told, with_input=True))
+    assert run(several(dates), on=backend) == Success(["2023 Odd", "2024 Odd"])
+    nested = odd_year.rescue(told, with_input=True).rescue(fixed(nothing))
+    assert run((row >> nested)("2023-05-06"), on=backend) == Success("2023 Odd")
+
+
+@pytest.mark.parametrize(
+    ("compose", "said"),
+    [
+        (lambda of: of.rescue(told_faults, with_input=True), "does not take Odd"),
+        (lambda of: of.rescue(told_odd, with_input=True), "as `Fault`, or `MyError | Fault`"),
+        (lambda of: of.rescue(told_number, with_input=True), "odd_year takes Row, so its handler"),
+        (lambda of: of.rescue(told), "does not take every Fault"),
+        (lambda of: of.rescue(pass_on, with_input=True), "does not take every Fault"),
+    ],
+)
+def test_a_handler_that_cannot_take_the_input_is_refused(
+    compose: Callable[[Any], object], said: str
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(said)):
+        compose(odd_year)
+
+
+def test_a_flow_of_several_arguments_has_no_one_input() -> None:
+    flow: Any = scale
+    with pytest.raises(TypeError, match="given"):
+        flow.rescue(told_number, with_input=True)
+
+
 # -- spread and fixed -------------------------------------------------------------------------
 
 

@@ -70,6 +70,11 @@ def instead(error: Fault) -> int:
 
 
 @task
+def refund(failed: tuple[int, Fault]) -> int:
+    return failed[0]
+
+
+@task
 def label(n: int, rows: list[Row], tags: frozenset[str] = frozenset()) -> int:
     return n + len(rows)
 
@@ -100,6 +105,7 @@ KINDS: dict[str, AnyFlow] = {
     "rescue of a chain": (inc >> double).rescue(instead),
     "rescue in a chain": inc >> double.rescue(instead) >> inc,
     "rescue of a rescue": inc.rescue(instead).rescue(instead),
+    "rescue with its input": (inc >> double).rescue(refund, with_input=True) >> inc,
     "fused": fused(inc >> double),
     "fused with a policy": fused(inc, retry=Retry(attempts=2), timeout=1.5, queue="q", priority=0),
     "named": inc.named("more"),
@@ -309,6 +315,7 @@ WRAPS: dict[str, Callable[[AnyFlow], AnyFlow]] = {
     "each": lambda flow: each(flow, chunk=1),
     "together": lambda flow: together(identity, flow),
     "rescue": lambda flow: flow.rescue(instead),
+    "rescue with its input": lambda flow: flow.rescue(refund, with_input=True),
     "given": given,
     "keep": keep,
     "tee": tee,

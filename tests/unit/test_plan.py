@@ -147,7 +147,7 @@ def wider(inner: SearchStrategy[Node]) -> SearchStrategy[Node]:
         several.map(ChainNode),
         several.map(TogetherNode),
         st.builds(EachNode, inner, counts, counts),
-        st.builds(RescueNode, inner, inner),
+        st.builds(RescueNode, inner, inner, st.booleans()),
         st.builds(FusedNode, body=inner, **DELIVERY),
         st.builds(NamedNode, names, inner),
         st.builds(KeepNode, inner),
@@ -185,7 +185,8 @@ def test_a_plan_comes_back_as_it_was(sent: Plan) -> None:
 
 def test_only_a_plan_that_needs_it_has_the_newest_version() -> None:
     assert plan.version_of(STEP) == plan.version_of(TogetherNode((STEP, STEP))) == VERSION
-    for node in (KeepNode(STEP), TeeNode(STEP), SpreadNode(STEP), FixedNode(STEP)):
+    new = (KeepNode(STEP), TeeNode(STEP), SpreadNode(STEP), FixedNode(STEP))
+    for node in (*new, RescueNode(STEP, STEP, with_input=True)):
         assert plan.version_of(EachNode(node)) == NEWEST
     for flow, version in ((halve, VERSION), (tee(halve), NEWEST), (halve >> keep(halve), NEWEST)):
         prepared = prepare(flow(4), None, 0, None, {})

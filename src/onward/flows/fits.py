@@ -77,10 +77,16 @@ def check_chain(first: Node, then: Node) -> None:
         )
 
 
-def check_handler(body: Node, handler: Node) -> None:
+def check_handler(body: Node, handler: Node, *, with_input: bool = False) -> None:
     """Raises TypeError if a handler forgets an error of a flow, or gives another type."""
+    taken = _takes(body)
+    if with_input and (wrong := _mismatch(handler, _tuple([taken, Fault]))) is not None:
+        raise TypeError(
+            f"{name_of(body)} takes {shown(taken)}, so its handler takes "
+            f"tuple[{shown(taken)}, ... | Fault], and {wrong[0]} takes {wrong[1]}"
+        )
     for task, error in errors(body):
-        if _mismatch(handler, error) is not None:
+        if _mismatch(handler, _tuple([taken, error]) if with_input else error) is not None:
             raise TypeError(
                 f"{name_of(handler)} does not take {shown(error)}, which {task} may fail with: "
                 f"annotate its parameter as `error: {shown(error)} | ... | Fault`"

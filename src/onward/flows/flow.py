@@ -9,6 +9,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
+    Literal,
     Never,
     ParamSpec,
     Protocol,
@@ -16,6 +17,7 @@ from typing import (
     TypeAlias,
     Unpack,
     cast,
+    overload,
 )
 
 from returns.result import Result
@@ -35,6 +37,8 @@ Params = ParamSpec("Params")
 Taken = TypeVar("Taken")
 Next = TypeVar("Next")
 NextError = TypeVar("NextError")
+Value = TypeVar("Value")
+Error = TypeVar("Error")
 Taken_contra = TypeVar("Taken_contra", contravariant=True)
 Value_co = TypeVar("Value_co", covariant=True)
 Error_co = TypeVar("Error_co", covariant=True, default=Never)
@@ -128,18 +132,30 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         fits.check_chain(self, then)
         return Chain(self, then)
 
+    @overload
     def rescue(
         self, handler: Step[Error_co | Fault, Value_co, NextError], /
-    ) -> Flow[Params, Value_co, NextError]:
+    ) -> Flow[Params, Value_co, NextError]: ...
+    @overload
+    def rescue(
+        self: Step[Taken, Value, Error],
+        handler: Step[tuple[Taken, Error | Fault], Value, NextError],
+        /,
+        *,
+        with_input: Literal[True],
+    ) -> Flow[[Taken], Value, NextError]: ...
+    def rescue(self, handler: object, /, *, with_input: bool = False) -> AnyFlow:
         """Runs this flow, and if it fails, the handler on the error or fault.
 
         Args:
             handler: A step that takes this flow's domain errors and any `Fault`, and gives a value
                 of the same type as this flow.
+            with_input: Whether the handler takes a pair instead: the input of this flow, and what
+                it failed with.
 
         Raises:
             TypeError: If the handler does not take every fault and every error of this flow, or
-                gives another type.
+                gives another type; or if this flow does not take exactly one value, `with_input`.
 
         Example:
             >>> from onward import Fault, local, run, task
@@ -151,15 +167,25 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
             ...     return -1
             >>> run(risky.rescue(instead)(0), on=local())
             <Success: -1>
+            >>> @task
+            ... def report(failed: tuple[int, Fault]) -> int:
+            ...     return failed[0] - 1
+            >>> run(risky.rescue(report, with_input=True)(0), on=local())
+            <Success: -1>
         """
         step = as_step(handler)
-        if not values.takes_every_fault(step):
+        if with_input:
+            as_step(self)
+        if not values.takes_every_fault(step, 1 if with_input else None):
+            cure = "its parameter as `error: Fault`, or `error: MyError | Fault`"
+            if with_input:
+                cure = "the second item of its pair as `Fault`, or `MyError | Fault`"
             raise TypeError(
                 f"{step.name} does not take every Fault, and {self.name} may fail with any: "
-                "annotate its parameter as `error: Fault`, or `error: MyError | Fault`"
+                f"annotate {cure}"
             )
-        fits.check_handler(self, step)
-        return Rescue(self, step)
+        fits.check_handler(self, step, with_input=with_input)
+        return Rescue(self, step, with_input)
 
     def named(self, name: str, /) -> Flow[Params, Value_co, Error_co]:
         """Gives the flow a name, for catalogs, engines' UIs and faults.

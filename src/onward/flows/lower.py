@@ -52,8 +52,8 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             if chunk is not None:
                 body = plan.FusedNode(body=plan.EachNode(body))
             return plan.EachNode(body, limit, chunk)
-        case Rescue(body, handler):
-            return plan.RescueNode(_lower(body, given), lower(handler))
+        case Rescue(body, handler, with_input):
+            return plan.RescueNode(_lower(body, given), lower(handler), with_input)
         case Fused(body, policy):
             return plan.FusedNode(body=_lower(body, given), **delivery(policy))
         case Named(body, label):

@@ -176,6 +176,7 @@ class Rescue(Node):
 
     body: Node
     handler: Node
+    with_input: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -301,6 +302,8 @@ def called(flow: Node) -> Task:
 
 def is_single(flow: Node) -> bool:
     """Whether this kind of node takes exactly one value, whatever its parts take."""
+    if isinstance(flow, Rescue):
+        return flow.with_input
     return isinstance(flow, Identity | Given | Fixed | Together | Each | Keep | Tee | Spread)
 
 
@@ -322,7 +325,8 @@ def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
         case (Each(step) | Keep(step) | Tee(step) | Spread(step)) as one:
             return replace(one, step=with_policy(step, changes))
         case Rescue(body, handler) as rescue:
-            return type(rescue)(with_policy(body, changes), with_policy(handler, changes))
+            changed = with_policy(handler, changes)
+            return replace(rescue, body=with_policy(body, changes), handler=changed)
         case Fused(policy=policy) as fused:
             return replace(fused, policy=replace_struct(policy, **changes))
         case Named(body) as named:

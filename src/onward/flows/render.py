@@ -85,9 +85,11 @@ def describe(flow: Node) -> Description:
             options = "" if limit is None else f", limit={limit}"
             options += "" if chunk is None else f", chunk={chunk}"
             return Description(f"each{_brackets(details)}", "each(", f"{options})", drawn="frame")
-        case Rescue():
+        case Rescue(_, _, with_input):
             labels = ("try: ", "else: ")
-            return Description("rescue", "", ")", ".rescue(", labels, drawn="rescue")
+            closing = ", with_input=True)" if with_input else ")"
+            title = "rescue with its input" if with_input else "rescue"
+            return Description(title, "", closing, ".rescue(", labels, drawn="rescue")
         case Fused(body, policy):
             options = "".join(f", {each}" for each in _differences(policy, PLAIN))
             title, name = f"fused{_brackets(notes(policy))}", name_of(body)

@@ -63,16 +63,18 @@ def misfit(flow: Node) -> str | None:
     return flow.signature.misfit
 
 
-def takes_every_fault(flow: Node) -> bool:
-    """Whether whatever a step fails with may go into it."""
-    match taker(flow):
-        case Task() as task:
-            takes = task.signature.first
-            return isinstance(takes, Tagged) and takes.takes_every_fault
-        case Fixed():
-            return True
-        case Identity() | Each() | Spread():
-            return False
+def takes_every_fault(flow: Node, index: int | None = None) -> bool:
+    """Whether every fault may go into a flow, or be the item at an index of what goes into it."""
+    one = taker(flow)
+    if isinstance(one, Fixed):
+        return True
+    takes: Codec | None = None
+    if isinstance(one, Task):
+        first = one.signature.first
+        takes = first if index is None else codec_of(element(first.annotation, index))
+    elif isinstance(one, Spread) and index is not None:
+        takes = called(one.step).signature.at(index)
+    return isinstance(takes, Tagged) and takes.takes_every_fault
 
 
 def encode(flow: Node, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int = 0) -> Args:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from onward.codec import is_model
-from onward.flows.nodes import Each, Fixed, Fused, Given, Named, Node, Task, kind, parts
+from onward.flows.nodes import Each, Fixed, Fused, Given, Named, Node, Rescue, Task, kind, parts
 from onward.flows.values import decode
 from onward.plan import Args
 from onward.secret import HIDDEN, is_secret
@@ -60,6 +60,8 @@ def _shape(flow: Node) -> list[object]:
             return ["named", label, _shape(body)]
         case Each(step, _, chunk):
             return ["each", _shape(step), chunk]
+        case Rescue(body, handler, True):
+            return ["rescue with input", _shape(body), _shape(handler)]
         case Fused(body, _):
             return ["fused", _shape(body)]
         case _:

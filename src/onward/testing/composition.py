@@ -19,7 +19,7 @@ from onward.interpret import (
     run,
 )
 from onward.testing import tasks
-from onward.testing.kinds import Odd
+from onward.testing.kinds import Beyond, Odd
 from onward.testing.oracle import Observed, comparable, expect
 from onward.testing.strategies import flows, numbers, pure_steps, steps
 from onward.testing.tools import Tools
@@ -197,6 +197,23 @@ class CompositionLaws(Tools):
         ):
             rescued = cast(AnyFlow, flow).rescue(tasks.mend)
             assert run(rescued(n), on=backend) == Success(mended), rescued
+
+    def test_a_handler_takes_what_went_in(self, backend: Backend, traces: Path) -> None:
+        """Law 5: with its input, a failure is the handler applied to the pair of both."""
+        for flow, n, mended in (
+            (tasks.halve, 3, 304),
+            (tasks.inc >> tasks.halve, 2, 204),
+            (given_(tasks.shrink, by=5), 1, 104),
+            (tasks.picky, 3, 300 - len("picky")),
+            (tasks.halve, 4, 2),
+        ):
+            rescued = cast(AnyFlow, flow).rescue(tasks.mend_pair, with_input=True)
+            assert run(rescued(n), on=backend) == Success(mended), rescued
+            among = (tasks.inc >> rescued >> tasks.double)(n - 1)
+            assert run(among, on=backend) == Success(2 * mended), rescued
+        spread_out = tasks.picky.rescue(spread(tasks.mend_both), with_input=True)
+        assert run(spread_out(3), on=backend) == Failure(Beyond("picky"))
+        assert run(spread_out(4), on=backend) == Success(4)
 
     def test_given_is_the_call_with_all_arguments(self, backend: Backend, traces: Path) -> None:
         """Law 6."""

@@ -90,10 +90,11 @@ def _run(
             return _all([_run(branch, args, kwargs, trace) for branch in branches]).map(tuple)
         case Each(step):
             return _all([_run(step, (item,), {}, trace) for item in args[0]])
-        case Rescue(body, handler):
+        case Rescue(body, handler, with_input):
             result = _run(body, args, kwargs, trace)
             if isinstance(result, Failure):
-                return _run(handler, (result.failure(),), {}, trace)
+                failure = result.failure()
+                return _run(handler, ((args[0], failure) if with_input else failure,), {}, trace)
             return result
         case Keep(step):
             return _all([Success(args[0]), _run(step, args, kwargs, trace)]).map(tuple)

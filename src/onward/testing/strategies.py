@@ -22,6 +22,9 @@ Numeric: TypeAlias = Flow[[int], int, Odd | TooSmall | Beyond]
 Handler: TypeAlias = Flow[[Odd | TooSmall | Beyond | Fault], int, Beyond]
 """A flow from an error or fault to a number."""
 
+MendingPair: TypeAlias = Flow[[tuple[int, Odd | TooSmall | Beyond | Fault]], int, Beyond]
+"""A flow from a number, and what went wrong with it, to a number."""
+
 
 def numbers() -> SearchStrategy[int]:
     """Numbers to start a flow with."""
@@ -77,6 +80,9 @@ def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
         st.builds(_paired, inner, inner),
         st.builds(_spanned, inner, counts, counts),
         st.builds(_rescued, inner, st.sampled_from([tasks.mend, tasks.mend_some])),
+        st.builds(
+            _rescued_with_input, inner, st.sampled_from([tasks.mend_pair, spread(tasks.mend_both)])
+        ),
         st.builds(_fused, inner),
         st.builds(_named, inner),
         st.builds(_kept, inner),
@@ -100,6 +106,10 @@ def _spanned(body: Numeric, limit: int | None, chunk: int | None) -> Numeric:
 
 def _rescued(body: Numeric, handler: Handler) -> Numeric:
     return body.rescue(handler)
+
+
+def _rescued_with_input(body: Numeric, handler: MendingPair) -> Numeric:
+    return body.rescue(handler, with_input=True)
 
 
 def _fused(body: Numeric) -> Numeric:

@@ -122,6 +122,10 @@ def add(pair: tuple[int, int]) -> int:
 def mend(error: Odd | TooSmall | Beyond | Fault) -> int:
     """A number that depends on the error."""
     _note(type(error).__name__)
+    return _mended(error)
+
+
+def _mended(error: Odd | TooSmall | Beyond | Fault) -> int:
     match error:
         case Odd(number):
             return number + 1
@@ -138,6 +142,20 @@ def mend_some(error: Odd | TooSmall | Beyond | Fault) -> Result[int, Beyond]:
     """Like mend, except that it fails on faults."""
     _note(type(error).__name__)
     return Failure(Beyond(error.task)) if isinstance(error, Fault) else Success(0)
+
+
+@task
+def mend_pair(failed: tuple[int, Odd | TooSmall | Beyond | Fault]) -> int:
+    """A number that tells what went in, and what the error was."""
+    _note(type(failed).__name__)
+    return 100 * failed[0] + _mended(failed[1])
+
+
+@task
+def mend_both(n: int, error: Odd | TooSmall | Beyond | Fault) -> Result[int, Beyond]:
+    """Like mend_pair, with two arguments, but for faults, with which it fails itself."""
+    _note(type(n).__name__)
+    return Failure(Beyond(error.task)) if isinstance(error, Fault) else Success(n)
 
 
 @task

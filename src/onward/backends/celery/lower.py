@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from onward.backends.celery.message import StepMessage
 from onward.plan import (
+    Args,
     ChainNode,
     EachNode,
     FixedNode,
@@ -32,12 +33,13 @@ EACH = "onward.each"
 FIXED = "onward.fixed"
 FUSED = "onward.fused"
 GATHER = "onward.gather"
+INPUT = "onward.input"
 PASS = "onward.pass"
 SPREAD = "onward.spread"
 TEE = "onward.tee"
 """Like `onward.gather`, but passes on only the first value."""
 
-PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED)
+PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED, INPUT)
 """The tasks of ours that take a single state, as tasks of the user's do."""
 
 GATHERS = (GATHER, TEE)
@@ -125,6 +127,10 @@ def _render(task: SingleTask) -> str:
         return f"{EACH}({render(node_to_parts(do.body, task.message))})"
     if isinstance(do, FusedNode):
         return f"{FUSED}({render(node_to_parts(do.body, task.message))})"
+    if task.message.rescue is not None:
+        tried = task.message.rescue
+        parts = _rescue(tried.body, tried.handler, replace(task.message, rescue=None))
+        return f"{INPUT}({render(parts)})"
     return f"{task.name} (rescue)" if task.message.handles else task.name
 
 
@@ -155,6 +161,8 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
             ]
         case TogetherNode(branches):
             return [branches_to_chord(branches, message)]
+        case RescueNode(with_input=True):
+            return [SingleTask(INPUT, replace(message, do=StepNode(INPUT), rescue=node))]
         case RescueNode(body, handler):
             return _rescue(body, handler, message)
         case KeepNode():
@@ -198,7 +206,22 @@ def branches_to_chord(
     return Chord(tuple(sequences), last)
 
 
-def _rescue(body: Node, handler: Node, message: StepMessage) -> list[Part]:
+def with_input(node: RescueNode, given: Raw, message: StepMessage) -> list[Part]:
+    """Lowers a rescue whose handler takes the input too, once the input is known.
+
+    Args:
+        node: The rescue.
+        given: The input.
+        message: The message of the task that sends these parts on.
+    """
+    last = replace(message, do=None, rescue=None, handles="")
+    inner = replace(last, is_last=False)
+    return [*_rescue(node.body, node.handler, inner, given), SingleTask(PASS, last)]
+
+
+def _rescue(
+    body: Node, handler: Node, message: StepMessage, given: Raw | None = None
+) -> list[Part]:
     name = f"{message.at}?"
     prefix = f"{message.at}." if message.at else ""
     tried = node_to_parts(body, replace(message, at=f"{prefix}try", inside=(name, *message.inside)))
@@ -208,8 +231,11 @@ def _rescue(body: Node, handler: Node, message: StepMessage) -> list[Part]:
     rescued = node_to_parts(
         handler, replace(message, at=f"{prefix}rescue", skips=(name, *message.skips))
     )
+    if given is not None:
+        pair = replace(entry.message, do=StepNode(INPUT), given=Args((given,)))
+        return [*tried, SingleTask(INPUT, pair), *rescued]
     first = rescued[0] if rescued else None
     if isinstance(first, SingleTask):
-        # The handler's first step itself checks whether branch_message is a failure to rescue.
+        # The handler's first step itself checks whether there is a failure to rescue.
         return [*tried, replace(first, message=replace(first.message, handles=name)), *rescued[1:]]
     return [*tried, entry, *rescued]

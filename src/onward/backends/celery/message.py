@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from onward.evaluate import join, split
 from onward.outcome import Failed, Faulted, Outcome, Value
-from onward.plan import NO_ARGS, Args, EachNode, FusedNode, StepNode
+from onward.plan import NO_ARGS, Args, EachNode, FusedNode, RescueNode, StepNode
 from onward.secret import has_marks, masked
 
 
@@ -63,6 +63,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         priority: The call's priority, for steps that have none.
         trace: The plan's trace.
         given: The arguments of the next task, if the step brings its own.
+        rescue: The rescue to send on when its input is known, if its handler takes the input too.
         is_again: Whether the call was lost and is sent again.
     """
 
@@ -86,6 +87,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     priority: int | None = None
     trace: dict[str, str] = {}
     given: Args = NO_ARGS
+    rescue: RescueNode | None = None
     is_again: bool = False
 
 

@@ -48,10 +48,10 @@ from onward.backends.celery.request import NotRun, Request, StepFailed, step_fai
 from onward.backends.celery.signing import SIGNATURE_SIZE, verify
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
-from onward.evaluate import handler_args, join, split
+from onward.evaluate import handler_args, join, single_value, split
 from onward.execute import is_retried
 from onward.fault import Cancelled
-from onward.outcome import Faulted, Outcome, faulted
+from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
     EachNode,
@@ -252,6 +252,8 @@ class Runner:
             if isinstance(items, Faulted):
                 return self._end_if_last(task, state_after(items, message), message)
             return self._end_if_last(task, Started(Args(tuple(items))), message)
+        if task.name == lower.INPUT:
+            return self._with_input(task, state, args, message)
         if task.name == lower.FIXED:
             return self._end_if_last(task, Started(message.given), message)
         if isinstance(message.do, EachNode):
@@ -384,6 +386,19 @@ class Runner:
         """Sends nothing on, because the call has ended."""
         task.request.chain = None
         return Failing(faulted(Cancelled(message.flow, "the call has ended")))
+
+    def _with_input(
+        self, task: CeleryTask[Any, Any], state: CallState, args: Args, message: StepMessage
+    ) -> CallState:
+        """Keeps the input of a rescue for its handler, or gives it to the handler."""
+        if message.rescue is None:
+            pair = join([*message.given.positional, *args.positional])
+            return self._end_if_last(task, Continuing(pair), message)
+        given = single_value(args)
+        if not isinstance(given, Value):
+            return self._end_if_last(task, state_after(given, message), message)
+        line = lower.with_input(message.rescue, given.raw, message)
+        raise task.replace(self._core.canvas.signature(line, Continuing(given.raw)))
 
     def _fan_out(
         self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, each: EachNode

@@ -61,7 +61,8 @@ def split_into_parts(node: Node) -> Node:
         case TogetherNode(branches):
             return TogetherNode(tuple(map(split_into_parts, branches)))
         case RescueNode(body, handler):
-            return RescueNode(split_into_parts(body), split_into_parts(handler))
+            tried, rescued = split_into_parts(body), split_into_parts(handler)
+            return replace(node, body=tried, handler=rescued)
         case NamedNode(_, body):
             return split_into_parts(body)
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
