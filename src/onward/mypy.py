@@ -79,6 +79,11 @@ def _rescued(context: MethodSigContext) -> FunctionLike:
     handler = _first(context)
     if handler is None or not signature.arg_types:
         return signature
+    call = context.context
+    if "with_input" in signature.arg_names or (
+        isinstance(call, CallExpr) and "with_input" in call.arg_names
+    ):
+        return signature  # of a handler that takes a pair, mypy says itself what is wrong
     called = _called(get_proper_type(context.api.get_expression_type(handler)))
     step = get_proper_type(signature.arg_types[0])
     if called is None or not called.arg_types or not isinstance(step, Instance):

@@ -239,5 +239,5 @@ catalog = Catalog(
     listed,
     *(inc, double, halve, mend, shift, span, total, blob, same, size, sizes, complain, crash),
     *(place, twice_in_vain, in_vain, fatal, hold, hold_async, die, die_and_fail, wait),
-    *(first, second_time, mend_all, mended, soothed, overdue),
+    *(first, second_time, mend_all, mend_pair, mended, soothed, overdue),
 )
