@@ -92,6 +92,14 @@ TIMES = {
             "One task, of many side by side, submitted and waited for",
         ),
     ),
+    "overhead-sqlite.svg": Chart(
+        "On a SQLite file: time for one, less is better",
+        (
+            "One task on SQLite, submitted and waited for",
+            "One task on SQLite, of many that are in the queue",
+            "The worker's processor time on SQLite for one task, of many",
+        ),
+    ),
 }
 """The charts of times, by the file."""
 
