@@ -401,10 +401,10 @@ def refund(failed: tuple[int, Fault]) -> int:
 
 def a_handler_that_does_not_take_the_input_or_an_error() -> None:
     _ = find.rescue(note_failure, with_input=True)  # E
-    _ = double.rescue(note_failure, with_input=True)  # E
+    _ = double.rescue(note_failure, with_input=True)  # E: not pyrefly, ty
     _ = double.rescue(refund)  # E
     _ = double.rescue(refund, with_input=False)  # E
-    _ = fetch.rescue(refund, with_input=True)  # E
+    _ = fetch.rescue(refund, with_input=True)  # E: not pyrefly, ty
 
 
 def a_spread_of_something_else() -> None:
