@@ -143,8 +143,6 @@ def test_a_file_that_is_locked_for_longer_than_a_lease_loses_nothing(
             db.execute("rollback")
         assert_all_end(refs, client)
         wait_for_text(worker, AGAIN)
-        with closing(sqlite3.connect(path)) as db:
-            assert db.execute("select sum(deaths) from onward_jobs").fetchone() in [(None,), (0,)]
         assert_quiet(worker)
         assert_quiet(other)
 
