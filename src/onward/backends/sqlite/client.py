@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -161,7 +162,7 @@ def begin(db: sqlite3.Connection, patience: float) -> None:
     Raises:
         sqlite3.OperationalError: If others had the file locked all the time.
     """
-    end, pause = time.monotonic() + patience, _PAUSE
+    end, pause, rest = time.monotonic() + patience, _PAUSE, threading.Event()
     db.execute("pragma busy_timeout = 0")
     while True:
         try:
@@ -171,7 +172,7 @@ def begin(db: sqlite3.Connection, patience: float) -> None:
                 raise
         else:
             return
-        time.sleep(pause * (0.5 + random.random()))
+        rest.wait(pause * (0.5 + random.random()))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
