@@ -149,7 +149,7 @@ def test_what_grpc_says_by_itself_of_a_connection_stands_nowhere_else(
     url = f"hatchet://{temporal.address}?tls=true"
     done = onward("doctor", "--on", url, folder=folder, extra=token)
     assert done.returncode == 1
-    assert "it speaks no TLS: set tls to false" in done.stdout
+    assert "it does not use TLS: set tls to false" in done.stdout
     assert done.stderr == ""
     assert SECRET not in done.stdout
 

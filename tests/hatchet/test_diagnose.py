@@ -155,7 +155,7 @@ def test_an_http_api_that_is_another_s_is_told_from_one_that_is_away() -> None:
     assert " answers 501" in told(seen)["HTTP API"].text
 
 
-@pytest.mark.parametrize(("status", "says"), [(200, "is no Hatchet"), (520, "answers 520")])
+@pytest.mark.parametrize(("status", "says"), [(200, "is not Hatchet"), (520, "answers 520")])
 def test_an_http_api_that_is_none_is_told_as_that(status: int, says: str) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -225,6 +225,6 @@ def test_a_token_that_is_refused_is_told_as_that_and_never_shown(
         )
     for fault in (answer.failure() for answer in asked):
         assert isinstance(fault, Unavailable)
-        assert "Hatchet does not take the token" in fault.message
+        assert "Hatchet does not accept the token" in fault.message
         assert SECRET not in repr(fault)
     assert SECRET not in caplog.text

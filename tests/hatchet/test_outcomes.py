@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from onward import each, together
 from onward.backends.hatchet import outcomes
-from onward.backends.hatchet.message import input_of, result_of, write
+from onward.backends.hatchet.message import encode, input_of, result_of
 from onward.fault import BadPayload, Cancelled, Expired, Fault, Lost, Raised
 from onward.flows.flow import AnyFlow
 from onward.outcome import Faulted, Outcome, Value, faulted
@@ -36,12 +36,12 @@ def plan_of(flow: AnyFlow, deadline: float | None = None) -> Plan:
 def details(
     tasks: Mapping[str, TaskRunDetail], *, done: bool = True, plan: Plan | None = None
 ) -> GetRunDetailsResponse:
-    text = write(input_of(plan or plan_of(FLOW)))
+    text = encode(input_of(plan or plan_of(FLOW)))
     return GetRunDetailsResponse(input=text.encode(), task_runs=tasks, done=done)
 
 
 def completed(outcome: Outcome, at: str = "0", *, ends: bool = False) -> TaskRunDetail:
-    text = write(result_of(outcome, at=at, ends=ends))
+    text = encode(result_of(outcome, at=at, ends=ends))
     return TaskRunDetail(status=RunStatus.COMPLETED, output=text.encode())
 
 
@@ -105,8 +105,8 @@ def test_the_values_of_a_dags_last_steps_are_gathered() -> None:
 
 def test_of_a_dags_failures_the_leftmost_is_the_outcome() -> None:
     """By their places, of which ten comes after nine."""
-    ten = failed(write(result_of(broken("ten"), at="[10]", ends=False)))
-    nine = failed(write(result_of(broken("nine"), at="[9].1", ends=False)))
+    ten = failed(encode(result_of(broken("ten"), at="[10]", ends=False)))
+    nine = failed(encode(result_of(broken("nine"), at="[9].1", ends=False)))
     assert outcomes.of_details(details({"a": ten, "b": nine, "c": completed(ONE)})) == broken(
         "nine"
     )
@@ -124,7 +124,7 @@ def test_what_ran_the_whole_call_has_its_outcome() -> None:
 def test_a_dag_that_lacks_a_step_of_the_callers_flow_is_no_success() -> None:
     flow = cast(AnyFlow, together(inc, double) >> add)
     told = details({"inc": completed(ONE, "0[0]"), "double": completed(TWO, "0[1]")})
-    told.input = write(input_of(plan_of(flow))).encode()
+    told.input = encode(input_of(plan_of(flow))).encode()
     assert isinstance(fault_in(told), BadPayload)
-    told.input = write(input_of(plan_of(cast(AnyFlow, span >> each(inc) >> total)))).encode()
+    told.input = encode(input_of(plan_of(cast(AnyFlow, span >> each(inc) >> total)))).encode()
     assert isinstance(fault_in(told), BadPayload)

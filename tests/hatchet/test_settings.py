@@ -31,7 +31,7 @@ def test_a_token_says_where_the_engine_is(monkeypatch: pytest.MonkeyPatch) -> No
     "token", ["", "secret", "a.secret.c", "e30.e30.secret", "é.é.secret", f"{TOKEN}\n"]
 )
 def test_what_is_no_token_is_not_shown(token: str) -> None:
-    with pytest.raises(ValueError, match="no Hatchet token") as caught:
+    with pytest.raises(ValueError, match="not a Hatchet token") as caught:
         hatchet(token)
     assert "secret" not in str(caught.value)
 

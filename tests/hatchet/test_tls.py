@@ -275,7 +275,7 @@ def test_who_speaks_tls_to_an_engine_that_does_not_hears_so(tmp_path: Path) -> N
     with Double() as plain:
         environment = plain.client_environment
         token, where = environment["HATCHET_CLIENT_TOKEN"], environment["HATCHET_CLIENT_HOST_PORT"]
-        for tls, word in ((True, "it speaks no TLS"), (Tls(file), "the files for TLS")):
+        for tls, word in ((True, "it does not use TLS"), (Tls(file), "the files for TLS")):
             with closing(hatchet(token, where, tls=tls)) as backend:
                 fault = status(double.ref("0" * 32), on=backend).failure()
             assert isinstance(fault, Unavailable)

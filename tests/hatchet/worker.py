@@ -44,7 +44,7 @@ def serve(namespace: str, lease: float) -> None:
 def main(workers: str, namespace: str, lease: str) -> None:
     """Keeps so many workers going."""
     sdk.load()
-    importlib.import_module("onward.backends.hatchet.core")  # once, before the first fork
+    importlib.import_module("onward.backends.hatchet.async_backend")  # once, before the first fork
     keep(int(workers), lambda: serve(namespace, float(lease)))
 
 

@@ -1,4 +1,7 @@
-"""Hatchet: a task is a Hatchet task, a named flow a DAG, and the evaluator runs the rest."""
+"""The Hatchet backend: runs tasks as Hatchet tasks, named flows as DAGs, and all other flows.
+
+The evaluator runs flows that are not DAGs.
+"""
 
 from __future__ import annotations
 
@@ -37,25 +40,26 @@ def hatchet(
     """A backend that runs flows on Hatchet workers.
 
     Args:
-        token: The tenant's token. The default is the environment's HATCHET_CLIENT_TOKEN.
-        host_port: The address of the engine's gRPC, as `localhost:7077`. The default is in the
-            token.
-        server_url: The URL of its HTTP API, which has schedules and the progress of steps. The
-            default is in the token.
-        tls: Whether to use TLS, or how. None uses it unless the engine is on this machine.
-        namespace: The prefix of its workflows' names, as for Hatchet's own SDKs.
-        queue: The queue of steps that name none.
+        token: The tenant's token. The default is the environment variable HATCHET_CLIENT_TOKEN.
+        host_port: The address of the engine's gRPC API, such as `localhost:7077`. The default is
+            in the token.
+        server_url: The URL of the engine's HTTP API, which has schedules and the progress of steps.
+            The default is in the token.
+        tls: Whether to use TLS, or its configuration; None to use it unless the engine is on this
+            machine.
+        namespace: The prefix of workflow names, as in Hatchet's own SDKs.
+        queue: The default queue, for steps that name none.
         keep: How long the engine remembers a key, and the finished steps of a flow, in seconds.
-        lease: How long a step stays with a worker that does not renew it, in seconds.
-        limits: How much of a task runs over all workers, by the tasks' names.
-        undeclared: How long a call waits for a worker to declare its task before it is `Unknown`,
-            in seconds.
-        unserved: How long a step whose task no worker serves any more waits before it is
-            `Unknown`, in seconds.
+        lease: How long a step stays with a worker that does not renew its lease, in seconds.
+        limits: The limits of tasks over all workers, by the tasks' names.
+        undeclared: How long a call waits for a worker to declare its task, in seconds. After that
+            it is `Unknown`.
+        unserved: How long a step waits if no worker serves its task any more, in seconds. After
+            that it is `Unknown`.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If it is out of bounds, or there is no token.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or there is no token.
         ModuleNotFoundError: If Hatchet's SDK is not installed.
 
     Example:
@@ -69,7 +73,7 @@ def hatchet(
     for name, text in (*texts, ("namespace", namespace)):
         if text is not None and not isinstance(text, str):
             raise TypeError(f"{name} must be a str, not {text!r}")
-    said = claims(token)
+    token_claims = claims(token)
     check_queue(queue)
     bounds = (
         ("keep", keep, 60.0),
@@ -81,13 +85,13 @@ def hatchet(
         check_seconds(name, seconds, least)
     if namespace and not names.is_allowed(namespace):
         raise ValueError(f"a namespace has only letters, digits, - and _, not {namespace!r}")
-    target = host_port or said.grpc_broadcast_address
+    target = host_port or token_claims.grpc_broadcast_address
     if not _TARGET.fullmatch(target):
         raise ValueError("host_port is missing: the token does not name one; write localhost:7077")
     settings = Settings(
         address=Address(target, token, _tls(tls, target)),
-        server_url=(server_url or said.server_url).rstrip("/"),
-        tenant=said.sub,
+        server_url=(server_url or token_claims.server_url).rstrip("/"),
+        tenant=token_claims.sub,
         prefix=names.prefix(namespace),
         queue=queue,
         keep=float(keep),
@@ -99,17 +103,17 @@ def hatchet(
     return HatchetBackend(settings, f"hatchet({target!r})")
 
 
-def _tls(said: bool | Tls | None, target: str) -> Tls | None:
-    if said is None:
-        said = _HERE.match(target) is None
-    if isinstance(said, bool):
-        return Tls() if said else None
-    if not isinstance(said, Tls):
-        raise TypeError(f"tls is True, False or a Tls, not {said!r}")
+def _tls(tls: bool | Tls | None, target: str) -> Tls | None:
+    if tls is None:
+        tls = _HERE.match(target) is None
+    if isinstance(tls, bool):
+        return Tls() if tls else None
+    if not isinstance(tls, Tls):
+        raise TypeError(f"tls is True, False or a Tls, not {tls!r}")
     # gRPC ends the process if one is given without the other.
-    if (said.certificate is None) != (said.key is None):
-        raise ValueError("tls: a certificate and its key go together: one of them is missing")
-    for file in (said.root_certificates, said.certificate, said.key):
+    if (tls.certificate is None) != (tls.key is None):
+        raise ValueError("tls: a certificate and its key go together: set both")
+    for file in (tls.root_certificates, tls.certificate, tls.key):
         if file is not None:
             check_readable("tls", file)
-    return said
+    return tls

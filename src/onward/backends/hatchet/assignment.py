@@ -18,12 +18,12 @@ from onward.plan import Plan
 
 @dataclass(eq=False)
 class Assignment:
-    """What the engine assigned to the worker, and what became of it so far."""
+    """A step or flow that the engine assigned to the worker, and its state."""
 
     action: AssignedAction
     job: Job
     worker: Registration
-    given_up: threading.Event = field(default_factory=threading.Event)
+    is_cancelled: threading.Event = field(default_factory=threading.Event)
     last: LastAttempt | None = None
     is_returned: bool = False
     is_late: bool = False

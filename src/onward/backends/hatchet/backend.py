@@ -1,4 +1,4 @@
-"""The public side: a backend for callers that block, over one connection on a thread of its own."""
+"""The Hatchet backend, for callers that block. Its connection is on a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from onward.outcome import Outcome
 from onward.plan import Plan
 
 if TYPE_CHECKING:
-    from onward.backends.hatchet.core import Core
+    from onward.backends.hatchet.async_backend import AsyncHatchetBackend
 
 
 class HatchetBackend(
-    BlockingCancels["LazyCore"], BlockingSchedules["LazyCore"], BlockingDiagnoses["LazyCore"]
+    BlockingCancels["LazyBackend"],
+    BlockingSchedules["LazyBackend"],
+    BlockingDiagnoses["LazyBackend"],
 ):
-    """A backend that runs flows on Hatchet; `hatchet()` makes it."""
+    """The backend that `hatchet()` returns."""
 
     def __init__(self, settings: Settings, text: str) -> None:
-        lazy = LazyCore(settings)
+        lazy = LazyBackend(settings)
         super().__init__(lazy, LoopThread("onward-hatchet"))
         self.settings = settings
         self._text = text
@@ -37,26 +39,26 @@ class HatchetBackend(
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """See `Checks.check`."""
-        return limits.wrong_in(plan.root, self.settings.limits)
+        return limits.faults_in(plan.root, self.settings.limits)
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
         return lower.explain(plan.root, self.settings.prefix, self.settings.limits)
 
 
-class LazyCore:
-    """Makes the connection on its event loop when it is first needed."""
+class LazyBackend:
+    """Connects on the event loop when the connection is first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._core: Core | None = None
+        self._core: AsyncHatchetBackend | None = None
 
-    def _connected(self) -> Core:
+    def _connected(self) -> AsyncHatchetBackend:
         if self._core is None:
             sdk.load()
-            from onward.backends.hatchet.core import Core
+            from onward.backends.hatchet.async_backend import AsyncHatchetBackend
 
-            self._core = Core(self._settings)
+            self._core = AsyncHatchetBackend(self._settings)
         return self._core
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:

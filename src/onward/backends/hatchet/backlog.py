@@ -1,4 +1,4 @@
-"""Steps that wait in the engine, by action."""
+"""Counts the steps that wait in the engine, by action."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.http_api import HttpApi
 
 RUN = ":run"
-"""What follows the workflow's name in the name of an action."""
+"""The suffix that turns a workflow's name into an action's name."""
 
 
 class Waiting(Struct, frozen=True):
-    """How many steps of one action wait.
+    """The waiting steps of one action.
 
     Args:
-        count: All that wait.
-        aside: How many of them the engine put aside because of their rate or concurrency.
+        count: The number of waiting steps.
+        aside: The number of those that wait for their rate limit or concurrency limit.
         oldest: When the first of them began to wait, in seconds since 1970.
     """
 
@@ -45,15 +45,15 @@ _STATS = msgspec.json.Decoder(dict[str, _Stat])
 _READY = msgspec.json.Decoder(_Ready)
 
 
-async def waiting(rest: Rest, tenant: str) -> dict[str, Waiting]:
-    """The waiting steps, by action; empty if the HTTP API does not answer."""
+async def waiting(http: HttpApi, tenant: str) -> dict[str, Waiting]:
+    """Returns the waiting steps, by action; empty if the HTTP API does not answer."""
     ready: dict[str, object] = {}
-    answer = await rest.ask("GET", f"tenants/{tenant}/step-run-queue-metrics")
+    answer = await http.request("GET", f"tenants/{tenant}/step-run-queue-metrics")
     with contextlib.suppress(msgspec.MsgspecError):
         ready = _READY.decode(answer.value_or(b"{}")).queues
     counts = {name: count for name, count in ready.items() if isinstance(count, int)}
     found = {name: Waiting(count) for name, count in counts.items()}
-    answer = await rest.ask("GET", f"tenants/{tenant}/task-stats")
+    answer = await http.request("GET", f"tenants/{tenant}/task-stats")
     with contextlib.suppress(msgspec.MsgspecError):
         for stat in _STATS.decode(answer.value_or(b"{}")).values():
             for name, count in ((stat.queued and stat.queued.queues) or {}).items():

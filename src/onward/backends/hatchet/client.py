@@ -1,7 +1,7 @@
 """The connection to the engine: the part of its gRPC protocol that Onward needs.
 
-The SDK's client polls where Onward waits, and its worker takes over the process: signal handlers, a
-child process, its exit. So only the messages of the SDK are used.
+Only the SDK's messages are used. Its client polls where Onward needs to wait, and its worker takes
+over the process: it sets signal handlers, starts a child process, and exits.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ from hatchet_sdk.contracts.workflows_pb2 import (
 
 from onward.backend.tls import contents
 from onward.backends.hatchet.errors import (
-    Problem,
+    RpcError,
     collision,
     fault_of,
-    is_away,
-    shut_out,
-    sizes_said,
+    is_temporary,
+    message_sizes,
+    token_refused,
 )
 from onward.backends.hatchet.settings import Address
 from onward.fault import Fault
@@ -80,13 +80,13 @@ _PATIENCE = 15.0
 _ENDS = 0.1
 
 _DEFAULT_LIMIT = 4 * 1024 * 1024
-"""How many bytes the engine allows in a message by default."""
+"""The engine's default limit of a message, in bytes."""
 
 _CERTAIN = 512 * 1024
-"""How many bytes it always allows."""
+"""A size that every engine accepts, in bytes."""
 
 _PADDING = b"\x7a"
-"""The tag of a field that no request has: the engine skips it."""
+"""The tag of an unknown field, which the engine skips."""
 
 _OPTIONS: list[tuple[str, str | int]] = [
     # The engine has its own limit.
@@ -109,7 +109,7 @@ class Actions(Protocol):
     """The stream of actions assigned to a worker."""
 
     def __aiter__(self) -> AsyncIterator[AssignedAction]:
-        """The actions."""
+        """Iterates over the actions."""
         ...
 
     def cancel(self) -> bool:
@@ -122,7 +122,7 @@ class Client:
 
     def __init__(self, address: Address) -> None:
         self.has_answered = False
-        """Whether the engine has ever answered on this connection, if only with a refusal."""
+        """Whether the engine has ever answered on this connection, even with an error."""
         self._is_let_in = False
         self._takes = _CERTAIN
         self._limit: int | None = None
@@ -189,19 +189,23 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         await self._channel.close()
-        # A thread of gRPC reports what was cancelled to all loops, and fails on a closed one.
+        # A thread of gRPC reports cancelled calls to the loop, and fails if the loop is closed.
         await asyncio.sleep(_ENDS)
 
     async def version(self) -> str:
-        """The version of the engine, as it writes it."""
+        """Returns the engine's version."""
         return (await self._version(GetVersionRequest())).version
 
     async def limit_for(self, size: int) -> int:
-        """How many bytes a message may have, which is a setting of the engine.
+        """Finds out how many bytes a message may have; the engine has a setting for it.
 
-        If `size` is allowed, this may be less than the real limit, but no less than `size`.
+        Args:
+            size: The size that the caller needs, in bytes.
+
+        Returns:
+            The limit. If `size` is allowed, the real limit may be larger than this.
         """
         async with self._asking:
             if self._limit is None and size > self._takes:
@@ -209,76 +213,76 @@ class Client:
         return self._takes if self._limit is None else self._limit
 
     async def _try(self, size: int) -> None:
-        """Sends a message of this size: the engine refuses one that is too large unread."""
+        """Sends a message of this size, to see whether the engine refuses it."""
         padded = _PADDING + _varint(size) + bytes(size)
         try:
             await self._padded(padded, timeout=_PATIENCE, metadata=self._metadata)
-        except Problem as problem:
-            if self._limit_said(problem) is None:
+        except RpcError as problem:
+            if self._note_limit(problem) is None:
                 raise
         else:
             self._takes = size
 
-    def _limit_said(self, problem: Problem) -> int | None:
-        sizes = sizes_said(problem)
+    def _note_limit(self, problem: RpcError) -> int | None:
+        sizes = message_sizes(problem)
         if sizes is not None:
             self._limit = sizes[1]
         return self._limit
 
-    def fault(self, problem: Problem, flow: str = "") -> Fault:
-        """A failed request as a fault; see `fault_of`."""
+    def fault(self, problem: RpcError, flow: str = "") -> Fault:
+        """Turns the error of a request into a fault; see `fault_of`."""
         return fault_of(problem, flow, was_there=self.has_answered)
 
     async def put_workflow(self, workflow: CreateWorkflowVersionRequest) -> str:
-        """Declares a workflow; gives the id of its version, the same as long as it is the same."""
+        """Declares a workflow, and returns the id of its version. An equal one keeps its id."""
         return (await self._put_workflow(workflow)).id
 
     async def put_rate_limit(self, key: str, limit: int, per: str) -> None:
-        """Declares how often tasks with this key may be assigned in a window of time."""
+        """Declares a rate limit: how many tasks with this key may be assigned per window."""
         request = PutRateLimitRequest(key=key, limit=limit, duration=per.upper())
         await self._put_rate_limit(request)
 
     async def trigger(self, request: TriggerWorkflowRequest) -> str:
-        """Starts a run, and gives its id; or `Collision`.
+        """Starts a run, and returns its id; raises `Collision` if its key exists.
 
-        An undeclared workflow gives an id as well, without a run.
+        For an undeclared workflow the engine also returns an id, but starts no run.
         """
         try:
             return (await self._trigger(request)).workflow_run_id
-        except Problem as problem:
+        except RpcError as problem:
             raise collision(problem) or problem from None
 
     async def trigger_all(self, requests: Sequence[TriggerWorkflowRequest]) -> list[str]:
-        """Starts many runs, and gives their ids in order; or `Collision` if any exists already.
+        """Starts many runs, and returns their ids in order; raises `Collision` if a key exists.
 
-        The others are started even then.
+        The other runs are started even then.
         """
         try:
             answer = await self._trigger_all(BulkTriggerWorkflowRequest(workflows=requests))
-        except Problem as problem:
+        except RpcError as problem:
             raise collision(problem) or problem from None
         return list(answer.workflow_run_ids)
 
     async def details(self, id: str) -> GetRunDetailsResponse | None:
-        """All that the engine knows about a run; None if there is no such run."""
+        """Returns all that the engine knows about a run; None if there is no such run."""
         try:
             return await self._details(GetRunDetailsRequest(external_id=id))
-        except Problem as problem:
-            # An id that is not a UUID belongs to no run.
-            if is_away(problem):
+        except RpcError as problem:
+            # INVALID_ARGUMENT: an id that is not a UUID belongs to no run.
+            if is_temporary(problem):
                 raise
             if problem.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
                 return None
             raise
 
     async def cancel(self, ids: Sequence[str]) -> None:
-        """Asks for runs to be cancelled."""
+        """Asks the engine to cancel runs."""
         await self._cancel(CancelTasksRequest(external_ids=ids))
 
     async def register(
         self, name: str, actions: Sequence[str], slots: dict[str, int], labels: Sequence[str]
     ) -> str:
-        """Registers a worker, and gives its id."""
+        """Registers a worker, and returns its id."""
         request = WorkerRegisterRequest(
             worker_name=name,
             actions=actions,
@@ -295,7 +299,7 @@ class Client:
         return (await self._register(request)).worker_id
 
     def listen(self, worker: str) -> Actions:
-        """The stream of actions assigned to a worker."""
+        """Opens the stream of actions assigned to a worker."""
         return self._listen(WorkerListenRequest(worker_id=worker), metadata=self._metadata)
 
     async def heartbeat(self, worker: str) -> None:
@@ -315,24 +319,24 @@ class Client:
         await self._events(events)
 
     async def release_slot(self, task: str) -> None:
-        """Frees the slot of an action, which goes on."""
+        """Frees the slot of an action that goes on running."""
         await self._release(ReleaseSlotRequest(task_run_external_id=task))
 
     async def extend(self, task: str, seconds: float) -> bool:
-        """Renews the lease of an action; False if it is no longer the worker's."""
+        """Renews the lease of an action; False if the worker no longer has it."""
         request = RefreshTimeoutRequest(
             task_run_external_id=task, increment_timeout_by=duration(seconds)
         )
         try:
             await self._refresh(request)
-        except Problem as problem:
+        except RpcError as problem:
             if problem.code() == grpc.StatusCode.NOT_FOUND:
                 return False
             raise
         return True
 
     async def log(self, task: str, message: str, metadata: str) -> None:
-        """Writes a line into a task's log."""
+        """Writes a line to a task's log."""
         await self._log(
             PutLogRequest(
                 task_run_external_id=task,
@@ -344,7 +348,7 @@ class Client:
         )
 
     def subscribe(self) -> aio.StreamStreamCall[SubscribeToWorkflowRunsRequest, WorkflowRunEvent]:
-        """The stream of runs that ended, for the ids that are written to it."""
+        """Opens the stream of ended runs; the caller writes the ids of runs to it."""
         return self._subscribe(metadata=self._metadata)
 
     def _unary(
@@ -352,17 +356,17 @@ class Client:
     ) -> Callable[[Request], Awaitable[Response]]:
         call = self._channel.unary_unary(method, request.SerializeToString, response.FromString)
 
-        async def ask(what: Request) -> Response:
+        async def send(message: Request) -> Response:
             try:
-                answer = await call(what, timeout=_PATIENCE, metadata=self._metadata)
-            except Problem as problem:
+                answer = await call(message, timeout=_PATIENCE, metadata=self._metadata)
+            except RpcError as problem:
                 self.has_answered |= problem.code() not in _NOT_REACHED
-                self._limit_said(problem)
-                raise (shut_out(problem) if self._is_let_in else None) or problem from None
+                self._note_limit(problem)
+                raise (token_refused(problem) if self._is_let_in else None) or problem from None
             self.has_answered = self._is_let_in = True
             return answer
 
-        return ask
+        return send
 
 
 def _channel(address: Address) -> aio.Channel:
@@ -383,7 +387,7 @@ def _as_it_is(raw: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """A number as gRPC's messages have it."""
+    """Encodes a number as a Protocol Buffers varint."""
     raw = bytearray()
     while number > 0x7F:
         raw.append(number & 0x7F | 0x80)
@@ -394,13 +398,13 @@ def _varint(number: int) -> bytes:
 def event_of(
     action: AssignedAction, worker: str, kind: StepActionEventType, since: Timestamp
 ) -> StepActionEvent:
-    """An event of an action.
+    """Makes an event of an action.
 
     Args:
         action: The action.
         worker: The worker's id.
-        kind: What happened.
-        since: When it happened.
+        kind: The type of the event.
+        since: The time of the event.
     """
     return StepActionEvent(
         worker_id=worker,
@@ -416,12 +420,12 @@ def event_of(
 
 
 def now() -> Timestamp:
-    """This moment."""
+    """Returns the current time."""
     moment = Timestamp()
     moment.GetCurrentTime()
     return moment
 
 
 def duration(seconds: float) -> str:
-    """A duration in seconds, as the engine writes it."""
+    """Converts seconds to the engine's format of durations."""
     return f"{round(seconds * 1000)}ms"

@@ -1,4 +1,4 @@
-"""The settings of `hatchet://host:port/namespace`, from a URL, a file or the environment."""
+"""The settings of Hatchet, and how a URL, a file and the environment give them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Limit(TypedDict, total=False):
 
 
 class Settings(_Parameters, total=False):
-    """See `onward.backends.hatchet.hatchet`; `tls_strategy` is `tls` as Hatchet's SDKs write it."""
+    """See `onward.backends.hatchet.hatchet`; `tls_strategy` is the `tls` of Hatchet's own SDKs."""
 
     token: str
     host_port: str
@@ -88,21 +88,21 @@ def _connect(settings: Settings) -> Backend:
 
 
 def _limits(settings: Settings) -> dict[str, Limit]:
-    """The limits of tasks."""
+    """Makes the limits of tasks."""
     from onward.backends.hatchet import Limit
 
     limits: dict[str, Limit] = {}
-    for task, said in settings.get("limits", {}).items():
-        per = cast("Per", said.get("per", "second"))  # which Limit looks at
+    for task, given in settings.get("limits", {}).items():
+        per = cast("Per", given.get("per", "second"))  # Limit checks it
         try:
-            limits[task] = Limit(said.get("concurrency"), said.get("rate"), per)
+            limits[task] = Limit(given.get("concurrency"), given.get("rate"), per)
         except ValueError as problem:
             raise ValueError(f"limits of {task}: {problem}") from None
     return limits
 
 
 def _tls(settings: Settings) -> bool | Tls | None:
-    """Whether to speak TLS, and by which files."""
+    """Makes the setting `tls` from the settings of its files."""
     from onward.backends.hatchet import Tls
 
     is_on = settings.get("tls")
@@ -115,16 +115,16 @@ def _tls(settings: Settings) -> bool | Tls | None:
     name = settings.get("tls_server_name")
     if strategy is not None:
         if is_on is not None:
-            raise ValueError("there is tls, and yet tls_strategy: leave one of them out")
+            raise ValueError("tls and tls_strategy are both set: leave one of them out")
         if strategy not in _STRATEGIES:
             raise ValueError(f"tls_strategy is one of {', '.join(_STRATEGIES)}")
         is_on = _STRATEGIES[strategy]
     if (certificate is None) != (key is None) or (strategy == "mtls" and key is None):
-        raise ValueError("tls_cert and tls_key go together: one of them is missing")
+        raise ValueError("tls_cert and tls_key go together: set both")
     if not any((ca, certificate, name)):
         return is_on
     if is_on is False:
-        raise ValueError("tls is off, and yet there is more of it: leave one of them out")
+        raise ValueError("tls is off, but other settings of TLS are set: leave one of them out")
     return Tls(ca, certificate, key, name)
 
 

@@ -1,10 +1,10 @@
-"""All that one event loop has open to an engine, for a client and for a worker."""
+"""The connections of one event loop to an engine, for clients and workers."""
 
 from __future__ import annotations
 
 from onward.backends.hatchet.client import Client
+from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.reader import Reader
-from onward.backends.hatchet.rest import Rest
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.submit import Submitter
 from onward.backends.hatchet.wait import Waiter
@@ -24,8 +24,8 @@ class Connection:
         self.client: Client = Client(settings.address)
         tls = settings.address.tls
         authorities = None if tls is None else tls.root_certificates
-        self.rest: Rest = Rest(settings.server_url, settings.address.token, authorities)
-        self.reader: Reader = Reader(self.client, self.rest)
+        self.http: HttpApi = HttpApi(settings.server_url, settings.address.token, authorities)
+        self.reader: Reader = Reader(self.client, self.http)
         self.waiter: Waiter = Waiter(self.client, self.reader)
         self.submitter: Submitter = Submitter(
             self.client, self.reader, settings.prefix, settings.queue
@@ -33,5 +33,5 @@ class Connection:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self.rest.close()
+        await self.http.close()
         await self.client.close()

@@ -1,4 +1,4 @@
-"""What a worker declares to the engine: a workflow for each task, and one for each named flow."""
+"""The workflows that a worker declares to the engine: one for each task and each named flow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from onward.backends.hatchet import limits, names
 from onward.backends.hatchet.client import duration
-from onward.backends.hatchet.lower import Dag, lowered
+from onward.backends.hatchet.lower import Dag, to_dag
 from onward.backends.hatchet.message import DUE, KEY
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.submit import label, required
@@ -24,17 +24,18 @@ from onward.catalog import Catalog
 from onward.plan import StepNode
 
 OURS = "Onward"
-"""The description of the workflows that Onward declared."""
+"""The description of the workflows that Onward declares."""
 
 STEPS = "default"
 FLOWS = "durable"
-"""The engine's slots for steps, and those for flows, which mostly wait."""
+"""The engine's kinds of slots: for steps, and for flows, which mostly wait."""
 
 _DELIVERIES = 100
-"""How often the engine assigns again what a worker returned or lost."""
+"""How often the engine assigns a step again that a worker returned or lost."""
 
-# A scheduled run has the metadata of its cron, and when it was due. The engine compiles this
-# expression for every run, so it is short, and all other runs have the second entry too, empty.
+# The idempotency key. A scheduled run has its cron's metadata, and the time at which it was due.
+# The engine compiles this expression for each run, so it is short. It needs both entries, so all
+# other runs have an empty second one.
 _ONCE = f"additional_metadata.{KEY} + additional_metadata.{DUE}"
 
 _TEN_YEARS = duration(10 * 365 * 24 * 3600)
@@ -42,22 +43,22 @@ _MEDIUM = 2
 
 
 class Job(Struct, frozen=True):
-    """What a worker does for an action.
+    """What a worker runs for an action.
 
     Args:
-        is_flow: Whether it runs the evaluator; else it runs one step.
+        is_flow: Whether it runs a flow by the evaluator; if not, it runs one step.
     """
 
     is_flow: bool = False
 
 
 class Workflow(Struct, frozen=True):
-    """A workflow to declare, and what the worker does with each of its actions.
+    """A workflow to declare, and what the worker runs for its actions.
 
     Args:
         request: The declaration.
-        jobs: What the worker does, by action.
-        dag: The flow's DAG, if it is one.
+        jobs: What the worker runs, by action.
+        dag: The flow's DAG, if the workflow is one.
     """
 
     request: CreateWorkflowVersionRequest
@@ -66,7 +67,7 @@ class Workflow(Struct, frozen=True):
 
 
 def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
-    """The workflows that a worker of a catalog declares."""
+    """Returns the workflows that a worker of a catalog declares."""
     for name in catalog.tasks:
         single = _single(names.workflow(name, settings.prefix), Job(), settings)
         _limit(single.request.tasks[0], name, settings)
@@ -74,7 +75,7 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
     yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
     yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
     for name, flow in catalog.flows.items():
-        dag = lowered(flow.node, settings.limits)
+        dag = to_dag(flow.node, settings.limits)
         workflow = names.workflow(name, settings.prefix)
         if dag is None:
             yield _single(workflow, Job(is_flow=True), settings)
@@ -94,8 +95,8 @@ def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:
     tasks: list[CreateTaskOpts] = []
     jobs: dict[str, Job] = {}
     for part in dag.parts:
-        # The same action as of the task by itself. So any worker that serves the task can run it,
-        # also for a call that began before a deploy changed the flow.
+        # The action is the task's own. So any worker that serves the task can run the step, even
+        # for a call that began before a deploy changed the flow.
         task_name = part.step.task if isinstance(part.step, StepNode) else names.FUSED
         action = f"{names.workflow(task_name, settings.prefix)}:run"
         task = _task(part.name, action, STEPS, settings)
@@ -112,7 +113,7 @@ def _task(name: str, action: str, slots: str, settings: Settings) -> CreateTaskO
         readable_id=name,
         action=action,
         timeout=duration(settings.lease),
-        schedule_timeout=_TEN_YEARS,  # the deadline of a call covers all of it
+        schedule_timeout=_TEN_YEARS,  # only the call's deadline limits the wait
         retries=_DELIVERIES,
         slot_requests={slots: 1},
     )
@@ -126,7 +127,7 @@ def _limit(task: CreateTaskOpts, name: str, settings: Settings) -> None:
     if limit.concurrency is not None:
         task.concurrency.append(
             Concurrency(
-                expression=f"'{name}'",  # one group for all
+                expression=f"'{name}'",  # one group for all runs
                 max_runs=limit.concurrency,
                 limit_strategy=ConcurrencyLimitStrategy.GROUP_ROUND_ROBIN,
             )

@@ -1,4 +1,4 @@
-"""The state of the engine, its workers, and the steps that wait."""
+"""Diagnoses the engine, its workers, and the steps that wait."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from onward.backends.hatchet import names
 from onward.backends.hatchet.backlog import RUN, Waiting, waiting
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.declare import OURS
-from onward.backends.hatchet.errors import Problem
-from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.errors import RpcError
+from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.settings import Address, Settings
 from onward.backends.hatchet.submit import label
 from onward.backends.hatchet.token import claims
@@ -32,14 +32,14 @@ _GONE = 30.0
 """How long after its last heartbeat the engine considers a worker dead, in seconds."""
 
 _SOON = 14 * 24 * 3600.0
-"""How long before it expires a token should be renewed, in seconds."""
+"""A token that expires within this time should be renewed, in seconds."""
 
 _FORGOTTEN = 120.0
-"""After how long steps put aside for their limit look forgotten, in seconds."""
+"""Steps that wait this long for their limit look forgotten by the engine, in seconds."""
 
 _PAGE = 500
 _PAGES = 20
-"""How many workflows a page has, and how many pages are read."""
+"""How many workflows a page has, and how many pages are read at most."""
 
 _FLOWS = "-flows"
 """The suffix of the name of a worker's second registration, the one for flows."""
@@ -72,11 +72,13 @@ class _Workflows(Struct, frozen=True):
     rows: list[_Workflow] = []
 
 
-async def look(client: Client, rest: Rest, settings: Settings) -> Result[Diagnosis, Fault]:
-    """Looks at the engine and its workers; it counts waiting steps by task, not by queue."""
+async def make_diagnosis(
+    client: Client, http: HttpApi, settings: Settings
+) -> Result[Diagnosis, Fault]:
+    """Makes a diagnosis. Hatchet counts waiting steps by task, not by queue."""
     try:
         engine = await client.version()
-    except Problem as problem:
+    except RpcError as problem:
         return Failure(_expired(settings.address) or client.fault(problem))
     findings = [
         Finding("SDK", f"hatchet-sdk {version('hatchet-sdk')}"),
@@ -85,7 +87,7 @@ async def look(client: Client, rest: Rest, settings: Settings) -> Result[Diagnos
     ]
     seen = Diagnosis(settings.queue, (), (), {}, knows_capitals=False, knows_tasks=True)
     tenant = f"tenants/{settings.tenant}"
-    answer = await rest.answer("GET", f"{tenant}/worker")
+    answer = await http.fetch("GET", f"{tenant}/worker")
     url = settings.server_url
     rows = answer.bind(lambda answer: _read(answer.raw, _Workers, url))
     if isinstance(answer, Failure) or isinstance(rows, Failure):
@@ -95,7 +97,7 @@ async def look(client: Client, rest: Rest, settings: Settings) -> Result[Diagnos
     ahead = answer.unwrap().ahead
     there = time.time() + (ahead or 0.0)
     alive = [worker for worker in rows.unwrap().rows if _is_alive(worker, there)]
-    waits = _own(await waiting(rest, settings.tenant), await _workflows(rest, tenant), settings)
+    waits = _own(await waiting(http, settings.tenant), await _workflows(http, tenant), settings)
     served = {action for worker in alive for action in worker.actions or ()}
     findings += _waits(waits, served, settings.prefix, there)
     return Success(
@@ -111,30 +113,33 @@ async def look(client: Client, rest: Rest, settings: Settings) -> Result[Diagnos
     )
 
 
-async def unserved(rest: Rest, settings: Settings) -> set[str] | None:
-    """The actions of this namespace with waiting steps that no worker serves; None if unknown."""
+async def unserved(http: HttpApi, settings: Settings) -> set[str] | None:
+    """Finds the actions of this namespace with waiting steps that no worker serves.
+
+    Returns None if the HTTP API does not answer.
+    """
     tenant = f"tenants/{settings.tenant}"
-    answer = await rest.answer("GET", f"{tenant}/worker")
+    answer = await http.fetch("GET", f"{tenant}/worker")
     if isinstance(answer, Failure):
         return None
     rows = _read(answer.unwrap().raw, _Workers, settings.server_url).value_or(None)
     if rows is None:
         return None
-    waits = await waiting(rest, settings.tenant)
+    waits = await waiting(http, settings.tenant)
     now = time.time() + (answer.unwrap().ahead or 0.0)
     served = {
         action for worker in rows.rows if _is_alive(worker, now) for action in worker.actions or ()
     }
     if not waits.keys() - served:
         return set()
-    return _own(waits, await _workflows(rest, tenant), settings).keys() - served
+    return _own(waits, await _workflows(http, tenant), settings).keys() - served
 
 
 def _read(raw: bytes, kind: type[T], url: str) -> Result[T, Fault | HTTPStatus]:
     try:
         return Success(msgspec.json.decode(raw, type=kind))
     except msgspec.MsgspecError:
-        return Failure(Misconfigured("server_url", f"what answers at {url} is no Hatchet"))
+        return Failure(Misconfigured("server_url", f"the server at {url} is not Hatchet"))
 
 
 def _credentials(address: Address) -> Finding:
@@ -159,24 +164,24 @@ def _day(moment: float) -> str:
 
 
 def _not_reached(url: str, problem: Fault | HTTPStatus) -> Finding:
-    said = f"{url} answers {problem:d}" if isinstance(problem, HTTPStatus) else problem.message
+    text = f"{url} answers {problem:d}" if isinstance(problem, HTTPStatus) else problem.message
     return Finding(
         "HTTP API",
-        f"{said}; without it the workers are not known, none can be paused before it stops, and "
+        f"{text}; without it the workers are not known, none can be paused before it stops, and "
         "there are no schedules",
-        "set server_url (HATCHET_CLIENT_SERVER_URL) to where it is reached from here",
+        "set server_url (HATCHET_CLIENT_SERVER_URL) to its address as seen from here",
         is_wrong=True,
     )
 
 
 def _is_alive(worker: _Worker, now: float) -> bool:
     # A worker that stops is paused first, and still sends heartbeats.
-    said = worker.last_heartbeat_at
-    return worker.status != "PAUSED" and said is not None and now - said.timestamp() < _GONE
+    last = worker.last_heartbeat_at
+    return worker.status != "PAUSED" and last is not None and now - last.timestamp() < _GONE
 
 
 def _workers(alive: list[_Worker], prefix: str) -> tuple[SeenWorker, ...]:
-    """The workers of this namespace; each has two registrations, for steps and for flows."""
+    """Returns the workers of this namespace. Each has two registrations: for steps and flows."""
     steps, flows = (f"{names.workflow(name, prefix)}{RUN}" for name in (names.FUSED, names.FLOW))
     queues: dict[str, set[str]] = {}
     tasks: dict[str, set[str]] = {}
@@ -199,7 +204,10 @@ def _workers(alive: list[_Worker], prefix: str) -> tuple[SeenWorker, ...]:
 def _own(
     waits: Mapping[str, Waiting], workflows: Mapping[str, str], settings: Settings
 ) -> dict[str, Waiting]:
-    """The waiting steps of this namespace, without those of longer prefixes and other programs."""
+    """Selects the waiting steps of this namespace.
+
+    Leaves out those of namespaces with a longer prefix, and those of other programs.
+    """
     prefix = settings.prefix
     namespaces = {name.removesuffix(names.FLOW) for name in workflows if name.endswith(names.FLOW)}
     longer = tuple(
@@ -214,12 +222,12 @@ def _own(
     return own
 
 
-async def _workflows(rest: Rest, tenant: str) -> dict[str, str]:
-    """The workflows of a tenant with their descriptions."""
+async def _workflows(http: HttpApi, tenant: str) -> dict[str, str]:
+    """Returns the names and descriptions of a tenant's workflows."""
     found: dict[str, str] = {}
     for page in range(_PAGES):
         query = {"limit": str(_PAGE), "offset": str(page * _PAGE)}
-        answer = await rest.ask("GET", f"{tenant}/workflows", query=query)
+        answer = await http.request("GET", f"{tenant}/workflows", query=query)
         rows = answer.bind(lambda raw: _read(raw, _Workflows, "")).value_or(_Workflows()).rows
         found |= {each.name: each.description for each in rows}
         if len(rows) < _PAGE:
@@ -240,7 +248,7 @@ def _waits(
             yield Finding("waiting", text, cure, is_wrong=True)
             continue
         yield Finding("waiting", f"{each.count} {kind} wait")
-        # A step in the queue itself makes the engine look at those put aside too.
+        # If a step waits in the queue itself, the engine also checks those put aside.
         if each.aside == each.count and each.oldest is not None and now - each.oldest > _FORGOTTEN:
             yield Finding(
                 "put aside",

@@ -1,4 +1,4 @@
-"""Limits of tasks over all workers, which the engine enforces."""
+"""The limits of tasks over all workers, which the engine enforces."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ _MOST = 1_000_000_000
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """How much of a task runs, over all workers.
+    """The limit of a task, over all workers.
 
-    A step that waits for its turn waits in the engine, and occupies no worker. Each worker that
-    declares the task declares its limit; if they differ, the one that started last counts.
+    A step that waits for the limit waits in the engine, and occupies no worker. Each worker that
+    declares the task also declares its limit. If they differ, the limit of the worker that started
+    last is used.
 
     Args:
-        concurrency: How many of its steps may run at a time, both single calls and steps of
-            flows. A step that is ready and finds no worker counts as running.
-        rate: How many of its steps workers may receive in each window of time. A retry does not
-            count, because the worker makes it within the same step; a step that another worker
-            takes over does. The windows are fixed: around the end of one, up to two windows'
-            steps may begin.
+        concurrency: How many steps of the task may run at the same time, as single calls and as
+            steps of flows. A step that is ready but has no worker counts as running.
+        rate: How many steps of the task workers may receive in each window of time. A retry does
+            not count, because the worker makes it within the same step. A step that another worker
+            takes over does count. The windows are fixed, so around the end of one, the steps of two
+            windows may begin.
         per: The length of a window.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If it is out of bounds.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> Limit(concurrency=5, rate=10, per="minute")
@@ -76,7 +77,7 @@ Limits: TypeAlias = Mapping[str, Limit]
 
 
 def checked(limits: Limits | None) -> Limits:
-    """A copy of what was passed for limits; raises TypeError for what is none."""
+    """Checks and copies limits; raises TypeError if they are not limits."""
     if limits is None:
         return {}
     if not isinstance(limits, Mapping):
@@ -93,28 +94,28 @@ def checked(limits: Limits | None) -> Limits:
 
 
 def key(task: str, prefix: str) -> str:
-    """The engine's key for a task's rate limit."""
+    """Returns the engine's key of a task's rate limit."""
     return f"onward.{names.workflow(task, prefix)}"
 
 
-def unkept(catalog: Catalog, limits: Limits) -> Misconfigured | None:
-    """The limit that a catalog's flows would break, if any."""
+def unenforceable(catalog: Catalog, limits: Limits) -> Misconfigured | None:
+    """Returns a fault if a limit cannot be enforced in a catalog's flows, or None."""
     for name in limits:
         if name not in catalog.tasks:
             message = f"limits: the catalog has no task {instead_of(name, catalog.tasks)}"
             return Misconfigured(name, message)
-    found = (unkept_in(flow.node, limits) for flow in catalog.flows.values())
+    found = (unenforceable_in(flow.node, limits) for flow in catalog.flows.values())
     return next(filter(None, found), None)
 
 
-def wrong_in(root: Node, limits: Limits) -> list[Fault]:
-    """What is wrong with a plan before it is sent: its names, and limits it would break."""
-    found = (names.wrong(names.named_in(root)), unkept_in(root, limits))
+def faults_in(root: Node, limits: Limits) -> list[Fault]:
+    """Returns what Hatchet cannot run of a plan: invalid names, and limits it cannot enforce."""
+    found = (names.fault_of(names.named_in(root)), unenforceable_in(root, limits))
     return [wrong for wrong in found if wrong is not None]
 
 
-def unkept_in(root: Node, limits: Limits) -> Misconfigured | None:
-    """The limit that a plan would break, if any."""
+def unenforceable_in(root: Node, limits: Limits) -> Misconfigured | None:
+    """Returns a fault if a limit cannot be enforced in a plan, or None."""
     if not limits:
         return None
     for fused in (node for node in walk(root) if isinstance(node, FusedNode)):
@@ -122,7 +123,7 @@ def unkept_in(root: Node, limits: Limits) -> Misconfigured | None:
             if isinstance(node, StepNode) and node.task in limits:
                 return Misconfigured(
                     node.task,
-                    "it has a limit, which Hatchet cannot enforce within fused, where it is not a "
-                    "step of its own: leave it out of fused, or out of limits",
+                    "it has a limit, which Hatchet cannot enforce within fused, because it is not "
+                    "a step of its own there: leave it out of fused, or out of limits",
                 )
     return None

@@ -1,7 +1,7 @@
-"""A plan in Hatchet's terms: a named flow as a DAG, whose steps the dashboard shows.
+"""Lowers a named flow to a DAG, whose steps Hatchet's dashboard shows; and explains plans.
 
-A DAG is a fixed set of steps, each of which runs once all its parents gave values. A flow that
-needs more (`each`, `rescue`) runs in the evaluator.
+A DAG is a fixed set of steps. Each step runs when all its parents have given a value. The evaluator
+runs flows that need more, such as `each` and `rescue`.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from onward.plan import (
 )
 
 Source: TypeAlias = str | tuple["Source", ...]
-"""Where a step's argument comes from: a place, several as an array, or "" for the call's own."""
+"""The source of a step's argument: a path, several paths for an array, or "" for the call's own."""
 
 _MOST = 100
-"""How many steps a DAG has at most; the steps of a longer flow are runs of their own."""
+"""The most steps of a DAG. The evaluator runs longer flows."""
 
 
 class Part(Struct, frozen=True):
     """One step of a DAG.
 
     Args:
-        name: Its name in the dashboard, unique within the DAG.
-        at: Its place within the plan.
-        step: What it runs.
-        source: Where its argument comes from.
+        name: The step's name in the dashboard, unique within the DAG.
+        at: The step's path within the plan.
+        step: The step that it runs.
+        source: The source of its argument.
     """
 
     name: str
@@ -56,54 +56,54 @@ class Part(Struct, frozen=True):
 
 
 class Dag(Struct, frozen=True):
-    """The steps of a flow, and where its value comes from.
+    """The steps of a flow, and the source of its value.
 
     Args:
-        parts: The steps, each after those it depends on.
-        source: Where the value of the whole comes from.
+        parts: The steps, each after those that it depends on.
+        source: The source of the flow's value.
     """
 
     parts: tuple[Part, ...]
     source: Source
 
     def part(self, name: str) -> Part | None:
-        """The step of a name."""
+        """Returns the step with a name."""
         return next((part for part in self.parts if part.name == name), None)
 
     def parents(self, part: Part) -> list[str]:
-        """The taken of the steps that a step waits for."""
-        taken = {each.at: each.name for each in self.parts}
-        return [taken[place] for place in dict.fromkeys(places(part.source))]
+        """Returns the names of the steps that a step waits for."""
+        name_of = {each.at: each.name for each in self.parts}
+        return [name_of[path] for path in dict.fromkeys(paths(part.source))]
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What the engine knows of it; two flows with one shape are the same DAG there."""
+        """What the engine knows of the DAG. Flows with equal shapes are the same DAG to it."""
         parts = ((each.name, each.source, each.step.queue) for each in self.parts)
         return (*parts, self.source)
 
 
-def dag_of(root: Node) -> Dag | None:
-    """A plan's root as a DAG; None if a DAG cannot express it."""
+def any_dag(root: Node) -> Dag | None:
+    """Lowers a plan's root to a DAG; returns None if a DAG cannot express it."""
     parts: list[Part] = []
     taken: dict[str, int] = {}
     try:
-        source = _line(root, "", "", parts, taken)
+        source = _add_steps(root, "", "", parts, taken)
     except _NotADag:
         return None
     return Dag(tuple(parts), source) if 0 < len(parts) <= _MOST else None
 
 
-def lowered(root: Node, limits: Limits) -> Dag | None:
-    """A plan's root as the DAG to declare; None if it runs in the evaluator.
+def to_dag(root: Node, limits: Limits) -> Dag | None:
+    """Lowers a plan's root to the DAG to declare; returns None if the evaluator runs it.
 
-    Hatchet counts the steps of each workflow separately. So a task with a limit of concurrency must
-    run in one workflow only, its own, and a flow that has it as a step is not declared as a DAG.
+    Hatchet counts concurrency in each workflow separately. So a task with a limit of concurrency
+    must run only in its own workflow, and a flow that contains it is not declared as a DAG.
 
     Args:
         root: The plan's root.
         limits: The limits of tasks.
     """
-    dag = dag_of(root)
+    dag = any_dag(root)
     if dag is None or any(
         isinstance(part.step, StepNode)
         and part.step.task in limits
@@ -118,8 +118,10 @@ class _NotADag(Exception):
     """A DAG cannot express the plan."""
 
 
-def _line(node: Node, at: str, source: Source, parts: list[Part], taken: dict[str, int]) -> Source:
-    """Adds a node's steps, and gives where its value comes from."""
+def _add_steps(
+    node: Node, at: str, source: Source, parts: list[Part], taken: dict[str, int]
+) -> Source:
+    """Adds a node's steps to the parts; returns the source of the node's value."""
     match node:
         case StepNode() | FusedNode():
             if node.priority is not None:  # a DAG has one priority for all its steps
@@ -128,15 +130,15 @@ def _line(node: Node, at: str, source: Source, parts: list[Part], taken: dict[st
             parts.append(Part(name, at or "0", node, source))
             return at or "0"
         case NamedNode(_, body):
-            return _line(body, at, source, parts, taken)
+            return _add_steps(body, at, source, parts, taken)
         case ChainNode(steps) if steps:
             prefix = f"{at}." if at else ""
             for index, step in enumerate(steps):
-                source = _line(step, f"{prefix}{index}", source, parts, taken)
+                source = _add_steps(step, f"{prefix}{index}", source, parts, taken)
             return source
         case TogetherNode(branches):
             return tuple(
-                _line(branch, f"{at}[{index}]", source, parts, taken)
+                _add_steps(branch, f"{at}[{index}]", source, parts, taken)
                 for index, branch in enumerate(branches)
             )
         case _:
@@ -149,29 +151,29 @@ def _name(step: Runnable, taken: dict[str, int]) -> str:
     if count == 1:
         return base
     name = f"{base}-{count}"
-    # The name of another task may equal this one with its number.
+    # The name with the number may be another task's name.
     return name if name not in taken else _name(step, taken)
 
 
-def places(source: Source) -> Iterator[str]:
-    """The places that an argument comes from."""
+def paths(source: Source) -> Iterator[str]:
+    """Returns the paths of the steps that give an argument."""
     if isinstance(source, tuple):
         for each in source:
-            yield from places(each)
+            yield from paths(each)
     elif source:
         yield source
 
 
 def resolve(source: Source, args: Args, outcomes: Mapping[str, Outcome]) -> Args | Outcome:
-    """The arguments of a step.
+    """Returns the arguments of a step.
 
     Args:
-        source: Where they come from.
+        source: The source of the arguments.
         args: The call's own arguments.
-        outcomes: The outcomes so far, by place; a missing one raises `KeyError`.
+        outcomes: The outcomes so far, by path; a missing one raises `KeyError`.
 
     Returns:
-        The arguments, or the failure that replaces them.
+        The arguments; or a failure, if a step that should give them has failed.
     """
     if source == "":
         return args
@@ -186,11 +188,11 @@ def _outcome(source: Source, outcomes: Mapping[str, Outcome]) -> Outcome:
 
 
 def explain(root: Node, prefix: str, limits: Limits) -> str:
-    """The workflow that runs a plan's root, and its steps, as text for people.
+    """Renders the workflow that would run a plan's root, and its steps, for people to read.
 
     Args:
         root: The plan's root.
-        prefix: What the names of workflows begin with.
+        prefix: The prefix of workflow names.
         limits: The limits of tasks.
     """
     if isinstance(root, StepNode):
@@ -199,7 +201,7 @@ def explain(root: Node, prefix: str, limits: Limits) -> str:
         return f"{names.workflow(names.FUSED, prefix)}({_contents(root.body)})"
     if not isinstance(root, NamedNode):
         return f"{names.workflow(names.FLOW, prefix)}({_contents(root)})"
-    dag = lowered(root, limits)
+    dag = to_dag(root, limits)
     inside = _contents(root.body) if dag is None else _dag_text(dag)
     return f"{names.workflow(root.name, prefix)}({inside})"
 

@@ -1,6 +1,6 @@
-"""The messages: a plan is the input of a run, and its outcome the output.
+"""The messages: the input of a run is a plan, and its output an outcome.
 
-Both are text within JSON. The engine parses and rewrites JSON on the way, which changes some of it,
+Both are text inside of JSON, because the engine parses and rewrites JSON, which changes some of it,
 such as large numbers.
 """
 
@@ -21,13 +21,13 @@ from onward.plan import Plan
 _T = TypeVar("_T")
 
 MARGIN = 64 * 1024
-"""How many bytes of a message the engine may put around an input or an output."""
+"""How many bytes the engine may add to an input or an output in one message."""
 
 KEY = "onward"
-"""The entry of a run's metadata with its idempotency key."""
+"""The metadata entry with a run's idempotency key."""
 
 DUE = "hatchet__cron_scheduled_at"
-"""The entry in which the engine says when a scheduled run was due."""
+"""The metadata entry in which the engine stores when a scheduled run was due."""
 
 
 class RunInput(Struct, frozen=True, omit_defaults=True):
@@ -35,9 +35,9 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
 
     Args:
         plan: The plan, as text.
-        at: The place of the plan's root within its call.
-        call: The call's id, if it is the id of another run.
-        start: When to start, in seconds since 1970; a worker that receives it earlier waits.
+        at: The path of the plan's root within its call.
+        call: The call's id, if the call is another run.
+        start: When to start, in seconds since 1970. A worker that receives it earlier waits.
     """
 
     plan: str
@@ -47,7 +47,7 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
 
 
 class LastAttempt(Struct, frozen=True):
-    """The attempt that a run ended with, for `status`; all text, as the engine rewrites numbers."""
+    """A run's last attempt, for `status`: all text, because the engine rewrites numbers."""
 
     task: str
     step: str
@@ -58,14 +58,14 @@ class StepResult(Struct, frozen=True, omit_defaults=True):
     """The result of a run, or of a step of a DAG.
 
     Args:
-        error: What went wrong, for people.
+        error: The failure, for people to read.
         outcome: The outcome, as text.
-        at: The place of the step.
-        ends: Whether it is the outcome of the whole call.
-        skips: Whether the engine skips the steps after this one; it reads this in the output.
-        kept: The id of the run that keeps the value, which is too large to be sent to later steps
-            together with the other values.
-        last: Which attempt it was.
+        at: The step's path.
+        ends: Whether this is the outcome of the whole call.
+        skips: Whether the engine skips the steps after this one. It reads this in the output.
+        kept: The id of the run that stores the value, if the value is too large to be sent to later
+            steps together with the other values.
+        last: The last attempt.
     """
 
     error: str = ""
@@ -78,7 +78,7 @@ class StepResult(Struct, frozen=True, omit_defaults=True):
 
     @property
     def read(self) -> Outcome:
-        """The outcome itself."""
+        """Decodes the outcome."""
         return outcomes.decode(self.outcome.encode())
 
 
@@ -90,33 +90,33 @@ class Payload(Struct, frozen=True):
 
 
 _ENCODER = msgspec.json.Encoder()
-_ORDER = msgspec.json.Decoder(RunInput)
-_CAME = msgspec.json.Decoder(StepResult)
+_INPUT = msgspec.json.Decoder(RunInput)
+_RESULT = msgspec.json.Decoder(StepResult)
 _PAYLOAD = msgspec.json.Decoder(Payload)
 
 
 def input_of(plan: Plan, *, at: str = "", call: str = "", start: float = 0.0) -> RunInput:
-    """A plan as the input of a run."""
+    """Makes the input of a run from a plan."""
     return RunInput(plans.encode(plan).decode(), at, call, start)
 
 
-def write(what: RunInput | StepResult) -> str:
-    """A message as text."""
+def encode(what: RunInput | StepResult) -> str:
+    """Encodes a message as JSON."""
     return _ENCODER.encode(what).decode()
 
 
-def read_input(raw: bytes) -> RunInput | None:
-    """The input of a run; None if it is not Onward's."""
-    return _read(_ORDER, raw)
+def decode_input(raw: bytes) -> RunInput | None:
+    """Decodes the input of a run; returns None if it is not Onward's."""
+    return _read(_INPUT, raw)
 
 
-def read_result(text: str | bytes) -> StepResult | None:
-    """The result in an output or error; None if it is not Onward's."""
-    return _read(_CAME, text) if text else None
+def decode_result(text: str | bytes) -> StepResult | None:
+    """Decodes an output or an error of a run; returns None if it is not Onward's."""
+    return _read(_RESULT, text) if text else None
 
 
-def read_payload(text: str) -> Result[Payload, Fault]:
-    """The payload of an action, which may be anything."""
+def decode_payload(text: str) -> Result[Payload, Fault]:
+    """Decodes the payload of an action; returns a fault if it is not Onward's."""
     payload = _read(_PAYLOAD, text)
     if payload is None:
         message = "the run's input is not a plan: it was not made by Onward"
@@ -125,25 +125,25 @@ def read_payload(text: str) -> Result[Payload, Fault]:
 
 
 def result_of(outcome: Outcome, *, at: str, ends: bool) -> StepResult:
-    """An outcome as a message."""
+    """Makes the message of an outcome."""
     return StepResult(_error(outcome), outcomes.encode(outcome).decode(), at, ends)
 
 
 def size_of(text: str) -> int:
-    """How many bytes a text of JSON has once the engine has rewritten it."""
-    # Go writes these as \u003c, \u003e, \u0026, \u2028 and \u2029.
+    """Returns the size of a JSON text after the engine has rewritten it, in bytes."""
+    # Go encodes these characters as \u003c, \u003e, \u0026, \u2028 and \u2029.
     rewritten = sum(map(text.count, "<>&"))
     return len(text.encode()) + 5 * rewritten + 3 * sum(map(text.count, "\u2028\u2029"))
 
 
 def too_large(name: str, what: str, size: int, limit: int) -> TooLarge:
-    """The fault of something with more bytes than Hatchet takes."""
-    message = f"{what} comes to {size} bytes on the wire, and Hatchet takes {limit}"
+    """The fault for something that has more bytes than Hatchet accepts."""
+    message = f"{what} has {size} bytes on the wire, and Hatchet accepts at most {limit}"
     return TooLarge(name, message, size=size, limit=limit)
 
 
 def cancelled(flow: str) -> Cancelled:
-    """The fault of a call that was cancelled."""
+    """The fault for a cancelled call."""
     return Cancelled(flow, "it was cancelled")
 
 
@@ -151,7 +151,7 @@ def _error(outcome: Outcome) -> str:
     if isinstance(outcome, Value):
         return ""
     text = bytes(outcome.raw).decode() if isinstance(outcome, Failed) else str(outcome.fault)
-    return text[:500].replace("\0", "\\0")  # which the engine never takes
+    return text[:500].replace("\0", "\\0")  # the engine does not accept NUL
 
 
 def _read(decoder: msgspec.json.Decoder[_T], raw: str | bytes) -> _T | None:

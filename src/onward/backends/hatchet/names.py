@@ -1,4 +1,4 @@
-"""The names of tasks and flows on Hatchet, which ignores case and allows few characters."""
+"""The names of tasks and flows on Hatchet, which ignores case and allows only some characters."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from onward.fault import Misconfigured
 from onward.plan import NamedNode, Node, StepNode, walk
 
 FLOW = "onward.flow"
-"""The workflow of a flow without a name: it runs the evaluator."""
+"""The workflow of flows without a name. The evaluator runs them."""
 
 FUSED = "onward.fused"
-"""The workflow of a fused flow that has no name of its own."""
+"""The workflow of fused flows."""
 
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def prefix(namespace: str) -> str:
-    """The prefix of the names of a namespace, as Hatchet's own SDKs write it."""
+    """Returns the prefix of workflow names in a namespace, as Hatchet's own SDKs make it."""
     return f"{namespace.rstrip('_').lower()}_" if namespace else ""
 
 
 def workflow(name: str, prefix: str) -> str:
-    """The name of a task's or flow's workflow."""
+    """Returns the name of the workflow of a task or flow."""
     return prefix + name.lower()
 
 
@@ -32,8 +32,8 @@ def is_allowed(name: str) -> bool:
     return _ALLOWED.fullmatch(name) is not None
 
 
-def wrong(names: Iterable[str]) -> Misconfigured | None:
-    """What is wrong with a set of names on Hatchet, if anything."""
+def fault_of(names: Iterable[str]) -> Misconfigured | None:
+    """Returns a fault if Hatchet does not accept one of these names, or None."""
     seen: dict[str, str] = {}
     for name in names:
         if not is_allowed(name):
@@ -50,6 +50,6 @@ def wrong(names: Iterable[str]) -> Misconfigured | None:
 
 
 def named_in(root: Node) -> set[str]:
-    """The tasks of a plan, and its flow if that has a name."""
+    """Returns the names of a plan's tasks, and of its flow if it has one."""
     names = {node.task for node in walk(root) if isinstance(node, StepNode)}
     return names | {root.name} if isinstance(root, NamedNode) else names

@@ -1,6 +1,6 @@
-"""The progress of a call: a worker writes it to the log of the run, and the dashboard shows it.
+"""The progress of a call: a worker writes it to the log of the run, which the dashboard shows.
 
-A line costs a request. So a short step writes none, and frequent reports are thinned out.
+Each line costs a request. So a short step writes none, and frequent reports are thinned out.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from msgspec.structs import replace
 from returns.result import Failure
 
 from onward.backends.hatchet.client import Client
-from onward.backends.hatchet.errors import Problem
+from onward.backends.hatchet.errors import RpcError
+from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.message import LastAttempt
-from onward.backends.hatchet.rest import Rest
 from onward.context import Context, Progress
 
 _FIRST = 0.1
 _EVERY = 0.25
-"""When the first line of a step is written, and the shortest pause between lines, in seconds."""
+"""The delay of a step's first line, and the shortest pause between lines, in seconds."""
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
-    """What a worker reports about a running step."""
+    """A worker's report about a running step."""
 
     task: str
     step: str
@@ -50,11 +50,11 @@ _METADATA = msgspec.json.Decoder(_Metadata)
 
 
 class Reporter:
-    """Reports the steps of one run; its methods may be called from any thread.
+    """Reports the steps of one run; thread-safe.
 
     Args:
         client: The connection.
-        task: The id of the task to whose log it writes.
+        task: The id of the engine's task whose log gets the lines.
     """
 
     def __init__(self, client: Client, task: str) -> None:
@@ -67,10 +67,10 @@ class Reporter:
         self._writing: asyncio.Task[None] | None = None
         self._is_closed = False
 
-    def begins(self, context: Context) -> None:
-        """Reports that an attempt begins."""
+    def on_attempt(self, context: Context) -> None:
+        """Reports that an attempt starts."""
         self._begun = Note(context.task, context.step, context.attempt)
-        self._tell(self._begun)
+        self._report(self._begun)
 
     def ends(self, context: Context) -> None:
         """Notes that an attempt has ended, be it at a task or at a fused step around several."""
@@ -81,21 +81,21 @@ class Reporter:
         """The attempt that ended last."""
         return LastAttempt(self._begun.task, self._begun.step, str(self._begun.attempt))
 
-    def says(self, progress: Progress) -> None:
+    def report(self, progress: Progress) -> None:
         """Reports the progress of the running step."""
-        self._tell(replace(self._begun, progress=progress))
+        self._report(replace(self._begun, progress=progress))
 
     def close(self) -> None:
-        """The run is over."""
+        """Ends the reports, because the run has ended."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
 
-    def _tell(self, note: Note) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._take, note)
+    def _report(self, note: Note) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._schedule, note)
 
-    def _take(self, note: Note) -> None:
+    def _schedule(self, note: Note) -> None:
         self._note = note
         if self._timer is None and not self._is_closed:
             pause = _FIRST if self._writing is None else _EVERY
@@ -113,18 +113,18 @@ class Reporter:
             total = "" if progress.total is None else f" of {progress.total:g}"
             text += f": {progress.done:g}{total} {progress.note}"
         metadata = msgspec.json.encode(_Metadata(note)).decode()
-        with contextlib.suppress(Problem):  # the step does not depend on it
+        with contextlib.suppress(RpcError):  # a missing line does not matter to the step
             await self._client.log(self._task, text[:2000].strip(), metadata)
 
 
-async def last_note(rest: Rest, task: str) -> Note | None:
-    """What a worker last reported about a task; None if nothing, or without the HTTP API."""
+async def last_note(http: HttpApi, task: str) -> Note | None:
+    """Returns a worker's last report about a task; None if there is none, or no HTTP API."""
     query = {"limit": "5", "order_by_direction": "DESC"}
-    answer = await rest.ask("GET", f"stable/tasks/{task}/logs", query=query)
+    answer = await http.request("GET", f"stable/tasks/{task}/logs", query=query)
     if isinstance(answer, Failure):
         return None
     with contextlib.suppress(msgspec.MsgspecError):
         for line in _LINES.decode(answer.unwrap()).rows:
-            with contextlib.suppress(msgspec.MsgspecError):  # the log has lines of others
+            with contextlib.suppress(msgspec.MsgspecError):  # the log may have other lines
                 return _METADATA.decode(line.metadata).onward
     return None

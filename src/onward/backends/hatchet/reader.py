@@ -1,7 +1,7 @@
-"""Reading runs from the engine, in parts where a run is too large for one message.
+"""Reads runs from the engine; in parts, if a run is too large for one message.
 
-The engine sends the input of a run and the values of its steps in one message, and refuses one that
-is larger than its limit. Its HTTP API has no such limit.
+The engine sends the input of a run and the values of its steps in one message, and fails if that
+exceeds its limit. Its HTTP API has no such limit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from returns.result import Failure
 
 from onward.backends.hatchet import outcomes
 from onward.backends.hatchet.client import Client
-from onward.backends.hatchet.errors import Problem, is_too_large, sizes_said
-from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.errors import RpcError, is_too_large, message_sizes
+from onward.backends.hatchet.http_api import HttpApi
 from onward.fault import Lost, TooLarge
 from onward.outcome import Outcome, Value, faulted
 
@@ -32,7 +32,7 @@ _ENDED = {
 
 
 class Oversized(Exception):
-    """A run that cannot be read: it is too large for one message, and not available in parts."""
+    """A run that cannot be read, because it is too large for one message and has no parts."""
 
     def __init__(self, fault: TooLarge) -> None:
         super().__init__(str(fault))
@@ -74,53 +74,53 @@ class Reader:
 
     Args:
         client: The connection.
-        rest: The HTTP API, for what is too large for the connection.
+        http: The HTTP API, for runs that are too large for the connection.
     """
 
-    def __init__(self, client: Client, rest: Rest) -> None:
+    def __init__(self, client: Client, http: HttpApi) -> None:
         self._client = client
-        self._rest = rest
+        self._http = http
         self._since: dict[str, float] = {}
 
     async def is_there(self, id: str) -> bool:
         """Whether the engine knows a run of this id."""
         try:
             return await self._client.details(id) is not None
-        except Problem as problem:
+        except RpcError as problem:
             if is_too_large(problem):
                 return True
             raise
 
     async def details(self, id: str) -> GetRunDetailsResponse | None:
-        """All that the engine knows about a run; None if there is no such run.
+        """Returns all that the engine knows about a run; None if there is no such run.
 
         Raises:
-            Problem: If the engine cannot be asked.
+            RpcError: If the engine is not reached.
             Oversized: If the run cannot be read, now or later.
         """
         try:
             return await self._client.details(id)
-        except Problem as problem:
+        except RpcError as problem:
             if not is_too_large(problem):
                 raise
             return await self._by_parts(id, problem)
 
     async def outcome(self, details: GetRunDetailsResponse) -> Outcome | None:
-        """The outcome of a run with these details; None if it has none yet."""
+        """Returns the outcome of a run with these details; None if it has none yet."""
         kept = {id: await self.kept(id) for id in outcomes.kept_in(details)}
         return outcomes.of_details(details, kept)
 
     async def kept(self, id: str) -> Outcome:
-        """The value that a run keeps, which is its argument."""
+        """Returns the value that a run stores as its argument."""
         details = await self.details(id)
-        ordered = None if details is None else outcomes.order_of(details)
-        if ordered is None or not ordered[1].args.positional:
-            return faulted(Lost("", f"Hatchet no longer has the run {id}, which kept a value"))
-        return Value(ordered[1].args.positional[0])
+        input_plan = None if details is None else outcomes.input_and_plan(details)
+        if input_plan is None or not input_plan[1].args.positional:
+            return faulted(Lost("", f"Hatchet no longer has the run {id}, which stored a value"))
+        return Value(input_plan[1].args.positional[0])
 
-    async def _by_parts(self, id: str, problem: Problem) -> GetRunDetailsResponse:
+    async def _by_parts(self, id: str, problem: RpcError) -> GetRunDetailsResponse:
         """A run read in parts; it has ended, because a running one is small."""
-        answer = await self._rest.ask("GET", f"stable/workflow-runs/{id}")
+        answer = await self._http.request("GET", f"stable/workflow-runs/{id}")
         if isinstance(answer, Failure):
             fault = answer.failure()
             why = f"it answers {fault:d}" if isinstance(fault, int) else fault.message
@@ -139,7 +139,7 @@ class Reader:
 
 
 def _joined(parts: _Parts) -> GetRunDetailsResponse:
-    """The parts of a run, joined into the message that the engine would send."""
+    """Joins the parts of a run into the message that the engine would send."""
     tasks: Mapping[str, _Task] = {task.task_external_id: task for task in parts.tasks}
     details = GetRunDetailsResponse(input=_input(parts.run.input), done=bool(parts.shape))
     for step in parts.shape:
@@ -159,18 +159,18 @@ def _joined(parts: _Parts) -> GetRunDetailsResponse:
 
 
 def _input(raw: msgspec.Raw) -> bytes:
-    """The input of a run, which the HTTP API wraps if the run has a single task."""
+    """Returns the input of a run. The HTTP API wraps it if the run has a single task."""
     try:
         return bytes(_WRAPPED.decode(raw).input)
     except msgspec.ValidationError:
         return bytes(raw)
 
 
-def _too_large(problem: Problem, why: str) -> TooLarge:
-    size, limit = sizes_said(problem) or (0, 0)
+def _too_large(problem: RpcError, why: str) -> TooLarge:
+    size, limit = message_sizes(problem) or (0, 0)
     message = (
         f"the run's input and the values of its steps have {size} bytes in all, and Hatchet sends "
-        f"at most {limit}; {why}: set server_url (HATCHET_CLIENT_SERVER_URL) to where it is "
-        "reached, or raise the engine's limit (SERVER_GRPC_MAX_MSG_SIZE)"
+        f"at most {limit}; {why}: set server_url (HATCHET_CLIENT_SERVER_URL) to its address, or "
+        "raise the engine's limit (SERVER_GRPC_MAX_MSG_SIZE)"
     )
     return TooLarge("", message, size=size, limit=limit)

@@ -1,4 +1,4 @@
-"""A worker's registration: its heartbeats, and the stream of what the engine assigns."""
+"""A worker's registration with the engine: its heartbeats, and the stream of assigned actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
 
 from onward.backends.hatchet.client import Actions, Client
-from onward.backends.hatchet.errors import Problem, is_gone
+from onward.backends.hatchet.errors import RpcError, is_gone
 
 _HEARTBEAT = 4.0
 _PAUSE = 0.5
@@ -20,12 +20,12 @@ class Registration:
 
     Args:
         client: The connection.
-        name: Its name in the dashboard.
-        actions: The actions that it serves.
-        slots: How many of them at a time, by the kind of slot.
-        labels: Its labels.
-        take: Takes each assigned action, with the registration that received it.
-        note: Takes each problem with the engine, and None when it is over.
+        name: The worker's name in the dashboard.
+        actions: The actions that the worker serves.
+        slots: How many actions it runs at the same time, by the kind of slot.
+        labels: The worker's labels.
+        take: Called with each assigned action, and this registration.
+        note: Called with each error of the engine, and with None when the engine answers again.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Registration:
         labels: Sequence[str],
         *,
         take: Callable[[AssignedAction, Registration], None],
-        note: Callable[[Problem | None], None],
+        note: Callable[[RpcError | None], None],
     ) -> None:
         self.id: str = ""
-        """The engine's id for it, which changes if the engine forgets the worker."""
+        """The engine's id of the worker. It changes if the engine forgets the worker."""
         self.ready: asyncio.Event = asyncio.Event()
-        """Is set after the first heartbeat."""
+        """Set after the first heartbeat."""
         self._client = client
         self._name = name
         self._actions = actions
@@ -55,25 +55,25 @@ class Registration:
         self._is_taking = True
 
     async def open(self) -> asyncio.Task[None]:
-        """Registers, and takes actions from then on.
+        """Registers the worker, and starts to receive actions.
 
         Returns:
-            The task that takes them.
+            The asyncio task that receives them.
 
         Raises:
-            Problem: If the engine refuses, or is away.
+            RpcError: If the engine refuses the worker, or is away.
         """
         self.id = await self._register()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
         return self._tasks[0]
 
     def take_no_more(self) -> None:
-        """Takes no more actions, and goes on with the heartbeats."""
+        """Stops receiving actions, but keeps sending heartbeats."""
         self._is_taking = False
         self._hang_up()
 
     def close(self) -> None:
-        """Ends the stream and the heartbeats."""
+        """Stops the stream and the heartbeats."""
         for task in self._tasks:
             task.cancel()
 
@@ -85,7 +85,7 @@ class Registration:
             self._stream.cancel()
 
     async def _listen(self) -> None:
-        """Takes assigned actions, and opens the stream again when it breaks."""
+        """Receives assigned actions, and opens the stream again when it breaks."""
         try:
             while self._is_taking:
                 try:
@@ -94,9 +94,9 @@ class Registration:
                     self._stream = self._client.listen(self.id)
                     async for action in self._stream:
                         self._take(action, self)
-                except Problem as problem:
+                except RpcError as problem:
                     self._went_wrong(problem)
-                except asyncio.CancelledError:  # perhaps of the stream only
+                except asyncio.CancelledError:  # maybe only the stream was cancelled
                     if _is_cancelled():
                         raise
                 await asyncio.sleep(_PAUSE)
@@ -104,8 +104,8 @@ class Registration:
             self._hang_up()
 
     async def _beat(self) -> None:
-        # At the first heartbeat the engine checks whether a new worker listens. If it does not, the
-        # engine checks again only much later.
+        # At the first heartbeat the engine checks whether a new worker listens. If the worker does
+        # not listen yet, the engine checks again only much later.
         await asyncio.sleep(_SETTLED)
         refused = 0
         while True:
@@ -116,7 +116,7 @@ class Registration:
                     self.ready.set()
                     self._note(None)
                     refused = 0
-            except Problem as problem:
+            except RpcError as problem:
                 refused += 1
                 pause = _PAUSE
                 self._went_wrong(problem)
@@ -124,7 +124,7 @@ class Registration:
                     self._hang_up()  # the engine has lost the stream
             await asyncio.sleep(pause)
 
-    def _went_wrong(self, problem: Problem) -> None:
+    def _went_wrong(self, problem: RpcError) -> None:
         if is_gone(problem):
             self.id = ""  # the engine has forgotten the worker
             self._hang_up()

@@ -1,4 +1,4 @@
-"""Reporting a worker's results to the engine, and returning what it does not finish."""
+"""Reports a worker's results to the engine, and returns steps that it does not finish."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ from returns.result import Failure
 
 from onward.backends.hatchet.client import event_of, now
 from onward.backends.hatchet.connection import Connection
-from onward.backends.hatchet.errors import Problem, is_away, patiently, said, sizes_said
+from onward.backends.hatchet.errors import (
+    RpcError,
+    is_temporary,
+    message_sizes,
+    text_of,
+    with_retries,
+)
 from onward.backends.hatchet.message import (
     MARGIN,
     StepResult,
+    encode,
     input_of,
     result_of,
     size_of,
     too_large,
-    write,
 )
 from onward.backends.hatchet.submit import Parent
 from onward.fault import Fault, Unavailable
@@ -36,7 +42,7 @@ from onward.plan import Args, ChainNode, FusedNode, Plan
 
 _PAUSE = 0.5
 _PATIENCE = 600.0
-"""How long to try to keep a value elsewhere while the engine is away, in seconds."""
+"""How long storing a large value is retried while the engine is away, in seconds."""
 
 _LOGGER = logging.getLogger("onward.hatchet")
 
@@ -45,12 +51,11 @@ class Share(Struct, frozen=True):
     """How many bytes the value of a DAG's step may have.
 
     The engine sends each step of a DAG the values of all steps before it, used or not, in one
-    message. So the room left in that message is divided among the steps to come. A step never gives
-    more than its part, and all values have room.
+    message. So the free space of that message is divided among the steps to come.
 
     Args:
         taken: How many bytes the step itself received.
-        among: How many steps with successors have given no value yet, this one included.
+        among: How many steps with successors have no value yet, including this one.
         queue: The queue of the step, if it names one.
     """
 
@@ -59,12 +64,12 @@ class Share(Struct, frozen=True):
     queue: str | None = None
 
     def most(self, limit: int) -> int:
-        """How many bytes its value may have."""
+        """Returns how many bytes the value may have, given the limit of a message."""
         return max(0, limit - self.taken) // max(1, self.among)
 
 
 class Results:
-    """Reports to the engine, and tries again while the engine is away.
+    """Reports to the engine, and retries while the engine is away.
 
     Args:
         connection: The connections to the engine.
@@ -86,29 +91,29 @@ class Results:
         """Reports a result.
 
         Args:
-            action: What the engine assigned.
+            action: The assigned action.
             worker: The worker's id.
             done: The result.
-            name: The task, or the flow.
-            plan: The plan of the step; None if it could not be read.
-            share: How large the value may be, for a step of a DAG that others follow.
+            name: The name of the task or flow.
+            plan: The plan of the step; None if it could not be decoded.
+            share: How large the value may be, if the step of a DAG has successors.
         """
         done = await self._fitting(action, done, name, plan, share)
         try:
-            await self._tell(action, worker, _kind(done), write(done))
+            await self._report(action, worker, _kind(done), encode(done))
             return
-        except Problem as problem:
+        except RpcError as problem:
             fault = self._refused(name, done, problem)
         _LOGGER.error("the result of %s cannot be reported to Hatchet: %s", action.action_id, fault)
         instead = _instead(done, fault)
-        with contextlib.suppress(Problem):  # the engine assigns it again after its lease
-            await self._tell(action, worker, STEP_EVENT_TYPE_FAILED, write(instead))
+        with contextlib.suppress(RpcError):  # the engine reassigns it after its lease
+            await self._report(action, worker, STEP_EVENT_TYPE_FAILED, encode(instead))
 
     async def returned(self, action: AssignedAction, worker: str) -> None:
-        """Returns a step, which the engine also notices by itself."""
+        """Returns a step to the engine. If this fails, the engine notices it by the lease."""
         text = "its worker stops, and returns it"
-        with contextlib.suppress(Problem):
-            await self._tell(action, worker, STEP_EVENT_TYPE_FAILED, text, is_final=False)
+        with contextlib.suppress(RpcError):
+            await self._report(action, worker, STEP_EVENT_TYPE_FAILED, text, is_final=False)
 
     async def _fitting(
         self,
@@ -118,8 +123,8 @@ class Results:
         plan: Plan | None,
         share: Share | None,
     ) -> StepResult:
-        """The result, reduced until it fits the messages that the engine takes and sends."""
-        text = write(done)
+        """Reduces a result so that it fits into the engine's messages."""
+        text = encode(done)
         size = len(text.encode())
         limit = await self._limit_for(size)
         if size > limit:
@@ -131,17 +136,17 @@ class Results:
         return await self._kept(action, done, plan, share.queue)
 
     async def _limit_for(self, size: int) -> int:
-        """How many bytes an output may have."""
+        """Returns how many bytes an output may have."""
         client = self._connection.client
         try:
-            return await patiently(lambda: client.limit_for(size + MARGIN), math.inf) - MARGIN
-        except Problem:
-            return size  # the engine says itself whether it is too large
+            return await with_retries(lambda: client.limit_for(size + MARGIN), math.inf) - MARGIN
+        except RpcError:
+            return size  # the engine itself will refuse it if it is too large
 
     async def _kept(
         self, action: AssignedAction, done: StepResult, plan: Plan, queue: str | None
     ) -> StepResult:
-        """Keeps a value as the input of a run of its own, which gives it back."""
+        """Stores a value as the input of another run, and returns a result that refers to it."""
         outcome: Outcome = done.read
         if not isinstance(outcome, Value):
             return done
@@ -158,13 +163,13 @@ class Results:
             return _instead(done, started.failure())
         return StepResult(at=done.at, kept=started.unwrap())
 
-    def _refused(self, name: str, done: StepResult, problem: Problem) -> Fault:
-        sizes = sizes_said(problem)
+    def _refused(self, name: str, done: StepResult, problem: RpcError) -> Fault:
+        sizes = message_sizes(problem)
         if sizes is not None:
             return too_large(name, "its value", *sizes)
-        return Unavailable(name, f"Hatchet does not take its value: {said(problem)}")
+        return Unavailable(name, f"Hatchet does not accept its value: {text_of(problem)}")
 
-    async def _tell(
+    async def _report(
         self,
         action: AssignedAction,
         worker: str,
@@ -180,8 +185,8 @@ class Results:
             try:
                 await self._connection.client.event(event)
                 return
-            except Problem as problem:
-                if not is_away(problem):
+            except RpcError as problem:
+                if not is_temporary(problem):
                     raise
             await asyncio.sleep(_PAUSE)
 

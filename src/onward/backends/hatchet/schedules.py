@@ -1,4 +1,4 @@
-"""Schedules, which are Hatchet's crons; its dashboard shows them too."""
+"""Schedules as Hatchet's crons, which its dashboard shows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Schedule
 from onward.backends.hatchet import names
-from onward.backends.hatchet.message import KEY, input_of, write
-from onward.backends.hatchet.rest import Rest
+from onward.backends.hatchet.http_api import HttpApi
+from onward.backends.hatchet.message import KEY, encode, input_of
 from onward.backends.hatchet.submit import priority_of, undeclared, workflows_of
 from onward.fault import Fault, Misconfigured, Unavailable, Unknown
 from onward.plan import FusedNode, Plan, StepNode
@@ -49,13 +49,13 @@ class Crons:
     """The schedules of a tenant.
 
     Args:
-        rest: The HTTP API, which alone has them.
+        http: The HTTP API; the gRPC API has no crons.
         tenant: The tenant's id.
         prefix: The prefix of the workflows' names.
     """
 
-    def __init__(self, rest: Rest, tenant: str, prefix: str) -> None:
-        self._rest = rest
+    def __init__(self, http: HttpApi, tenant: str, prefix: str) -> None:
+        self._http = http
         self._tenant = tenant
         self._prefix = prefix
 
@@ -68,7 +68,7 @@ class Crons:
         body: dict[str, object] = {
             "cronName": schedule.name,
             "cronExpression": _expression(schedule),
-            "input": msgspec.Raw(write(input_of(plan)).encode()),
+            "input": msgspec.Raw(encode(input_of(plan)).encode()),
             "additionalMetadata": {
                 KEY: f"schedule {self._prefix}{schedule.name}",
                 "flow": schedule.flow,
@@ -80,7 +80,7 @@ class Crons:
             if _is_same(cron, body):
                 return Success(_schedule(cron))
         is_paused = any(not cron.enabled for cron in old)
-        # The old one goes first, because the engine has only one with a name and a time.
+        # The old cron is deleted first, because a name and a time must be unique in the engine.
         for cron in old:
             gone = await self._delete(cron)
             if isinstance(gone, Failure):
@@ -111,7 +111,7 @@ class Crons:
         return Success(None)
 
     async def remove(self, name: str) -> Result[None, Fault]:
-        """Removes a schedule; `Unknown` if there is none."""
+        """Deletes a schedule; `Unknown` if there is none."""
         found = await self._known(name)
         if isinstance(found, Failure):
             return found
@@ -127,7 +127,7 @@ class Crons:
     async def _create(self, plan: Plan, body: dict[str, object]) -> Result[str, Fault]:
         for name in self._workflows(plan):
             path = f"tenants/{self._tenant}/workflows/{names.workflow(name, self._prefix)}/crons"
-            answer = await self._rest.ask("POST", path, body=body)
+            answer = await self._http.request("POST", path, body=body)
             if isinstance(answer, Success):
                 return Success(msgspec.json.decode(answer.unwrap(), type=_Cron).metadata.id)
             if answer.failure() != HTTPStatus.BAD_REQUEST:
@@ -137,7 +137,7 @@ class Crons:
     def _workflows(self, plan: Plan) -> list[str]:
         """The workflows that can run a plan on schedule, the most specific first."""
         if isinstance(plan.root, StepNode | FusedNode):
-            return [names.FLOW]  # a cron has no queue; the evaluator gives each step its own
+            return [names.FLOW]  # a cron has no queue, but the evaluator sets each step's queue
         return workflows_of(plan)
 
     async def _set(self, id: str, *, enabled: bool) -> Result[bytes, Fault]:
@@ -176,11 +176,11 @@ class Crons:
         query: dict[str, str] | None = None,
     ) -> Result[bytes, Fault]:
         url = f"tenants/{self._tenant}/{path}"
-        return (await self._rest.ask(method, url, query=query, body=body)).alt(_fault)
+        return (await self._http.request(method, url, query=query, body=body)).alt(_fault)
 
 
 def _expression(schedule: Schedule) -> str:
-    """When it runs, as an expression of the engine."""
+    """Returns the engine's expression for when a schedule runs."""
     if schedule.cron is None:
         return f"{_EVERY}{schedule.every}s"
     return schedule.cron if schedule.timezone == "UTC" else _in(schedule.timezone, schedule.cron)

@@ -1,4 +1,4 @@
-"""Importing Hatchet's SDK when it is first needed: it takes a second, and warns."""
+"""Imports Hatchet's SDK when it is first needed, because that takes a second and warns."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _NAME = "hatchet_sdk"
 
 
 def require() -> None:
-    """Raises ModuleNotFoundError if it is not installed, and does not import it."""
+    """Raises ModuleNotFoundError if the SDK is not installed, without importing it."""
     if importlib.util.find_spec(_NAME) is None:
         raise ModuleNotFoundError(f"No module named {_NAME!r}", name=_NAME)
 
 
 def load() -> None:
-    """Imports it, without the warnings that its own dependencies cause."""
+    """Imports the SDK, without the warnings that its own dependencies cause."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The 'initial' parameter", DeprecationWarning)
         importlib.import_module(_NAME)

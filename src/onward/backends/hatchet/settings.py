@@ -1,4 +1,4 @@
-"""The settings of a Hatchet backend, checked and complete."""
+"""The checked and complete settings of a Hatchet backend."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Tls:
     """How the connection to the engine uses TLS.
 
     Args:
-        root_certificates: A file of the authorities to trust; the system's if none is given.
-        certificate: A file of the client's own certificate, where the engine asks for one.
-        key: The file of its key.
+        root_certificates: A file of the trusted authorities; None for the system's.
+        certificate: A file of the client's certificate, if the engine requires one.
+        key: The file of that certificate's key.
         server_name: The name in the engine's certificate, if it is not the host.
     """
 
@@ -27,12 +27,12 @@ class Tls:
 
 @dataclass(frozen=True)
 class Address:
-    """Where the engine is, and the token for it.
+    """The engine's address, and the token for it.
 
     Args:
-        target: Its host and port.
-        token: The secret.
-        tls: How the connection uses TLS; None for no TLS.
+        target: The engine's host and port.
+        token: The tenant's token, which is a secret.
+        tls: The TLS configuration; None for no TLS.
     """
 
     target: str
@@ -42,16 +42,16 @@ class Address:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a Hatchet backend was told.
+    """The settings of a Hatchet backend.
 
     Args:
-        address: Where the engine is.
-        server_url: Where its HTTP API is.
+        address: The engine's address.
+        server_url: The URL of its HTTP API.
         tenant: The tenant's id.
         prefix: The prefix of the workflows' names.
-        queue: The queue of steps that name none.
+        queue: The default queue, for steps that name none.
         keep: How long an idempotency key is remembered, in seconds.
-        lease: How long a step stays with a worker that does not renew it, in seconds.
+        lease: How long a step stays with a worker that does not renew its lease, in seconds.
         limits: The limits of tasks, by the tasks' names.
         undeclared: How long a submission waits for a worker to declare its task, in seconds.
         unserved: How long a step waits for a worker to serve its task again, in seconds.

@@ -1,6 +1,6 @@
-"""Running a step: its attempts, on an event loop of their own.
+"""Runs a step with its retries, on an event loop for steps.
 
-A step that blocks its loop must not stop the worker's heartbeats.
+It is not the loop of the worker's heartbeats, which a step that blocks its loop would stop.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from onward.outcome import Outcome
 from onward.plan import Args, Plan, Runnable
 
 
-class Steps:
+class StepRunner:
     """Runs the steps of a catalog's tasks.
 
     Args:
-        tasks: The tasks that may be run.
+        tasks: The tasks that may run.
     """
 
     def __init__(self, tasks: Tasks) -> None:
@@ -39,18 +39,18 @@ class Steps:
         call: str,
         at: str,
         reporter: Reporter,
-        given_up: threading.Event,
+        is_cancelled: threading.Event,
     ) -> Outcome:
         """Runs a step with its retries.
 
         Args:
             step: The step.
-            args: Its arguments.
-            plan: The plan that it belongs to.
+            args: The step's arguments.
+            plan: The plan that the step belongs to.
             call: The call's id.
-            at: The step's place in the call.
-            reporter: Takes its progress.
-            given_up: Is set once the step is cancelled.
+            at: The step's path in the call.
+            reporter: Reports the step's attempts and progress.
+            is_cancelled: Set when the step is cancelled.
         """
 
         async def once(attempt: int) -> Outcome:
@@ -63,17 +63,17 @@ class Steps:
                 key=plan.key,
                 deadline=plan.deadline,
                 trace=plan.trace,
-                report=reporter.says,
-                is_cancelled=given_up.is_set,
+                report=reporter.report,
+                is_cancelled=is_cancelled.is_set,
             )
             try:
-                return await self._attempts.make(step, args, context, reporter.begins)
+                return await self._attempts.make(step, args, context, reporter.on_attempt)
             finally:
                 reporter.ends(context)
 
         return await self._thread.run(lambda: retried(step, once, asyncio.sleep, random.random))
 
     def close(self) -> None:
-        """Cancels async steps; the thread of a sync step goes on, because Python cannot stop it."""
+        """Cancels async steps. The thread of a sync step runs on: Python cannot stop it."""
         self._thread.close()
-        del self._attempts  # also ends its idle threads
+        del self._attempts  # this also ends its idle threads

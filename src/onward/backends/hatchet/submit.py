@@ -1,4 +1,4 @@
-"""Starting runs of plans: their workflow, input, labels and priority."""
+"""Starts runs of plans: chooses their workflow, labels and priority."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from returns.result import Failure, Result, Success
 
 from onward.backend.support import step_name
 from onward.backends.hatchet import names
-from onward.backends.hatchet.batches import Batches
 from onward.backends.hatchet.client import Client
-from onward.backends.hatchet.errors import Problem, is_too_large, is_unknown_name, patiently
-from onward.backends.hatchet.message import DUE, KEY, MARGIN, RunInput, size_of, too_large, write
+from onward.backends.hatchet.errors import RpcError, is_too_large, is_unknown_name, with_retries
+from onward.backends.hatchet.message import DUE, KEY, MARGIN, RunInput, encode, size_of, too_large
 from onward.backends.hatchet.reader import Reader
+from onward.backends.hatchet.run_batches import RunBatches
 from onward.fault import Fault, Unknown
 from onward.plan import FusedNode, NamedNode, Plan, Runnable, StepNode
 
 _MISSING = 0.2
-"""How long an undeclared workflow is not tried again, in seconds."""
+"""The pause before an undeclared workflow is tried again, in seconds."""
 
 _APPEARS = 0.25
 """How long a run that another worker is starting may take to appear, in seconds."""
@@ -33,7 +33,7 @@ class Parent(Struct, frozen=True):
 
     Args:
         task: The id of the engine's task that starts it.
-        place: The place of the run within that task; the engine starts one run for each place.
+        place: The key of the run within that task. The engine starts one run for each key.
     """
 
     task: str
@@ -55,7 +55,7 @@ class Submitter:
         self._reader = reader
         self._prefix = prefix
         self._queue = queue
-        self._batches = Batches(client, reader)
+        self._batches = RunBatches(client, reader)
         self._declared: set[str] = set()
         self._missing: dict[str, float] = {}
         self._checking: dict[str, asyncio.Future[bool]] = {}
@@ -70,20 +70,21 @@ class Submitter:
         workflow: str | None = None,
         patience: float,
     ) -> Result[str, Fault]:
-        """Starts a run of a plan, in its own workflow if there is one.
+        """Starts a run of a plan.
 
         Args:
             plan: The plan.
-            run_input: Its input.
-            key: Its idempotency key; for a key that exists, the id of that run comes back.
-            parent: What starts it, if it is part of another run.
-            workflow: The workflow to run it in, if not the plan's own.
-            patience: How long to try while the engine is away, in seconds.
+            run_input: The run's input.
+            key: The run's idempotency key.
+            parent: The run that starts it, if it is a part of another run.
+            workflow: The workflow of the run; None to choose it by the plan.
+            patience: How long to retry while the engine is away, in seconds.
 
         Returns:
-            Its id; `Unknown` if no worker has ever declared its task.
+            The run's id, or the id of the existing run with this key; `Unknown` if no worker has
+            ever declared its task.
         """
-        text = write(run_input)
+        text = encode(run_input)
         size = size_of(text)
         request = TriggerWorkflowRequest(
             input=text,
@@ -104,7 +105,7 @@ class Submitter:
                 id = await self._started(names.workflow(name, self._prefix), request, patience)
                 if id is not None:
                     return Success(id)
-        except Problem as problem:
+        except RpcError as problem:
             if is_too_large(problem):
                 limit = await self._limit_for(size, patience)
                 return Failure(too_large(plan.flow, "its arguments", size, limit))
@@ -114,20 +115,20 @@ class Submitter:
     async def _started(
         self, name: str, request: TriggerWorkflowRequest, patience: float
     ) -> str | None:
-        """Starts a run of a workflow; None if no worker has declared it."""
+        """Starts a run of a workflow; returns None if no worker has declared the workflow."""
         if self._missing.get(name, 0.0) > time.monotonic():
             return None
         request = TriggerWorkflowRequest.FromString(request.SerializeToString())
         request.name = name
         try:
             id = await self._batches.send(request, patience)
-        except Problem as problem:
+        except RpcError as problem:
             if is_unknown_name(problem):
                 return None
             raise
         if name in self._declared:
             return id
-        # For an undeclared workflow the engine gives an id, but there is no run.
+        # For an undeclared workflow the engine returns an id, but starts no run.
         checking = self._checking.get(name)
         if checking is None:
             checking = self._checking[name] = asyncio.ensure_future(self._is_there(id, patience))
@@ -135,8 +136,8 @@ class Submitter:
         found = await asyncio.shield(checking)
         is_part = request.HasField("parent_task_run_external_id")
         if not found and is_part:
-            # There is none either for a place whose start a dying worker broke off. That says
-            # nothing about the workflow or other places.
+            # If a worker died while it started this run, the engine knows the key but has no run.
+            # So this does not prove that the workflow is undeclared.
             await asyncio.sleep(_APPEARS)
             found = await self._is_there(id, patience)
         if found:
@@ -147,28 +148,28 @@ class Submitter:
         return None
 
     async def _is_there(self, id: str, patience: float) -> bool:
-        """Whether a run exists; the engine may have started it just before it went away."""
-        return await patiently(lambda: self._reader.is_there(id), patience)
+        """Whether a run exists; retries while the engine is away."""
+        return await with_retries(lambda: self._reader.is_there(id), patience)
 
     async def _limit_for(self, size: int, patience: float) -> int:
-        """How many bytes an input may have."""
+        """Returns how many bytes an input may have."""
         whole = size + MARGIN
-        return await patiently(lambda: self._client.limit_for(whole), patience) - MARGIN
+        return await with_retries(lambda: self._client.limit_for(whole), patience) - MARGIN
 
     def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
-        """The metadata by which people find a run, and the engine knows a key."""
-        # A key is one for all workflows.
+        """Makes the metadata: for people to find a run, and with the idempotency key."""
+        # The key has the prefix, because the engine shares keys among all workflows.
         metadata = {KEY: f"{self._prefix}{key}", DUE: "", "flow": plan.flow[:200]}
         return metadata if plan.key is None else metadata | {"key": plan.key}
 
     def _labels(self, plan: Plan) -> Mapping[str, DesiredWorkerLabels]:
         if not isinstance(plan.root, Runnable):
-            return {}  # the workflow of a flow has it
+            return {}  # the workflow of a flow has the label
         return {label(plan.root.queue or plan.queue or self._queue): required()}
 
 
 def workflows_of(plan: Plan) -> list[str]:
-    """The workflows that can run a plan, the most specific first."""
+    """Returns the workflows that can run a plan, the most specific one first."""
     match plan.root:
         case StepNode(task=name):
             return [name]
@@ -181,17 +182,17 @@ def workflows_of(plan: Plan) -> list[str]:
 
 
 def label(queue: str) -> str:
-    """The label of a worker that serves a queue."""
+    """Returns the label of workers that serve a queue."""
     return f"queue:{queue}"
 
 
 def required() -> DesiredWorkerLabels:
-    """The requirement that a worker has a label."""
+    """Returns the requirement that a worker has a label."""
     return DesiredWorkerLabels(str_value="yes", required=True)
 
 
 def undeclared(plan: Plan) -> Unknown:
-    """The fault of a task that no worker has declared."""
+    """The fault for a task that no worker has declared."""
     return Unknown(
         step_name(plan.root, plan.flow),
         "no worker has declared it to Hatchet: start one that serves it, then submit again",
@@ -199,7 +200,7 @@ def undeclared(plan: Plan) -> Unknown:
 
 
 def priority_of(plan: Plan) -> int | None:
-    """Its priority on Hatchet, which has three levels where Onward has ten."""
+    """Converts a plan's priority to Hatchet's, which has three levels instead of ten."""
     priority = plan.priority
     if isinstance(plan.root, Runnable) and plan.root.priority is not None:
         priority = plan.root.priority

@@ -1,4 +1,4 @@
-"""The claims of a Hatchet token: its tenant, and where the engine is."""
+"""The claims of a Hatchet token: its tenant, and the engine's addresses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 _TOKEN = re.compile(r"[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]*){2}")
-"""The form of a token, which is also all that gRPC allows in a header."""
+"""The form of a token. It allows only characters that gRPC accepts in a header."""
 
 
 class Claims(Struct, frozen=True):
@@ -18,8 +18,8 @@ class Claims(Struct, frozen=True):
 
     Args:
         sub: The tenant's id.
-        server_url: Where its HTTP API and dashboard are.
-        grpc_broadcast_address: Where its workers and clients connect to.
+        server_url: The URL of the HTTP API and the dashboard.
+        grpc_broadcast_address: The address that workers and clients connect to.
         exp: When it expires, in seconds since 1970; None if it does not.
     """
 
@@ -30,10 +30,10 @@ class Claims(Struct, frozen=True):
 
 
 def claims(token: str) -> Claims:
-    """The claims of a token. The engine checks its signature, Onward does not.
+    """Reads the claims of a token, without checking its signature; the engine does that.
 
     Raises:
-        ValueError: If it is not a token; the message does not show it.
+        ValueError: If it is not a token. The message does not show it.
     """
     try:
         if not _TOKEN.fullmatch(token):
@@ -43,6 +43,6 @@ def claims(token: str) -> Claims:
         return msgspec.json.decode(raw, type=Claims)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise ValueError(
-            "it is no Hatchet token: take one from the dashboard (Settings, API Tokens), or set "
+            "it is not a Hatchet token: take one from the dashboard (Settings, API Tokens), or set "
             "HATCHET_CLIENT_TOKEN"
         ) from None

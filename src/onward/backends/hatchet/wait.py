@@ -1,7 +1,7 @@
-"""Waiting for runs to end.
+"""Waits for runs to end.
 
-The engine announces on a stream that a run has ended, sometimes a second late, and never for a run
-that it does not have. So the waiter also polls, soon at first and then less and less often.
+The engine announces ended runs on a stream: sometimes a second late, and never for a run that it
+does not have. So the waiter also polls, soon at first and then less and less often.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest,
 from onward.backend.support import Patience
 from onward.backends.hatchet import outcomes
 from onward.backends.hatchet.client import Client
-from onward.backends.hatchet.errors import Problem, is_away, is_of_all, unknown
+from onward.backends.hatchet.errors import RpcError, concerns_all, is_temporary, unknown
 from onward.backends.hatchet.message import LastAttempt
 from onward.backends.hatchet.reader import Oversized, Reader
 from onward.execute import raised
@@ -32,14 +32,14 @@ _PAUSES = (0.25, 0.5, 1.0, 3.0, 10.0)
 """The pauses between polls of one run, in seconds."""
 
 _MANY = 4
-"""From how many awaited runs on the pauses become longer."""
+"""With more awaited runs than this, the pauses become longer."""
 
 _AT_ONCE = 16
 _BREATH = 0.05
-"""The pause after each poll, in seconds: the stream announces almost all runs."""
+"""The pause after each poll, in seconds. Polls can be rare, because the stream has most runs."""
 
 _KEPT = 60.0
-"""How long a run that nobody awaits any more stays subscribed, in seconds."""
+"""How long a run that no caller awaits stays subscribed, in seconds."""
 
 _LOGGER = logging.getLogger("onward.hatchet")
 
@@ -83,10 +83,10 @@ class Waiter:
     async def settled(
         self, ids: Collection[str], timeout: float | None = None
     ) -> dict[str, Outcome]:
-        """The outcomes there are among runs, as soon as there is one; see `Backend.settled`.
+        """Waits until at least one run has an outcome; see `Backend.settled`.
 
         Raises:
-            Problem: If the engine cannot be asked.
+            RpcError: If the engine is not reached.
         """
         if not ids:
             return {}
@@ -117,7 +117,7 @@ class Waiter:
         }
 
     async def _wait(self, futures: Sequence[asyncio.Future[Any]], timeout: float | None) -> None:
-        """Waits until one of many is done, without a callback on each."""
+        """Waits until one of many futures is done, without a callback on each."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not any(future.done() for future in futures):
@@ -134,7 +134,7 @@ class Waiter:
         self._news = asyncio.Event()
 
     async def outcome(self, id: str, timeout: float | None = None) -> Outcome | None:
-        """The outcome of a run; None if there is none after so many seconds."""
+        """Waits for the outcome of a run; returns None if there is none in time."""
         return (await self.settled([id], timeout)).get(id)
 
     async def step(self, id: str) -> tuple[Outcome, LastAttempt | None]:
@@ -172,7 +172,7 @@ class Waiter:
         if any(each.outcome.done() for each in awaited.values()):
             return
         early = [(id, each) for id, each in awaited.items() if each.asked <= 1]
-        with contextlib.suppress(Problem):  # then they have no outcome yet
+        with contextlib.suppress(RpcError):  # if this fails, they have no outcome yet
             for at in range(0, len(early), _AT_ONCE):
                 some = early[at : at + _AT_ONCE]
                 await asyncio.gather(*(self._look(id, each) for id, each in some))
@@ -205,7 +205,7 @@ class Waiter:
         try:
             await self._look(id, awaited)
             awaited.outage = self._outage = None
-        except Problem as problem:
+        except RpcError as problem:
             self._note(problem, awaited)
         if not awaited.outcome.done():
             self._ask_later(id, awaited)
@@ -217,9 +217,9 @@ class Waiter:
         except Oversized as oversized:
             self._settle(awaited, faulted(oversized.fault))
             return
-        except Problem:
+        except RpcError:
             raise
-        except Exception as problem:  # a bug with this run must not affect others
+        except Exception as problem:  # a bug that this run causes must not affect other runs
             _LOGGER.exception("run %s could not be read", id)
             self._settle(awaited, faulted(raised("", problem)))
             return
@@ -229,47 +229,47 @@ class Waiter:
         elif awaited.was_missing:
             self._settle(awaited, faulted(unknown(id)))
         else:
-            awaited.was_missing = True  # it may only not be visible yet
+            awaited.was_missing = True  # it may not be visible yet
 
-    def _note(self, problem: Problem, awaited: _Awaited) -> None:
-        """Notes that a poll failed.
+    def _note(self, problem: RpcError, awaited: _Awaited) -> None:
+        """Handles a failed poll.
 
-        In the end the caller that waits for this run learns it, and all callers if every poll
-        fails.
+        If polls of this run keep failing, its callers get a fault. If all polls fail, all callers
+        do.
         """
         outage = self._outage = self._outage or Patience()
         awaited.outage = awaited.outage or Patience()
-        if is_of_all(problem) or (is_away(problem) and outage.is_exhausted):
+        if concerns_all(problem) or (is_temporary(problem) and outage.is_exhausted):
             self._break(problem)
-        elif not is_away(problem) or awaited.outage.is_exhausted:
+        elif not is_temporary(problem) or awaited.outage.is_exhausted:
             self._settle(awaited, faulted(self._client.fault(problem)))
 
-    def _break(self, problem: Problem) -> None:
+    def _break(self, problem: RpcError) -> None:
         if self._broken is not None:
             self._broken.set_exception(problem)
-            self._broken.exception()  # there may be no caller now
+            self._broken.exception()  # so that it does not warn if there is no caller
             self._wake_waiters()
             self._broken = None
 
     async def _listen(self) -> None:
-        """Follows the stream of runs that ended, and opens it again when it breaks."""
+        """Reads the stream of ended runs, and opens it again when it breaks."""
         while True:
-            while not self._asked_for.empty():  # they are among the awaited
+            while not self._asked_for.empty():  # all of them are in `_awaited`
                 self._asked_for.get_nowait()
             stream = self._client.subscribe()
             writer = asyncio.create_task(self._write(stream, list(self._awaited)))
             try:
                 async for event in stream:
                     await self._arrived(event)
-            except Problem:
-                pass  # the poll finds out, and handles it
+            except RpcError:
+                pass  # the polls will fail too, and handle it
             finally:
                 writer.cancel()
                 stream.cancel()
             await asyncio.sleep(0.5)
 
     async def _write(self, stream: _Stream, ids: list[str]) -> None:
-        with contextlib.suppress(Problem, asyncio.InvalidStateError):
+        with contextlib.suppress(RpcError, asyncio.InvalidStateError):
             for id in ids:
                 await stream.write(SubscribeToWorkflowRunsRequest(workflow_run_id=id))
             while True:
@@ -286,8 +286,8 @@ class Waiter:
         if outcome is not None:
             self._settle(awaited, outcome, outcomes.last_of_event(event.results))
         else:
-            with contextlib.suppress(Problem):
+            with contextlib.suppress(RpcError):
                 await self._look(id, awaited)
             if not awaited.outcome.done():
-                awaited.asked = 0  # it has ended, and its details follow soon
+                awaited.asked = 0  # the run has ended, so its details will follow soon
                 self._ask_later(id, awaited)

@@ -1,4 +1,4 @@
-"""Serving a catalog: taking the steps that the engine assigns, and stopping."""
+"""A Hatchet worker: receives the steps and flows that the engine assigns, and stops."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from onward.backends.hatchet import declare, diagnose, submit
 from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.declare import FLOWS, STEPS, Job, Workflow
-from onward.backends.hatchet.errors import Problem, is_away
+from onward.backends.hatchet.errors import RpcError, is_temporary
 from onward.backends.hatchet.lower import Dag
 from onward.backends.hatchet.message import result_of
+from onward.backends.hatchet.rate_reminder import remind
 from onward.backends.hatchet.registration import Registration
 from onward.backends.hatchet.results import Results
-from onward.backends.hatchet.started import StartedEvents
-from onward.backends.hatchet.steps import Steps
-from onward.backends.hatchet.unserved import Unserved
-from onward.backends.hatchet.wake import wake
-from onward.backends.hatchet.work import Work
+from onward.backends.hatchet.runner import AssignmentRunner
+from onward.backends.hatchet.start_events import StartedEvents
+from onward.backends.hatchet.steps import StepRunner
+from onward.backends.hatchet.unserved_tasks import UnservedTasks
 from onward.catalog import Catalog
 from onward.execute import raised
 from onward.outcome import faulted
 
 _SLOTS = 100
 _FLOW_SLOTS = 1_000
-"""How many steps, and how many flows, a worker runs at a time."""
+"""How many steps, and how many flows, a worker runs at the same time."""
 
 _PAUSE = 0.5
 _AT_ONCE = 16
@@ -48,11 +48,11 @@ _LINGERS = 1.2
 """How long the engine may still assign steps to a paused worker, in seconds."""
 
 _UNSERVED = 10.0
-"""How long to take steps whose task no worker serves, in seconds."""
+"""How long a worker takes unserved steps, in seconds."""
 
 _GOODBYE = 2.0
 _PARTING = 10.0
-"""How long one request, and the whole end, may take when the worker stops, in seconds."""
+"""How long one request, and all of them, may take when the worker stops, in seconds."""
 
 _LOGGER = logging.getLogger("onward.hatchet")
 
@@ -62,9 +62,9 @@ class HatchetWorker:
 
     Args:
         connection: The connections to the engine.
-        catalog: What it serves.
-        concurrency: How many steps it runs at a time.
-        queues: The queues it serves; None for the backend's own and those that the catalog names.
+        catalog: The catalog that it serves.
+        concurrency: How many steps it runs at the same time; None for the default.
+        queues: The queues that it serves; None for the default queue and the catalog's.
     """
 
     def __init__(
@@ -79,17 +79,17 @@ class HatchetWorker:
         settings = self._settings = connection.settings
         self._queues = queues_served(settings.queue, catalog, queues)
         self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
-        self._steps = Steps(catalog.tasks)
+        self._steps = StepRunner(catalog.tasks)
         self._jobs: dict[str, Job] = {}
         self._dags: dict[str, Dag] = {}
-        self._held: dict[tuple[str, int], Assignment] = {}
+        self._assignments: dict[tuple[str, int], Assignment] = {}
         self._loop = asyncio.get_running_loop()
         self._registrations: list[Registration] = []
         self._service: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._started = StartedEvents(connection.client, self._spawn)
         self._results = Results(connection)
-        self._work = Work(connection, self._steps, self._dags, self._spawn)
+        self._work = AssignmentRunner(connection, self._steps, self._dags, self._spawn)
         self._problem = ""
         self._until = math.inf
         self._is_leaving = False
@@ -97,24 +97,24 @@ class HatchetWorker:
         self._ended = threading.Event()
 
     async def start(self) -> None:
-        """Declares what it serves, and takes work from then on.
+        """Declares its workflows, and starts to receive actions.
 
         Raises:
-            Problem: If the engine refuses, or is away.
-            TimeoutError: If it went away meanwhile.
+            RpcError: If the engine refuses the worker, or is away.
+            TimeoutError: If the engine stops answering meanwhile.
         """
         declared = list(declare.workflows(self._catalog, self._settings))
         single = [workflow for workflow in declared if workflow.dag is None]
         for at in range(0, len(single), _AT_ONCE):
             some = single[at : at + _AT_ONCE]
             await asyncio.gather(*map(self._declare, some))
-        # DAGs share the actions of their tasks, and the engine fails if two come at once.
+        # DAGs share the actions of their tasks, and the engine fails if two of them come at once.
         for workflow in declared:
             if workflow.dag is not None:
                 self._dags[await self._declare(workflow)] = workflow.dag
             self._jobs |= workflow.jobs
-        # One worker with slots of both kinds would receive a hundred steps at a time, and then none
-        # for a second: the engine mistakes the free slots for flows for a reserve.
+        # Two registrations, because the engine takes the free slots of one kind for a reserve of
+        # the other: it would assign a hundred steps at once, and then none for a second.
         self._registrations = [self._registration(kind) for kind in (STEPS, FLOWS)]
         try:
             for registration in self._registrations:
@@ -124,22 +124,22 @@ class HatchetWorker:
         except BaseException:
             self._end()
             raise
-        unserved = Unserved(self._settings.unserved, self._find_unserved, self._take_unserved)
+        unserved = UnservedTasks(self._settings.unserved, self._find_unserved, self._take_unserved)
         self._service = [
             self._loop.create_task(each) for each in (self._extend(), unserved.watch())
         ]
-        self._spawn(wake(self._connection, self._catalog))
+        self._spawn(remind(self._connection, self._catalog))
 
     async def _declare(self, workflow: Workflow) -> str:
-        """Declares a workflow; gives the id of its version."""
+        """Declares a workflow, and returns the id of its version."""
         tries = 0
         while True:
             try:
                 return await self._connection.client.put_workflow(workflow.request)
-            except Problem as problem:
-                # The engine fails if two workers declare a new one at once.
+            except RpcError as problem:
+                # The engine fails if two workers declare a new workflow at once.
                 tries += 1
-                if not is_away(problem) or tries == _TRIES:
+                if not is_temporary(problem) or tries == _TRIES:
                     raise
             await asyncio.sleep(_PAUSE * random.random())
 
@@ -159,17 +159,17 @@ class HatchetWorker:
         )
 
     async def _find_unserved(self) -> set[str] | None:
-        return await diagnose.unserved(self._connection.rest, self._settings)
+        return await diagnose.unserved(self._connection.http, self._settings)
 
     async def _take_unserved(self, actions: list[str]) -> None:
-        """Takes steps of tasks that no worker serves, which end as `Unknown` here."""
+        """Takes the steps of tasks that no worker serves. They end as `Unknown` here."""
         self._jobs = dict.fromkeys(actions, Job()) | self._jobs
         registration = self._registered("-unserved", actions, STEPS)
         try:
             await registration.open()
             await asyncio.sleep(_UNSERVED)
             await self._connection.client.unsubscribe(registration.id)
-        except Problem:
+        except RpcError:
             pass  # it is tried again later
         finally:
             registration.close()
@@ -177,79 +177,87 @@ class HatchetWorker:
     def _take(self, action: AssignedAction, worker: Registration) -> None:
         key = (action.task_run_external_id, action.retry_count)
         if action.action_type == ActionType.CANCEL_STEP_RUN:
-            held = self._held.get(key)
-            if held is not None:
-                self._give_up(held)
+            assignment = self._assignments.get(key)
+            if assignment is not None:
+                self._give_up(assignment)
             return
         job = self._jobs.get(action.action_id)
-        if action.action_type != ActionType.START_STEP_RUN or job is None or key in self._held:
+        if (
+            action.action_type != ActionType.START_STEP_RUN
+            or job is None
+            or key in self._assignments
+        ):
             return
-        held = self._held[key] = Assignment(action, job, worker)
-        held.task = self._loop.create_task(self._answer(held))
-        held.task.add_done_callback(lambda _: self._held.pop(key))
+        assignment = self._assignments[key] = Assignment(action, job, worker)
+        assignment.task = self._loop.create_task(self._answer(assignment))
+        assignment.task.add_done_callback(lambda _: self._assignments.pop(key))
         if self._is_giving_back or (self._is_leaving and job.is_flow):
-            self._give_back(held)
+            self._give_back(assignment)
 
     async def _extend(self) -> None:
         """Renews the lease of what takes long."""
         while True:
             await asyncio.sleep(self._settings.lease / 6)
             at = time.monotonic()
-            for held in self._held.values():
-                passed = at - held.extended_at
+            for assignment in self._assignments.values():
+                passed = at - assignment.extended_at
                 if passed >= self._settings.lease / 3:
-                    held.extended_at = at
-                    self._spawn(self._extend_one(held, passed))
+                    assignment.extended_at = at
+                    self._spawn(self._extend_one(assignment, passed))
 
-    async def _extend_one(self, held: Assignment, seconds: float) -> None:
+    async def _extend_one(self, assignment: Assignment, seconds: float) -> None:
         try:
-            if not await self._connection.client.extend(held.action.task_run_external_id, seconds):
-                self._give_up(held)  # another worker has it now
-        except Problem:
-            held.extended_at -= seconds  # it is tried again before the lease ends
+            if not await self._connection.client.extend(
+                assignment.action.task_run_external_id, seconds
+            ):
+                self._give_up(assignment)  # another worker has it now
+        except RpcError:
+            assignment.extended_at -= seconds  # so that it is retried before the lease ends
 
-    def _note(self, problem: Problem | None) -> None:
+    def _note(self, problem: RpcError | None) -> None:
         text = "" if problem is None else self._connection.client.fault(problem).message
         if text and text != self._problem:
             _LOGGER.warning("the worker cannot reach the engine: %s", text)
         if self._problem and not text:
             _LOGGER.warning("the worker reaches the engine again")
-            self._service.append(self._loop.create_task(wake(self._connection, self._catalog)))
+            self._service.append(self._loop.create_task(remind(self._connection, self._catalog)))
         self._problem = text
 
     def _lost(self, _: object) -> None:
-        if not self._is_leaving:  # the backend was closed
+        if not self._is_leaving:  # the backend was closed, and with it the stream
             self._ended.set()
 
-    async def _answer(self, held: Assignment) -> None:
+    async def _answer(self, assignment: Assignment) -> None:
         """Runs an assignment, and reports its result."""
-        self._started.add(held.action, held.worker.id)
+        self._started.add(assignment.action, assignment.worker.id)
         try:
-            done = await self._work.run(held)
+            done = await self._work.run(assignment)
         except asyncio.CancelledError:
-            if held.is_returned:
-                self._spawn(self._results.returned(held.action, held.worker.id))
+            if assignment.is_returned:
+                self._spawn(self._results.returned(assignment.action, assignment.worker.id))
             return
         except Exception as problem:  # a bug: what a step raises is an outcome
-            _LOGGER.exception("%s could not be run", held.action.action_id)
-            done = result_of(faulted(raised(held.action.task_name, problem)), at="", ends=True)
-        if held.last is not None and held.last.step:
-            done = replace(done, last=held.last)
-        action, worker = held.action, held.worker.id
+            _LOGGER.exception("%s could not be run", assignment.action.action_id)
+            done = result_of(
+                faulted(raised(assignment.action.task_name, problem)), at="", ends=True
+            )
+        if assignment.last is not None and assignment.last.step:
+            done = replace(done, last=assignment.last)
+        action, worker = assignment.action, assignment.worker.id
         telling = self._results.send(
-            action, worker, done, name=held.name, plan=held.plan, share=held.share
+            action, worker, done, name=assignment.name, plan=assignment.plan, share=assignment.share
         )
         await asyncio.shield(self._spawn(telling))
 
-    def _give_up(self, held: Assignment) -> None:
+    def _give_up(self, assignment: Assignment) -> None:
         """Ends an assignment that is cancelled."""
-        held.given_up.set()
-        held.task.cancel()
+        assignment.is_cancelled.set()
+        assignment.task.cancel()
 
-    def _give_back(self, held: Assignment) -> None:
-        """Returns an assignment, so that another worker gets it."""
-        held.is_returned = True
-        self._give_up(held)
+    def _give_back(self, assignment: Assignment) -> None:
+        """Returns an assignment to the engine, so that another worker gets it."""
+        assignment.is_returned = True
+        self._give_up(assignment)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -273,25 +281,25 @@ class HatchetWorker:
 
     async def _leave(self, grace: float) -> None:
         workers = self._registrations
-        pauses = (self._connection.rest.pause(worker.id) for worker in workers)
+        pauses = (self._connection.http.pause(worker.id) for worker in workers)
         if all(await asyncio.gather(*pauses)):
             await asyncio.sleep(min(_LINGERS, grace))
         else:
             for worker in workers:
                 worker.take_no_more()
-        for held in list(self._held.values()):
-            if held.job.is_flow:
-                self._give_back(held)
-        while self._held and time.monotonic() < self._until:
-            tasks = [held.task for held in self._held.values()]
+        for assignment in list(self._assignments.values()):
+            if assignment.job.is_flow:
+                self._give_back(assignment)
+        while self._assignments and time.monotonic() < self._until:
+            tasks = [assignment.task for assignment in self._assignments.values()]
             left = self._until - time.monotonic()
             await asyncio.wait(tasks, timeout=min(left, _PAUSE))  # a second stop may shorten it
-        self._is_giving_back = True  # also what the engine still assigns
-        for held in list(self._held.values()):
-            self._give_back(held)
+        self._is_giving_back = True  # from now on, new assignments are returned at once
+        for assignment in list(self._assignments.values()):
+            self._give_back(assignment)
         await self._settle()
         for worker in workers:
-            with contextlib.suppress(Problem, TimeoutError):
+            with contextlib.suppress(RpcError, TimeoutError):
                 await asyncio.wait_for(self._connection.client.unsubscribe(worker.id), _GOODBYE)
         await self._settle()
         self._end()

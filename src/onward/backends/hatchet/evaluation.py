@@ -1,7 +1,7 @@
-"""Running a flow that is not a DAG: the evaluator runs here, and each step is a run of its own.
+"""Runs a flow that is not a DAG, by the evaluator; each step is a run of its own.
 
-The engine knows a step's run by its place in the call. So when a worker dies and another one starts
-the flow again, the steps that have ended keep their outcomes, and none runs again.
+The engine identifies the run of a step by the step's path in the call. So if a worker dies and
+another one starts the flow again, steps that have ended keep their outcomes and do not run again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from returns.result import Failure
 
 from onward.backend.support import step_name
 from onward.backends.hatchet.connection import Connection
-from onward.backends.hatchet.errors import Problem
+from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.message import LastAttempt, input_of
 from onward.backends.hatchet.submit import Parent
 from onward.evaluate import evaluate
@@ -23,16 +23,16 @@ from onward.outcome import Faulted, Outcome, faulted, is_unknown
 from onward.plan import Args, Plan, Runnable
 
 _PLACES = 20
-"""How often to try another place, if the engine knows a place but has no run for it."""
+"""How many keys to try, if the engine knows a key but has no run for it."""
 
 _BROKEN_OFF = 2
-"""How many failures do not prove that the task is undeclared."""
+"""How many failures to start a step do not prove yet that its task is undeclared."""
 
 _PAUSE = 1.0
 """The pause between waits for a step while the engine is away, in seconds."""
 
 _PATIENCE = 600.0
-"""How long to try to start a step while the engine is away, in seconds."""
+"""How long the start of a step is retried while the engine is away, in seconds."""
 
 
 class Evaluation:
@@ -42,7 +42,7 @@ class Evaluation:
         connection: The connections to the engine.
         plan: The flow.
         call: The call's id.
-        task: The task of the engine that the flow is.
+        task: The id of the engine's task that runs the flow.
     """
 
     def __init__(self, connection: Connection, plan: Plan, call: str, task: str) -> None:
@@ -55,11 +55,11 @@ class Evaluation:
         """The step that ended last."""
 
     async def run(self, args: Args) -> Outcome:
-        """Runs the flow to its end."""
+        """Runs the flow."""
         return await evaluate(self._plan.root, args, self._run_step)
 
     async def cancel(self) -> None:
-        """Cancels the steps that run."""
+        """Cancels the running steps."""
         if self._running:
             await self._connection.client.cancel(sorted(self._running))
 
@@ -80,7 +80,7 @@ class Evaluation:
             if isinstance(started, Failure):
                 fault = started.failure()
                 if isinstance(fault, Unknown) and (again < _BROKEN_OFF or time.monotonic() < end):
-                    await asyncio.sleep(undeclared / _PLACES)  # its worker may be about to start
+                    await asyncio.sleep(undeclared / _PLACES)  # its worker may be starting
                     continue
                 break
             id = started.unwrap()
@@ -91,14 +91,14 @@ class Evaluation:
                 name = step_name(step, plan.flow)
                 self.last = last or LastAttempt(name, where, str(_attempts(outcome)))
                 return outcome
-            # The engine recorded the place, and then failed to start the run.
+            # The engine stored the key, but then failed to start the run.
         return faulted(fault)
 
     async def _outcome(self, id: str) -> tuple[Outcome, LastAttempt | None]:
         while True:
             try:
                 return await self._connection.waiter.step(id)
-            except Problem:  # the connection failed, not the step
+            except RpcError:  # the connection failed, not the step
                 await asyncio.sleep(_PAUSE)
 
 

@@ -1,4 +1,4 @@
-"""Hatchet's HTTP API, which alone has logs, crons, workers and their pause."""
+"""Hatchet's HTTP API. The gRPC API lacks logs, crons, and the list and pause of workers."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Answer(Struct, frozen=True):
     """The answer to a request.
 
     Args:
-        raw: Its body.
-        ahead: How far the server's clock is ahead of ours, in seconds, within half a second; None
-            if the answer has no date.
+        raw: The body.
+        ahead: How far the server's clock is ahead of this machine's, in seconds, accurate to half a
+            second; None if the answer has no date.
     """
 
     raw: bytes
     ahead: float | None
 
 
-class Rest:
+class HttpApi:
     """The HTTP API of an engine, on one event loop.
 
     Args:
-        url: Its URL.
-        token: The token of the tenant.
-        authorities: A file of the authorities to trust; None for the system's.
+        url: The URL of the API.
+        token: The tenant's token.
+        authorities: A file of the trusted authorities; None for the system's.
     """
 
     def __init__(self, url: str, token: str, authorities: Path | None = None) -> None:
@@ -49,11 +49,11 @@ class Rest:
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -61,21 +61,21 @@ class Rest:
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Result[bytes, Fault | HTTPStatus]:
-        """One request.
+        """Sends a request.
 
         Args:
             method: GET, POST, PATCH or DELETE.
-            path: What follows `/api/v1/`.
-            query: Its parameters.
-            body: What it sends, as JSON.
+            path: The path below `/api/v1/`.
+            query: The parameters.
+            body: The body, sent as JSON.
 
         Returns:
-            The body; else the status of an answer that is no success, or `Unavailable`.
+            The body of the answer; the HTTP status if it is not a success; or `Unavailable`.
         """
-        answer = await self.answer(method, path, query=query, body=body)
+        answer = await self.fetch(method, path, query=query, body=body)
         return answer.map(lambda answer: answer.raw)
 
-    async def answer(
+    async def fetch(
         self,
         method: str,
         path: str,
@@ -83,7 +83,7 @@ class Rest:
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Result[Answer, Fault | HTTPStatus]:
-        """Like `ask`, and also gives the difference of the clocks."""
+        """Like `request`, but also returns the difference between the clocks."""
         url = f"{self._url}/api/v1/{path}"
         data = None if body is None else msgspec.json.encode(body)
         before = time.time()
@@ -94,16 +94,16 @@ class Rest:
                 middle = (before + time.time()) / 2
                 raw = await answer.read()
         except _AWAY as problem:
-            said = str(problem) or "it does not answer"
-            return Failure(Unavailable("", f"Hatchet's HTTP API at {self._url}: {said}"))
+            text = str(problem) or "it does not answer"
+            return Failure(Unavailable("", f"Hatchet's HTTP API at {self._url}: {text}"))
         if not answer.ok:
             return Failure(self._status(answer.status))
         there = _date(answer.headers.get("Date", ""))
         return Success(Answer(raw, None if there is None else there - middle))
 
     async def pause(self, worker: str) -> bool:
-        """Has the engine hand nothing more to a worker; False if the HTTP API does not answer."""
-        answer = await self.ask("PATCH", f"workers/{worker}", body={"isPaused": True})
+        """Stops the engine from assigning to a worker; False if the HTTP API does not answer."""
+        answer = await self.request("PATCH", f"workers/{worker}", body={"isPaused": True})
         return isinstance(answer, Success)
 
     def _connected(self) -> aiohttp.ClientSession:
@@ -125,7 +125,7 @@ class Rest:
 
 
 def _date(text: str) -> float | None:
-    """The time of a server's clock, in the middle of the second that it gives."""
+    """Returns a server's time: the middle of the second in a Date header."""
     try:
         return parsedate_to_datetime(text).timestamp() + 0.5
     except ValueError:

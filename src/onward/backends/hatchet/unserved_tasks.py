@@ -1,4 +1,4 @@
-"""Ending steps whose task no worker serves any more, which would otherwise wait for ever."""
+"""Ends steps whose task no worker serves any more. Otherwise they would wait forever."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import time
 from collections.abc import Awaitable, Callable
 
 _LOOKS = 15.0
-"""How often to look for such steps, in seconds."""
+"""The interval of checks for such steps, in seconds."""
 
 
-class Unserved:
-    """Watches for tasks with waiting steps that no worker serves.
+class UnservedTasks:
+    """Watches for tasks that have waiting steps but no worker.
 
-    A worker of another program, or of a release that is starting, may be about to serve them. So
-    they get some time first.
+    The steps get some time first, because a worker that serves them may be starting.
 
     Args:
-        bound: How much time they get, in seconds.
-        find: Gives the actions with waiting steps that no worker serves; None if unknown.
-        take: Takes the waiting steps of such actions.
+        bound: How long the steps may wait without a worker, in seconds.
+        find: Returns the actions with waiting steps that no worker serves; None if unknown.
+        take: Takes the waiting steps of such actions, and ends them.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Unserved:
         self._since: dict[str, float] = {}
 
     async def watch(self) -> None:
-        """Looks at intervals, until it is cancelled."""
+        """Checks at intervals, until it is cancelled."""
         while True:
             await asyncio.sleep(min(_LOOKS, max(self._bound / 4, 0.5)))
             found = await self._find()

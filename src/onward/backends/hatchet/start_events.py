@@ -1,4 +1,4 @@
-"""Reporting which steps have started, many in one request; the dashboard shows it."""
+"""Reports to the engine which steps have started, many in one request; the dashboard shows it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
 )
 
 from onward.backends.hatchet.client import Client, event_of, now
-from onward.backends.hatchet.errors import Problem
+from onward.backends.hatchet.errors import RpcError
 
 _GATHERS = 0.02
-"""How long to gather events for one request, in seconds."""
+"""How long events are collected for one request, in seconds."""
 
 
 class _Kind(NamedTuple):
-    """What all events of one request have in common."""
+    """The fields that all events of one request share."""
 
     worker: str
     job: str
@@ -31,7 +31,7 @@ class _Kind(NamedTuple):
 
 
 class StartedEvents:
-    """Reports what a worker has started.
+    """Reports the steps that a worker has started.
 
     Args:
         client: The connection.
@@ -47,26 +47,26 @@ class StartedEvents:
         self._takes_many = True
 
     def add(self, action: AssignedAction, worker: str) -> None:
-        """Reports, soon, that a step has started."""
+        """Has a step soon reported as started."""
         kind = _Kind(worker, action.job_id, action.action_id)
         waiting = self._waiting.setdefault(kind, [])
         if not waiting:
             since = now()
             asyncio.get_running_loop().call_later(
-                _GATHERS, lambda: self._spawn(self._tell(kind, self._waiting.pop(kind), since))
+                _GATHERS, lambda: self._spawn(self._report(kind, self._waiting.pop(kind), since))
             )
         waiting.append(action)
 
-    async def _tell(self, kind: _Kind, actions: list[AssignedAction], since: Timestamp) -> None:
+    async def _report(self, kind: _Kind, actions: list[AssignedAction], since: Timestamp) -> None:
         try:
             if self._takes_many:
                 await self._together(kind, actions, since)
             else:
                 await asyncio.gather(*(self._alone(kind, action, since) for action in actions))
-        except Problem as problem:
+        except RpcError as problem:
             if self._takes_many and problem.code() == grpc.StatusCode.UNIMPLEMENTED:
                 self._takes_many = False  # an older engine
-                await self._tell(kind, actions, since)
+                await self._report(kind, actions, since)
 
     async def _together(self, kind: _Kind, actions: list[AssignedAction], since: Timestamp) -> None:
         await self._client.events(

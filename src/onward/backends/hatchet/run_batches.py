@@ -1,4 +1,4 @@
-"""Starting many runs with one request."""
+"""Starts runs in batches, many with one request."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 
 from onward.backends.hatchet.client import Client
-from onward.backends.hatchet.errors import Collision, Problem, is_away, patiently
+from onward.backends.hatchet.errors import Collision, RpcError, is_temporary, with_retries
 from onward.backends.hatchet.message import KEY
 from onward.backends.hatchet.reader import Reader
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 3_500_000
-"""How many runs one request starts, and how many bytes it has."""
+"""The most runs, and the most bytes, of one request."""
 
 _IN_FLIGHT = 3
-"""How many requests are in flight at a time: the engine takes five, and refuses the sixth."""
+"""How many requests are in flight at the same time. The engine accepts five."""
 
 _APPEARS = (0.0, 0.1, 0.4, 1.5)
-"""The pauses between looking for a run whose key is taken, in seconds."""
+"""The pauses between checks whether a run exists, in seconds."""
 
 _Pending: TypeAlias = tuple[TriggerWorkflowRequest, asyncio.Future[str]]
 
 
-class Batches:
+class RunBatches:
     """Starts runs in batches.
 
-    Each run has an idempotency key, and starting it again gives the run that exists. So a request
-    that failed can be sent again without harm.
+    Each run has an idempotency key, and starting it again returns the existing run. So a failed
+    request can be retried without harm.
 
     Args:
         client: The connection.
@@ -46,22 +46,22 @@ class Batches:
         self._turns = asyncio.Semaphore(_IN_FLIGHT)
 
     async def send(self, request: TriggerWorkflowRequest, patience: float) -> str:
-        """Starts a run, and gives its id.
+        """Starts a run, and returns its id.
 
         Args:
             request: The run.
-            patience: How long to try while the engine is away, in seconds.
+            patience: How long to retry while the engine is away, in seconds.
 
         Raises:
-            Problem: If it could not be started.
+            RpcError: If the run could not be started.
         """
-        return await patiently(lambda: self._once(request), patience)
+        return await with_retries(lambda: self._once(request), patience)
 
     def _once(self, request: TriggerWorkflowRequest) -> asyncio.Future[str]:
         loop = asyncio.get_running_loop()
         sent: asyncio.Future[str] = loop.create_future()
         if not self._waiting:
-            # Runs that are started in the same turn of the loop go with it.
+            # Runs that are started in the same turn of the loop share a batch.
             loop.call_soon(self._collect)
         self._waiting.append((request, sent))
         return sent
@@ -88,18 +88,18 @@ class Batches:
                 _settle(sent, id)
 
     async def _together(self, requests: list[TriggerWorkflowRequest]) -> list[str] | None:
-        """Starts them in one request; None if each needs a request of its own."""
+        """Starts runs in one request; returns None if each needs a request of its own."""
         if len(requests) == 1:
             return None
         try:
             async with self._turns:
                 return await self._client.trigger_all(requests)
         except Collision:
-            # The engine does not say which one collided. All are there now, and each can be
-            # found by itself.
+            # The engine does not say which one collided. All of them exist now, and starting each
+            # again returns its id.
             return None
-        except Problem as problem:
-            if is_away(problem):
+        except RpcError as problem:
+            if is_temporary(problem):
                 raise
             return None
 
@@ -113,7 +113,7 @@ class Batches:
             _settle(sent, id)
 
     async def _found(self, request: TriggerWorkflowRequest) -> str:
-        """Starts a run, or finds the one of its key."""
+        """Starts a run, or returns the existing run with its key."""
         while True:
             try:
                 async with self._turns:
@@ -121,15 +121,15 @@ class Batches:
             except Collision as collision:
                 if await self._is_there(collision.existing):
                     return collision.existing
-            # The engine remembered the key, and then failed to start the run. All callers that
-            # find this out go on to the same next key.
+            # The engine stored the key, but then failed to start the run. All callers try the same
+            # next key.
             request = TriggerWorkflowRequest.FromString(request.SerializeToString())
             metadata = msgspec.json.decode(request.additional_metadata, type=dict[str, str])
             metadata[KEY] += " again"
             request.additional_metadata = msgspec.json.encode(metadata).decode()
 
     async def _is_there(self, id: str) -> bool:
-        """Whether there is a run of this id, which may have been started this very moment."""
+        """Whether a run of this id exists; it may only just have been started."""
         for pause in _APPEARS:
             await asyncio.sleep(pause)
             if await self._reader.is_there(id):

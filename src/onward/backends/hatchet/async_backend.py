@@ -1,4 +1,4 @@
-"""The backend on one event loop, with one connection."""
+"""The async backend: the whole backend on one event loop, with one connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
 from onward.backends.hatchet import diagnose, limits, names, outcomes
 from onward.backends.hatchet.connection import Connection
-from onward.backends.hatchet.errors import Problem, is_too_large, unknown
+from onward.backends.hatchet.errors import RpcError, is_too_large, unknown
 from onward.backends.hatchet.message import input_of
 from onward.backends.hatchet.progress import last_note
 from onward.backends.hatchet.reader import Oversized
@@ -26,43 +26,43 @@ from onward.outcome import Outcome, one_of
 from onward.plan import Plan, StepNode
 
 _PATIENCE = 3.0
-"""How long to try to submit while the engine is away, in seconds."""
+"""How long a submit is retried while the engine is away, in seconds."""
 
 _LOOKS = 0.25
-"""The pause between tries to submit a task that no worker has declared, in seconds."""
+"""The pause between attempts to submit a task that no worker has declared, in seconds."""
 
 _AT_ONCE = 1000
-"""How many calls to prepare at a time."""
+"""How many calls are prepared at the same time."""
 
 _SETTLES = 10.0
 """How long the engine may take to record that a run is cancelled, in seconds."""
 
 
-class Core:
+class AsyncHatchetBackend:
     """The backend for callers on its own event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._connection = Connection(settings)
         self._closing = asyncio.get_running_loop().create_task(self._close_at_the_end())
-        self._crons = Crons(self._connection.rest, settings.tenant, settings.prefix)
+        self._crons = Crons(self._connection.http, settings.tenant, settings.prefix)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `AsyncBackend.submit`."""
         plan, delay = submission.plan, submission.delay
-        wrong = self._wrong(plan)
+        wrong = self._fault_in(plan)
         if wrong is not None:
             return Failure(wrong)
         start = time.time() + delay if delay else 0.0
         submitter = self._connection.submitter
         end = time.monotonic() + self._settings.undeclared
         while True:
-            ordered = input_of(plan, start=start)
-            started = await submitter.start(plan, ordered, plan.id, patience=_PATIENCE)
+            run_input = input_of(plan, start=start)
+            started = await submitter.start(plan, run_input, plan.id, patience=_PATIENCE)
             is_unknown = isinstance(started, Failure) and isinstance(started.failure(), Unknown)
             if not is_unknown or time.monotonic() >= end:
                 return started
-            await asyncio.sleep(_LOOKS)  # its worker may be about to start
+            await asyncio.sleep(_LOOKS)  # a worker that declares it may be starting
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `AsyncBackend.submit_all`."""
@@ -88,7 +88,7 @@ class Core:
         """See `AsyncBackend.settled`."""
         try:
             return Success(await self._connection.waiter.settled(ids, timeout))
-        except Problem as problem:
+        except RpcError as problem:
             return Failure(self._connection.client.fault(problem))
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
@@ -98,7 +98,7 @@ class Core:
             if details is None:
                 return Failure(unknown(id))
             outcome = await self._connection.reader.outcome(details)
-        except Problem as problem:
+        except RpcError as problem:
             return Failure(self._connection.client.fault(problem))
         except Oversized as oversized:
             return Failure(oversized.fault)
@@ -116,15 +116,15 @@ class Core:
 
     async def _status_of_pending(self, details: GetRunDetailsResponse) -> Status:
         running = [task for task in details.task_runs.values() if task.status == RunStatus.RUNNING]
-        ordered = outcomes.order_of(details)
-        if not running or ordered is None or ordered[0].start > time.time():
+        input_plan = outcomes.input_and_plan(details)
+        if not running or input_plan is None or input_plan[0].start > time.time():
             done = any(task.status == RunStatus.COMPLETED for task in details.task_runs.values())
             return Status("running" if done else "queued")
         for task in running:
-            note = await last_note(self._connection.rest, task.external_id)
+            note = await last_note(self._connection.http, task.external_id)
             if note is not None:
                 return Status("running", note.task, note.step, note.attempt, note.progress)
-        root = ordered[1].root
+        root = input_plan[1].root
         if isinstance(root, StepNode):
             return Status("running", root.task, "0", 1)
         return Status("running")
@@ -142,8 +142,8 @@ class Core:
             while not details.done and time.monotonic() < end:
                 await asyncio.sleep(0.02)
                 details = await self._connection.client.details(id) or details
-        except Problem as problem:
-            # A run that is too large to be read has ended, because before it has only its input.
+        except RpcError as problem:
+            # A run that is too large to be read has values of steps, so it has ended.
             if is_too_large(problem):
                 return Success(None)
             return Failure(self._connection.client.fault(problem))
@@ -158,14 +158,14 @@ class Core:
         queues: Collection[str] | None = None,
     ) -> Result[Worker, Fault]:
         """See `AsyncBackend.serve`."""
-        wrong = names.wrong(catalog) or limits.unkept(catalog, self._settings.limits)
+        wrong = names.fault_of(catalog) or limits.unenforceable(catalog, self._settings.limits)
         if wrong is not None:
             return Failure(wrong)
         worker = HatchetWorker(self._connection, catalog, concurrency, queues)
         try:
             await self._put_rates()
             await worker.start()
-        except Problem as problem:
+        except RpcError as problem:
             return Failure(self._connection.client.fault(problem))
         except TimeoutError:
             message = "Hatchet did not answer while the worker started: check that it runs"
@@ -173,12 +173,14 @@ class Core:
         return Success(worker)
 
     async def diagnose(self) -> Result[Diagnosis, Fault]:
-        """Looks at the engine and its workers."""
-        return await diagnose.look(self._connection.client, self._connection.rest, self._settings)
+        """See `AsyncDiagnoses.diagnose`."""
+        return await diagnose.make_diagnosis(
+            self._connection.client, self._connection.http, self._settings
+        )
 
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
-        wrong = self._wrong(plan)
+        wrong = self._fault_in(plan)
         return Failure(wrong) if wrong is not None else await self._crons.put(schedule, plan)
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
@@ -198,17 +200,17 @@ class Core:
         return await self._crons.remove(name)
 
     async def _put_rates(self) -> None:
-        """Declares the rates of tasks, to which their workflows then refer."""
+        """Declares the rate limits to which the workflows of tasks refer."""
         for name, limit in self._settings.limits.items():
             if limit.rate is not None:
                 key = limits.key(name, self._settings.prefix)
                 await self._connection.client.put_rate_limit(key, limit.rate, limit.per)
 
-    def _wrong(self, plan: Plan) -> Fault | None:
-        return next(iter(limits.wrong_in(plan.root, self._settings.limits)), None)
+    def _fault_in(self, plan: Plan) -> Fault | None:
+        return next(iter(limits.faults_in(plan.root, self._settings.limits)), None)
 
     async def _close_at_the_end(self) -> None:
-        """Closes the connections when the loop ends, which cancels this."""
+        """Closes the connections when the loop ends and cancels this task."""
         try:
             await asyncio.Event().wait()
         finally:

@@ -1,0 +1,175 @@
+"""Runs what the engine assigned to a worker: a step, a step of a DAG, or a flow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+from returns.result import Failure
+
+from onward import plan as plans
+from onward.backend.support import expired, step_name
+from onward.backends.hatchet import lower
+from onward.backends.hatchet.assignment import Assignment
+from onward.backends.hatchet.connection import Connection
+from onward.backends.hatchet.errors import RpcError, with_retries
+from onward.backends.hatchet.evaluation import Evaluation
+from onward.backends.hatchet.lower import Dag
+from onward.backends.hatchet.message import Payload, StepResult, decode_payload, result_of
+from onward.backends.hatchet.progress import Reporter
+from onward.backends.hatchet.reader import Oversized
+from onward.backends.hatchet.results import Share
+from onward.backends.hatchet.steps import StepRunner
+from onward.outcome import Outcome, faulted
+from onward.plan import Args, Plan, Runnable
+
+
+class AssignmentRunner:
+    """Runs assignments.
+
+    Args:
+        connection: The connections to the engine.
+        steps: Runs single steps.
+        dags: The DAGs that the worker declared, by the ids of their versions.
+        spawn: Runs a coroutine in the background.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        steps: StepRunner,
+        dags: Mapping[str, Dag],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._connection = connection
+        self._steps = steps
+        self._dags = dags
+        self._spawn = spawn
+
+    async def run(self, assignment: Assignment) -> StepResult:
+        """Runs a step or a flow, at most until its deadline."""
+        payload = decode_payload(assignment.action.action_payload)
+        if isinstance(payload, Failure):
+            return result_of(faulted(payload.failure()), at="", ends=True)
+        decoded = plans.decode(payload.unwrap().input.plan.encode())
+        if isinstance(decoded, Failure):
+            return result_of(faulted(decoded.failure()), at="", ends=True)
+        plan = assignment.plan = decoded.unwrap()
+        assignment.name = plan.flow
+        left = None if plan.deadline is None else plan.deadline - time.time()
+        late = result_of(faulted(expired(plan.flow)), at=payload.unwrap().input.at, ends=True)
+        if left is not None and left <= 0:
+            return late
+        work = asyncio.create_task(self._worked(assignment, plan, payload.unwrap()))
+        try:
+            await asyncio.wait([work], timeout=left)
+            assignment.is_late = not work.done()
+            return late if assignment.is_late else work.result()
+        finally:
+            assignment.is_cancelled.set()
+            work.cancel()
+
+    async def _worked(self, assignment: Assignment, plan: Plan, payload: Payload) -> StepResult:
+        run_input, job = payload.input, assignment.job
+        call = run_input.call or assignment.action.workflow_run_id
+        if job.is_flow:
+            await asyncio.sleep(run_input.start - time.time())
+            return result_of(await self._flow(assignment, plan, call), at=run_input.at, ends=True)
+        if not isinstance(plan.root, Runnable):
+            return await self._part(assignment, plan, payload, call)
+        at = run_input.at or "0"
+        outcome = await self._step(assignment, plan.root, plan.args, plan, call, at)
+        return result_of(outcome, at=at, ends=True)
+
+    async def _part(
+        self, assignment: Assignment, plan: Plan, payload: Payload, call: str
+    ) -> StepResult:
+        """Runs one step of a DAG."""
+        parents = (payload.parents or {}).values()
+        for parent in parents:
+            if parent.ends:  # the parent has run the whole call
+                return parent
+        dag = lower.any_dag(plan.root)
+        part = None if dag is None else dag.part(assignment.action.task_name)
+        declared = self._dags.get(assignment.action.workflow_version_id)
+        is_own = dag is not None and declared is not None and dag.shape == declared.shape
+        if dag is None or part is None or not (parents or is_own):
+            # The caller's or the engine's flow is of another release than the worker's.
+            return await self._whole(assignment, plan, call)
+        if dag.source != part.at:
+            given = payload.parents or {}
+            among = sum(each.name not in given and each.at != dag.source for each in dag.parts)
+            assignment.share = Share(
+                len(assignment.action.action_payload.encode()), among, part.step.queue
+            )
+        needed = set(lower.paths(part.source))
+        outcomes = {each.at: await self._read(each) for each in parents if each.at in needed}
+        args = lower.resolve(part.source, plan.args, outcomes)
+        if not isinstance(args, Args):
+            return result_of(args, at=part.at, ends=False)
+        outcome = await self._step(assignment, part.step, args, plan, call, part.at)
+        return result_of(outcome, at=part.at, ends=dag.source == part.at)
+
+    async def _read(self, result: StepResult) -> Outcome:
+        """Returns the outcome of a result; another run may store it."""
+        if not result.kept:
+            return result.read
+        try:
+            return await with_retries(lambda: self._connection.reader.kept(result.kept), math.inf)
+        except Oversized as oversized:
+            return faulted(oversized.fault)
+
+    async def _whole(self, assignment: Assignment, plan: Plan, call: str) -> StepResult:
+        # A flow mostly waits, and the steps that it waits for may need its slot.
+        await self._connection.client.release_slot(assignment.action.task_run_external_id)
+        done = result_of(await self._flow(assignment, plan, call), at="", ends=True)
+        # The steps after it are skipped. Without a worker for their tasks they would wait forever.
+        return replace(done, skips=True)
+
+    async def _step(
+        self, assignment: Assignment, step: Runnable, args: Args, plan: Plan, call: str, at: str
+    ) -> Outcome:
+        assignment.name = step_name(step, plan.flow)
+        # A call's status is read from the log of the call's own run.
+        is_part = not isinstance(plan.root, Runnable)
+        log = assignment.action.task_run_external_id if is_part else call
+        reporter = Reporter(self._connection.client, log)
+        try:
+            return await self._steps.run(
+                step,
+                args,
+                plan,
+                call=call,
+                at=at,
+                reporter=reporter,
+                is_cancelled=assignment.is_cancelled,
+            )
+        finally:
+            reporter.close()
+            assignment.last = reporter.last
+
+    async def _flow(self, assignment: Assignment, plan: Plan, call: str) -> Outcome:
+        evaluation = Evaluation(
+            self._connection, plan, call, assignment.action.task_run_external_id
+        )
+        try:
+            outcome = await evaluation.run(plan.args)
+            assignment.last = evaluation.last
+            return outcome
+        except asyncio.CancelledError:
+            self._spawn(self._abandoned(assignment, evaluation))
+            raise
+
+    async def _abandoned(self, assignment: Assignment, evaluation: Evaluation) -> None:
+        """Cancels the running steps of a flow, unless another worker continues the flow."""
+        with contextlib.suppress(RpcError):
+            if not assignment.is_late:
+                details = await self._connection.client.details(assignment.action.workflow_run_id)
+                if details is None or not details.done:
+                    return
+            await evaluation.cancel()
