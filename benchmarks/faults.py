@@ -52,12 +52,12 @@ def _table(engine: Engine, size: Size, only: str) -> None:
     print(f"{size.chains} chains and {size.fan_outs} fan-outs; again: steps started once more\n")
     print(_row("to whom, while what happens", "lost", "hung", "wrong", "again", "time"))
     print(_row("-" * WIDTH, *["-" * 5] * 5))
-    for harm, contender in product(engine.harms, engine.lanes):
-        title = f"{contender}: {harm}"
+    for disruption, contender in product(engine.disruptions, engine.contenders):
+        title = f"{contender}: {disruption}"
         if only not in title:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            tally = storm(engine, contender, harm, size, Path(folder))
+            tally = storm(engine, contender, disruption, size, Path(folder))
         counts = (tally.lost, tally.hung, tally.wrong, tally.again)
         print(_row(title, *counts, f"{tally.seconds:.0f} s"), flush=True)
     print()

@@ -38,7 +38,7 @@ POINTS: dict[str, tuple[type, str, bool]] = {
 
 
 def arm(point: str, flag: Path) -> None:
-    """Makes this process die at a point, if it is the first to take down the flag."""
+    """Makes this process die at a point, if it is the first to remove the flag."""
     owner, name, is_after = POINTS[point]
     method: Callable[..., Any] = getattr(owner, name)
 
@@ -53,23 +53,23 @@ def arm(point: str, flag: Path) -> None:
     def armed(*args: Any, **kwargs: Any) -> Any:
         if not is_after:
             die()
-        came = method(*args, **kwargs)
+        value = method(*args, **kwargs)
         if is_after:
             die()
-        return came
+        return value
 
     setattr(owner, name, armed)
 
 
 def serve(lease: float, broker: str, ledger: str) -> None:
-    """Works until it is stopped."""
+    """Serves until it is stopped."""
     backend = celery(broker, ledger, lease=lease)
     print("started", flush=True)
     work(catalog, on=backend, concurrency=THREADS).unwrap()
 
 
 def main(workers: str, lease: str, broker: str, ledger: str, *crash: str) -> NoReturn:
-    """Keeps so many workers going."""
+    """Keeps so many workers running."""
     importlib.import_module("onward.backends.celery.worker")  # once, before the first fork
     if crash:
         arm(crash[0], Path(crash[1]))

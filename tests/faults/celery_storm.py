@@ -12,7 +12,6 @@ from celery import chord
 
 from onward.backends.celery import celery
 from tests.engines.valkey import Valkey
-from tests.faults.lanes import Workers
 from tests.faults.plain import SETUPS, app_of
 from tests.faults.served import THREADS
 from tests.faults.storm import (
@@ -22,18 +21,19 @@ from tests.faults.storm import (
     KILL_SERVER,
     NETWORK,
     WIDTH,
+    Contender,
+    Disruption,
     Engine,
-    Harm,
-    Lane,
     OnwardClient,
-    insisting,
+    until_sent,
 )
+from tests.faults.workers import Workers
 
 PROCESSES = 2
 
 
 class Durable(Valkey):
-    """A Valkey that has on its disk what it acknowledged, whatever happens then."""
+    """A Valkey that writes to disk before it acknowledges."""
 
     def command(self) -> Sequence[str | Path]:
         return [*super().command(), "--appendfsync", "always"]
@@ -63,7 +63,7 @@ def onward_workers(
 
 
 class PlainClient:
-    """What users of Celery write."""
+    """A client in plain Celery, as its users write it."""
 
     def __init__(self, setup: str, url: str) -> None:
         self._setup, self._url = setup, url
@@ -72,7 +72,7 @@ class PlainClient:
         self._add_up = self._app.tasks["add_up"]
         self._sent: dict[str, str] = {}
 
-    def put(self, n: int, *, is_chain: bool) -> str:
+    def submit(self, n: int, *, is_chain: bool) -> str:
         name = f"{'chain' if is_chain else 'fan-out'}-{n}"
         step, add_up = self._step, self._add_up
 
@@ -82,15 +82,15 @@ class PlainClient:
                 return str(line.apply_async().id)
             return str(chord([step.s(n, name)] * WIDTH)(add_up.s(name)).id)
 
-        self._sent[name] = insisting(send)
+        self._sent[name] = until_sent(send)
         return name
 
-    def pile_up(self, count: int) -> None:
+    def fill_backlog(self, count: int) -> None:
         with self._app.producer_pool.acquire(block=True) as producer:
             for n in range(count):
                 self._step.apply_async((n, "unserved"), queue="unserved", producer=producer)
 
-    def came(self, name: str, timeout: float) -> object:
+    def value(self, name: str, timeout: float) -> object:
         end = time.monotonic() + timeout
         while True:
             try:
@@ -108,12 +108,12 @@ class PlainClient:
         self._app.close()
 
 
-def _plain(setup: str) -> Lane:
+def _plain(setup: str) -> Contender:
     def workers(url: str, folder: Path, pace: float, flag: Path) -> Workers:
         command = ["tests.faults.plain", setup, url, str(PROCESSES * THREADS), str(flag)]
         return Workers(command, folder, pace=pace, ready=" ready.")
 
-    return Lane(lambda url: PlainClient(setup, url), workers)
+    return Contender(lambda url: PlainClient(setup, url), workers)
 
 
 def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
@@ -123,15 +123,15 @@ def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
 CELERY = Engine(
     packages=("celery", "kombu", "redis"),
     server=Durable.start,
-    lanes={
-        "Onward": Lane(lambda url: OnwardClient(celery(url, lease=1.0)), _onward),
+    contenders={
+        "Onward": Contender(lambda url: OnwardClient(celery(url, lease=1.0)), _onward),
         **{setup: _plain(setup) for setup in SETUPS},
     },
-    harms={
+    disruptions={
         "one of the workers is killed": KILL_ONE,
         "all workers are killed": KILL_ALL,
         "the broker is killed": KILL_SERVER,
-        "a worker dies between pop and unacked": Harm(lambda scene: scene.flag.touch()),
+        "a worker dies between pop and unacked": Disruption(lambda target: target.flag.touch()),
         "the broker is away for 10 s": AWAY,
         **NETWORK,
         "one of the workers is killed, behind 40,000 calls": replace(KILL_ONE, backlog=40_000),

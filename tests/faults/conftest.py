@@ -12,7 +12,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def redis(valkey: Valkey) -> str:
-    """The URL of a database with nothing in it, which no other test uses."""
+    """The URL of an empty database that no other tests use."""
     url = f"{valkey.url.rpartition('/')[0]}/9"
     with Redis.from_url(url) as client:
         client.flushdb()

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from onward.backends.hatchet import sdk
-from tests.faults.served import THREADS, keep, note, toil
+from tests.faults.served import THREADS, keep, note, take_time
 
 WIDTH = 4
 
@@ -51,7 +51,7 @@ def flows() -> Flows:
 
     def step(given: dict[str, Any], n: int) -> dict[str, Any]:
         note(given["name"], f"step {n}")
-        toil()
+        take_time()
         return {"n": n + 1}
 
     @task(chain, "first")
@@ -78,7 +78,7 @@ def flows() -> Flows:
     @task(fan_out, "sum", *branches)
     def add_up(given: dict[str, Any], context: Any) -> dict[str, Any]:
         note(given["name"], f"add_up {WIDTH}")
-        toil()
+        take_time()
         return {"n": sum(context.task_output(each)["n"] for each in branches)}
 
     return Flows(client, chain, fan_out)

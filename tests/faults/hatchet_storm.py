@@ -10,17 +10,17 @@ from typing import Any, Self
 from onward.backend.loop import LoopThread
 from tests.engines.hatchet import DurableHatchet
 from tests.faults.hatchet_plain import flows
-from tests.faults.lanes import Workers
 from tests.faults.storm import (
     KILL_ALL,
     KILL_SERVER,
+    Contender,
+    Disruption,
     Engine,
-    Harm,
-    Lane,
     OnwardClient,
     frozen,
-    insisting,
+    until_sent,
 )
+from tests.faults.workers import Workers
 from tests.hatchet.served import backend_on
 
 PROCESSES = 3
@@ -49,7 +49,7 @@ class PlainClient:
         self._flows = flows()
         self._sent: dict[str, str] = {}
 
-    def put(self, n: int, *, is_chain: bool) -> str:
+    def submit(self, n: int, *, is_chain: bool) -> str:
         name = f"{'chain' if is_chain else 'fan-out'}-{n}"
         flow = self._flows.chain if is_chain else self._flows.fan_out
 
@@ -57,18 +57,18 @@ class PlainClient:
             ref = await flow.aio_run({"n": n, "name": name}, wait_for_result=False)
             return str(ref.workflow_run_id)
 
-        self._sent[name] = insisting(lambda: self._thread.call(send))
+        self._sent[name] = until_sent(lambda: self._thread.call(send))
         return name
 
-    def pile_up(self, count: int) -> None:
+    def fill_backlog(self, count: int) -> None:
         if count:
             raise NotImplementedError("no row has a backlog on Hatchet")
 
-    def came(self, name: str, timeout: float) -> object:
+    def value(self, name: str, timeout: float) -> object:
         end = time.monotonic() + timeout
         last = "third" if name.startswith("chain") else "sum"
         while True:
-            found = insisting(lambda: self._flows.client.runs.get_details(self._sent[name]))
+            found = until_sent(lambda: self._flows.client.runs.get_details(self._sent[name]))
             if found.done:
                 task = found.task_runs.get(last)
                 return task.output["n"] if task is not None and task.output else found.status
@@ -96,15 +96,15 @@ def _plain(url: str, folder: Path, pace: float, flag: Path) -> Workers:
 HATCHET = Engine(
     packages=("hatchet-sdk", "grpcio"),
     server=Named.start,
-    lanes={
-        "Onward": Lane(
+    contenders={
+        "Onward": Contender(
             lambda url: OnwardClient(backend_on(_Given(), namespace=NAMESPACE)), _onward
         ),
-        "hatchet-sdk": Lane(lambda url: PlainClient(), _plain),
+        "hatchet-sdk": Contender(lambda url: PlainClient(), _plain),
     },
-    harms={
+    disruptions={
         # The youngest might not have begun to take work, which on Hatchet takes a moment.
-        "one of the workers is killed": Harm(lambda scene: scene.workers.kill_oldest()),
+        "one of the workers is killed": Disruption(lambda target: target.workers.kill_oldest()),
         "all workers are killed": KILL_ALL,
         "the engine is killed": KILL_SERVER,
         "the engine answers nothing for 10 s": frozen(10.0),

@@ -1,6 +1,6 @@
-"""Steps that say when they begin and end, and the worker that serves them.
+"""Steps that note when they begin and end, and a worker that serves them.
 
-`python -m tests.faults.overlap LEASE QUEUE BROKER LEDGER` works until it is ended.
+`python -m tests.faults.overlap LEASE QUEUE BROKER LEDGER` serves until it is stopped.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from onward import Catalog, current, each, task, work
 from onward.backends.celery import celery
-from tests.faults.served import note, noted, toil
+from tests.faults.served import note, noted, take_time
 
 CONCURRENCY = 8
 
 
 @contextmanager
-def telling() -> Iterator[None]:
-    """Notes of a step when it begins and when it ends."""
+def noting() -> Iterator[None]:
+    """Notes when the current step begins and ends."""
     note(current().id, f"begins {current().step}")
     yield
     note(current().id, f"ends {current().step}")
@@ -30,15 +30,15 @@ def telling() -> Iterator[None]:
 @task
 def slow(n: int) -> int:
     """One more, after some time."""
-    with telling():
-        toil()
+    with noting():
+        take_time()
     return n + 1
 
 
 @task
 def held(n: int, gate: str) -> int:
-    """One more, once there is such a file."""
-    with telling():
+    """One more, once the file exists."""
+    with noting():
         while not Path(gate).exists():
             time.sleep(0.01)
     return n + 1
@@ -46,9 +46,9 @@ def held(n: int, gate: str) -> int:
 
 @task
 def total(ns: list[int]) -> int:
-    """All of them together."""
-    with telling():
-        toil()
+    """The sum."""
+    with noting():
+        take_time()
     return sum(ns)
 
 
@@ -63,8 +63,8 @@ def begun(trace: Path, call: str) -> Counter[str]:
     return Counter(step for what, step in lines if what == "begins")
 
 
-def beside(trace: Path, call: str) -> list[str]:
-    """The steps of a call that ran beside themselves."""
+def overlapping(trace: Path, call: str) -> list[str]:
+    """The steps of a call that ran twice at the same time."""
     running: Counter[str] = Counter()
     found: list[str] = []
     for line in noted(trace, call):
@@ -76,7 +76,7 @@ def beside(trace: Path, call: str) -> list[str]:
 
 
 def main(lease: str, queue: str, broker: str, ledger: str) -> None:
-    """Works until it is ended."""
+    """Serves until it is stopped."""
     backend = celery(broker, ledger, queue=queue, lease=float(lease))
     print("started", flush=True)
     work(catalog, on=backend, concurrency=CONCURRENCY).unwrap()

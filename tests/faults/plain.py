@@ -1,4 +1,4 @@
-"""The same work as plain Celery does it: `python -m tests.faults.plain SETUP URL CHILDREN FLAG`."""
+"""A worker in plain Celery: `python -m tests.faults.plain SETUP URL CHILDREN FLAG`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from celery import Celery
 
 from tests.faults.celery_served import arm
-from tests.faults.served import keep, note, toil
+from tests.faults.served import keep, note, take_time
 
 SETUPS: dict[str, dict[str, Any]] = {
     "Celery, defaults": {},
@@ -36,27 +36,27 @@ SETUPS: dict[str, dict[str, Any]] = {
 
 
 def app_of(setup: str, url: str) -> Celery:
-    """A Celery app as its users would write it."""
+    """A Celery app, as Celery's users write it."""
     app = Celery("plain", broker=url, backend=url)
     app.conf.update(SETUPS[setup], broker_connection_retry_on_startup=True)
 
     @app.task(name="step", shared=False)
     def step(n: int, call: str) -> int:
         note(call, f"step {n}")
-        toil()
+        take_time()
         return n + 1
 
     @app.task(name="add_up", shared=False)
     def add_up(numbers: list[int], call: str) -> int:
         note(call, f"add_up {len(numbers)}")
-        toil()
+        take_time()
         return sum(numbers)
 
     return app
 
 
 def main(setup: str, url: str, children: str, flag: str) -> NoReturn:
-    """Keeps a worker with so many children going."""
+    """Keeps a worker with so many children running."""
     arm("popped", Path(flag))
     options = ["--pool=prefork", f"--concurrency={children}", "--loglevel=INFO"]
     keep(1, lambda: app_of(setup, url).worker_main(["worker", *options]))

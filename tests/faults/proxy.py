@@ -1,6 +1,6 @@
-"""A network between clients and a server, which tests make fail in the ways that networks do.
+"""A proxy between clients and a server, which fails as networks do, when a test says so.
 
-It passes bytes on and knows no protocol, so it stands before Redis, RabbitMQ and Temporal alike.
+It forwards bytes and knows no protocol, so it works for Redis, RabbitMQ and Temporal.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ T = TypeVar("T")
 
 _CHUNK = 65536
 _AHEAD = 64
-"""How many chunks wait in one direction of a connection before no more are read."""
+"""How many chunks are buffered in one direction of a connection."""
 _PROMPT = 10.0
-"""How long what is asked of the proxy's own thread may take, in seconds."""
+"""How long a request to the proxy's own thread may take, in seconds."""
 
 
 class Proxy:
-    """Passes on what comes to its port: `with Proxy(server.port) as network: ...`.
+    """Forwards connections to a server: `with Proxy(server.port) as network: ...`.
 
     Args:
-        target: The port of loopback that all of it goes to. The server may be away, or come later:
-            who connects meanwhile is hung up on.
+        target: The server's port on loopback. While the server is away, connections are closed.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.latency = 0.0
-        """How long all bytes take each way, in seconds."""
+        """How long bytes take each way, in seconds."""
         self.accepted = 0
-        """How many connections there have been."""
+        """How many connections were accepted so far."""
         self._is_swallowing = False
         self._connections: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
@@ -66,21 +65,21 @@ class Proxy:
 
     @property
     def open(self) -> int:
-        """How many connections there are."""
-        return self._told(lambda: len(self._connections))
+        """How many connections are open."""
+        return self._call(lambda: len(self._connections))
 
     def drop(self) -> int:
-        """Ends all connections in good order, as a restarted router does; how many there were."""
+        """Closes all connections, as a restarted router does; returns their number."""
         return self._each(_Connection.end)
 
     def reset(self) -> int:
-        """Ends all connections with a reset; how many there were."""
+        """Resets all connections; returns their number."""
         return self._each(_Connection.reset)
 
     def tear(self) -> int:
-        """Has each connection reset as the server's next bytes have come half through.
+        """Resets each connection in the middle of the server's next answer.
 
-        What the client asked for is then done, and it does not know.
+        The client's request has been processed then, but the client does not know.
         """
 
         def torn(connection: _Connection) -> None:
@@ -89,9 +88,9 @@ class Proxy:
         return self._each(torn)
 
     def swallow(self) -> int:
-        """Makes all connections half-open, and those that come: both sides hear nothing any more.
+        """Makes all open and new connections half-open: neither side receives anything.
 
-        Who connects is accepted. After `heal` only new connections work: these stay dead.
+        Connections are still accepted. After `heal` only new connections work.
         """
         self._is_swallowing = True
 
@@ -102,10 +101,10 @@ class Proxy:
 
     def heal(self) -> None:
         """Lets new connections work after `swallow`."""
-        self._told(lambda: setattr(self, "_is_swallowing", False))
+        self._call(lambda: setattr(self, "_is_swallowing", False))
 
     def close(self) -> None:
-        """Ends all connections, and gives up the port."""
+        """Closes all connections and the port."""
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_PROMPT)
@@ -129,10 +128,10 @@ class Proxy:
                 do(connection)
             return len(there)
 
-        return self._told(each)
+        return self._call(each)
 
-    def _told(self, do: Callable[[], T]) -> T:
-        """What comes of something that is done on the proxy's own thread."""
+    def _call(self, do: Callable[[], T]) -> T:
+        """Calls a function on the proxy's own thread."""
 
         async def done() -> T:
             return do()
@@ -145,7 +144,7 @@ class Proxy:
         connection.is_dead = self._is_swallowing
         self._connections.add(connection)
         pumps: list[asyncio.Task[None]] = []
-        # The server may be away; and a canceled handler would be logged as a failed one.
+        # The server may be away. And asyncio would log a cancelled handler as a failed one.
         with contextlib.suppress(OSError, asyncio.CancelledError):
             there, server = await asyncio.open_connection(HOST, self.target)
             connection.writers.append(server)
@@ -167,7 +166,7 @@ class Proxy:
         *,
         is_reply: bool,
     ) -> None:
-        """Passes on what comes in one direction, each chunk in its time, until that ends."""
+        """Forwards the bytes of one direction, each chunk after the latency."""
         loop = asyncio.get_running_loop()
         chunks: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_AHEAD)
 
@@ -186,7 +185,7 @@ class Proxy:
                 if due > loop.time():
                     await asyncio.sleep(due - loop.time())
                 if connection.is_dead:
-                    if not chunk:  # and the other side does not hear that this one has gone
+                    if not chunk:  # the other side must not notice that this one has closed
                         await asyncio.Event().wait()
                     continue
                 if not chunk:
@@ -204,7 +203,7 @@ class Proxy:
 
 
 class _Connection:
-    """A client's connection, and the one to the server that goes with it."""
+    """A client's connection, and its connection to the server."""
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.writers = [client]

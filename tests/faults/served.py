@@ -1,4 +1,4 @@
-"""What the workers serve that are killed, what is noted of it, and how they are kept going."""
+"""The tasks of workers that are killed, their notes, and how the workers are kept running."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from onward import Catalog, current, each, task, together
 from onward.policy import Constant, Retry
 
 TRACE = "FAULTS_TRACE"
-"""The environment variable that names the folder in which a call's starts are noted."""
+"""The environment variable with the folder in which steps note their starts."""
 THREADS = 4
-"""How many steps a worker runs at a time."""
+"""How many steps a worker runs at the same time."""
 PACE = "FAULTS_PACE"
 """The environment variable that says how long a step takes, in seconds."""
 
 
 def note(call: str, text: str) -> None:
-    """Adds a line to what is known of a call, in one write that stays whole."""
+    """Appends a line to a call's notes, in one atomic write."""
     if folder := os.environ.get(TRACE):
         with Path(folder, call).open("ab", buffering=0) as file:
             file.write(f"{text}\n".encode())
 
 
 def noted(folder: Path, call: str) -> list[str]:
-    """What was noted of a call."""
+    """The lines of a call's notes."""
     file = folder / call
     return file.read_text().splitlines() if file.exists() else []
 
 
-def toil() -> None:
-    """Takes as long as a step takes."""
-    # Where a clock is wrong on purpose, libfaketime lets no time.sleep by the monotonic one.
+def take_time() -> None:
+    """Waits as long as a step should take."""
+    # With a wrong clock, libfaketime breaks time.sleep, which uses the monotonic clock.
     threading.Event().wait(float(os.environ.get(PACE, "0")))
 
 
@@ -43,7 +43,7 @@ def toil() -> None:
 def step(n: int) -> int:
     """One more."""
     note(current().id, f"step {n}")
-    toil()
+    take_time()
     return n + 1
 
 
@@ -51,13 +51,13 @@ def step(n: int) -> int:
 def add_up(numbers: list[int]) -> int:
     """Their sum."""
     note(current().id, f"add_up {len(numbers)}")
-    toil()
+    take_time()
     return sum(numbers)
 
 
 @task(retry=Retry(attempts=2, backoff=Constant(0.2), on=(ConnectionError,)))
 def stumble(n: int) -> int:
-    """The same, but only at the second attempt."""
+    """Returns its argument, in the second attempt."""
     note(current().id, f"stumble {n}")
     if current().attempt == 1:
         raise ConnectionResetError(f"stumbled at {n}")
@@ -66,7 +66,7 @@ def stumble(n: int) -> int:
 
 @task
 def hold(gate: str) -> str:
-    """The same, once there is such a file."""
+    """Returns its argument, once the file of this name exists."""
     note(current().id, "hold")
     while not Path(gate).exists():
         time.sleep(0.01)
@@ -75,7 +75,7 @@ def hold(gate: str) -> str:
 
 @task
 def unserved(n: int) -> int:
-    """The same, if a worker knew it."""
+    """No worker serves this task."""
     return n
 
 
@@ -86,7 +86,7 @@ catalog = Catalog(step, add_up, stumble, hold)
 
 
 def keep(workers: int, serve: Callable[[], object]) -> NoReturn:
-    """Keeps so many processes going that do so, by forking: quicker than to start each anew."""
+    """Keeps so many processes running; they are forked, which is quicker than starting them."""
     going: set[int] = set()
     while True:
         while len(going) < workers:

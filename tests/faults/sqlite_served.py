@@ -54,7 +54,7 @@ def hand_over(url: str, wanted: Path, sent: Path) -> NoReturn:
     print("started", flush=True)
     while True:
         for line in lines_of(wanted)[len(lines_of(sent)) :]:
-            # With a key, to submit again what may have been submitted does no harm.
+            # Because of the key, a call that is submitted twice runs once.
             found = submit(call_of(line), on=backend, key=line.replace(" ", "-"), deadline=DEADLINE)
             if not isinstance(found, Success):
                 print(found, flush=True)

@@ -15,19 +15,19 @@ from onward.backends.sqlite import sqlite
 from tests.engines.process import until
 from tests.engines.server import Server
 from tests.engines.worker import WorkerProcess
-from tests.faults.lanes import Workers
 from tests.faults.sqlite_served import lines_of
 from tests.faults.storm import (
     KILL_ALL,
     KILL_ONE,
     PATIENCE,
     WIDTH,
+    Contender,
+    Disruption,
     Engine,
-    Harm,
-    Lane,
     OnwardClient,
-    Scene,
+    Target,
 )
+from tests.faults.workers import Workers
 
 LEASE = 1.0
 """How long a worker may be silent, in seconds."""
@@ -120,7 +120,7 @@ class ProcessClient(OnwardClient):
     def _starts(self) -> int:
         return self._log.read_text().count("started") if self._log.exists() else 0
 
-    def put(self, n: int, *, is_chain: bool) -> str:
+    def submit(self, n: int, *, is_chain: bool) -> str:
         with self._wanted.open("ab", buffering=0) as file:
             file.write(f"{n}\n".encode() if is_chain else f"{n} {WIDTH}\n".encode())
         until(
@@ -130,8 +130,8 @@ class ProcessClient(OnwardClient):
         )
         return lines_of(self._sent)[n]
 
-    def came(self, name: str, timeout: float) -> object:
-        found = super().came(name, timeout)
+    def value(self, name: str, timeout: float) -> object:
+        found = super().value(name, timeout)
         with closing(sqlite3.connect(self._file)) as db:
             audit = db.execute("select what from audit where call = ?", (name,)).fetchall()
         return audit or found
@@ -146,41 +146,41 @@ class ProcessClient(OnwardClient):
         super().close()
 
 
-def _client(scene: Scene) -> ProcessClient:
-    assert isinstance(scene.client, ProcessClient)
-    return scene.client
+def _client(target: Target) -> ProcessClient:
+    assert isinstance(target.client, ProcessClient)
+    return target.client
 
 
-def _kill_all(scene: Scene) -> None:
-    client = _client(scene)
+def _kill_all(target: Target) -> None:
+    client = _client(target)
     client.process.kill()
-    scene.workers.kill_all()
+    target.workers.kill_all()
     client.restart()
 
 
-def _stop_one(scene: Scene) -> None:
-    scene.workers.stop_one(2.5 * LEASE)
+def _stop_one(target: Target) -> None:
+    target.workers.stop_one(2.5 * LEASE)
 
 
-def _stop_all(scene: Scene) -> None:
-    client = _client(scene)
+def _stop_all(target: Target) -> None:
+    client = _client(target)
     client.process.pause()
-    scene.workers.stop_all(2.5 * LEASE)
+    target.workers.stop_all(2.5 * LEASE)
     client.process.resume()
 
 
-def _stop_and_kill(scene: Scene) -> None:
-    pid = scene.workers.stop_one(2.5 * LEASE)
+def _stop_and_kill(target: Target) -> None:
+    pid = target.workers.stop_one(2.5 * LEASE)
     time.sleep(0.1)  # it begins to work again, before it has noticed
     os.kill(pid, SIGKILL)
 
 
-def _jump(scene: Scene) -> None:
+def _jump(target: Target) -> None:
     """The workers' clocks are set 10 minutes forward, and back the next time."""
-    if scene.flag.exists():
-        scene.flag.unlink()
+    if target.flag.exists():
+        target.flag.unlink()
     else:
-        scene.flag.touch()
+        target.flag.touch()
 
 
 def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
@@ -191,16 +191,16 @@ def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
 SQLITE = Engine(
     packages=(),
     server=NoServer.start,
-    lanes={"Onward": Lane(ProcessClient, _onward)},
-    harms={
+    contenders={"Onward": Contender(ProcessClient, _onward)},
+    disruptions={
         "one of the workers is killed": KILL_ONE,
         "all workers are killed": KILL_ALL,
-        "all processes are killed, the client too": Harm(_kill_all),
-        "a worker is stopped for 2.5 leases": Harm(_stop_one),
-        "all processes are stopped for 2.5 leases": Harm(_stop_all),
-        "a worker is stopped, continued and killed": Harm(_stop_and_kill),
+        "all processes are killed, the client too": Disruption(_kill_all),
+        "a worker is stopped for 2.5 leases": Disruption(_stop_one),
+        "all processes are stopped for 2.5 leases": Disruption(_stop_all),
+        "a worker is stopped, continued and killed": Disruption(_stop_and_kill),
         "one of the workers is killed, behind 40,000 calls": replace(KILL_ONE, backlog=40_000),
-        "the workers' clocks jump 10 minutes forward and back": Harm(_jump),
+        "the workers' clocks jump 10 minutes forward and back": Disruption(_jump),
     },
 )
 """No other queue on SQLite takes part: none has chains and fan-outs that survive their worker."""

@@ -1,4 +1,4 @@
-"""Many calls while something is killed again and again, and what became of them."""
+"""Storms: many calls while something fails again and again, and a tally of their outcomes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from onward.backend import Backend
 from onward.fault import TimedOut, Unknown
 from tests.engines.clocks import clocks_ahead
 from tests.engines.server import Server
-from tests.faults.lanes import Workers, every
 from tests.faults.proxy import Proxy
 from tests.faults.served import chain, fan_out, noted, unserved
+from tests.faults.workers import Workers, every
 
 T = TypeVar("T")
 
 WIDTH = 4
 """How many branches a fan-out has."""
 PATIENCE = 60.0
-"""How long the next call may take once nothing is killed any more, in seconds."""
+"""How long the next call may take after the last disruption, in seconds."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much there is to do, and how much is done against it."""
+    """How many calls and disruptions a storm has."""
 
     chains: int
     fan_outs: int
@@ -41,7 +41,7 @@ class Size:
 
 
 SHORT = Size(chains=24, fan_outs=4, kills=3, pace=0.2)
-"""For the test run; `python -m benchmarks.faults` has many more."""
+"""The size in tests; `python -m benchmarks.faults` has larger ones."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,22 @@ class Tally:
 
 
 class Client(Protocol):
-    """Puts calls, and looks what came of them."""
+    """Puts calls, and looks what value of them."""
 
-    def put(self, n: int, *, is_chain: bool) -> str:
-        """Sends a call, as often as it takes; gives the name under which its steps are noted."""
+    def submit(self, n: int, *, is_chain: bool) -> str:
+        """Submits a call, and retries until it succeeds; returns the name of its notes."""
         ...
 
-    def pile_up(self, count: int) -> None:
-        """Sends so many calls that nobody serves, to a queue of their own."""
+    def fill_backlog(self, count: int) -> None:
+        """Submits so many calls to a queue without workers."""
         ...
 
-    def came(self, name: str, timeout: float) -> object:
-        """The value of a call; None if there is none, and what it is if it is something else."""
+    def value(self, name: str, timeout: float) -> object:
+        """The value of a call; None if there is none in time; or the failure."""
         ...
 
     def close(self) -> None:
-        """Gives back what it holds."""
+        """Closes its connections."""
         ...
 
 
@@ -84,26 +84,26 @@ class Closable(Backend, Protocol):
     """A backend that holds connections."""
 
     def close(self) -> None:
-        """Gives them back."""
+        """Closes them."""
         ...
 
 
 class OnwardClient:
-    """What users of Onward write."""
+    """A client in Onward, as its users write it."""
 
     def __init__(self, backend: Closable) -> None:
         self._backend = backend
 
-    def put(self, n: int, *, is_chain: bool) -> str:
+    def submit(self, n: int, *, is_chain: bool) -> str:
         call: Call[int] = chain(n) if is_chain else fan_out([n] * WIDTH)
-        # With a key, to submit again what may have been submitted does no harm.
-        sent = insisting(lambda: submit(call, on=self._backend, key=f"{n}").unwrap())
+        # Because of the key, a call that is submitted twice runs once.
+        sent = until_sent(lambda: submit(call, on=self._backend, key=f"{n}").unwrap())
         return sent.id
 
-    def pile_up(self, count: int) -> None:
+    def fill_backlog(self, count: int) -> None:
         submit_all(map(unserved, range(count)), on=self._backend, queue="unserved").unwrap()
 
-    def came(self, name: str, timeout: float) -> object:
+    def value(self, name: str, timeout: float) -> object:
         found: Result[int, Fault] = result(chain.ref(name), on=self._backend, timeout=timeout)
         match found:
             case Success(value):
@@ -116,8 +116,8 @@ class OnwardClient:
         self._backend.close()
 
 
-def insisting(send: Callable[[], T]) -> T:
-    """What it gives, as soon as it does not raise."""
+def until_sent(send: Callable[[], T]) -> T:
+    """Calls a function until it does not raise; returns its value."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -129,24 +129,24 @@ def insisting(send: Callable[[], T]) -> T:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """A contender."""
+class Contender:
+    """A library and its setup under a storm."""
 
     client: Callable[[str], Client]
     workers: Callable[[str, Path, float, Path], Workers]
-    """At a URL, with a folder, at a pace, and with a flag that a harm may put up, a file."""
+    """Starts workers: takes a URL, a folder, a pace, and a flag file of a disruption."""
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Who can be harmed.
+class Target:
+    """What a disruption can act on.
 
     Args:
-        workers: Those at work.
+        workers: The workers.
         server: Their server.
-        network: What is between the server and all others.
-        client: Who submits.
-        flag: A file; a worker that looks out for it dies at its point.
+        network: The proxy between the server and all others.
+        client: Submits the calls.
+        flag: A file. A worker that is armed with it dies at its point while the file exists.
     """
 
     workers: Workers
@@ -157,133 +157,133 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Harm:
-    """What is done every second, or only once, and how things are meanwhile.
+class Disruption:
+    """A disruption, every second or only once, and the conditions of a storm.
 
     Args:
-        do: What is done.
-        is_once: Whether it is done only once.
+        do: Causes the disruption.
+        is_once: Whether it happens only once.
         latency: How long each way through the network takes, in seconds.
         skew: How far the workers' clocks are ahead of the others, in seconds.
-        backlog: How many calls wait that nobody serves.
+        backlog: How many calls wait without a worker.
     """
 
-    do: Callable[[Scene], object] = lambda scene: None
+    do: Callable[[Target], object] = lambda target: None
     is_once: bool = False
     latency: float = 0.0
     skew: float = 0.0
     backlog: int = 0
 
 
-def _away(scene: Scene, seconds: float) -> None:
-    scene.server.kill()
+def _away(target: Target, seconds: float) -> None:
+    target.server.kill()
     time.sleep(seconds)
-    scene.server.restart()
+    target.server.restart()
 
 
-def frozen(seconds: float) -> Harm:
-    """The server keeps its connections, and answers nothing for so long."""
+def frozen(seconds: float) -> Disruption:
+    """The server keeps its connections open, but does not answer for so long."""
 
-    def freeze(scene: Scene) -> None:
-        scene.server.pause()
+    def freeze(target: Target) -> None:
+        target.server.pause()
         time.sleep(seconds)
-        scene.server.resume()
+        target.server.resume()
 
-    return Harm(freeze, is_once=True)
+    return Disruption(freeze, is_once=True)
 
 
-def half_open(seconds: float) -> Harm:
-    """The network loses all that is sent for so long, and connections of before for ever."""
+def half_open(seconds: float) -> Disruption:
+    """The network loses everything for so long; older connections stay dead afterwards."""
 
-    def swallow(scene: Scene) -> None:
-        scene.network.swallow()
+    def swallow(target: Target) -> None:
+        target.network.swallow()
         time.sleep(seconds)
-        scene.network.heal()
+        target.network.heal()
 
-    return Harm(swallow, is_once=True)
+    return Disruption(swallow, is_once=True)
 
 
-KILL_ONE = Harm(lambda scene: scene.workers.kill_one())
-KILL_ALL = Harm(lambda scene: scene.workers.kill_all())
-KILL_SERVER = Harm(lambda scene: _away(scene, 0.0))
-AWAY = Harm(lambda scene: _away(scene, 10.0), is_once=True)
+KILL_ONE = Disruption(lambda target: target.workers.kill_one())
+KILL_ALL = Disruption(lambda target: target.workers.kill_all())
+KILL_SERVER = Disruption(lambda target: _away(target, 0.0))
+AWAY = Disruption(lambda target: _away(target, 10.0), is_once=True)
 """It is not there for 10 s."""
-DROP = Harm(lambda scene: scene.network.drop())
+DROP = Disruption(lambda target: target.network.drop())
 
 NETWORK = {
     "all connections drop": DROP,
     "the network is half-open for 20 s": half_open(20.0),
-    "each way through the network takes 300 ms": Harm(latency=0.3),
+    "each way through the network takes 300 ms": Disruption(latency=0.3),
     "the server answers nothing for 40 s": frozen(40.0),
-    "the workers' clocks are 10 minutes ahead": Harm(skew=600.0),
+    "the workers' clocks are 10 minutes ahead": Disruption(skew=600.0),
 }
-"""What a bad network and bad clocks do, alike for all engines that are reached through a proxy."""
+"""Disruptions of networks and clocks, for all engines that are reached through a proxy."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What a storm goes over: a server, those who work on it, and what can happen to them.
+    """An engine under storms.
 
     Args:
         packages: The distributions whose versions matter.
-        server: Starts one that has on its disk what it acknowledged, in a folder.
-        lanes: The contenders, by name.
-        harms: What can happen, by name.
+        server: Starts a server that writes to disk before it acknowledges, in a folder.
+        contenders: The contenders, by name.
+        disruptions: The disruptions, by name.
     """
 
     packages: Sequence[str]
     server: Callable[[Path], Server]
-    lanes: Mapping[str, Lane]
-    harms: Mapping[str, Harm]
+    contenders: Mapping[str, Contender]
+    disruptions: Mapping[str, Disruption]
 
 
 def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -> Tally:
-    """What becomes of many calls while there is harm every second."""
+    """Runs many calls during disruptions, and counts their outcomes."""
     start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     flag = folder / "flag"
-    lane, harm = engine.lanes[contender], engine.harms[what]
+    setup, disruption = engine.contenders[contender], engine.disruptions[what]
     with (
         engine.server(folder / "server") as server,
         Proxy(server.port) as network,
-        clocks_ahead(harm.skew),
-        lane.workers(network.url(server.url), folder, size.pace, flag) as workers,
-        closing(lane.client(network.url(server.url))) as client,
+        clocks_ahead(disruption.skew),
+        setup.workers(network.url(server.url), folder, size.pace, flag) as workers,
+        closing(setup.client(network.url(server.url))) as client,
     ):
         workers.await_start()
-        client.pile_up(harm.backlog)
-        network.latency = harm.latency
+        client.fill_backlog(disruption.backlog)
+        network.latency = disruption.latency
         kinds = [True] * size.chains + [False] * size.fan_outs
-        times = 1 if harm.is_once else size.kills
-        scene = Scene(workers, server, network, client, flag)
+        times = 1 if disruption.is_once else size.kills
+        target = Target(workers, server, network, client, flag)
         names: list[str] = []
 
-        def put() -> None:
+        def submit_calls() -> None:
             for n, is_chain in enumerate(kinds):
-                names.append(client.put(n, is_chain=is_chain))
+                names.append(client.submit(n, is_chain=is_chain))
 
-        with every(1.0, lambda: harm.do(scene), times) as harming:
-            # A client may block for ever on a connection that nobody answers at any more.
-            putting = threading.Thread(target=put, name="put", daemon=True)
-            putting.start()
-            harming.join()
-            putting.join(PATIENCE)
+        with every(1.0, lambda: disruption.do(target), times) as disrupting:
+            # A client may block forever on a dead connection, so this is a daemon thread.
+            submitting = threading.Thread(target=submit_calls, name="submit", daemon=True)
+            submitting.start()
+            disrupting.join()
+            submitting.join(PATIENCE)
         sent = list(names)
         network.latency = 0.0
         end = time.monotonic() + PATIENCE
         lost = wrong = again = missing = 0
         hung = len(kinds) - len(sent)
         for n, (name, is_chain) in enumerate(zip(sent, kinds, strict=False)):
-            came = client.came(name, max(end - time.monotonic(), 0.0))
+            value = client.value(name, max(end - time.monotonic(), 0.0))
             steps = noted(workers.trace, name)
             least, last = (3, f"step {n + 2}") if is_chain else (WIDTH + 1, f"add_up {WIDTH}")
             again += max(len(steps) - least, 0)
-            if not missing:  # that a machine is slow is no fault
+            if not missing:  # a slow machine must not count as a hang
                 end = time.monotonic() + PATIENCE
-            missing += came is None
-            if came is None:
+            missing += value is None
+            if value is None:
                 hung += last in steps
                 lost += last not in steps
-            elif came != (n + 3 if is_chain else WIDTH * (n + 1)):
+            elif value != (n + 3 if is_chain else WIDTH * (n + 1)):
                 wrong += 1
         return Tally(len(kinds), lost, hung, wrong, again, time.monotonic() - start)

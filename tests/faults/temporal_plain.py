@@ -18,7 +18,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 with workflow.unsafe.imports_passed_through():
-    from tests.faults.served import THREADS, keep, note, toil
+    from tests.faults.served import THREADS, keep, note, take_time
 
 QUEUE = "plain"
 
@@ -48,7 +48,7 @@ SETUPS = {
 def step(n: int, call: str) -> int:
     note(call, f"step {n}")
     activity.heartbeat()
-    toil()
+    take_time()
     return n + 1
 
 
@@ -56,7 +56,7 @@ def step(n: int, call: str) -> int:
 def add_up(numbers: list[int], call: str) -> int:
     note(call, f"add_up {len(numbers)}")
     activity.heartbeat()
-    toil()
+    take_time()
     return sum(numbers)
 
 

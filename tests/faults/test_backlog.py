@@ -1,4 +1,4 @@
-"""What was lost is back before a backlog is worked off, and costs no more to find behind one."""
+"""Lost calls are sent again before a backlog, and a backlog does not slow the search for them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.reconciler import reconcile
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
-from tests.faults.lanes import Workers
 from tests.faults.overlap import begun, slow
+from tests.faults.workers import Workers
 
 pytestmark = pytest.mark.faults
 
@@ -38,7 +38,7 @@ BEHIND_SO_MANY = pytest.mark.parametrize(
 
 
 class Line(NamedTuple):
-    """A client, and what starts a worker on its queue."""
+    """A client, and a function that starts a worker on its queue."""
 
     client: CeleryBackend
     start: Callable[[], Workers]
@@ -66,7 +66,7 @@ def line(request: pytest.FixtureRequest, redis: str, tmp_path: Path) -> Iterator
 
 
 def popped(client: CeleryBackend) -> str:
-    """The call of the next message, which is gone as if a worker had died with it in its hands."""
+    """Removes the next message, as if its worker had died with it; returns the call's id."""
     with client.app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         message = channel.basic_get(client.queue, no_ack=True)
@@ -91,9 +91,7 @@ def test_steps_that_died_with_their_worker_do_not_wait_for_the_backlog(
 
 
 @BEHIND_SO_MANY
-def test_a_message_that_is_lost_ahead_of_a_backlog_is_sent_again_before_it(
-    backlog: int, line: Line
-) -> None:
+def test_a_lost_message_is_sent_again_ahead_of_the_backlog(backlog: int, line: Line) -> None:
     refs = submit_all([slow(n) for n in range(backlog)], on=line.client).unwrap()
     lost = popped(line.client)
     workers = line.start()
@@ -102,7 +100,7 @@ def test_a_message_that_is_lost_ahead_of_a_backlog_is_sent_again_before_it(
 
 
 @pytest.mark.parametrize("line", ["redis", "rabbitmq"], indirect=True)
-def test_what_waits_is_sent_once_however_long_it_waits(line: Line) -> None:
+def test_a_waiting_call_is_not_sent_again(line: Line) -> None:
     refs = submit_all([slow(n) for n in range(6)], on=line.client).unwrap()
     for _ in range(5):
         assert reconcile(line.client, patience=0) == []
@@ -113,7 +111,7 @@ def test_what_waits_is_sent_once_however_long_it_waits(line: Line) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no text", "another type", "no plan", "odd id"])
-def test_an_entry_of_which_nothing_can_be_made_harms_itself_alone_once(
+def test_an_unreadable_record_is_logged_once_and_does_not_disturb_others(
     damage: str, redis: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = celery(redis, lease=LEASE)
@@ -131,8 +129,8 @@ def test_an_entry_of_which_nothing_can_be_made_harms_itself_alone_once(
             case _:
                 there.zadd("onward:open", {b"\xff\xfe": 1.0, b"": 1.0})
     assert reconcile(client, patience=0) == [ref.id]
-    told = len(caplog.records)
-    assert told <= 3
+    logged = len(caplog.records)
+    assert logged <= 3
     reconcile(client, patience=0)
-    assert len(caplog.records) == told
+    assert len(caplog.records) == logged
     client.close()

@@ -1,4 +1,4 @@
-"""What is due is due by the ledger's clock, whatever those of clients and workers say."""
+"""Due times follow the ledger's clock, even if the clocks of clients and workers are wrong."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def client(redis: str) -> Iterator[CeleryBackend]:
 
 
 @pytest.mark.parametrize("off", [OFF, -OFF])
-def test_a_client_and_a_worker_with_wrong_clocks_delay_nothing_and_let_nothing_expire(
+def test_wrong_clocks_of_clients_and_workers_neither_delay_nor_expire_calls(
     off: int, redis: str, client: CeleryBackend, tmp_path: Path
 ) -> None:
     """The client is ahead and the worker behind, which would delay; or the other way round."""
@@ -68,7 +68,7 @@ backend.close()
         assert time.monotonic() - start >= 1.0
 
 
-def test_an_old_plan_that_is_put_back_into_the_ledger_does_not_run(redis: str) -> None:
+def test_an_old_signed_plan_that_is_put_back_into_the_ledger_does_not_run(redis: str) -> None:
     with (
         closing(celery(redis, lease=1.0, signing_keys=[b"k" * 32])) as client,
         Redis.from_url(redis) as there,

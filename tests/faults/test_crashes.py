@@ -1,4 +1,4 @@
-"""A worker that dies at the worst moment loses no call, and a step with an outcome runs once."""
+"""A worker that dies at any point loses no call, and recorded steps do not run again."""
 
 from pathlib import Path
 
@@ -34,13 +34,13 @@ WHERE = {
     "gathered": ["pairs"],
     "settled": ["chain"],
 }
-"""By which points a worker dies at which calls."""
+"""At each point, the calls during which a worker dies."""
 
 
 @pytest.mark.parametrize(
     ("point", "what"), [(point, what) for point in POINTS for what in WHERE[point]]
 )
-def test_a_worker_that_dies_loses_no_call_and_what_it_recorded_is_not_run_again(
+def test_a_worker_that_dies_loses_no_call_and_recorded_steps_run_once(
     point: str, what: str, redis: str, tmp_path: Path
 ) -> None:
     call, value, starts = CALLS[what]

@@ -1,4 +1,4 @@
-"""Connections that drop while steps run make no outcome wrong, and run no step beside itself."""
+"""Dropped connections change no outcome, and no step runs twice at the same time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from onward.backends.celery.backend import CeleryBackend
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.valkey import Valkey
-from tests.faults.lanes import Workers, every
-from tests.faults.overlap import begun, beside, chain, fan_out, held, slow
+from tests.faults.overlap import begun, chain, fan_out, held, overlapping, slow
 from tests.faults.proxy import Proxy
+from tests.faults.workers import Workers, every
 
 pytestmark = pytest.mark.faults
 
@@ -26,7 +26,7 @@ LEASE = 3.0
 
 
 class Dropping(NamedTuple):
-    """A worker whose connections to the broker may drop, and a client whose stay."""
+    """A worker whose connections may drop, and a client whose connections stay."""
 
     network: Proxy
     workers: Workers
@@ -57,7 +57,7 @@ def dropping(
 
 
 @pytest.mark.parametrize("dropping", REDIS_AND_RABBITMQ, indirect=True)
-def test_a_message_that_comes_again_while_its_step_runs_goes_away(
+def test_a_redelivered_message_is_ignored_while_its_step_runs(
     dropping: Dropping, tmp_path: Path
 ) -> None:
     network, workers, client = dropping
@@ -67,7 +67,7 @@ def test_a_message_that_comes_again_while_its_step_runs_goes_away(
     ids = [ref.id for ref in refs]
     until(lambda: all(begun(workers.trace, id) for id in ids), within=30, otherwise=workers.tail)
     network.drop()
-    # What comes again comes before what is sent only now.
+    # Redelivered messages come before this one.
     after = submit(slow(1), on=client).unwrap()
     assert result(after, on=client, timeout=30) == Success(2), workers.tail()
     Path(gate).touch()
@@ -88,18 +88,18 @@ def test_a_message_that_comes_again_while_its_step_runs_goes_away(
     ],
     indirect=["dropping"],
 )
-def test_calls_end_as_they_would_have_however_often_connections_drop(
+def test_calls_have_the_same_outcomes_when_connections_drop(
     calls: int, drops: int, dropping: Dropping
 ) -> None:
     network, workers, client = dropping
-    with every(1.0, network.drop, drops) as harm:
+    with every(1.0, network.drop, drops) as disruption:
         sent = [
             (n + 3, submit(chain(n), on=client).unwrap())
             if n % 4
             else (2 * n + 2, submit(fan_out([n, n]), on=client).unwrap())
             for n in range(calls)
         ]
-        harm.join()
+        disruption.join()
     found: list[Result[int, Fault]] = [result(ref, on=client, timeout=60) for _, ref in sent]
     assert found == [Success(value) for value, _ in sent], workers.tail()
-    assert [step for _, ref in sent for step in beside(workers.trace, ref.id)] == []
+    assert [step for _, ref in sent for step in overlapping(workers.trace, ref.id)] == []

@@ -1,4 +1,4 @@
-"""A server that keeps its connections and answers nothing."""
+"""A server that keeps its connections open but does not answer."""
 
 import asyncio
 import threading
@@ -49,12 +49,12 @@ async def talker(n: int) -> int:
 async def ticker() -> None:
     BEGUN.set()
     while not TICKED.is_set():
-        if ASKED.is_set():  # so it ran after the other had said and asked while nobody answered
+        if ASKED.is_set():  # so this step runs although the other one talks to a frozen server
             TICKED.set()
         await asyncio.sleep(0.01)
 
 
-def test_an_async_step_that_says_how_far_it_is_holds_up_no_other(server: Valkey) -> None:
+def test_an_async_step_that_reports_progress_does_not_block_another_one(server: Valkey) -> None:
     with closing(celery(server.url, lease=2.0)) as backend:
         worker = backend.serve(Catalog(talker, ticker)).unwrap()
         refs = submit(talker(3), on=backend).unwrap(), submit(ticker(), on=backend).unwrap()
@@ -82,7 +82,7 @@ def double(n: int) -> int:
 def test_after_40_s_without_an_answer_all_is_settled_soon(
     broker: str, valkey: Valkey, tmp_path: Path
 ) -> None:
-    """Within two leases and ten seconds; how long it takes to give up is by the defaults."""
+    """Within two leases and ten seconds, with the default timeouts."""
     lease = 2.0
     frozen: Valkey | RabbitMQ = (Valkey if broker == "redis" else RabbitMQ).start(tmp_path / "it")
     ledger = frozen.url if broker == "redis" else valkey.url

@@ -1,4 +1,4 @@
-"""A network that takes what it is given and passes nothing on, and is well again later."""
+"""A half-open network, which accepts bytes and forwards none, and recovers later."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.faults
 SHORT = 0.5
 """Both timeouts, in seconds."""
 ENDS = 30.0
-"""What has not ended by then hangs, in seconds."""
+"""How long anything may take before it counts as a hang, in seconds."""
 
 
 @task
@@ -63,7 +63,7 @@ MOSTLY_REDIS = pytest.mark.parametrize(
 
 @pytest.fixture
 def network(request: pytest.FixtureRequest, valkey: Valkey) -> Iterator[Proxy]:
-    """A network before the broker, which has the ledger where the broker is Redis."""
+    """A proxy before the broker; if that is Redis, also before the ledger."""
     broker: Valkey | RabbitMQ = (
         valkey if request.param == "redis" else request.getfixturevalue("rabbitmq")
     )
@@ -93,7 +93,7 @@ def made(network: Proxy, valkey: Valkey) -> Iterator[Made]:
 
 
 @BOTH
-def test_every_call_of_a_client_ends_and_works_again_once_the_network_does(
+def test_every_request_of_a_client_ends_and_works_again_after_recovery(
     network: Proxy, made: Made
 ) -> None:
     near, far = made(), made(network)
@@ -117,7 +117,7 @@ def test_every_call_of_a_client_ends_and_works_again_once_the_network_does(
     with ThreadPoolExecutor(len(asked)) as pool:
         answers = {name: pool.submit(ask) for name, ask in asked.items()}
         found = {name: answer.result(ENDS) for name, answer in answers.items()}
-    # What the ledger has is sent by a worker later, and so is submitted.
+    # If the ledger is reached, the call is submitted: a worker sends it later.
     is_ledger_away = near.app.conf.broker_url.startswith("redis")
     for name in ("diagnose", "serve", *(["submit", "status"] if is_ledger_away else [])):
         failed = found[name].failure()  # type: ignore[attr-defined]  # it is a Result
@@ -129,7 +129,7 @@ def test_every_call_of_a_client_ends_and_works_again_once_the_network_does(
 
 
 @MOSTLY_REDIS
-def test_a_worker_says_that_it_hears_nothing_and_hears_again_once_the_network_is_well(
+def test_a_worker_logs_that_its_broker_is_silent_and_that_it_is_back(
     network: Proxy, made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
     near, far = made(), made(network)
@@ -156,7 +156,7 @@ def test_a_worker_says_that_it_hears_nothing_and_hears_again_once_the_network_is
 
 
 @MOSTLY_REDIS
-def test_steps_that_end_while_nobody_hears_cost_the_worker_no_slots(
+def test_steps_that_end_while_the_network_is_dead_free_their_slots(
     network: Proxy, made: Made, tmp_path: Path
 ) -> None:
     near, far = made(), made(network)
@@ -170,7 +170,7 @@ def test_steps_that_end_while_nobody_hears_cost_the_worker_no_slots(
     )
     network.swallow()
     gate.touch()
-    time.sleep(3 * SHORT)  # so long that it is noticed
+    time.sleep(3 * SHORT)  # long enough to be noticed
     network.heal()
     for ref in held:
         assert result(ref, on=near, timeout=ENDS) == Success(str(gate))
@@ -182,7 +182,7 @@ def test_steps_that_end_while_nobody_hears_cost_the_worker_no_slots(
 
 
 @MOSTLY_REDIS
-def test_a_worker_whose_broker_says_nothing_can_be_stopped(network: Proxy, made: Made) -> None:
+def test_a_worker_with_a_silent_broker_can_be_stopped(network: Proxy, made: Made) -> None:
     far = made(network)
     worker = far.serve(catalog).unwrap()
     assert run(double(1), on=far, timeout=ENDS) == Success(2)

@@ -1,4 +1,4 @@
-"""On Hatchet, what dies takes no call with it: neither workers nor the engine."""
+"""On Hatchet no call is lost when workers or the engine die."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from onward.testing.tasks import inc
 from tests.engines.hatchet import DurableHatchet, Hatchet
 from tests.engines.process import until
 from tests.engines.running import running
-from tests.faults.lanes import Workers
 from tests.faults.served import chain, fan_out, hold, noted, step
+from tests.faults.workers import Workers
 from tests.hatchet.served import backend_on, fresh
 from tests.hatchet.worker import wait_here
 

@@ -1,4 +1,4 @@
-"""While its servers are away or full, a worker says so once a second for each cause at most."""
+"""While its servers are away or full, a worker logs each cause at most once a second."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def inc(n: int) -> int:
 
 
 class Records(logging.Handler):
-    """What is logged, by the line of code that says it."""
+    """The times and tracebacks of log records, by cause."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -58,7 +58,7 @@ def server(tmp_path: Path) -> Iterator[Valkey]:
 
 @contextmanager
 def full(server: Valkey) -> Iterator[None]:
-    """Its memory is used up."""
+    """The server's memory is full."""
     with Redis.from_url(server.url) as redis:
         client: Any = redis
         client.config_set("maxmemory", "1mb")
@@ -68,7 +68,7 @@ def full(server: Valkey) -> Iterator[None]:
 
 @contextmanager
 def killed(server: Valkey) -> Iterator[None]:
-    """It is gone, and comes back."""
+    """The server is killed and restarted."""
     server.kill()
     yield
     server.restart()
@@ -76,7 +76,7 @@ def killed(server: Valkey) -> Iterator[None]:
 
 @contextmanager
 def frozen(server: Valkey) -> Iterator[None]:
-    """It takes what it is sent, and does nothing."""
+    """The server accepts requests and does not answer."""
     server.pause()
     yield
     server.resume()

@@ -1,4 +1,4 @@
-"""While the broker and the ledger are away nothing ends wrongly, and afterwards all goes on."""
+"""Outages of the broker and the ledger change no outcome, and calls continue afterwards."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +15,15 @@ from onward.backends.celery.backend import CeleryBackend
 from onward.fault import Unavailable, Unknown
 from tests.engines.process import until
 from tests.faults.celery_storm import Durable, onward_workers
-from tests.faults.lanes import Workers
 from tests.faults.served import catalog, chain, fan_out, hold, noted, step
+from tests.faults.workers import Workers
 
 pytestmark = pytest.mark.faults
 
 REFUSED = 6.0
-"""How long the broker is away, in seconds: longer than clients try again by themselves."""
+"""How long the broker is away, in seconds: longer than clients retry."""
 FROZEN = 3.0
-"""How long it keeps its connections and answers nothing, in seconds."""
+"""How long the broker does not answer on its connections, in seconds."""
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def freeze(server: Durable) -> None:
 
 
 @pytest.mark.parametrize("outage", [refuse, freeze])
-def test_what_runs_waits_or_is_waited_for_during_an_outage_ends_as_it_would_have(
+def test_calls_and_waits_during_an_outage_have_their_outcomes_afterwards(
     outage: Callable[[Durable], None],
     server: Durable,
     backend: CeleryBackend,
@@ -72,7 +72,7 @@ def test_what_runs_waits_or_is_waited_for_during_an_outage_ends_as_it_would_have
     fans = [submit(fan_out([n, n]), on=backend).unwrap() for n in range(5)]
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(result, held, backend, timeout=60)
-        gate.touch()  # so that its outcome comes about while nobody can be told
+        gate.touch()  # so that the step ends during the outage
         outage(server)
         assert waiting.result(60) == Success(str(gate)), workers.tail()
     found = [result(ref, on=backend, timeout=60) for ref in refs]
@@ -81,7 +81,7 @@ def test_what_runs_waits_or_is_waited_for_during_an_outage_ends_as_it_would_have
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
 
 
-def test_an_outcome_that_came_about_in_an_outage_is_not_lost(
+def test_the_outcome_of_a_step_that_ended_during_an_outage_is_not_lost(
     server: Durable, backend: CeleryBackend, workers: Workers, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -95,15 +95,13 @@ def test_an_outcome_that_came_about_in_an_outage_is_not_lost(
     assert noted(workers.trace, ref.id) == ["hold"]
 
 
-def test_while_there_is_no_broker_nothing_can_be_submitted(
-    server: Durable, backend: CeleryBackend
-) -> None:
+def test_submitting_without_a_broker_is_a_fault(server: Durable, backend: CeleryBackend) -> None:
     server.kill()
     found = submit(step(1), on=backend).failure()
     assert isinstance(found, Unavailable)
 
 
-def test_what_is_kept_no_longer_is_unknown(server: Durable, tmp_path: Path) -> None:
+def test_a_call_that_is_no_longer_kept_is_unknown(server: Durable, tmp_path: Path) -> None:
     backend = celery(server.url, keep=1.0, lease=1.0)
     gate = tmp_path / "gate"
     worker = backend.serve(catalog).unwrap()

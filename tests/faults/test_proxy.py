@@ -1,4 +1,4 @@
-"""The network that tests let fail fails as it says, or they would test nothing."""
+"""The proxy fails in the ways that the fault tests rely on."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ SOON = 5.0
 
 @pytest.fixture
 def echo() -> Iterator[socket.socket]:
-    """A server that answers with what it is sent."""
+    """A server that echoes bytes."""
     with socket.create_server((HOST, 0)) as listening:
 
         def answer(connection: socket.socket) -> None:
@@ -61,7 +61,7 @@ def echoed(connection: socket.socket, said: bytes = b"hello") -> bytes:
 
 
 def heard_until_it_ends(connection: socket.socket) -> tuple[bytes, OSError | None]:
-    """What comes, and how it ends: with None in good order."""
+    """Reads until the end; returns the bytes and the error, or None after a normal end."""
     heard = b""
     try:
         while some := connection.recv(65536):
@@ -71,14 +71,14 @@ def heard_until_it_ends(connection: socket.socket) -> tuple[bytes, OSError | Non
     return heard, None
 
 
-def test_what_is_said_is_passed_on(network: Proxy) -> None:
+def test_bytes_are_forwarded(network: Proxy) -> None:
     with connected(network) as one, connected(network) as other:
         assert echoed(one) == b"hello"
         assert echoed(other, b"x" * 1_000_000) == b"x" * 1_000_000
         assert network.open == network.accepted == 2
 
 
-def test_who_hangs_up_is_gone_on_both_sides(network: Proxy) -> None:
+def test_a_closed_connection_is_closed_on_both_sides(network: Proxy) -> None:
     with connected(network) as one:
         echoed(one)
     until(lambda: network.open == 0, within=SOON, otherwise=lambda: "still open")
@@ -101,7 +101,7 @@ def test_reset_connections_end_with_a_reset(network: Proxy) -> None:
             one.recv(1)
 
 
-def test_a_torn_connection_is_reset_within_the_next_answer(network: Proxy) -> None:
+def test_a_torn_connection_is_reset_in_the_middle_of_the_next_answer(network: Proxy) -> None:
     with connected(network) as one:
         echoed(one)
         network.tear()
@@ -129,7 +129,7 @@ def test_swallowed_connections_stay_open_and_dead(network: Proxy) -> None:
                 assert echoed(another) == b"hello"
 
 
-def test_latency_is_each_way_and_not_for_each_chunk(network: Proxy) -> None:
+def test_latency_applies_each_way_and_not_to_each_chunk(network: Proxy) -> None:
     network.latency = 0.1
     with connected(network) as one:
         start = time.monotonic()
@@ -137,14 +137,14 @@ def test_latency_is_each_way_and_not_for_each_chunk(network: Proxy) -> None:
         assert time.monotonic() - start >= 0.2
 
 
-def test_who_connects_while_the_server_is_away_is_hung_up_on() -> None:
+def test_a_connection_is_closed_while_the_server_is_away() -> None:
     with socket.socket() as closed:
-        closed.bind((HOST, 0))  # and nobody listens
+        closed.bind((HOST, 0))  # nobody listens
         with Proxy(closed.getsockname()[1]) as network, connected(network) as one:
             assert one.recv(1) == b""
 
 
-def test_a_closed_proxy_takes_no_connections(network: Proxy) -> None:
+def test_a_closed_proxy_accepts_no_connections(network: Proxy) -> None:
     with connected(network) as one:
         echoed(one)
         network.close()
@@ -153,7 +153,7 @@ def test_a_closed_proxy_takes_no_connections(network: Proxy) -> None:
         connected(network)
 
 
-def test_urls_lead_through_it(network: Proxy) -> None:
+def test_urls_lead_through_the_proxy(network: Proxy) -> None:
     through = network.url("amqp://guest:guest@127.0.0.1:5672//")
     assert through == f"amqp://guest:guest@127.0.0.1:{network.port}//"
     assert network.url("redis://127.0.0.1:1/9") == f"redis://127.0.0.1:{network.port}/9"

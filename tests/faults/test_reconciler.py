@@ -1,4 +1,4 @@
-"""What the reconciler sends again is lost indeed: what waits, runs or is over, it leaves alone."""
+"""The reconciler sends only lost calls again, and no call that waits, runs or has ended."""
 
 import socket
 import threading
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.faults
 
 @task(queue="slow")
 def slow(n: int) -> int:
-    """The same, in a queue of its own."""
+    """Returns its argument, in a queue of its own."""
     return n
 
 
 class Notes:
-    """Takes note of the attempts that it is told of."""
+    """An observer that collects attempts."""
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -54,7 +54,7 @@ def backend(redis: str) -> Iterator[CeleryBackend]:
 
 @pytest.fixture
 def other(redis: str) -> Iterator[CeleryBackend]:
-    """The same calls, seen from another process."""
+    """A second backend on the same ledger, like one in another process."""
     made = celery(redis, lease=1.0)
     yield made
     made.close()
@@ -69,8 +69,8 @@ def on_rabbitmq(
     made.close()
 
 
-def written_down(call: Call[int], backend: CeleryBackend) -> str:
-    """The id of a call whose client died after it was in the ledger, and before it was sent."""
+def not_sent(call: Call[int], backend: CeleryBackend) -> str:
+    """Stores a call in the ledger without sending it, as if its client had died; returns its id."""
     prepared = prepare(call, None, 0.0, None, {})
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
@@ -79,7 +79,7 @@ def written_down(call: Call[int], backend: CeleryBackend) -> str:
 
 
 def waiting(backend: CeleryBackend, queue: str) -> int:
-    """How many messages are in a queue of Redis, of whatever priority."""
+    """How many messages are in a queue of Redis, of all priorities."""
     with backend.app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         return int(channel._size(queue))
@@ -87,7 +87,7 @@ def waiting(backend: CeleryBackend, queue: str) -> int:
 
 @contextmanager
 def serving(backend: CeleryBackend) -> Iterator[None]:
-    """While a worker serves in this process."""
+    """Runs a worker in this process while entered."""
     worker = backend.serve(catalog).unwrap()
     try:
         yield
@@ -95,18 +95,18 @@ def serving(backend: CeleryBackend) -> Iterator[None]:
         worker.stop()
 
 
-def test_a_call_whose_client_died_before_it_sent_it_is_sent(backend: CeleryBackend) -> None:
-    id = written_down(chain(1), backend)
+def test_a_call_whose_client_died_before_sending_is_sent(backend: CeleryBackend) -> None:
+    id = not_sent(chain(1), backend)
     with serving(backend):
         assert result(chain.ref(id), on=backend, timeout=30) == Success(4)
 
 
-def test_a_call_that_is_written_down_is_submitted_though_the_broker_is_away(
+def test_a_call_in_the_ledger_is_submitted_although_the_broker_is_away(
     backend: CeleryBackend, redis: str
 ) -> None:
-    # Else it would be lost to one who submitted it meanwhile with the same key.
+    # Otherwise another client that submitted the same key meanwhile would lose it.
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        closed.bind(("127.0.0.1", 0))  # nobody listens
         nowhere = f"amqp://127.0.0.1:{closed.getsockname()[1]}//"
         once = {"task_publish_retry_policy": {"max_retries": 1, "interval_start": 0}}
         client = celery(nowhere, redis, lease=1.0, options=once)
@@ -144,7 +144,7 @@ def test_a_call_that_waits_in_a_queue_of_other_workers_is_left_there(
 def test_a_call_of_a_backend_on_another_queue_is_left_there(
     backend: CeleryBackend, redis: str
 ) -> None:
-    """As of another app on the same Redis, whose workers may be busy or away."""
+    """It may belong to another app on the same Redis, whose workers are busy or away."""
     with closing(celery(redis, queue="of-another-app", lease=1.0)) as another:
         submit(chain(1), on=another).unwrap()
         for _ in range(MAX_SENDS + 1):
@@ -177,8 +177,8 @@ def test_a_branch_that_waits_in_a_queue_of_other_workers_is_left_there(
         assert not status(ref, on=backend).unwrap().settled
 
 
-def test_a_call_of_which_a_branch_is_put_off_is_left_until_then(backend: CeleryBackend) -> None:
-    waiting, lost = written_down(chain(1), backend), written_down(chain(2), backend)
+def test_a_call_with_a_postponed_branch_is_left_until_then(backend: CeleryBackend) -> None:
+    waiting, lost = not_sent(chain(1), backend), not_sent(chain(2), backend)
     backend.ledger.postpone(waiting, "0[0]", "holder", 60.0)
     backend.ledger.record_outcome(waiting, "0[1]", "holder", b"{}")  # as another branch goes on
     until(
@@ -187,10 +187,10 @@ def test_a_call_of_which_a_branch_is_put_off_is_left_until_then(backend: CeleryB
     assert reconcile(backend, patience=1.0) == [lost]
 
 
-def test_however_many_look_at_once_a_lost_call_is_sent_once(
+def test_a_lost_call_is_sent_once_even_if_several_reconcile_at_once(
     backend: CeleryBackend, redis: str
 ) -> None:
-    id = written_down(chain(1), backend)
+    id = not_sent(chain(1), backend)
     until(lambda: backend.ledger.find_lost(0.5) == [id], within=5, otherwise=lambda: "heard of")
     others = [celery(redis, lease=1.0) for _ in range(4)]
     start = threading.Barrier(len(others))
@@ -210,10 +210,10 @@ def test_however_many_look_at_once_a_lost_call_is_sent_once(
         at.close()
 
 
-def test_a_call_that_is_lost_time_and_again_ends_as_lost(backend: CeleryBackend) -> None:
+def test_a_call_that_is_lost_too_often_fails_as_lost(backend: CeleryBackend) -> None:
     notes = Notes()
     tasks = observed_catalog(catalog, [notes]).tasks
-    id = written_down(chain(1), backend)
+    id = not_sent(chain(1), backend)
     for _ in range(MAX_SENDS + 1):
         reconcile(backend, patience=0, tasks=tasks)
         with backend.app.connection_for_write() as connection:
@@ -230,17 +230,17 @@ def test_on_rabbitmq_a_call_that_waits_is_left_there(on_rabbitmq: CeleryBackend)
 
 
 def test_on_rabbitmq_a_call_that_is_in_no_queue_is_sent(on_rabbitmq: CeleryBackend) -> None:
-    id = written_down(chain(1), on_rabbitmq)
+    id = not_sent(chain(1), on_rabbitmq)
     assert reconcile(on_rabbitmq, patience=0) == [id]
     with serving(on_rabbitmq):
         assert result(chain.ref(id), on=on_rabbitmq, timeout=30) == Success(4)
 
 
-def test_on_rabbitmq_a_call_that_was_never_sent_waits_for_no_backlog(
+def test_on_rabbitmq_a_call_that_was_never_sent_does_not_wait_for_a_backlog(
     on_rabbitmq: CeleryBackend,
 ) -> None:
     submit(chain(1), on=on_rabbitmq).unwrap()
-    id = written_down(chain(2), on_rabbitmq)
+    id = not_sent(chain(2), on_rabbitmq)
     assert reconcile(on_rabbitmq, patience=0) == [id]
     assert reconcile(on_rabbitmq, patience=0) == []
 
@@ -253,7 +253,7 @@ def test_a_step_that_no_worker_knows_ends_its_call_as_unknown(backend: CeleryBac
             assert found.task == "unserved"
 
 
-def test_a_step_that_ends_when_its_call_is_kept_no_longer_leaves_nothing(
+def test_a_step_that_ends_after_its_call_was_deleted_leaves_no_key(
     backend: CeleryBackend, redis: str
 ) -> None:
     backend.ledger.record_outcome("forgotten", "0", "holder", b"{}")

@@ -1,4 +1,4 @@
-"""What else a process has of Celery is no business of our workers."""
+"""Onward's workers run no tasks of other Celery apps in the process."""
 
 from celery import Celery, shared_task
 from returns.result import Success
@@ -17,7 +17,7 @@ def after(n: int) -> int:
     return n + 1
 
 
-def test_a_shared_task_of_the_same_name_is_not_run_in_place_of_ours() -> None:
+def test_a_shared_task_of_the_same_name_does_not_replace_onwards() -> None:
     @shared_task(name="shared.before")
     def one(n: int) -> int:
         raise AssertionError("not ours")
@@ -38,7 +38,7 @@ def test_a_shared_task_of_the_same_name_is_not_run_in_place_of_ours() -> None:
         backend.close()
 
 
-def test_a_task_of_another_app_is_not_run_either() -> None:
+def test_a_task_of_another_app_is_not_registered() -> None:
     other = Celery("other", set_as_current=False)
 
     @other.task(name="of.another")

@@ -1,4 +1,4 @@
-"""While workers, or the broker, are killed again and again, every call ends as it would have."""
+"""While workers or the broker are killed again and again, no call changes its outcome."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "disruption",
     [
         pytest.param("one of the workers is killed", marks=pytest.mark.long),
         "all workers are killed",
         "the broker is killed",
     ],
 )
-def test_in_a_storm_every_call_ends_as_it_would_have(harm: str, tmp_path: Path) -> None:
-    tally = storm(CELERY, "Onward", harm, SHORT, tmp_path)
+def test_a_storm_changes_no_outcome(disruption: str, tmp_path: Path) -> None:
+    tally = storm(CELERY, "Onward", disruption, SHORT, tmp_path)
     assert (tally.lost, tally.hung, tally.wrong) == (0, 0, 0), tally

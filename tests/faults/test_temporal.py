@@ -1,4 +1,4 @@
-"""On Temporal no call is lost, whoever dies; and who waits for nobody is told so in time."""
+"""On Temporal no call is lost when workers or the server die, and calls without a worker expire."""
 
 import gc
 import time
@@ -17,11 +17,11 @@ from onward.fault import Cancelled, Expired, TimedOut, Unavailable, Unknown
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
-from tests.faults.lanes import Workers
 from tests.faults.served import catalog, chain, fan_out, hold, noted, step, unserved
 from tests.faults.storm import SHORT, storm
 from tests.faults.temporal_served import backend_at
 from tests.faults.temporal_storm import HEARTBEAT, TEMPORAL, onward_workers
+from tests.faults.workers import Workers
 
 pytestmark = pytest.mark.faults
 
@@ -66,7 +66,7 @@ def server(tmp_path: Path) -> Iterator[Temporal]:
 
 @pytest.fixture
 def client(server: Temporal) -> Iterator[TemporalBackend]:
-    """What calls are made on, at the server that is harmed."""
+    """What calls are made on, on the server that is disrupted."""
     made = backend_at(server.url, HEARTBEAT)
     yield made
     made.close()
@@ -112,14 +112,14 @@ def serving(backend: TemporalBackend, tasks: Catalog = catalog) -> Iterator[None
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "disruption",
     [
-        pytest.param(harm, marks=[] if harm in OFTEN else [pytest.mark.long])
-        for harm in TEMPORAL.harms
+        pytest.param(disruption, marks=[] if disruption in OFTEN else [pytest.mark.long])
+        for disruption in TEMPORAL.disruptions
     ],
 )
-def test_in_a_storm_every_call_ends_as_it_would_have(harm: str, tmp_path: Path) -> None:
-    tally = storm(TEMPORAL, "Onward", harm, SHORT, tmp_path)
+def test_a_storm_changes_no_outcome(disruption: str, tmp_path: Path) -> None:
+    tally = storm(TEMPORAL, "Onward", disruption, SHORT, tmp_path)
     assert (tally.lost, tally.hung, tally.wrong) == (0, 0, 0), tally
 
 
@@ -213,7 +213,7 @@ def test_a_step_whose_worker_died_is_run_by_another(
 
 
 @pytest.mark.parametrize("outage", [refuse, freeze])
-def test_what_runs_waits_or_is_waited_for_during_an_outage_ends_as_it_would_have(
+def test_calls_and_waits_during_an_outage_have_their_outcomes_afterwards(
     outage: Callable[[Temporal], None],
     server: Temporal,
     client: TemporalBackend,
@@ -235,7 +235,7 @@ def test_what_runs_waits_or_is_waited_for_during_an_outage_ends_as_it_would_have
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
 
 
-def test_a_worker_goes_on_though_nobody_keeps_its_backend(
+def test_a_worker_keeps_serving_although_nobody_keeps_its_backend(
     server: Temporal, client: TemporalBackend
 ) -> None:
     worker = backend_at(server.url, HEARTBEAT).serve(catalog).unwrap()
@@ -244,9 +244,7 @@ def test_a_worker_goes_on_though_nobody_keeps_its_backend(
     worker.stop()
 
 
-def test_while_there_is_no_server_nothing_can_be_submitted(
-    server: Temporal, client: TemporalBackend
-) -> None:
+def test_submitting_without_a_server_is_a_fault(server: Temporal, client: TemporalBackend) -> None:
     submit(step(1), on=client).unwrap()
     server.kill()
     assert isinstance(submit(step(1), on=client).failure(), Unavailable)

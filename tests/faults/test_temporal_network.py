@@ -1,4 +1,4 @@
-"""Temporal behind a network that drops, takes and passes nothing on, or is slow."""
+"""Temporal behind a network that drops connections, is half-open, or is slow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.proxy import Proxy
 pytestmark = pytest.mark.faults
 
 ENDS = 60.0
-"""What has not ended by then hangs, in seconds."""
+"""How long anything may take before it counts as a hang, in seconds."""
 
 
 HEARS = 30.0
@@ -78,9 +78,9 @@ def _until_it_works(far: TemporalBackend) -> Result[int, object]:
 
 
 @pytest.mark.parametrize(
-    "harm", ["drop", "reset", "slow", pytest.param("swallow", marks=pytest.mark.long)]
+    "disruption", ["drop", "reset", "slow", pytest.param("swallow", marks=pytest.mark.long)]
 )
-def test_a_worker_hears_again_once_the_network_is_well(temporal: Temporal, harm: str) -> None:
+def test_a_worker_recovers_with_the_network(temporal: Temporal, disruption: str) -> None:
     queue = uuid4().hex
     with (
         Proxy(temporal.port) as network,
@@ -89,10 +89,10 @@ def test_a_worker_hears_again_once_the_network_is_well(temporal: Temporal, harm:
     ):
         worker = far.serve(catalog).unwrap()
         assert run(double(1), on=near, timeout=ENDS) == Success(2)
-        if harm == "slow":
+        if disruption == "slow":
             network.latency = 0.3
         else:
-            getattr(network, harm)()
+            getattr(network, disruption)()
         ref = submit((double >> double)(1), on=near).unwrap()
         network.heal()
         assert result(ref, on=near, timeout=HEARS) == Success(4)

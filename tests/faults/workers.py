@@ -1,4 +1,4 @@
-"""Workers that are killed and come back, and harm to them."""
+"""Workers that are killed and restarted, and disruptions at intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.faults.served import PACE, TRACE
 
 
 class Workers:
-    """A main process and the workers that it keeps going; in its place comes another if killed."""
+    """A main process and the workers that it keeps running; a killed worker is replaced."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, *, pace: float = 0.0, ready: str = "started"
@@ -42,22 +42,22 @@ class Workers:
         return WorkerProcess.module(name, *arguments, log=self._log, environment=self._environment)
 
     def await_start(self, count: int = 1) -> None:
-        """Waits until so many workers have said that they start, in all."""
+        """Waits until so many workers have started, in total."""
         until(lambda: self._starts() >= count, within=30, otherwise=self._main.tail)
 
     def _starts(self) -> int:
         return self._log.read_text(errors="replace").count(self._ready)
 
     def tail(self) -> str:
-        """The end of what they said."""
+        """The end of the workers' output."""
         return self._main.tail()
 
     def kill_one(self) -> None:
-        """SIGKILL to the youngest of the workers; in its place comes another."""
+        """Kills the youngest worker, which is then replaced."""
         self._kill(-1)
 
     def kill_oldest(self) -> None:
-        """SIGKILL to the one that has been at work the longest; waits for the one in its place."""
+        """Kills the oldest worker, and waits for its replacement."""
         before = self._starts()
         self._kill(0)
         self.await_start(before + 1)
@@ -84,7 +84,7 @@ class Workers:
         self._main.resume()
 
     def kill_all(self) -> None:
-        """SIGKILL to all, the main process too; then waits until it has started anew."""
+        """Kills all workers and the main process, and restarts them."""
         before = self._starts()
         self._main.close()
         self._main = self._start()
@@ -92,8 +92,10 @@ class Workers:
 
 
 @contextmanager
-def every(seconds: float, harm: Callable[[], object], times: int) -> Iterator[threading.Thread]:
-    """Does harm so many times meanwhile, on a thread; ends with the last one."""
+def every(
+    seconds: float, disruption: Callable[[], object], times: int
+) -> Iterator[threading.Thread]:
+    """Calls a function so many times, at intervals, on a thread."""
     ended = threading.Event()
     problems: list[BaseException] = []
 
@@ -102,11 +104,11 @@ def every(seconds: float, harm: Callable[[], object], times: int) -> Iterator[th
             for _ in range(times):
                 if ended.wait(seconds):
                     return
-                harm()
+                disruption()
         except BaseException as problem:
             problems.append(problem)
 
-    thread = threading.Thread(target=run, name="harm")
+    thread = threading.Thread(target=run, name="disruption")
     thread.start()
     try:
         yield thread

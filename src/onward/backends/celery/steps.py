@@ -18,8 +18,8 @@ class StepRunner:
     """
 
     def __init__(self, tasks: Tasks) -> None:
-        self._ground = ThreadExecutor()
-        self._attempts = Attempts(tasks, self._ground)
+        self._executor = ThreadExecutor()
+        self._attempts = Attempts(tasks, self._executor)
 
     def attempt(
         self, step: Runnable, args: Args, context: Context, interrupt: Interrupt
@@ -29,4 +29,4 @@ class StepRunner:
 
     def close(self) -> None:
         """Ends the loop."""
-        self._ground.close()
+        self._executor.close()
