@@ -13,7 +13,7 @@ _FOLDERS = ("/usr/lib", "/usr/local/lib", "/opt/homebrew/lib")
 
 
 def environment(seconds: float) -> Mapping[str, str]:
-    """What has a process take the time for so much later than it is; FileNotFoundError."""
+    """The environment that sets a process' clock ahead; raises FileNotFoundError."""
     found = [
         library
         for folder in _FOLDERS
@@ -31,7 +31,7 @@ def environment(seconds: float) -> Mapping[str, str]:
 
 @contextmanager
 def clocks_ahead(seconds: float) -> Iterator[None]:
-    """Has the processes started meanwhile take the time for so much later than it is."""
+    """Sets the clocks of processes that are started meanwhile ahead."""
     if not seconds:
         yield
         return

@@ -24,10 +24,10 @@ CURE = (
 )
 
 ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-"""What a client of PostgreSQL may begin with; the answer is one letter."""
+"""A first message to PostgreSQL, which answers with one letter."""
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-"""What a client of gRPC begins with: HTTP/2's greeting, and a frame of no settings."""
+"""The first bytes of a gRPC client: HTTP/2's preface, and an empty settings frame."""
 
 
 TAKE_OVER = """
@@ -44,7 +44,7 @@ PARTITIONS = {"Controller": "controller", "Scheduler": "scheduler", "TenantWorke
 
 
 class PostgreSQL(Server):
-    """A PostgreSQL that trusts whoever reaches it."""
+    """A PostgreSQL that trusts all clients."""
 
     patience = 30.0
 
@@ -71,7 +71,7 @@ class PostgreSQL(Server):
         return [*_unprivileged(), _found("postgres"), "-D", self._data, *options]
 
     def do(self, statements: str) -> None:
-        """All of them or none."""
+        """Runs statements in one transaction."""
         options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
         _run([_found("psql"), self.url, *options, f"--command={statements}"], self.folder)
 
@@ -90,7 +90,7 @@ class PostgreSQL(Server):
 
     def close(self) -> None:
         try:
-            self.stop()  # killed, it would leave shared memory behind
+            self.stop()  # a kill would leave shared memory behind
         finally:
             super().close()
 
@@ -110,7 +110,7 @@ class Hatchet(Server):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.token = ""
-        """By which it knows its clients, from the first start on."""
+        """The token of the engine's clients, made at the first start."""
         self._api_port = self.reserve_port()
         self._database = PostgreSQL(folder / "postgresql")
 
@@ -127,7 +127,7 @@ class Hatchet(Server):
 
     @property
     def host_port(self) -> str:
-        """Where it speaks gRPC."""
+        """The address of its gRPC API."""
         return f"{HOST}:{self.port}"
 
     @property
@@ -178,7 +178,7 @@ class Hatchet(Server):
             api.close()
 
     def connection(self) -> socket.socket:
-        """One to where it speaks gRPC."""
+        """A connection to its gRPC API."""
         return socket.create_connection((HOST, self.port), timeout=1)
 
     def restart(self) -> Self:
@@ -200,7 +200,7 @@ class Hatchet(Server):
         self._database.do("".join(TAKE_OVER.format(*names) for names in PARTITIONS.items()))
 
     def lose_its_database(self) -> None:
-        """Cuts all connections to its database, which it then opens anew."""
+        """Cuts all connections to its database, which it then opens again."""
         self._database.do(CUT)
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class DurableHatchet(Hatchet):
 
 
 class GivenHatchet:
-    """An engine that somebody else runs, as the environment says: no test may end it."""
+    """An external engine that the environment names; no test may stop it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.client_environment: Mapping[str, str] = {
@@ -275,7 +275,7 @@ class GivenHatchet:
 
 @pytest.fixture(scope="session")
 def hatchet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hatchet | GivenHatchet]:
-    """The engine of a whole test run. A test that kills or pauses it leaves it up."""
+    """The engine of a whole test run. A test that kills or pauses it must start it again."""
     if os.environ.get(TOKEN):
         yield GivenHatchet(os.environ)
         return
@@ -309,7 +309,7 @@ def _unprivileged() -> Sequence[str]:
 def _run(
     command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None
 ) -> str:
-    """What a command prints that ends by itself."""
+    """The output of a command."""
     done = subprocess.run(
         command,
         cwd=folder,

@@ -15,7 +15,7 @@ TAIL = 4000
 
 
 def until(condition: Callable[[], bool], *, within: float, otherwise: Callable[[], str]) -> None:
-    """Waits for the condition, or raises TimeoutError with what `otherwise` says."""
+    """Waits for a condition; raises TimeoutError with the text of `otherwise`."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
@@ -24,7 +24,7 @@ def until(condition: Callable[[], bool], *, within: float, otherwise: Callable[[
 
 
 def living(group: int) -> frozenset[int]:
-    """The processes of a group that still run."""
+    """The running processes of a group."""
     columns = ["-o", "pid=", "-o", "pgid=", "-o", "stat="]
     listing = subprocess.run(["ps", "-A", *columns], check=True, capture_output=True, text=True)
     rows = (line.split() for line in listing.stdout.splitlines())
@@ -34,7 +34,7 @@ def living(group: int) -> frozenset[int]:
 
 
 class Process:
-    """A subprocess that leads a group of its own, which a guard ends as soon as we are gone.
+    """A subprocess that leads a group of its own, which a guard kills when the test run ends.
 
     The guard is a shell that waits at a pipe from us, and however we end, the kernel closes that.
     (A child that we forked without exec would hold it open.) Linux could instead signal a child
@@ -91,31 +91,31 @@ class Process:
         return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
 
     def pids(self) -> frozenset[int]:
-        """What runs of the group: this process and what it started."""
+        """The running processes of the group: this process and its children."""
         return frozenset() if self._closed else living(self.pid)
 
     def send(self, signal: Signals) -> None:
-        """Signals this process alone."""
+        """Sends a signal to this process only."""
         if not self._closed:
             os.kill(self.pid, signal)
 
     def send_all(self, signal: Signals) -> None:
-        """Signals this process and what it started."""
+        """Sends a signal to this process and its children."""
         if not self._closed:
             os.killpg(self.pid, signal)
 
     def pause(self) -> None:
-        """Stops this process and what it started, until `resume`."""
+        """Pauses this process and its children until `resume`."""
         self.send_all(SIGSTOP)
         # It may go on for a moment.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Lets all go on after `pause`."""
+        """Continues all processes after `pause`."""
         self.send_all(SIGCONT)
 
     def wait(self, timeout: float) -> int:
-        """Its exit code, or TimeoutError with the end of its log."""
+        """Waits for its exit code; raises TimeoutError with the end of its log."""
         until(
             lambda: self.exit_code() is not None,
             within=timeout,
@@ -130,7 +130,7 @@ class Process:
         return self.log.read_text(errors="replace")[-TAIL:]
 
     def close(self) -> None:
-        """Ends this process, what it started, and the guard."""
+        """Ends this process, its children, and the guard."""
         if self._closed:
             return
         until(self._killed, within=10, otherwise=lambda: f"Unkillable: {sorted(self.pids())}")

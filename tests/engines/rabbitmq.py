@@ -14,11 +14,11 @@ epmd &
 until epmd -names >/dev/null 2>&1; do sleep 0.01; done
 exec "$0"
 """
-"""Erlang itself would start epmd, which it needs from the first, as a daemon that nobody ends."""
+"""Starts epmd first. Otherwise Erlang would start it as a daemon that nobody stops."""
 
 
 class RabbitMQ(Server):
-    """A RabbitMQ without plugins, and an epmd for it alone."""
+    """A RabbitMQ without plugins, with an epmd of its own."""
 
     patience = 60.0
 

@@ -1,4 +1,4 @@
-"""A Valkey with a replica, and the Sentinels that put it in its place."""
+"""A Valkey with a replica, and the Sentinels that fail over to it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.engines.server import HOST
 from tests.engines.valkey import Valkey
 
 NAME = "ours"
-"""What the Sentinels call the primary."""
+"""The Sentinels' name of the primary."""
 
 
 class Replica(Valkey):
-    """A Valkey that has what another one has."""
+    """A Valkey that replicates another one."""
 
     primary: Valkey
 
@@ -33,7 +33,7 @@ class Replica(Valkey):
 
 
 class Sentinel(Valkey):
-    """One of those that decide, all of them, which Valkey is the primary."""
+    """One of the Sentinels, which decide together which Valkey is the primary."""
 
     @classmethod
     def over(cls, primary: Valkey, folder: Path) -> Sentinel:
@@ -65,7 +65,7 @@ class Watched:
         return f"{hosts}/0?master_name={NAME}"
 
     def is_replicated(self) -> bool:
-        """Whether the Sentinels know a replica, and it has caught up."""
+        """Whether the Sentinels know the replica, and the replica has caught up."""
         known = [_sentinel(each, "replicas") for each in self.sentinels]
         with contextlib.closing(Redis(port=self.replica.port)) as client:
             status: dict[str, object] = client.info("replication")
@@ -79,7 +79,7 @@ def _sentinel(sentinel: Sentinel, what: str) -> object:
 
 @contextlib.contextmanager
 def watched(folder: Path) -> Iterator[Watched]:
-    """One that is ready to fail over."""
+    """Servers that are ready to fail over."""
     with ExitStack() as stack:
         primary = stack.enter_context(Valkey.start(folder / "primary"))
         replica = stack.enter_context(Replica.of(primary, folder / "replica"))

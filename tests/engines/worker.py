@@ -1,4 +1,4 @@
-"""Workers in processes of their own, to be killed."""
+"""Workers in processes of their own, which tests kill."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class WorkerProcess(Process):
         return cls(command, log=log, environment=environment, folder=folder)
 
     def kill(self) -> None:
-        """SIGKILL to the main process; what it started lives on."""
+        """Kills the main process only; its children live on."""
         self.send(SIGKILL)
 
     def kill_children(self) -> frozenset[int]:
-        """SIGKILL to all that the main process started, and to that alone; which these were."""
+        """Kills the children of the main process; returns their ids."""
         children = self.pids() - {self.pid}
         for pid in children:
             with suppress(ProcessLookupError):
@@ -42,5 +42,5 @@ class WorkerProcess(Process):
         return children
 
     def terminate(self) -> None:
-        """SIGTERM to the main process, which ends most workers in good order."""
+        """Sends SIGTERM to the main process, which stops most workers normally."""
         self.send(SIGTERM)

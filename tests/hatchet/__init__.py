@@ -1,1 +1,1 @@
-"""What the suite does not ask of Hatchet: its names, its DAGs, its workers, and the double."""
+"""Tests of what is special to Hatchet: its names, its DAGs, its workers, and the test double."""

@@ -1,4 +1,4 @@
-"""The engines that these tests run on: a real one, and the double."""
+"""The engines of these tests: a real one if there is one, and the test double."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.hatchet.served import Engine
 
 @pytest.fixture(scope="session", params=["engine", "double"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """Each in turn; the real one is left out where there is none."""
+    """Each engine in turn; the real one is skipped if there is none."""
     if request.param == "engine":
         yield cast(Engine, request.getfixturevalue("hatchet"))
         return

@@ -1,4 +1,4 @@
-"""Backends on an engine that tests were given, with or without a worker."""
+"""Backends on an engine of the tests, with or without a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onward.catalog import Catalog
 
 
 class Engine(Protocol):
-    """An engine, as far as its clients are concerned."""
+    """What a client needs to know of an engine."""
 
     @property
     def client_environment(self) -> Mapping[str, str]: ...
@@ -32,7 +32,7 @@ def backend_on(
     undeclared: float = 0.5,
     unserved: float = 120.0,
 ) -> HatchetBackend:
-    """A backend on an engine, whose HTTP API may be said to be elsewhere."""
+    """A backend on an engine; the URL of the HTTP API can be changed."""
     environment = engine.client_environment
     return hatchet(
         environment["HATCHET_CLIENT_TOKEN"],
@@ -49,7 +49,7 @@ def backend_on(
 
 
 def fresh() -> str:
-    """A namespace that nobody has used."""
+    """A new namespace."""
     return f"t{os.urandom(5).hex()}"
 
 
@@ -75,7 +75,7 @@ def serving(
 
 
 def steps_of(engine: Engine, id: str) -> set[str]:
-    """The names of the tasks that the engine shows in a run."""
+    """The names of a run's tasks, as the engine shows them."""
     sdk.load()
     from onward.backends.hatchet.client import Client
 
@@ -92,7 +92,7 @@ def steps_of(engine: Engine, id: str) -> set[str]:
 
 
 def foreign_run(engine: Engine, workflow: str, text: str) -> str:
-    """Starts a run as another program would, and gives its id."""
+    """Starts a run as another program would; returns its id."""
     sdk.load()
     from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 

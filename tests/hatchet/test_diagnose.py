@@ -1,4 +1,4 @@
-"""What can be found out about an engine and its workers, and what is never said of them."""
+"""The diagnosis of an engine and its workers, which shows no secret."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def loud(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def served(engine: Engine) -> Iterator[HatchetBackend]:
-    """One with a worker."""
+    """A backend with a worker."""
     catalog = Catalog(inc, (inc >> double).named("both"), loud)
     with serving(engine, catalog, namespace=fresh()) as backend:
         yield backend
@@ -57,7 +57,7 @@ def told(seen: Diagnosis) -> dict[str, Finding]:
 
 
 def waits(backend: HatchetBackend) -> dict[str, bool]:
-    """What waits, and whether that is wrong."""
+    """The findings about waiting steps, and whether each is wrong."""
     found = look(backend).findings
     return {each.text: each.is_wrong for each in found if each.what == "waiting"}
 
@@ -69,16 +69,16 @@ def until_waits(backend: HatchetBackend, expected: dict[str, bool]) -> None:
 
 
 def secret_of(engine: Engine) -> str:
-    """The part of its token that is long enough to be found nowhere else."""
+    """A part of the token that is long enough to be unique."""
     return engine.client_environment["HATCHET_CLIENT_TOKEN"].split(".")[1]
 
 
-def test_a_worker_is_one_though_the_engine_knows_two(served: HatchetBackend) -> None:
+def test_a_worker_with_two_registrations_is_one_worker(served: HatchetBackend) -> None:
     [worker] = look(served).workers
     assert worker.name.startswith("onward-")
     assert worker.name.endswith(f"-{os.getpid()}")
     assert worker.queues == frozenset({"onward", "far"})
-    assert worker.tasks == frozenset({"inc", "double", "loud"})  # there are no capitals
+    assert worker.tasks == frozenset({"inc", "double", "loud"})  # Hatchet ignores capitals
 
 
 def test_workers_of_other_namespaces_are_left_out(engine: Engine, served: HatchetBackend) -> None:
@@ -88,13 +88,13 @@ def test_workers_of_other_namespaces_are_left_out(engine: Engine, served: Hatche
     backend.close()
 
 
-def test_what_waits_is_told_by_the_task(served: HatchetBackend) -> None:
+def test_waiting_steps_are_counted_by_task(served: HatchetBackend) -> None:
     submit(inc.with_(queue="nowhere")(1), on=served).unwrap()
     until_waits(served, {"1 steps of inc wait": False})
 
 
-def test_without_a_namespace_its_own_steps_are_counted_alone(engine: Engine) -> None:
-    """And within one, not those of another whose name goes on where its own ends."""
+def test_without_a_namespace_only_its_own_steps_are_counted(engine: Engine) -> None:
+    """With a namespace, steps of another one with a longer name do not count either."""
     first, second = fresh(), fresh()
     for namespace in (first, f"{first}_{second}"):
         with serving(engine, Catalog(inc), namespace=namespace) as backend:
@@ -105,7 +105,7 @@ def test_without_a_namespace_its_own_steps_are_counted_alone(engine: Engine) -> 
         assert not [text for text in waits(backend) if first in text or second in text]
 
 
-def test_a_worker_that_has_stopped_is_not_there_and_what_waits_for_it_is_wrong(
+def test_a_stopped_worker_is_gone_and_steps_that_wait_for_it_are_wrong(
     engine: Engine,
 ) -> None:
     namespace = fresh()
@@ -118,7 +118,7 @@ def test_a_worker_that_has_stopped_is_not_there_and_what_waits_for_it_is_wrong(
     backend.close()
 
 
-def test_versions_credentials_and_the_clock_are_told(engine: Engine) -> None:
+def test_the_diagnosis_has_versions_credentials_and_the_clock(engine: Engine) -> None:
     backend = backend_on(engine, namespace=fresh())
     seen = look(backend)
     backend.close()
@@ -134,7 +134,7 @@ def test_versions_credentials_and_the_clock_are_told(engine: Engine) -> None:
     assert secret_of(engine) not in repr(seen)
 
 
-def test_without_the_http_api_the_rest_is_told_with_a_cure(engine: Engine) -> None:
+def test_without_the_http_api_the_diagnosis_has_the_rest_and_a_cure(engine: Engine) -> None:
     backend = backend_on(engine, server_url=f"http://{HOST}:1")
     seen = look(backend)
     backend.close()
@@ -146,7 +146,7 @@ def test_without_the_http_api_the_rest_is_told_with_a_cure(engine: Engine) -> No
     assert not seen.tells_workers
 
 
-def test_an_http_api_that_is_another_s_is_told_from_one_that_is_away() -> None:
+def test_a_foreign_http_api_is_distinguished_from_an_unreachable_one() -> None:
     with Double() as engine, Double() as other:
         url = f"{other.client_environment['HATCHET_CLIENT_SERVER_URL']}/elsewhere"
         backend = backend_on(engine, server_url=url)
@@ -156,7 +156,7 @@ def test_an_http_api_that_is_another_s_is_told_from_one_that_is_away() -> None:
 
 
 @pytest.mark.parametrize(("status", "says"), [(200, "is not Hatchet"), (520, "answers 520")])
-def test_an_http_api_that_is_none_is_told_as_that(status: int, says: str) -> None:
+def test_a_server_without_hatchets_http_api_is_reported(status: int, says: str) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -183,7 +183,7 @@ def test_an_http_api_that_is_none_is_told_as_that(status: int, says: str) -> Non
     assert says in told(seen)["HTTP API"].text
 
 
-def test_a_token_that_will_soon_be_over_is_told_and_not_shown() -> None:
+def test_a_token_that_will_soon_expire_is_reported_and_not_shown() -> None:
     with Double(expires=time.time() + 3600) as engine:
         backend = backend_on(engine)
         seen = look(backend)
@@ -195,7 +195,7 @@ def test_a_token_that_will_soon_be_over_is_told_and_not_shown() -> None:
     assert secret_of(engine) not in repr(seen)
 
 
-def test_a_token_that_is_over_is_told_as_that_and_not_shown() -> None:
+def test_an_expired_token_is_reported_and_not_shown() -> None:
     old = Double(expires=time.time() - 3600)
     with Double() as engine:
         target = engine.client_environment["HATCHET_CLIENT_HOST_PORT"]
@@ -209,7 +209,7 @@ def test_a_token_that_is_over_is_told_as_that_and_not_shown() -> None:
     assert secret_of(old) not in repr(fault)
 
 
-def test_a_token_that_is_refused_is_told_as_that_and_never_shown(
+def test_a_refused_token_is_reported_and_not_shown(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""Limits of tasks hold over all workers, and cost no call."""
+"""Limits of tasks hold over all workers, and no call gets lost by them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ attempts: list[str] = []
 
 @task
 def fetch(n: int) -> int:
-    """Fails where it is not alone."""
+    """Fails if another step of this task runs at the same time."""
     assert running.acquire(blocking=False), "two of them at a time"
     time.sleep(0.05)
     running.release()
@@ -65,7 +65,7 @@ def third_time(name: str) -> str:
 
 @task
 def hold(gate: str) -> str:
-    """Says that it has begun, and waits until it may end."""
+    """Notes that it has begun, and waits until it may end."""
     Path(gate).with_name(f"begun-{os.urandom(4).hex()}").touch()
     while not (Path(gate).exists() or current().cancelled):
         time.sleep(0.01)
@@ -87,7 +87,7 @@ def real(engine: Engine) -> Engine:
 
 @contextlib.contextmanager
 def two_workers(engine: Engine, limits: dict[str, Limit]) -> Generator[HatchetBackend]:
-    """A backend, and two workers of it."""
+    """A backend with two workers."""
     backend = backend_on(engine, namespace=fresh(), limits=limits)
     workers = [backend.serve(catalog, concurrency=10).unwrap() for _ in range(2)]
     try:
@@ -99,7 +99,7 @@ def two_workers(engine: Engine, limits: dict[str, Limit]) -> Generator[HatchetBa
 
 
 def begun(folder: Path, count: int, patience: float = 60.0) -> None:
-    """Waits until so many have begun."""
+    """Waits until so many steps have begun."""
     end = time.monotonic() + patience
     while len(list(folder.glob("begun-*"))) < count:
         assert time.monotonic() < end, "it never began"
@@ -109,8 +109,8 @@ def begun(folder: Path, count: int, patience: float = 60.0) -> None:
 # -- on an engine ---------------------------------------------------------------------------------
 
 
-def test_a_task_of_concurrency_one_is_never_run_twice_at_a_time(real: Engine) -> None:
-    """By no two workers, and whether it is called alone, in a named flow or in any other one."""
+def test_a_task_of_concurrency_one_never_runs_twice_at_the_same_time(real: Engine) -> None:
+    """On all workers, and whether it is called alone, in a named flow or in any other flow."""
     with two_workers(real, {"fetch": Limit(concurrency=1)}) as backend:
         flows = [fetch, ingest, inc >> fetch]
         calls = [flow(n) for n in range(3) for flow in flows]
@@ -121,7 +121,7 @@ def test_a_task_of_concurrency_one_is_never_run_twice_at_a_time(real: Engine) ->
 
 
 def test_a_rate_holds_over_all_workers_and_flows_and_a_retry_does_not_count(real: Engine) -> None:
-    """Of three attempts each, three steps may begin on a day: one alone, and two of a DAG."""
+    """Three steps may begin in a day, each with three attempts: one alone, and two of a DAG."""
     attempts.clear()
     with two_workers(real, {"third_time": Limit(rate=3, per="day")}) as backend:
         for flow in (third_time, twice):
@@ -132,7 +132,7 @@ def test_a_rate_holds_over_all_workers_and_flows_and_a_retry_does_not_count(real
         assert attempts == ["now"] * 9
 
 
-def test_what_waits_for_its_turn_has_its_key_and_can_be_cancelled(real: Engine) -> None:
+def test_a_call_that_waits_for_its_limit_has_its_key_and_can_be_cancelled(real: Engine) -> None:
     key = fresh()
     with two_workers(real, {"inc": Limit(rate=1, per="day")}) as backend:
         assert run(inc(1), on=backend, timeout=60) == Success(2)
@@ -143,8 +143,8 @@ def test_what_waits_for_its_turn_has_its_key_and_can_be_cancelled(real: Engine) 
         assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
 
 
-def test_what_waits_for_its_turn_has_it_in_a_later_window(real: Engine) -> None:
-    """Of two in each second, eight need the ends of three seconds, of which one may be on."""
+def test_a_call_that_waits_for_its_rate_runs_in_a_later_window(real: Engine) -> None:
+    """Eight calls at two a second take at least three windows."""
     with two_workers(real, {"inc": Limit(rate=2)}) as backend:
         start = time.monotonic()
         refs = submit_all([inc(n) for n in range(8)], on=backend).unwrap()
@@ -153,8 +153,8 @@ def test_what_waits_for_its_turn_has_it_in_a_later_window(real: Engine) -> None:
         assert sorted(found) == list(range(1, 9))
 
 
-def test_what_a_worker_gives_back_makes_room_for_itself(real: Engine, tmp_path: Path) -> None:
-    """Another worker has it at once, and then those that waited for it."""
+def test_a_returned_step_runs_again_within_its_limit(real: Engine, tmp_path: Path) -> None:
+    """Another worker gets it at once, and then the steps that waited for it."""
     namespace, limits = fresh(), {"hold": Limit(concurrency=1)}
     backend, gate = backend_on(real, namespace=namespace, limits=limits), tmp_path / "gate"
     worker = backend.serve(catalog).unwrap()
@@ -162,7 +162,7 @@ def test_what_a_worker_gives_back_makes_room_for_itself(real: Engine, tmp_path: 
     begun(tmp_path, 1)
     worker.stop(grace=0.1)
     other = backend.serve(catalog).unwrap()
-    begun(tmp_path, 2, patience=20)  # not given back, it would be missed after 30
+    begun(tmp_path, 2, patience=20)  # without being returned, it would be reassigned after 30 s
     gate.touch()
     found = [result(ref, on=backend, timeout=60) for ref in refs]
     assert found == [Success(str(gate))] * 3
@@ -171,7 +171,7 @@ def test_what_a_worker_gives_back_makes_room_for_itself(real: Engine, tmp_path: 
     backend.close()
 
 
-def test_without_limits_a_named_flow_is_the_dag_that_it_was(engine: Engine) -> None:
+def test_without_limits_a_named_flow_stays_a_dag(engine: Engine) -> None:
     backend = backend_on(engine, namespace=fresh())
     worker = backend.serve(Catalog(ingest)).unwrap()
     ref = submit(ingest(1), on=backend).unwrap()
@@ -182,7 +182,7 @@ def test_without_limits_a_named_flow_is_the_dag_that_it_was(engine: Engine) -> N
 
 
 @pytest.mark.parametrize("limit", [Limit(concurrency=1), Limit(rate=1)], ids=str)
-def test_the_double_refuses_limits_loudly(limit: Limit) -> None:
+def test_the_double_refuses_limits(limit: Limit) -> None:
     with Double() as double:
         backend = backend_on(double, namespace=fresh(), limits={"fetch": limit})
         assert "unimplemented" in backend.serve(catalog).failure().message
@@ -192,7 +192,7 @@ def test_the_double_refuses_limits_loudly(limit: Limit) -> None:
 # -- before there is any --------------------------------------------------------------------------
 
 
-def test_a_limit_of_a_task_that_there_is_not_is_refused_with_the_nearest() -> None:
+def test_a_limit_of_an_unknown_task_is_refused_with_the_nearest_name() -> None:
     backend = hatchet(TOKEN, "localhost:7077", limits={"fetsh": Limit(rate=1)})
     refused = backend.serve(catalog).failure()
     assert isinstance(refused, Misconfigured)
@@ -200,7 +200,7 @@ def test_a_limit_of_a_task_that_there_is_not_is_refused_with_the_nearest() -> No
     backend.close()
 
 
-def test_a_limited_task_within_fused_is_refused_where_its_limit_could_not_be_kept() -> None:
+def test_a_limited_task_within_fused_is_refused() -> None:
     backend = hatchet(TOKEN, "localhost:7077", limits={"fetch": Limit(rate=1)})
     flow = (inc >> fused(inc >> fetch)).named("flow")
     for refused in (
@@ -213,7 +213,7 @@ def test_a_limited_task_within_fused_is_refused_where_its_limit_could_not_be_kep
     backend.close()
 
 
-def test_explain_shows_that_only_a_concurrency_keeps_a_flow_from_being_a_dag() -> None:
+def test_explain_shows_that_only_a_concurrency_limit_prevents_a_dag() -> None:
     for limit, shown in (
         (Limit(rate=1), "ingest(inc, fetch <- inc, inc-2 <- fetch)"),
         (Limit(concurrency=1), "ingest(inc, fetch, inc)"),
@@ -235,15 +235,13 @@ def test_explain_shows_that_only_a_concurrency_keeps_a_flow_from_being_a_dag() -
     ],
     ids=str,
 )
-def test_a_limit_that_makes_no_sense_is_refused_with_a_cure(
-    wrong: dict[str, object], cure: str
-) -> None:
+def test_an_invalid_limit_is_refused_with_a_cure(wrong: dict[str, object], cure: str) -> None:
     with pytest.raises((TypeError, ValueError), match=cure):
         Limit(**wrong)  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize("wrong", [5, ["fetch"], {"fetch": 5}, {fetch: Limit(rate=1)}], ids=str)
-def test_what_are_no_limits_is_refused(wrong: object) -> None:
+def test_limits_of_the_wrong_type_are_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match="limit"):
         hatchet(TOKEN, "localhost:7077", limits=wrong)  # type: ignore[arg-type]  # on purpose
 
@@ -253,7 +251,7 @@ def test_what_are_no_limits_is_refused(wrong: object) -> None:
 HEAD = f"backend: hatchet\nhatchet:\n  token: {TOKEN}\n  host_port: localhost:7077\n"
 
 
-def test_a_file_says_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_can_set_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "onward.yaml"
     monkeypatch.setenv("AT_ONCE", "5")
     file.write_text(
@@ -285,7 +283,7 @@ def test_a_file_says_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("{fetch: {rate: 1, per: week-end}}", "limits of fetch: per is one of second"),
     ],
 )
-def test_a_file_whose_limits_make_no_sense_is_refused_with_a_cure(
+def test_a_file_with_invalid_limits_is_refused_with_a_cure(
     limits: str, cure: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "onward.yaml"

@@ -1,4 +1,4 @@
-"""What Hatchet shows of a flow, and that it makes no difference to what comes of it."""
+"""How Hatchet shows flows, and that a DAG gives the same outcome as the evaluator."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FIXED: list[AnyFlow] = [
         (inc >> double).named("inner") >> halve,
     )
 ]
-"""Flows that are always the same steps: DAGs."""
+"""Flows with a fixed set of steps, which become DAGs."""
 
 FREE: list[AnyFlow] = [
     cast(AnyFlow, flow)
@@ -58,14 +58,14 @@ FREE: list[AnyFlow] = [
         inc >> identity >> together(inc, identity) >> add,
     )
 ]
-"""Flows whose steps depend on what comes, or that hand a value past a step."""
+"""Flows whose steps depend on values, or that pass a value by a step."""
 
 NAMED = [flow.named(f"fixed-{index}") for index, flow in enumerate(FIXED)]
 FREE_NAMED = [flow.named(f"free-{index}") for index, flow in enumerate(FREE)]
 
 
 PATIENCE = 170
-"""Hatchet 0.104 stalls some DAGs for a minute before it goes on with them."""
+"""How long a call may take, because Hatchet 0.104 stalls some DAGs for a minute."""
 
 NUMBERS = (0, 1, 2, 3, 4, 6, 9)
 
@@ -88,7 +88,7 @@ def backend(engine: Engine, namespace: str) -> Iterator[HatchetBackend]:
 def test_a_named_flow_gives_what_the_same_flow_gives_without_a_name(
     flow: Named[..., Any, Any], backend: HatchetBackend
 ) -> None:
-    """Whether it is a DAG or goes through the evaluator: the law of the two paths."""
+    """Both as a DAG and by the evaluator."""
     named = submit_all([flow(n) for n in NUMBERS], on=backend).unwrap()
     unnamed = submit_all([flow.body(n) for n in NUMBERS], on=backend).unwrap()
     for n, one, other in zip(NUMBERS, named, unnamed, strict=True):
@@ -108,7 +108,7 @@ def test_a_fixed_flow_is_a_dag_whose_steps_have_the_tasks_names(
     assert steps_of(engine, ref.id) == {"inc", "double", "shrink", "inc-2", "add", "halve"}
 
 
-def test_what_a_dag_cannot_say_runs_in_one_task_under_the_flows_name(
+def test_a_flow_that_is_not_a_dag_runs_in_one_task_with_the_flows_name(
     backend: HatchetBackend, engine: Engine, namespace: str
 ) -> None:
     ref = submit(FREE_NAMED[0](2), on=backend).unwrap()
@@ -116,10 +116,10 @@ def test_what_a_dag_cannot_say_runs_in_one_task_under_the_flows_name(
     assert steps_of(engine, ref.id) == {f"{namespace}_free-0"}
 
 
-def test_a_flow_of_another_release_is_run_as_its_caller_has_it(
+def test_a_flow_of_another_release_runs_as_its_caller_sent_it(
     backend: HatchetBackend, engine: Engine
 ) -> None:
-    """The plan that a caller sends is what runs, also where the worker's DAG has other steps."""
+    """The caller's plan runs, even if the worker's DAG has other steps."""
     longer = (inc >> double >> inc >> inc >> double).named("fixed-0")
     shorter = (inc >> double).named("fixed-0")
     other = together(double, inc).named("fixed-3")
@@ -133,10 +133,10 @@ def test_a_flow_of_another_release_is_run_as_its_caller_has_it(
 @pytest.mark.parametrize(
     "old", [inc >> double >> inc, together(inc, inc) >> add, inc >> together(inc, double)]
 )
-def test_a_call_ends_though_the_engine_has_steps_in_its_flow_that_nobody_serves(
+def test_a_call_ends_although_the_engines_dag_has_steps_without_a_worker(
     old: AnyFlow, engine: Engine
 ) -> None:
-    """As in the seconds after a deploy, in which it starts runs of the flow as it was."""
+    """For some seconds after a deploy, the engine still starts runs of the old DAG."""
     namespace = fresh()
     with serving(engine, Catalog(old.named("changed")), namespace=namespace):
         pass
@@ -146,7 +146,7 @@ def test_a_call_ends_though_the_engine_has_steps_in_its_flow_that_nobody_serves(
         assert run(new(2), on=backend, timeout=PATIENCE) == Failure(Odd(3))
 
 
-def test_explain_says_what_hatchet_is_given() -> None:
+def test_explain_shows_what_hatchet_would_run() -> None:
     on = hatchet_backend(TOKEN, "localhost:7077")
     assert explain(inc, on=on) == "inc"
     assert explain(NAMED[0], on=on) == "fixed-0(inc, double <- inc, inc-2 <- double)"

@@ -1,4 +1,4 @@
-"""Names that Hatchet would change or refuse are told of before anything is sent."""
+"""Names that Hatchet would change or refuse are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onward.flows.flow import AnyFlow
 from tests.hatchet.served import Engine, backend_on, fresh, serving
 
 OFFLINE = hatchet("e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ.", "localhost:1")
-"""Nobody listens there, so whatever it answers was known before."""
+"""Nobody listens there, so its answers need no engine."""
 
 
 def named(name: str, by: int = 1) -> AnyFlow:
@@ -23,7 +23,7 @@ def named(name: str, by: int = 1) -> AnyFlow:
 
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "f[x]"])
-def test_what_hatchet_refuses_is_refused_first(name: str) -> None:
+def test_names_that_hatchet_refuses_are_refused_before(name: str) -> None:
     bad = named(name)
     for flow in (bad, bad >> bad, together(bad, bad), (bad >> bad).named("good")):
         [found] = check(flow(1), on=OFFLINE).failure()
@@ -35,7 +35,7 @@ def test_what_hatchet_refuses_is_refused_first(name: str) -> None:
     assert served.task == name
 
 
-def test_names_that_differ_in_capitals_alone_are_refused_together() -> None:
+def test_names_that_differ_only_in_capitals_are_refused_together() -> None:
     one, other = named("fooBar"), named("foobar", 2)
     [found] = check((one >> other)(1), on=OFFLINE).failure()
     assert isinstance(found, Misconfigured)
@@ -46,12 +46,12 @@ def test_names_that_differ_in_capitals_alone_are_refused_together() -> None:
     assert isinstance(OFFLINE.serve(Catalog(flow)).failure(), Misconfigured)
 
 
-def test_dots_hyphens_and_underscores_are_taken() -> None:
+def test_dots_hyphens_and_underscores_are_accepted() -> None:
     assert check(named("etl.load_all-2")(1), on=OFFLINE) == Success(None)
 
 
 def test_a_name_in_other_capitals_is_another_name(engine: Engine) -> None:
-    """It is never mixed up with the one that Hatchet takes it for."""
+    """It is not confused with the task that Hatchet has for it."""
     with serving(engine, Catalog(named("fooBar")), namespace=fresh()) as backend:
         assert run(named("fooBar")(1), on=backend, timeout=60) == Success(2)
         found = run(named("FOOBAR", 2)(1), on=backend, timeout=60).failure()
@@ -59,7 +59,7 @@ def test_a_name_in_other_capitals_is_another_name(engine: Engine) -> None:
         assert found.task == "FOOBAR"
 
 
-def test_what_nobody_has_declared_is_unknown_at_once(engine: Engine) -> None:
+def test_an_undeclared_task_is_unknown_at_once(engine: Engine) -> None:
     ghost = named("ghost")
     flows: list[AnyFlow] = [ghost, ghost >> ghost, (ghost >> ghost).named("ghosts")]
     backend = backend_on(engine, namespace=fresh())
@@ -73,7 +73,7 @@ def test_what_nobody_has_declared_is_unknown_at_once(engine: Engine) -> None:
         assert found.task == "ghost"
 
 
-def test_namespaces_are_apart(engine: Engine) -> None:
+def test_namespaces_are_separate(engine: Engine) -> None:
     one, other = fresh(), fresh()
     with (
         serving(engine, Catalog(named("inc")), namespace=one) as here,

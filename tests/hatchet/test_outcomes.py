@@ -1,4 +1,4 @@
-"""What the engine tells of a run, and what is made of it: nothing reads as an empty success."""
+"""Outcomes from the engine's details of a run: nothing is taken for an empty success."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def broken(text: str) -> Outcome:
 
 
 @pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.EVICTED])
-def test_what_has_not_ended_has_no_outcome(status: RunStatus) -> None:
+def test_a_run_that_has_not_ended_has_no_outcome(status: RunStatus) -> None:
     assert outcomes.of_details(details({"inc": TaskRunDetail(status=status)}, done=False)) is None
 
 
-def test_what_was_cancelled_is_cancelled() -> None:
-    """By whomever, or because the engine found no worker for it in time."""
+def test_a_cancelled_run_is_cancelled() -> None:
+    """By anyone, or because the engine found no worker in time."""
     cancelled = TaskRunDetail(status=RunStatus.CANCELLED)
     assert isinstance(fault_in(details({"inc": cancelled})), Cancelled)
     assert isinstance(fault_in(details({"inc": completed(ONE), "double": cancelled})), Cancelled)
@@ -73,22 +73,22 @@ def test_what_was_cancelled_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize("error", ["", "Task exceeded timeout of 60s", '{"error": 1}', "{}"])
-def test_what_the_engine_gave_up_is_lost(error: str) -> None:
+def test_a_run_that_the_engine_gave_up_is_lost(error: str) -> None:
     fault = fault_in(details({"inc": failed(error)}))
     assert isinstance(fault, Lost)
     assert error in fault.message
 
 
 @pytest.mark.parametrize("output", [b"", b"null", b"{}", b'{"value": 1}', b"\xff"])
-def test_what_gave_something_else_is_no_success(output: bytes) -> None:
+def test_a_foreign_output_is_not_a_success(output: bytes) -> None:
     told = details({"inc": TaskRunDetail(status=RunStatus.COMPLETED, output=output)})
     assert isinstance(fault_in(told), BadPayload)
     foreign = GetRunDetailsResponse(input=b'{"n": 1}', done=True)
     assert isinstance(fault_in(foreign), BadPayload)
 
 
-def test_a_deadline_that_passed_ends_what_has_not_ended() -> None:
-    """A moment later, so that its worker can say so first, or say how it ended in time."""
+def test_a_run_expires_after_its_deadline() -> None:
+    """A moment later, so that its worker can report first."""
     running = {"inc": TaskRunDetail(status=RunStatus.RUNNING)}
     long_ago = plan_of(FLOW, time.time() - 10)
     assert isinstance(fault_in(details(running, done=False, plan=long_ago)), Expired)
@@ -103,8 +103,8 @@ def test_the_values_of_a_dags_last_steps_are_gathered() -> None:
     assert outcomes.of_details(told) == Value(Raw(b"[1,2]"))
 
 
-def test_of_a_dags_failures_the_leftmost_is_the_outcome() -> None:
-    """By their places, of which ten comes after nine."""
+def test_the_leftmost_failure_of_a_dag_is_the_outcome() -> None:
+    """In the order of their paths, where ten comes after nine."""
     ten = failed(encode(result_of(broken("ten"), at="[10]", ends=False)))
     nine = failed(encode(result_of(broken("nine"), at="[9].1", ends=False)))
     assert outcomes.of_details(details({"a": ten, "b": nine, "c": completed(ONE)})) == broken(
@@ -115,13 +115,13 @@ def test_of_a_dags_failures_the_leftmost_is_the_outcome() -> None:
     ) == broken("nine")
 
 
-def test_what_ran_the_whole_call_has_its_outcome() -> None:
-    """Also where other steps of the DAG say something."""
+def test_a_step_that_ran_the_whole_call_has_the_outcome() -> None:
+    """Even if other steps of the DAG have results."""
     whole = completed(TWO, "", ends=True)
     assert outcomes.of_details(details({"a": completed(ONE), "b": whole})) == TWO
 
 
-def test_a_dag_that_lacks_a_step_of_the_callers_flow_is_no_success() -> None:
+def test_a_dag_that_lacks_a_step_of_the_callers_flow_is_not_a_success() -> None:
     flow = cast(AnyFlow, together(inc, double) >> add)
     told = details({"inc": completed(ONE, "0[0]"), "double": completed(TWO, "0[1]")})
     told.input = encode(input_of(plan_of(flow))).encode()

@@ -1,4 +1,4 @@
-"""What goes through the engine: values as they were, outcomes of every kind, and nothing else."""
+"""Values and outcomes pass through the engine unchanged."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ TEXTS = ["", "\0", "a\0b\\u0000", "é\u2028😀", "two\nlines", '"quoted" \\ and
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=ascii)
-def test_texts_arrive_as_they_were(text: str, backend: HatchetBackend) -> None:
-    """As values, as domain errors, and in what an exception says."""
+def test_texts_arrive_unchanged(text: str, backend: HatchetBackend) -> None:
+    """As values, as domain errors, and in exceptions."""
     assert run(echo(text), on=backend, timeout=60) == Success(text)
     assert run((echo >> echo)(text), on=backend, timeout=60) == Success(text)
     assert run(refuse(text), on=backend, timeout=60) == Failure(Said(text))
@@ -108,13 +108,13 @@ def test_texts_arrive_as_they_were(text: str, backend: HatchetBackend) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2**63, -(2**100), 9007199254740993])
-def test_numbers_arrive_as_they_were(number: int, backend: HatchetBackend) -> None:
-    """The engine would make floats of them."""
+def test_numbers_arrive_unchanged(number: int, backend: HatchetBackend) -> None:
+    """The engine itself would convert them to floats."""
     assert run(same(number), on=backend, timeout=60) == Success(number)
     assert run((same >> same)(number), on=backend, timeout=60) == Success(number)
 
 
-def test_almost_four_megabytes_go_through(backend: HatchetBackend) -> None:
+def test_almost_four_megabytes_arrive(backend: HatchetBackend) -> None:
     size = 3_900_000
     assert run(length("x" * size), on=backend, timeout=60) == Success(size)
     assert run(big(size), on=backend, timeout=180) == Success(size)
@@ -122,8 +122,8 @@ def test_almost_four_megabytes_go_through(backend: HatchetBackend) -> None:
 
 
 @pytest.mark.parametrize("flow", [fill, fill >> length, big, fused(fill), together(same, fill)])
-def test_more_is_too_large_at_once(flow: object, backend: HatchetBackend) -> None:
-    """Whatever gives it, wherever in a flow; and it is a fault that a rescue can take."""
+def test_larger_values_are_too_large_at_once(flow: object, backend: HatchetBackend) -> None:
+    """Anywhere in a flow, and as a fault that can be rescued."""
     found = run(flow(5 * MB), on=backend, timeout=60).failure()  # type: ignore[operator]  # a flow
     assert isinstance(found, TooLarge)
     assert found.size > 4 * MB > found.limit
@@ -147,7 +147,7 @@ def test_many_megabytes_are_submitted_in_several_requests(backend: HatchetBacken
     assert [result(ref, on=backend, timeout=60) for ref in refs] == [Success(MB)] * 9
 
 
-def test_a_key_is_one_call_from_however_many_threads(engine: Engine) -> None:
+def test_a_key_submitted_by_many_threads_is_one_call(engine: Engine) -> None:
     key = os.urandom(8).hex()
     backends = [backend_on(engine, namespace=NAMESPACE) for _ in range(3)]
     with serving(engine, catalog, namespace=NAMESPACE), ThreadPoolExecutor(12) as pool:
@@ -192,8 +192,8 @@ def test_a_dag_can_be_cancelled_and_expires(backend: HatchetBackend) -> None:
     assert status(ref, on=backend).unwrap().state == "expired"
 
 
-def test_a_deadline_holds_where_no_worker_is(engine: Engine) -> None:
-    """And nobody sees to it but who asks."""
+def test_a_call_without_a_worker_expires(engine: Engine) -> None:
+    """The client itself notices the deadline."""
     namespace = fresh()
     with serving(engine, Catalog(same), namespace=namespace) as backend:
         pass
@@ -213,8 +213,8 @@ def until_running(ref: Ref[float, object], backend: HatchetBackend) -> None:
         time.sleep(0.02)
 
 
-def test_a_run_that_is_not_ours_is_no_success(engine: Engine, backend: HatchetBackend) -> None:
-    """Another program may start our workflows, and other workflows give what they like."""
+def test_a_foreign_run_is_not_a_success(engine: Engine, backend: HatchetBackend) -> None:
+    """Another program may start Onward's workflows, or have workflows of its own."""
     id = foreign_run(engine, f"{NAMESPACE}_same", '{"number": 1}')
     found = result(same.ref(id), on=backend, timeout=60).failure()
     assert isinstance(found, BadPayload)

@@ -1,4 +1,4 @@
-"""What `hatchet(...)` and a URL take, and what they say of the rest."""
+"""The settings that `hatchet(...)` and a URL accept, and the mistakes that they refuse."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def test_a_token_says_where_the_engine_is(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     "token", ["", "secret", "a.secret.c", "e30.e30.secret", "é.é.secret", f"{TOKEN}\n"]
 )
-def test_what_is_no_token_is_not_shown(token: str) -> None:
+def test_an_invalid_token_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="not a Hatchet token") as caught:
         hatchet(token)
     assert "secret" not in str(caught.value)
 
 
-def test_what_surrounds_a_token_in_a_variable_is_no_part_of_it(
+def test_space_around_a_token_in_a_variable_is_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As the end of the line in a file that it was taken from: gRPC would bear none."""
+    """Such as a newline from a file, which gRPC would not accept."""
     monkeypatch.setenv("HATCHET_CLIENT_TOKEN", f"{TOKEN}\n")
     backend = connect("hatchet://").unwrap()
     assert isinstance(backend, HatchetBackend)
     assert backend.settings.address.token == TOKEN
 
 
-def test_an_engine_elsewhere_is_spoken_to_over_tls_unless_told_otherwise(tmp_path: Path) -> None:
-    """A token must not go through a network for all to read."""
+def test_a_remote_engine_is_reached_over_tls_by_default(tmp_path: Path) -> None:
+    """The token must not be sent unencrypted over a network."""
 
     def tls_of(host_port: str, tls: bool | Tls | None = None) -> Tls | None:
         return hatchet(TOKEN, host_port, tls=tls).settings.address.tls
@@ -79,7 +79,7 @@ def test_an_engine_elsewhere_is_spoken_to_over_tls_unless_told_otherwise(tmp_pat
     ],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         hatchet(TOKEN, **wrong)  # type: ignore[arg-type]  # on purpose
 
@@ -87,7 +87,7 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"keep": "1"}, {"lease": True}, {"tls": "yes"}, {"host_port": 7077}], ids=str
 )
-def test_what_is_of_the_wrong_kind_is_refused(wrong: dict[str, object]) -> None:
+def test_settings_of_the_wrong_type_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(TypeError):
         hatchet(TOKEN, **wrong)  # type: ignore[arg-type]  # on purpose
 
@@ -101,8 +101,8 @@ def test_the_sdk_is_imported_only_when_it_is_needed() -> None:
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_what_needs_no_engine_does_not_import_the_sdk() -> None:
-    """Which takes seconds: to name a backend, to look at a flow, to ask what is wrong with it."""
+def test_requests_without_an_engine_do_not_import_the_sdk() -> None:
+    """The import takes seconds, and making a backend, `explain` and `check` do not need it."""
     code = (
         "import sys; from onward import check, connect, explain, task\n"
         "@task\n"

@@ -1,4 +1,4 @@
-"""How much goes through the engine, and how little a large run has to do with any other."""
+"""Large values pass through the engine, and a large run does not affect other runs."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def backend(engine: Engine) -> Iterator[HatchetBackend]:
         yield backend
 
 
-def test_a_run_larger_than_a_message_is_read_like_any_other(backend: HatchetBackend) -> None:
-    """Its outcome, its status, and that there is nothing to cancel."""
+def test_a_run_larger_than_a_message_can_be_read(backend: HatchetBackend) -> None:
+    """Its outcome and its status; and there is nothing to cancel."""
     ref = submit(three(1_500_000), on=backend).unwrap()
     assert result(ref, on=backend, timeout=60) == Success("x" * 1_500_000)
     assert status(ref, on=backend).unwrap().state == "done"
@@ -84,15 +84,15 @@ def test_a_step_with_large_arguments_and_a_large_value_is_read(backend: HatchetB
     ],
     ids=["a long chain", "a join", "a pair", "what the engine writes longer"],
 )
-def test_the_steps_of_a_dag_give_more_than_a_message_takes_in_all(
+def test_the_values_of_a_dag_can_exceed_one_message_together(
     flow: AnyFlow, size: int, expected: object, backend: HatchetBackend
 ) -> None:
-    """The engine hands a step all that the others gave: what finds no room is kept elsewhere."""
+    """The engine sends a step all values before it. Values without room are stored elsewhere."""
     assert run(flow(size), on=backend, timeout=90) == Success(expected)
 
 
-def test_arguments_are_as_large_as_the_engine_writes_them(backend: HatchetBackend) -> None:
-    """It writes some letters as six, which its messages then have no room for."""
+def test_the_size_of_arguments_is_that_of_the_engines_encoding(backend: HatchetBackend) -> None:
+    """The engine encodes some characters as six, which may exceed a message."""
     assert run(length("<" * 500_000), on=backend, timeout=60) == Success(500_000)
     found = submit(length("<" * MB), on=backend).failure()
     assert isinstance(found, TooLarge)
@@ -102,7 +102,7 @@ def test_arguments_are_as_large_as_the_engine_writes_them(backend: HatchetBacken
 def test_a_run_that_cannot_be_read_is_too_large_by_itself(
     engine: Engine, backend: HatchetBackend
 ) -> None:
-    """Without the HTTP API; others that the same client waits for have their outcomes."""
+    """Without the HTTP API. Other runs that the same client waits for have their outcomes."""
     off = backend_on(engine, namespace=NAMESPACE, server_url=f"http://{HOST}:1")
     large = submit(three(1_500_000), on=off).unwrap()
     flow = submit((echo >> length)("text"), on=off).unwrap()
@@ -119,7 +119,7 @@ def test_a_run_that_cannot_be_read_is_too_large_by_itself(
 
 @pytest.mark.parametrize("limit", [1024 * 1024, 16 * 1024 * 1024])
 def test_the_limit_is_the_engines_setting(limit: int) -> None:
-    """Nobody tells the client of it."""
+    """The client finds it out by itself."""
     with Double(limit=limit) as double, serving(double, catalog) as backend:
         assert run(six(limit // 3), on=backend, timeout=60) == Success(limit // 3)
         assert run(blob(limit * 3 // 4), on=backend, timeout=60).map(len) == Success(limit * 3 // 4)

@@ -1,4 +1,4 @@
-"""Hatchet over TLS: who is certified runs, and who is not hears why, and soon."""
+"""Hatchet over TLS: clients with a valid certificate work, and others soon get a fault."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.engines.server import HOST
 from tests.engines.tls import Authority, Identity, over_tls
 from tests.hatchet.double import Double
 
-"""How long it may take to say what is wrong, on a machine with much to do."""
+"""How long the fault may take, in seconds, on a busy machine."""
 
 
 @task
@@ -34,7 +34,7 @@ def double(n: int) -> int:
 
 
 class Certificates:
-    """Those of an engine and of a client, and of a client that somebody else certifies."""
+    """Certificates of an engine, of a client, and of a client of another authority."""
 
     def __init__(self, folder: Path) -> None:
         for name in ("ours", "theirs"):
@@ -53,7 +53,7 @@ def tls_of(authority: Authority, client: Identity | None = None, name: str | Non
 
 
 class Secured(Hatchet):
-    """One that asks for a certificate, or with the strategy `tls` for none."""
+    """An engine that requires a certificate, or with the strategy `tls` requires none."""
 
     strategy = "mtls"
 
@@ -100,12 +100,12 @@ class Engine:
 
     @property
     def tls(self) -> Tls:
-        """How it is to be spoken to."""
+        """The TLS configuration with which a client is accepted."""
         there = self.certificates
         return tls_of(there.authority, there.client if self.wants else None)
 
     def client(self, tls: Tls | bool) -> HatchetBackend:
-        """One that speaks to it so."""
+        """A backend with this TLS configuration."""
         return hatchet(self.token, self.host_port, server_url=self.url, tls=tls)
 
 
@@ -118,7 +118,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:
-    """The real one in each of its ways, and the double behind a proxy."""
+    """The real engine with each strategy, and the double behind a proxy."""
     kind, strategy = request.param.split("-")
     if kind == "engine":
         server = cast(Secured, request.getfixturevalue("secured"))
@@ -146,7 +146,7 @@ def engine(
 
 @pytest.fixture(scope="module")
 def worker(engine: Engine) -> Iterator[Worker]:
-    """One that is certified."""
+    """A worker with a valid certificate."""
     with closing(engine.client(engine.tls)) as backend:
         serving = backend.serve(Catalog(double)).unwrap()
         yield serving
@@ -160,7 +160,7 @@ def test_calls_run_over_tls(engine: Engine) -> None:
         assert run((double >> double)(3), on=backend, timeout=60) == Success(12)
 
 
-def test_it_is_told_how_it_is_spoken_to(engine: Engine) -> None:
+def test_the_diagnosis_names_the_credentials(engine: Engine) -> None:
     with closing(engine.client(engine.tls)) as backend:
         found = {each.what: each.text for each in backend.diagnose().unwrap().findings}
     certified = ", with a client's certificate" if engine.wants else ""
@@ -192,7 +192,7 @@ def by_yaml(engine: Engine, environment: pytest.MonkeyPatch, folder: Path) -> Ha
 
 
 def by_environment(engine: Engine, environment: pytest.MonkeyPatch, folder: Path) -> HatchetBackend:
-    """By the variables that Hatchet's own clients go by."""
+    """By the variables of Hatchet's own clients."""
     for name in [name for name in os.environ if name.startswith(("HATCHET_", "ONWARD_"))]:
         environment.delenv(name)
     variables = {"tls_ca": "ROOT_CA_FILE", "tls_cert": "CERT_FILE", "tls_key": "KEY_FILE"}
@@ -216,7 +216,7 @@ def made(source: str | Path | None) -> HatchetBackend:
 
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("connects", [by_url, by_yaml, by_environment])
-def test_settings_say_which_files_tls_goes_by(
+def test_settings_name_the_files_of_tls(
     connects: Connects, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with closing(connects(engine, monkeypatch, tmp_path)) as backend:
@@ -224,8 +224,8 @@ def test_settings_say_which_files_tls_goes_by(
         assert run(double(3), on=backend, timeout=60) == Success(6)
 
 
-def test_who_is_not_certified_hears_why_and_soon(engine: Engine) -> None:
-    """Neither client nor worker waits for what does not come."""
+def test_clients_without_a_valid_certificate_soon_get_a_fault(engine: Engine) -> None:
+    """So do workers."""
     there = engine.certificates
     wrong: dict[str, list[Tls | bool]] = {
         "set tls_ca": [tls_of(there.other_authority, there.client), True],
@@ -254,8 +254,8 @@ def assert_refused(engine: Engine, tls: Tls | bool, cure: str) -> None:
             assert engine.token not in repr(fault)
 
 
-def test_the_http_api_is_certified_by_the_same_authority(engine: Engine) -> None:
-    """It has schedules, and is behind TLS of its own."""
+def test_the_http_api_trusts_the_same_authority(engine: Engine) -> None:
+    """The HTTP API has schedules, and TLS of its own."""
     there = engine.certificates
     api = int(engine.url.rpartition(":")[2])
     with over_tls(api, there.engine) as port:
@@ -269,7 +269,7 @@ def test_the_http_api_is_certified_by_the_same_authority(engine: Engine) -> None
     assert "certificate verify failed" in fault.message
 
 
-def test_who_speaks_tls_to_an_engine_that_does_not_hears_so(tmp_path: Path) -> None:
+def test_tls_to_an_engine_without_it_is_a_fault(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("no certificate")
     with Double() as plain:
@@ -283,7 +283,7 @@ def test_who_speaks_tls_to_an_engine_that_does_not_hears_so(tmp_path: Path) -> N
 
 
 def test_a_certificate_and_its_key_go_together(tmp_path: Path) -> None:
-    """To give gRPC one without the other would end the process."""
+    """The process would end if gRPC got only one of them."""
     certified = Authority(tmp_path).certify("client")
     token = "e30.eyJzdWIiOiAidGVuYW50In0.secret"
     for tls in (Tls(certificate=certified.certificate), Tls(key=certified.key)):

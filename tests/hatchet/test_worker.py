@@ -1,4 +1,4 @@
-"""A worker is a guest in its process, and leaves nothing undone when it goes."""
+"""A worker does not disturb its process, and leaves no step behind when it stops."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def inc(n: int) -> int:
 
 @task
 async def hold(gate: str) -> str:
-    """Says that it has begun, and waits until it may end."""
+    """Notes that it has begun, and waits until it may end."""
     _begin(gate)
     while not _is_open(gate):  # noqa: ASYNC110 - what it waits for is in another process
         await asyncio.sleep(0.01)
@@ -44,7 +44,7 @@ async def hold(gate: str) -> str:
 
 @task
 def hold_thread(gate: str) -> str:
-    """The same, in a thread, and it looks whether it was cancelled."""
+    """Does the same in a thread, and checks whether it was cancelled."""
     _begin(gate)
     while not (_is_open(gate) or current().cancelled):
         time.sleep(0.01)
@@ -54,7 +54,7 @@ def hold_thread(gate: str) -> str:
 
 @task
 async def block(seconds: float) -> float:
-    """Blocks the loop that it runs on, as it should not."""
+    """Blocks the loop that it runs on, as a task should not."""
     time.sleep(seconds)  # noqa: ASYNC251 - that is the point
     return seconds
 
@@ -76,7 +76,7 @@ catalog = Catalog(inc, hold, hold_thread, block, note)
 def until(condition: Callable[[], bool], patience: float = 60.0) -> None:
     end = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < end, "it never came to be true"
+        assert time.monotonic() < end, "it did not become true in time"
         time.sleep(0.01)
 
 
@@ -85,12 +85,12 @@ def begun(folder: Path) -> int:
 
 
 def children() -> set[str]:
-    """The processes that this one has started."""
+    """The child processes of this process."""
     tasks = Path("/proc/self/task").glob("*/children")
     return {pid for file in tasks for pid in file.read_text().split()}
 
 
-def test_it_leaves_signals_alone_and_starts_no_processes_and_no_thread_outlives_it(
+def test_a_worker_sets_no_signal_handlers_starts_no_processes_and_ends_its_threads(
     engine: Engine,
 ) -> None:
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -120,7 +120,7 @@ def test_a_worker_can_be_served_from_any_thread(engine: Engine) -> None:
     assert found == [Success(2)]
 
 
-def test_stop_waits_for_what_runs(engine: Engine, tmp_path: Path) -> None:
+def test_stop_waits_for_running_steps(engine: Engine, tmp_path: Path) -> None:
     backend = backend_on(engine, namespace=fresh())
     worker = backend.serve(catalog).unwrap()
     gate = tmp_path / "gate"
@@ -137,8 +137,8 @@ def test_stop_waits_for_what_runs(engine: Engine, tmp_path: Path) -> None:
     backend.close()
 
 
-def test_what_it_cannot_end_another_worker_takes_up_at_once(engine: Engine, tmp_path: Path) -> None:
-    """A step that runs, and a flow that waits for a step."""
+def test_another_worker_takes_unfinished_steps_at_once(engine: Engine, tmp_path: Path) -> None:
+    """A running step, and a flow that waits for a step."""
     namespace = fresh()
     backend = backend_on(engine, namespace=namespace)
     worker = backend.serve(catalog).unwrap()
@@ -153,12 +153,12 @@ def test_what_it_cannot_end_another_worker_takes_up_at_once(engine: Engine, tmp_
         gate.touch()
         assert result(ref, on=backend, timeout=20) == Success(str(gate))
         assert result(flow, on=backend, timeout=20) == Success(str(gate))
-    assert time.monotonic() - start < 20  # without being given back, it would take 30 and more
+    assert time.monotonic() - start < 20  # without being returned, it would take 30 s and more
     backend.close()
 
 
-def test_a_cancelled_step_is_told(engine: Engine, tmp_path: Path) -> None:
-    """A sync one hears of it where it looks."""
+def test_a_cancelled_step_sees_that_it_is_cancelled(engine: Engine, tmp_path: Path) -> None:
+    """A sync step sees it when it checks."""
     with serving(engine, catalog, namespace=fresh()) as backend:
         ref = submit(hold_thread(str(tmp_path / "gate")), on=backend).unwrap()
         until(lambda: begun(tmp_path) == 1)
@@ -167,7 +167,7 @@ def test_a_cancelled_step_is_told(engine: Engine, tmp_path: Path) -> None:
         until((tmp_path / "ended").exists)
 
 
-def test_cancelling_a_flow_cancels_the_step_that_it_is_at(engine: Engine, tmp_path: Path) -> None:
+def test_cancelling_a_flow_cancels_its_running_step(engine: Engine, tmp_path: Path) -> None:
     with serving(engine, catalog, namespace=fresh()) as backend:
         ref = submit((hold_thread >> hold)(str(tmp_path / "gate")), on=backend).unwrap()
         until(lambda: begun(tmp_path) == 1)
@@ -177,8 +177,8 @@ def test_cancelling_a_flow_cancels_the_step_that_it_is_at(engine: Engine, tmp_pa
         assert begun(tmp_path) == 1
 
 
-def test_a_step_that_blocks_its_loop_does_not_silence_the_worker(engine: Engine) -> None:
-    """The connection has a loop of its own."""
+def test_a_step_that_blocks_its_loop_does_not_stop_the_heartbeats(engine: Engine) -> None:
+    """The connection has its own loop."""
     with serving(engine, catalog, namespace=fresh()) as backend:
         ref = submit(block(1.5), on=backend).unwrap()
         until(lambda: status(ref, on=backend).unwrap().task == "block")
@@ -190,7 +190,7 @@ def test_a_step_that_blocks_its_loop_does_not_silence_the_worker(engine: Engine)
 
 
 def test_a_step_longer_than_its_lease_runs_once(engine: Engine, tmp_path: Path) -> None:
-    """The worker says again and again that it is at it."""
+    """The worker renews the lease."""
     if isinstance(engine, Double):
         pytest.skip("needs a real engine: the double has no leases")
     with serving(engine, catalog, namespace=fresh(), lease=10.0) as backend:
@@ -202,16 +202,16 @@ def test_a_step_longer_than_its_lease_runs_once(engine: Engine, tmp_path: Path) 
         assert begun(tmp_path) == 1
 
 
-def test_a_step_that_the_engine_failed_to_start_is_started_anew() -> None:
-    """Also the first of its task, of which nobody knows yet that the engine has it."""
+def test_a_step_that_the_engine_failed_to_start_is_started_again() -> None:
+    """Even the first step of a task, when it is not known yet whether the task is declared."""
     with Double() as double, serving(double, catalog) as backend:
         for count in (1, 2, 1):
             double.break_off(count)
             assert run((inc >> inc)(1), on=backend, timeout=60) == Success(3)
 
 
-def test_the_urgent_go_first(engine: Engine, tmp_path: Path) -> None:
-    """Of those that wait for the same task."""
+def test_urgent_calls_run_first(engine: Engine, tmp_path: Path) -> None:
+    """Among the calls that wait for the same task."""
     trace, gate = str(tmp_path / "trace"), tmp_path / "gate"
     with serving(engine, catalog, namespace=fresh(), concurrency=1) as backend:
         first = submit(hold(str(gate)), on=backend).unwrap()
@@ -229,7 +229,7 @@ def test_the_urgent_go_first(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_a_queue_is_served_by_workers_that_name_it(engine: Engine) -> None:
-    """A step of another queue waits until there is one."""
+    """A step of another queue waits for a worker of that queue."""
     namespace = fresh()
     with serving(engine, Catalog(inc, rare), namespace=namespace) as backend:
         assert run((inc >> rare)(1), on=backend, timeout=60) == Success(2)
@@ -240,8 +240,8 @@ def test_a_queue_is_served_by_workers_that_name_it(engine: Engine) -> None:
             assert result(ref, on=backend, timeout=60) == Success(2)
 
 
-def test_a_worker_takes_steps_from_the_queues_alone_that_it_is_told(engine: Engine) -> None:
-    """Neither steps that name no queue, nor flows."""
+def test_a_worker_takes_steps_only_from_its_queues(engine: Engine) -> None:
+    """It takes no steps without a queue, and no flows."""
     backend = backend_on(engine, namespace=fresh())
     worker = backend.serve(Catalog(inc, rare), queues=["rare"]).unwrap()
     assert run(rare(1), on=backend, timeout=60) == Success(1)
@@ -255,8 +255,8 @@ def test_a_worker_takes_steps_from_the_queues_alone_that_it_is_told(engine: Engi
     backend.close()
 
 
-def test_a_flow_that_is_handed_out_anew_keeps_the_steps_that_run(tmp_path: Path) -> None:
-    """Its first worker, told to let go of it, does not cancel what its second one waits for."""
+def test_a_reassigned_flow_keeps_its_running_steps(tmp_path: Path) -> None:
+    """The first worker of the flow does not cancel the steps that the second one waits for."""
     gate = tmp_path / "gate"
     with Double() as double, serving(double, catalog, namespace=fresh()) as backend:
         ref = submit((hold >> hold)(str(gate)), on=backend).unwrap()
@@ -279,8 +279,8 @@ def test_a_worker_whose_backend_is_closed_first_can_still_be_stopped(
     assert worker.wait(5)
 
 
-def test_an_outcome_that_the_engines_database_refuses_is_stopped_again(tmp_path: Path) -> None:
-    """The engine says of it what it says of a wrong request; the step is not run again for it."""
+def test_an_outcome_that_the_engines_database_refuses_is_reported_again(tmp_path: Path) -> None:
+    """The engine answers as for an invalid request. The step does not run again."""
     with Double() as double, serving(double, catalog, namespace=fresh()) as backend:
         double.lose_its_database(events=5)
         gate = tmp_path / "gate"
@@ -289,8 +289,8 @@ def test_an_outcome_that_the_engines_database_refuses_is_stopped_again(tmp_path:
         assert begun(tmp_path) == 1
 
 
-def test_a_worker_says_that_the_engine_is_back(caplog: pytest.LogCaptureFixture) -> None:
-    """And of an engine that it has reached before, nothing of how to speak to it."""
+def test_a_worker_logs_that_the_engine_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    """It gives no advice about TLS for an engine that it has reached before."""
     caplog.set_level("INFO", "onward.hatchet")
     with Double() as double, serving(double, catalog, namespace=fresh()) as backend:
         double.go_away()
@@ -301,8 +301,8 @@ def test_a_worker_says_that_the_engine_is_back(caplog: pytest.LogCaptureFixture)
         assert run(inc(1), on=backend, timeout=60) == Success(2)
 
 
-def test_a_call_waits_a_moment_for_its_worker_to_declare_it(engine: Engine) -> None:
-    """Also a step of a flow; one of which nobody hears is Unknown then."""
+def test_a_call_waits_a_moment_until_a_worker_declares_its_task(engine: Engine) -> None:
+    """So does a step of a flow. If none declares it, it is Unknown."""
     namespace = fresh()
     backend = backend_on(engine, namespace=namespace, undeclared=30.0)
     with ThreadPoolExecutor() as pool:
@@ -316,8 +316,8 @@ def test_a_call_waits_a_moment_for_its_worker_to_declare_it(engine: Engine) -> N
     backend.close()
 
 
-def test_a_task_that_no_worker_has_any_more_is_unknown(engine: Engine) -> None:
-    """To everybody, as long as there are workers: without any, its calls wait for them."""
+def test_a_task_that_no_worker_serves_any_more_is_unknown(engine: Engine) -> None:
+    """As long as there are other workers. Without any, its calls wait."""
     namespace = fresh()
     with serving(engine, Catalog(inc, note), namespace=namespace):
         pass

@@ -1,4 +1,4 @@
-"""Workers to be killed, on the engine that the environment names.
+"""Workers that are killed, on the engine that the environment names.
 
 `python -m tests.hatchet.worker WORKERS NAMESPACE LEASE` keeps so many of them going.
 """
@@ -19,7 +19,7 @@ from tests.hatchet.served import backend_on
 
 @task
 def wait_here(n: int) -> int:
-    """The same, once there is a file named gate beside the folder of the traces."""
+    """Returns its argument, once a file named gate exists beside the folder of traces."""
     note(current().id, f"wait_here {n}")
     while not Path(os.environ[TRACE]).with_name("gate").exists():
         time.sleep(0.01)
@@ -34,7 +34,7 @@ class _Given:
 
 
 def serve(namespace: str, lease: float) -> None:
-    """Works until it is stopped."""
+    """Serves until it is stopped."""
     backend = backend_on(_Given(), namespace=namespace, lease=lease)
     worker = backend.serve(catalog, concurrency=THREADS).unwrap()
     print("started", flush=True)
@@ -42,7 +42,7 @@ def serve(namespace: str, lease: float) -> None:
 
 
 def main(workers: str, namespace: str, lease: str) -> None:
-    """Keeps so many workers going."""
+    """Keeps so many workers running."""
     sdk.load()
     importlib.import_module("onward.backends.hatchet.async_backend")  # once, before the first fork
     keep(int(workers), lambda: serve(namespace, float(lease)))

@@ -41,7 +41,7 @@ class Double:
 
     @property
     def client_environment(self) -> Mapping[str, str]:
-        """By which its clients find it."""
+        """The environment by which clients find the engine."""
         port, http_port = self._ports
         return {
             "HATCHET_CLIENT_TOKEN": self._token,
@@ -59,7 +59,7 @@ class Double:
         self._thread.close()
 
     def take_away(self, id: str) -> None:
-        """Hands a task out anew, as when its lease has run out."""
+        """Assigns a task again, as if its lease had run out."""
 
         async def take() -> None:
             self._engine.take_away(id)
@@ -67,7 +67,7 @@ class Double:
         self._thread.call(take)
 
     def break_off(self, count: int) -> None:
-        """Starts no run of so many children, as when their worker dies meanwhile."""
+        """Fails to start the runs of so many children, as if their worker had died meanwhile."""
 
         async def break_off() -> None:
             self._engine.broken_off = count
@@ -75,7 +75,7 @@ class Double:
         self._thread.call(break_off)
 
     def lose_its_database(self, events: int) -> None:
-        """Takes no word of so many that workers say of what they were handed."""
+        """Refuses so many events of workers."""
 
         async def lose() -> None:
             self._engine.lost_events = events
@@ -83,11 +83,11 @@ class Double:
         self._thread.call(lose)
 
     def go_away(self) -> None:
-        """Answers nobody, and forgets nothing."""
+        """Stops answering, but keeps its state."""
         self._thread.call(lambda: self._server.stop(None))
 
     def come_back(self) -> None:
-        """Answers again, where it did before."""
+        """Answers again, at the same address."""
         self._thread.call(lambda: self._serve(self._ports[0]))
 
     async def _start(self) -> tuple[int, int]:
@@ -121,4 +121,4 @@ class Double:
     async def _stop(self) -> None:
         await self._server.stop(None)
         await self._http.cleanup()
-        await asyncio.sleep(0.1)  # until gRPC's thread has told this loop all that there is to tell
+        await asyncio.sleep(0.1)  # gRPC's thread may still call into this loop

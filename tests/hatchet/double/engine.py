@@ -33,21 +33,21 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
 )
 
 KEY = "additional_metadata.onward + additional_metadata.hatchet__cron_scheduled_at"
-"""The one expression that it can evaluate."""
+"""The only expression that the double can evaluate."""
 
 Output = dict[str, Any]
 
 
 class Refused(Exception):
-    """The engine does not take it."""
+    """The engine refuses the request."""
 
 
 class NotModelled(Exception):
-    """The engine can do it, and the double cannot: it needs a real one."""
+    """The real engine can do this, but the double cannot."""
 
 
 class Taken(Exception):
-    """A run of this key is there already."""
+    """A run with this key exists."""
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class Task:
     id: str
     number: int
     status: Any = None
-    """None until its parents are done."""
+    """None until the task's parents are done."""
     worker: Worker | None = None
     retries: int = 0
     output: Output | None = None
@@ -93,7 +93,7 @@ class Run:
 
 @dataclass(eq=False)
 class Worker:
-    """A worker, and what is sent to it."""
+    """A worker, and the actions that are sent to it."""
 
     id: str
     request: WorkerRegisterRequest
@@ -119,7 +119,7 @@ class Worker:
 
 
 class Engine:
-    """All runs, workers and workflows there are."""
+    """All runs, workers and workflows."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -130,9 +130,9 @@ class Engine:
         self.workers: dict[str, Worker] = {}
         self.logs: dict[str, list[str]] = {}
         self.broken_off = 0
-        """Of how many children it is yet to take note of the place, and to start no run."""
+        """For how many children it will store the key, but start no run."""
         self.lost_events = 0
-        """How many events of workers it is yet to lose to its database."""
+        """How many events of workers its database will lose."""
         self._keys: dict[str, str] = {}
         self._children: dict[tuple[str, str], str] = {}
         self._queued: dict[Task, None] = {}
@@ -142,7 +142,7 @@ class Engine:
     # -- workflows and runs -------------------------------------------------------------------
 
     def declare(self, request: CreateWorkflowVersionRequest) -> str:
-        """Declares a workflow; gives the id of its version."""
+        """Declares a workflow; returns the id of its version."""
         _refuse_unmodelled(request)
         known = self.workflows.get(request.name)
         if known is None or known[0] != request:
@@ -150,7 +150,7 @@ class Engine:
         return known[1]
 
     def trigger(self, request: TriggerWorkflowRequest) -> str:
-        """Starts a run, and gives its id; `Taken`."""
+        """Starts a run, and returns its id; raises `Taken`."""
         for text in (request.input, request.additional_metadata):
             if "\0" in json.dumps(json.loads(text), ensure_ascii=False):
                 raise Refused("encoded jsonb contains invalid null character")
@@ -186,7 +186,7 @@ class Engine:
         return id
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """Cancels runs, or tasks of them, that are not over."""
+        """Cancels runs or tasks that have not ended."""
         for id in ids:
             run, task = self.runs.get(id), self.tasks.get(id)
             for each in run.tasks.values() if run is not None else filter(None, [task]):
@@ -196,7 +196,7 @@ class Engine:
                     self._end(each, RunStatus.CANCELLED)
 
     def details(self, id: str) -> GetRunDetailsResponse | None:
-        """What is to be told of a run; of its tasks no more than where they are until it ends."""
+        """The details of a run. Until it ends, they have only the states of its tasks."""
         run = self.runs.get(id)
         if run is None:
             return None
@@ -222,7 +222,7 @@ class Engine:
         )
 
     async def ends(self, ids: set[str]) -> WorkflowRunEvent:
-        """The next of these runs that is over; it is taken out of them."""
+        """Waits for the next of these runs to end, and removes it from them."""
         while not (over := [id for id in ids if id in self.runs and self.runs[id].is_over]):
             await self._news.wait()
         ids.remove(over[0])
@@ -233,26 +233,26 @@ class Engine:
         return WorkflowRunEvent(workflow_run_id=over[0], results=results)
 
     def tell(self) -> None:
-        """A run is over, or somebody wants to hear of other runs as well."""
+        """Wakes those who wait for runs."""
         self._news.set()
         self._news = asyncio.Event()
 
     # -- workers ------------------------------------------------------------------------------
 
     def register(self, request: WorkerRegisterRequest) -> str:
-        """Registers a worker, and gives its id."""
+        """Registers a worker; returns its id."""
         worker = Worker(str(uuid.uuid4()), request)
         self.workers[worker.id] = worker
         return worker.id
 
     def connect(self, worker: Worker) -> asyncio.Queue[AssignedAction]:
-        """A worker takes work from now on."""
+        """Starts to assign actions to a worker."""
         worker.stream = asyncio.Queue()
         self._schedule()
         return worker.stream
 
     def disconnect(self, worker: Worker, stream: asyncio.Queue[AssignedAction]) -> None:
-        """A worker is gone. What it held would be handed out anew in half a minute."""
+        """Removes a worker. The real engine would reassign its tasks after half a minute."""
         if worker.stream is not stream:
             return
         worker.stream = None
@@ -262,7 +262,7 @@ class Engine:
                 self._end(task, RunStatus.FAILED)
 
     def event(self, event: StepActionEvent) -> None:
-        """A worker says what became of a task."""
+        """Handles a worker's event of a task."""
         if self.lost_events:
             self.lost_events -= 1
             raise Refused(
@@ -291,7 +291,7 @@ class Engine:
             self._end(task, RunStatus.FAILED)
 
     def take_away(self, id: str) -> None:
-        """Hands a task out anew, as when its lease has run out."""
+        """Assigns a task again, as if its lease had run out."""
         task = self.tasks[id]
         self._send(task, ActionType.CANCEL_STEP_RUN)
         self._free(task)
@@ -301,27 +301,27 @@ class Engine:
         self._schedule()
 
     def release(self, id: str) -> None:
-        """A task goes on without its slot."""
+        """Frees a task's slot while it runs on."""
         self._free(self.tasks[id])
         self._schedule()
 
     def is_running(self, id: str) -> bool:
-        """Whether a task is at a worker."""
+        """Whether a worker has a task."""
         task = self.tasks.get(id)
         return task is not None and task.status == RunStatus.RUNNING
 
     def log(self, id: str, metadata: str) -> None:
-        """Writes into a task's log."""
+        """Writes to a task's log."""
         self.logs.setdefault(id, []).append(metadata)
 
     def resume(self) -> None:
-        """Workers may have room for what waits."""
+        """Assigns waiting tasks to workers with free slots."""
         self._schedule()
 
     # -- what follows -------------------------------------------------------------------------
 
     def _go_on(self, run: Run) -> None:
-        """Queues the tasks whose parents are done, and cancels those that will never be run."""
+        """Queues the tasks whose parents are done, and cancels those that can never run."""
         for task in run.tasks.values():
             parents = [run.tasks[name] for name in task.spec.parents]
             if task.status is not None or not all(parent.is_over for parent in parents):
@@ -393,7 +393,7 @@ def _priority(run: Run) -> int:
 
 
 def _result(task: Task) -> StepRunResult:
-    """A stream's event, which says of what was cancelled no more than of what gave nothing."""
+    """A stream's event, which does not distinguish cancelled runs from runs without a value."""
     return StepRunResult(
         task_run_external_id=task.id,
         task_name=task.spec.readable_id,
@@ -403,13 +403,13 @@ def _result(task: Task) -> StepRunResult:
 
 
 def _through_floats(text: str) -> Output:
-    """JSON as it comes out of the engine."""
-    came: Output = json.loads(text, parse_int=float)
-    return came
+    """JSON after the engine has rewritten it."""
+    output: Output = json.loads(text, parse_int=float)
+    return output
 
 
 def _written(data: Output) -> str:
-    """JSON as the engine writes what it has read before."""
+    """JSON as the engine encodes it."""
     text = json.dumps(data, ensure_ascii=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

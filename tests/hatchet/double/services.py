@@ -1,4 +1,4 @@
-"""The double's gRPC services, and as much of its HTTP API as shows how far a step is."""
+"""The double's gRPC services, and the part of the HTTP API that Onward needs."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ _CODES = {
 
 
 class Services:
-    """What clients and workers ask of an engine."""
+    """The gRPC services for clients and workers."""
 
     def __init__(self, engine: Engine, token: str) -> None:
         self._engine = engine
         self._token = token
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """All that there is; whatever else is asked is UNIMPLEMENTED."""
+        """The methods that exist; all others are UNIMPLEMENTED."""
         engine = self._engine
 
         async def put_workflow(
@@ -129,7 +129,7 @@ class Services:
         async def refresh(request: RefreshTimeoutRequest) -> RefreshTimeoutResponse:
             if not engine.is_running(request.task_run_external_id):
                 raise KeyError("task run not found")
-            return RefreshTimeoutResponse()  # no lease ever runs out here
+            return RefreshTimeoutResponse()  # leases never run out here
 
         async def version(request: GetVersionRequest) -> GetVersionResponse:
             return GetVersionResponse(version="v0-double")
@@ -232,7 +232,7 @@ class Services:
 
 
 def http(engine: Engine, token: str) -> web.Application:
-    """The HTTP API: logs, workers, those to be left alone, and what waits. It has no crons."""
+    """The HTTP API: logs, workers and their pause, and waiting steps. It has no crons."""
 
     @web.middleware
     async def authorized(
@@ -293,7 +293,7 @@ def http(engine: Engine, token: str) -> web.Application:
         return web.json_response({"queues": queues})
 
     async def stats(request: web.Request) -> web.StreamResponse:
-        return web.json_response({})  # it puts nothing aside
+        return web.json_response({})  # the double puts no steps aside
 
     async def workflows(request: web.Request) -> web.StreamResponse:
         declared = [workflow for workflow, _ in engine.workflows.values()]
