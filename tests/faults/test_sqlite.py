@@ -1,4 +1,4 @@
-"""While processes on a SQLite file are killed and stopped, every call ends as it would have."""
+"""Every call on a SQLite file ends correctly while its processes are killed and stopped."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from tests.faults.storm import SHORT, storm
 pytestmark = pytest.mark.faults
 
 IN_SHORT = {"all processes are killed, the client too", "a worker is stopped, continued and killed"}
-"""The worst; with the others, it takes minutes."""
+"""The worst disruptions. All of them together take minutes."""
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "disruption",
     [
-        pytest.param(harm, marks=() if harm in IN_SHORT else pytest.mark.long)
-        for harm in SQLITE.harms
+        pytest.param(name, marks=() if name in IN_SHORT else pytest.mark.long)
+        for name in SQLITE.disruptions
     ],
 )
-def test_in_a_storm_every_call_ends_as_it_would_have(harm: str, tmp_path: Path) -> None:
-    tally = storm(SQLITE, "Onward", harm, SHORT, tmp_path)
+def test_every_call_ends_correctly_in_a_storm(disruption: str, tmp_path: Path) -> None:
+    tally = storm(SQLITE, "Onward", disruption, SHORT, tmp_path)
     assert (tally.lost, tally.hung, tally.wrong) == (0, 0, 0), tally
