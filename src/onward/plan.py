@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
@@ -18,6 +18,8 @@ from returns.result import Failure, Result, Success
 
 from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
 from onward.policy import CallDelivery, Delivery, Name
+
+_Read = TypeVar("_Read")
 
 VERSION = 1
 """The version of plans that workers of all releases can read."""
@@ -190,14 +192,12 @@ class _Outlined(msgspec.Struct):
 
 
 _ENCODER = msgspec.json.Encoder()
-_VERSION = msgspec.json.Decoder(_Version)
-_OUTLINE = msgspec.json.Decoder(_Outlined)
 
 
 @cache
-def _decoder() -> msgspec.json.Decoder[Plan]:
+def _decoder(kind: type[_Read]) -> msgspec.json.Decoder[_Read]:
     # Not at import: making it takes long, and a client that only submits does not need it.
-    return msgspec.json.Decoder(Plan)
+    return msgspec.json.Decoder(kind)
 
 
 def encode(plan: Plan) -> bytes:
@@ -216,7 +216,7 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
         are not a valid plan.
     """
     try:
-        version = _VERSION.decode(raw).v
+        version = _decoder(_Version).decode(raw).v
         if not VERSION <= version <= NEWEST:
             return Failure(
                 Unsupported(
@@ -226,10 +226,10 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
                 )
             )
         if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
-            too_large = _too_many(_counted(_OUTLINE.decode(raw).root))
+            too_large = _too_many(_counted(_decoder(_Outlined).decode(raw).root))
             if too_large is not None:
                 return Failure(too_large)
-        plan = _decoder().decode(raw)
+        plan = _decoder(Plan).decode(raw)
     except RecursionError:
         return Failure(_too_deep())
     except (msgspec.MsgspecError, UnicodeError, ValueError) as problem:

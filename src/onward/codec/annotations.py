@@ -29,6 +29,7 @@ from onward.codec.same import field_names
 
 _TYPE_ALIAS = typing_extensions.TypeAliasType
 _ALIASES: tuple[type, ...] = (_TYPE_ALIAS, getattr(typing, "TypeAliasType", _TYPE_ALIAS))
+_PYDANTIC = ("pydantic", "pydantic_core")
 _REQUIRED = (typing.Required, typing.NotRequired, typing_extensions.ReadOnly)
 
 
@@ -183,6 +184,19 @@ def field_types(record: Annotation) -> dict[str, Annotation]:
                 "a field"
             )
     return found
+
+
+def needs_pydantic(annotation: Annotation) -> bool:
+    """Whether pydantic must read a class, or the metadata of an `Annotated`."""
+    if "pydantic" not in sys.modules:
+        return False
+    kind = annotation if isinstance(annotation, type) else type(annotation)
+    if any(base.__module__.partition(".")[0] in _PYDANTIC for base in kind.__mro__):
+        return True
+    if "__pydantic_core_schema__" in getattr(annotation, "__dict__", ()):  # its dataclasses
+        return True
+    # The fields of a record decide, even if pydantic could read the record as well.
+    return hasattr(annotation, "__get_pydantic_core_schema__") and field_names(kind) is None
 
 
 def _arguments_of(record: Annotation) -> dict[Any, Annotation]:

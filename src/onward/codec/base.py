@@ -20,7 +20,7 @@ Find: TypeAlias = Callable[[str], "Codec | None"]
 RESERVED = "$onward."
 """The prefix of keys that only Onward writes. Data cannot have it, so it never looks like a tag."""
 
-_RESERVED_KEY = re.compile(rb'"\$onward\.[^"\\]*":')
+_RESERVED_KEY = rb'"\$onward\.[^"\\]*":'
 
 NULL, BOOL, NUMBER, STR, ARRAY, OBJECT = "null", "bool", "number", "str", "array", "object"
 KINDS_OF_JSON = frozenset((NULL, BOOL, NUMBER, STR, ARRAY, OBJECT))
@@ -87,7 +87,7 @@ class Codec(ABC):
 def check_keys(raw: bytes) -> None:
     """Refuses data with a key that only Onward writes."""
     # In JSON without spaces, a quote before a colon ends a key.
-    if b'"$onward.' in raw and _RESERVED_KEY.search(raw):
+    if b'"$onward.' in raw and re.search(_RESERVED_KEY, raw):
         raise Refused(f"keys that begin with {RESERVED!r} are Onward's own: rename the key")
 
 

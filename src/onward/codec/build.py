@@ -16,15 +16,14 @@ from onward.codec.annotations import (
     is_alias,
     is_record,
     members,
+    needs_pydantic,
     peeled,
     unaliased,
 )
 from onward.codec.base import Annotation, Codec
 from onward.codec.constraints import Checked, is_constraint
-from onward.codec.models import PydanticCodec, needs_pydantic
 from onward.codec.parts import DictOf, ItemsOf, RecordOf, Recursive, TupleOf
 from onward.codec.plain import Plain
-from onward.codec.secrets import SecretOf
 from onward.codec.unions import Tagged
 from onward.fault import Fault
 from onward.secret import is_secret, kept_by
@@ -101,9 +100,11 @@ class _Builder:
         if (inner := peeled(annotation)) is not annotation:  # a NewType or a type variable
             return self.build(inner)
         if is_secret(annotation):
+            from onward.codec.secrets import SecretOf  # few programs have secrets
+
             return SecretOf(annotation, self.build(kept_by(annotation)))
         if needs_pydantic(annotation):
-            return PydanticCodec(annotation)
+            return _of_pydantic(annotation)
         if annotation is Fault:
             return Tagged(annotation, self.build)
         if origin is Union or origin is types.UnionType:
@@ -127,7 +128,7 @@ class _Builder:
         self, annotation: Annotation, inner: Annotation, metadata: tuple[Any, ...]
     ) -> Codec:
         if any(map(needs_pydantic, metadata)):
-            return PydanticCodec(annotation)
+            return _of_pydantic(annotation)
         checks = [each for each in metadata if is_constraint(each)]
         if not checks:
             return self.build(inner)
@@ -143,6 +144,12 @@ class _Builder:
             except TypeError as problem:
                 raise TypeError(f"field {name!r}: {problem}") from None
         return RecordOf(annotation, fields)
+
+
+def _of_pydantic(annotation: Annotation) -> Codec:
+    from onward.codec.models import PydanticCodec  # only programs with pydantic pay for it
+
+    return PydanticCodec(annotation)
 
 
 def _without_unset(hint: Annotation) -> Annotation:

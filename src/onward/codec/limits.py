@@ -17,10 +17,10 @@ MAX_EXPONENT = 10_000
 """The largest exponent of a number that becomes a `Fraction`, which stores all of its digits."""
 
 _SMALL = 1000  # JSON with fewer bytes has too few items for collisions to matter.
-_LARGE_INT = re.compile(rb"\d{19,}")
-_UUID = re.compile(rb'"([0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12})"')
-_DECIMAL = re.compile(rb"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
-_EXPONENT = re.compile(rb"[eE]\+?(\d{5,})")
+_LARGE_INT = rb"\d{19,}"
+_UUID = rb'"([0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12})"'
+_DECIMAL = rb"-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
+_EXPONENT = rb"[eE]\+?(\d{5,})"
 
 
 def check_hashes(raw: bytes, *, is_decimal: bool = False) -> None:
@@ -36,12 +36,12 @@ def check_hashes(raw: bytes, *, is_decimal: bool = False) -> None:
     if len(raw) < _SMALL:
         return
     # Python itself refuses int() of more digits, which takes n² steps too.
-    texts = {text for text in _LARGE_INT.findall(raw) if len(text) <= 4300}
+    texts = {text for text in re.findall(_LARGE_INT, raw) if len(text) <= 4300}
     _check((hash(int(text)) for text in texts), len(texts))
-    uuids = {text.replace(b"-", b"").lower() for text in _UUID.findall(raw)}
+    uuids = {text.replace(b"-", b"").lower() for text in re.findall(_UUID, raw)}
     _check((hash(int(text, 16)) for text in uuids), len(uuids))
     if is_decimal:
-        numbers = {text.decode() for text in _DECIMAL.findall(raw)}
+        numbers = {text.decode() for text in re.findall(_DECIMAL, raw)}
         _check(map(_decimal_hash, numbers), len(numbers))
 
 
@@ -66,7 +66,7 @@ def check_items(items: Iterable[Any]) -> None:
 def has_large_exponent(raw: bytes) -> bool:
     """Whether a number has an exponent over `MAX_EXPONENT`."""
     return any(
-        len(found[1]) > 8 or int(found[1]) > MAX_EXPONENT for found in _EXPONENT.finditer(raw)
+        len(found[1]) > 8 or int(found[1]) > MAX_EXPONENT for found in re.finditer(_EXPONENT, raw)
     )
 
 

@@ -23,7 +23,6 @@ from onward.codec.plain import not_finite
 from onward.codec.same import NOT_FINITE, field_names, is_model
 from onward.secret import all_unmarked, has_marks, holds_secrets, revealed
 
-_LIBRARIES = ("pydantic", "pydantic_core")
 _UNSET, _VALUE = f"{RESERVED}unset", f"{RESERVED}value"
 
 
@@ -32,19 +31,6 @@ class _Unset(msgspec.Struct, array_like=True, frozen=True):
 
     names: list[str]
     inner: dict[str, _Unset] = {}
-
-
-def needs_pydantic(annotation: Annotation) -> bool:
-    """Whether pydantic must read a class, or the metadata of an `Annotated`."""
-    if "pydantic" not in sys.modules:
-        return False
-    kind = annotation if isinstance(annotation, type) else type(annotation)
-    if any(base.__module__.partition(".")[0] in _LIBRARIES for base in kind.__mro__):
-        return True
-    if "__pydantic_core_schema__" in getattr(annotation, "__dict__", ()):  # its dataclasses
-        return True
-    # The fields of a record decide, even if pydantic could read the record as well.
-    return hasattr(annotation, "__get_pydantic_core_schema__") and field_names(kind) is None
 
 
 class PydanticCodec(Codec):

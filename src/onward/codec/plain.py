@@ -255,7 +255,7 @@ def _advice(kind: type) -> str:
 
 def _clearer(said: str) -> str:
     """What msgspec says of an annotation, with advice."""
-    of_enum = _OF_ENUM.search(said)
+    of_enum = re.search(_OF_ENUM, said)
     if of_enum is None:
         return said
     return (
@@ -264,7 +264,7 @@ def _clearer(said: str) -> str:
     )
 
 
-_OF_ENUM = re.compile(r"^Enums must contain .*<(?:flag|enum) '(.+)'>")
+_OF_ENUM = r"^Enums must contain .*<(?:flag|enum) '(.+)'>"
 
 
 def not_finite(value: Any, path: str) -> Iterator[str]:
@@ -280,11 +280,11 @@ def not_finite(value: Any, path: str) -> Iterator[str]:
             yield from not_finite(item, f"{path}[{index}]")
 
 
-_PATH = re.compile(r"^(.*) - at (?:`key` in )?`([^`]*)`$", re.DOTALL)
+_PATH = r"^(.*) - at (?:`key` in )?`([^`]*)`$"
 
 
 def _refused(problem: msgspec.ValidationError) -> Refused:
-    found = _PATH.match(str(problem))
+    found = re.match(_PATH, str(problem), re.DOTALL)
     return Refused(found[1], found[2]) if found else Refused(str(problem))
 
 

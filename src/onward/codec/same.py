@@ -16,7 +16,9 @@ from datetime import datetime, time, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 _ATOMS = frozenset((int, str, bool, type(None), bytes, float))
 _TEXT = frozenset((str,))
@@ -26,7 +28,7 @@ _BYTES: frozenset[type] = frozenset((bytes, bytearray, memoryview))
 _FORMS: tuple[frozenset[type], ...] = (_SEQUENCES, _SETS, _BYTES)
 
 
-class Difference(NamedTuple):
+class Difference(Struct, frozen=True):
     """Where a value reads back differently, and why."""
 
     path: str

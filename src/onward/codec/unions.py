@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, Union
 
 import msgspec
 from msgspec import Raw
@@ -20,7 +20,7 @@ Build = Callable[[Annotation], Codec]
 """Makes the codec of a part."""
 
 
-class _Member(NamedTuple):
+class _Member(msgspec.Struct, frozen=True):
     kinds: tuple[type, ...]
     codec: Codec
 

@@ -403,8 +403,8 @@ class Fixed(Flow[Params, Value_co, Error_co], nodes.Fixed):
 
 
 @nodes.immutable
-@dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
-class Call(Generic[Value_co, Error_co]):
+@dataclass(frozen=True, slots=True, weakref_slot=True, repr=False, eq=False)
+class Call(nodes.Compared, Generic[Value_co, Error_co]):
     """A flow with its arguments, as an immutable value. Interpreters such as `run` take it.
 
     Args:
@@ -432,8 +432,8 @@ class Call(Generic[Value_co, Error_co]):
 
 
 @nodes.immutable
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Ref(Generic[Value_co, Error_co]):
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Ref(nodes.Compared, Generic[Value_co, Error_co]):
     """The id of a submitted call, typed by its flow.
 
     `str(ref)` is its text, and `flow.ref(text)` makes a typed ref of the text in any process.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, InitVar, dataclass, field, fields, replace
 from functools import reduce
-from typing import Any, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace as replace_struct
 
@@ -42,7 +42,27 @@ def _refuse_delete(self: object, name: str) -> None:
     )
 
 
-class Node:
+class Compared:
+    """A frozen value that equals another of its class if all that a pattern shows is equal.
+
+    The classes are dataclasses with `eq=False`: `dataclass` would compile these methods anew for
+    each class, at every import.
+    """
+
+    __slots__ = ()
+
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, each) == getattr(other, each) for each in self.__match_args__)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *[getattr(self, each) for each in self.__match_args__]))
+
+
+class Node(Compared):
     """A flow as data, with slots that cache what is computed from it."""
 
     __slots__ = ("__weakref__", "_lowered", "_tasks", "depth")
@@ -74,7 +94,7 @@ class _Signed(Node):
     signature: Signature
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Task(_Signed):
     """A named function with a policy."""
 
@@ -93,7 +113,7 @@ class Task(_Signed):
         object.__setattr__(self, "depth", 1)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Identity(Node):
     """The flow that gives what it takes."""
 
@@ -154,14 +174,14 @@ class Chain(_Flat):
         return reduce, (type(self), self.steps)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Together(Node):
     """Several flows on the same value."""
 
     branches: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Each(Node):
     """A flow that runs on every item of a list."""
 
@@ -170,7 +190,7 @@ class Each(Node):
     chunk: int | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Rescue(Node):
     """A flow, and the handler of its failure."""
 
@@ -179,7 +199,7 @@ class Rescue(Node):
     with_input: bool = False
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fused(Node):
     """A flow that is delivered and retried as one step."""
 
@@ -187,7 +207,7 @@ class Fused(Node):
     policy: Policy = PLAIN
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Named(Node):
     """A flow with a name."""
 
@@ -199,25 +219,29 @@ class Named(Node):
         Node.__post_init__(self)  # `super()` fails here, because slots=True makes another class
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Keep(Node):
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class _OfStep(Node):
+    """A flow of one step. Its kinds differ only in what they pass on."""
+
+    step: Node
+
+
+class Keep(_OfStep):
     """A flow that gives its input together with the step's value."""
 
-    step: Node
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Tee(Node):
+class Tee(_OfStep):
     """A flow that runs a step and gives its own input."""
 
-    step: Node
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Spread(Node):
+class Spread(_OfStep):
     """A flow that takes the items of a tuple as its arguments."""
 
-    step: Node
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

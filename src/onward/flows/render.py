@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 from onward.flows.nodes import (
     Chain,
@@ -33,7 +35,7 @@ from onward.policy import PLAIN, Policy, notes
 _NAME_LIMIT = 100
 
 
-class Description(NamedTuple):
+class Description(Struct, frozen=True):
     """The text of a node.
 
     Args:
