@@ -74,6 +74,8 @@ class Core:
             self._lease,
             self._keep,
         )
+        # A look at many calls is long, and must not hold up a worker of the same process.
+        self._reads = DatabaseThread(self.file, "onward-sqlite-client-reads", writes=False)
         self._thread = LoopThread("onward-sqlite")
 
     @property
@@ -99,13 +101,15 @@ class Core:
         resources.wakeup.close()
         resources.commits.close()
         resources.reads.close()
+        self._reads.close()
         self._thread.close()
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await answer(self.resources.commits.do(work))
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await answer(self.resources.reads.do(work))
+        _ = self.resources  # after a fork, there are others
+        return await answer(self._reads.do(work))
 
     # -- calls ---------------------------------------------------------------------------------
 
