@@ -243,7 +243,7 @@ def test_containers_that_may_be_left_are_reported_with_the_command(
     ):
         process.send(SIGTERM)
         assert process.wait(PATIENCE) == 1
-        by_hand = f"write docker compose --project-name {docker.projects()[-1]} down --volumes"
+        by_hand = f"run docker compose --project-name {docker.projects()[-1]} down --volumes"
         assert by_hand in process.tail()
         docker.kill()
 
