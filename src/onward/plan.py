@@ -312,7 +312,8 @@ def walk(node: Node) -> Iterator[Node]:
     while todo:
         node = todo.pop()
         yield node
-        todo.extend(reversed(children(node)))
+        if not isinstance(node, StepNode):
+            todo.extend(reversed(children(node)))
 
 
 def with_given(node: Node, change: Callable[[Args], Args]) -> Node:

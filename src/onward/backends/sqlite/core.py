@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
@@ -23,6 +23,7 @@ from onward.backends.sqlite.client import File
 from onward.backends.sqlite.drive import Pending, answer
 from onward.backends.sqlite.outage import Outage
 from onward.backends.sqlite.resources import Resources, Serving
+from onward.backends.sqlite.submit import Call
 from onward.backends.sqlite.threads import DatabaseThread
 from onward.backends.sqlite.wakeup import Wakeup
 from onward.backends.sqlite.worker import SLOTS, Server, SqliteWorker, name_of_worker
@@ -120,12 +121,20 @@ class Core:
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `AsyncBackend.submit_all`."""
         ids: list[str] = []
+        written: Future[None] | None = None
         for batch in _batches(submissions):
-            calls = submit.calls_of(batch, self.queue)
-            await self._write(lambda db: submit.put(db, calls, self.file.clock))  # noqa: B023 - done before the next
+            calls = submit.calls_of(batch, self.queue)  # while the batch before is written
+            if written is not None:
+                await answer(written)
+            written = self.resources.commits.do(partial(self._put, calls=calls))
             ids += [call.id for call in calls]
+        if written is not None:
+            await answer(written)
         self.resources.wakeup.hurry()
         return Success(ids)
+
+    def _put(self, db: Connection, calls: Sequence[Call]) -> None:
+        submit.put(db, calls, self.file.clock)
 
     async def outcome(
         self, id: str, /, timeout: float | None = None
