@@ -6,9 +6,11 @@ fan-outs, and against each a process is killed (kill -9) every second. With Cele
 child of the main process; with Onward, whose workers run their steps on threads, it is one of
 several processes. Onward's lease on Celery is 1 s here, where by default a lost call is found again
 ten times later; on Temporal its heartbeat is 2 s, and 10 s by default; on Hatchet its lease is 15,
-and 60 by default. Other rows have a bad network between all of them and the server, a server that
-answers nothing, or workers whose clocks are wrong (where libfaketime is). Hatchet's engine, once
-killed, would do nothing for a minute; here it is made to go on at once.
+and 60 by default; on SQLite, which has no server, it is 1 s, and 5 by default, and rows also stop
+processes and continue them (SIGSTOP, SIGCONT), or kill the client too. Other rows have a bad
+network between all of them and the server, a server that answers nothing, or workers whose clocks
+are wrong (where libfaketime is). Hatchet's engine, once killed, would do nothing for a minute; here
+it is made to go on at once.
 """
 
 from __future__ import annotations
