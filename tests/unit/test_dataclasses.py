@@ -31,7 +31,8 @@ from onward import (
     task,
     together,
 )
-from onward.flows.flow import AnyFlow, Chain, Each, Fused, Given, Named, Rescue, Together
+from onward.flows.combinators import Each, Fused, Given, Together
+from onward.flows.flow import AnyFlow, Chain, Named, Rescue
 
 
 @task

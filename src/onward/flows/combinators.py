@@ -6,18 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from onward.codec import Refused
-from onward.flows import values
+from onward.flows import nodes, values
 from onward.flows.fits import check_branches
 from onward.flows.flow import (
     AnyFlow,
     Call,
-    Each,
+    Error_co,
     Flow,
-    Fused,
-    Given,
     Identity,
     Step,
-    Together,
+    Value_co,
     as_flow,
     as_step,
 )
@@ -58,6 +56,41 @@ Example:
     >>> run((double >> together(identity, double))(1), on=local())
     <Success: (2, 4)>
 """
+
+
+class Given(Flow[Params, Value_co, Error_co], nodes.Given):
+    """A flow whose arguments after the first are bound."""
+
+    __slots__ = ()
+
+    # Equal by values and not by bytes: 1 and 1.0 may be the same float, and sets have no order.
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Given):
+            return NotImplemented
+        mine, its = (values.decode(each.flow, each.rest, 1) for each in (self, other))
+        return self.flow == other.flow and mine == its
+
+    def __hash__(self) -> int:
+        return hash((Given, self.flow, len(self.rest.positional), *sorted(self.rest.keyword)))
+
+
+class Together(Flow[Params, Value_co, Error_co], nodes.Together):
+    """Several flows on the same value."""
+
+    __slots__ = ()
+
+
+class Each(Flow[Params, Value_co, Error_co], nodes.Each):
+    """A flow that runs on every item of a list."""
+
+    __slots__ = ()
+
+
+class Fused(Flow[Params, Value_co, Error_co], nodes.Fused):
+    """A flow that is delivered and retried as one step."""
+
+    __slots__ = ()
 
 
 def flow(step: Step[Taken, Value, Error], /) -> Flow[[Taken], Value, Error]:

@@ -1,4 +1,4 @@
-"""The typed flows that compose with `>>`, and `Call` and `Ref`."""
+"""Typed flows, tasks and chains; and `Call` and `Ref`."""
 
 from __future__ import annotations
 
@@ -312,37 +312,8 @@ class Identity(Flow[[Any], Any, Never], nodes.Identity):
         return cast(Flow[[Taken], Next, NextError], as_step(other))
 
 
-class Given(Flow[Params, Value_co, Error_co], nodes.Given):
-    """A flow whose arguments after the first are bound."""
-
-    __slots__ = ()
-
-    # Equal by values and not by bytes: 1 and 1.0 may be the same float, and sets have no order.
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Given):
-            return NotImplemented
-        mine, its = (values.decode(each.flow, each.rest, 1) for each in (self, other))
-        return self.flow == other.flow and mine == its
-
-    def __hash__(self) -> int:
-        return hash((Given, self.flow, len(self.rest.positional), *sorted(self.rest.keyword)))
-
-
 class Chain(Flow[Params, Value_co, Error_co], nodes.Chain):
     """One flow after another."""
-
-    __slots__ = ()
-
-
-class Together(Flow[Params, Value_co, Error_co], nodes.Together):
-    """Several flows on the same value."""
-
-    __slots__ = ()
-
-
-class Each(Flow[Params, Value_co, Error_co], nodes.Each):
-    """A flow that runs on every item of a list."""
 
     __slots__ = ()
 
@@ -353,53 +324,12 @@ class Rescue(Flow[Params, Value_co, Error_co], nodes.Rescue):
     __slots__ = ()
 
 
-class Fused(Flow[Params, Value_co, Error_co], nodes.Fused):
-    """A flow that is delivered and retried as one step."""
-
-    __slots__ = ()
-
-
 class Named(Flow[Params, Value_co, Error_co], nodes.Named):
     """A flow with a name."""
 
     __slots__ = ()
     if TYPE_CHECKING:
         body: Flow[Params, Value_co, Error_co]
-
-
-class Keep(Flow[Params, Value_co, Error_co], nodes.Keep):
-    """A flow that gives its input together with the step's value."""
-
-    __slots__ = ()
-
-
-class Tee(Flow[Params, Value_co, Error_co], nodes.Tee):
-    """A flow that runs a step and gives its own input."""
-
-    __slots__ = ()
-
-
-class Spread(Flow[Params, Value_co, Error_co], nodes.Spread):
-    """A flow that takes the items of a tuple as its arguments."""
-
-    __slots__ = ()
-
-
-class Fixed(Flow[Params, Value_co, Error_co], nodes.Fixed):
-    """A flow with all of its arguments, whatever value comes."""
-
-    __slots__ = ()
-
-    # By values, as `Given`.
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Fixed):
-            return NotImplemented
-        mine, its = (values.decode(each.flow, each.args) for each in (self, other))
-        return self.flow == other.flow and mine == its
-
-    def __hash__(self) -> int:
-        return hash((Fixed, self.flow, len(self.args.positional), *sorted(self.args.keyword)))
 
 
 @nodes.immutable

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar, overload
 
 from onward.codec import Refused
-from onward.flows import values
-from onward.flows.flow import AnyFlow, Call, Fixed, Flow, Keep, Spread, Step, Tee, as_flow, as_step
+from onward.flows import nodes, values
+from onward.flows.flow import AnyFlow, Call, Error_co, Flow, Step, Value_co, as_flow, as_step
 from onward.flows.nodes import called, is_single
 
 Params = ParamSpec("Params")
@@ -22,6 +22,41 @@ Taken5 = TypeVar("Taken5")
 Taken6 = TypeVar("Taken6")
 Taken7 = TypeVar("Taken7")
 Taken8 = TypeVar("Taken8")
+
+
+class Keep(Flow[Params, Value_co, Error_co], nodes.Keep):
+    """A flow that gives its input together with the step's value."""
+
+    __slots__ = ()
+
+
+class Tee(Flow[Params, Value_co, Error_co], nodes.Tee):
+    """A flow that runs a step and gives its own input."""
+
+    __slots__ = ()
+
+
+class Spread(Flow[Params, Value_co, Error_co], nodes.Spread):
+    """A flow that takes the items of a tuple as its arguments."""
+
+    __slots__ = ()
+
+
+class Fixed(Flow[Params, Value_co, Error_co], nodes.Fixed):
+    """A flow with all of its arguments, whatever value comes."""
+
+    __slots__ = ()
+
+    # Equal by values and not by bytes, as `Given`.
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Fixed):
+            return NotImplemented
+        mine, its = (values.decode(each.flow, each.args) for each in (self, other))
+        return self.flow == other.flow and mine == its
+
+    def __hash__(self) -> int:
+        return hash((Fixed, self.flow, len(self.args.positional), *sorted(self.args.keyword)))
 
 
 def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value], Error]:
