@@ -53,7 +53,7 @@ class Signature(Struct, frozen=True):
     @property
     def first(self) -> Codec:
         """The codec of its first argument."""
-        return self.at(0)
+        return self.positional[0][1] if self.positional else self.at(0)  # each `>>` asks
 
     @property
     def required(self) -> int:

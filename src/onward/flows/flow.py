@@ -218,7 +218,12 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     @property
     def name(self) -> str:
         """Its name, or its code if it has none."""
-        return render.name_of(self)
+        try:
+            known = self._name
+        except AttributeError:
+            known = render.name_of(self)
+            object.__setattr__(self, "_name", known)
+        return known
 
     @property
     def node(self) -> plan.Node:

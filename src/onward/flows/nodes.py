@@ -65,12 +65,13 @@ class Compared:
 class Node(Compared):
     """A flow as data, with slots that cache what is computed from it."""
 
-    __slots__ = ("__weakref__", "_lowered", "_tasks", "depth")
+    __slots__ = ("__weakref__", "_lowered", "_name", "_tasks", "depth")
 
     depth: int
     """How deep its parts nest; a chain adds no depth."""
 
     _lowered: PlanNode
+    _name: str
     _tasks: Mapping[str, Any]
 
     def __post_init__(self) -> None:
