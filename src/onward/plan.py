@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw
+from msgspec.json import Decoder
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
 from onward.policy import CallDelivery, Delivery, Name
-
-_Read = TypeVar("_Read")
 
 VERSION = 1
 """The version of plans that workers of all releases can read."""
@@ -195,9 +194,9 @@ _ENCODER = msgspec.json.Encoder()
 
 
 @cache
-def _decoder(kind: type[_Read]) -> msgspec.json.Decoder[_Read]:
-    # Not at import: making it takes long, and a client that only submits does not need it.
-    return msgspec.json.Decoder(kind)
+def _decoders() -> tuple[Decoder[_Version], Decoder[_Outlined], Decoder[Plan]]:
+    # Not at import: making them takes long, and a client that only submits does not need them.
+    return Decoder(_Version), Decoder(_Outlined), Decoder(Plan)
 
 
 def encode(plan: Plan) -> bytes:
@@ -215,8 +214,9 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
         The plan; `Unsupported` if this release cannot read its version; `BadPayload` if the bytes
         are not a valid plan.
     """
+    of_version, of_outline, of_plan = _decoders()
     try:
-        version = _decoder(_Version).decode(raw).v
+        version = of_version.decode(raw).v
         if not VERSION <= version <= NEWEST:
             return Failure(
                 Unsupported(
@@ -226,10 +226,10 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
                 )
             )
         if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
-            too_large = _too_many(_counted(_decoder(_Outlined).decode(raw).root))
+            too_large = _too_many(_counted(of_outline.decode(raw).root))
             if too_large is not None:
                 return Failure(too_large)
-        plan = _decoder(Plan).decode(raw)
+        plan = of_plan.decode(raw)
     except RecursionError:
         return Failure(_too_deep())
     except (msgspec.MsgspecError, UnicodeError, ValueError) as problem:

@@ -287,11 +287,13 @@ class JobRunner:
     def _release(self, claimed: Claimed) -> None:
         """Gives back what does not run here any more, as soon as that can be written."""
 
+        def release_later() -> None:
+            self._loop.call_later(_AGAIN, self._release, claimed)
+
         def look(done: Future[None]) -> None:
             if isinstance(done.exception(), (*PROBLEMS, Refused)):
                 with contextlib.suppress(RuntimeError):  # the loop has ended
-                    later = partial(self._loop.call_later, _AGAIN, self._release, claimed)
-                    self._loop.call_soon_threadsafe(later)
+                    self._loop.call_soon_threadsafe(release_later)
 
         work = partial(claim.put_off, job=claimed, due=self.clock.now())
         with contextlib.suppress(*PROBLEMS):  # the backend was closed
