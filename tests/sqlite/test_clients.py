@@ -8,8 +8,10 @@ from pathlib import Path
 
 from returns.result import Success
 
-from onward import Expired, Unavailable, aio, result, results, run, submit, submit_all
+from onward import Expired, Unavailable, aio, result, results, run, status, submit, submit_all
+from onward.backend import Submission
 from onward.backends.sqlite import SqliteBackend, sqlite
+from onward.plan import Args, Plan
 from tests.sqlite.kept import CATALOG, inc
 
 PATIENCE = 30.0
@@ -57,6 +59,36 @@ def test_many_are_waited_for_at_once(backend: SqliteBackend) -> None:
     refs = submit_all([inc(n) for n in range(count)], on=backend).unwrap()
     found = dict(results(refs, on=backend, timeout=PATIENCE))
     assert [found[ref] for ref in refs] == [Success(n + 1) for n in range(count)]
+    worker.stop()
+
+
+def test_of_many_calls_each_goes_to_its_queue_and_those_that_are_there_stay(
+    backend: SqliteBackend,
+) -> None:
+    count, early = 1100, (0, 499, 500, 1099)
+
+    def submission(n: int, value: int) -> Submission:
+        queue = "far" if n // 3 % 2 else None
+        args = inc(value).args
+        assert isinstance(args, Args)
+        plan = Plan(v=1, id=f"{n:032x}", flow=inc.name, root=inc.node, queue=queue, args=args)
+        return Submission(plan)
+
+    backend.submit_all(submission(n, -n) for n in early).unwrap()
+    many = [*(submission(n, n) for n in range(count)), submission(7, 0)]
+    ids = backend.submit_all(many).unwrap()
+    assert ids == [each.plan.id for each in many]
+
+    near = [n for n in range(count) if not n // 3 % 2]
+    worker = backend.serve(CATALOG, queues=["onward"]).unwrap()
+    found = dict(results([inc.ref(ids[n]) for n in near], on=backend, timeout=PATIENCE))
+    values = {n: -n if n in early else n for n in range(count)}
+    assert found == {inc.ref(ids[n]): Success(values[n] + 1) for n in near}
+    far = inc.ref(ids[3])
+    assert status(far, on=backend).unwrap().state == "queued"
+    worker.stop()
+    worker = backend.serve(CATALOG, queues=["far"]).unwrap()
+    assert result(far, on=backend, timeout=PATIENCE) == Success(4)
     worker.stop()
 
 

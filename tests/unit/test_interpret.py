@@ -114,6 +114,13 @@ def test_every_call_has_an_id_of_its_own(post: Postal) -> None:
     assert len({ref.id for ref in refs}) == 100
 
 
+def test_calls_of_one_flow_and_of_others_keep_their_own_arguments(post: Postal) -> None:
+    calls = [inc(1), halve(8), inc(2), (inc >> inc)(3), halve(4), inc(4)]
+    refs = submit_all(calls, on=post).unwrap()
+    assert [ref.flow for ref in refs] == [call.flow for call in calls]
+    assert [result(ref, on=post).unwrap() for ref in refs] == [2, 4, 3, 5, 2, 5]
+
+
 def test_a_key_gives_the_same_id_in_every_process(post: Postal) -> None:
     refs = [submit(inc(n), on=post, key="k").unwrap() for n in (1, 2)]
     assert refs[0] == refs[1]

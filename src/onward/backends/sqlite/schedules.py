@@ -14,7 +14,7 @@ from onward import plan as plans
 from onward.backend import Schedule, Submission
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.cron import Cron
-from onward.backends.sqlite.submit import call_of, put
+from onward.backends.sqlite.submit import calls_of, put
 from onward.plan import Plan
 
 _CATCH_UP = 60.0
@@ -100,7 +100,7 @@ def make_due(db: Connection, queue: str, clock: Clock) -> int:
         if at > now - _CATCH_UP:
             plan = plans.decode(bytes(body)).unwrap()
             id = hashlib.sha256(f"schedule {name} {at!r}".encode()).hexdigest()[:32]
-            put(db, [call_of(Submission(replace(plan, id=id)), queue)], clock)
+            put(db, calls_of([Submission(replace(plan, id=id))], queue), clock)
             made += 1
         following = next_after(schedule, now if schedule.cron else at)
         if following <= now and schedule.every is not None:  # those left out

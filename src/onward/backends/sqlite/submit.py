@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -14,6 +16,16 @@ from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import LARGEST, Refused, too_large
 from onward.backends.sqlite.executes import Executes
 from onward.backends.sqlite.lower import QUEUE, place_of
+from onward.plan import Plan
+
+_ROWS = 500
+"""How many calls one statement writes: while it runs, the threads of the process go on."""
+
+_INTO = "insert into onward_calls(seq, id, flow, plan, submitted) values "
+_ROW = "(?, ?, ?, ?, ?)"
+_UNLESS = " on conflict(id) do nothing"
+_INSERT = _INTO + _ROW + _UNLESS
+_INSERT_MANY = _INTO + ", ".join([_ROW] * _ROWS) + _UNLESS
 
 
 class Call(NamedTuple):
@@ -38,26 +50,39 @@ class Call(NamedTuple):
     deadline: float | None = None
 
 
-def call_of(submission: Submission, queue: str) -> Call:
-    """A submission as a call; raises `Refused` where it is too large.
-
-    Args:
-        submission: The submission.
-        queue: The queue of steps that name none.
-    """
-    plan = submission.plan
-    if queue != QUEUE and plan.queue is None:  # its worker may have another queue of its own
-        plan = replace(plan, queue=queue)
-    place, priority = place_of(plan, queue)
-    raw = plans.encode(plan)
-    if len(raw) > LARGEST:
-        raise Refused(too_large(plan.flow, "its plan", len(raw)))
-    return Call(plan.id, plan.flow, raw, place, priority, submission.delay, plan.deadline)
+_PLACE = attrgetter("queue", "priority", "delay", "deadline")
 
 
 def calls_of(submissions: Iterable[Submission], queue: str) -> list[Call]:
-    """Submissions as calls; see `call_of`."""
-    return [call_of(submission, queue) for submission in submissions]
+    """Submissions as calls; raises `Refused` where one is too large.
+
+    Args:
+        submissions: The submissions.
+        queue: The queue of steps that name none.
+    """
+    calls: list[Call] = []
+    like: Plan | None = None
+    place, priority = queue, 0
+    for submission in submissions:
+        plan = submission.plan
+        if queue != QUEUE and plan.queue is None:  # its worker may have another queue of its own
+            plan = replace(plan, queue=queue)
+        if like is None or not _goes_with(plan, like):
+            like = plan
+            place, priority = place_of(plan, queue)
+        raw = plans.encode(plan)
+        if len(raw) > LARGEST:
+            raise Refused(too_large(plan.flow, "its plan", len(raw)))
+        calls.append(
+            Call(plan.id, plan.flow, raw, place, priority, submission.delay, plan.deadline)
+        )
+    return calls
+
+
+def _goes_with(plan: Plan, other: Plan) -> bool:
+    """Whether two plans surely wait in the same place."""
+    is_same = plan.root is other.root and plan.queue == other.queue
+    return is_same and plan.priority == other.priority
 
 
 def put(db: Executes, calls: Sequence[Call], clock: Clock) -> None:
@@ -70,29 +95,32 @@ def put(db: Executes, calls: Sequence[Call], clock: Clock) -> None:
     """
     now, wall = clock.now(), time.time()
     [last] = db.execute("select coalesce(max(seq), 0) from onward_calls").fetchone()
-    numbered = list(enumerate(calls, start=last + 1))
-    db.executemany(
-        "insert into onward_calls(seq, id, flow, plan, submitted) values (?, ?, ?, ?, ?) "
-        "on conflict(id) do nothing",
-        [(seq, call.id, call.flow, call.plan, wall) for seq, call in numbered],
-    )
-    # One whose id was there has no row of this number.
-    query = "select seq from onward_calls where seq > ?"
-    new = {seq for (seq,) in db.execute(query, (last,)).fetchall()}
-    jobs = [
-        (
-            seq,
-            call.queue,
-            call.priority,
-            now + call.delay if call.delay > 0 else None,
-            None if call.deadline is None else clock.of(call.deadline),
-        )
-        for seq, call in numbered
-        if seq in new
-    ]
-    if jobs:  # with no rows, SQLAlchemy would execute it once
-        db.executemany(
+    _put_calls(db, calls, last + 1, wall)
+    first = last + 1
+    for (queue, priority, delay, deadline), some in groupby(calls, key=_PLACE):
+        end = first + sum(1 for _ in some)
+        db.execute(
             "insert into onward_jobs(seq, call, queue, priority, due, deadline) "
-            "values (?1, ?1, ?2, ?3, ?4, ?5)",
-            jobs,
+            # One whose id was there has no row of this number.
+            "select seq, seq, ?, ?, ?, ? from onward_calls where seq >= ? and seq < ? order by seq",
+            (
+                queue,
+                priority,
+                now + delay if delay > 0 else None,
+                None if deadline is None else clock.of(deadline),
+                first,
+                end,
+            ),
         )
+        first = end
+
+
+def _put_calls(db: Executes, calls: Sequence[Call], first: int, wall: float) -> None:
+    rows = [
+        (seq, call.id, call.flow, call.plan, wall) for seq, call in enumerate(calls, start=first)
+    ]
+    whole = len(rows) - len(rows) % _ROWS
+    for start in range(0, whole, _ROWS):
+        db.execute(_INSERT_MANY, tuple(chain.from_iterable(rows[start : start + _ROWS])))
+    if whole < len(rows):  # with no rows, SQLAlchemy would execute it once
+        db.executemany(_INSERT, rows[whole:])
