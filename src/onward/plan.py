@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import islice
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw
@@ -242,7 +241,17 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
 
 def too_many_nodes(root: Node) -> BadPayload | None:
     """The fault of a plan with too many nodes; None if it has few enough."""
-    return _too_many(sum(1 for _ in islice(walk(root), MAX_NODES + 1)))
+    return _too_many(_size(root))
+
+
+def _size(root: Node) -> int:
+    """How many nodes a plan has; more than `MAX_NODES` are not counted to the end."""
+    size, todo = 1, [root]
+    while todo and size <= MAX_NODES:
+        inner = children(todo.pop())
+        size += len(inner)
+        todo += [node for node in inner if type(node) is not StepNode]
+    return size
 
 
 def _too_many(count: int) -> BadPayload | None:
@@ -264,13 +273,22 @@ def _counted(outline: _Outline) -> int:
 
 def version_of(root: Node) -> int:
     """The oldest version of the wire form that can express a plan."""
-    return NEWEST if any(map(_is_new, walk(root))) else VERSION
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if _is_new(node):
+            return NEWEST
+        todo += [each for each in children(node) if type(each) is not StepNode]
+    return VERSION
+
+
+_NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode)
 
 
 def _is_new(node: Node) -> bool:
     if isinstance(node, RescueNode):
         return node.with_input
-    return isinstance(node, KeepNode | TeeNode | SpreadNode | FixedNode)
+    return isinstance(node, _NEW)
 
 
 def beside(node: KeepNode | TeeNode) -> TogetherNode:
@@ -312,7 +330,7 @@ def walk(node: Node) -> Iterator[Node]:
     while todo:
         node = todo.pop()
         yield node
-        if not isinstance(node, StepNode):
+        if type(node) is not StepNode:
             todo.extend(reversed(children(node)))
 
 

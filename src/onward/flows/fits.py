@@ -56,17 +56,19 @@ _OPEN: tuple[Annotation, ...] = (*_ANYTHING, Never, NoReturn)
 _CONTAINERS = (Sequence, AbstractSet, Mapping)
 
 
+def clearly_follows(task: Task, flow: Node) -> bool:
+    """Whether a task takes just what a flow gives: the most common case, and quick to see."""
+    takes = task.signature
+    if takes.misfit is not None or not takes.positional:
+        return False
+    while isinstance(flow, Chain):
+        flow = flow.then
+    first = takes.positional[0][1]
+    return isinstance(flow, Task) and flow.signature.returns.annotation is first.annotation
+
+
 def check_chain(first: Node, then: Node) -> None:
     """Raises TypeError if a flow's value cannot be what the next flow takes."""
-    last = first
-    while isinstance(last, Chain):
-        last = last.then
-    if (
-        isinstance(last, Task)
-        and isinstance(then, Task)
-        and last.signature.returns.annotation is then.signature.first.annotation
-    ):
-        return  # the most common case, and quick to see
     given, name = gives(first)
     mismatch = _mismatch(then, given)
     if mismatch is not None:

@@ -126,6 +126,8 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
             TypeError: If the other one is not a flow, takes more than one value, or takes a type
                 that this flow's value cannot have.
         """
+        if isinstance(other, Task) and fits.clearly_follows(other, self):
+            return Chain(self, other)
         then = as_step(other)
         if isinstance(then, Identity):
             return cast(Flow[Params, Next, Error_co | NextError], self)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, InitVar, dataclass, field, fields, replace
 from functools import reduce
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace as replace_struct
 
@@ -107,6 +107,9 @@ class Task(_Signed):
 
     __match_args__ = ("name", "fn", "policy")
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.fn))  # enough, and several times as fast as all of it
+
     def __post_init__(self, known: Signature | None) -> None:
         signature = signature_of(self.fn, self.name) if known is None else known
         check_name("task", self.name)
@@ -133,7 +136,7 @@ class _Flat(Node):
     _steps: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False, match_args=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False, match_args=False)
 class Chain(_Flat):
     """One flow after another. Chains of equal steps are equal, however they were grouped."""
 
@@ -144,8 +147,12 @@ class Chain(_Flat):
 
     __match_args__ = ("steps",)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", max(self.first.depth, self.then.depth))
+    # By hand, because `dataclass` makes a slower one, and each `>>` calls it.
+    def __init__(self, first: Node, then: Node) -> None:
+        set_field = object.__setattr__
+        set_field(self, "first", first)
+        set_field(self, "then", then)
+        set_field(self, "depth", max(first.depth, then.depth))
 
     @property
     def steps(self) -> tuple[Node, ...]:
@@ -270,6 +277,10 @@ Kind: TypeAlias = (
 )
 """The closed set of nodes, which functions match on."""
 
+# Tuples, because `isinstance` with `A | B` would make the union anew at every call.
+_TAKERS: Final = (Task, Identity, Fixed, Each, Spread)
+_SINGLE: Final = (Identity, Given, Fixed, Together, Each, Keep, Tee, Spread)
+
 
 def kind(flow: Node) -> Kind:
     """The node, typed as the closed set, so that type checkers see whether a match is complete."""
@@ -313,7 +324,7 @@ def head(flow: Node) -> Node:
 
 def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread:
     """The part that decides what a flow's first argument is."""
-    while not isinstance(flow, Task | Identity | Fixed | Each | Spread):
+    while not isinstance(flow, _TAKERS):
         flow = head(flow)
     return flow
 
@@ -329,7 +340,7 @@ def is_single(flow: Node) -> bool:
     """Whether this kind of node takes exactly one value, whatever its parts take."""
     if isinstance(flow, Rescue):
         return flow.with_input
-    return isinstance(flow, Identity | Given | Fixed | Together | Each | Keep | Tee | Spread)
+    return isinstance(flow, _SINGLE)
 
 
 def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
@@ -364,7 +375,8 @@ def walk(flow: Node) -> Iterator[Node]:
     while todo:
         flow = todo.pop()
         yield flow
-        todo.extend(reversed(parts(flow)))
+        if not isinstance(flow, Task):
+            todo.extend(reversed(parts(flow)))
 
 
 def tasks_of(flow: Node) -> dict[str, Task]:
@@ -377,7 +389,7 @@ def tasks_of(flow: Node) -> dict[str, Task]:
     for each in walk(flow):
         if isinstance(each, Named):
             check_reserved(each.label)
-        if isinstance(each, Task):
+        elif isinstance(each, Task) and found.get(each.name) is not each:
             check_reserved(each.name)
             refuse_namesakes(found.setdefault(each.name, each), each)
     return found

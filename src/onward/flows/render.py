@@ -133,6 +133,8 @@ def enclosed(flow: Node) -> str:
 
 def name_of(flow: Node) -> str:
     """A flow's name, or its code, shortened."""
+    if isinstance(flow, Task):
+        return flow.name
     if isinstance(flow, Chain):
         text = ""
         for step in flow.steps:

@@ -154,6 +154,11 @@ def read(flow: Node, outcome: Outcome, name: str, tasks: Mapping[str, Task]) -> 
     """
     try:
         if isinstance(outcome, Value):
+            last = flow
+            while isinstance(last, Chain):
+                last = last.then
+            if isinstance(last, Task):  # the most common case
+                return Success(last.signature.returns.decode(outcome.raw))
             return Success(gives(flow, partial(takes, flow)).read(outcome.raw))
         if isinstance(outcome, Failed):
             return Failure(_read_error(outcome.raw, tasks))
