@@ -245,6 +245,13 @@ def _ignore(_: Context) -> None:
     return None
 
 
+def _never() -> AttemptEnd:
+    raise AssertionError("no time limit, and it was reached")
+
+
+_NO_TIMEOUT = Timeout(None, _never)
+
+
 class Attempts:
     """Makes attempts at steps.
 
@@ -297,13 +304,10 @@ class Attempts:
     ) -> Outcome:
         on_attempt(context)
         tasks, executor, is_async_task = self._tasks, self._executor, is_async(step, self._tasks)
-
-        def on_timeout() -> AttemptEnd:
-            late = AttemptEnd(_timed_out(step, context, may_go_on=not is_async_task))
-            notify_observers(tasks, context, late.outcome)
-            return late
-
-        timeout = Timeout(step.timeout, on_timeout)
+        timeout = _NO_TIMEOUT
+        if step.timeout is not None:
+            late = partial(self._late, step, context, may_go_on=not is_async_task)
+            timeout = Timeout(step.timeout, late)
         fresh = copy_context() if variables is None else variables.copy()
         try:
             if is_async_task:
@@ -317,6 +321,11 @@ class Attempts:
         if not isinstance(ended.outcome, Value):
             log(step, context, ended)
         return ended.outcome
+
+    def _late(self, step: StepNode, context: Context, *, may_go_on: bool) -> AttemptEnd:
+        late = AttemptEnd(_timed_out(step, context, may_go_on=may_go_on))
+        notify_observers(self._tasks, context, late.outcome)
+        return late
 
     async def _fused(
         self,

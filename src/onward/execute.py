@@ -13,7 +13,9 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
@@ -42,7 +44,7 @@ class ObservedTasks(dict[str, AnyTask]):
         raise NotImplementedError
 
 
-class AttemptEnd(NamedTuple):
+class AttemptEnd(Struct, frozen=True):
     """How an attempt ended: its outcome, and the exception that the function raised."""
 
     outcome: Outcome
@@ -152,7 +154,7 @@ def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
         context: The attempt's context.
         ended: How the attempt ended.
     """
-    outcome, problem = ended
+    outcome, problem = ended.outcome, ended.problem
     if isinstance(outcome, Value):
         return
     level, trace, shown = logging.ERROR, None, None

@@ -48,7 +48,8 @@ def prepare(
 ) -> Submission | Fault:
     """Makes a submission of a call and its options, or says what is wrong with them."""
     check_call(call)
-    check_call_options(options)
+    if options:
+        check_call_options(options)
     flow = call.flow
     if isinstance(call.args, BadPayload):
         return call.args
@@ -62,14 +63,15 @@ def prepare(
         return Misconfigured(flow.name, str(problem))
     if expires is not None and expires <= time.time():
         return Expired(flow.name, "its deadline had passed before it was submitted")
-    too_large = too_many_nodes(flow.node)
+    root, name = flow.node, flow.name
+    too_large = too_many_nodes(root)
     if too_large is not None:
-        return replace(too_large, task=flow.name)
+        return replace(too_large, task=name)
     plan = Plan(
-        v=version_of(flow.node),
+        v=version_of(root),
         id=id,
-        flow=flow.name,
-        root=flow.node,
+        flow=name,
+        root=root,
         args=call.args,
         key=key,
         deadline=expires,

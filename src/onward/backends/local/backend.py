@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from returns.result import Result, Success
 
+from onward.attempt import ThreadExecutor
 from onward.backend import Submission
 from onward.backend.adapters import BlockingCancels
 from onward.backend.loop import LoopThread
@@ -24,6 +25,7 @@ class Local(BlockingCancels[Core]):
     def __init__(self, core: Core) -> None:
         super().__init__(core, LoopThread("onward-local"))
         self._core = core
+        self._here = ThreadExecutor()
 
     def __repr__(self) -> str:
         return f"local(workers={self._core.workers})"
@@ -42,5 +44,5 @@ class Local(BlockingCancels[Core]):
         is_at_once = plan.deadline is None and not submission.delay
         is_open = not self._thread.is_closed  # a closed loop answers below with a fault
         if tasks is not None and is_open and is_at_once and needs_no_loop(plan.root, tasks):
-            return Success(run_in_this_thread(plan, tasks))
+            return Success(run_in_this_thread(plan, tasks, self._here))
         return self._wait(lambda: self._core.run_here(submission))

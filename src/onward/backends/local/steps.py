@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from onward.attempt import Attempts, LoopExecutor, ThreadExecutor, is_async
 from onward.backend import State
@@ -79,27 +79,28 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.handler, tasks)
     if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
         return needs_no_loop(node.body, tasks)
-    if isinstance(node, KeepNode | TeeNode | SpreadNode | FixedNode):
+    if isinstance(node, _PASSING):
         return needs_no_loop(node.body, tasks)
     return False
 
 
-def run_in_this_thread(plan: Plan, tasks: Tasks) -> Outcome:
+_PASSING: Final = (KeepNode, TeeNode, SpreadNode, FixedNode)
+
+
+def run_in_this_thread(plan: Plan, tasks: Tasks, executor: ThreadExecutor) -> Outcome:
     """Runs a plan that `needs_no_loop` in the caller's thread."""
-    executor = ThreadExecutor()
     attempts, variables = Attempts(tasks, executor), _empty_context(_HELD_SLOTS.get())
 
-    async def run_step(step: Runnable, args: Args, where: str) -> Outcome:
-        async def once(attempt: int) -> Outcome:
-            name = step.task if type(step) is StepNode else plan.flow
-            context = Context(plan.id, name, where, attempt, trace=plan.trace)
-            return await attempts.make(step, args, context, variables=variables)
+    def attempt(step: Runnable, args: Args, where: str, attempt: int) -> Awaitable[Outcome]:
+        name = step.task if type(step) is StepNode else plan.flow
+        context = Context(plan.id, name, where, attempt, trace=plan.trace)
+        return attempts.make(step, args, context, variables=variables)
 
-        return (
-            await once(1)
-            if step.attempts == 1
-            else await retried(step, once, executor.pause, random.random)
-        )
+    def run_step(step: Runnable, args: Args, where: str) -> Awaitable[Outcome]:
+        if step.attempts == 1:
+            return attempt(step, args, where, 1)
+        once = partial(attempt, step, args, where)
+        return retried(step, once, executor.pause, random.random)
 
     return drive(evaluate(plan.root, plan.args, run_step, in_flight=1))
 
