@@ -129,11 +129,12 @@ class Signature(Struct, frozen=True):
             Refused: If there are too many or too few, or one does not fit its annotation.
         """
         count = len(arguments.positional) + skip
-        if count < len(self.positional):
+        known = self.positional
+        if count < len(known):
             self._check_given(count, arguments.keyword)
         args: list[Any] = []
         for at, raw in enumerate(arguments.positional, skip):
-            name, each = self._by_position(at)
+            name, each = known[at] if at < len(known) else self._by_position(at)
             args.append(_decode(name, each, raw, find))
         if not arguments.keyword:
             return args, {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onward import plan
+from onward.fault import BadPayload
 from onward.flows.nodes import (
     Chain,
     Each,
@@ -31,6 +32,20 @@ def lower(flow: Node) -> plan.Node:
     except AttributeError:
         known = _lower(flow, NO_ARGS)
         object.__setattr__(flow, "_lowered", known)
+    return known
+
+
+def travelling(flow: Node) -> tuple[plan.Node, int] | BadPayload:
+    """The flow as a plan's node, and the version of the plan; or the fault of a flow too large."""
+    try:
+        known = flow._travelling
+    except AttributeError:
+        root = lower(flow)
+        too_large = plan.too_many_nodes(root)
+        if too_large is not None:
+            return too_large
+        known = root, plan.version_of(root)
+        object.__setattr__(flow, "_travelling", known)
     return known
 
 

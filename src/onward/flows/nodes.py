@@ -65,7 +65,7 @@ class Compared:
 class Node(Compared):
     """A flow as data, with slots that cache what is computed from it."""
 
-    __slots__ = ("__weakref__", "_lowered", "_name", "_tasks", "depth")
+    __slots__ = ("__weakref__", "_lowered", "_name", "_tasks", "_travelling", "depth")
 
     depth: int
     """How deep its parts nest; a chain adds no depth."""
@@ -73,6 +73,7 @@ class Node(Compared):
     _lowered: PlanNode
     _name: str
     _tasks: Mapping[str, Any]
+    _travelling: tuple[PlanNode, int]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", _depth_over(*parts(self)))

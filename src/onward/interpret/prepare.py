@@ -17,10 +17,11 @@ from onward.catalog import Catalog
 from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
+from onward.flows.lower import travelling
 from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
 from onward.outcome import Outcome
-from onward.plan import Plan, too_many_nodes, version_of
+from onward.plan import Plan
 from onward.policy import CallOptions, check_name
 
 Value = TypeVar("Value")
@@ -63,12 +64,12 @@ def prepare(
         return Misconfigured(flow.name, str(problem))
     if expires is not None and expires <= time.time():
         return Expired(flow.name, "its deadline had passed before it was submitted")
-    root, name = flow.node, flow.name
-    too_large = too_many_nodes(root)
-    if too_large is not None:
-        return replace(too_large, task=name)
+    form, name = travelling(flow), flow.name
+    if isinstance(form, BadPayload):
+        return replace(form, task=name)
+    root, version = form
     plan = Plan(
-        v=version_of(root),
+        v=version,
         id=id,
         flow=name,
         root=root,
