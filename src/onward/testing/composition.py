@@ -163,6 +163,12 @@ class CompositionLaws(Tools):
         """Law 4: however long the items take."""
         waits = [0.12, 0.0, 0.06, 0.0]
         assert run(each(tasks.linger)(waits), on=backend) == Success(waits)
+        numbers = [*range(5)]
+        pairs = [(n, n + 1) for n in numbers]
+        assert run(each(keep(tasks.inc), limit=1)(numbers), on=backend) == Success(pairs)
+        rows = [[1 + m for m in row] for row in (numbers, numbers, numbers)]
+        inner = each(each(tasks.inc, limit=2), limit=1)
+        assert run(inner([numbers] * 3), on=backend) == Success(rows)
 
     def test_each_keeps_to_its_limit(self, backend: Backend, traces: Path) -> None:
         """At most so many items run at a time; without a limit, several run side by side."""

@@ -420,6 +420,8 @@ class Runner:
         before: Sequence[CallState],
     ) -> Signature[Any]:
         """Makes a chord of the next items of an `each`, as many as its limit allows."""
+        # The items are its own: a fan-out within one of them would take them for its values.
+        message = replace(message, before=(), after=())
         count = min(each.limit or len(items), len(items))
         fan = lower.branches_to_chord(
             [each.body] * count, message, is_flat=each.chunk is not None, first=len(before)
