@@ -59,6 +59,8 @@ def _lower(flow: Node, given: Args) -> plan.Node:
         case Given(inner, rest):
             return _lower(inner, rest)
         case Chain(steps):
+            if given is NO_ARGS:  # no arguments are bound, so each step's own node will do
+                return plan.ChainNode(tuple(map(lower, steps)))
             return plan.ChainNode((_lower(steps[0], given), *map(lower, steps[1:])))
         case Together(branches):
             return plan.TogetherNode(tuple(map(lower, branches)))
