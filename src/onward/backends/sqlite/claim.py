@@ -237,10 +237,10 @@ def delegate(
         return False
     db.execute(
         "insert into onward_jobs(seq, call, path, queue, priority, body) "
-        "select min(coalesce((select min(seq) from onward_jobs), 0), 0) - 1, ?1, ?2, ?3, ?4, ?5 "
-        "where not exists (select 1 from onward_steps where call = ?1 and path = ?2 "
+        "select min(coalesce((select min(seq) from onward_jobs), 0), 0) - 1, ?, ?, ?, ?, ? "
+        "where not exists (select 1 from onward_steps where call = ? and path = ? "
         "and outcome is not null) on conflict do nothing",
-        (job.call, path, queue, priority, message),
+        (job.call, path, queue, priority, message, job.call, path),
     )
     return True
 

@@ -88,4 +88,4 @@ def start_clock(db: Executes) -> None:
 
 def note_time(db: Executes, now: float) -> None:
     """Notes how late it is, so that the time never goes back."""
-    db.execute("update onward_clock set seen = ?1 where seen < ?1 and boot = ?2", (now, boot()))
+    db.execute("update onward_clock set seen = ? where seen < ? and boot = ?", (now, now, boot()))
