@@ -28,6 +28,9 @@ _LONGEST_PAUSE = 0.03
 _UNNEEDED = 0.005
 """How long it is where nobody waits for what would be found, in seconds."""
 
+_CHECK = 0.5
+"""How often it is seen to that the file is still the same, in seconds."""
+
 _AGAIN = 1.0
 """How long it is until a file that could not be read is looked at again, in seconds."""
 
@@ -133,6 +136,8 @@ class _Watch:
         self._closing = threading.Lock()
         self._closing.acquire()
         self._opened: Opened | None = None
+        self._cursor: sqlite3.Cursor | None = None
+        self._checked = 0.0
         self._version = -1
         self._last = -1
         self._latest = 0.0
@@ -166,14 +171,13 @@ class _Watch:
 
     def run(self) -> None:
         while True:
-            with self._changed:
-                if not self._changed.wait_for(self._is_needed, _LINGER):
-                    self._last = -1  # nobody listens meanwhile
-                    self._changed.wait_for(self._is_needed)
-                if self._is_closed:
-                    break
+            if not self._listeners:  # many times a second, and even this lock takes time
+                self._wait_for_listeners()
+            if self._is_closed:
+                break
+            now = time.monotonic()
             try:
-                changes = self._look()
+                changes = self._look(now)
             except (*PROBLEMS, Refused) as problem:
                 _LOGGER.debug("the file could not be looked at", exc_info=problem)
                 self._drop()
@@ -182,9 +186,9 @@ class _Watch:
                 continue
             if changes is not None:
                 if changes.ended or changes.delegated:  # workers also renew their leases
-                    self._latest = time.monotonic()
+                    self._latest = now
                 self._tell(changes)
-            pause = _pause(time.monotonic() - self._latest)
+            pause = _pause(now - self._latest)
             self._rest(max(pause, _UNNEEDED) if self.is_unneeded else pause)
         self._drop()
 
@@ -192,6 +196,12 @@ class _Watch:
         # The cheapest wait there is, many times a second; and `close` ends it.
         if self._closing.acquire(timeout=seconds):
             self._closing.release()
+
+    def _wait_for_listeners(self) -> None:
+        with self._changed:
+            if not self._changed.wait_for(self._is_needed, _LINGER):
+                self._last = -1  # nobody listens meanwhile
+                self._changed.wait_for(self._is_needed)
 
     def _is_needed(self) -> bool:
         return bool(self._listeners) or self._is_closed
@@ -202,17 +212,19 @@ class _Watch:
         for listener in listeners:
             listener(changes)
 
-    def _look(self) -> Changes | None:
-        if self._opened is None:
+    def _look(self, now: float) -> Changes | None:
+        if self._opened is None or self._cursor is None:
             self._opened = self._file.open()
-            self._version, self._last = -1, -1
-        self._opened.check()
-        db = self._opened.db
-        [version] = db.execute("pragma data_version").fetchone()
+            self._cursor = self._opened.db.cursor()
+            self._checked, self._version, self._last = now, -1, -1
+        elif now - self._checked >= _CHECK:
+            self._opened.check()
+            self._checked = now
+        [version] = self._cursor.execute("pragma data_version").fetchone()
         if version == self._version and self._last >= 0:
             return None
         self._version = version
-        return self._read(db)
+        return self._read(self._opened.db)
 
     def _read(self, db: sqlite3.Connection) -> Changes:
         if self._last < 0:
@@ -241,7 +253,7 @@ class _Watch:
         return Changes(frozenset(ended), tuple(delegated), is_gap)
 
     def _drop(self) -> None:
-        opened, self._opened = self._opened, None
+        opened, self._opened, self._cursor = self._opened, None, None
         if opened is not None:
             with contextlib.suppress(sqlite3.Error):
                 opened.db.close()
