@@ -214,9 +214,11 @@ def test_what_waits_for_long_is_nobodys_meanwhile(backend: SqliteBackend, path: 
             otherwise=lambda: str(db.execute("select * from onward_jobs").fetchall()),
         )
         assert status(ref, on=backend).unwrap().state == "running"
-        # Ten minutes have passed.
+        # Ten minutes have passed, for both at once: the worker looks in between.
+        db.execute("begin immediate")
         db.execute("update onward_jobs set due = 0")
         db.execute("update onward_steps set due = 0")
+        db.execute("commit")
     fault = result(ref, on=backend, timeout=PATIENCE).failure()
     assert isinstance(fault, Raised)
     assert fault.attempts == 2

@@ -21,8 +21,8 @@ from typing import NamedTuple, TypeAlias
 from onward.backends.sqlite.client import File, Opened
 from onward.backends.sqlite.errors import PROBLEMS, Refused
 
-_PAUSES = ((0.03, 0.0005), (0.2, 0.001), (2.0, 0.005), (5.0, 0.012))
-_LONGEST_PAUSE = 0.03
+_CALM, _LONGEST_PAUSE = 5.0, 0.04
+_PAUSES = ((0.03, 0.0005), (0.2, 0.001), (2.0, 0.005), (_CALM, 0.012))
 """How long it is from one look to the next, by how long nothing has happened, in seconds."""
 
 _UNNEEDED = 0.005
@@ -123,6 +123,9 @@ class Wakeup:
     def close(self) -> None:
         """Ends the thread; wakes all who wait."""
         self._watch.close()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
 
 
 class _Watch:
@@ -193,8 +196,9 @@ class _Watch:
         self._drop()
 
     def _rest(self, seconds: float) -> None:
-        # The cheapest wait there is, many times a second; and `close` ends it.
-        if self._closing.acquire(timeout=seconds):
+        if seconds == _LONGEST_PAUSE:
+            time.sleep(seconds)  # the cheapest wait there is, but `close` must wait for its end
+        elif self._closing.acquire(timeout=seconds):
             self._closing.release()
 
     def _wait_for_listeners(self) -> None:
@@ -266,4 +270,6 @@ def _close(watch: _Watch, process: int) -> None:
 
 def _pause(calm: float) -> float:
     """How long to wait until the next look, where nothing has happened for so long."""
-    return next((pause for limit, pause in _PAUSES if calm < limit), _LONGEST_PAUSE)
+    if calm >= _CALM:
+        return _LONGEST_PAUSE
+    return next(pause for limit, pause in _PAUSES if calm < limit)
