@@ -27,12 +27,13 @@ test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
 test-long: $(VENV)/dev.stamp ## run the tests that take minutes each
 	$(RUN) pytest -m long $(ARGS)
 
-# One Python of each minor version, from the PATH or from pyenv.
+# One Python of each minor version, from the PATH or from pyenv. `true`, because make drops what a
+# command prints whose status says that the last program was not found.
 PYTHONS = $(shell for minor in 11 12 13 14 15; do \
 	for python in python3.$$minor "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.$$minor.*/bin/python; do \
 		"$$python" -c 'import sys; print(sys.executable)' 2>/dev/null && break; \
 	done; \
-done)
+done; true)
 PORTABLE := src tests/unit tests/local tests/typing \
 	tests/conformance/test_local.py tests/conformance/test_sqlite.py tests/conformance/test_teeth.py
 
