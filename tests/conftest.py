@@ -12,8 +12,14 @@ from tests.engines.temporal import temporal
 settings.register_profile("onward", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("onward")
 
-# A shell has what it starts in the background ignore Ctrl-C, and that is inherited.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell starts in the background ignores Ctrl-C and Ctrl-\, and what nohup starts ignores a
+# hang-up. The processes that tests start would inherit that.
+for number, default in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 __all__ = ["hatchet", "rabbitmq", "temporal", "valkey"]
