@@ -34,7 +34,7 @@ settings.load_profile("quick")
 
 
 class TestSubject(BackendSuite):
-    examples = 30
+    examples = {examples}
     patience = 5
 
     @pytest.fixture(scope="class")
@@ -48,8 +48,8 @@ class TestSubject(BackendSuite):
 """
 
 
-def _failed(pytester: pytest.Pytester, name: str, *options: str) -> set[str]:
-    pytester.makepyfile(SUBJECT.format(name=name))
+def _failed(pytester: pytest.Pytester, name: str, *options: str, examples: int = 30) -> set[str]:
+    pytester.makepyfile(SUBJECT.format(name=name, examples=examples))
     ended = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", *options)
     reports = ended.reprec.getreports("pytest_runtest_logreport")  # type: ignore[attr-defined]  # in-process runs have it
     assert all(report.passed for report in reports if report.when == "setup")
@@ -63,10 +63,10 @@ def test_a_broken_backend_is_caught(pytester: pytest.Pytester, name: str) -> Non
 
 
 def test_the_wrapper_alone_passes(pytester: pytest.Pytester) -> None:
-    assert _failed(pytester, "Broken") == set()
+    assert _failed(pytester, "Broken", examples=5) == set()
 
 
 def test_a_law_that_fails_shows_the_values_that_differ(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(SUBJECT.format(name="LosesErrors"))
+    pytester.makepyfile(SUBJECT.format(name="LosesErrors", examples=30))
     ended = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-k", "domain_errors")
     ended.stdout.fnmatch_lines(["E *assert <Failure: *> == <Failure: Odd(number=3)>*"])

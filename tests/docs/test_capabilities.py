@@ -59,6 +59,7 @@ def test_the_page_is_what_its_own_data_give() -> None:
     assert made.strip() == capabilities.table(FOUND).strip(), CURE
 
 
+@pytest.mark.long
 def test_who_writes_the_page_again_finds_the_same(tmp_path: Path) -> None:
     copy = tmp_path / "capabilities.md"
     copy.write_text(capabilities.PAGE.read_text().replace("| yes | yes |", "| no | yes |"))

@@ -137,7 +137,7 @@ def test_a_file_that_is_locked_for_longer_than_a_lease_loses_nothing(
             fault = submit(step(1), on=client).failure()
             assert isinstance(fault, Unavailable)
             assert "keep write transactions short" in fault.cure
-            assert status(refs[0], on=client).unwrap().state in ("running", "queued")
+            assert isinstance(status(refs[0], on=client), Success)  # reads go on
             wait_for_text(worker, "until it can use its file")
             wait_for_text(other, "until it can use its file")
             threading.Event().wait(1.5)  # longer than a lease
