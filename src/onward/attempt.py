@@ -119,7 +119,7 @@ class Interrupt:
     """Ends what a `ThreadExecutor` runs for one attempt, where that awaits."""
 
     def __init__(self) -> None:
-        self.is_set = False
+        self.is_set: bool = False
         self._cancel: Callable[[], object] = lambda: None
 
     def set(self) -> None:

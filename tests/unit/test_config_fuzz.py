@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from returns.result import Failure, Success
 
@@ -67,6 +67,7 @@ def test_any_url_is_answered(scheme: str, rest: str) -> None:
     refusal(f"{scheme}://{rest}")
 
 
+@settings(max_examples=30)
 @given(
     st.sampled_from([each for each in SCHEMES if each.startswith("celery+") and each[7:]]),
     st.sampled_from(["", "user"]),

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, InitVar, dataclass, field, fields, replace
 from functools import reduce
-from typing import Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Self, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace as replace_struct
 
@@ -51,15 +51,15 @@ class Compared:
 
     __slots__ = ()
 
-    __match_args__: ClassVar[tuple[str, ...]] = ()
-
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, each) == getattr(other, each) for each in self.__match_args__)
+        names = cast(Any, self).__match_args__  # declared here, it would hide those of the classes
+        return all(getattr(self, each) == getattr(other, each) for each in names)
 
     def __hash__(self) -> int:
-        return hash((type(self), *[getattr(self, each) for each in self.__match_args__]))
+        names = cast(Any, self).__match_args__
+        return hash((type(self), *[getattr(self, each) for each in names]))
 
 
 class Node(Compared):

@@ -43,7 +43,7 @@ class File:
     """
 
     def __init__(self, path: Path, synchronous: str, busy_timeout: float) -> None:
-        self.name = str(path)
+        self.name: str = str(path)
         """The path as it was given."""
         self.path: Path = path.absolute()  # whichever folder the program goes to
         self.synchronous = synchronous

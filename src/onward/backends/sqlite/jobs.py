@@ -38,7 +38,7 @@ class Runtime:
         self.slots: Slots = Slots(slots)
         self.count = slots
         self.attempts: Attempts = Attempts(tasks, LoopExecutor())
-        self.load = 0
+        self.load: int = 0
         """How many slots are taken, or will be at once by what has been taken up."""
         self.freed: Callable[[], object] = lambda: None
         """Called when there is room for more."""

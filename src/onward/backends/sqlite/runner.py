@@ -59,7 +59,7 @@ class JobRunner:
     """
 
     def __init__(self, resources: Resources, serving: Serving, runtime: Runtime) -> None:
-        self.name = serving.name
+        self.name: str = serving.name
         self.runtime = runtime
         self.is_stopping = False
         self.others: frozenset[str] = frozenset()
