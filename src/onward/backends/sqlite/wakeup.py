@@ -264,7 +264,7 @@ class _Watch:
 
 
 def _close(watch: _Watch, process: int) -> None:
-    if process == os.getpid():  # a fork has not the thread, and its lock may be held for ever
+    if process == os.getpid():  # a fork lacks the thread, and nobody may ever release its lock
         watch.close()
 
 
