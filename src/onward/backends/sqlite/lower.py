@@ -31,7 +31,7 @@ PRIORITY = 5
 
 def first_step(node: Node) -> Runnable | None:
     """The step that runs first; None where there is none."""
-    if isinstance(node, StepNode | FusedNode):
+    if isinstance(node, Runnable):
         return node
     for child in children(node):
         if (step := first_step(child)) is not None:
@@ -71,11 +71,6 @@ def last_path(node: Node, path: str = "") -> str | None:
             return last_path(steps[-1], f"{prefix}{len(steps) - 1}")
         case _:
             return None
-
-
-def is_single(node: Node) -> bool:
-    """Whether a plan is a single step."""
-    return isinstance(node, StepNode | FusedNode)
 
 
 def explained(plan: Plan, default: str) -> str:

@@ -143,7 +143,7 @@ class JobRunner:
         deadline = job.claimed.deadline
         if deadline is not None and deadline <= self.clock.now():
             outcome = faulted(expired(plan.flow))
-        await self._end(job, outcome, None if lower.is_single(plan.root) else runner.last)
+        await self._end(job, outcome, None if isinstance(plan.root, Runnable) else runner.last)
 
     async def _end(self, job: Job, outcome: Outcome, record: Record | None = None) -> None:
         last = job.last
