@@ -1,6 +1,8 @@
 """What all tests share: the real servers, and that none is about time."""
 
+import logging
 import signal
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 
@@ -21,5 +23,20 @@ for number, default in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, default)
+
+if TYPE_CHECKING:
+    from collections.abc import ValuesView
+
+
+class Loggers(dict[str, logging.Logger | logging.PlaceHolder]):
+    """All loggers. Their values may be gone through while another thread makes a logger."""
+
+    def values(self) -> "ValuesView[logging.Logger | logging.PlaceHolder]":  # type: ignore[override]  # a dict has a view type of its own
+        return self.copy().values()
+
+
+# pytest goes through all loggers before each phase of a test, and takes no lock for that. A
+# worker's thread that imports a module meanwhile makes new ones.
+logging.Logger.manager.loggerDict = Loggers(logging.Logger.manager.loggerDict)
 
 __all__ = ["hatchet", "rabbitmq", "temporal", "valkey"]
