@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from contextlib import nullcontext
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -15,18 +16,19 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
     NamedNode,
     Node,
     RescueNode,
-    Runnable,
     SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
 )
+from onward.scope import RunStep, Scope
 
 T = TypeVar("T")
 
@@ -39,12 +41,6 @@ IN_FLIGHT = 256
 _ITEMS = msgspec.json.Decoder(list[Raw])
 
 
-class RunStep(Protocol):
-    """Runs one step with its retries and returns its outcome. Each backend has its own."""
-
-    def __call__(self, step: Runnable, args: Args, where: str, /) -> Awaitable[Outcome]: ...
-
-
 async def evaluate(
     node: Node, args: Args, run_step: RunStep, *, where: str = "", in_flight: int = IN_FLIGHT
 ) -> Outcome:
@@ -54,7 +50,7 @@ async def evaluate(
         node: The node to run.
         args: The node's arguments.
         run_step: Runs a single step. Only this function has effects: if it returns the same
-            outcomes, the same steps run in the same order.
+            outcomes, the same steps run in the same order. A `Scope` can cancel them.
         where: The path of the node within its plan.
         in_flight: How many items of an `each` run at the same time. With 1, steps run one after
             the other, and no event loop is needed.
@@ -98,6 +94,8 @@ async def evaluate(
             return items
         args = Args(tuple(items))
         return await evaluate(node.body, args, run_step, where=where, in_flight=in_flight)
+    if isinstance(node, FinallyNode):
+        return await _finally(node, args, run_step, where, in_flight)
     assert isinstance(node, KeepNode | TeeNode)
     return await _keep_or_tee(node, args, run_step, where, in_flight)
 
@@ -111,6 +109,8 @@ async def _rescue(
     inner = f"{where}.try" if where else "try"
     outcome = await evaluate(node.body, args, run_step, where=inner, in_flight=in_flight)
     if isinstance(outcome, Value):
+        return outcome
+    if isinstance(run_step, Scope) and run_step.is_closed_to(outcome):
         return outcome
     inner = f"{where}.rescue" if where else "rescue"
     args = handler_args(outcome, None if given is None else given.raw)
@@ -126,6 +126,34 @@ def handler_args(outcome: Failed | Faulted, given: Raw | None = None) -> Args:
     """
     failure = marked(outcome.raw)
     return Args((failure if given is None else join([given, failure]),))
+
+
+async def _finally(
+    node: FinallyNode, args: Args, run_step: RunStep, where: str, in_flight: int
+) -> Outcome:
+    given = single_value(args)
+    if not isinstance(given, Value):
+        return given
+    scope = run_step if isinstance(run_step, Scope) else None
+    if scope is not None and (refusal := scope.refusal()) is not None:
+        return refusal
+    prefix = f"{where}." if where else ""
+
+    async def clean_up() -> None:
+        # Its failure is logged where it runs, and the outcome of the body stays.
+        uncancelled = run_step if scope is None else scope.run_step
+        inner = f"{prefix}finally"
+        await evaluate(node.cleanup, args, uncancelled, where=inner, in_flight=in_flight)
+
+    with nullcontext() if scope is None else scope.cleaning_up():
+        inner = f"{prefix}try"
+        try:
+            outcome = await evaluate(node.body, args, run_step, where=inner, in_flight=in_flight)
+        except KeyboardInterrupt:  # Ctrl-C, in a caller's thread that runs the steps itself
+            await clean_up()
+            raise
+        await clean_up()
+    return outcome
 
 
 async def _keep_or_tee(

@@ -25,6 +25,7 @@ from onward.flows.flow import Task
 from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
 from onward.plan import Args, StepNode
 from onward.policy import Delivery, type_name
+from onward.scope import in_cleanup
 from onward.signature import Returned, call_async
 
 _TEXT_LIMIT = 16_384
@@ -147,7 +148,8 @@ def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
 
     A domain error is logged at INFO, by its type only, because its fields may hold private data. An
     attempt that will be retried is logged at WARNING. Every other failure is logged at ERROR, with
-    the traceback of the function's exception.
+    the traceback of the function's exception; so is a domain error of a cleanup, which no caller
+    gets.
 
     Args:
         step: The step's policy.
@@ -160,6 +162,8 @@ def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
     level, trace, shown = logging.ERROR, None, None
     if isinstance(outcome, Failed):
         level, text = logging.INFO, f"returned the domain error {error_type(outcome)}"
+        if in_cleanup(context.step, ends=True):
+            level, text = logging.ERROR, f"{text}, in a cleanup"
     elif is_retried(step, outcome, context.attempt):
         level = logging.WARNING
         times = f"attempt {context.attempt} of {step.attempts}"

@@ -90,6 +90,13 @@ class RescueNode(msgspec.Struct, frozen=True, tag="rescue", tag_field="op", omit
     with_input: bool = False
 
 
+class FinallyNode(msgspec.Struct, frozen=True, tag="finally", tag_field="op"):
+    """A body, and a cleanup that runs on the body's input, whichever way the body ends."""
+
+    body: Node
+    cleanup: Node
+
+
 class FusedNode(Delivery, frozen=True, tag="fused", tag_field="op", omit_defaults=True):
     """A body that runs as one step."""
 
@@ -134,6 +141,7 @@ Node: TypeAlias = (
     | TogetherNode
     | EachNode
     | RescueNode
+    | FinallyNode
     | FusedNode
     | NamedNode
     | KeepNode
@@ -183,6 +191,7 @@ class _Outline(msgspec.Struct):
     branches: tuple[_Outline, ...] = ()
     body: _Outline | None = None
     handler: _Outline | None = None
+    cleanup: _Outline | None = None
 
 
 class _Outlined(msgspec.Struct):
@@ -267,7 +276,8 @@ def _counted(outline: _Outline) -> int:
         node = todo.pop()
         count += 1
         todo += [*node.steps, *node.branches]
-        todo += [part for part in (node.body, node.handler) if part is not None]
+        inner = node.body, node.handler, node.cleanup
+        todo += [part for part in inner if part is not None]
     return count
 
 
@@ -282,13 +292,18 @@ def version_of(root: Node) -> int:
     return VERSION
 
 
-_NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode)
+_NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode, FinallyNode)
 
 
 def _is_new(node: Node) -> bool:
     if isinstance(node, RescueNode):
         return node.with_input
     return isinstance(node, _NEW)
+
+
+def has_cleanup(plan: Plan) -> bool:
+    """Whether a plan has a cleanup, so that a cancelled call of it may have more to run."""
+    return plan.v > VERSION and any(isinstance(node, FinallyNode) for node in walk(plan.root))
 
 
 def beside(node: KeepNode | TeeNode) -> TogetherNode:
@@ -316,8 +331,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return steps
         case TogetherNode(branches):
             return branches
-        case RescueNode(body, handler):
-            return (body, handler)
+        case RescueNode(body, second) | FinallyNode(body, second):
+            return (body, second)
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
             return (body,)
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
@@ -348,6 +363,8 @@ def with_given(node: Node, change: Callable[[Args], Args]) -> Node:
         case RescueNode(body, handler):
             tried, rescued = with_given(body, change), with_given(handler, change)
             return replace(node, body=tried, handler=rescued)
+        case FinallyNode(body, cleanup):
+            return FinallyNode(with_given(body, change), with_given(cleanup, change))
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
             return replace(node, body=with_given(body, change))
         case KeepNode(body) | TeeNode(body) | SpreadNode(body):

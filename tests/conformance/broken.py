@@ -25,6 +25,7 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
@@ -244,6 +245,9 @@ def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
         case RescueNode(body, handler):
             tried, rescued = rewritten(body, rewrite), rewritten(handler, rewrite)
             node = replaced(node, body=tried, handler=rescued)
+        case FinallyNode(body, cleanup):
+            tried, cleaned = rewritten(body, rewrite), rewritten(cleanup, rewrite)
+            node = replaced(node, body=tried, cleanup=cleaned)
         case EachNode() | FusedNode() | NamedNode() | KeepNode() | TeeNode():
             node = replaced(node, body=rewritten(node.body, rewrite))
         case SpreadNode() | FixedNode():

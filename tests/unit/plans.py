@@ -22,6 +22,7 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
@@ -66,6 +67,7 @@ PLANS: dict[str, Plan] = {
     "each": of(ChainNode((EachNode(STEP), EachNode(FusedNode(body=EachNode(STEP)), 4, 100)))),
     "rescue": of(RescueNode(STEP, CAREFUL)),
     "rescue-with-input": of(RescueNode(STEP, CAREFUL, with_input=True)),
+    "finally": of(ChainNode((STEP, FinallyNode(STEP, CAREFUL)))),
     "fused": of(
         FusedNode(body=ChainNode((STEP, STEP)), attempts=2, backoff=Constant(2.0), timeout=9.5)
     ),

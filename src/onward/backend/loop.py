@@ -16,6 +16,10 @@ from onward.fault import CLOSED
 T = TypeVar("T")
 
 
+_LONGEST_END = 35.0
+"""How long the end of a loop may take, in seconds."""
+
+
 class LoopThread:
     """An event loop on a thread of its own, for a client that must stay on one loop.
 
@@ -27,11 +31,19 @@ class LoopThread:
         linger: How long the loop runs on after it was told to end, in seconds. A client's native
             threads may be about to call into Python. If one does so while the interpreter shuts
             down, the process crashes.
+        end: What is still awaited on the loop when it is told to end, for at most `_LONGEST_END`
+            seconds. It must not refer to this object.
     """
 
-    def __init__(self, name: str, linger: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        linger: float = 0.0,
+        end: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self._name = name
         self._linger = linger
+        self._end = end
         self._lock = threading.Lock()
         self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         self._is_closed = False
@@ -51,12 +63,16 @@ class LoopThread:
             if self._running is None:
                 loop = asyncio.new_event_loop()
                 thread = threading.Thread(
-                    target=_run_loop, args=(loop, self._linger), name=self._name, daemon=True
+                    target=_run_loop,
+                    args=(loop, self._linger, self._end),
+                    name=self._name,
+                    daemon=True,
                 )
                 thread.start()
                 self._running = loop, thread
                 # The thread and the finalizer must not refer to this object, or it is never freed.
-                self._stop = weakref.finalize(self, _stop_loop, loop, thread)
+                longest = 1.0 if self._end is None else _LONGEST_END
+                self._stop = weakref.finalize(self, _stop_loop, loop, thread, longest)
             return asyncio.run_coroutine_threadsafe(_started(start), self._running[0])
 
     @property
@@ -106,7 +122,11 @@ async def _started(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return await start()
 
 
-def _run_loop(loop: asyncio.AbstractEventLoop, linger: float) -> None:
+def _run_loop(
+    loop: asyncio.AbstractEventLoop,
+    linger: float,
+    end: Callable[[], Coroutine[Any, Any, None]] | None,
+) -> None:
     asyncio.set_event_loop(loop)
     try:
         while True:
@@ -117,6 +137,9 @@ def _run_loop(loop: asyncio.AbstractEventLoop, linger: float) -> None:
                 # A task that a step started raised this, and asyncio stopped the loop. The step
                 # gets the exception; the loop must run on for the others.
                 continue
+        if end is not None:
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):  # raised by a step
+                loop.run_until_complete(end())
         pending = asyncio.all_tasks(loop)
         for task in pending:
             task.cancel()
@@ -128,8 +151,8 @@ def _run_loop(loop: asyncio.AbstractEventLoop, linger: float) -> None:
         loop.close()
 
 
-def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, longest: float) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
-        thread.join(timeout=1)
+        thread.join(timeout=longest)

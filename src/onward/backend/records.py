@@ -15,15 +15,20 @@ from onward.flows.flow import Flow
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
-State: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
-"""The state of a call. `failed` is a domain error or a fault; an unknown id has no state."""
+State: TypeAlias = Literal[
+    "queued", "running", "cancelling", "done", "failed", "cancelled", "expired"
+]
+"""The state of a call. `failed` is a domain error or a fault; an unknown id has no state.
+
+A call is `cancelling` if it was cancelled, or its deadline has passed, and cleanups still run.
+"""
 
 
 class Status(Struct, frozen=True):
     """Where a submitted call is.
 
     Args:
-        state: queued, running, done, failed, cancelled or expired.
+        state: queued, running, cancelling, done, failed, cancelled or expired.
         task: The task that is running, or that ran last.
         step: The step's path within the call.
         attempt: The number of the step's attempt.
@@ -51,7 +56,7 @@ class Status(Struct, frozen=True):
     @property
     def settled(self) -> bool:
         """Whether there is an outcome."""
-        return self.state not in ("queued", "running")
+        return self.state not in ("queued", "running", "cancelling")
 
 
 class Submission(Struct, frozen=True):

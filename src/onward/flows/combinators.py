@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from onward.codec import Refused
 from onward.flows import nodes, values
-from onward.flows.fits import check_branches
+from onward.flows.fits import check_branches, check_fused
 from onward.flows.flow import (
     AnyFlow,
     Call,
@@ -371,7 +371,8 @@ def each(
         A flow that gives a list: `each(f)([x, y])` is `[f(x), f(y)]`.
 
     Raises:
-        TypeError: If limit or chunk is not a whole number.
+        TypeError: If limit or chunk is not a whole number; or if there is a chunk, and the step
+            has a cleanup.
         ValueError: If it is less than 1.
 
     Example:
@@ -389,7 +390,10 @@ def each(
             raise ValueError(
                 f"{what} is from 1 to 1,000,000,000 items, not {count}: leave it out for no {what}"
             )
-    return Each(as_step(step), limit, chunk)
+    body = as_step(step)
+    if chunk is not None:
+        check_fused(body)
+    return Each(body, limit, chunk)
 
 
 def fused(
@@ -408,7 +412,8 @@ def fused(
         A flow that gives the same value as the given flow.
 
     Raises:
-        TypeError, ValueError: If an option does not exist, or its value is out of bounds.
+        TypeError, ValueError: If an option does not exist, or its value is out of bounds; or if the
+            flow has a cleanup: `fused(f).finally_(g)` is what works.
 
     Example:
         >>> from onward import fused, local, run, task
@@ -418,4 +423,6 @@ def fused(
         >>> run(fused(double >> double)(1), on=local())
         <Success: 4>
     """
-    return Fused(as_flow(flow), policy_of("fused", options))
+    whole = as_flow(flow)
+    check_fused(whole)
+    return Fused(whole, policy_of("fused", options))

@@ -18,6 +18,7 @@ from onward.fault import Fault
 from onward.flows.nodes import (
     Chain,
     Each,
+    Finally,
     Fixed,
     Fused,
     Given,
@@ -35,6 +36,7 @@ from onward.flows.nodes import (
     kind,
     parts,
     taker,
+    walk,
 )
 from onward.flows.render import name_of
 from onward.signature import Signature
@@ -102,6 +104,27 @@ def check_handler(body: Node, handler: Node, *, with_input: bool = False) -> Non
         )
 
 
+def check_cleanup(body: Node, cleanup: Node) -> None:
+    """Raises TypeError if no value can be what both a flow and its cleanup take."""
+    takes, its = _takes(body), _takes(cleanup)
+    if not fits(takes, its) and not fits(its, takes) and _are_disjoint(takes, its):
+        raise TypeError(
+            f"{name_of(body)} takes {shown(takes)}, so its cleanup takes {shown(takes)} too, and "
+            f"{name_of(cleanup)} takes {shown(its)}"
+        )
+
+
+def check_fused(flow: Node) -> None:
+    """Raises TypeError if a flow cannot run as one step, because it has a cleanup."""
+    cleanup = next((part.cleanup for part in walk(flow) if isinstance(part, Finally)), None)
+    if cleanup is not None:
+        raise TypeError(
+            f"the cleanup {name_of(cleanup)} may have to run after a cancel or a crash, and what "
+            "runs in one delivery starts again from its beginning: put finally_ around it, as in "
+            "fused(f).finally_(g)"
+        )
+
+
 def check_branches(branches: Sequence[Node]) -> None:
     """Raises TypeError if no value can be what two branches take."""
     taken = [(name_of(branch), _takes(branch)) for branch in branches]
@@ -136,7 +159,7 @@ def gives(flow: Node) -> tuple[Annotation, str]:
             return _tuple([taken, gives(step)[0]]), name_of(flow)
         case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner) | Spread(inner):
             return gives(inner)
-        case Fixed(inner):
+        case Fixed(inner) | Finally(inner):
             return gives(inner)
         case Tee(step):
             return _takes(step), name_of(flow)
@@ -152,8 +175,8 @@ def errors(flow: Node) -> Iterator[tuple[str, Annotation]]:
             for error in () if codec is None else members(codec.annotation):
                 if not (isinstance(error, type) and issubclass(error, Fault)):
                     yield name, error
-        case Rescue(_, handler):
-            yield from errors(handler)
+        case Rescue(_, inner) | Finally(inner):
+            yield from errors(inner)
         case _:
             for part in parts(flow):
                 yield from errors(part)
@@ -209,8 +232,8 @@ def _mismatch(flow: Node, given: Annotation) -> tuple[str, str] | None:
         if isinstance(flow, Spread):
             does_fit = _items_fit(called(flow.step).signature, given)
             return None if does_fit else (name_of(flow), shown(_takes(flow)))
-        if isinstance(flow, Together):
-            found = (_mismatch(branch, given) for branch in flow.branches)
+        if isinstance(flow, Together | Finally):
+            found = (_mismatch(part, given) for part in parts(flow))
             return next((each for each in found if each is not None), None)
         if isinstance(flow, Each):
             items = _items_of(given)

@@ -26,7 +26,7 @@ from typing_extensions import TypeVar
 from onward import plan
 from onward.codec import Refused
 from onward.fault import BadPayload, Fault
-from onward.flows import fits, hints, nodes, render, values
+from onward.flows import fits, functions, hints, nodes, render, values
 from onward.flows.lower import lower
 from onward.flows.options import changes_of
 from onward.outcome import Outcome
@@ -189,6 +189,37 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         fits.check_handler(self, step, with_input=with_input)
         return Rescue(self, step, with_input)
 
+    def finally_(
+        self: Step[Taken, Value, Error], cleanup: Step[Taken, object, object], /
+    ) -> Flow[[Taken], Value, Error]:
+        """Runs this flow, and then a cleanup on the same input, whichever way the flow ends.
+
+        That is after a value, an error or a fault, and if the call is cancelled or its deadline
+        passes once this flow has begun. The cleanup runs at least once, whatever crashes. The
+        outcome stays this flow's: if the cleanup fails, that is logged as an error.
+
+        Args:
+            cleanup: A step that takes what this flow takes.
+
+        Raises:
+            TypeError: If one of them does not take exactly one value, or no value suits both.
+
+        Example:
+            >>> from onward import local, run, task
+            >>> @task
+            ... def book(seat: str) -> int:
+            ...     return 10 // len(seat)
+            >>> @task
+            ... def release(seat: str) -> None:
+            ...     print("released", seat)
+            >>> run(book.finally_(release)("4A"), on=local())
+            released 4A
+            <Success: 5>
+        """
+        parts = as_step(self), as_step(cleanup)
+        fits.check_cleanup(*parts)
+        return Finally(*parts)
+
     def named(self, name: str, /) -> Flow[Params, Value_co, Error_co]:
         """Gives the flow a name, for catalogs, engines' UIs and faults.
 
@@ -250,16 +281,6 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
 AnyFlow: TypeAlias = Flow[..., Any, Any]
 
 
-class _FunctionDoc:
-    """The docstring of a task's function; on the class, the class's own."""
-
-    def __init__(self, own: str | None) -> None:
-        self._own = own
-
-    def __get__(self, task: AnyTask | None, kind: type) -> str | None:
-        return self._own if task is None else task.fn.__doc__
-
-
 class Task(  # pyright: ignore[reportIncompatibleVariableOverride]  # a field, read as a property
     Flow[Params, Value_co, Error_co],
     nodes.Task,
@@ -267,7 +288,7 @@ class Task(  # pyright: ignore[reportIncompatibleVariableOverride]  # a field, r
 ):
     """A named function with a policy, which `task` makes.
 
-    Its fourth type parameter is what the plain function returns: a coroutine, a Result, or a value.
+    Its fourth type parameter is what the plain function returns: a coroutine, Result or value.
 
     Args:
         name: The name that workers find it by.
@@ -288,7 +309,7 @@ class Task(  # pyright: ignore[reportIncompatibleVariableOverride]  # a field, r
     if TYPE_CHECKING:
         fn: Callable[Params, Returned_co]
     else:
-        __doc__ = _FunctionDoc(__doc__)
+        __doc__ = functions.Docstring(__doc__)
         name = nodes.Task.name
 
     @property
@@ -297,11 +318,10 @@ class Task(  # pyright: ignore[reportIncompatibleVariableOverride]  # a field, r
 
     @property
     def __wrapped__(self) -> Callable[Params, Returned_co]:
-        # For inspect.signature, help() and their like.
-        return self.fn
+        return self.fn  # for inspect.signature, help() and their like
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return nodes.unpickled, nodes.pickled_reference(self)
+        return functions.unpickled, functions.pickled_reference(self)
 
 
 AnyTask: TypeAlias = Task[..., Any, Any]
@@ -327,6 +347,12 @@ class Chain(Flow[Params, Value_co, Error_co], nodes.Chain):
 
 class Rescue(Flow[Params, Value_co, Error_co], nodes.Rescue):
     """A flow, and the handler of its failure."""
+
+    __slots__ = ()
+
+
+class Finally(Flow[Params, Value_co, Error_co], nodes.Finally):
+    """A flow, and the cleanup that runs whichever way it ends."""
 
     __slots__ = ()
 

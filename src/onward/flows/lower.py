@@ -7,6 +7,7 @@ from onward.fault import BadPayload
 from onward.flows.nodes import (
     Chain,
     Each,
+    Finally,
     Fixed,
     Fused,
     Given,
@@ -71,6 +72,8 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             return plan.EachNode(body, limit, chunk)
         case Rescue(body, handler, with_input):
             return plan.RescueNode(_lower(body, given), lower(handler), with_input)
+        case Finally(body, cleanup):
+            return plan.FinallyNode(lower(body), lower(cleanup))
         case Fused(body, policy):
             return plan.FusedNode(body=_lower(body, given), **delivery(policy))
         case Named(body, label):

@@ -5,8 +5,6 @@ Functions in the modules above work on nodes by matching on `Kind`, the closed s
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, InitVar, dataclass, field, fields, replace
 from functools import reduce
@@ -209,6 +207,14 @@ class Rescue(Node):
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Finally(Node):
+    """A flow, and the cleanup that runs whichever way it ends."""
+
+    body: Node
+    cleanup: Node
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Fused(Node):
     """A flow that is delivered and retried as one step."""
 
@@ -269,6 +275,7 @@ Kind: TypeAlias = (
     | Together
     | Each
     | Rescue
+    | Finally
     | Fused
     | Named
     | Keep
@@ -280,7 +287,7 @@ Kind: TypeAlias = (
 
 # Tuples, because `isinstance` with `A | B` would make the union anew at every call.
 _TAKERS: Final = (Task, Identity, Fixed, Each, Spread)
-_SINGLE: Final = (Identity, Given, Fixed, Together, Each, Keep, Tee, Spread)
+_SINGLE: Final = (Identity, Given, Fixed, Together, Each, Finally, Keep, Tee, Spread)
 
 
 def kind(flow: Node) -> Kind:
@@ -295,8 +302,8 @@ def parts(flow: Node) -> tuple[Node, ...]:
             return ()
         case Chain(steps) | Together(steps):
             return steps
-        case Rescue(body, handler):
-            return (body, handler)
+        case Rescue(body, second) | Finally(body, second):
+            return (body, second)
         case Given(inner) | Fixed(inner) | Each(inner) | Fused(inner) | Named(inner):
             return (inner,)
         case Keep(inner) | Tee(inner) | Spread(inner):
@@ -313,10 +320,11 @@ def head(flow: Node) -> Node:
             while isinstance(flow, Chain):
                 flow = flow.first
             return flow
-        case Together(branches):
-            # These take anything, so the other branches decide.
-            plain = (branch for branch in branches if not isinstance(branch, Identity | Fixed))
-            return next(plain, branches[0])
+        case Together() | Finally():
+            # These take anything, so the other parts decide.
+            inside = parts(flow)
+            plain = (part for part in inside if not isinstance(part, Identity | Fixed))
+            return next(plain, inside[0])
         case Rescue(inner) | Given(inner) | Each(inner) | Fused(inner) | Named(inner):
             return inner
         case Keep(inner) | Tee(inner) | Spread(inner):
@@ -364,6 +372,9 @@ def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
         case Rescue(body, handler) as rescue:
             changed = with_policy(handler, changes)
             return replace(rescue, body=with_policy(body, changes), handler=changed)
+        case Finally(body, cleanup) as ended:
+            changed = with_policy(cleanup, changes)
+            return replace(ended, body=with_policy(body, changes), cleanup=changed)
         case Fused(policy=policy) as fused:
             return replace(fused, policy=replace_struct(policy, **changes))
         case Named(body) as named:
@@ -403,30 +414,6 @@ def refuse_namesakes(one: Task, other: Task) -> None:
             f"two tasks are named {one.name!r}, one at {place(one.fn)} and one at "
             f"{place(other.fn)}: give one of them another name with @task(name=...)"
         )
-
-
-def pickled_reference(task: Task) -> tuple[str, str, Policy]:
-    """A task's module, its name there and its policy, for a pickle.
-
-    Raises:
-        TypeError: If the task is not at the top level of its module.
-    """
-    module = sys.modules.get(task.fn.__module__)
-    for name, each in vars(module).items() if module else ():
-        if isinstance(each, Task) and (each.name, each.fn) == (task.name, task.fn):
-            return task.fn.__module__, name, task.policy
-    raise TypeError(
-        f"task {task.name!r} ({place(task.fn)}) cannot be pickled, because a pickle refers to it "
-        "by its name: define it at the top of its module"
-    )
-
-
-def unpickled(module: str, name: str, policy: Policy) -> Node:
-    """The task that a pickle refers to."""
-    task: Task = getattr(importlib.import_module(module), name)
-    if task.policy == policy:
-        return task
-    return replace(task, policy=policy, declared=task.declared or task.policy)
 
 
 def _depth_over(*inner: Node) -> int:

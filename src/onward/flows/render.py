@@ -13,6 +13,7 @@ from msgspec import Struct
 from onward.flows.nodes import (
     Chain,
     Each,
+    Finally,
     Fixed,
     Fused,
     Given,
@@ -44,8 +45,9 @@ class Description(Struct, frozen=True):
         closing: Its code after the code of its last part.
         between: Its code between the codes of its parts.
         labels: The labels of its parts in a tree, if they need any.
-        drawn: How a chart draws it: as one box, its parts in a line, as a fork, in a frame, or as
-            a rescue, whose second part handles the failures of the first.
+        drawn: How a chart draws it: as one box, its parts in a line, as a fork, in a frame, as a
+            rescue, whose second part handles the failures of the first, or as a flow and its
+            cleanup.
         name: Its name, unless that is its code.
     """
 
@@ -54,7 +56,7 @@ class Description(Struct, frozen=True):
     closing: str = ""
     between: str = ", "
     labels: tuple[str, ...] = ()
-    drawn: Literal["box", "line", "fork", "frame", "rescue"] = "box"
+    drawn: Literal["box", "line", "fork", "frame", "rescue", "cleanup"] = "box"
     name: str | None = None
 
 
@@ -92,6 +94,9 @@ def describe(flow: Node) -> Description:
             closing = ", with_input=True)" if with_input else ")"
             title = "rescue with its input" if with_input else "rescue"
             return Description(title, "", closing, ".rescue(", labels, drawn="rescue")
+        case Finally():
+            labels = ("try: ", "finally: ")
+            return Description("finally", "", ")", ".finally_(", labels, drawn="cleanup")
         case Fused(body, policy):
             options = "".join(f", {each}" for each in _differences(policy, PLAIN))
             title, name = f"fused{_brackets(notes(policy))}", name_of(body)
@@ -216,6 +221,9 @@ class _Chart:
                 tried = self._add(inside[0], before)
                 rescue = self._box(node.title, tried, "-. fails .->")
                 return [*tried, *self._add(inside[1], rescue)]
+            case "cleanup":
+                tried = self._add(inside[0], before)
+                return self._add(inside[1], self._box(node.title, tried, "-. ends .->"))
             case "frame":
                 self._count += 1
                 self._lines.append(f'subgraph g{self._count}["{_quoted(node.title)}"]')

@@ -15,6 +15,7 @@ from onward.fault import BadPayload, Fault
 from onward.flows.nodes import (
     Chain,
     Each,
+    Finally,
     Fixed,
     Fused,
     Given,
@@ -203,6 +204,8 @@ def gives(flow: Node, before: Before) -> Reader:
             return Reader(partial(_read_all, item), item)
         case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner) | Spread(inner):
             return gives(inner, before)
+        case Finally(inner):
+            return gives(inner, before)
         case Fixed(inner):
             return gives(inner, partial(takes, inner))
         case Keep(step):
@@ -223,6 +226,8 @@ def _passes_on(flow: Node) -> bool:
         case Together(branches):
             return any(map(_passes_on, branches))
         case Given(inner) | Each(inner) | Rescue(inner) | Fused(inner) | Named(inner):
+            return _passes_on(inner)
+        case Finally(inner):
             return _passes_on(inner)
 
 

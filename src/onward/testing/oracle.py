@@ -19,6 +19,7 @@ from onward.fault import Fault, Raised
 from onward.flows.nodes import (
     Chain,
     Each,
+    Finally,
     Fixed,
     Fused,
     Given,
@@ -95,6 +96,10 @@ def _run(
             if isinstance(result, Failure):
                 failure = result.failure()
                 return _run(handler, ((args[0], failure) if with_input else failure,), {}, trace)
+            return result
+        case Finally(body, cleanup):
+            result = _run(body, args, kwargs, trace)
+            _run(cleanup, args, {}, trace)
             return result
         case Keep(step):
             return _all([Success(args[0]), _run(step, args, kwargs, trace)]).map(tuple)

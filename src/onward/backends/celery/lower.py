@@ -13,6 +13,7 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
@@ -165,6 +166,8 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
             return [SingleTask(INPUT, replace(message, do=StepNode(INPUT), rescue=node))]
         case RescueNode(body, handler):
             return _rescue(body, handler, message)
+        case FinallyNode():
+            raise NotImplementedError("finally_ does not run on Celery yet")
         case KeepNode():
             return [branches_to_chord(beside(node).branches, message)]
         case TeeNode():

@@ -19,6 +19,7 @@ from onward.plan import (
     Args,
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
@@ -232,6 +233,8 @@ def _text(node: Node) -> str:
             return f"each({_contents(body)})"
         case RescueNode(body, handler):
             return f"{_text(body)} (rescue {_text(handler)})"
+        case FinallyNode(body, cleanup):
+            return f"{_text(body)} (finally {_text(cleanup)})"
         case FusedNode(body=body):
             return f"{names.FUSED}({_contents(body)})"
         case NamedNode(_, body):

@@ -23,7 +23,7 @@ class Local(BlockingCancels[Core]):
     """The backend that `local()` returns."""
 
     def __init__(self, core: Core) -> None:
-        super().__init__(core, LoopThread("onward-local"))
+        super().__init__(core, LoopThread("onward-local", end=core.end_cleanly))
         self._core = core
         self._here = ThreadExecutor()
 

@@ -19,6 +19,11 @@ from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import CLOSED, Cancelled, Fault, Unknown
 from onward.outcome import Outcome, faulted
+from onward.plan import has_cleanup
+from onward.scope import Scope
+
+_GRACE = 30.0
+"""How long cleanups may take when the backend is closed or the process ends, in seconds."""
 
 
 class Core:
@@ -30,6 +35,7 @@ class Core:
         self._keep = keep
         self._finished: deque[tuple[float, str]] = deque()
         self._any_finished = asyncio.Event()
+        self._with_cleanup: dict[Run, None] = {}
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
         self.runtime: Runtime = Runtime(workers)
@@ -58,7 +64,7 @@ class Core:
             await asyncio.wait([run.finished])
             return Success(run.finished.result())
         finally:
-            run.job.cancel()
+            self._end(run, Cancelled(run.plan.flow, "its caller stopped waiting"), "cancelled")
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         ids: list[str] = []
@@ -131,7 +137,8 @@ class Core:
             self._served.remove(catalog)
             if not self._served:
                 self._serving.clear()
-            running = [run.finished for run in self.runs.values() if run.state == "running"]
+            states = ("running", "cancelling")
+            running = [run.finished for run in self.runs.values() if run.state in states]
             if running:
                 await asyncio.wait(running, timeout=grace)
             self.runtime.slots.add(-(concurrency or 0))
@@ -148,18 +155,43 @@ class Core:
                 first, *others = (each.tasks for each in self._served)
                 run.tasks = ChainMap(dict(first), *map(dict, others)) if others else first
             run.state = "running"
-            outcome = await evaluate(plan.root, plan.args, self.steps(run))
+            outcome = await self._evaluated(run)
         except asyncio.CancelledError:
             outcome = faulted(Cancelled(plan.flow, CLOSED))
         except BaseException as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(plan.flow, problem))
         self._finish(run, outcome, state_of(outcome))
 
+    async def _evaluated(self, run: Run) -> Outcome:
+        plan, steps = run.plan, self.steps(run)
+        if not has_cleanup(plan):
+            return await evaluate(plan.root, plan.args, steps)
+        run.scope = Scope(steps)
+        self._with_cleanup[run] = None
+        try:
+            outcome = await evaluate(plan.root, plan.args, run.scope)
+            return run.scope.cancelled or outcome
+        finally:
+            del self._with_cleanup[run]
+
     def _end(self, run: Run, fault: Fault, state: State) -> None:
         """Ends a call from outside, even if its running step cannot be stopped."""
-        if not run.finished.done():
+        if run.finished.done():
+            return
+        if run.scope is not None and run.scope.has_cleanup:
+            run.state = "cancelling"
+            run.scope.cancel(faulted(fault))  # the job ends once its cleanups have
+        else:
             self._finish(run, faulted(fault), state)
             run.job.cancel()
+
+    async def end_cleanly(self) -> None:
+        """Cancels the calls that have a cleanup to run, and waits for them."""
+        jobs = [run.job for run in self._with_cleanup]
+        for run in list(self._with_cleanup):
+            self._end(run, Cancelled(run.plan.flow, CLOSED), "cancelled")
+        if jobs:
+            await asyncio.wait(jobs, timeout=_GRACE)
 
     def _expire(self, run: Run) -> None:
         self._end(run, expired(run.plan.flow), "expired")

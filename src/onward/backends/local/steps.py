@@ -22,6 +22,7 @@ from onward.outcome import Outcome
 from onward.plan import (
     Args,
     ChainNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
@@ -35,6 +36,7 @@ from onward.plan import (
     TeeNode,
 )
 from onward.pool import Slots
+from onward.scope import Scope
 
 T = TypeVar("T")
 
@@ -77,6 +79,8 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
         return all(needs_no_loop(step, tasks) for step in node.steps)
     if type(node) is RescueNode:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.handler, tasks)
+    if type(node) is FinallyNode:
+        return needs_no_loop(node.body, tasks) and needs_no_loop(node.cleanup, tasks)
     if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
         return needs_no_loop(node.body, tasks)
     if isinstance(node, _PASSING):
@@ -114,6 +118,7 @@ class Run:
     job: asyncio.Task[None] = field(init=False)
     timer: asyncio.TimerHandle | None = None
     tasks: Tasks | None = None
+    scope: Scope | None = None
     state: State = "queued"
     task: str = ""
     step: str = ""

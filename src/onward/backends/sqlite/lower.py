@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from onward.plan import (
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
@@ -98,6 +99,10 @@ def _steps(node: Node, path: str, plan: Plan, default: str, holder: str) -> Iter
             prefix = f"{path}." if path else ""
             yield from _steps(body, f"{prefix}try", plan, default, holder)
             yield from _steps(handler, f"{prefix}rescue", plan, default, holder)
+        case FinallyNode(body, cleanup):
+            prefix = f"{path}." if path else ""
+            yield from _steps(body, f"{prefix}try", plan, default, holder)
+            yield from _steps(cleanup, f"{prefix}finally", plan, default, holder)
         case TogetherNode(branches):
             for index, branch in enumerate(branches):
                 yield from _steps(branch, f"{path}[{index}]", plan, default, holder)

@@ -11,6 +11,7 @@ from onward.backends.temporal.message import CRASHES
 from onward.plan import (
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     FusedNode,
     KeepNode,
@@ -63,6 +64,8 @@ def split_into_parts(node: Node) -> Node:
         case RescueNode(body, handler):
             tried, rescued = split_into_parts(body), split_into_parts(handler)
             return replace(node, body=tried, handler=rescued)
+        case FinallyNode(body, cleanup):
+            return FinallyNode(split_into_parts(body), split_into_parts(cleanup))
         case NamedNode(_, body):
             return split_into_parts(body)
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
@@ -139,6 +142,10 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
             inner = f"{indent}  "
             tried, rescued = _lines(body, plan, inner), _lines(handler, plan, inner)
             return [f"{indent}try", *tried, f"{indent}if that fails", *rescued]
+        case FinallyNode(body, cleanup):
+            inner = f"{indent}  "
+            tried, cleaned = _lines(body, plan, inner), _lines(cleanup, plan, inner)
+            return [f"{indent}try", *tried, f"{indent}finally", *cleaned]
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
             return [
                 f"{indent}{type(node).__struct_config__.tag}",

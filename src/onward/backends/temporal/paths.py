@@ -14,6 +14,7 @@ from onward.backends.temporal.message import FlowOptions
 from onward.plan import (
     ChainNode,
     EachNode,
+    FinallyNode,
     FixedNode,
     KeepNode,
     NamedNode,
@@ -64,8 +65,8 @@ def without_parts(root: Node, where: str, at: str = "", before: str = "") -> str
                 node, step = body, f"[{(part or 0) * ITEMS_PER_PART + _number(token)}]"
             case TogetherNode(branches):
                 node = branches[_number(token)]
-            case RescueNode(body, handler):
-                node = body if token == "try" else handler
+            case RescueNode(body, second) | FinallyNode(body, second):
+                node = body if token == "try" else second
             case KeepNode(body) | TeeNode(body):
                 node = body
             case _:
