@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING
 
 from onward.answers import answer, unwrap
-from onward.backend import Backend, Cancels, Schedule, Schedules, Status
+from onward.backend import Backend, Cancels, Schedule, Schedules, Signals, Status
 from onward.catalog import Catalog
 from onward.context import Context, Progress, current, progress
 from onward.explaining import explain
 from onward.fault import (
     BadPayload,
     Cancelled,
+    Conflict,
     Expired,
     Fault,
     Lost,
@@ -25,6 +26,8 @@ from onward.flows.combinators import Items, each, flow, fused, given, identity, 
 from onward.flows.define import task
 from onward.flows.flow import Call, Flow, Ref, Step, Task
 from onward.flows.passing import fixed, keep, spread, tee
+from onward.flows.signals import Signal
+from onward.flows.waiting import awaits, sleep
 from onward.interpret import (
     cancel,
     check,
@@ -35,6 +38,7 @@ from onward.interpret import (
     run,
     schedule,
     schedules,
+    send,
     status,
     submit,
     submit_all,
@@ -43,6 +47,7 @@ from onward.interpret import (
 )
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
 from onward.secret import Secret
+from onward.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from onward import aio
@@ -57,6 +62,7 @@ __all__ = [
     "Cancelled",
     "Cancels",
     "Catalog",
+    "Conflict",
     "Constant",
     "Context",
     "Expired",
@@ -74,16 +80,20 @@ __all__ = [
     "Schedule",
     "Schedules",
     "Secret",
+    "Signal",
+    "Signals",
     "Status",
     "Step",
     "Task",
     "TimedOut",
     "TooLarge",
+    "Unanswered",
     "Unavailable",
     "Unknown",
     "Unsupported",
     "aio",
     "answer",
+    "awaits",
     "cancel",
     "check",
     "connect",
@@ -105,6 +115,8 @@ __all__ = [
     "run",
     "schedule",
     "schedules",
+    "send",
+    "sleep",
     "spread",
     "status",
     "submit",

@@ -22,10 +22,20 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from returns.result import Failure, Result, Success
 
-from onward.backend import Backend, Cancels, Schedule, Schedules, Status, Submits, Worker
+from onward.backend import (
+    Backend,
+    Cancels,
+    Schedule,
+    Schedules,
+    Signals,
+    Status,
+    Submits,
+    Worker,
+)
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
 from onward.flows.flow import Call, Ref
+from onward.flows.signals import Signal
 from onward.interpret import check, core
 from onward.interpret.callers import AWAITS
 from onward.interpret.prepare import (
@@ -48,6 +58,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
+Sent = TypeVar("Sent")
 
 __all__ = [
     "cancel",
@@ -59,6 +70,7 @@ __all__ = [
     "run",
     "schedule",
     "schedules",
+    "send",
     "status",
     "submit",
     "submit_all",
@@ -146,6 +158,13 @@ async def status(ref: Ref[Value, Error], /, on: Backend) -> Result[Status, Fault
 async def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
     """Ends a submitted call as `Cancelled`, unless it has an outcome. See `onward.cancel`."""
     return await core.cancel(AWAITS, ref, on)
+
+
+async def send(
+    ref: Ref[Value, Error], signal: Signal[Sent], value: Sent, /, on: Signals
+) -> Result[None, Fault]:
+    """Sends a signal's value to a submitted call. See `onward.send`."""
+    return await core.send(AWAITS, ref, signal, value, on)
 
 
 async def schedule(

@@ -10,9 +10,12 @@ from typing import Any, TypeAlias
 
 from onward.codec import Tagged
 from onward.flows.flow import AnyFlow, AnyTask, Flow, Named, Task
-from onward.flows.nodes import immutable, refuse_namesakes, walk
+from onward.flows.frozen import immutable
+from onward.flows.names import refuse_namesakes
+from onward.flows.nodes import walk
 from onward.plan import walk as walk_nodes
 from onward.policy import Delivery, check_reserved
+from onward.unanswered import AWAITS, errors_of_awaits
 
 Tasks: TypeAlias = Mapping[str, AnyTask]
 
@@ -148,5 +151,7 @@ class Catalog:
 
 def errors_of(tasks: Tasks, name: str) -> Tagged | None:
     """The error codec of a task; None if the task is missing or has none."""
+    if name == AWAITS:
+        return errors_of_awaits()
     task = tasks.get(name)
     return None if task is None else task.signature.errors

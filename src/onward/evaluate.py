@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from onward.codec import marked
-from onward.fault import BadPayload, TooLarge
+from onward.fault import BadPayload, TooLarge, Unsupported
 from onward.outcome import Failed, Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
+    AwaitsNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -23,10 +25,12 @@ from onward.plan import (
     NamedNode,
     Node,
     RescueNode,
+    SleepNode,
     SpreadNode,
     StepNode,
     TeeNode,
     TogetherNode,
+    Waiting,
 )
 from onward.scope import RunStep, Scope
 
@@ -41,80 +45,130 @@ IN_FLIGHT = 256
 _ITEMS = msgspec.json.Decoder(list[Raw])
 
 
+class Wait(Protocol):
+    """Waits without a slot, and returns the outcome of the wait. Each backend has its own.
+
+    A wait has a due time, or is for a signal. It is known by its call and its path, so that a call
+    that another worker takes over waits on for the same moment or signal. The outcome of a sleep is
+    any value; that of an `awaits` is the signal's value, or `onward.unanswered.unanswered(node)`.
+    """
+
+    def __call__(self, node: Waiting, where: str, /) -> Awaitable[Outcome]: ...
+
+
+async def _cannot_wait(node: Waiting, where: str, /) -> Outcome:
+    waiting = "sleep" if isinstance(node, SleepNode) else f"a wait for the signal {node.signal!r}"
+    return faulted(Unsupported("", f"nothing here can run {waiting}, at step {where}"))
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """What the evaluation of all nodes of a plan has in common."""
+
+    step: RunStep
+    wait: Wait
+    in_flight: int
+
+    @property
+    def scope(self) -> Scope | None:
+        """What can cancel the steps, if anything can."""
+        return self.step if isinstance(self.step, Scope) else None
+
+
 async def evaluate(
-    node: Node, args: Args, run_step: RunStep, *, where: str = "", in_flight: int = IN_FLIGHT
+    node: Node,
+    args: Args,
+    run_step: RunStep,
+    *,
+    where: str = "",
+    in_flight: int = IN_FLIGHT,
+    wait: Wait = _cannot_wait,
 ) -> Outcome:
     """Runs a plan's nodes, and decides order, failure and fan-out.
 
     Args:
         node: The node to run.
         args: The node's arguments.
-        run_step: Runs a single step. Only this function has effects: if it returns the same
-            outcomes, the same steps run in the same order. A `Scope` can cancel them.
+        run_step: Runs a single step. Only this function and `wait` have effects: if they return the
+            same outcomes, the same steps run in the same order. A `Scope` can cancel them.
         where: The path of the node within its plan.
         in_flight: How many items of an `each` run at the same time. With 1, steps run one after
             the other, and no event loop is needed.
+        wait: Runs a `sleep` or an `awaits`. Without it, their outcome is `Unsupported`.
 
     Returns:
         The outcome of the node.
     """
+    return await _evaluate(node, args, _Run(run_step, wait, in_flight), where)
+
+
+async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
     if type(node) is StepNode or type(node) is FusedNode:
-        return await run_step(node, args, where or "0")
+        return await run.step(node, args, where or "0")
     if type(node) is ChainNode:
         prefix = f"{where}." if where else ""
         for index, step in enumerate(node.steps):
             place = f"{prefix}{index}"
             if type(step) is StepNode:
-                outcome = await run_step(step, args, place)
+                outcome = await run.step(step, args, place)
             else:
-                outcome = await evaluate(step, args, run_step, where=place, in_flight=in_flight)
+                outcome = await _evaluate(step, args, run, place)
             if type(outcome) is not Value:
                 return outcome
             args = Args((outcome.raw,))
         return single_value(args)
     if type(node) is NamedNode:
-        return await evaluate(node.body, args, run_step, where=where, in_flight=in_flight)
+        return await _evaluate(node.body, args, run, where)
     if type(node) is RescueNode:
-        return await _rescue(node, args, run_step, where, in_flight)
+        return await _rescue(node, args, run, where)
     if type(node) is TogetherNode:
         jobs = [
-            _job(branch, args, run_step, f"{where}[{index}]", in_flight)
+            _job(branch, args, run, f"{where}[{index}]")
             for index, branch in enumerate(node.branches)
         ]
-        return gather(await _run_all(jobs, min(in_flight, len(jobs))))
+        return gather(await _run_all(jobs, min(run.in_flight, len(jobs))))
     if isinstance(node, FusedNode):  # a backend's own subclass, which also runs as one step
-        return await run_step(node, args, where or "0")
+        return await run.step(node, args, where or "0")
     if isinstance(node, EachNode):
-        return await _each(node, args, run_step, where, in_flight)
+        return await _each(node, args, run, where)
     if isinstance(node, FixedNode):
-        return await evaluate(node.body, node.given, run_step, where=where, in_flight=in_flight)
+        return await _evaluate(node.body, node.given, run, where)
     if isinstance(node, SpreadNode):
         items = split(args, "spread")
         if isinstance(items, Faulted):
             return items
-        args = Args(tuple(items))
-        return await evaluate(node.body, args, run_step, where=where, in_flight=in_flight)
+        return await _evaluate(node.body, Args(tuple(items)), run, where)
+    if isinstance(node, SleepNode | AwaitsNode):
+        return await _wait(node, args, run, where or "0")
     if isinstance(node, FinallyNode):
-        return await _finally(node, args, run_step, where, in_flight)
+        return await _finally(node, args, run, where)
     assert isinstance(node, KeepNode | TeeNode)
-    return await _keep_or_tee(node, args, run_step, where, in_flight)
+    return await _keep_or_tee(node, args, run, where)
 
 
-async def _rescue(
-    node: RescueNode, args: Args, run_step: RunStep, where: str, in_flight: int
-) -> Outcome:
+async def _wait(node: Waiting, args: Args, run: _Run, where: str) -> Outcome:
+    given: Outcome | None = None
+    if isinstance(node, SleepNode):  # it passes its input on
+        given = single_value(args)
+        if not isinstance(given, Value):
+            return given
+    if run.scope is None:
+        outcome = await run.wait(node, where)
+    else:
+        outcome = await run.scope.guard(lambda: run.wait(node, where), where)
+    return outcome if given is None or not isinstance(outcome, Value) else given
+
+
+async def _rescue(node: RescueNode, args: Args, run: _Run, where: str) -> Outcome:
     given = single_value(args) if node.with_input else None
     if given is not None and not isinstance(given, Value):
         return given
-    inner = f"{where}.try" if where else "try"
-    outcome = await evaluate(node.body, args, run_step, where=inner, in_flight=in_flight)
+    outcome = await _evaluate(node.body, args, run, f"{where}.try" if where else "try")
     if isinstance(outcome, Value):
         return outcome
-    if isinstance(run_step, Scope) and run_step.is_closed_to(outcome):
+    if run.scope is not None and run.scope.is_closed_to(outcome):
         return outcome
-    inner = f"{where}.rescue" if where else "rescue"
     args = handler_args(outcome, None if given is None else given.raw)
-    return await evaluate(node.handler, args, run_step, where=inner, in_flight=in_flight)
+    return await _evaluate(node.handler, args, run, f"{where}.rescue" if where else "rescue")
 
 
 def handler_args(outcome: Failed | Faulted, given: Raw | None = None) -> Args:
@@ -128,27 +182,23 @@ def handler_args(outcome: Failed | Faulted, given: Raw | None = None) -> Args:
     return Args((failure if given is None else join([given, failure]),))
 
 
-async def _finally(
-    node: FinallyNode, args: Args, run_step: RunStep, where: str, in_flight: int
-) -> Outcome:
+async def _finally(node: FinallyNode, args: Args, run: _Run, where: str) -> Outcome:
     given = single_value(args)
     if not isinstance(given, Value):
         return given
-    scope = run_step if isinstance(run_step, Scope) else None
+    scope = run.scope
     if scope is not None and (refusal := scope.refusal()) is not None:
         return refusal
     prefix = f"{where}." if where else ""
 
     async def clean_up() -> None:
         # Its failure is logged where it runs, and the outcome of the body stays.
-        uncancelled = run_step if scope is None else scope.run_step
-        inner = f"{prefix}finally"
-        await evaluate(node.cleanup, args, uncancelled, where=inner, in_flight=in_flight)
+        uncancelled = run if scope is None else replace(run, step=scope.run_step)
+        await _evaluate(node.cleanup, args, uncancelled, f"{prefix}finally")
 
     with nullcontext() if scope is None else scope.cleaning_up():
-        inner = f"{prefix}try"
         try:
-            outcome = await evaluate(node.body, args, run_step, where=inner, in_flight=in_flight)
+            outcome = await _evaluate(node.body, args, run, f"{prefix}try")
         except KeyboardInterrupt:  # Ctrl-C, in a caller's thread that runs the steps itself
             await clean_up()
             raise
@@ -156,32 +206,28 @@ async def _finally(
     return outcome
 
 
-async def _keep_or_tee(
-    node: KeepNode | TeeNode, args: Args, run_step: RunStep, where: str, in_flight: int
-) -> Outcome:
+async def _keep_or_tee(node: KeepNode | TeeNode, args: Args, run: _Run, where: str) -> Outcome:
     value = single_value(args)
     if not isinstance(value, Value):
         return value
     # The path is that of the second branch of `beside`, because an engine may run it like that.
-    outcome = await evaluate(node.body, args, run_step, where=f"{where}[1]", in_flight=in_flight)
+    outcome = await _evaluate(node.body, args, run, f"{where}[1]")
     if isinstance(node, TeeNode):
         return value if isinstance(outcome, Value) else outcome
     return gather([value, outcome])
 
 
-async def _each(
-    node: EachNode, args: Args, run_step: RunStep, where: str, in_flight: int
-) -> Outcome:
+async def _each(node: EachNode, args: Args, run: _Run, where: str) -> Outcome:
     items = split(args)
     if isinstance(items, Faulted):
         return items
     if node.chunk is not None:
         items = [join(items[at : at + node.chunk]) for at in range(0, len(items), node.chunk)]
     jobs = [
-        _job(node.body, Args((item,)), run_step, f"{where}[{index}]", in_flight)
-        for index, item in enumerate(items)
+        _job(node.body, Args((item,)), run, f"{where}[{index}]") for index, item in enumerate(items)
     ]
-    outcomes = await _run_all(jobs, min(in_flight, node.limit or in_flight, len(jobs)))
+    limit = node.limit or run.in_flight
+    outcomes = await _run_all(jobs, min(run.in_flight, limit, len(jobs)))
     if node.chunk is None:
         return gather(outcomes)
     gathered: list[Raw] = []
@@ -198,8 +244,8 @@ async def _each(
 _Job: TypeAlias = Callable[[], Awaitable[Outcome]]
 
 
-def _job(node: Node, args: Args, run_step: RunStep, where: str, in_flight: int) -> _Job:
-    return lambda: evaluate(node, args, run_step, where=where, in_flight=in_flight)
+def _job(node: Node, args: Args, run: _Run, where: str) -> _Job:
+    return lambda: _evaluate(node, args, run, where)
 
 
 async def _run_all(jobs: Sequence[_Job], in_flight: int) -> list[Outcome]:

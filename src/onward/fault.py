@@ -330,6 +330,29 @@ without.
     message: str
 
 
+class Conflict(Fault, Struct, frozen=True):
+    """The state of a call does not allow what was asked.
+
+    Args:
+        task: The flow or id concerned.
+        message: What state it is in.
+        advice: What to do about it; empty if that is to look at the call.
+
+    Example:
+        >>> print(Conflict("order", "the call has ended"))
+        order: the call has ended. Look at its status and its result.
+    """
+
+    task: str
+    message: str
+    advice: str = ""
+
+    @property
+    def cure(self) -> str:
+        """What to do about it."""
+        return self.advice or "Look at its status and its result."
+
+
 class Misconfigured(Fault, Struct, frozen=True):
     """A setting or an option is invalid.
 
@@ -361,6 +384,7 @@ KINDS: dict[str, type[Fault]] = {
         TooLarge,
         Unavailable,
         Unsupported,
+        Conflict,
         Misconfigured,
     )
 }

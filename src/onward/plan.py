@@ -39,7 +39,11 @@ LAST_SECOND = 253_402_300_799
 MAX_TRACE = 8192
 """How many bytes a plan's trace may have."""
 
+LONGEST_WAIT = 315_360_000
+"""The longest wait, in seconds: ten years."""
+
 _Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+_Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_WAIT)]
 
 
 class Args(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -135,6 +139,19 @@ class FixedNode(msgspec.Struct, frozen=True, tag="fixed", tag_field="op", omit_d
     given: Args = NO_ARGS
 
 
+class SleepNode(msgspec.Struct, frozen=True, tag="sleep", tag_field="op"):
+    """A wait of so many seconds that gives its input."""
+
+    seconds: _Seconds
+
+
+class AwaitsNode(msgspec.Struct, frozen=True, tag="awaits", tag_field="op", omit_defaults=True):
+    """A wait for the value of a signal, for at most so many seconds if it has a timeout."""
+
+    signal: Name
+    timeout: _Seconds | None = None
+
+
 Node: TypeAlias = (
     StepNode
     | ChainNode
@@ -148,7 +165,12 @@ Node: TypeAlias = (
     | TeeNode
     | SpreadNode
     | FixedNode
+    | SleepNode
+    | AwaitsNode
 )
+Waiting: TypeAlias = SleepNode | AwaitsNode
+"""The nodes that wait: they run no task and hold no slot."""
+
 Runnable: TypeAlias = StepNode | FusedNode
 """The nodes that one delivery to a worker can hold."""
 
@@ -292,7 +314,7 @@ def version_of(root: Node) -> int:
     return VERSION
 
 
-_NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode, FinallyNode)
+_NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode, FinallyNode, SleepNode, AwaitsNode)
 
 
 def _is_new(node: Node) -> bool:
@@ -325,7 +347,7 @@ def _too_deep() -> BadPayload:
 def children(node: Node) -> tuple[Node, ...]:
     """The direct parts of a node, in the order in which they run."""
     match node:
-        case StepNode():
+        case StepNode() | SleepNode() | AwaitsNode():
             return ()
         case ChainNode(steps):
             return steps
@@ -356,6 +378,8 @@ def with_given(node: Node, change: Callable[[Args], Args]) -> Node:
             return replace(node, given=change(given))
         case FixedNode(body, given):
             return FixedNode(with_given(body, change), change(given))
+        case SleepNode() | AwaitsNode():
+            return node
         case ChainNode(steps):
             return replace(node, steps=tuple(with_given(step, change) for step in steps))
         case TogetherNode(branches):

@@ -193,6 +193,15 @@ def outgoing(backend: object, submissions: Iterable[Submission]) -> Result[list[
         return Failure(Misconfigured(ready[0].plan.flow, _MISSING))
 
 
+def outgoing_value(backend: object, raw: Raw) -> Result[Raw, Fault]:
+    """Encrypts the secrets of a signal's value, if the backend has keys."""
+    sealer = sealer_of(backend)
+    try:
+        return Success(raw if sealer is None else sealer.sealed(raw))
+    except ImportError:
+        return Failure(Misconfigured("", _MISSING))
+
+
 def _sealed(submission: Submission, sealer: Seals) -> Submission:
     plan, tasks = submission.plan, submission.tasks
 

@@ -20,6 +20,7 @@ from onward.outcome import Outcome, Value, faulted
 from onward.plan import (
     VERSION,
     Args,
+    AwaitsNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -30,6 +31,7 @@ from onward.plan import (
     Node,
     Plan,
     RescueNode,
+    SleepNode,
     SpreadNode,
     StepNode,
     TeeNode,
@@ -76,6 +78,8 @@ PLANS: dict[str, Plan] = {
     "tee": of(ChainNode((TeeNode(STEP), STEP))),
     "spread": of(ChainNode((KeepNode(STEP), SpreadNode(STEP)))),
     "fixed": of(ChainNode((FixedNode(STEP), FixedNode(STEP, CAREFUL.given)))),
+    "sleep": of(ChainNode((STEP, SleepNode(86_400.0)))),
+    "awaits": of(ChainNode((AwaitsNode("decision"), AwaitsNode("decision", 60.0)))),
     "plan": Plan(
         v=VERSION,
         id="0123abcd",

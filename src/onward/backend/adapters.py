@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from msgspec import Raw
 from returns.result import Failure, Result
 
 from onward.backend.guard import fault_of
@@ -21,6 +22,7 @@ from onward.backend.protocols import (
     AsyncCancels,
     AsyncDiagnoses,
     AsyncSchedules,
+    AsyncSignals,
     AsyncSubmits,
     Worker,
 )
@@ -44,6 +46,10 @@ class SchedulesCore(AsyncBackend, AsyncSchedules, Protocol):
     """An async backend that has schedules."""
 
 
+class SignalsCore(AsyncBackend, AsyncSignals, Protocol):
+    """An async backend that can send signals."""
+
+
 class DiagnosesCore(AsyncBackend, AsyncDiagnoses, Protocol):
     """An async backend that can diagnose its engine."""
 
@@ -52,6 +58,7 @@ SubmitsCore = TypeVar("SubmitsCore", bound=AsyncSubmits)
 Core = TypeVar("Core", bound=AsyncBackend)
 CancelsCoreT = TypeVar("CancelsCoreT", bound=CancelsCore)
 SchedulesCoreT = TypeVar("SchedulesCoreT", bound=SchedulesCore)
+SignalsCoreT = TypeVar("SignalsCoreT", bound=SignalsCore)
 DiagnosesCoreT = TypeVar("DiagnosesCoreT", bound=DiagnosesCore)
 
 
@@ -181,6 +188,14 @@ class BlockingCancels(Blocking[CancelsCoreT]):
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `Cancels.cancel`."""
         return self._wait(lambda: self._core.cancel(id))
+
+
+class BlockingSignals(Blocking[SignalsCoreT]):
+    """`Signals` over an async backend."""
+
+    def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        """See `Signals.send`."""
+        return self._wait(lambda: self._core.send(id, name, raw))
 
 
 class BlockingSchedules(Blocking[SchedulesCoreT]):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
+from msgspec import Raw
 from returns.result import Result
 
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
@@ -181,6 +182,39 @@ class AsyncCancels(Protocol):
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """Like `Cancels.cancel`."""
+        ...
+
+
+@runtime_checkable
+class Signals(Backend, Protocol):
+    """A backend that can send signals; `isinstance(backend, Signals)` tells whether it can.
+
+    Example:
+        >>> from onward import Signals, connect
+        >>> isinstance(connect("local://").unwrap(), Signals)
+        True
+    """
+
+    def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        """Stores the value of a signal for a call, which may wait for it already, or later.
+
+        Args:
+            id: The call's id.
+            name: The signal's name.
+            raw: Its value as JSON.
+
+        Returns:
+            None once it is stored. `Conflict` if the call has a value for this signal already, or
+            has ended; see `onward.backend.support`. `Unknown` for an unknown id.
+        """
+        ...
+
+
+class AsyncSignals(Protocol):
+    """`Signals`, for callers that await."""
+
+    async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        """Like `Signals.send`."""
         ...
 
 

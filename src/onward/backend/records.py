@@ -16,11 +16,12 @@ from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
 State: TypeAlias = Literal[
-    "queued", "running", "cancelling", "done", "failed", "cancelled", "expired"
+    "queued", "running", "waiting", "cancelling", "done", "failed", "cancelled", "expired"
 ]
 """The state of a call. `failed` is a domain error or a fault; an unknown id has no state.
 
-A call is `cancelling` if it was cancelled, or its deadline has passed, and cleanups still run.
+A call is `waiting` while all that it does is to sleep, or to wait for a signal. It is `cancelling`
+if it was cancelled, or its deadline has passed, and cleanups still run.
 """
 
 
@@ -28,11 +29,13 @@ class Status(Struct, frozen=True):
     """Where a submitted call is.
 
     Args:
-        state: queued, running, cancelling, done, failed, cancelled or expired.
+        state: queued, running, waiting, cancelling, done, failed, cancelled or expired.
         task: The task that is running, or that ran last.
         step: The step's path within the call.
         attempt: The number of the step's attempt.
         progress: The progress that the task last reported.
+        signal: The name of the signal that the call waits for; empty if it waits for none.
+        until: When the wait ends at the latest; None if the call waits for no moment.
 
     Example:
         >>> from onward import local, result, status, submit, task
@@ -44,7 +47,8 @@ class Status(Struct, frozen=True):
         >>> result(ref, on=backend)
         <Success: 42>
         >>> status(ref, on=backend).unwrap()
-        Status(state='done', task='double', step='0', attempt=1, progress=None)
+        Status(state='done', task='double', step='0', attempt=1, progress=None, \
+signal='', until=None)
     """
 
     state: State
@@ -52,11 +56,13 @@ class Status(Struct, frozen=True):
     step: str = ""
     attempt: int = 0
     progress: Progress | None = None
+    signal: str = ""
+    until: datetime | None = None
 
     @property
     def settled(self) -> bool:
         """Whether there is an outcome."""
-        return self.state not in ("queued", "running", "cancelling")
+        return self.state not in ("queued", "running", "waiting", "cancelling")
 
 
 class Submission(Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
-from onward.fault import Expired, Unknown
+from onward.fault import Conflict, Expired, Unknown
 from onward.plan import Node, Runnable, StepNode
 
 T = TypeVar("T")
@@ -37,6 +37,30 @@ def unknown(id: str, where: str) -> Unknown:
         where: Where the engine keeps calls, such as `this namespace`.
     """
     return Unknown(id, f"no such call in {where}, or its outcome is no longer kept")
+
+
+def sent_already(flow: str, name: str) -> Conflict:
+    """The fault for a second value of a signal.
+
+    Args:
+        flow: The name of the call's flow.
+        name: The signal's name.
+    """
+    return Conflict(
+        flow,
+        f"the signal {name!r} was sent to this call before, and the first value counts",
+        "If that value was wrong, cancel the call and submit it again.",
+    )
+
+
+def ended_already(flow: str, name: str) -> Conflict:
+    """The fault for a signal to a call that has an outcome.
+
+    Args:
+        flow: The name of the call's flow.
+        name: The signal's name.
+    """
+    return Conflict(flow, f"the call has ended, so nothing waits for the signal {name!r}")
 
 
 def step_name(step: Node, flow: str) -> str:

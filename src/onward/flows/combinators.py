@@ -412,8 +412,9 @@ def fused(
         A flow that gives the same value as the given flow.
 
     Raises:
-        TypeError, ValueError: If an option does not exist, or its value is out of bounds; or if the
-            flow has a cleanup: `fused(f).finally_(g)` is what works.
+        TypeError, ValueError: If an option does not exist, or its value is out of bounds.
+        TypeError: If the flow has a cleanup, a `sleep` or an `awaits`, which one delivery cannot
+            hold: `fused(f).finally_(g)` and `fused(f) >> sleep(60)` are what works.
 
     Example:
         >>> from onward import fused, local, run, task

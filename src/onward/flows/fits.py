@@ -16,6 +16,7 @@ from onward.codec import Annotation
 from onward.codec.annotations import bare, field_types, is_alias, is_record, members, unaliased
 from onward.fault import Fault
 from onward.flows.nodes import (
+    Awaits,
     Chain,
     Each,
     Finally,
@@ -27,6 +28,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Sleep,
     Spread,
     Task,
     Tee,
@@ -40,6 +42,7 @@ from onward.flows.nodes import (
 )
 from onward.flows.render import name_of
 from onward.signature import Signature
+from onward.unanswered import Unanswered
 
 _MAX_STEPS_BACK = 20
 """How many steps that pass their input on are followed back."""
@@ -115,7 +118,13 @@ def check_cleanup(body: Node, cleanup: Node) -> None:
 
 
 def check_fused(flow: Node) -> None:
-    """Raises TypeError if a flow cannot run as one step, because it has a cleanup."""
+    """Raises TypeError if a flow cannot run as one step, because it has a cleanup or waits."""
+    wait = next((part for part in walk(flow) if isinstance(part, Sleep | Awaits)), None)
+    if wait is not None:
+        raise TypeError(
+            f"{name_of(wait)} would hold a slot of the worker in what runs in one delivery: wait "
+            "before or after it"
+        )
     cleanup = next((part.cleanup for part in walk(flow) if isinstance(part, Finally)), None)
     if cleanup is not None:
         raise TypeError(
@@ -143,7 +152,7 @@ def gives(flow: Node) -> tuple[Annotation, str]:
     for _ in range(_MAX_STEPS_BACK):
         while isinstance(flow, Chain):
             before, flow = flow.first, flow.then
-        if not isinstance(flow, Tee) or before is None:
+        if not isinstance(flow, Tee | Sleep) or before is None:
             break
         flow, before = before, None
     match kind(flow):
@@ -163,7 +172,9 @@ def gives(flow: Node) -> tuple[Annotation, str]:
             return gives(inner)
         case Tee(step):
             return _takes(step), name_of(flow)
-        case Identity() | Chain():
+        case Awaits(signal):
+            return signal.type, name_of(flow)
+        case Identity() | Chain() | Sleep():
             return Any, name_of(flow)
 
 
@@ -177,6 +188,8 @@ def errors(flow: Node) -> Iterator[tuple[str, Annotation]]:
                     yield name, error
         case Rescue(_, inner) | Finally(inner):
             yield from errors(inner)
+        case Awaits(_, timeout) if timeout is not None:
+            yield name_of(flow), Unanswered
         case _:
             for part in parts(flow):
                 yield from errors(part)
@@ -227,7 +240,7 @@ def shown(annotation: Annotation) -> str:
 def _mismatch(flow: Node, given: Annotation) -> tuple[str, str] | None:
     """The step in a flow that cannot take a value of a type, and the type that it takes."""
     while not isinstance(flow, Task):
-        if isinstance(flow, Identity | Fixed):
+        if isinstance(flow, Identity | Fixed | Sleep | Awaits):
             return None
         if isinstance(flow, Spread):
             does_fit = _items_fit(called(flow.step).signature, given)
@@ -249,7 +262,7 @@ def _takes(flow: Node) -> Annotation:
     match taker(flow):
         case Task() as task:
             return task.signature.first.annotation
-        case Identity() | Fixed():
+        case Identity() | Fixed() | Sleep() | Awaits():
             return Any
         case Each(step):
             return list[_takes(step)]  # type: ignore[misc]  # made as we go

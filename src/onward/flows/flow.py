@@ -26,7 +26,8 @@ from typing_extensions import TypeVar
 from onward import plan
 from onward.codec import Refused
 from onward.fault import BadPayload, Fault
-from onward.flows import fits, functions, hints, nodes, render, values
+from onward.flows import fits, functions, hints, names, nodes, render, values
+from onward.flows.frozen import Compared, immutable
 from onward.flows.lower import lower
 from onward.flows.options import changes_of
 from onward.outcome import Outcome
@@ -69,7 +70,7 @@ class Step(Protocol[Taken_contra, Value_co, Error_co]):
         ...
 
 
-@nodes.immutable
+@immutable
 class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     """A description of work, typed by its parameters, its value and its domain errors.
 
@@ -132,6 +133,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         if isinstance(then, Identity):
             return cast(Flow[Params, Next, Error_co | NextError], self)
         fits.check_chain(self, then)
+        nodes.merged_signals(self, then)
         return Chain(self, then)
 
     @overload
@@ -229,7 +231,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         Raises:
             ValueError: If the name is invalid, or two different tasks in the flow share a name.
         """
-        nodes.tasks_of(self)
+        names.tasks_of(self)
         return Named(self, name)
 
     def with_(self, **options: Unpack[PolicyOptions]) -> Self:
@@ -269,7 +271,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         try:
             known = self._tasks
         except AttributeError:
-            known = MappingProxyType(cast("dict[str, AnyTask]", nodes.tasks_of(self)))
+            known = MappingProxyType(cast("dict[str, AnyTask]", names.tasks_of(self)))
             object.__setattr__(self, "_tasks", known)
         return known
 
@@ -365,9 +367,9 @@ class Named(Flow[Params, Value_co, Error_co], nodes.Named):
         body: Flow[Params, Value_co, Error_co]
 
 
-@nodes.immutable
+@immutable
 @dataclass(frozen=True, slots=True, weakref_slot=True, repr=False, eq=False)
-class Call(nodes.Compared, Generic[Value_co, Error_co]):
+class Call(Compared, Generic[Value_co, Error_co]):
     """A flow with its arguments, as an immutable value. Interpreters such as `run` take it.
 
     Args:
@@ -394,9 +396,9 @@ class Call(nodes.Compared, Generic[Value_co, Error_co]):
         return f"{flow}({render.show(self.flow, self.args)})"
 
 
-@nodes.immutable
+@immutable
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Ref(nodes.Compared, Generic[Value_co, Error_co]):
+class Ref(Compared, Generic[Value_co, Error_co]):
     """The id of a submitted call, typed by its flow.
 
     `str(ref)` is its text, and `flow.ref(text)` makes a typed ref of the text in any process.

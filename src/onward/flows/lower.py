@@ -5,6 +5,7 @@ from __future__ import annotations
 from onward import plan
 from onward.fault import BadPayload
 from onward.flows.nodes import (
+    Awaits,
     Chain,
     Each,
     Finally,
@@ -16,6 +17,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Sleep,
     Spread,
     Task,
     Tee,
@@ -86,3 +88,7 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             return plan.SpreadNode(lower(step))
         case Fixed(inner, args):
             return plan.FixedNode(lower(inner), args)
+        case Sleep(seconds):
+            return plan.SleepNode(seconds)
+        case Awaits(signal, timeout):
+            return plan.AwaitsNode(signal.name, timeout)

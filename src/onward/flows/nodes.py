@@ -6,75 +6,39 @@ Functions in the modules above work on nodes by matching on `Kind`, the closed s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import FrozenInstanceError, InitVar, dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, fields, replace
 from functools import reduce
-from typing import Any, Final, Self, TypeAlias, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Final, Self, TypeAlias, cast
 
 from msgspec.structs import replace as replace_struct
 
+from onward.flows.frozen import Compared
+from onward.flows.signals import Signal
 from onward.plan import MAX_DEPTH, Args
 from onward.plan import Node as PlanNode
-from onward.policy import PLAIN, Policy, check_name, check_reserved
-from onward.signature import Signature, place, signature_of
-
-_Class = TypeVar("_Class")
-
-
-def immutable(kind: type[_Class]) -> type[_Class]:
-    """Makes a frozen class refuse to set or delete any attribute, not only its fields.
-
-    On Python 3.11, a frozen dataclass with slots raises a TypeError about `super` instead.
-    """
-    kind.__setattr__ = _refuse_set  # type: ignore[method-assign]  # on purpose
-    kind.__delattr__ = _refuse_delete  # type: ignore[method-assign]  # on purpose
-    return kind
-
-
-def _refuse_set(self: object, name: str, value: object) -> None:
-    raise FrozenInstanceError(f"{type(self).__name__} is frozen: cannot set {name!r} of {self!r}")
-
-
-def _refuse_delete(self: object, name: str) -> None:
-    raise FrozenInstanceError(
-        f"{type(self).__name__} is frozen: cannot delete {name!r} of {self!r}"
-    )
-
-
-class Compared:
-    """A frozen value that equals another of its class if all that a pattern shows is equal.
-
-    The classes are dataclasses with `eq=False`: `dataclass` would compile these methods anew for
-    each class, at every import.
-    """
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        names = cast(Any, self).__match_args__  # declared here, it would hide those of the classes
-        return all(getattr(self, each) == getattr(other, each) for each in names)
-
-    def __hash__(self) -> int:
-        names = cast(Any, self).__match_args__
-        return hash((type(self), *[getattr(self, each) for each in names]))
+from onward.policy import PLAIN, Policy, check_name
+from onward.signature import Signature, signature_of
 
 
 class Node(Compared):
     """A flow as data, with slots that cache what is computed from it."""
 
-    __slots__ = ("__weakref__", "_lowered", "_name", "_tasks", "_travelling", "depth")
+    __slots__ = ("__weakref__", "_lowered", "_name", "_signals", "_tasks", "_travelling", "depth")
 
     depth: int
     """How deep its parts nest; a chain adds no depth."""
 
     _lowered: PlanNode
     _name: str
+    _signals: Mapping[str, Signal[Any]]
     _tasks: Mapping[str, Any]
     _travelling: tuple[PlanNode, int]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", _depth_over(*parts(self)))
+        inside = parts(self)
+        object.__setattr__(self, "depth", _depth_over(*inside))
+        object.__setattr__(self, "_signals", merged_signals(*inside))
 
     def __copy__(self) -> Self:
         return self
@@ -267,6 +231,25 @@ class Fixed(Node):
     args: Args
 
 
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Sleep(Node):
+    """A wait of so many seconds that gives its input."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Awaits(Node):
+    """A wait for a signal, for at most so many seconds if it has a timeout."""
+
+    signal: Signal[Any]
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", 1)
+        object.__setattr__(self, "_signals", {self.signal.name: self.signal})
+
+
 Kind: TypeAlias = (
     Task
     | Identity
@@ -282,12 +265,15 @@ Kind: TypeAlias = (
     | Tee
     | Spread
     | Fixed
+    | Sleep
+    | Awaits
 )
 """The closed set of nodes, which functions match on."""
 
 # Tuples, because `isinstance` with `A | B` would make the union anew at every call.
-_TAKERS: Final = (Task, Identity, Fixed, Each, Spread)
-_SINGLE: Final = (Identity, Given, Fixed, Together, Each, Finally, Keep, Tee, Spread)
+_TAKERS: Final = (Task, Identity, Fixed, Each, Spread, Sleep, Awaits)
+_TAKE_ANYTHING: Final = (Identity, Fixed, Sleep, Awaits)
+_SINGLE: Final = (Identity, Given, Fixed, Together, Each, Finally, Keep, Tee, Spread, Sleep, Awaits)
 
 
 def kind(flow: Node) -> Kind:
@@ -298,7 +284,7 @@ def kind(flow: Node) -> Kind:
 def parts(flow: Node) -> tuple[Node, ...]:
     """The direct parts of a flow, in the order in which they run."""
     match kind(flow):
-        case Task() | Identity():
+        case Task() | Identity() | Sleep() | Awaits():
             return ()
         case Chain(steps) | Together(steps):
             return steps
@@ -313,17 +299,17 @@ def parts(flow: Node) -> tuple[Node, ...]:
 def head(flow: Node) -> Node:
     """The part that takes a flow's arguments, or the flow itself if it has no parts."""
     match kind(flow):
-        case Task() | Identity() | Fixed():
+        case Task() | Identity() | Fixed() | Sleep() | Awaits():
             return flow
-        case Chain():
-            # Not through `steps`: each prefix of a long chain would then cache its own.
-            while isinstance(flow, Chain):
-                flow = flow.first
-            return flow
+        case Chain() as chain:
+            first = _first(chain)
+            if isinstance(first, Sleep):  # it passes its input on, so the next step decides
+                return next((step for step in chain.steps if not isinstance(step, Sleep)), first)
+            return first
         case Together() | Finally():
             # These take anything, so the other parts decide.
             inside = parts(flow)
-            plain = (part for part in inside if not isinstance(part, Identity | Fixed))
+            plain = (part for part in inside if not isinstance(part, _TAKE_ANYTHING))
             return next(plain, inside[0])
         case Rescue(inner) | Given(inner) | Each(inner) | Fused(inner) | Named(inner):
             return inner
@@ -331,7 +317,15 @@ def head(flow: Node) -> Node:
             return inner
 
 
-def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread:
+def _first(chain: Chain) -> Node:
+    # Not through `steps`: each prefix of a long chain would then cache its own.
+    flow: Node = chain
+    while isinstance(flow, Chain):
+        flow = flow.first
+    return flow
+
+
+def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread | Sleep | Awaits:
     """The part that decides what a flow's first argument is."""
     while not isinstance(flow, _TAKERS):
         flow = head(flow)
@@ -349,6 +343,8 @@ def is_single(flow: Node) -> bool:
     """Whether this kind of node takes exactly one value, whatever its parts take."""
     if isinstance(flow, Rescue):
         return flow.with_input
+    if isinstance(flow, Chain):  # a sleep passes one value on to the next step
+        return isinstance(_first(flow), Sleep)
     return isinstance(flow, _SINGLE)
 
 
@@ -359,7 +355,7 @@ def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
             declared = task.declared or policy
             policy = replace_struct(policy, **changes)
             return type(task)(name, fn, policy, declared, task.signature)
-        case Identity():
+        case Identity() | Sleep() | Awaits():
             return flow
         case (Given(inner) | Fixed(inner)) as given:
             return replace(given, flow=with_policy(inner, changes))
@@ -391,29 +387,46 @@ def walk(flow: Node) -> Iterator[Node]:
             todo.extend(reversed(parts(flow)))
 
 
-def tasks_of(flow: Node) -> dict[str, Task]:
-    """The tasks of a flow by their names.
+_NO_SIGNALS: Final[Mapping[str, Signal[Any]]] = MappingProxyType({})
+
+
+def signals_of(flow: Node) -> Mapping[str, Signal[Any]]:
+    """The signals that a flow waits for, by their names.
 
     Raises:
-        ValueError: If two different tasks share a name, or a name is reserved.
+        ValueError: If two signals of one name have different types.
     """
-    found: dict[str, Task] = {}
-    for each in walk(flow):
-        if isinstance(each, Named):
-            check_reserved(each.label)
-        elif isinstance(each, Task) and found.get(each.name) is not each:
-            check_reserved(each.name)
-            refuse_namesakes(found.setdefault(each.name, each), each)
+    if isinstance(flow, Task):
+        return _NO_SIGNALS
+    try:
+        return flow._signals
+    except AttributeError:  # only chains, because they are made in large numbers
+        chain = cast(Chain, flow)
+    todo: list[Node] = [chain.then, chain.first]
+    inside: list[Node] = []
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Chain) and not hasattr(part, "_signals"):
+            todo += (part.then, part.first)
+        elif not isinstance(part, Task):
+            inside.append(part)
+    found = merged_signals(*inside)
+    object.__setattr__(flow, "_signals", found)
     return found
 
 
-def refuse_namesakes(one: Task, other: Task) -> None:
-    """Raises ValueError if two tasks of one name have different functions."""
-    if one.fn is not other.fn:
-        raise ValueError(
-            f"two tasks are named {one.name!r}, one at {place(one.fn)} and one at "
-            f"{place(other.fn)}: give one of them another name with @task(name=...)"
-        )
+def merged_signals(*flows: Node) -> Mapping[str, Signal[Any]]:
+    """The signals of several flows; raises ValueError if two of one name have different types."""
+    found = _NO_SIGNALS
+    for its in filter(None, map(signals_of, flows)):
+        for name in found.keys() & its.keys():
+            if found[name].type != its[name].type:
+                raise ValueError(
+                    f"two signals are named {name!r}, one with {found[name].type_name} and one "
+                    f"with {its[name].type_name}: give one of them another name"
+                )
+        found = {**found, **its} if found else its
+    return found
 
 
 def _depth_over(*inner: Node) -> int:

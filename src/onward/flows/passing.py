@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar, overload
 from onward.codec import Refused
 from onward.flows import nodes, values
 from onward.flows.flow import AnyFlow, Call, Error_co, Flow, Step, Value_co, as_flow, as_step
-from onward.flows.nodes import called, is_single
+from onward.flows.nodes import head, is_single
 
 Params = ParamSpec("Params")
 Taken = TypeVar("Taken")
@@ -171,7 +171,10 @@ def spread(step: object, /) -> AnyFlow:
         <Success: four has 4>
     """
     flow = as_flow(step)
-    signature = None if is_single(flow) else called(flow).signature
+    inner: nodes.Node = flow
+    while not (isinstance(inner, nodes.Task) or is_single(inner)):
+        inner = head(inner)
+    signature = inner.signature if isinstance(inner, nodes.Task) else None
     if signature is None or (signature.rest is None and len(signature.positional) < 2):
         raise TypeError(
             f"{flow.name} takes one value, so it takes the tuple itself: leave out spread"

@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from onward.flows.nodes import (
+    Awaits,
     Chain,
     Each,
     Finally,
@@ -22,6 +23,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Sleep,
     Spread,
     Task,
     Tee,
@@ -113,6 +115,13 @@ def describe(flow: Node) -> Description:
             bound = _hidden(args)
             closing = "".join(f", {each}" for each in bound)
             return Description(f"fixed{_brackets(bound)}", "fixed(", f"{closing})", drawn="frame")
+        case Sleep(seconds):
+            return Description(f"sleep ({seconds:.10g} s)", f"sleep({seconds:.10g})")
+        case Awaits(signal, timeout):
+            details = [] if timeout is None else [f"for {timeout:.10g} s"]
+            options = "" if timeout is None else f", timeout={timeout:.10g}"
+            name = f"{signal.name}{_brackets(details)}"
+            return Description(f"awaits {name}", f"awaits({signal.name}{options})")
 
 
 def _hidden(args: Args) -> list[str]:

@@ -13,6 +13,7 @@ from onward.codec import Codec, Plain, Refused, Tagged, element, read_tag
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
 from onward.flows.nodes import (
+    Awaits,
     Chain,
     Each,
     Finally,
@@ -24,6 +25,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Sleep,
     Spread,
     Task,
     Tee,
@@ -37,6 +39,7 @@ from onward.flows.nodes import (
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
 from onward.signature import Signature
+from onward.unanswered import AWAITS, errors_of_awaits
 
 Before: TypeAlias = Callable[[], "Reader"]
 """Gives the reader of a flow's input. Only flows that pass their input on need it."""
@@ -67,7 +70,7 @@ def misfit(flow: Node) -> str | None:
 def takes_every_fault(flow: Node, index: int | None = None) -> bool:
     """Whether every fault may go into a flow, or be the item at an index of what goes into it."""
     one = taker(flow)
-    if isinstance(one, Fixed):
+    if isinstance(one, Fixed | Awaits):
         return True
     takes: Codec | None = None
     if isinstance(one, Task):
@@ -99,7 +102,7 @@ def encode_first(flow: Node, value: Any) -> Raw:
     match taker(flow):
         case Task() as task:
             return task.signature.encode_first(value)
-        case Identity() | Fixed():
+        case Identity() | Fixed() | Sleep() | Awaits():
             return Raw(_JSON.encode(value))
         case Each(step):
             return _encode_items(step, value)
@@ -133,7 +136,7 @@ def takes(flow: Node) -> Reader:
     match taker(flow):
         case Task() as task:
             return _reader_of(task.signature.first)
-        case Identity() | Fixed():
+        case Identity() | Fixed() | Sleep() | Awaits():
             return _reader_of(_JSON)
         case Each(step):
             return _list(takes(step))
@@ -174,6 +177,8 @@ def read(flow: Node, outcome: Outcome, name: str, tasks: Mapping[str, Task]) -> 
 
 def _read_error(raw: Raw, tasks: Mapping[str, Task]) -> object:
     name = read_tag(raw).task
+    if name == AWAITS:
+        return errors_of_awaits().decode_error(raw)
     task = tasks.get(name)
     if task is not None and task.signature.errors is not None:
         return task.signature.errors.decode_error(raw)
@@ -190,8 +195,10 @@ def gives(flow: Node, before: Before) -> Reader:
     match kind(flow):
         case Task() as task:
             return _reader_of(task.signature.returns)
-        case Identity():
+        case Identity() | Sleep():
             return before()
+        case Awaits(signal):
+            return _reader_of(signal.codec)
         case Chain(steps):
             return _last(steps, before)
         case Together(branches):
@@ -217,9 +224,9 @@ def gives(flow: Node, before: Before) -> Reader:
 def _passes_on(flow: Node) -> bool:
     """Whether a flow passes its input on, or a part of it, and so needs the input's reader."""
     match kind(flow):
-        case Task() | Spread() | Fixed():
+        case Task() | Spread() | Fixed() | Awaits():
             return False
-        case Identity() | Keep() | Tee():
+        case Identity() | Keep() | Tee() | Sleep():
             return True
         case Chain(steps):
             return all(map(_passes_on, steps))

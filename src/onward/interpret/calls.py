@@ -9,6 +9,7 @@ from typing import TypeVar, Unpack
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend, Checks, Submits
+from onward.backend.features import lacking
 from onward.evaluate import drive
 from onward.fault import Fault
 from onward.flows.flow import Call, Ref
@@ -159,5 +160,7 @@ def check(call: Call[Value, Error], /, on: Submits) -> Result[None, tuple[Fault,
     prepared = prepare(call, None, 0.0, None, {})
     if isinstance(prepared, Fault):
         return Failure((prepared,))
-    found = on.check(prepared.plan) if isinstance(on, Checks) else []
+    found: list[Fault] = [*lacking(on, prepared.plan)]
+    if isinstance(on, Checks):
+        found += on.check(prepared.plan)
     return Failure(tuple(found)) if found else Success(None)

@@ -14,7 +14,20 @@ from typing import Any
 import msgspec
 
 from onward.codec import is_model
-from onward.flows.nodes import Each, Fixed, Fused, Given, Named, Node, Rescue, Task, kind, parts
+from onward.flows.nodes import (
+    Awaits,
+    Each,
+    Fixed,
+    Fused,
+    Given,
+    Named,
+    Node,
+    Rescue,
+    Sleep,
+    Task,
+    kind,
+    parts,
+)
 from onward.flows.values import decode
 from onward.plan import Args
 from onward.secret import HIDDEN, is_secret
@@ -62,6 +75,10 @@ def _shape(flow: Node) -> list[object]:
             return ["each", _shape(step), chunk]
         case Rescue(body, handler, True):
             return ["rescue with input", _shape(body), _shape(handler)]
+        case Sleep(seconds):
+            return ["sleep", seconds]
+        case Awaits(signal):
+            return ["awaits", signal.name]
         case Fused(body, _):
             return ["fused", _shape(body)]
         case _:

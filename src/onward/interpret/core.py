@@ -13,15 +13,18 @@ from onward.backend import (
     Cancels,
     Schedule,
     Schedules,
+    Signals,
     Status,
     Submission,
     Submits,
 )
 from onward.backend.additions import additions_of
+from onward.backend.features import lacking
 from onward.catalog import Catalog
 from onward.context import slot_lent
 from onward.fault import Fault
 from onward.flows.flow import AnyFlow, Flow, Ref
+from onward.flows.signals import Signal
 from onward.interpret.callers import Caller
 from onward.interpret.prepare import (
     Timeout,
@@ -34,9 +37,10 @@ from onward.interpret.prepare import (
     timeout_seconds,
     unsupported,
 )
+from onward.interpret.signals import signal_value
 from onward.outcome import Outcome
 from onward.plan import Plan
-from onward.sealing import all_incoming, incoming, opening, outgoing
+from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_value
 
 T = TypeVar("T")
 Value = TypeVar("Value")
@@ -57,6 +61,8 @@ async def run(
         return Failure(wait)
     if isinstance(prepared, Fault):
         return Failure(prepared)
+    if lacks := lacking(on, prepared.plan):
+        return Failure(lacks[0])
     if wait is None and prepared.plan.key is None:
         run_here, added = _run_here_of(on), additions_of(on)
         if run_here is not None and not added.observers:
@@ -87,7 +93,8 @@ async def submit(
     check_backend(on, "submit")
     if isinstance(prepared, Fault):
         return Failure(prepared)
-
+    if lacks := lacking(on, prepared.plan):
+        return Failure(lacks[0])
     sealed = outgoing(on, [prepared])
     if isinstance(sealed, Failure):
         return sealed
@@ -105,6 +112,10 @@ async def submit_all(
     if isinstance(prepared, Fault):
         return Failure(prepared)
     flows, submissions = prepared
+    plans = {id(each.plan.root): each.plan for each in submissions}  # often one flow
+    for plan in plans.values():
+        if lacks := lacking(on, plan):
+            return Failure(lacks[0])
     sealed = outgoing(on, submissions)
     if isinstance(sealed, Failure):
         return sealed
@@ -144,20 +155,38 @@ async def status(caller: Caller, ref: Ref[Value, Error], on: Backend) -> Result[
 
 async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[None, Fault]:
     """See `onward.cancel`."""
-    lacking = unsupported(on, check_ref(ref).flow.name, "cancel")
-    return Failure(lacking) if lacking else await caller.ask(on.cancel, ref.id)
+    missing = unsupported(on, check_ref(ref).flow.name, "cancel")
+    return Failure(missing) if missing else await caller.ask(on.cancel, ref.id)
+
+
+async def send(
+    caller: Caller, ref: Ref[Value, Error], signal: Signal[T], value: T, on: Signals
+) -> Result[None, Fault]:
+    """See `onward.send`."""
+    missing = unsupported(on, check_ref(ref).flow.name, "send")
+    if missing is not None:
+        return Failure(missing)
+    raw = signal_value(ref.flow, signal, value)
+    if isinstance(raw, Fault):
+        return Failure(raw)
+    sealed = outgoing_value(on, raw)
+    if isinstance(sealed, Failure):
+        return Failure(sealed.failure())
+    return await caller.ask(on.send, ref.id, signal.name, sealed.unwrap())
 
 
 async def schedule(
     caller: Caller, name: str, prepared: tuple[Schedule, Plan] | Fault, on: Schedules
 ) -> Result[Schedule, Fault]:
     """See `onward.schedule`."""
-    lacking = unsupported(on, name, "schedule")
-    if lacking is not None:
-        return Failure(lacking)
+    missing = unsupported(on, name, "schedule")
+    if missing is not None:
+        return Failure(missing)
     if isinstance(prepared, Fault):
         return Failure(prepared)
     declared, plan = prepared
+    if lacks := lacking(on, plan):
+        return Failure(lacks[0])
     sealed = outgoing(on, [Submission(plan)])
     if isinstance(sealed, Failure):
         return sealed
@@ -166,8 +195,8 @@ async def schedule(
 
 async def schedules(caller: Caller, on: Schedules) -> Result[list[Schedule], Fault]:
     """See `onward.schedules`."""
-    lacking = unsupported(on, "", "schedules")
-    return Failure(lacking) if lacking else await caller.ask(on.schedules)
+    missing = unsupported(on, "", "schedules")
+    return Failure(missing) if missing else await caller.ask(on.schedules)
 
 
 async def pause_schedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:

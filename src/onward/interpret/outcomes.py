@@ -1,4 +1,4 @@
-"""`result`, `results`, `status` and `cancel`, for blocking callers."""
+"""`result`, `results`, `status`, `cancel` and `send`, for blocking callers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import TypeVar
 
 from returns.result import Result
 
-from onward.backend import Backend, Cancels, Status
+from onward.backend import Backend, Cancels, Signals, Status
 from onward.evaluate import drive
 from onward.fault import Fault
 from onward.flows.flow import Ref
+from onward.flows.signals import Signal
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
 from onward.interpret.prepare import Timeout, Waiting, check_backend
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
+Sent = TypeVar("Sent")
 
 
 def result(
@@ -134,3 +136,37 @@ def cancel(ref: Ref[Value, Error], /, on: Cancels) -> Result[None, Fault]:
         double: it was cancelled. Submit it again if it is still wanted.
     """
     return drive(core.cancel(BLOCKS, ref, on))
+
+
+def send(
+    ref: Ref[Value, Error], signal: Signal[Sent], value: Sent, /, on: Signals
+) -> Result[None, Fault]:
+    """Sends a signal's value to a submitted call, which gets it from `awaits`.
+
+    The value is kept if the call does not wait for it yet. The first value counts.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        signal: The signal, for which the call's flow has an `awaits`.
+        value: The value, of the signal's type.
+        on: The backend that the call was submitted to. `isinstance(backend, Signals)` tells you
+            and your type checker whether a backend from `connect` can send signals.
+
+    Returns:
+        None after the engine has stored it. `BadPayload` if the value is not of the signal's type;
+        `Misconfigured` if the flow waits for no such signal; `Conflict` if the signal was sent to
+        this call before, or the call has ended; `Unknown` if the backend does not know the id.
+
+    Example:
+        >>> from onward import Signal, awaits, local, result, send, submit
+        >>> approved = Signal("approved", bool)
+        >>> backend = local()
+        >>> ref = submit(awaits(approved)("order 7"), on=backend).unwrap()
+        >>> send(ref, approved, True, on=backend)
+        <Success: None>
+        >>> result(ref, on=backend)
+        <Success: True>
+        >>> print(send(ref, approved, False, on=backend).failure().message)
+        the call has ended, so nothing waits for the signal 'approved'
+    """
+    return drive(core.send(BLOCKS, ref, signal, value, on))

@@ -17,6 +17,7 @@ from returns.result import Failure, Result, Success
 from onward.context import CURRENT, Context
 from onward.fault import Fault, Raised
 from onward.flows.nodes import (
+    Awaits,
     Chain,
     Each,
     Finally,
@@ -28,6 +29,7 @@ from onward.flows.nodes import (
     Named,
     Node,
     Rescue,
+    Sleep,
     Spread,
     Task,
     Tee,
@@ -72,8 +74,10 @@ def _run(
     flow: Node, args: tuple[Any, ...], kwargs: dict[str, Any], trace: Counter[str]
 ) -> Result[Any, Any]:
     match kind(flow):
-        case Identity():
+        case Identity() | Sleep():
             return Success(args[0])
+        case Awaits():
+            raise NotImplementedError("what an awaits gives depends on who sends it")
         case Task() as task:
             return _call(task, args, kwargs, trace)
         case Given(inner, rest):

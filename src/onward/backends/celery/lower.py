@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from onward.backends.celery.message import StepMessage
 from onward.plan import (
     Args,
+    AwaitsNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -21,6 +22,7 @@ from onward.plan import (
     Node,
     Plan,
     RescueNode,
+    SleepNode,
     SpreadNode,
     StepNode,
     TeeNode,
@@ -174,6 +176,9 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
             return [branches_to_chord(beside(node).branches, message, gather=TEE)]
         case SpreadNode(body):
             return [_args_task(SPREAD, message), *node_to_parts(body, message)]
+        case SleepNode() | AwaitsNode():  # refused before it is submitted
+            name = f"onward.{type(node).__struct_config__.tag}"
+            return [SingleTask(name, replace(message, at=at or "0", do=StepNode(name)))]
         case FixedNode(body, given):
             return [_args_task(FIXED, message, given=given), *node_to_parts(body, message)]
 

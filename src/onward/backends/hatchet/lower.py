@@ -17,6 +17,7 @@ from onward.evaluate import gather
 from onward.outcome import Outcome, Value
 from onward.plan import (
     Args,
+    AwaitsNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -27,6 +28,7 @@ from onward.plan import (
     Node,
     RescueNode,
     Runnable,
+    SleepNode,
     SpreadNode,
     StepNode,
     TeeNode,
@@ -239,5 +241,7 @@ def _text(node: Node) -> str:
             return f"{names.FUSED}({_contents(body)})"
         case NamedNode(_, body):
             return _text(body)
+        case SleepNode() | AwaitsNode():
+            return str(type(node).__struct_config__.tag)
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
             return f"{type(node).__struct_config__.tag}({_contents(body)})"

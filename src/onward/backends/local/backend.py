@@ -9,7 +9,8 @@ from returns.result import Result, Success
 
 from onward.attempt import ThreadExecutor
 from onward.backend import Submission
-from onward.backend.adapters import BlockingCancels
+from onward.backend.adapters import BlockingCancels, BlockingSignals
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.local.core import Core
 from onward.backends.local.steps import needs_no_loop, releasing_slot, run_in_this_thread
@@ -19,8 +20,10 @@ from onward.outcome import Outcome
 T = TypeVar("T")
 
 
-class Local(BlockingCancels[Core]):
+class Local(BlockingCancels[Core], BlockingSignals[Core]):
     """The backend that `local()` returns."""
+
+    lacks = NOTHING
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, LoopThread("onward-local", end=core.end_cleanly))

@@ -8,10 +8,11 @@ import time
 from collections import ChainMap, deque
 from collections.abc import Collection, Iterable, Mapping
 
+from msgspec import Raw
 from returns.result import Failure, Result, Success
 
 from onward.backend import State, Status, Submission, Worker, state_of
-from onward.backend.support import expired, unknown
+from onward.backend.support import ended_already, expired, sent_already, unknown
 from onward.backends.local.steps import Run, Runtime, StepRunner
 from onward.backends.local.worker import LocalWorker
 from onward.catalog import Catalog
@@ -60,11 +61,13 @@ class Core:
     async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """Runs a call for a caller that waits. If the caller stops waiting, the call ends."""
         run = self._start(submission)
+        self.runs[run.plan.id] = run  # so that it can be signalled, and cancelled
         try:
             await asyncio.wait([run.finished])
             return Success(run.finished.result())
         finally:
             self._end(run, Cancelled(run.plan.flow, "its caller stopped waiting"), "cancelled")
+            del self.runs[run.plan.id]
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         ids: list[str] = []
@@ -111,7 +114,16 @@ class Core:
         run = self.runs.get(id)
         if run is None:
             return Failure(_unknown(id))
-        return Success(Status(run.state, run.task, run.step, run.attempt, run.progress))
+        return Success(run.status)
+
+    async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        run = self.runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        if run.finished.done():
+            return Failure(ended_already(run.plan.flow, name))
+        is_first = run.waits.send(name, raw)
+        return Success(None) if is_first else Failure(sent_already(run.plan.flow, name))
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         run = self.runs.get(id)
@@ -138,7 +150,7 @@ class Core:
             if not self._served:
                 self._serving.clear()
             states = ("running", "cancelling")
-            running = [run.finished for run in self.runs.values() if run.state in states]
+            running = [it.finished for it in self.runs.values() if it.status.state in states]
             if running:
                 await asyncio.wait(running, timeout=grace)
             self.runtime.slots.add(-(concurrency or 0))
@@ -165,11 +177,11 @@ class Core:
     async def _evaluated(self, run: Run) -> Outcome:
         plan, steps = run.plan, self.steps(run)
         if not has_cleanup(plan):
-            return await evaluate(plan.root, plan.args, steps)
+            return await evaluate(plan.root, plan.args, steps, wait=run.waits)
         run.scope = Scope(steps)
         self._with_cleanup[run] = None
         try:
-            outcome = await evaluate(plan.root, plan.args, run.scope)
+            outcome = await evaluate(plan.root, plan.args, run.scope, wait=run.waits)
             return run.scope.cancelled or outcome
         finally:
             del self._with_cleanup[run]

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from onward.attempt import Attempts, LoopExecutor, ThreadExecutor, is_async
-from onward.backend import State
+from onward.backend import State, Status
 from onward.backend.support import step_context
+from onward.backends.local.waits import Waits
 from onward.catalog import Tasks
 from onward.context import Context, Progress
 from onward.evaluate import drive, evaluate
@@ -124,6 +125,16 @@ class Run:
     step: str = ""
     attempt: int = 0
     progress: Progress | None = None
+    waits: Waits = field(default_factory=Waits)
+    running: int = 0
+
+    @property
+    def status(self) -> Status:
+        """Where the call is. It waits while it has waits, and no step runs beside them."""
+        state, signal, until = self.state, "", None
+        if state == "running" and not self.running and (current := self.waits.current):
+            state, (signal, until) = "waiting", current
+        return Status(state, self.task, self.step, self.attempt, self.progress, signal, until)
 
     def on_attempt(self, context: Context) -> None:
         self.task, self.step, self.attempt = context.task, context.step, context.attempt
@@ -157,7 +168,11 @@ class StepRunner:
         async def once(attempt: int) -> Outcome:
             return await self._attempt(step, args, where, attempt)
 
-        return await retried(step, once, asyncio.sleep, random.random)
+        self._run.running += 1
+        try:
+            return await retried(step, once, asyncio.sleep, random.random)
+        finally:
+            self._run.running -= 1
 
     async def _attempt(self, step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
         plan, runtime = self._run.plan, self._runtime

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onward.plan import (
+    AwaitsNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -16,6 +17,7 @@ from onward.plan import (
     Plan,
     RescueNode,
     Runnable,
+    SleepNode,
     SpreadNode,
     StepNode,
     TeeNode,
@@ -108,5 +110,7 @@ def _steps(node: Node, path: str, plan: Plan, default: str, holder: str) -> Iter
                 yield from _steps(branch, f"{path}[{index}]", plan, default, holder)
         case EachNode(body=body):
             yield from _steps(body, f"{path}[*]", plan, default, holder)
+        case SleepNode() | AwaitsNode():
+            yield f"{path or '0'} {type(node).__struct_config__.tag}"
         case KeepNode(body=body) | TeeNode(body=body):
             yield from _steps(body, f"{path}[1]", plan, default, holder)

@@ -9,6 +9,7 @@ from temporalio.common import Priority, RetryPolicy
 
 from onward.backends.temporal.message import CRASHES
 from onward.plan import (
+    AwaitsNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -20,6 +21,7 @@ from onward.plan import (
     Plan,
     RescueNode,
     Runnable,
+    SleepNode,
     SpreadNode,
     StepNode,
     TeeNode,
@@ -146,6 +148,8 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
             inner = f"{indent}  "
             tried, cleaned = _lines(body, plan, inner), _lines(cleanup, plan, inner)
             return [f"{indent}try", *tried, f"{indent}finally", *cleaned]
+        case SleepNode() | AwaitsNode():
+            return [f"{indent}{type(node).__struct_config__.tag}"]
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
             return [
                 f"{indent}{type(node).__struct_config__.tag}",
