@@ -93,6 +93,18 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_key_gives_the_same_ref_in_every_process",
     ),
     "`Cancels`": ("a_cancelled_call_ends",),
+    "Sleeps": (
+        "a_sleep_gives_its_input",
+        "a_sleep_lasts_at_least_its_delay",
+    ),
+    "`Signals`": (
+        "a_signal_ends_a_wait",
+        "a_signal_that_comes_early_is_kept",
+        "the_first_signal_counts",
+        "a_wrong_value_is_refused_at_its_sender",
+        "a_wait_ends_with_its_timeout",
+        "cancel_and_deadline_end_a_wait",
+    ),
     "`Schedules`": (
         "declaring_a_schedule_again_replaces_it",
         "a_schedule_uses_its_time_zone",

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import Raw
-from returns.result import Result
+from returns.result import Failure, Result, Success
 
 from onward import Fault, Status
 from onward.attempt import LoopExecutor, Timeout
 from onward.backend import Submission, Worker
+from onward.backend.features import NOTHING
 from onward.backends.local import Local
 from onward.backends.local.core import Core
 from onward.backends.local.steps import Run, StepRunner
@@ -23,6 +24,7 @@ from onward.fault import Raised, Unknown
 from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import (
     Args,
+    AwaitsNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -33,6 +35,7 @@ from onward.plan import (
     Node,
     RescueNode,
     Runnable,
+    SleepNode,
     SpreadNode,
     StepNode,
     TeeNode,
@@ -46,6 +49,7 @@ class Broken:
     """Wraps a correct backend; each subclass breaks one thing."""
 
     BrokenCore: ClassVar[type[Core]] = Core
+    lacks = NOTHING
 
     def __init__(self) -> None:
         self._sound = Local(self.BrokenCore(workers=4, keep=600))
@@ -71,6 +75,9 @@ class Broken:
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         return self._sound.cancel(id)
+
+    def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        return self._sound.send(id, name, raw)
 
     def serve(
         self,
@@ -230,6 +237,39 @@ class _Patient(LoopExecutor):
         return await super().run(work, variables, Timeout(None, timeout.on_timeout))
 
 
+class WakesEarly(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return SleepNode(node.seconds / 2) if isinstance(node, SleepNode) else node
+
+
+class GivesAnotherValueAfterASleep(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return ChainNode((node, StepNode(task="inc"))) if isinstance(node, SleepNode) else node
+
+
+class WaitsForEver(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return AwaitsNode(node.signal) if isinstance(node, AwaitsNode) else node
+
+
+class DropsEarlySignals(Broken):
+    """Takes a signal, and gives it only to a call that waits for it already."""
+
+    class BrokenCore(Core):
+        async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+            run = self.runs.get(id)
+            if run is not None and run.status.state in ("queued", "running"):
+                return Success(None)
+            return await super().send(id, name, raw)
+
+
+class TellsNobodyOfASecondSignal(Broken):
+    class BrokenCore(Core):
+        async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+            sent = await super().send(id, name, raw)
+            return Success(None) if isinstance(sent, Failure) and "before" in str(sent) else sent
+
+
 def replaced(value: Any, **changes: Any) -> Any:
     """A struct with some of its fields changed."""
     return msgspec.structs.replace(value, **changes)
@@ -252,6 +292,6 @@ def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
             node = replaced(node, body=rewritten(node.body, rewrite))
         case SpreadNode() | FixedNode():
             node = replaced(node, body=rewritten(node.body, rewrite))
-        case StepNode():
+        case StepNode() | SleepNode() | AwaitsNode():
             pass
     return rewrite(node)

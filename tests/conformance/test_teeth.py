@@ -20,6 +20,11 @@ CAUGHT = {
     "RetriesDomainErrors": "test_nothing_runs_after_a_failure",
     "SharesAContext": "test_each_attempt_has_a_context_of_its_own",
     "GivesNoWarning": "test_an_attempt_ends_with_its_timeout",
+    "WakesEarly": "test_a_sleep_lasts_at_least_its_delay",
+    "GivesAnotherValueAfterASleep": "test_a_sleep_gives_its_input",
+    "WaitsForEver": "test_a_wait_ends_with_its_timeout",
+    "DropsEarlySignals": "test_a_signal_that_comes_early_is_kept",
+    "TellsNobodyOfASecondSignal": "test_the_first_signal_counts",
     "RunsAKeyTwice": "test_a_key_is_submitted_once",
 }
 

@@ -17,9 +17,10 @@ from onward.testing.calls import CallLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.values import ValueLaws
+from onward.testing.waiting import WaitingLaws
 
 
-class BackendSuite(CompositionLaws, ValueLaws, AttemptLaws, CallLaws, ScheduleLaws):
+class BackendSuite(CompositionLaws, ValueLaws, AttemptLaws, CallLaws, WaitingLaws, ScheduleLaws):
     """The laws of Onward as a pytest class, for any backend.
 
     Subclass it in a test module, and give the backend as a fixture. Where the backend needs a

@@ -21,11 +21,20 @@ from returns.result import Failure, Result, Success
 from onward.context import current, progress
 from onward.fault import Fault
 from onward.flows.define import task
+from onward.flows.signals import Signal
 from onward.policy import Constant, Retry
 from onward.testing.kinds import Beyond, Choice, Gap, Odd, Parcel, Patch, Reading, TooSmall
+from onward.unanswered import Unanswered
 
 TRACE = "ONWARD_TRACE"
 """The environment variable that names the folder of the traces."""
+
+
+BY: Signal[int] = Signal("by", int)
+"""A signal that flows of these tasks wait for."""
+
+DONE: Signal[bool] = Signal("done", bool)
+"""Another one."""
 
 
 TENANT: ContextVar[str] = ContextVar("onward_testing_tenant", default="nobody")
@@ -135,6 +144,13 @@ def _mended(error: Odd | TooSmall | Beyond | Fault) -> int:
             return len(text)
         case Fault():
             return -len(error.task)
+
+
+@task
+def instead(error: Unanswered | Fault) -> int:
+    """A number that depends on whether nobody sent a signal in time."""
+    _note(type(error).__name__)
+    return -1 if isinstance(error, Unanswered) else -2
 
 
 @task
