@@ -2,8 +2,9 @@
 
 from msgspec import Raw
 
-from onward.backends.celery.ledger import Message, RedisLedger
+from onward.backends.celery.ledger import Message
 from onward.backends.celery.memory_ledger import MemoryLedger
+from onward.backends.celery.redis_ledger import RedisLedger
 from onward.outcome import Value
 from tests.engines.valkey import Valkey
 

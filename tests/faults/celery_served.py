@@ -21,7 +21,7 @@ from kombu.transport.redis import Channel, QoS
 
 from onward import work
 from onward.backends.celery import celery
-from onward.backends.celery.ledger import RedisLedger
+from onward.backends.celery.redis_ledger import RedisLedger
 from tests.faults.served import THREADS, catalog, keep
 
 POINTS: dict[str, tuple[type, str, bool]] = {

@@ -20,7 +20,7 @@ from onward.backends.celery import lower
 from onward.backends.celery.clock import to_remote
 from onward.backends.celery.core import Core
 from onward.backends.celery.errors import LEDGER, NOT_REACHED, broker_of, unavailable
-from onward.backends.celery.ledger import RedisLedger
+from onward.backends.celery.redis_ledger import RedisLedger
 from onward.backends.celery.status import status_of
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
@@ -53,14 +53,14 @@ class CeleryBackend(Core):
         for batch in _batches(map(self._addressed, submissions)):
             some = [submission.plan.id for submission, _ in batch]
             try:
-                is_new = self.ledger.add([(it.plan.id, raw, it.delay) for it, raw in batch])
+                is_new = self.ledger.add([(it.plan.id, raw, self._due_in(it)) for it, raw in batch])
             except (RedisError, OSError) as problem:
                 return Failure(unavailable(LEDGER, problem, batch[0][0].plan.flow))
             # From here on a call must not be withdrawn: others may have submitted it with the same
             # key. If this client cannot send it, the reconciler will.
             try:
                 with self.publish_deadline.of(self.timeouts.connect):
-                    self.publish(submission for submission, _ in compress(batch, is_new))
+                    self.publish(it for it, _ in compress(batch, is_new) if not it.delay)
             except NOT_REACHED as problem:
                 why = self.unavailable(problem).message
                 _LOGGER.warning("calls wait in the ledger until a worker sends them: %s", why)
@@ -77,6 +77,13 @@ class CeleryBackend(Core):
             plan = replace(plan, deadline=to_remote(plan.deadline, self.ledger.now()))
         return replace(submission, plan=replace(plan, queue=plan.queue or self.queue))
 
+    def _due_in(self, submission: Submission) -> float:
+        """In how many seconds a worker sends or expires a call; 0 if it is sent now."""
+        deadline = submission.plan.deadline
+        if not submission.delay or deadline is None:
+            return submission.delay
+        return max(min(submission.delay, deadline - self.ledger.now()), 0.001)
+
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         """See `Backend.outcome`."""
         return one_of(self.settled([id], timeout), id)
@@ -89,10 +96,10 @@ class CeleryBackend(Core):
             return Success({})
         patience = Patience(timeout)
         while True:
-            left = max(min(self._deadlines.time_to_next(ids), patience.left), 0.0)
+            left = max(min(self.deadlines.time_to_next(ids), patience.left), 0.0)
             try:
                 found = self.ledger.wait(ids, left)
-                if not found and self._deadlines.expire_due(ids):
+                if not found and self.deadlines.expire_due(ids):
                     found = self.ledger.wait(ids, 0.0)
                 if found or patience.is_over:
                     return Success(
@@ -124,7 +131,7 @@ class CeleryBackend(Core):
     def status(self, id: str, /) -> Result[Status, Fault]:
         """See `Backend.status`."""
         try:
-            entry = self._deadlines.read_entry(id)
+            entry = self.deadlines.read_entry(id)
         except (RedisError, OSError) as problem:
             return Failure(unavailable(LEDGER, problem))
         if entry is None:

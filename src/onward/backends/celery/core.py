@@ -26,9 +26,10 @@ from onward.backends.celery.errors import LEDGER, server_of, unavailable
 from onward.backends.celery.ledger import Ledger, Message
 from onward.backends.celery.message import Started
 from onward.backends.celery.signing import Signer
-from onward.backends.celery.submit import TaskMessage, send_all, task_message
+from onward.backends.celery.submit import RecordingAMQP, TaskMessage, send_all, task_message
 from onward.fault import Cancelled, Fault, Unavailable
 from onward.outcome import faulted
+from onward.plan import Plan
 
 _TIMEOUTS = Timeouts()
 
@@ -65,15 +66,16 @@ class Core:
         self.queue = queue
         self.queues: set[str] = {queue}
         self.lease = lease
-        self._deadlines = Deadlines(ledger)
+        self.deadlines: Deadlines = Deadlines(ledger)
         self.signer = signer
         self.dead_letters: DeadLetters | None = None
         self.canvas: Canvas = Canvas(app, queue, ledger.now, signer)
         self._text = text
         self.is_in_memory: bool = app.conf.broker_url.startswith("memory:")
         """Whether the broker is in this process, and so is every worker."""
-        amqp: Any = app.amqp
-        amqp.note = self._note_sent
+        assert isinstance(app.amqp, RecordingAMQP)
+        self.amqp: RecordingAMQP = app.amqp
+        self.amqp.note = self._note_sent
         untyped: Any = app
         untyped.now = self._now  # Celery turns a countdown into an eta with it
 
@@ -81,7 +83,7 @@ class Core:
         return self._text
 
     def publish(self, submissions: Iterable[Submission], *, is_again: bool = False) -> None:
-        """Sends the first task of each call to the broker, in the order of the calls.
+        """Sends the first task of each call to the broker now, in the order of the calls.
 
         Args:
             submissions: The calls.
@@ -90,15 +92,18 @@ class Core:
         lowered = [(each, lower.to_parts(each.plan, is_again=is_again)) for each in submissions]
         for are_single, some in groupby(lowered, lambda pair: all(map(_is_single, pair[1]))):
             if are_single:
-                messages = [self._task_message(each, parts) for each, parts in some]
-                self._note_sent([each.message for each in messages])
-                send_all(self.app, self.timeouts, messages)
+                self.send([self._task_message(each.plan, parts) for each, parts in some])
                 continue
             for each, parts in some:
-                state = Started(each.plan.args)
-                signature = self.canvas.signature(parts, state, delay=each.delay)
+                signature = self.canvas.signature(parts, Started(each.plan.args))
                 # Every message of the call carries the call's id as its root id.
-                signature.apply_async(countdown=each.delay, root_id=each.plan.id)
+                signature.apply_async(root_id=each.plan.id)
+
+    def send(self, messages: Sequence[TaskMessage]) -> None:
+        """Sends messages to the broker, in their order."""
+        if messages:
+            self._note_sent([each.message for each in messages])
+            send_all(self.app, self.timeouts, messages)
 
     def _now(self) -> datetime:
         zone: Any = self.app.timezone
@@ -109,10 +114,8 @@ class Core:
         with contextlib.suppress(RedisError, OSError):
             self.ledger.note_sent(messages)
 
-    def _task_message(self, submission: Submission, parts: Sequence[lower.Part]) -> TaskMessage:
-        plan, delay = submission.plan, submission.delay
-        chain = self.canvas.signatures(parts, Started(plan.args), delay=delay)
-        return task_message(chain, plan.id, self.ledger.now() + delay if delay else None)
+    def _task_message(self, plan: Plan, parts: Sequence[lower.Part]) -> TaskMessage:
+        return task_message(self.canvas.signatures(parts, Started(plan.args)), plan.id)
 
     def unavailable(self, problem: Exception) -> Unavailable:
         """The fault for an exception of either the broker's or the ledger's client."""

@@ -12,7 +12,7 @@ from kombu import Connection
 from onward.backend import Diagnosis, Finding, SeenWorker
 from onward.backends.celery.core import Core
 from onward.backends.celery.errors import broker_of
-from onward.backends.celery.ledger import RedisLedger
+from onward.backends.celery.redis_ledger import RedisLedger
 
 _PATIENCE = 1.0
 """How long workers may take to answer, in seconds."""

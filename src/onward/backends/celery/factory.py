@@ -12,8 +12,9 @@ from onward.backends.celery.app import make_app, verifying
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.client import PublishDeadline, Timeouts, primary_finder
 from onward.backends.celery.dead_letters import DeadLetters
-from onward.backends.celery.ledger import Ledger, RedisLedger
+from onward.backends.celery.ledger import Ledger
 from onward.backends.celery.memory_ledger import MemoryLedger
+from onward.backends.celery.redis_ledger import RedisLedger
 from onward.backends.celery.result_backend import Results
 from onward.backends.celery.signing import Signer
 from onward.policy import check_queue, check_seconds

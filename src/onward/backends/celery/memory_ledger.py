@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from onward import outcome as outcomes
+from onward.backends.celery.due import START
 from onward.backends.celery.ledger import BeginResult, Entry, Message, entry
+from onward.backends.celery.memory_due import MemoryDue
 from onward.outcome import Outcome
 
 
@@ -17,7 +19,8 @@ class MemoryLedger:
 
     def __init__(self, keep: float) -> None:
         self._keep = keep
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
+        self.due = MemoryDue(self._changed, self.is_open)
         self._calls: dict[str, dict[str, bytes]] = {}
         self._ended: deque[tuple[float, str]] = deque()
 
@@ -28,15 +31,18 @@ class MemoryLedger:
         with self._changed:
             self._forget_old()
             added: list[bool] = []
-            for id, plan, _ in calls:
+            for id, plan, delay in calls:
                 added.append(id not in self._calls)
                 self._calls.setdefault(id, {"plan": plan})
+                if added[-1] and delay > 0:
+                    self.due.add(START, id, self.now() + delay)
             return added
 
     def delete(self, ids: Collection[str]) -> None:
         with self._changed:
             for id in ids:
                 self._calls.pop(id, None)
+                self.due.forget(id)
 
     def _forget_old(self) -> None:
         while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
@@ -48,9 +54,11 @@ class MemoryLedger:
             found = {key.encode(): value for key, value in self._calls.get(id, {}).items()}
         return entry(found)
 
-    def begin_step(self, message: Message, at: str, holder: str, **fields: str) -> BeginResult:
+    def begin_step(
+        self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
+    ) -> BeginResult:
         id = message.call
-        self.update(id, **fields)
+        self.update(id, **fields, attempt=str(attempt))
         with self._changed:
             call = self._calls.get(id, {})
             return BeginResult("plan" in call and "end" not in call, call.get(f"o:{at}"), False)
@@ -103,6 +111,7 @@ class MemoryLedger:
                 return False
             call["end"], call["outcome"] = end.encode(), outcomes.encode(outcome)
             self._ended.append((time.monotonic(), id))
+            self.due.forget(id)
             self._changed.notify_all()
             return True
 

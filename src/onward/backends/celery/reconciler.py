@@ -101,7 +101,7 @@ def reconcile(
 
 def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
     ledger = backend.ledger
-    plan = _plan(backend, id)
+    plan = plan_to_send(backend, id)
     if plan is None:
         return False
     times = ledger.claim_lost(id, patience)
@@ -117,7 +117,7 @@ def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
     return True
 
 
-def _plan(backend: Core, id: str) -> Plan | None:
+def plan_to_send(backend: Core, id: str) -> Plan | None:
     """Returns the plan of a call that is to be sent, or ends the call if the plan is not valid."""
     entry = backend.ledger.read(id)
     if entry is None:

@@ -11,7 +11,6 @@ from typing import Any
 from celery.app.task import Task as CeleryTask
 from celery.canvas import Signature
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
-from celery.worker import state as running
 from kombu.exceptions import OperationalError
 from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
@@ -26,6 +25,7 @@ from onward.backends.celery import lower
 from onward.backends.celery.app import priority_of
 from onward.backends.celery.clock import to_local
 from onward.backends.celery.core import Core
+from onward.backends.celery.holding import Holding
 from onward.backends.celery.leases import Leases
 from onward.backends.celery.ledger import Message, distrusted
 from onward.backends.celery.message import (
@@ -36,11 +36,9 @@ from onward.backends.celery.message import (
     StepMessage,
     decode_state,
     decode_step,
-    discreet,
     ends_with,
     gathered,
     outcome_of,
-    shown_of,
     state_after,
 )
 from onward.backends.celery.progress import ProgressWriter
@@ -73,6 +71,7 @@ class Runner:
         self._steps = StepRunner(catalog.tasks)
         self._leases = Leases(self._ledger, core.lease)
         self._progress = ProgressWriter(self._ledger)
+        self._holding = Holding(core, self._ledger)
         self._is_giving_up = False
 
     def register(self, catalog: Catalog) -> None:
@@ -272,9 +271,9 @@ class Runner:
             self._ledger_message(task, message),
             message.at,
             holder,
+            attempt,
             task=name,
             step=message.at,
-            attempt=str(attempt),
             progress="",
         )
         if begun.outcome is not None:
@@ -295,18 +294,8 @@ class Runner:
             return self._stop_chain(task, message)
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
-            self._ledger.postpone(message.call, message.at, holder, wait)
-            again: dict[str, Any] = {
-                "kwargs": self._core.canvas.kwargs(self._task_name(task), message, wait),
-                # Celery's tools show these two.
-                "args": tuple(map(discreet, task.request.args or ())),
-                "kwargsrepr": shown_of(message),
-            }
-            problem = step_failed(outcome)
-            request = running.requests.get(str(task.request.id))
-            if isinstance(request, Request):
-                request.show_retry(problem)
-            raise task.retry(countdown=wait, exc=problem, **again)
+            name = self._task_name(task)
+            self._holding.retry(task, name, message, wait, step_failed(outcome), holder)
         state = state_after(outcome, message)
         if not ends_with(state, message):
             raw = outcomes.encode(outcome)

@@ -11,6 +11,16 @@ All scripts use the server's clock. The keys are:
 `onward:routes`: a set of the routes that have such messages.
 `onward:looks`: a hash. `at` is the time of the last search for lost calls, `since` the time since
     which workers have looked without a gap.
+`onward:due`: a sorted set of what is due later. The score is the time. The members are
+    ` <id>`: a call that starts then,
+    `<path> <id>`: a message that is sent then,
+    `! <id>`: a call that waits, and expires then.
+`onward:<id>:held`: a hash with the held messages of a call, by path.
+`onward:wake`: a list with at most one item, which wakes up a worker that waits for the first entry
+    of `onward:due`.
+
+In the record of a call, `quiet` is set if a search need not look for lost messages of the call,
+because nothing of it is on its way but held messages.
 """
 
 from __future__ import annotations
@@ -21,11 +31,12 @@ OPEN_CALLS = "onward:open"
 ROUTES = "onward:routes"
 SEARCHES = "onward:looks"
 SENT = "onward:sent:"
+DUE = "onward:due"
 
 _AT_ONCE = 1_000
 """How many entries a script handles, so that it does not block Redis for long."""
 
-_COMMON = """
+COMMON = """
 local function clock()
     local at = redis.call('TIME')
     return at[1] .. '.' .. string.format('%06d', at[2])
@@ -36,6 +47,16 @@ local function note_activity(id, at)
     local due = redis.call('ZSCORE', 'onward:open', id)
     if due and (due == 'inf' or tonumber(due) < tonumber(at)) then
         redis.call('ZADD', 'onward:open', at, id)
+    end
+end
+
+-- Adds an entry to what is due later, and wakes up a worker if it is the first one.
+local function add_due(member, at)
+    redis.call('ZADD', 'onward:due', at, member)
+    if redis.call('ZRANGE', 'onward:due', 0, 0)[1] == member
+        and redis.call('EXISTS', 'onward:wake') == 0 then
+        redis.call('LPUSH', 'onward:wake', 1)
+        redis.call('EXPIRE', 'onward:wake', 60)
     end
 end
 
@@ -52,21 +73,25 @@ local function note_received(sent, message)
 end
 """
 
-ADD_CALLS = """
-local now, added = redis.call('TIME')[1], {}
+ADD_CALLS = (
+    COMMON
+    + """
+local now, added = clock(), {}
 for index = 2, #KEYS do
     local id, plan, delay = unpack(ARGV, 3 * index - 4, 3 * index - 2)
     added[index - 1] = redis.call('HSETNX', KEYS[index], 'plan', plan)
     if added[index - 1] == 1 then
-        redis.call('EXPIRE', KEYS[index], delay + ARGV[1])
+        redis.call('EXPIRE', KEYS[index], math.ceil(delay + ARGV[1]))
         redis.call('ZADD', KEYS[1], now + delay, id)
+        if tonumber(delay) > 0 then add_due(' ' .. id, now + delay) end
     end
 end
 return added
 """
+)
 
 NOTE_SENT = (
-    _COMMON
+    COMMON
     + """
 local now = clock()
 for index = 1, #ARGV, 3 do
@@ -87,26 +112,38 @@ end
 # A route is in order: when the step of a message begins, all messages that were sent before it have
 # been received too.
 
-BEGIN_STEP = (
-    _COMMON
-    + """
-local id, place, holder, lease, message = unpack(ARGV, 1, 5)
-local sent = redis.call('ZSCORE', KEYS[4], message)
-if sent then
+NOTE_BEGUN = """
+-- Notes that a message has been received, and all that were sent to its route before it.
+local function note_begun(route, message)
+    local sent = redis.call('ZSCORE', route, message)
+    if not sent then return end
     for _, before in ipairs(redis.call(
-        'ZRANGE', KEYS[4], '-inf', '(' .. sent, 'BYSCORE', 'LIMIT', 0, 20
+        'ZRANGE', route, '-inf', '(' .. sent, 'BYSCORE', 'LIMIT', 0, 20
     )) do
-        note_received(KEYS[4], before)
+        note_received(route, before)
     end
-    note_received(KEYS[4], message)
+    note_received(route, message)
 end
-local known = redis.call('HMGET', KEYS[1], 'end', place)
+"""
+
+BEGIN_STEP = (
+    COMMON
+    + NOTE_BEGUN
+    + """
+local id, at, attempt, holder, lease, message = unpack(ARGV, 1, 6)
+note_begun(KEYS[4], message)
+local known = redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at)
 if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
 if known[2] then return {1, known[2], 0} end
-local at = redis.call('GET', KEYS[2])
-if at and at ~= holder then return {1, false, 1} end
+local held_by = redis.call('GET', KEYS[2])
+if held_by and held_by ~= holder then return {1, false, 1} end
+if known[3] and tonumber(attempt) < tonumber(known[3])
+    and redis.call('HEXISTS', 'onward:' .. id .. ':held', at) == 1 then
+    return {1, false, 1}  -- a later attempt is held
+end
 redis.call('SET', KEYS[2], holder, 'PX', lease)
-redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+redis.call('HSET', KEYS[1], unpack(ARGV, 7))
+redis.call('HDEL', KEYS[1], 'quiet')
 note_activity(id, clock())
 return {1, false, 0}
 """
@@ -115,9 +152,11 @@ return {1, false, 0}
 # The script must not write to a record that has expired: it would be kept forever.
 
 RECORD_OUTCOME = (
-    _COMMON
+    COMMON
     + """
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) end
+if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) == 1 then
+    redis.call('HDEL', KEYS[1], 'revived', 'quiet')
+end
 if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
 note_activity(ARGV[1], clock())
 return redis.call('HGET', KEYS[1], ARGV[2])
@@ -129,7 +168,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(AR
 """
 
 POSTPONE = (
-    _COMMON
+    COMMON
     + """
 if redis.call('GET', KEYS[1]) == ARGV[3] then redis.call('DEL', KEYS[1]) end
 note_activity(ARGV[1], clock() + ARGV[2])
@@ -137,7 +176,7 @@ note_activity(ARGV[1], clock() + ARGV[2])
 )
 
 RENEW_LEASE = (
-    _COMMON
+    COMMON
     + """
 if redis.call('HEXISTS', KEYS[2], 'end') == 1 then return 0 end
 local holder = redis.call('GET', KEYS[1])
@@ -152,7 +191,7 @@ return 1
 # its leases. The workers get time for that before any call counts as lost.
 
 TAKE_TURN = (
-    _COMMON
+    COMMON
     + """
 local now, lease = tonumber(clock()), tonumber(ARGV[1])
 local at, since = unpack(redis.call('HMGET', KEYS[1], 'at', 'since'))
@@ -167,7 +206,7 @@ return 1
 )
 
 FIND_WAITING_ROUTES = (
-    _COMMON
+    COMMON
     + """
 local found = {}
 for _, route in ipairs(redis.call('SMEMBERS', KEYS[1])) do
@@ -183,7 +222,7 @@ return found
 )
 
 NOTE_RECEIVED = (
-    _COMMON
+    COMMON
     + f"""
 local found = redis.call(
     'ZRANGE', KEYS[1], '-inf', clock() - ARGV[1], 'BYSCORE', 'LIMIT', 0, {_AT_ONCE}
@@ -193,9 +232,16 @@ return #found
 """
 )
 
+# If messages of a call are held, only a message that is outside of all fan-outs rules out that
+# another one was lost. Otherwise the call is sent again once: the held messages stay as they are.
+
 FIND_LOST = (
-    _COMMON
+    COMMON
     + f"""
+local function is_quiet(id)
+    local key = 'onward:' .. id
+    return redis.call('EXISTS', key .. ':held') == 1 and redis.call('HEXISTS', key, 'quiet') == 1
+end
 local lost, bad = {{}}, {{}}
 local found = redis.call(
     'ZRANGE', KEYS[1], '-inf', clock() - ARGV[1], 'BYSCORE', 'LIMIT', ARGV[2], {_AT_ONCE}
@@ -205,7 +251,7 @@ for _, id in ipairs(found) do
     if type(waits) == 'table' then
         redis.call('ZREM', KEYS[1], id)
         bad[#bad + 1] = id
-    elseif (tonumber(waits or 0) or 0) > 0 then
+    elseif (tonumber(waits or 0) or 0) > 0 or is_quiet(id) then
         redis.call('ZADD', KEYS[1], 'inf', id)
     else
         lost[#lost + 1] = id
@@ -216,11 +262,12 @@ return {{#found, lost, bad}}
 )
 
 CLAIM_LOST = (
-    _COMMON
+    COMMON
     + """
 local last, now = redis.call('ZSCORE', KEYS[2], ARGV[1]), clock()
 if not last or tonumber(last) > now - ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[2], now, ARGV[1])
+if redis.call('EXISTS', KEYS[1] .. ':held') == 1 then redis.call('HSET', KEYS[1], 'quiet', 1) end
 return redis.call('HINCRBY', KEYS[1], 'revived', 1)
 """
 )
@@ -231,6 +278,11 @@ if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 redis.call('ZREM', KEYS[2], ARGV[1])
+for _, at in ipairs(redis.call('HKEYS', KEYS[1] .. ':held')) do
+    redis.call('ZREM', 'onward:due', at .. ' ' .. ARGV[1])
+end
+redis.call('ZREM', 'onward:due', ' ' .. ARGV[1], '! ' .. ARGV[1])
+redis.call('DEL', KEYS[1] .. ':held', KEYS[1] .. ':signals')
 --NOTIFY
 return 1
 """.replace("--NOTIFY", NOTIFY)

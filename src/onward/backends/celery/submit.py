@@ -5,10 +5,11 @@ Celery needs ten times as long for a message, most of it for parts that all mess
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -47,15 +48,12 @@ class TaskMessage(Struct, frozen=True):
         )
 
 
-def task_message(
-    chain: Sequence[Signature[Any]], call: str, eta: float | None = None
-) -> TaskMessage:
+def task_message(chain: Sequence[Signature[Any]], call: str) -> TaskMessage:
     """Makes the first message of a chain of tasks. It contains the tasks that follow.
 
     Args:
         chain: The tasks' signatures, without groups and chords. The first one has its arguments.
         call: The call's id, which every message carries.
-        eta: When the first task starts, by the ledger's clock, in seconds since 1970-01-01 UTC.
     """
     first, *rest = chain
     options = first.options
@@ -66,7 +64,7 @@ def task_message(
         "root_id": call,
         "parent_id": None,
         "group": None,
-        "eta": None if eta is None else datetime.fromtimestamp(eta, UTC).isoformat(),
+        "eta": None,
         "argsrepr": repr(first.args)[:_SHOWN],
         "kwargsrepr": options["kwargsrepr"],
     }
@@ -172,10 +170,27 @@ def _id() -> str:
     return os.urandom(16).hex()
 
 
+Take = Callable[[Any, str, int], None]
+"""Takes a message of Celery's, its queue and its priority."""
+
+
 class RecordingAMQP(AMQP):
     """Celery's AMQP, which stores in the ledger each message that Celery itself sends."""
 
     note: Callable[[list[Message]], None] | None = None
+
+    def __init__(self, app: Celery) -> None:
+        super().__init__(app)
+        self._thread = threading.local()
+
+    @contextlib.contextmanager
+    def capturing(self, take: Take) -> Generator[None]:
+        """While this is entered, `take` gets the messages of this thread, and none is sent."""
+        self._thread.take = take
+        try:
+            yield
+        finally:
+            self._thread.take = None
 
     def _create_task_sender(self) -> Any:
         send = super()._create_task_sender()  # type: ignore[misc]  # not in the stubs
@@ -183,8 +198,13 @@ class RecordingAMQP(AMQP):
         def send_noted(producer: Any, name: str, message: Any, *args: Any, **options: Any) -> Any:
             queue = options.get("queue")
             where = str(getattr(queue, "name", queue) or options.get("routing_key"))
+            priority = options.get("priority") or 0
+            take: Take | None = getattr(self._thread, "take", None)
+            if take is not None:
+                take(message, where, priority)
+                return None
             headers = message.headers
-            sent = Message(headers["root_id"], headers["id"], where, options.get("priority") or 0)
+            sent = Message(headers["root_id"], headers["id"], where, priority)
             if self.note is not None:
                 self.note([sent])
             return send(producer, name, message, *args, **options)

@@ -24,6 +24,7 @@ from onward.backends.celery.core import Core
 from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.outage import Outage, server_name
 from onward.backends.celery.pool import Pool
+from onward.backends.celery.publisher import Publisher
 from onward.backends.celery.reconciler import Reconciler
 from onward.backends.celery.runner import Runner
 from onward.backends.celery.throttle import throttled
@@ -63,7 +64,7 @@ _LEAVING = 3.0
 
 
 class CeleryWorker:
-    """A Celery worker and a reconciler, on threads of this process."""
+    """A Celery worker, a reconciler and a publisher, on threads of this process."""
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class CeleryWorker:
         self._ended = threading.Event()
         self._controller: Any = None
         self._reconciler = Reconciler(core, catalog.tasks)
+        self._publisher = Publisher(core)
         outage = Outage(
             server_name("the broker", core.app.conf.broker_url),
             "this worker takes up no steps until it is",
@@ -158,6 +160,7 @@ class CeleryWorker:
         if not self._stopping.is_set():
             self._stopping.set()
             self._reconciler.close()
+            self._publisher.close()
             # Only its own thread may use its connections: this makes that thread leave its loop.
             consumer = getattr(self._controller, "consumer", None)
             if consumer is not None:

@@ -1,0 +1,121 @@
+"""The Lua scripts about what is due later. `scripts` describes the keys."""
+
+from __future__ import annotations
+
+from onward.backends.celery.scripts import COMMON
+
+WAKE = "onward:wake"
+
+AT_ONCE = 100
+BYTES_AT_ONCE = 4_000_000
+"""How many entries, and how many bytes of messages, a worker claims at once."""
+
+LONGEST_OPEN = 30 * 24 * 3600
+"""How long a call without an outcome is kept after it was due, in seconds."""
+
+HOLDING = (
+    COMMON
+    + f"""
+-- Keeps the keys of a call for so many seconds at least; without limit if they are infinite.
+local function keep(id, seconds)
+    local key = 'onward:' .. id
+    local left = redis.call('TTL', key)
+    for _, each in ipairs({{key, key .. ':held', key .. ':signals'}}) do
+        if seconds == 'inf' or left == -1 then
+            redis.call('PERSIST', each)
+        else
+            redis.call('EXPIRE', each, math.max(left, math.ceil(seconds)))
+        end
+    end
+end
+
+-- When the signature of a plan expires.
+local function plan_until(signed)
+    return tonumber(string.match(string.sub(signed or '', 65, 90), '^%d+') or 0)
+end
+
+-- Holds a message until it is due.
+local function hold(id, at, due, message, is_top, deadline, plan)
+    local key = 'onward:' .. id
+    redis.call('HSET', key .. ':held', at, message)
+    if plan_until(plan) > plan_until(redis.call('HGET', key, 'plan')) then
+        redis.call('HSET', key, 'plan', plan)
+    end
+    if due ~= 'inf' then add_due(at .. ' ' .. id, due) end
+    if deadline ~= '' then add_due('! ' .. id, deadline) end
+    keep(id, due == 'inf' and 'inf' or due - clock() + {LONGEST_OPEN})
+    redis.call('HDEL', key, 'revived')
+    if is_top == '1' then
+        redis.call('HSET', key, 'quiet', 1)
+        redis.call('ZADD', 'onward:open', 'XX', 'inf', id)
+    else
+        redis.call('HDEL', key, 'quiet')
+        note_activity(id, clock())
+    end
+end
+"""
+)
+
+HOLD_RETRY = (
+    HOLDING
+    + """
+local id, at, seconds, message, is_top, deadline, plan, holder, attempt = unpack(ARGV)
+if redis.call('GET', KEYS[2]) == holder then redis.call('DEL', KEYS[2]) end
+if redis.call('HEXISTS', KEYS[1], 'end') == 1 or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then
+    return
+end
+redis.call('HSET', KEYS[1], 'r:' .. at, attempt)
+hold(id, at, clock() + seconds, message, is_top, deadline, plan)
+"""
+)
+
+# The score of a claimed entry is when the claim ends: the entry is due again then.
+
+CLAIM = (
+    COMMON
+    + f"""
+local now, claimed, size = clock(), {{}}, 0
+local found = redis.call(
+    'ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, {AT_ONCE}
+)
+for _, member in ipairs(found) do
+    local at, id = string.match(member, '^(%S*) (.*)$')
+    local key = 'onward:' .. (id or '')
+    local known = redis.pcall('HMGET', key, 'plan', 'end')
+    local message = ''
+    if at and at ~= '' and at ~= '!' then message = redis.pcall('HGET', key .. ':held', at) end
+    if not at or known.err or known[2] or not known[1] or type(message) ~= 'string' then
+        redis.call('ZREM', KEYS[1], member)
+    else
+        if size > {BYTES_AT_ONCE} then break end
+        size = size + #message
+        local ends = string.format('%.6f', now + ARGV[1])
+        redis.call('ZADD', KEYS[1], ends, member)
+        claimed[#claimed + 1] = {{at, id, ends, message}}
+    end
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+return {{claimed, first[2] and string.format('%.6f', first[2] - now) or false}}
+"""
+)
+
+RELEASE = (
+    COMMON
+    + f"""
+for index = 1, #ARGV, 3 do
+    local at, id, ends = unpack(ARGV, index, index + 2)
+    local key, member = 'onward:' .. id, at .. ' ' .. id
+    local score = redis.call('ZSCORE', KEYS[1], member)
+    if score and tonumber(score) == tonumber(ends) then
+        redis.call('ZREM', KEYS[1], member)
+        redis.call('HDEL', key .. ':held', at)
+        redis.call('HDEL', key, 'quiet')
+        if redis.call('EXISTS', key .. ':held') == 0 and redis.call('TTL', key) == -1 then
+            redis.call('EXPIRE', key, {LONGEST_OPEN})
+            redis.call('EXPIRE', key .. ':signals', {LONGEST_OPEN})
+        end
+        note_activity(id, clock())
+    end
+end
+"""
+)

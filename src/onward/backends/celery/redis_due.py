@@ -1,0 +1,81 @@
+"""What is due later, in Redis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from onward.backends.celery import due_scripts
+from onward.backends.celery.due import Claims, DueEntry, Hold
+from onward.backends.celery.scripts import DUE
+from onward.backends.celery.signing import Signer
+
+_SHORTEST = 0.001
+"""The shortest wait, in seconds: Redis takes zero for no limit."""
+
+
+class RedisDue:
+    """What is due later, in the Redis of a ledger.
+
+    Args:
+        client: A client of the Redis.
+        signer: Signs held messages; None without keys.
+        poll: How long a wait lasts at most, in seconds. A worker that is woken up may die.
+        renewed_plan: Signs the plan of a call so that it may be sent after so many seconds; returns
+            nothing if plans are not signed.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        signer: Signer | None,
+        poll: float,
+        renewed_plan: Callable[[str, float], bytes],
+    ) -> None:
+        self._client = client
+        self._signer = signer
+        self._poll = poll
+        self._renewed_plan = renewed_plan
+        self._hold_retry = client.register_script(due_scripts.HOLD_RETRY)
+        self._claim = client.register_script(due_scripts.CLAIM)
+        self._release = client.register_script(due_scripts.RELEASE)
+
+    def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:
+        keys = [f"onward:{hold.call}", f"onward:{hold.call}:at:{hold.at}"]
+        self._hold_retry(keys, [*self._args(hold), holder, attempt])
+
+    def _args(self, hold: Hold) -> list[str | bytes | float | int]:
+        return [
+            hold.call,
+            hold.at,
+            "inf" if math.isinf(hold.seconds) else hold.seconds,
+            self._sign(hold),
+            int(hold.is_top),
+            "" if hold.deadline is None else hold.deadline,
+            self._renewed_plan(hold.call, hold.seconds),
+        ]
+
+    def _sign(self, hold: Hold) -> bytes:
+        if self._signer is None:
+            return hold.message
+        return self._signer.sign(hold.message, "held", hold.call, hold.at)
+
+    def claim(self, lease: float) -> Claims:
+        claimed, next_in = self._claim([DUE], [lease])
+        entries: list[DueEntry] = []
+        for raw in claimed:
+            at, call, until = (text.decode(errors="replace") for text in raw[:3])
+            message: bytes | None = raw[3]
+            if message and self._signer is not None:
+                message = self._signer.verify(message, "held", call, at)
+            entries.append(DueEntry(at, call, until, message or b""))
+        return Claims(entries, None if next_in is None else float(next_in))
+
+    def release(self, entries: Sequence[DueEntry]) -> None:
+        args = [text for each in entries for text in (each.at, each.call, each.until)]
+        if args:
+            self._release([DUE], args)
+
+    def wait(self, seconds: float) -> None:
+        self._client.blpop([due_scripts.WAKE], max(_SHORTEST, min(seconds, self._poll)))
