@@ -25,7 +25,6 @@ from onward import (
 )
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
-from onward.backends.celery.due import DueEntry
 from onward.backends.celery.publisher import send_due
 from onward.backends.celery.reconciler import reconcile
 from onward.fault import Cancelled, Expired
@@ -170,13 +169,11 @@ def test_a_call_whose_worker_died_with_it_is_sent_by_another_one(
     make: Make, backend: CeleryBackend, redis: Any
 ) -> None:
     ref = submit(inc(1), on=backend, delay=0.01).unwrap()
-    claimed: list[DueEntry] = []
-    until(
-        lambda: bool(claimed.extend(backend.ledger.due.claim(0.3).entries) or claimed),
-        within=5,
-        otherwise=lambda: "it was not due",
-    )
-    assert [each.call for each in claimed] == [ref.id]
+
+    def claim() -> bool:
+        return [each.call for each in backend.ledger.due.claim(0.3).entries] == [ref.id]
+
+    until(claim, within=5, otherwise=lambda: "it was not due")
     with working(make):
         assert result(ref, on=backend, timeout=20) == Success(2)
     waits(redis, 0)
@@ -231,7 +228,8 @@ def test_a_message_that_is_lost_beside_a_held_one_is_sent_again(
     with working(make):
         waits(redis, 1)
     with backend.app.connection_for_read() as connection:
-        connection.default_channel.queue_purge(queue)
+        channel: Any = connection.default_channel
+        channel.queue_purge(queue)
     assert reconcile(backend, patience=0) == [ref.id]
     with working(make, queue):
         until(

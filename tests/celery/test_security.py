@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,7 @@ from onward import (
     Ref,
     Retry,
     connect,
+    each,
     given,
     result,
     run,
@@ -36,9 +38,11 @@ from onward import (
 from onward.backends.celery import celery, lower
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.canvas import Canvas
+from onward.backends.celery.held import decode, encode
 from onward.backends.celery.message import Continuing, decode_step
 from onward.backends.celery.reconciler import reconcile
 from onward.backends.celery.signing import MIN_KEY_SIZE, SIGNATURE_SIZE, Signer
+from onward.backends.celery.submit import TaskMessage
 from onward.fault import Fault
 from onward.testing import BackendSuite
 from tests.engines.process import until
@@ -73,7 +77,12 @@ def stumble() -> int:
     raise OSError("always")
 
 
-CATALOG = Catalog(note, shout, stumble)
+@task
+def spell(number: int) -> list[str]:
+    return list(str(number))
+
+
+CATALOG = Catalog(note, shout, stumble, spell)
 
 
 @contextmanager
@@ -337,34 +346,64 @@ def test_a_message_with_an_expired_signature_is_refused_and_its_call_sent_again(
 def test_a_delayed_message_without_a_signature_is_refused_at_once(
     url: str, redis: Any, client: CeleryBackend, trace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    submit(noted(trace), on=client, delay=WAIT).unwrap()
+    submit(noted(trace), on=client).unwrap()
     queue, message = take_message(redis)
-    put(redis, queue, without_signatures(message))
+    eta = {"eta": datetime.fromtimestamp(time.time() + WAIT, UTC).isoformat()}
+    put(redis, queue, without_signatures(message | {"headers": message["headers"] | eta}))
     with working(url, [NEW]):
         refusal(caplog, "it is not signed for this task")
         until(lambda: not redis.hlen("unacked"), within=10, otherwise=lambda: "it is held")
 
 
+def plan_until(redis: Any, id: str) -> float:
+    """Until when the plan of a call may be sent."""
+    signed = redis.hget(f"onward:{id}", "plan")
+    return float(signed[SIGNATURE_SIZE:].partition(b" ")[0])
+
+
 def test_a_signature_lasts_longer_for_a_delayed_call(client: CeleryBackend, redis: Any) -> None:
     before = time.time()
-    submit(shout("later"), on=client, delay=WAIT).unwrap()
-    ticket = body(take_message(redis)[1])[1]["ticket"]
-    assert decode_step(ticket[SIGNATURE_SIZE:].encode()).until > before + WAIT
+    ref = submit(shout("later"), on=client, delay=WAIT).unwrap()
+    assert plan_until(redis, ref.id) > before + WAIT
 
 
-def test_a_signature_lasts_longer_for_a_delayed_retry(
+def held_message(redis: Any, id: str) -> list[Any]:
+    """The body of the message that the ledger holds of a call."""
+    until(lambda: redis.hlen(f"onward:{id}:held") == 1, within=20, otherwise=lambda: "none")
+    [signed] = redis.hvals(f"onward:{id}:held")
+    held: list[Any] = json.loads(decode(signed[SIGNATURE_SIZE:]).body)
+    return held
+
+
+def ticket_until(ticket: str) -> float:
+    return decode_step(ticket[SIGNATURE_SIZE:].encode()).until
+
+
+def test_signatures_last_longer_for_a_delayed_retry_and_all_that_follows(
     url: str, redis: Any, client: CeleryBackend
 ) -> None:
-    def retried() -> list[Message]:
-        unacked = (json.loads(raw)[0] for raw in redis.hvals("unacked"))
-        return [message for message in unacked if message["headers"].get("retries") == 1]
-
     before = time.time()
-    submit(stumble(), on=client).unwrap()
+    ref = submit((stumble >> spell >> each(shout))(), on=client).unwrap()
     with working(url, [NEW]):
-        until(lambda: bool(retried()), within=30, otherwise=lambda: "it was not retried")
-        [message] = retried()
-    assert decode_step(body(message)[1]["ticket"][SIGNATURE_SIZE:].encode()).until > before + WAIT
+        _, kwargs, after = held_message(redis, ref.id)
+    tickets = [kwargs["ticket"], *(each["kwargs"]["ticket"] for each in after["chain"])]
+    assert len(tickets) == 3
+    assert min(map(ticket_until, tickets)) > before + WAIT
+    assert plan_until(redis, ref.id) > before + WAIT
+
+
+def test_a_held_message_without_a_signature_is_not_sent(
+    url: str, redis: Any, client: CeleryBackend, trace: Path
+) -> None:
+    ref = submit(noted(trace), on=client).unwrap()
+    _, message = take_message(redis)
+    forged = TaskMessage("onward", 5, message["headers"], base64.b64decode(message["body"]))
+    redis.hset(f"onward:{ref.id}:held", "0", encode(forged))
+    redis.zadd("onward:due", {f"0 {ref.id}": 0.0})
+    with working(url, [NEW]):
+        until(lambda: not redis.zcard("onward:due"), within=20, otherwise=lambda: "it is due")
+    assert take_messages(redis) == []
+    assert not trace.exists()
 
 
 # Keys

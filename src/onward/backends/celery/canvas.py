@@ -114,6 +114,8 @@ class Canvas:
                     message = decode_step(raw or b"")
                     if message.until > self._now():  # what has expired is refused when it arrives
                         renewed["kwargs"] = self.kwargs(name, message, delay)
+            case _:
+                pass
         return renewed
 
     def signed_state(self, state: CallState, call: str, source: str) -> str:

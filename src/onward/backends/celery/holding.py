@@ -56,7 +56,8 @@ class Holding:
         request = running.requests.get(str(task.request.id))
         if isinstance(request, Request):
             request.show_retry(problem)
-        again = {"countdown": seconds, "exc": problem, **self._again(task, name, message, seconds)}
+        again = self._again(task, name, message, seconds)
+        again |= {"countdown": seconds, "exc": problem}
         if seconds <= LONGEST_ETA:
             self._ledger.postpone(message.call, message.at, holder, seconds)
             raise task.retry(**again)
