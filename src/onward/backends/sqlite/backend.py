@@ -9,6 +9,7 @@ from returns.result import Failure, Result
 
 from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
 from onward.backend.additions import additions_of, with_additions
+from onward.backend.features import WAITS
 from onward.backends.sqlite import connections, lower
 from onward.backends.sqlite.core import Core
 from onward.backends.sqlite.drive import drive, drive_async
@@ -25,6 +26,8 @@ class SqliteBackend(BlockingCancels[Core], BlockingSchedules[Core], BlockingDiag
 
     A caller that blocks does so in its own thread, and one that awaits on its own event loop.
     """
+
+    lacks = WAITS
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, core.thread)

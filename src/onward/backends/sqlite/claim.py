@@ -13,7 +13,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from onward.backends.sqlite.clock import Clock
-from onward.backends.sqlite.settle import Last, settle_as
+from onward.backends.sqlite.settle import Last, decided, settle_as
 from onward.outcome import Outcome
 
 
@@ -45,6 +45,7 @@ class Claimed(NamedTuple):
         deadline: When the call expires, in the file's time.
         known: What is written down of its steps, by path.
         delegated: The paths of its steps that were handed over and have no outcome yet.
+        is_again: Whether another worker, or this one, may have had it before.
     """
 
     seq: int
@@ -57,6 +58,7 @@ class Claimed(NamedTuple):
     deadline: float | None
     known: Mapping[str, Known]
     delegated: Collection[str] = ()
+    is_again: bool = False
 
 
 class Outlook(NamedTuple):
@@ -116,7 +118,17 @@ def take(
             known, delegated = _before(db, call, path) if claims > 1 else ({}, ())
             claimed.append(
                 Claimed(
-                    seq, call, path, owner, claim, deaths, bytes(raw), deadline, known, delegated
+                    seq,
+                    call,
+                    path,
+                    owner,
+                    claim,
+                    deaths,
+                    bytes(raw),
+                    deadline,
+                    known,
+                    delegated,
+                    claims > 1,
                 )
             )
     return claimed
@@ -209,7 +221,7 @@ def end_call(
         return False
     if record is not None:
         put_step(db, job.call, record)
-    return settle_as(db, job.seq, outcome, clock, last)
+    return settle_as(db, job.seq, decided(db, job.call) or outcome, clock, last)
 
 
 def end_delegated(db: Connection, job: Claimed, record: Record, clock: Clock) -> bool:
@@ -281,9 +293,10 @@ def write_notes(db: Connection, notes: Collection[Note]) -> None:
 
 
 def put_off(db: Connection, job: Claimed, due: float) -> None:
-    """Gives a job back until a moment in the file's time."""
+    """Gives a job back until a moment in the file's time, or at once if its call is cancelling."""
     db.execute(
-        "update onward_jobs set owner = null, claim = null, due = ? "
-        "where seq = ? and owner = ? and claim = ?",
-        (due, job.seq, job.owner, job.claim),
+        "update onward_jobs set owner = null, claim = null, due = ("
+        "select case when outcome is null then ? end from onward_calls where seq = ?"
+        ") where seq = ? and owner = ? and claim = ?",
+        (due, job.call, job.seq, job.owner, job.claim),
     )

@@ -15,6 +15,7 @@ from onward.backends.sqlite.settle import Last
 from onward.catalog import Tasks
 from onward.context import HELD, Context, Progress
 from onward.pool import Slots
+from onward.scope import Scope
 
 _SHARE = 0.1
 """How much one step counts in how long steps take."""
@@ -113,6 +114,8 @@ class Job:
         """Whether its call has ended, or it is another worker's."""
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.scope: Scope | None = None
+        """What cancels its steps, if it has cleanups to run then."""
         self.queue: str | None = None
         self.last: Last = Last()
         self._progress: Progress | None = None

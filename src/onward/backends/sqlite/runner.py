@@ -25,14 +25,15 @@ from onward.backends.sqlite.errors import PROBLEMS, Refused
 from onward.backends.sqlite.jobs import Job, Runtime
 from onward.backends.sqlite.message import CallHead, StepMessage, head_of, read
 from onward.backends.sqlite.resources import Resources, Serving
-from onward.backends.sqlite.settle import expire
+from onward.backends.sqlite.settle import decided, expire
 from onward.backends.sqlite.steps import StepRunner, for_ever
 from onward.backends.sqlite.wakeup import Changes
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import BadPayload
-from onward.outcome import Outcome, faulted
+from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import Plan, Runnable
+from onward.scope import Scope
 
 _AGAIN = 0.5
 """How long it is until a write that failed is tried again, in seconds."""
@@ -135,8 +136,11 @@ class JobRunner:
 
     async def _run_call(self, job: Job, plan: Plan) -> None:
         runner = StepRunner(self, job, lower.last_path(plan.root))
+        if plans.has_cleanup(plan):
+            job.scope = Scope(runner, runner.known if job.claimed.is_again else None)
+            await self._cancel_if_decided(job, job.scope)  # from now on, it hears of it
         try:
-            outcome = await evaluate(plan.root, plan.args, runner)
+            outcome = await evaluate(plan.root, plan.args, job.scope or runner)
         except Exception as problem:  # ours; what a step raises is an outcome
             _LOGGER.exception("call %s could not be run", plan.id)
             outcome = faulted(raised(plan.flow, problem))
@@ -144,6 +148,20 @@ class JobRunner:
         if deadline is not None and deadline <= self.clock.now():
             outcome = faulted(expired(plan.flow))
         await self._end(job, outcome, None if isinstance(plan.root, Runnable) else runner.last)
+
+    async def _cancel_if_decided(self, job: Job, scope: Scope) -> None:
+        """Cancels a call's steps if the call was cancelled, or has expired, before."""
+        while True:
+            try:
+                outcome = await self._resources.reads.on_loop(
+                    partial(decided, seq=job.claimed.call)
+                )
+            except (*PROBLEMS, Refused):
+                await asyncio.sleep(_AGAIN)
+                continue
+            if isinstance(outcome, Faulted):
+                scope.cancel(outcome)
+            return
 
     async def _end(self, job: Job, outcome: Outcome, record: Record | None = None) -> None:
         last = job.last
@@ -224,7 +242,7 @@ class JobRunner:
     # -- what happens meanwhile ----------------------------------------------------------------
 
     def hear(self, changes: Changes) -> None:
-        """Lets go of the jobs whose call has ended, and wakes who waits for a step."""
+        """Lets go of the jobs whose call has ended or is cancelling; wakes who waits for a step."""
         ended = changes.ended & self._of_call.keys()
         if changes.is_gap:
             self.look_over()
@@ -235,20 +253,24 @@ class JobRunner:
                 arrived.set()
 
     def look_over(self, jobs: Collection[Job] | None = None) -> None:
-        """Lets go, soon, of those of these jobs, or of all, that are no longer ours."""
-        held = [job.claimed for job in (self._jobs.values() if jobs is None else jobs)]
+        """Lets go, soon, of those of these jobs, or of all, that are no longer ours.
+
+        Of those that are, it cancels the steps if their call is cancelling.
+        """
+        held = list(self._jobs.values() if jobs is None else jobs)
         if not held:
             return
 
-        def lost(db: Connection) -> list[Claimed]:
-            return [claimed for claimed in held if not claim.is_held(db, claimed)]
+        def lost(db: Connection) -> list[Job]:
+            return [job for job in held if not claim.is_held(db, job.claimed)]
 
         async def look() -> None:
             with contextlib.suppress(*PROBLEMS, Refused):  # writing will show it
-                for claimed in await self._resources.reads.on_loop(lost):
-                    job = self._jobs.get((claimed.seq, claimed.claim))
-                    if job is not None:
-                        self._let_go(job)
+                for job in await self._resources.reads.on_loop(lost):
+                    self._let_go(job)
+            for job in held:
+                if job.scope is not None and not job.is_over:
+                    await self._cancel_if_decided(job, job.scope)
 
         self._beside.add(looking := self._loop.create_task(look()))
         looking.add_done_callback(self._beside.discard)

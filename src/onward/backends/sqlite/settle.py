@@ -1,4 +1,8 @@
-"""How a call ends, whoever ends it: its worker, a cancel, or a deadline."""
+"""How a call ends, whoever ends it: its worker, a cancel, or a deadline.
+
+A call whose outcome is decided, and which has no state yet, is cancelling: it ends with that
+outcome as soon as its cleanups have.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from onward import outcome as outcomes
+from onward import plan as plans
 from onward.backend import State, state_of
 from onward.backend.support import expired
 from onward.backends.sqlite.clock import Clock
 from onward.fault import Cancelled
-from onward.outcome import Outcome, faulted
+from onward.outcome import Faulted, Outcome, faulted
+from onward.scope import in_cleanup
 
 _AT_ONCE = 500
 
@@ -71,8 +77,49 @@ def cancel(db: Connection, id: str, clock: Clock) -> bool:
         return False
     seq, flow, state = row
     if state is None:
-        settle_as(db, seq, faulted(Cancelled(flow, "it was cancelled")), clock)
+        end_early(db, seq, faulted(Cancelled(flow, "it was cancelled")), clock)
     return True
+
+
+def end_early(db: Connection, seq: int, outcome: Faulted, clock: Clock) -> None:
+    """Ends a call that has no state yet, after its cleanups if it may have any to run.
+
+    Args:
+        db: A connection, in a transaction that writes.
+        seq: The call's number.
+        outcome: What it ends with, unless that is decided already.
+        clock: The time in the file.
+    """
+    if decided(db, seq) is not None:
+        return
+    if not _may_clean_up(db, seq):
+        settle_as(db, seq, outcome, clock)
+        return
+    raw = outcomes.encode(outcome)
+    db.execute("update onward_calls set outcome = ? where seq = ?", (raw, seq))
+    # Who has it hears of it; where nobody has it, somebody takes it up at once.
+    db.execute("update onward_jobs set deadline = null, due = null where seq = ?", (seq,))
+    query = "select seq, path from onward_jobs where call = ? and path is not null"
+    for part, path in db.execute(query, (seq,)).fetchall():
+        if not in_cleanup(path):
+            db.execute("delete from onward_jobs where seq = ?", (part,))
+    db.execute("insert into onward_log(call, at) values (?, ?)", (seq, clock.now()))
+
+
+def _may_clean_up(db: Connection, seq: int) -> bool:
+    query = (
+        "select calls.plan from onward_calls as calls join onward_jobs as jobs "
+        "on jobs.seq = calls.seq where calls.seq = ? and jobs.claims > 0"
+    )
+    row = db.execute(query, (seq,)).fetchone()
+    plan = None if row is None else plans.decode(bytes(row[0])).value_or(None)
+    return plan is not None and plans.has_cleanup(plan)
+
+
+def decided(db: Connection, seq: int) -> Outcome | None:
+    """The outcome of a call that is cancelling, or that has ended."""
+    [raw] = db.execute("select outcome from onward_calls where seq = ?", (seq,)).fetchone()
+    return None if raw is None else outcomes.decode(raw)
 
 
 def expire(db: Connection, clock: Clock) -> int:
@@ -84,5 +131,5 @@ def expire(db: Connection, clock: Clock) -> int:
     )
     rows = db.execute(query, (clock.now(), _AT_ONCE)).fetchall()
     for seq, flow in rows:
-        settle_as(db, seq, faulted(expired(flow)), clock)
+        end_early(db, seq, faulted(expired(flow)), clock)
     return len(rows)

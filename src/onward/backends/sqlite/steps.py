@@ -82,9 +82,9 @@ class StepRunner:
         """What is to be written down with the job's end."""
 
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
-        known = self._job.claimed.known.get(where)
-        if known is not None and known.outcome is not None:
-            return outcomes.decode(known.outcome)
+        outcome = await self.known(where)
+        if outcome is not None:
+            return outcome
         if self._host.is_stopping:
             with self._job.waiting():
                 await for_ever()  # what waits is given back
@@ -94,11 +94,16 @@ class StepRunner:
         queue = self._host.queue_of(self._job, step)
         if not self._host.serves(queue):
             return await self._elsewhere(step, args, where, queue)
-        if known is not None or "[" not in where:
+        if where in self._job.claimed.known or "[" not in where:
             return await self.here(step, args, where)
         if not await self._has_slot_soon(step, queue):
             return await self._elsewhere(step, args, where, queue)
         return await self.here(step, args, where, has_slot=True)
+
+    async def known(self, where: str) -> Outcome | None:
+        """The outcome of a step that was written down before the job was taken up."""
+        known = self._job.claimed.known.get(where)
+        return None if known is None or known.outcome is None else outcomes.decode(known.outcome)
 
     async def _has_slot_soon(self, step: Runnable, queue: str) -> bool:
         """Takes a slot for a step of a fan-out; gives up if another worker may have one sooner."""

@@ -37,7 +37,8 @@ def look(db: Connection, ids: Collection[str], where: str) -> Seen:
         where: The file, as people know it.
     """
     query = (
-        "select calls.id, calls.seq, calls.outcome, jobs.deadline from json_each(?) as wanted "
+        "select calls.id, calls.seq, calls.state, calls.outcome, jobs.deadline "
+        "from json_each(?) as wanted "
         "join onward_calls as calls on calls.id = wanted.value "
         "left join onward_jobs as jobs on jobs.seq = calls.seq"
     )
@@ -45,9 +46,9 @@ def look(db: Connection, ids: Collection[str], where: str) -> Seen:
     known: set[str] = set()
     still_open: list[int] = []
     due: float | None = None
-    for id, seq, raw, deadline in db.execute(query, (json.dumps(list(ids)),)):
+    for id, seq, state, raw, deadline in db.execute(query, (json.dumps(list(ids)),)):
         known.add(id)
-        if raw is not None:
+        if state is not None:
             found[id] = outcomes.decode(raw)
             continue
         still_open.append(seq)
@@ -68,19 +69,20 @@ def status_of(db: Connection, id: str) -> Status | None:
     """Where a call is; None for an id that nobody knows."""
     query = (
         "select calls.state, calls.task, calls.step, calls.attempt, "
-        "jobs.owner, jobs.task, jobs.step, jobs.attempt, jobs.progress "
+        "jobs.owner, jobs.task, jobs.step, jobs.attempt, jobs.progress, "
+        "calls.outcome is not null "
         "from onward_calls as calls left join onward_jobs as jobs on jobs.seq = calls.seq "
         "where calls.id = ?"
     )
     row = db.execute(query, (id,)).fetchone()
     if row is None:
         return None
-    state, task, step, attempt, owner, now_task, now_step, now_attempt, progress = row
+    state, task, step, attempt, owner, now_task, now_step, now_attempt, progress, is_decided = row
     if state is not None:
         return Status(cast(State, state), task or "", step or "", attempt or 0)
     is_running = owner is not None or now_task is not None
     return Status(
-        "running" if is_running else "queued",
+        "cancelling" if is_decided else "running" if is_running else "queued",
         now_task or "",
         now_step or "",
         now_attempt or 0,
