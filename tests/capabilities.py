@@ -92,6 +92,13 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_key_belongs_to_its_flow",
         "a_key_gives_the_same_ref_in_every_process",
     ),
+    "Cleanups": (
+        "a_cleanup_runs_whichever_way_the_flow_ends",
+        "cleanups_compose",
+        "a_cancelled_call_is_cleaned_up",
+        "a_call_past_its_deadline_is_cleaned_up",
+        "a_flow_that_has_not_begun_is_not_cleaned_up",
+    ),
     "`Cancels`": ("a_cancelled_call_ends",),
     "Sleeps": (
         "a_sleep_gives_its_input",

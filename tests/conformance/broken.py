@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 
 from onward import Fault, Status
 from onward.attempt import LoopExecutor, Timeout
-from onward.backend import Submission, Worker
+from onward.backend import State, Submission, Worker
 from onward.backend.features import NOTHING
 from onward.backends.local import Local
 from onward.backends.local.core import Core
@@ -139,6 +139,39 @@ class SpreadsNothing(Broken):
 class FixesNothing(Broken):
     def rewrite(self, node: Node) -> Node:
         return node.body if isinstance(node, FixedNode) else node
+
+
+class SkipsCleanups(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return node.body if isinstance(node, FinallyNode) else node
+
+
+class CleansUpWithTheValue(Broken):
+    """Gives a cleanup what its flow gives, and so skips it after a failure."""
+
+    def rewrite(self, node: Node) -> Node:
+        if isinstance(node, FinallyNode):
+            return ChainNode((node.body, TeeNode(node.cleanup)))
+        return node
+
+
+class CancelsAtOnce(Broken):
+    """Ends a cancelled call without its cleanups."""
+
+    class BrokenCore(Core):
+        def _end(self, run: Run, fault: Fault, state: State) -> None:
+            run.scope = None
+            super()._end(run, fault, state)
+
+
+class CleansUpWhatHasNotBegun(Broken):
+    """Runs all cleanups of a call, whatever has begun."""
+
+    def rewrite(self, node: Node) -> Node:
+        if isinstance(node, ChainNode) and isinstance(node.steps[-1], FinallyNode):
+            last = node.steps[-1]
+            return FinallyNode(ChainNode((*node.steps[:-1], last.body)), last.cleanup)
+        return node
 
 
 class RescuesTheWrongInput(Broken):

@@ -368,6 +368,19 @@ def a_handler_takes_what_went_in_as_well() -> None:
     assert_type((double >> double.rescue(spread(refund), with_input=True))(1), Call[int])
 
 
+def a_cleanup_leaves_the_type_of_its_flow_as_it_is() -> None:
+    assert_type(find.finally_(fetch)("u"), Call[bytes, Missing])
+    assert_type((fetch >> length).finally_(find)("u"), Call[int])
+    assert_type((double >> double.finally_(fixed(start)))(1), Call[int])
+    assert_type(each(double.finally_(double))([1]), Call[list[int]])
+    assert_type(find.finally_(find >> length).rescue(nothing_found)("u"), Call[bytes])
+
+
+@task
+def nothing_found(error: Missing | Fault) -> bytes:
+    return b""
+
+
 def rescue_takes_the_errors_out_again() -> None:
     assert_type((fetch >> given(parse, ",")).rescue(nothing)("u"), Call[list[int]])
     assert_type(ingest.rescue(report)("u"), Call[int, str])
@@ -725,6 +738,7 @@ def main() -> None:
     identity_fits_everywhere()
     a_url_gives_a_backend_or_what_is_wrong_with_it()
     assert a_secret_keeps_the_type_of_what_it_holds(Secret("x")) == Secret("x")
+    a_cleanup_leaves_the_type_of_its_flow_as_it_is()
     rescue_takes_the_errors_out_again()
     another_policy_or_name_is_the_same_type()
     a_flow_may_be_used_as_something_wider()

@@ -407,6 +407,14 @@ def a_handler_that_does_not_take_the_input_or_an_error() -> None:
     _ = fetch.rescue(refund, with_input=True)  # E: not pyrefly, ty
 
 
+def a_cleanup_that_does_not_take_what_the_flow_takes() -> None:
+    _ = find.finally_(double)  # E
+    _ = find.finally_(find.fn)  # E
+    _ = find.finally_(parse)  # E
+    _ = parse.finally_(find)  # E
+    _ = find.finally_(fetch) >> double  # E
+
+
 def a_spread_of_something_else() -> None:
     print(keep(upper) >> spread(parse))  # E
     print(double >> spread(parse))  # E

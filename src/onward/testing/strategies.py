@@ -92,6 +92,27 @@ def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
     )
 
 
+def cleaned_flows() -> SearchStrategy[Numeric]:
+    """Flows from a number to a number, some with cleanups, in every place where one may stand."""
+
+    def composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
+        return st.one_of(
+            st.builds(_cleaned, inner, inner),
+            st.builds(_chained, inner, inner),
+            st.builds(_paired, inner, inner),
+            st.builds(_spanned, inner, st.none() | st.integers(1, 3), st.none()),
+            st.builds(_rescued, inner, st.sampled_from([tasks.mend, tasks.mend_some])),
+            st.builds(_named, inner),
+            st.builds(_kept, inner),
+        )
+
+    return st.recursive(flows(2), composed, max_leaves=6)
+
+
+def _cleaned(body: Numeric, cleanup: Numeric) -> Numeric:
+    return body.finally_(cleanup)
+
+
 def _chained(a: Numeric, b: Numeric) -> Numeric:
     return a >> b
 

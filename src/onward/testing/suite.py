@@ -14,13 +14,16 @@ from onward.catalog import Catalog
 from onward.testing import tasks
 from onward.testing.attempts import AttemptLaws
 from onward.testing.calls import CallLaws
+from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.values import ValueLaws
 from onward.testing.waiting import WaitingLaws
 
 
-class BackendSuite(CompositionLaws, ValueLaws, AttemptLaws, CallLaws, WaitingLaws, ScheduleLaws):
+class BackendSuite(
+    CompositionLaws, ValueLaws, AttemptLaws, CallLaws, CleanupLaws, WaitingLaws, ScheduleLaws
+):
     """The laws of Onward as a pytest class, for any backend.
 
     Subclass it in a test module, and give the backend as a fixture. Where the backend needs a
