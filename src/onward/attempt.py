@@ -294,6 +294,24 @@ class Attempts:
         finally:
             state.is_over = True
 
+    def make_here(
+        self, step: StepNode, args: Args, context: Context, variables: Variables
+    ) -> Outcome:
+        """Makes one attempt at a sync task without a timeout, in this thread.
+
+        Nothing can end such an attempt early, so it needs no executor.
+
+        Args:
+            step: The task's step.
+            args: The value of the step before, or the call's own arguments.
+            context: What `current()` returns during the attempt.
+            variables: The context variables of which the task gets a copy.
+        """
+        ended = variables.copy().run(perform, step, args, self._tasks, context)
+        if type(ended.outcome) is not Value:
+            log(step, context, ended)
+        return ended.outcome
+
     async def _task(
         self,
         step: StepNode,

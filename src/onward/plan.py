@@ -256,9 +256,9 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
                 )
             )
         if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
-            too_large = _too_many(_counted(of_outline.decode(raw).root))
-            if too_large is not None:
-                return Failure(too_large)
+            count = _counted(of_outline.decode(raw).root)
+            if count > MAX_NODES:
+                return Failure(_too_many())
         plan = of_plan.decode(raw)
     except RecursionError:
         return Failure(_too_deep())
@@ -270,24 +270,25 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
     return Success(plan) if _is_shallow(plan.root) else Failure(_too_deep())
 
 
-def too_many_nodes(root: Node) -> BadPayload | None:
-    """The fault of a plan with too many nodes; None if it has few enough."""
-    return _too_many(_size(root))
+def version_of(root: Node) -> int:
+    """The oldest version of the wire form that can express a plan."""
+    return NEWEST if any(map(_is_new, walk(root))) else VERSION
 
 
-def _size(root: Node) -> int:
-    """How many nodes a plan has; more than `MAX_NODES` are not counted to the end."""
-    size, todo = 1, [root]
+def checked_version(root: Node) -> int | BadPayload:
+    """As `version_of`, or the fault of a plan with too many nodes."""
+    size, version, todo = 1, VERSION, [root]
     while todo and size <= MAX_NODES:
-        inner = children(todo.pop())
+        node = todo.pop()
+        if _is_new(node):
+            version = NEWEST
+        inner = children(node)
         size += len(inner)
-        todo += [node for node in inner if type(node) is not StepNode]
-    return size
+        todo += [each for each in inner if type(each) is not StepNode]
+    return version if size <= MAX_NODES else _too_many()
 
 
-def _too_many(count: int) -> BadPayload | None:
-    if count <= MAX_NODES:
-        return None
+def _too_many() -> BadPayload:
     message = f"not a valid plan: it has more than {MAX_NODES:,} steps"
     return BadPayload("", message, advice=SMALLER)
 
@@ -303,24 +304,12 @@ def _counted(outline: _Outline) -> int:
     return count
 
 
-def version_of(root: Node) -> int:
-    """The oldest version of the wire form that can express a plan."""
-    todo = [root]
-    while todo:
-        node = todo.pop()
-        if _is_new(node):
-            return NEWEST
-        todo += [each for each in children(node) if type(each) is not StepNode]
-    return VERSION
-
-
 _NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode, FinallyNode, SleepNode, AwaitsNode)
 
 
 def _is_new(node: Node) -> bool:
-    if isinstance(node, RescueNode):
-        return node.with_input
-    return isinstance(node, _NEW)
+    # `isinstance` takes several times as long for the Structs that a node is not.
+    return type(node) in _NEW or (type(node) is RescueNode and node.with_input)
 
 
 def has_cleanup(plan: Plan) -> bool:

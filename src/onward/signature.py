@@ -81,15 +81,20 @@ class Signature(Struct, frozen=True):
             TypeError: If the function does not take these arguments.
             Refused: If a value does not fit its annotation.
         """
-        if kwargs or len(args) + skip != len(self.positional):
+        known = self.positional
+        if kwargs or len(args) + skip != len(known):
             self.python.bind(*[_HOLE] * skip, *args, **kwargs)  # raises if they do not fit
-        positional = tuple(
-            [Raw(_encode(*self._by_position(at), value)) for at, value in enumerate(args, skip)]
-        )
+        raws: list[Raw] = []
+        for at, value in enumerate(args, skip):
+            name, each = known[at] if at < len(known) else self._by_position(at)
+            try:
+                raws.append(Raw(each.encode(value)))
+            except Refused as refused:
+                raise refused.at(f".{name}") from None
         if not kwargs:
-            return Args(positional)
+            return Args(tuple(raws))
         return Args(
-            positional,
+            tuple(raws),
             {
                 name: Raw(_encode(name, self._by_name(name), value))
                 for name, value in kwargs.items()
@@ -130,12 +135,16 @@ class Signature(Struct, frozen=True):
         """
         count = len(arguments.positional) + skip
         known = self.positional
-        if count < len(known):
+        named = len(known)
+        if count < named:
             self._check_given(count, arguments.keyword)
         args: list[Any] = []
         for at, raw in enumerate(arguments.positional, skip):
-            name, each = known[at] if at < len(known) else self._by_position(at)
-            args.append(_decode(name, each, raw, find))
+            name, each = known[at] if at < named else self._by_position(at)
+            try:
+                args.append(each.decode(raw, find))
+            except Refused as refused:
+                raise refused.at(f".{name}") from None
         if not arguments.keyword:
             return args, {}
         return args, {

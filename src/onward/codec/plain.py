@@ -21,6 +21,7 @@ from onward.codec.base import (
     STR,
     Annotation,
     Codec,
+    Find,
     Refused,
     check_keys,
 )
@@ -50,7 +51,7 @@ class Plain(Codec):
 
     def encode(self, value: Any) -> bytes:
         """Writes a value as JSON, and checks that it reads back the same; raises `Refused`."""
-        if self._exact is not None and type(value) is self._exact:
+        if type(value) is self._exact:
             return self.write(value)
         if not self._seen.any:
             return super().encode(value)
@@ -84,7 +85,8 @@ class Plain(Codec):
                 )
         return raw
 
-    def read(self, raw: bytes | Raw) -> Any:
+    def decode(self, raw: bytes | Raw, find: Find | None = None) -> Any:
+        """Reads a value from JSON; raises `Refused`."""
         if self._seen.hashes:
             check_hashes(bytes(raw), is_decimal=self._seen.decimal)
         try:
@@ -97,6 +99,8 @@ class Plain(Codec):
             raise Refused("nested too deeply") from None
         except Exception as problem:
             raise Refused(f"{type(problem).__name__}: {problem}") from None
+
+    read = decode
 
 
 class _Survey:

@@ -253,9 +253,8 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     @property
     def name(self) -> str:
         """Its name, or its code if it has none."""
-        try:
-            known = self._name
-        except AttributeError:
+        known = self._name
+        if known is None:
             known = render.name_of(self)
             object.__setattr__(self, "_name", known)
         return known
@@ -268,12 +267,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     @property
     def tasks(self) -> Mapping[str, AnyTask]:
         """Its tasks by their names; raises ValueError if two different tasks share a name."""
-        try:
-            known = self._tasks
-        except AttributeError:
-            known = MappingProxyType(cast("dict[str, AnyTask]", names.tasks_of(self)))
-            object.__setattr__(self, "_tasks", known)
-        return known
+        return MappingProxyType(cast("dict[str, AnyTask]", names.tasks_of(self)))
 
     def read(self, outcome: Outcome) -> Result[Value_co, Error_co | Fault]:
         """Reads the value, the domain error or the fault from an outcome of this flow."""

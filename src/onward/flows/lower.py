@@ -30,9 +30,8 @@ from onward.policy import delivery
 
 def lower(flow: Node) -> plan.Node:
     """The flow as a plan's node, which is computed once."""
-    try:
-        known = flow._lowered
-    except AttributeError:
+    known = flow._lowered
+    if known is None:
         known = _lower(flow, NO_ARGS)
         object.__setattr__(flow, "_lowered", known)
     return known
@@ -40,14 +39,13 @@ def lower(flow: Node) -> plan.Node:
 
 def travelling(flow: Node) -> tuple[plan.Node, int] | BadPayload:
     """The flow as a plan's node, and the version of the plan; or the fault of a flow too large."""
-    try:
-        known = flow._travelling
-    except AttributeError:
+    known = flow._travelling
+    if known is None:
         root = lower(flow)
-        too_large = plan.too_many_nodes(root)
-        if too_large is not None:
-            return too_large
-        known = root, plan.version_of(root)
+        version = plan.checked_version(root)
+        if isinstance(version, BadPayload):
+            return version
+        known = root, version
         object.__setattr__(flow, "_travelling", known)
     return known
 
@@ -55,16 +53,16 @@ def travelling(flow: Node) -> tuple[plan.Node, int] | BadPayload:
 def _lower(flow: Node, given: Args) -> plan.Node:
     """The flow as a plan's node, with the bound arguments of its first step."""
     match kind(flow):
+        case Chain(steps):
+            if given is NO_ARGS:  # no arguments are bound, so each step's own node will do
+                return plan.ChainNode(tuple(map(lower, steps)))
+            return plan.ChainNode((_lower(steps[0], given), *map(lower, steps[1:])))
         case Task(name, _, policy):
             return plan.StepNode(task=name, given=given, **delivery(policy))
         case Identity():
             return plan.ChainNode(())
         case Given(inner, rest):
             return _lower(inner, rest)
-        case Chain(steps):
-            if given is NO_ARGS:  # no arguments are bound, so each step's own node will do
-                return plan.ChainNode(tuple(map(lower, steps)))
-            return plan.ChainNode((_lower(steps[0], given), *map(lower, steps[1:])))
         case Together(branches):
             return plan.TogetherNode(tuple(map(lower, branches)))
         case Each(step, limit, chunk):

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from onward.flows.nodes import Named, Node, Task, walk
+from onward.flows.nodes import Named, Node, Task, parts
 from onward.policy import check_reserved
 from onward.signature import place
 
 
 def tasks_of(flow: Node) -> dict[str, Task]:
-    """The tasks of a flow by their names.
+    """The tasks of a flow by their names, which are found once.
 
     Raises:
         ValueError: If two different tasks share a name, or a name is reserved.
     """
+    known = flow._tasks
+    if known is None:
+        known = _tasks_of(flow)
+        object.__setattr__(flow, "_tasks", known)
+    return known
+
+
+def _tasks_of(flow: Node) -> dict[str, Task]:
+    if isinstance(flow, Task):
+        check_reserved(flow.name)
+        return {flow.name: flow}
+    if isinstance(flow, Named):
+        check_reserved(flow.label)
     found: dict[str, Task] = {}
-    for each in walk(flow):
-        if isinstance(each, Named):
-            check_reserved(each.label)
-        elif isinstance(each, Task) and found.get(each.name) is not each:
-            check_reserved(each.name)
-            refuse_namesakes(found.setdefault(each.name, each), each)
+    of_parts = list(map(tasks_of, parts(flow)))
+    for tasks in of_parts:
+        found |= tasks
+    if len(found) < sum(map(len, of_parts)):  # some parts share a name
+        found = {}
+        for tasks in of_parts:
+            for name, task in tasks.items():
+                refuse_namesakes(found.setdefault(name, task), task)
     return found
 
 

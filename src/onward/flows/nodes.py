@@ -29,16 +29,16 @@ class Node(Compared):
     depth: int
     """How deep its parts nest; a chain adds no depth."""
 
-    _lowered: PlanNode
-    _name: str
-    _signals: Mapping[str, Signal[Any]]
-    _tasks: Mapping[str, Any]
-    _travelling: tuple[PlanNode, int]
+    # None until they are needed: for an empty slot, `Flow.__getattr__` would make a hint in vain.
+    _lowered: PlanNode | None
+    _name: str | None
+    _signals: Mapping[str, Signal[Any]] | None
+    _tasks: dict[str, Task] | None
+    _travelling: tuple[PlanNode, int] | None
 
     def __post_init__(self) -> None:
         inside = parts(self)
-        object.__setattr__(self, "depth", _depth_over(*inside))
-        object.__setattr__(self, "_signals", merged_signals(*inside))
+        _begin(self, _depth_over(*inside), merged_signals(*inside))
 
     def __copy__(self) -> Self:
         return self
@@ -49,6 +49,17 @@ class Node(Compared):
     def __reduce__(self) -> tuple[Any, ...]:
         kept: Any = self  # every kind is a dataclass
         return type(self), tuple(getattr(self, each.name) for each in fields(kept))
+
+
+def _begin(node: Node, depth: int, signals: Mapping[str, Signal[Any]] | None) -> None:
+    """Sets what is no field of a new node."""
+    set_slot = object.__setattr__
+    set_slot(node, "depth", depth)
+    set_slot(node, "_signals", signals)
+    set_slot(node, "_lowered", None)
+    set_slot(node, "_name", None)
+    set_slot(node, "_tasks", None)
+    set_slot(node, "_travelling", None)
 
 
 class _Signed(Node):
@@ -77,7 +88,7 @@ class Task(_Signed):
         signature = signature_of(self.fn, self.name) if known is None else known
         check_name("task", self.name)
         object.__setattr__(self, "signature", signature)
-        object.__setattr__(self, "depth", 1)
+        _begin(self, 1, _NO_SIGNALS)
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -96,7 +107,7 @@ class Given(Node):
 class _Flat(Node):
     __slots__ = ("_steps",)
 
-    _steps: tuple[Node, ...]
+    _steps: tuple[Node, ...] | None
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False, match_args=False)
@@ -115,22 +126,22 @@ class Chain(_Flat):
         set_field = object.__setattr__
         set_field(self, "first", first)
         set_field(self, "then", then)
-        set_field(self, "depth", max(first.depth, then.depth))
+        set_field(self, "_steps", None)
+        _begin(self, max(first.depth, then.depth), None)
 
     @property
     def steps(self) -> tuple[Node, ...]:
         """Its steps, none of them a chain."""
-        try:
-            known = self._steps
-        except AttributeError:
+        known = self._steps
+        if known is None:
             flat: list[Node] = []
             todo: list[Node] = [self]
             while todo:
                 flow = todo.pop()
-                if isinstance(flow, Chain):
-                    todo += (flow.then, flow.first)
-                else:
-                    flat.append(flow)
+                while isinstance(flow, Chain):
+                    todo.append(flow.then)
+                    flow = flow.first
+                flat.append(flow)
             known = tuple(flat)
             object.__setattr__(self, "_steps", known)
         return known
@@ -284,10 +295,10 @@ def kind(flow: Node) -> Kind:
 def parts(flow: Node) -> tuple[Node, ...]:
     """The direct parts of a flow, in the order in which they run."""
     match kind(flow):
-        case Task() | Identity() | Sleep() | Awaits():
-            return ()
         case Chain(steps) | Together(steps):
             return steps
+        case Task() | Identity() | Sleep() | Awaits():
+            return ()
         case Rescue(body, second) | Finally(body, second):
             return (body, second)
         case Given(inner) | Fixed(inner) | Each(inner) | Fused(inner) | Named(inner):
@@ -299,13 +310,13 @@ def parts(flow: Node) -> tuple[Node, ...]:
 def head(flow: Node) -> Node:
     """The part that takes a flow's arguments, or the flow itself if it has no parts."""
     match kind(flow):
-        case Task() | Identity() | Fixed() | Sleep() | Awaits():
-            return flow
         case Chain() as chain:
             first = _first(chain)
             if isinstance(first, Sleep):  # it passes its input on, so the next step decides
                 return next((step for step in chain.steps if not isinstance(step, Sleep)), first)
             return first
+        case Task() | Identity() | Fixed() | Sleep() | Awaits():
+            return flow
         case Together() | Finally():
             # These take anything, so the other parts decide.
             inside = parts(flow)
@@ -396,23 +407,20 @@ def signals_of(flow: Node) -> Mapping[str, Signal[Any]]:
     Raises:
         ValueError: If two signals of one name have different types.
     """
-    if isinstance(flow, Task):
-        return _NO_SIGNALS
-    try:
-        return flow._signals
-    except AttributeError:  # only chains, because they are made in large numbers
+    known = flow._signals
+    if known is None:  # only of chains, because they are made in large numbers
         chain = cast(Chain, flow)
-    todo: list[Node] = [chain.then, chain.first]
-    inside: list[Node] = []
-    while todo:
-        part = todo.pop()
-        if isinstance(part, Chain) and not hasattr(part, "_signals"):
-            todo += (part.then, part.first)
-        elif not isinstance(part, Task):
-            inside.append(part)
-    found = merged_signals(*inside)
-    object.__setattr__(flow, "_signals", found)
-    return found
+        todo: list[Node] = [chain.then, chain.first]
+        inside: list[Node] = []
+        while todo:
+            part = todo.pop()
+            if isinstance(part, Chain) and part._signals is None:
+                todo += (part.then, part.first)
+            elif not isinstance(part, Task):
+                inside.append(part)
+        known = merged_signals(*inside)
+        object.__setattr__(flow, "_signals", known)
+    return known
 
 
 def merged_signals(*flows: Node) -> Mapping[str, Signal[Any]]:

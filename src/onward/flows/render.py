@@ -150,11 +150,7 @@ def name_of(flow: Node) -> str:
     if isinstance(flow, Task):
         return flow.name
     if isinstance(flow, Chain):
-        text = ""
-        for step in flow.steps:
-            text += f" >> {name_of(step)}" if text else name_of(step)
-            if len(text) > _NAME_LIMIT:
-                break
+        text = " >> ".join(map(name_of, flow.steps[: _NAME_LIMIT // len(" >> ")]))
     else:
         node = describe(flow)
         if node.name is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from returns.result import Failure, Result
+from returns.result import Failure, Result, Success
 
 from onward.backend import (
     Backend,
@@ -67,8 +67,7 @@ async def run(
         run_here, added = _run_here_of(on), additions_of(on)
         if run_here is not None and not added.observers:
             if added.sealer is None:
-                answer = await caller.ask(run_here, prepared)
-                return read(Ref(prepared.plan.id, flow), answer, None)
+                return _read(flow, await caller.ask(run_here, prepared))
             ready = outgoing(on, [prepared])
             if isinstance(ready, Failure):
                 return ready
@@ -78,6 +77,14 @@ async def run(
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
     return await result(caller, submitted.unwrap(), on, wait)
+
+
+def _read(
+    flow: Flow[..., Value, Error], answer: Result[Outcome, Fault]
+) -> Result[Value, Error | Fault]:
+    if isinstance(answer, Success):
+        return flow.read(answer.unwrap())
+    return Failure(answer.failure())
 
 
 def _run_here_of(on: Backend) -> Callable[[Submission], Result[Outcome, Fault]] | None:

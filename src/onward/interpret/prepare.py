@@ -18,6 +18,7 @@ from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
 from onward.flows.lower import travelling
+from onward.flows.names import tasks_of
 from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
 from onward.outcome import Outcome
@@ -55,7 +56,7 @@ def prepare(
     if isinstance(call.args, BadPayload):
         return call.args
     try:
-        flow.tasks  # noqa: B018 - raises ValueError if two tasks share a name
+        tasks_of(flow)  # raises ValueError if two tasks share a name
         steps = call_options(options)
         seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else _moment(deadline)
@@ -158,10 +159,11 @@ def read(
 
 def check_call(call: object) -> None:
     """Raises TypeError unless it is a call, and says what to write instead."""
+    if isinstance(call, Call):
+        return
     if isinstance(call, Flow):
         raise TypeError(f"{call.name} is a flow, not a call: write {enclosed(call)}(...)")
-    if not isinstance(call, Call):
-        raise TypeError(f"{call!r} is not a call: apply a flow to its arguments")
+    raise TypeError(f"{call!r} is not a call: apply a flow to its arguments")
 
 
 def check_ref(ref: Ref[Value, Error]) -> Ref[Value, Error]:

@@ -77,7 +77,10 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
     if type(node) is StepNode:
         return node.timeout is None and not tasks[node.task].signature.is_async
     if type(node) is ChainNode:
-        return all(needs_no_loop(step, tasks) for step in node.steps)
+        for step in node.steps:  # noqa: SIM110 - `all` takes twice as long
+            if not needs_no_loop(step, tasks):
+                return False
+        return True
     if type(node) is RescueNode:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.handler, tasks)
     if type(node) is FinallyNode:
@@ -96,10 +99,12 @@ def run_in_this_thread(plan: Plan, tasks: Tasks, executor: ThreadExecutor) -> Ou
     """Runs a plan that `needs_no_loop` in the caller's thread."""
     attempts, variables = Attempts(tasks, executor), _empty_context(_HELD_SLOTS.get())
 
-    def attempt(step: Runnable, args: Args, where: str, attempt: int) -> Awaitable[Outcome]:
-        name = step.task if type(step) is StepNode else plan.flow
-        context = Context(plan.id, name, where, attempt, trace=plan.trace)
-        return attempts.make(step, args, context, variables=variables)
+    async def attempt(step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
+        if type(step) is StepNode:
+            context = Context(plan.id, step.task, where, attempt, trace=plan.trace)
+            return attempts.make_here(step, args, context, variables)
+        context = Context(plan.id, plan.flow, where, attempt, trace=plan.trace)
+        return await attempts.make(step, args, context, variables=variables)
 
     def run_step(step: Runnable, args: Args, where: str) -> Awaitable[Outcome]:
         if step.attempts == 1:
