@@ -14,10 +14,15 @@ from onward import (
     Catalog,
     Constant,
     Retry,
+    Signal,
+    awaits,
     each,
+    keep,
     pause_schedule,
     result,
     schedule,
+    send,
+    sleep,
     status,
     submit,
     task,
@@ -47,7 +52,13 @@ def far(n: int) -> int:
 
 CATALOG = Catalog(inc, hesitate, far)
 
-DONE, QUEUED, RETRIED, FAR = (f"{number}" * 32 for number in range(1, 5))
+BY, NOTE = Signal("by", int), Signal("note", str)
+SLEEPS = inc >> sleep(3600)
+WAITS = inc >> keep(awaits(BY)) >> keep(awaits(NOTE))
+
+DONE, QUEUED, RETRIED, FAR, ASLEEP, WAITING = (f"{number}" * 32 for number in range(1, 7))
+STILL = (ASLEEP, WAITING)
+"""The ids of what waits, since schema 2."""
 
 
 def main(file: Path) -> None:
@@ -58,13 +69,18 @@ def main(file: Path) -> None:
             DONE: inc(1),
             RETRIED: (inc >> hesitate)(2),
             FAR: (each(inc) >> each(far))([1, 2, 3]),
+            ASLEEP: SLEEPS(1),
+            WAITING: WAITS(1),
         }
         worker = backend.serve(CATALOG, queues=["onward"]).unwrap()
         refs = {id: submit(call, on=backend).unwrap() for id, call in calls.items()}
         result(refs[DONE], on=backend)
         while status(refs[RETRIED], on=backend).unwrap().task != "hesitate":
             time.sleep(0.1)
-        time.sleep(2)
+        while any(status(refs[id], on=backend).unwrap().state != "waiting" for id in STILL):
+            time.sleep(0.1)
+        send(refs[WAITING], NOTE, "early", on=backend).unwrap()
+        time.sleep(2)  # so that nobody holds what waits
         worker.stop(0)
         queued = submit(inc(5), on=backend, delay=1, priority=9).unwrap()
         schedule(inc(7), on=backend, name="nightly", cron="0 2 * * *").unwrap()

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 from returns.result import Success
 
-from onward import Misconfigured, Raised, each, result, run, schedules, status, submit
+from onward import (
+    Misconfigured,
+    Raised,
+    Status,
+    each,
+    result,
+    run,
+    schedules,
+    send,
+    status,
+    submit,
+)
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.backends.sqlite.schema import VERSION
 from onward.flows.flow import AnyFlow
@@ -27,6 +38,8 @@ def old(request: pytest.FixtureRequest, path: Path) -> Iterator[SqliteBackend]:
         db.executescript(request.param.read_text())
         db.execute("update onward_jobs set due = 0 where due is not null")
         db.execute("update onward_steps set due = 0 where due is not null")
+        if request.param.stem > "1":
+            db.execute("update onward_waits set due = 0 where due is not null")
         db.commit()
     backend = sqlite(path)
     yield backend
@@ -55,6 +68,13 @@ def test_what_an_older_release_has_left_is_finished(old: SqliteBackend) -> None:
     fault = result(retried.ref(kept.RETRIED), on=old, timeout=PATIENCE).failure()
     assert isinstance(fault, Raised)
     assert fault.attempts == 2
+    if not isinstance(status(kept.WAITS.ref(kept.WAITING), on=old).value_or(None), Status):
+        return  # schema 1 had no waits
+    assert send(kept.WAITS.ref(kept.WAITING), kept.BY, 5, on=old) == Success(None)
+    waited = result(kept.WAITS.ref(kept.WAITING), on=old, timeout=PATIENCE)
+    assert waited == Success(((2, 5), "early"))
+    slept = result(kept.SLEEPS.ref(kept.ASLEEP), on=old, timeout=PATIENCE)
+    assert slept == Success(2)
     worker.stop()
 
 

@@ -257,8 +257,7 @@ class Awaits(Node):
     timeout: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", 1)
-        object.__setattr__(self, "_signals", {self.signal.name: self.signal})
+        _begin(self, 1, {self.signal.name: self.signal})
 
 
 Kind: TypeAlias = (

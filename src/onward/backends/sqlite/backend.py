@@ -7,9 +7,14 @@ from typing import Any, TypeVar
 
 from returns.result import Failure, Result
 
-from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
+from onward.backend.adapters import (
+    BlockingCancels,
+    BlockingDiagnoses,
+    BlockingSchedules,
+    BlockingSignals,
+)
 from onward.backend.additions import additions_of, with_additions
-from onward.backend.features import WAITS
+from onward.backend.features import NOTHING
 from onward.backends.sqlite import connections, lower
 from onward.backends.sqlite.core import Core
 from onward.backends.sqlite.drive import drive, drive_async
@@ -21,13 +26,15 @@ from onward.plan import Plan
 T = TypeVar("T")
 
 
-class SqliteBackend(BlockingCancels[Core], BlockingSchedules[Core], BlockingDiagnoses[Core]):
+class SqliteBackend(
+    BlockingCancels[Core], BlockingSignals[Core], BlockingSchedules[Core], BlockingDiagnoses[Core]
+):
     """What `sqlite()` gives.
 
     A caller that blocks does so in its own thread, and one that awaits on its own event loop.
     """
 
-    lacks = WAITS
+    lacks = NOTHING
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, core.thread)

@@ -279,6 +279,7 @@ class Note(NamedTuple):
     job: Claimed
     last: Last
     progress: str | None
+    is_waiting: bool = False
 
 
 def write_notes(db: Connection, notes: Collection[Note]) -> None:
@@ -286,17 +287,23 @@ def write_notes(db: Connection, notes: Collection[Note]) -> None:
     for note in notes:
         if is_held(db, note.job):
             db.execute(
-                "update onward_jobs set task = ?, step = ?, attempt = ?, progress = ? "
-                "where seq = ?",
-                (*note.last, note.progress, note.job.call),
+                "update onward_jobs set task = ?, step = ?, attempt = ?, progress = ?, "
+                "waiting = ? where seq = ?",
+                (*note.last, note.progress, note.is_waiting, note.job.call),
             )
 
 
 def put_off(db: Connection, job: Claimed, due: float) -> None:
-    """Gives a job back until a moment in the file's time, or at once if its call is cancelling."""
+    """Gives a job back until a moment in the file's time.
+
+    It is free at once if its call is cancelling, or if a signal that it waits for has come.
+    """
     db.execute(
         "update onward_jobs set owner = null, claim = null, due = ("
-        "select case when outcome is null then ? end from onward_calls where seq = ?"
+        "select case when outcome is null and not exists ("
+        "select 1 from onward_waits as waits join onward_signals as signals "
+        "on signals.call = waits.call and signals.name = waits.signal "
+        "where waits.call = onward_calls.seq) then ? end from onward_calls where seq = ?"
         ") where seq = ? and owner = ? and claim = ?",
         (due, job.call, job.seq, job.owner, job.claim),
     )

@@ -62,6 +62,10 @@ class Clock:
         """
         return moment - time.time() + self.now()
 
+    def to_epoch(self, moment: float) -> float:
+        """A moment in the file, in seconds since 1970."""
+        return moment - self.now() + time.time()
+
 
 def read_clock(db: Executes) -> Clock | None:
     """The clock of this start of the machine; None if the file has none yet."""

@@ -12,15 +12,17 @@ from functools import partial
 from sqlite3 import Connection
 from typing import TypeVar
 
+from msgspec import Raw
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backend.loop import LoopThread
 from onward.backend.support import Patience, queues_served, unknown
-from onward.backends.sqlite import diagnose, lease, schedules, settle, submit, wait
+from onward.backends.sqlite import diagnose, lease, schedules, settle, signals, submit, wait
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.drive import Pending, answer
+from onward.backends.sqlite.errors import LARGEST, too_large
 from onward.backends.sqlite.outage import Outage
 from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.submit import Call
@@ -176,7 +178,7 @@ class Core:
         """See `AsyncBackend.status`."""
         if not wait.is_id(id):
             return Failure(self._unknown(id))
-        status = await self._read(partial(wait.status_of, id=id))
+        status = await self._read(lambda db: wait.status_of(db, id, self.file.clock))
         return Failure(self._unknown(id)) if status is None else Success(status)
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
@@ -185,6 +187,18 @@ class Core:
             return Failure(self._unknown(id))
         is_known = await self._write(lambda db: settle.cancel(db, id, self.file.clock))
         return Success(None) if is_known else Failure(self._unknown(id))
+
+    async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        """See `AsyncSignals.send`."""
+        if not wait.is_id(id):
+            return Failure(self._unknown(id))
+        if memoryview(raw).nbytes > LARGEST:
+            return Failure(too_large(name, "its value", memoryview(raw).nbytes))
+        sent = await self._write(lambda db: signals.send(db, id, name, raw, self.file.clock))
+        self.resources.wakeup.hurry()
+        if not sent.is_known:
+            return Failure(self._unknown(id))
+        return Success(None) if sent.fault is None else Failure(sent.fault)
 
     def _unknown(self, id: str) -> Unknown:
         return unknown(id, str(self.file.path))

@@ -127,6 +127,7 @@ class Job:
         self._active = 0
         self._waits = 0
         self._dues: list[float] = []
+        self._sleeps = 0
         runtime.change(1)
 
     @property
@@ -173,13 +174,25 @@ class Job:
         finally:
             self._dues.remove(due)
 
+    @contextlib.contextmanager
+    def asleep(self, due: float) -> Generator[None]:
+        """The same, in a sleep or a wait for a signal, which its status says."""
+        self._sleeps += 1
+        try:
+            with self.waiting_until(due):
+                yield
+        finally:
+            self._sleeps -= 1
+
     def _count(self, active: int, waits: int) -> None:
         before = self._weight()
         self._active += active
         self._waits += waits
         self._runtime.change(self._weight() - before)
-        if before and not self._weight():
+        if not self._weight() and (before or waits < 0):
             self._idle(self)
+            if self._sleeps:
+                self._note()
 
     def end(self) -> None:
         """Takes its load away."""
@@ -213,7 +226,8 @@ class Job:
     def note(self) -> Note:
         """Where it is, to be written down."""
         self._is_noted = True
-        return Note(self.claimed, self.last, write_progress(self._progress))
+        is_waiting = self._sleeps > 0 and self.due is not None
+        return Note(self.claimed, self.last, write_progress(self._progress), is_waiting)
 
 
 def _ignore(_: Job) -> None:

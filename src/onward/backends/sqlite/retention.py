@@ -26,6 +26,7 @@ def prune(db: Connection, before: float) -> bool:
     rows = [(seq, call, path) for seq, call, path, at in looked if at < before]
     calls = [(call,) for _, call, path in rows if path is None]
     db.executemany("delete from onward_steps where call = ?", calls)
+    db.executemany("delete from onward_signals where call = ?", calls)
     db.executemany("delete from onward_calls where seq = ? and state is not null", calls)
     db.executemany("delete from onward_log where seq = ?", [(seq,) for seq, _, _ in rows])
     return len(rows) == _AT_ONCE

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Generator
 from concurrent.futures import Future
 from functools import partial
 from sqlite3 import Connection
@@ -27,6 +27,7 @@ from onward.backends.sqlite.message import CallHead, StepMessage, head_of, read
 from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.settle import decided, expire
 from onward.backends.sqlite.steps import StepRunner, for_ever
+from onward.backends.sqlite.waiting import WaitRunner
 from onward.backends.sqlite.wakeup import Changes
 from onward.evaluate import evaluate
 from onward.execute import raised
@@ -70,7 +71,7 @@ class JobRunner:
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[tuple[int, int], Job] = {}
         self._of_call: dict[int, set[Job]] = {}
-        self._delegated: dict[tuple[int, str], set[asyncio.Event]] = {}
+        self._arrived: dict[tuple[int, str], set[asyncio.Event]] = {}
         self._noted: dict[Job, None] = {}
         self._beside: set[asyncio.Task[None]] = set()
 
@@ -140,7 +141,8 @@ class JobRunner:
             job.scope = Scope(runner, runner.known if job.claimed.is_again else None)
             await self._cancel_if_decided(job, job.scope)  # from now on, it hears of it
         try:
-            outcome = await evaluate(plan.root, plan.args, job.scope or runner)
+            wait = WaitRunner(self, job, runner)
+            outcome = await evaluate(plan.root, plan.args, job.scope or runner, wait=wait)
         except Exception as problem:  # ours; what a step raises is an outcome
             _LOGGER.exception("call %s could not be run", plan.id)
             outcome = faulted(raised(plan.flow, problem))
@@ -202,15 +204,10 @@ class JobRunner:
 
     async def part(self, job: Job, path: str) -> Outcome:
         """See `Host.part`."""
-        call = job.claimed.call
-        # Another job of the call waits for it too, where the call was lost and taken up again.
-        arrived = asyncio.Event()
-        all_arrived = self._delegated.setdefault((call, path), set())
-        all_arrived.add(arrived)
-        try:
+        find = partial(claim.delegated_outcome, call=job.claimed.call, path=path)
+        with self.arrivals(job, path) as arrived:
             while True:
                 arrived.clear()
-                find = partial(claim.delegated_outcome, call=call, path=path)
                 try:
                     found = await self._resources.reads.on_loop(find)
                 except (*PROBLEMS, Refused):
@@ -220,10 +217,20 @@ class JobRunner:
                     job.last = found.last
                     return outcomes.decode(found.outcome)
                 await arrived.wait()
+
+    @contextlib.contextmanager
+    def arrivals(self, job: Job, path: str) -> Generator[asyncio.Event]:
+        """See `Host.arrivals`."""
+        # Another job of the call waits for it too, where the call was lost and taken up again.
+        call, arrived = job.claimed.call, asyncio.Event()
+        all_arrived = self._arrived.setdefault((call, path), set())
+        all_arrived.add(arrived)
+        try:
+            yield arrived
         finally:
             all_arrived.discard(arrived)
             if not all_arrived:
-                self._delegated.pop((call, path), None)
+                self._arrived.pop((call, path), None)
 
     async def give_back(self, job: Job) -> None:
         """See `Host.give_back`."""
@@ -248,8 +255,8 @@ class JobRunner:
             self.look_over()
         elif ended:  # one may be of another call by now, which has got the number
             self.look_over([job for call in ended for job in self._of_call[call]])
-        for part in list(self._delegated) if changes.is_gap else changes.delegated:
-            for arrived in self._delegated.get(part, ()):
+        for part in list(self._arrived) if changes.is_gap else changes.delegated:
+            for arrived in self._arrived.get(part, ()):
                 arrived.set()
 
     def look_over(self, jobs: Collection[Job] | None = None) -> None:

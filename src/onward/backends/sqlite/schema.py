@@ -106,7 +106,34 @@ create table onward_schedules (
 - `submitted`, `began`, `ended` and `next` are seconds since 1970; all other moments are the file's.
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_WAITS = """
+create table onward_signals (
+    call integer not null,
+    name text not null,
+    value blob not null,
+    sent real not null,
+    unique (call, name)
+);
+
+create table onward_waits (
+    call integer not null,
+    path text not null,
+    signal text,
+    due real,
+    unique (call, path)
+);
+
+alter table onward_jobs add column waiting integer;
+"""
+"""What is what:
+
+- `onward_signals` has what was sent to calls, for as long as these are kept.
+- `onward_waits` has the sleeps and the waits for a signal that have begun and not ended. `due` is
+  null for a wait without a timeout.
+- A job is `waiting` while its worker says that it runs no step beside its waits.
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS)
 VERSION = len(MIGRATIONS)
 """The version of the schema that this release writes."""
 

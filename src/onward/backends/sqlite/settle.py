@@ -58,6 +58,7 @@ def settle(
         return False
     db.execute("delete from onward_jobs where seq = ?", (seq,))
     db.execute("delete from onward_jobs where call = ? and path is not null", (seq,))
+    db.execute("delete from onward_waits where call = ?", (seq,))
     db.execute("insert into onward_log(call, at) values (?, ?)", (seq, clock.now()))
     return True
 

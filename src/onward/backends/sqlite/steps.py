@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from sqlite3 import Connection
 from typing import Protocol
@@ -50,6 +51,10 @@ class Host(Protocol):
 
     async def part(self, job: Job, path: str) -> Outcome:
         """The outcome of a step that was delegated, once it has one."""
+        ...
+
+    def arrivals(self, job: Job, path: str) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever something has come of a delegated step, or for a wait."""
         ...
 
     async def give_back(self, job: Job) -> None:

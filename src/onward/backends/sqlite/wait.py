@@ -10,7 +10,9 @@ from typing import NamedTuple, cast
 from onward import outcome as outcomes
 from onward.backend import State, Status
 from onward.backend.support import unknown
+from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.message import read_progress
+from onward.context import moment
 from onward.outcome import Outcome, faulted
 
 
@@ -65,26 +67,38 @@ def is_id(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def status_of(db: Connection, id: str) -> Status | None:
+def status_of(db: Connection, id: str, clock: Clock) -> Status | None:
     """Where a call is; None for an id that nobody knows."""
     query = (
         "select calls.state, calls.task, calls.step, calls.attempt, "
         "jobs.owner, jobs.task, jobs.step, jobs.attempt, jobs.progress, "
-        "calls.outcome is not null "
+        "calls.outcome is not null, jobs.waiting, calls.seq "
         "from onward_calls as calls left join onward_jobs as jobs on jobs.seq = calls.seq "
         "where calls.id = ?"
     )
     row = db.execute(query, (id,)).fetchone()
     if row is None:
         return None
-    state, task, step, attempt, owner, now_task, now_step, now_attempt, progress, is_decided = row
+    state, task, step, attempt, owner, now_task, now_step, now_attempt, *more = row
+    progress, is_decided, is_waiting, seq = more
     if state is not None:
         return Status(cast(State, state), task or "", step or "", attempt or 0)
-    is_running = owner is not None or now_task is not None
+    query = "select signal, due from onward_waits where call = ? order by rowid limit 1"
+    waits = db.execute(query, (seq,)).fetchone()
+    signal, until = "", None
+    if is_decided:
+        now: State = "cancelling"
+    elif waits is not None and (owner is None or is_waiting):
+        now, signal = "waiting", waits[0] or ""
+        until = None if waits[1] is None else moment(clock.to_epoch(waits[1]))
+    else:
+        now = "running" if owner is not None or now_task is not None else "queued"
     return Status(
-        "cancelling" if is_decided else "running" if is_running else "queued",
+        now,
         now_task or "",
         now_step or "",
         now_attempt or 0,
         read_progress(progress),
+        signal,
+        until,
     )
