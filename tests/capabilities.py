@@ -92,6 +92,14 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_key_belongs_to_its_flow",
         "a_key_gives_the_same_ref_in_every_process",
     ),
+    "`unique=`": (
+        "of_a_unique_key_one_call_is_open",
+        "the_next_unique_call_comes_when_one_has_ended",
+    ),
+    "`debounce=`": (
+        "debounce_runs_the_last_arguments",
+        "debounce_after_the_start_comes_next",
+    ),
     "Cleanups": (
         "a_cleanup_runs_whichever_way_the_flow_ends",
         "cleanups_compose",

@@ -50,6 +50,7 @@ from onward.interpret.prepare import (
     prepare_schedule,
     work_fault,
 )
+from onward.interpret.unique import with_unique
 from onward.interpret.work import is_stopping
 from onward.policy import CallOptions
 
@@ -85,6 +86,7 @@ async def run(
     on: Backend,
     *,
     key: str | None = None,
+    unique: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
     timeout: Timeout = None,
@@ -92,6 +94,7 @@ async def run(
 ) -> Result[Value, Error | Fault]:
     """Runs a call and awaits its result. The arguments and the answer are those of `onward.run`."""
     prepared = prepare(call, key, delay, deadline, options)
+    prepared = with_unique(prepared, call.flow, unique)
     return await core.run(AWAITS, call.flow, prepared, on, timeout)
 
 
@@ -101,12 +104,15 @@ async def submit(
     on: Submits,
     *,
     key: str | None = None,
+    unique: str | None = None,
+    debounce: float | timedelta | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
     **options: Unpack[CallOptions],
 ) -> Result[Ref[Value, Error], Fault]:
     """Submits a call without waiting for its result. See `onward.submit`."""
     prepared = prepare(call, key, delay, deadline, options)
+    prepared = with_unique(prepared, call.flow, unique, debounce)
     return await core.submit(AWAITS, call.flow, prepared, on)
 
 

@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 
 from onward import Fault, Status
 from onward.attempt import LoopExecutor, Timeout
-from onward.backend import State, Submission, Worker
+from onward.backend import State, Submission, Unique, Worker
 from onward.backend.features import NOTHING
 from onward.backends.local import Local
 from onward.backends.local.core import Core
@@ -59,6 +59,9 @@ class Broken:
 
     def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         return self._sound.submit_all(map(self.changed, submissions))
+
+    def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        return self._sound.submit_unique(self.changed(submission))
 
     def outcome(self, id: str, /, timeout: float | None = None) -> Result[Outcome | None, Fault]:
         return self._sound.outcome(id, timeout).map(
@@ -232,6 +235,46 @@ class RunsAKeyTwice(Broken):
             if run is not None:
                 await evaluate(run.plan.root, run.plan.args, self.steps(run))
             return await super().submit(submission)
+
+
+class OpensAUniqueCallTwice(Broken):
+    """Starts each submission, whatever call of its key is open."""
+
+    def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        return self._sound.submit(self.changed(submission))
+
+
+class HoldsAKeyForEver(Broken):
+    """Gives the first call of a key also after it has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[Unique | None, Result[str, Fault]] = {}
+
+    def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        if submission.unique not in self._first:
+            self._first[submission.unique] = super().submit_unique(submission)
+        return self._first[submission.unique]
+
+
+class KeepsTheFirstArguments(Broken):
+    """Moves the due time of a call and keeps its arguments."""
+
+    class BrokenCore(Core):
+        def _replace(self, run: Run, submission: Submission) -> None:
+            super()._replace(run, replaced(submission, plan=run.plan))
+
+
+class ForgetsWhatComesNext(Broken):
+    """Gives the call that runs for a submission that would replace it."""
+
+    def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        unique = submission.unique
+        kept = replaced(submission, unique=replaced(unique, replaces=False))
+        id = self._sound.submit_unique(kept)
+        if id.unwrap() == submission.plan.id or self.status(id.unwrap()).unwrap().progress:
+            return id
+        return super().submit_unique(submission)
 
 
 class SharesAContext(Broken):

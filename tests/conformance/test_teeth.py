@@ -30,6 +30,10 @@ CAUGHT = {
     "DropsEarlySignals": "test_a_signal_that_comes_early_is_kept",
     "TellsNobodyOfASecondSignal": "test_the_first_signal_counts",
     "RunsAKeyTwice": "test_a_key_is_submitted_once",
+    "OpensAUniqueCallTwice": "test_of_a_unique_key_one_call_is_open",
+    "HoldsAKeyForEver": "test_the_next_unique_call_comes_when_one_has_ended",
+    "KeepsTheFirstArguments": "test_debounce_runs_the_last_arguments",
+    "ForgetsWhatComesNext": "test_debounce_after_the_start_comes_next",
 }
 
 SUBJECT = """

@@ -259,10 +259,13 @@ def test_what_comes_first_is_seen_by_what_follows(
         assert submit(inc(1), on=within, key="order-1").unwrap() == first
         others = submit_all([inc(n) for n in range(3)], on=within, priority=9).unwrap()
         later = submit(inc(7), on=within, delay=3600).unwrap()
+        unique = submit(inc(8), on=within, unique="order-1", debounce=3600).unwrap()
+        assert submit(inc(9), on=within, unique="order-1", debounce=0).unwrap() == unique
     assert submit(inc(1), on=backend, key="order-1").unwrap() == first
     worker = backend.serve(CATALOG).unwrap()
-    found = dict(results([first, *others], on=backend, timeout=PATIENCE))
-    assert [found[ref] for ref in (first, *others)] == [Success(n) for n in (2, 1, 2, 3)]
+    refs = [first, *others, unique]
+    found = dict(results(refs, on=backend, timeout=PATIENCE))
+    assert [found[ref] for ref in refs] == [Success(n) for n in (2, 1, 2, 3, 10)]
     assert status(later, on=backend).unwrap().state == "queued"
     worker.stop()
 

@@ -578,6 +578,8 @@ async def in_a_transaction_of_ones_own(on: Backend, db: sqlite3.Connection) -> N
     assert isinstance(on, Transacts)
     within = on.within(db)
     assert_type(submit(double(1), on=within, key="k"), Result[Ref[int], Fault])
+    assert_type(submit(double(1), on=within, unique="k", debounce=5), Result[Ref[int], Fault])
+    assert_type(await aio.submit(double(1), on=within, unique="k"), Result[Ref[int], Fault])
     assert_type(submit_all([double(1)], on=within), Result[list[Ref[int]], Fault])
     assert_type(await aio.submit(double(1), on=within, delay=1), Result[Ref[int], Fault])
     assert_type(await aio.submit_all([double(1)], on=within), Result[list[Ref[int]], Fault])
@@ -599,6 +601,8 @@ def blocking(on: Cancels) -> None:
     assert_type(check(call, on=on), Result[None, tuple[Fault, ...]])
     assert_type(run(call, on=on), Result[int, Missing | Malformed | Fault])
     assert_type(run(start(), on=on, timeout=60), Result[str, Fault])
+    assert_type(run(start(), on=on, unique="u", delay=timedelta(1)), Result[str, Fault])
+    assert_type(submit(start(), on=on, unique="u", debounce=timedelta(1)), Result[Ref[str], Fault])
     submitted = submit(
         call, on=on, key="a", delay=0, deadline=timedelta(hours=1), queue="q", priority=1
     )

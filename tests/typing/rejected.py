@@ -508,6 +508,13 @@ def a_wait_for_what_is_not_committed_yet(on: Transacts, db: object) -> None:
     _ = submit(double, on=on.within(db))  # E
 
 
+def a_key_that_cannot_be(on: Backend) -> None:
+    _ = submit(double(1), on=on, unique=7)  # E
+    _ = submit(double(1), on=on, unique="k", debounce="5")  # E
+    _ = submit_all([double(1)], on=on, unique="k")  # E
+    _ = run(double(1), on=on, debounce=5)  # E
+
+
 def a_schedule_that_cannot_be(on: Schedules) -> None:
     _ = schedule(double(1), on=local(), name="n", every=60)  # E
     _ = aio.schedule(double(1), on=local(), name="n", every=60)  # E
@@ -517,6 +524,7 @@ def a_schedule_that_cannot_be(on: Schedules) -> None:
     _ = schedule(double(1), on=on, name="n", every="60")  # E
     _ = schedule(double(1), on=on, name="n", cron=5)  # E
     _ = schedule(double(1), on=on, name="n", every=60, key="k")  # E
+    _ = schedule(double(1), on=on, name="n", every=60, unique="k")  # E
     _ = pause_schedule(double.ref("id"), on=on)  # E
 
 

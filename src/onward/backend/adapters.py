@@ -24,6 +24,7 @@ from onward.backend.protocols import (
     AsyncSchedules,
     AsyncSignals,
     AsyncSubmits,
+    AsyncSubmitsUnique,
     Worker,
 )
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
@@ -42,6 +43,10 @@ class CancelsCore(AsyncBackend, AsyncCancels, Protocol):
     """An async backend that can cancel calls."""
 
 
+class SubmitsUniqueCore(AsyncSubmits, AsyncSubmitsUnique, Protocol):
+    """What has unique calls, async."""
+
+
 class SchedulesCore(AsyncBackend, AsyncSchedules, Protocol):
     """An async backend that has schedules."""
 
@@ -57,6 +62,7 @@ class DiagnosesCore(AsyncBackend, AsyncDiagnoses, Protocol):
 SubmitsCore = TypeVar("SubmitsCore", bound=AsyncSubmits)
 Core = TypeVar("Core", bound=AsyncBackend)
 CancelsCoreT = TypeVar("CancelsCoreT", bound=CancelsCore)
+SubmitsUniqueCoreT = TypeVar("SubmitsUniqueCoreT", bound=SubmitsUniqueCore)
 SchedulesCoreT = TypeVar("SchedulesCoreT", bound=SchedulesCore)
 SignalsCoreT = TypeVar("SignalsCoreT", bound=SignalsCore)
 DiagnosesCoreT = TypeVar("DiagnosesCoreT", bound=DiagnosesCore)
@@ -108,6 +114,14 @@ class BlockingSubmits(ABC, Generic[SubmitsCore]):
         self, start: Callable[[], Coroutine[Any, Any, Result[T, Fault]]]
     ) -> Result[T, Fault]:
         """Runs a method of the core while the caller awaits."""
+
+
+class BlockingSubmitsUnique(BlockingSubmits[SubmitsUniqueCoreT]):
+    """`SubmitsUnique` over an async one."""
+
+    def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `SubmitsUnique.submit_unique`."""
+        return self._wait(lambda: self._core.submit_unique(submission))
 
 
 class Blocking(BlockingSubmits[Core]):

@@ -69,6 +69,47 @@ class AsyncSubmits(Protocol):
         ...
 
 
+@runtime_checkable
+class SubmitsUnique(Submits, Protocol):
+    """What has unique calls: of a key, one at a time is open.
+
+    Example:
+        >>> from onward import connect
+        >>> from onward.backend import SubmitsUnique
+        >>> isinstance(connect("local://").unwrap(), SubmitsUnique)
+        True
+    """
+
+    def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """Submits a plan, unless a call of its `unique.slot` is open, which is then the answer.
+
+        A call is open until it has an outcome. With `unique.replaces`, what happens depends on
+        whether the open call has started:
+
+        - If it has not, the submission's plan and delay replace its own, and its id stays.
+        - If it has, the submission becomes the call that comes after it: it starts when the delay
+          has passed and the open one has ended. Until then, further ones replace that one.
+
+        All of it is atomic, however many processes submit.
+
+        Args:
+            submission: A submission with `unique`.
+
+        Returns:
+            The id of the call that stands for the submission; `Unsupported` if the engine cannot
+            replace calls.
+        """
+        ...
+
+
+class AsyncSubmitsUnique(Protocol):
+    """`SubmitsUnique`, for callers that await."""
+
+    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """Like `SubmitsUnique.submit_unique`."""
+        ...
+
+
 class Backend(Submits, Protocol):
     """Carries plans to workers and outcomes back, for callers that block.
 

@@ -65,6 +65,19 @@ signal='', until=None)
         return self.state not in ("queued", "running", "waiting", "cancelling")
 
 
+class Unique(Struct, frozen=True):
+    """How a submission shares its key with others, of which one at a time is open.
+
+    Args:
+        slot: What stands for the key and the flow together: 32 hexadecimal digits.
+        replaces: Whether the submission replaces an open call that has not started, as `debounce=`
+            asks for.
+    """
+
+    slot: str
+    replaces: bool = False
+
+
 class Submission(Struct, frozen=True):
     """A plan on its way to a backend.
 
@@ -74,12 +87,14 @@ class Submission(Struct, frozen=True):
         flow: The flow that the plan was made from, for a backend that runs it in this process. None
             if only the plan is known.
         observed: The flow's tasks, if observers follow their attempts.
+        unique: What it shares with other submissions, for `SubmitsUnique.submit_unique`.
     """
 
     plan: Plan
     delay: float = 0.0
     flow: Flow[..., Any, Any] | None = None
     observed: Tasks | None = None
+    unique: Unique | None = None
 
     @property
     def tasks(self) -> Tasks | None:

@@ -42,6 +42,18 @@ Arguments: TypeAlias = Annotated[
 Key: TypeAlias = Annotated[
     str | None, typer.Option(help="An idempotency key: with the same key, it runs only once.")
 ]
+Unique: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="A key of which one call at a time is open; while one is, that is meant."),
+]
+Debounce: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        help="With --unique: how long to wait for a later submission, which replaces this one.",
+    ),
+]
 Delay: TypeAlias = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="How long to wait before it starts.")
 ]
@@ -61,6 +73,7 @@ def run(
     on: On = None,
     config: Config = None,
     key: Key = None,
+    unique: Unique = None,
     deadline: Deadline = None,
     timeout: Timeout = None,
     as_json: Json = False,
@@ -83,7 +96,9 @@ def run(
     call = _call(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:
         refuse_memory(backend)
-        ref = value_of(interpret.submit(call, on=backend, key=key, deadline=deadline, **options))
+        ref = value_of(
+            interpret.submit(call, on=backend, key=key, unique=unique, deadline=deadline, **options)
+        )
         then = ENDS_HERE if is_here(backend) else goes_on(ref.id, on, config)
         with leaving(then), err.status(f"{call.flow.name} …"):
             outcome = outcome_of(backend, ref.id, timeout, then)
@@ -98,6 +113,8 @@ def submit(
     on: On = None,
     config: Config = None,
     key: Key = None,
+    unique: Unique = None,
+    debounce: Debounce = None,
     delay: Delay = 0.0,
     deadline: Deadline = None,
     as_json: Json = False,
@@ -117,6 +134,8 @@ def submit(
                 call,
                 on=backend,
                 key=key,
+                unique=unique,
+                debounce=debounce,
                 delay=delay,
                 deadline=deadline,
                 **options,

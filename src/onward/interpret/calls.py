@@ -16,6 +16,7 @@ from onward.flows.flow import Call, Ref
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
 from onward.interpret.prepare import Deadline, Timeout, check_backend, prepare, prepare_all
+from onward.interpret.unique import with_unique
 from onward.policy import CallOptions
 
 Value = TypeVar("Value")
@@ -28,6 +29,7 @@ def run(
     on: Backend,
     *,
     key: str | None = None,
+    unique: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
     timeout: Timeout = None,
@@ -39,6 +41,8 @@ def run(
         call: A flow applied to its arguments.
         on: The backend that runs it.
         key: An idempotency key: with the same key, the same flow runs only once.
+        unique: A key of which one call at a time is open: while one is, this waits for its result
+            instead of starting another.
         delay: How long to wait before the call starts, in seconds or as a timedelta.
         deadline: When the call expires: seconds from now, a timedelta, or a moment.
         timeout: How long to wait for the result, in seconds or as a timedelta. The call goes on
@@ -59,6 +63,7 @@ def run(
         'integer division or modulo by zero'
     """
     prepared = prepare(call, key, delay, deadline, options)
+    prepared = with_unique(prepared, call.flow, unique)
     return drive(core.run(BLOCKS, call.flow, prepared, on, timeout))
 
 
@@ -68,6 +73,8 @@ def submit(
     on: Submits,
     *,
     key: str | None = None,
+    unique: str | None = None,
+    debounce: float | timedelta | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
     **options: Unpack[CallOptions],
@@ -79,6 +86,13 @@ def submit(
         on: The backend that runs it.
         key: An idempotency key: with the same key, the same flow is submitted once, and every
             submission gives the same ref.
+        unique: A key of which one call at a time is open: while one is, its ref is the answer, and
+            nothing is submitted. Once it has ended, the next one may come. It belongs to the flow,
+            as `key` does.
+        debounce: How long to wait for a later submission with the same `unique`, in seconds or as a
+            timedelta. A later one replaces the arguments and options of a call that has not
+            started, and the wait begins again. One that comes after the start gets a call of its
+            own, which starts when the first one has ended.
         delay: How long to wait before the call starts, in seconds or as a timedelta.
         deadline: When the call expires: seconds from now, a timedelta, or a moment.
         options: `queue` and `priority`, for the steps whose tasks do not set them.
@@ -98,6 +112,7 @@ def submit(
         <Success: 42>
     """
     prepared = prepare(call, key, delay, deadline, options)
+    prepared = with_unique(prepared, call.flow, unique, debounce)
     return drive(core.submit(BLOCKS, call.flow, prepared, on))
 
 

@@ -17,12 +17,13 @@ from onward.backend import (
     Status,
     Submission,
     Submits,
+    SubmitsUnique,
 )
 from onward.backend.additions import additions_of
 from onward.backend.features import lacking
 from onward.catalog import Catalog
 from onward.context import slot_lent
-from onward.fault import Fault
+from onward.fault import Fault, Unsupported
 from onward.flows.flow import AnyFlow, Flow, Ref
 from onward.flows.signals import Signal
 from onward.interpret.callers import Caller
@@ -63,7 +64,7 @@ async def run(
         return Failure(prepared)
     if lacks := lacking(on, prepared.plan):
         return Failure(lacks[0])
-    if wait is None and prepared.plan.key is None:
+    if wait is None and prepared.plan.key is None and prepared.unique is None:
         run_here, added = _run_here_of(on), additions_of(on)
         if run_here is not None and not added.observers:
             if added.sealer is None:
@@ -102,11 +103,16 @@ async def submit(
         return Failure(prepared)
     if lacks := lacking(on, prepared.plan):
         return Failure(lacks[0])
+    send = on.submit
+    if prepared.unique is not None:
+        if not isinstance(on, SubmitsUnique):
+            return Failure(Unsupported(flow.name, f"{on!r} has no unique calls"))
+        send = on.submit_unique
     sealed = outgoing(on, [prepared])
     if isinstance(sealed, Failure):
         return sealed
     with _observing(on, sealed.unwrap()) as (ready, answered):
-        submitted = await caller.ask(on.submit, *ready)
+        submitted = await caller.ask(send, *ready)
         answered(submitted)
     return submitted.map(flow.ref)
 

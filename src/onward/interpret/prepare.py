@@ -60,7 +60,7 @@ def prepare(
         steps = call_options(options)
         seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else _moment(deadline)
-        id = _new_id() if key is None else _id_of(flow, key)
+        id = _new_id() if key is None else id_of_key("key", flow, key)
     except (TypeError, ValueError) as problem:
         return Misconfigured(flow.name, str(problem))
     if expires is not None and expires <= time.time():
@@ -222,7 +222,7 @@ def timeout_seconds(timeout: Timeout) -> float | Fault | None:
     if timeout is None:
         return None
     try:
-        return _seconds("timeout", timeout)
+        return seconds_of("timeout", timeout)
     except (TypeError, ValueError) as problem:
         return Misconfigured("timeout", str(problem))
 
@@ -234,7 +234,7 @@ def work_fault(
     if not isinstance(catalog, Catalog):
         raise TypeError(f"{catalog!r} is not a Catalog: write Catalog(task, flow, ...)")
     try:
-        _seconds("grace", grace)
+        seconds_of("grace", grace)
     except (TypeError, ValueError) as problem:
         return Misconfigured("grace", str(problem))
     try:
@@ -352,7 +352,8 @@ def _still_running(ref: Ref[Value, Error], seconds: float) -> TimedOut:
     )
 
 
-def _seconds(what: str, value: float | timedelta) -> float:
+def seconds_of(what: str, value: float | timedelta) -> float:
+    """A time in seconds; raises TypeError or ValueError for an invalid one."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"{what} is a number of seconds or a timedelta, not {value!r}")
@@ -364,11 +365,11 @@ def _seconds(what: str, value: float | timedelta) -> float:
 def _delay(value: float | timedelta) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     # A call that is already due runs at once, as one does whose delay passes on the way.
-    return 0.0 if _is_past(seconds) else _seconds("delay", value)
+    return 0.0 if _is_past(seconds) else seconds_of("delay", value)
 
 
 def _whole_seconds(every: float | timedelta) -> int:
-    seconds = _seconds("every", every)
+    seconds = seconds_of("every", every)
     if seconds < 1 or not seconds.is_integer():
         raise ValueError(f"every is a whole number of seconds from 1 up, not {every!r}")
     return int(seconds)
@@ -423,7 +424,7 @@ def _moment(deadline: float | timedelta | datetime) -> float:
         return deadline.timestamp()
     seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else deadline
     # A deadline in the past is not a mistake in the program: the call is Expired.
-    return time.time() + (seconds if _is_past(seconds) else _seconds("deadline", seconds))
+    return time.time() + (seconds if _is_past(seconds) else seconds_of("deadline", seconds))
 
 
 def _is_past(seconds: object) -> bool:
@@ -439,14 +440,14 @@ def _new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
-def _id_of(flow: AnyFlow, key: str) -> str:
-    """The id of a call with a key; raises ValueError for an invalid key."""
+def id_of_key(what: str, flow: AnyFlow, key: str) -> str:
+    """The id that a flow and a key have in every process; raises ValueError for an invalid key."""
     if not isinstance(key, str) or not key:
-        raise ValueError(f"key is a text that is not empty, not {key!r}")
+        raise ValueError(f"{what} is a text that is not empty, not {key!r}")
     if any("\ud800" <= letter <= "\udfff" for letter in key):
-        raise ValueError(f"key {key!r} has lone surrogates, which UTF-8 cannot encode")
+        raise ValueError(f"{what} {key!r} has lone surrogates, which UTF-8 cannot encode")
     if "\0" in key:
-        raise ValueError(f"key {key!r} has a NUL, which some engines cannot store: leave it out")
+        raise ValueError(f"{what} {key!r} has a NUL, which some engines cannot store: leave it out")
     from onward.interpret.canonical import id_of  # a call without a key does not pay for the import
 
     return id_of(flow, key)

@@ -17,12 +17,20 @@ from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.schedules import ScheduleLaws
+from onward.testing.unique import UniqueLaws
 from onward.testing.values import ValueLaws
 from onward.testing.waiting import WaitingLaws
 
 
 class BackendSuite(
-    CompositionLaws, ValueLaws, AttemptLaws, CallLaws, CleanupLaws, WaitingLaws, ScheduleLaws
+    CompositionLaws,
+    ValueLaws,
+    AttemptLaws,
+    CallLaws,
+    UniqueLaws,
+    CleanupLaws,
+    WaitingLaws,
+    ScheduleLaws,
 ):
     """The laws of Onward as a pytest class, for any backend.
 

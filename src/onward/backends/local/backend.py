@@ -9,7 +9,11 @@ from returns.result import Result, Success
 
 from onward.attempt import ThreadExecutor
 from onward.backend import Submission
-from onward.backend.adapters import BlockingCancels, BlockingSignals
+from onward.backend.adapters import (
+    BlockingCancels,
+    BlockingSignals,
+    BlockingSubmitsUnique,
+)
 from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.local.core import Core
@@ -20,7 +24,7 @@ from onward.outcome import Outcome
 T = TypeVar("T")
 
 
-class Local(BlockingCancels[Core], BlockingSignals[Core]):
+class Local(BlockingCancels[Core], BlockingSignals[Core], BlockingSubmitsUnique[Core]):
     """The backend that `local()` returns."""
 
     lacks = NOTHING

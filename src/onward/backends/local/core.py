@@ -9,11 +9,13 @@ from collections import ChainMap, deque
 from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Raw
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import State, Status, Submission, Worker, state_of
 from onward.backend.support import ended_already, expired, sent_already, unknown
 from onward.backends.local.steps import Run, Runtime, StepRunner
+from onward.backends.local.unique import OpenCalls
 from onward.backends.local.worker import LocalWorker
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
@@ -33,6 +35,7 @@ class Core:
     def __init__(self, workers: int, keep: float) -> None:
         self.workers = workers
         self.runs: dict[str, Run] = {}
+        self._open_calls = OpenCalls(self._start, self._replace)
         self._keep = keep
         self._finished: deque[tuple[float, str]] = deque()
         self._any_finished = asyncio.Event()
@@ -48,15 +51,31 @@ class Core:
             self.runs[id] = self._start(submission)
         return Success(id)
 
-    def _start(self, submission: Submission) -> Run:
-        loop = asyncio.get_running_loop()
-        plan = submission.plan
-        run = Run(plan, loop.create_future())
-        run.tasks = submission.tasks
-        if plan.deadline is not None:
-            run.timer = loop.call_later(plan.deadline - time.time(), self._expire, run)
-        run.job = loop.create_task(self._run(run, submission.delay))
+    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        self._forget()
+        run = self._open_calls.submit(submission)
+        self.runs[run.plan.id] = run
+        return Success(run.plan.id)
+
+    def _start(self, submission: Submission, after: Run | None = None) -> Run:
+        run = Run(submission.plan, asyncio.get_running_loop().create_future(), after=after)
+        self._begin(run, submission)
         return run
+
+    def _replace(self, run: Run, submission: Submission) -> None:
+        """Puts a submission in the place of a call that has not started."""
+        run.plan = replace(submission.plan, id=run.plan.id)
+        run.job.cancel()
+        if run.timer is not None:
+            run.timer.cancel()
+        self._begin(run, submission)
+
+    def _begin(self, run: Run, submission: Submission) -> None:
+        loop, deadline = asyncio.get_running_loop(), run.plan.deadline
+        run.tasks = submission.tasks
+        if deadline is not None:
+            run.timer = loop.call_later(deadline - time.time(), self._expire, run)
+        run.job = loop.create_task(self._run(run, submission.delay))
 
     async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """Runs a call for a caller that waits. If the caller stops waiting, the call ends."""
@@ -162,6 +181,9 @@ class Core:
         plan = run.plan
         try:
             await asyncio.sleep(delay)
+            if run.after is not None:
+                await asyncio.wait([run.after.finished])
+                run.after = None
             if run.tasks is None:
                 await self._serving.wait()
                 first, *others = (each.tasks for each in self._served)
@@ -169,6 +191,8 @@ class Core:
             run.state = "running"
             outcome = await self._evaluated(run)
         except asyncio.CancelledError:
+            if run.job is not asyncio.current_task():  # another submission has replaced this one
+                return
             outcome = faulted(Cancelled(plan.flow, CLOSED))
         except BaseException as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(plan.flow, problem))

@@ -122,6 +122,7 @@ class Run:
     plan: Plan
     finished: asyncio.Future[Outcome]
     job: asyncio.Task[None] = field(init=False)
+    after: Run | None = None
     timer: asyncio.TimerHandle | None = None
     tasks: Tasks | None = None
     scope: Scope | None = None

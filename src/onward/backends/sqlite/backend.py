@@ -12,6 +12,7 @@ from onward.backend.adapters import (
     BlockingDiagnoses,
     BlockingSchedules,
     BlockingSignals,
+    BlockingSubmitsUnique,
 )
 from onward.backend.additions import additions_of, with_additions
 from onward.backend.features import NOTHING
@@ -27,7 +28,11 @@ T = TypeVar("T")
 
 
 class SqliteBackend(
-    BlockingCancels[Core], BlockingSignals[Core], BlockingSchedules[Core], BlockingDiagnoses[Core]
+    BlockingCancels[Core],
+    BlockingSignals[Core],
+    BlockingSchedules[Core],
+    BlockingDiagnoses[Core],
+    BlockingSubmitsUnique[Core],
 ):
     """What `sqlite()` gives.
 

@@ -27,6 +27,7 @@ from onward.backends.sqlite.outage import Outage
 from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.submit import Call
 from onward.backends.sqlite.threads import DatabaseThread
+from onward.backends.sqlite.unique import put_unique
 from onward.backends.sqlite.wakeup import Wakeup
 from onward.backends.sqlite.worker import SLOTS, Server, SqliteWorker, name_of_worker
 from onward.catalog import Catalog
@@ -134,6 +135,16 @@ class Core:
             await answer(written)
         self.resources.wakeup.hurry()
         return Success(ids)
+
+    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `AsyncSubmitsUnique.submit_unique`."""
+
+        def put(db: Connection) -> str:
+            return put_unique(db, submission, self.queue, self.file.clock)
+
+        id = await self._write(put)
+        self.resources.wakeup.hurry()
+        return Success(id)
 
     def _put(self, db: Connection, calls: Sequence[Call]) -> None:
         submit.put(db, calls, self.file.clock)

@@ -133,7 +133,25 @@ alter table onward_jobs add column waiting integer;
 - A job is `waiting` while its worker says that it runs no step beside its waits.
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS)
+_UNIQUE = """
+alter table onward_calls add column slot text;
+alter table onward_calls add column next_due real;
+create unique index onward_slots on onward_calls (slot, next_due is null)
+    where slot is not null and state is null;
+create trigger onward_next after update of state on onward_calls
+    when new.state is not null and new.slot is not null and new.next_due is null
+    begin
+    update onward_jobs set due = calls.next_due from onward_calls as calls
+    where calls.slot = new.slot and calls.state is null and onward_jobs.seq = calls.seq; \
+    update onward_calls set next_due = null where slot = new.slot and state is null; \
+    end;
+"""
+"""Calls that share a key, see `onward.backends.sqlite.unique`.
+
+The trigger is the database's, so that it also works for workers of the release before.
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS, _UNIQUE)
 VERSION = len(MIGRATIONS)
 """The version of the schema that this release writes."""
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from returns.result import Failure, Result, Success
 
 from onward.backend import Submission
-from onward.backend.adapters import BlockingSubmits
+from onward.backend.adapters import BlockingSubmitsUnique
 from onward.backend.features import NOTHING
 from onward.backends.sqlite import connections, schema, submit
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.clock import Clock, read_clock, start_clock
 from onward.backends.sqlite.connections import Connection, Theirs
-from onward.backends.sqlite.submit import Call
+from onward.backends.sqlite.errors import Refused, fault_of
+from onward.backends.sqlite.executes import Executes
+from onward.backends.sqlite.unique import put_unique
 from onward.evaluate import drive
 from onward.fault import Fault, Misconfigured
 
@@ -25,7 +27,7 @@ _BEGIN = "delete from onward_log where seq < 0"
 """Deletes nothing, but has Python begin a transaction, where it does so before a write."""
 
 
-class SqliteTransaction(BlockingSubmits["Inside"]):
+class SqliteTransaction(BlockingSubmitsUnique["Inside"]):
     """What `SqliteBackend.within` gives: submits in the transaction of a connection."""
 
     lacks = NOTHING
@@ -75,22 +77,36 @@ class Inside:
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `AsyncSubmits.submit_all`."""
-        calls: list[Call] = []
+
+        def put(db: Executes, clock: Clock) -> list[str]:
+            submit.put(db, calls, clock)
+            return [call.id for call in calls]
+
+        try:
+            calls = submit.calls_of(submissions, self._queue)
+        except Refused as problem:
+            return Failure(fault_of(problem, str(self._file.path)))
+        return await self._write(put)
+
+    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `AsyncSubmitsUnique.submit_unique`."""
+        return await self._write(lambda db, clock: put_unique(db, submission, self._queue, clock))
+
+    async def _write(self, write: Callable[[Executes, Clock], T]) -> Result[T, Fault]:
         was_rolled_back = False
 
-        def put(theirs: Theirs) -> None:
+        def within(theirs: Theirs) -> T:
             nonlocal was_rolled_back
             connections.refuse_other_file(theirs, self._file.path)
             is_open = theirs.in_transaction
             try:
-                _put(theirs, self._file, calls)
+                return _written(theirs, self._file, write)
             except BaseException:
                 was_rolled_back = is_open and not theirs.in_transaction
                 raise
 
         try:
-            calls += submit.calls_of(submissions, self._queue)
-            await self._connection.use(put)
+            return Success(await self._connection.use(within))
         except Exception as problem:
             fault = connections.fault_of_theirs(
                 problem, str(self._file.path), was_rolled_back=was_rolled_back
@@ -98,11 +114,10 @@ class Inside:
             if fault is None:
                 raise
             return Failure(fault)
-        return Success([call.id for call in calls])
 
 
-def _put(theirs: Theirs, file: File, calls: Sequence[Call]) -> None:
-    """Writes calls down, all or none, without ending the caller's transaction.
+def _written(theirs: Theirs, file: File, write: Callable[[Executes, Clock], T]) -> T:
+    """Writes all or nothing, without ending the caller's transaction.
 
     Where the caller has none open, and Python begins none before a write, they are committed.
     """
@@ -113,13 +128,14 @@ def _put(theirs: Theirs, file: File, calls: Sequence[Call]) -> None:
     is_own = not theirs.in_transaction
     theirs.execute("begin immediate" if is_own else "savepoint onward")
     try:
-        submit.put(theirs, calls, _prepared(theirs))
+        written = write(theirs, _prepared(theirs))
         theirs.execute("commit" if is_own else "release onward")
     except BaseException:
         if theirs.in_transaction:  # SQLite may have ended it
             with contextlib.suppress(Exception):  # what is raised is why it failed at first
                 _undo(theirs, is_whole=not is_open)
         raise
+    return written
 
 
 def _undo(theirs: Theirs, *, is_whole: bool) -> None:
