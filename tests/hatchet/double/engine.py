@@ -28,6 +28,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     CreateTaskOpts,
     CreateWorkflowVersionRequest,
     GetRunDetailsResponse,
+    IdempotencyMethod,
     RunStatus,
     TaskRunDetail,
 )
@@ -172,7 +173,10 @@ class Engine:
             return id
         key = json.loads(request.additional_metadata)["onward"]
         if key in self._keys:
-            raise Taken(self._keys[key])
+            holder = self._keys[key]
+            is_freed = workflow.idempotency.method == IdempotencyMethod.STATUS
+            if not (is_freed and self.runs[holder].is_over):
+                raise Taken(holder)
         self._keys[key] = id
         if child is not None:
             self._children[child] = id

@@ -34,6 +34,9 @@ _LOOKS = 0.25
 _AT_ONCE = 1000
 """How many calls are prepared at the same time."""
 
+_FREES = 0.02
+"""The pause between looks whether a key is free, in seconds."""
+
 _SETTLES = 10.0
 """How long the engine may take to record that a run is cancelled, in seconds."""
 
@@ -49,6 +52,45 @@ class AsyncHatchetBackend:
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `AsyncBackend.submit`."""
+        return await self._submit(submission, submission.plan.id)
+
+    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `AsyncSubmitsUnique.submit_unique`."""
+        unique = submission.unique
+        assert unique is not None  # see `SubmitsUnique`
+        end = time.monotonic() + _SETTLES
+        while True:
+            started = await self._submit(submission, f"unique {unique.slot}", names.UNIQUE)
+            if isinstance(started, Failure):
+                return started
+            id = started.unwrap()
+            try:
+                if not await self._is_earlier_and_ended(id, submission.plan.id):
+                    return started
+            except RpcError as problem:
+                return Failure(self._connection.client.fault(problem))
+            # The engine frees the key of a call a moment after the call has ended.
+            if time.monotonic() >= end:
+                message = f"the engine still keeps the key of call {id}, which has ended"
+                return Failure(Unavailable(submission.plan.flow, message))
+            await asyncio.sleep(_FREES)
+
+    async def _is_earlier_and_ended(self, id: str, own: str) -> bool:
+        """Whether a run is that of another plan than `own`, and has ended."""
+        try:
+            details = await self._connection.reader.details(id)
+            if details is None:
+                return False
+            input_plan = outcomes.input_and_plan(details)
+            if input_plan is not None and input_plan[1].id == own:
+                return False
+            return details.done or await self._connection.reader.outcome(details) is not None
+        except Oversized:  # a run that is too large to be read has values of steps
+            return True
+
+    async def _submit(
+        self, submission: Submission, key: str, workflow: str | None = None
+    ) -> Result[str, Fault]:
         plan, delay = submission.plan, submission.delay
         wrong = self._fault_in(plan)
         if wrong is not None:
@@ -58,7 +100,9 @@ class AsyncHatchetBackend:
         end = time.monotonic() + self._settings.undeclared
         while True:
             run_input = input_of(plan, start=start)
-            started = await submitter.start(plan, run_input, plan.id, patience=_PATIENCE)
+            started = await submitter.start(
+                plan, run_input, key, workflow=workflow, patience=_PATIENCE
+            )
             is_unknown = isinstance(started, Failure) and isinstance(started.failure(), Unknown)
             if not is_unknown or time.monotonic() >= end:
                 return started

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from returns.result import Result
+from returns.result import Failure, Result
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
-from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
+from onward.backend.adapters import (
+    BlockingCancels,
+    BlockingDiagnoses,
+    BlockingSchedules,
+    BlockingSubmitsUnique,
+)
 from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, lower, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.catalog import Catalog
-from onward.fault import Fault
+from onward.fault import Fault, Unsupported
 from onward.outcome import Outcome
 from onward.plan import Plan
 
@@ -25,6 +30,7 @@ class HatchetBackend(
     BlockingCancels["LazyBackend"],
     BlockingSchedules["LazyBackend"],
     BlockingDiagnoses["LazyBackend"],
+    BlockingSubmitsUnique["LazyBackend"],
 ):
     """The backend that `hatchet()` returns."""
 
@@ -68,6 +74,14 @@ class LazyBackend:
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `AsyncBackend.submit_all`."""
         return await self._connected().submit_all(submissions)
+
+    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `AsyncSubmitsUnique.submit_unique`."""
+        unique = submission.unique
+        if unique is not None and unique.replaces:
+            message = "Hatchet cannot replace the arguments of a run that waits: leave debounce out"
+            return Failure(Unsupported(submission.plan.flow, message))
+        return await self._connected().submit_unique(submission)
 
     async def outcome(
         self, id: str, /, timeout: float | None = None

@@ -11,6 +11,7 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     CreateTaskRateLimit,
     CreateWorkflowVersionRequest,
     IdempotencyConfig,
+    IdempotencyMethod,
 )
 from msgspec import Struct
 
@@ -40,6 +41,9 @@ _ONCE = f"additional_metadata.{KEY} + additional_metadata.{DUE}"
 
 _TEN_YEARS = duration(10 * 365 * 24 * 3600)
 _MEDIUM = 2
+
+_LONGEST_UNIQUE = 10 * 365 * 24 * 3600 * 1000
+"""How long a key counts at most whose call does not end, in milliseconds."""
 
 
 class Job(Struct, frozen=True):
@@ -74,6 +78,7 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
         yield single
     yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
     yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
+    yield _unique(settings)
     for name, flow in catalog.flows.items():
         dag = to_dag(flow.node, settings.limits)
         workflow = names.workflow(name, settings.prefix)
@@ -89,6 +94,14 @@ def _single(name: str, job: Job, settings: Settings) -> Workflow:
     if job.is_flow:  # the caller chooses the queue of a task
         task.worker_labels[label(settings.queue)].CopyFrom(required())
     return Workflow(_request(name, [task], settings), {action: job})
+
+
+def _unique(settings: Settings) -> Workflow:
+    """The workflow of calls whose idempotency key counts until they have ended."""
+    unique = _single(names.workflow(names.UNIQUE, settings.prefix), Job(is_flow=True), settings)
+    unique.request.idempotency.method = IdempotencyMethod.STATUS
+    unique.request.idempotency.ttl_ms = _LONGEST_UNIQUE
+    return unique
 
 
 def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:

@@ -14,6 +14,9 @@ FLOW = "onward.flow"
 FUSED = "onward.fused"
 """The workflow of fused flows."""
 
+UNIQUE = "onward.unique"
+"""The workflow of calls that share a key, of which one at a time is open."""
+
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 
 
