@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from onward.flows.lower import travelling
 from onward.flows.names import tasks_of
 from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
+from onward.interpret.keys import id_of_key, new_id
 from onward.outcome import Outcome
 from onward.plan import Plan
 from onward.policy import CallOptions, check_name
@@ -60,7 +60,7 @@ def prepare(
         steps = call_options(options)
         seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else _moment(deadline)
-        id = _new_id() if key is None else id_of_key("key", flow, key)
+        id = new_id() if key is None else id_of_key("key", flow, key)
     except (TypeError, ValueError) as problem:
         return Misconfigured(flow.name, str(problem))
     if expires is not None and expires <= time.time():
@@ -104,7 +104,7 @@ def prepare_all(
                 return prepared
             first[id(flow)] = prepared
         else:
-            plan = replace(like.plan, id=_new_id(), args=args)
+            plan = replace(like.plan, id=new_id(), args=args)
             prepared = Submission(plan, like.delay, flow)
         flows.append(flow)
         submissions.append(prepared)
@@ -430,24 +430,3 @@ def _moment(deadline: float | timedelta | datetime) -> float:
 def _is_past(seconds: object) -> bool:
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     return is_number and -_LONGEST <= cast(float, seconds) <= 0
-
-
-def _new_id() -> str:
-    """An id for a call without a key: 80 random bits after the time.
-
-    Ids that sort by time stand together in an engine's index, whose other pages stay as they are.
-    """
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
-
-
-def id_of_key(what: str, flow: AnyFlow, key: str) -> str:
-    """The id that a flow and a key have in every process; raises ValueError for an invalid key."""
-    if not isinstance(key, str) or not key:
-        raise ValueError(f"{what} is a text that is not empty, not {key!r}")
-    if any("\ud800" <= letter <= "\udfff" for letter in key):
-        raise ValueError(f"{what} {key!r} has lone surrogates, which UTF-8 cannot encode")
-    if "\0" in key:
-        raise ValueError(f"{what} {key!r} has a NUL, which some engines cannot store: leave it out")
-    from onward.interpret.canonical import id_of  # a call without a key does not pay for the import
-
-    return id_of(flow, key)

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from onward.backend import Submission, Unique
 from onward.fault import Fault, Misconfigured
 from onward.flows.flow import AnyFlow
-from onward.interpret.prepare import id_of_key, seconds_of
+from onward.interpret.keys import id_of_key
+from onward.interpret.prepare import seconds_of
 
 
 def with_unique(

@@ -49,8 +49,9 @@ class UniqueLaws(Tools):
         _skip_without_unique(backend)
         key = os.urandom(8).hex()
 
-        def once(n: int, **options: float) -> Ref[int, Odd]:
-            return submit(tasks.halve(n), on=backend, unique=key, **options).unwrap()
+        def once(n: int, delay: float = 0.0, deadline: float | None = None) -> Ref[int, Odd]:
+            made = submit(tasks.halve(n), on=backend, unique=key, delay=delay, deadline=deadline)
+            return made.unwrap()
 
         first = once(2, delay=0.2)
         assert once(4) == first
