@@ -61,12 +61,21 @@ async def _cannot_wait(node: Waiting, where: str, /) -> Outcome:
     return faulted(Unsupported("", f"nothing here can run {waiting}, at step {where}"))
 
 
+Expand: TypeAlias = Callable[[FusedNode, Args], Node | None]
+"""Gives what to evaluate in place of a backend's own kind of fused step; None if it is a step."""
+
+
+def _as_one_step(node: FusedNode, args: Args) -> Node | None:
+    return None
+
+
 class _Run(msgspec.Struct, frozen=True):
     """What the evaluation of all nodes of a plan has in common."""
 
     step: RunStep
     wait: Wait
     in_flight: int
+    expand: Expand
 
     @property
     def scope(self) -> Scope | None:
@@ -82,6 +91,7 @@ async def evaluate(
     where: str = "",
     in_flight: int = IN_FLIGHT,
     wait: Wait = _cannot_wait,
+    expand: Expand = _as_one_step,
 ) -> Outcome:
     """Runs a plan's nodes, and decides order, failure and fan-out.
 
@@ -94,11 +104,12 @@ async def evaluate(
         in_flight: How many items of an `each` run at the same time. With 1, steps run one after
             the other, and no event loop is needed.
         wait: Runs a `sleep` or an `awaits`. Without it, their outcome is `Unsupported`.
+        expand: For a backend with subclasses of `FusedNode`, which are asked about as they are met.
 
     Returns:
         The outcome of the node.
     """
-    return await _evaluate(node, args, _Run(run_step, wait, in_flight), where)
+    return await _evaluate(node, args, _Run(run_step, wait, in_flight, expand), where)
 
 
 async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
@@ -126,7 +137,10 @@ async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
             for index, branch in enumerate(node.branches)
         ]
         return gather(await _run_all(jobs, min(run.in_flight, len(jobs))))
-    if isinstance(node, FusedNode):  # a backend's own subclass, which also runs as one step
+    if isinstance(node, FusedNode):  # a backend's own subclass
+        inner = run.expand(node, args)
+        if inner is not None:
+            return await _evaluate(inner, args, run, where)
         return await run.step(node, args, where or "0")
     if isinstance(node, EachNode):
         return await _each(node, args, run, where)

@@ -13,6 +13,7 @@ from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
 from onward.fault import Conflict, Expired, Unknown
 from onward.plan import Node, Runnable, StepNode
+from onward.scope import in_cleanup
 
 T = TypeVar("T")
 
@@ -95,7 +96,7 @@ def step_context(
         path: The step's path within its call.
         attempt: The number of the attempt, from 1.
         key: The call's idempotency key.
-        deadline: When the call expires, in seconds since 1970.
+        deadline: When the call expires, in seconds since 1970. A cleanup has no deadline.
         trace: The plan's trace.
         report: Takes the progress that the task reports.
         is_cancelled: Says whether the call was cancelled, if the engine can tell.
@@ -106,7 +107,7 @@ def step_context(
         step=path,
         attempt=attempt,
         key=key,
-        deadline=moment(deadline),
+        deadline=None if in_cleanup(path) else moment(deadline),
         report=report,
         is_cancelled=is_cancelled,
         trace=trace,

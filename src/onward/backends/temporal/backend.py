@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
+from onward.backend.features import WAITS
 from onward.backend.loop import LoopThread
 from onward.backend.support import queues_served
 from onward.backends.temporal import lower, schedules, status
@@ -38,6 +39,8 @@ class TemporalBackend(
     BlockingCancels["Core"], BlockingSchedules["Core"], BlockingDiagnoses["Core"]
 ):
     """The backend that `temporal()` returns."""
+
+    lacks = WAITS
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))

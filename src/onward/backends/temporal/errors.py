@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from onward import outcome as outcomes
 from onward.backend.support import expired, first_match, unknown
-from onward.backends.temporal.message import CANCELLED, CRASHES, LIMIT, named
+from onward.backends.temporal.message import CANCELLED, CRASHES, EXPIRED, LIMIT, named
 from onward.fault import (
     Cancelled,
     Fault,
@@ -120,6 +120,8 @@ def outcome_of(error: BaseException | None, name: str) -> Outcome:
         case TerminatedError() if "exceeds limit" in error.message:
             # The server ends a workflow whose history is too long or too large.
             return faulted(TooLarge(name, error.message))
+        case TerminatedError() if EXPIRED in error.message:
+            return faulted(expired(name))
         case TerminatedError():
             why = "" if CANCELLED in error.message else f" ({error.message})"
             return faulted(Cancelled(name, f"it was cancelled{why}"))

@@ -14,6 +14,7 @@ from onward.context import Progress
 from onward.fault import ONLY_ONWARD, BadPayload, TooLarge
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import Args, Plan, Runnable
+from onward.scope import in_cleanup
 
 LIMIT = 2_000_000
 """The largest payload, in bytes. Temporal's own limit is 2 MiB, headers included."""
@@ -23,6 +24,9 @@ CRASHES = 50
 
 CANCELLED = "cancelled by onward.cancel"
 """The reason that the server stores for a cancelled call."""
+
+EXPIRED = "expired before any worker began it"
+"""The reason that the server stores for a call with cleanups that nobody began in time."""
 
 SINGLE = "task-"
 """The prefix of the ids of calls that run as a single activity."""
@@ -98,7 +102,8 @@ class Heartbeat(Struct, frozen=True, omit_defaults=True):
 def step_message(step: Runnable, args: Args, at: str, plan: Plan, call: str) -> StepMessage:
     """Makes the message for a step."""
     keyword = tuple(args.keyword)
-    return StepMessage(call, plan.flow, at, step, plan.key, plan.deadline, keyword, plan.trace)
+    deadline = None if in_cleanup(at) else plan.deadline
+    return StepMessage(call, plan.flow, at, step, plan.key, deadline, keyword, plan.trace)
 
 
 def encode(message: FlowOptions | StepMessage | Heartbeat) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from msgspec import MsgspecError
+from msgspec.structs import replace
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import (
-    GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
 )
 from temporalio.client import (
@@ -20,19 +20,18 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from onward import plan as plans
 from onward.backend import State, Status, state_of
+from onward.backends.temporal import ending
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.message import (
-    CANCELLED,
     SINGLE,
     Heartbeat,
     decode_heartbeat,
-    decode_options,
     decode_step,
 )
 from onward.backends.temporal.paths import path_in
 from onward.backends.temporal.wait import has_ended, outcome_of_call
+from onward.scope import in_cleanup
 
 _FIRST_STEP = 5
 """How many events a workflow's history has when its first step is scheduled."""
@@ -42,16 +41,12 @@ _LAST = 20
 
 
 async def cancel(client: Client, id: str) -> None:
-    """Cancels a call by terminating it, which needs no worker; raises RPCError."""
+    """Cancels a call, unless it has an outcome; raises RPCError."""
     try:
-        if id.startswith(SINGLE):
-            await client.get_activity_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
-        else:
-            await client.get_workflow_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
+        await ending.cancel(client, id)
     except RPCError as problem:
         # The server also refuses this if the call has an outcome.
-        is_away = problem.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED)
-        if is_away or not await has_ended(client, id):
+        if not ending.is_refused(problem) or not await has_ended(client, id):
             raise
 
 
@@ -84,6 +79,19 @@ async def _flow(client: Client, id: str) -> Status:
         is_done = found.status == WorkflowExecutionStatus.COMPLETED
         state: State = "done" if is_done else state_of(await outcome_of_call(client, id))
         return await _ended(client, id, state)
+    now = await _running(client, id, found)
+    is_cancelled = found.raw_description.workflow_extended_info.cancel_requested
+    if now.state == "queued" or in_cleanup(now.step):
+        left = await ending.late_after(client, id)
+        is_late = left is not None and left <= 0
+        if is_late and now.state == "queued":
+            await ending.expire(client, id)
+            return Status("expired") if await has_ended(client, id) else now
+        is_cancelled = is_cancelled or is_late
+    return replace(now, state="cancelling") if is_cancelled else now
+
+
+async def _running(client: Client, id: str, found: WorkflowExecutionDescription) -> Status:
     raw = found.raw_description
     pending = sorted(raw.pending_activities, key=_is_started, reverse=True)
     if not pending:
@@ -142,7 +150,7 @@ async def _part(client: Client, id: str) -> Status | None:
         if problem.status != RPCStatusCode.NOT_FOUND:
             raise
         return None
-    return found if found.state == "running" else None
+    return found if found.state in ("running", "cancelling") else None
 
 
 def _is_started(step: PendingActivityInfo) -> bool:
@@ -164,18 +172,5 @@ async def _decoded(client: Client, sent: Payloads) -> list[bytes]:
 
 async def _path(client: Client, id: str, activity: str) -> str:
     """The path of an activity for which no worker has sent a heartbeat yet."""
-    page = await client.workflow_service.get_workflow_execution_history(
-        GetWorkflowExecutionHistoryRequest(
-            namespace=client.namespace,
-            execution=WorkflowExecution(workflow_id=id),
-            maximum_page_size=1,
-        ),
-        timeout=PROMPT,
-    )
-    begun = page.history.events[0].workflow_execution_started_event_attributes
-    with contextlib.suppress(MsgspecError, ValueError):  # the workflow may not be Onward's
-        raw, options = await _decoded(client, begun.input)
-        plan = plans.decode(raw).value_or(None)
-        if plan is not None:
-            return path_in(plan, decode_options(options), activity)
-    return activity
+    sent = await ending.sent_to(client, id)
+    return activity if sent is None else path_in(*sent, activity)

@@ -46,7 +46,8 @@ async def start_flow(client: Client, address: Address, submission: Submission) -
             args=[raw_value(plans.encode(plan)), raw_value(encode(options))],
             id=plan.id,
             task_queue=address.task_queue,
-            execution_timeout=_time_left(plan),
+            # A call with cleanups keeps the time itself, because it goes on after its deadline.
+            execution_timeout=None if plans.has_cleanup(plan) else _time_left(plan),
             start_delay=_delay(submission),
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

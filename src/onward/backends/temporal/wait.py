@@ -21,6 +21,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from onward.backend.support import Patience, expired
+from onward.backends.temporal import ending
 from onward.backends.temporal.client import PROMPT, Connection
 from onward.backends.temporal.errors import outcome_of
 from onward.backends.temporal.message import SINGLE, outcome_of_value
@@ -107,11 +108,24 @@ class Listener:
         self._arrived = asyncio.Event()
 
     async def _listen(self, id: str) -> Outcome | Fault:
-        found = await self._connection.request(id, lambda client: outcome_of_call(client, id))
+        expiring = asyncio.create_task(self._expire(id))
+        try:
+            found = await self._connection.request(id, lambda client: outcome_of_call(client, id))
+        finally:
+            expiring.cancel()
         if not isinstance(found, Failure):
             return found.unwrap()
         fault = found.failure()
         return faulted(fault) if isinstance(fault, Unknown) else fault
+
+    async def _expire(self, id: str) -> None:
+        """Ends a call that no worker begins, when it expires, if the server does not."""
+        await asyncio.sleep(_AT_LEAST)  # most calls have ended by then
+        request = self._connection.request
+        left = await request(id, lambda client: ending.late_after(client, id))
+        if (seconds := left.value_or(None)) is not None:
+            await asyncio.sleep(seconds)
+            await request(id, lambda client: ending.expire(client, id))
 
     async def _ended(self, ids: Collection[str]) -> list[str]:
         """Returns those of these calls that have ended."""

@@ -7,8 +7,10 @@ change that breaks this breaks running calls. tests/temporal replays recorded hi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from msgspec import MsgspecError
 from msgspec.structs import replace
@@ -18,6 +20,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, CancelledError, ChildWorkflowError
 
 from onward import plan as plans
+from onward.backend.support import expired
 from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.errors import failure, outcome_of
 from onward.backends.temporal.lower import (
@@ -47,8 +50,10 @@ from onward.backends.temporal.message import (
 from onward.backends.temporal.paths import path_in
 from onward.evaluate import evaluate
 from onward.execute import raised
+from onward.fault import Cancelled
 from onward.outcome import Outcome, Value, faulted
-from onward.plan import Args, Plan, Runnable
+from onward.plan import Args, FusedNode, Node, Plan, Runnable, has_cleanup
+from onward.scope import RunStep, Scope
 
 _AT_ONCE = 2_000_000
 """How many bytes one workflow task may send. All of it is one message of at most 4 MB."""
@@ -87,9 +92,51 @@ async def _run(sent: Sequence[bytes], name: str) -> Outcome:
         return faulted(decoded.failure())
     plan = decoded.unwrap()
     root = split_part(plan.root) if options.at else split_into_parts(plan.root)
-    return await evaluate(
-        root, plan.args, _StepRunner(plan, options), where=options.at, in_flight=_IN_FLIGHT
+    runner = _StepRunner(plan, options)
+    run = partial(
+        evaluate, root, plan.args, where=options.at, in_flight=_IN_FLIGHT, expand=_expanded
     )
+    # Without cleanups, a call is terminated, and its deadline is the server's own time limit.
+    return await (_cleaned_up(plan, options, runner, run) if has_cleanup(plan) else run(runner))
+
+
+async def _cleaned_up(
+    plan: Plan,
+    options: FlowOptions,
+    runner: RunStep,
+    run: Callable[[RunStep], Coroutine[Any, Any, Outcome]],
+) -> Outcome:
+    """Runs a call that may be cancelled, or reach its deadline, until its cleanups have ended.
+
+    Raises:
+        asyncio.CancelledError: If it was cancelled. The workflow ends as cancelled then.
+    """
+    scope = Scope(runner)
+    job = asyncio.create_task(run(scope))
+    left: float | None = None
+    if plan.deadline is not None and not options.at:  # a part is cancelled by its parent
+        left = max(0.0, plan.deadline - workflow.now().timestamp())
+    is_cancelled = False
+    while not job.done():
+        try:
+            await asyncio.wait([job], timeout=left)
+            if not job.done():
+                scope.cancel(faulted(expired(plan.flow)))
+                left = None
+        except asyncio.CancelledError:
+            is_cancelled = scope.cancelled is None
+            scope.cancel(faulted(Cancelled(plan.flow, "it was cancelled")))
+    outcome = job.result()
+    if is_cancelled:
+        raise asyncio.CancelledError
+    return scope.cancelled or outcome
+
+
+def _expanded(part: FusedNode, args: Args) -> Node | None:
+    """What a part runs here; None if the history is so long that a child workflow runs it."""
+    if workflow.info().is_continue_as_new_suggested() and size_of(args) < LIMIT:
+        return None
+    return split_part(part.body)
 
 
 def _outcome_of_error(error: ActivityError | ChildWorkflowError, name: str) -> Outcome:
@@ -112,11 +159,7 @@ class _StepRunner:
 
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         if isinstance(step, Part):
-            if workflow.info().is_continue_as_new_suggested() and size_of(args) < LIMIT:
-                return await self._as_child(step, args, where)
-            return await evaluate(
-                split_part(step.body), args, self, where=where, in_flight=_IN_FLIGHT
-            )
+            return await self._as_child(step, args, where)
         return await self._activity(step, args, where)
 
     async def _activity(self, step: Runnable, args: Args, where: str) -> Outcome:
