@@ -37,7 +37,8 @@ signal.pause()
 """
 
 
-@pytest.fixture(params=[Valkey, RabbitMQ, Temporal])
+# RabbitMQ takes ten times as much to start. Tests that use it would show most of what is wrong.
+@pytest.fixture(params=[Valkey, pytest.param(RabbitMQ, marks=pytest.mark.long), Temporal])
 def kind(request: pytest.FixtureRequest) -> type[Server]:
     kind: type[Server] = request.param
     if reason := kind.missing():

@@ -221,7 +221,7 @@ def shape(value: Any) -> Any:
     return kind, repr(value)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_value_comes_back_as_itself_part_by_part(data: st.DataObject) -> None:
     annotation, values = data.draw(annotations)
@@ -257,7 +257,7 @@ def is_normal(value: Any, back: Any) -> bool:
     return bool(shape(value) == shape(back))
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_value_of_another_annotation_comes_back_as_itself_or_is_refused(
     data: st.DataObject,
@@ -272,7 +272,7 @@ def test_a_value_of_another_annotation_comes_back_as_itself_or_is_refused(
     assert is_normal(value, codec(annotation).decode(raw)), (annotation, raw)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(annotations, json.map(msgspec.json.encode) | st.binary(max_size=20))
 def test_any_bytes_are_read_or_refused(typed: Typed, raw: bytes) -> None:
     try:
