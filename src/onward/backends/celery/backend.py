@@ -15,6 +15,7 @@ from returns.result import Failure, Result, Success
 
 from onward import plan as plans
 from onward.backend import Diagnosis, Status, Submission, Worker
+from onward.backend.features import CLEANUPS, Feature
 from onward.backend.support import Patience, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.clock import to_remote
@@ -42,6 +43,8 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 
 class CeleryBackend(Core):
     """The backend that `celery()` returns."""
+
+    lacks: Mapping[Feature, str] = CLEANUPS
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""
@@ -136,7 +139,7 @@ class CeleryBackend(Core):
             return Failure(unavailable(LEDGER, problem))
         if entry is None:
             return Failure(unknown(id, "the ledger"))
-        return status_of(id, entry)
+        return status_of(id, entry, self.ledger.now)
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""

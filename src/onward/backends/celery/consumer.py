@@ -15,7 +15,7 @@ from onward.backends.celery import lower, transport
 from onward.backends.celery.clock import eta_to_local
 from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.envelope import Refusal, ValidMessage, validate
-from onward.backends.celery.runner import UNKNOWN_TASK
+from onward.backends.celery.reader import UNKNOWN_TASK
 from onward.backends.celery.signing import Signer, verify
 
 _LOGGER = logging.getLogger("onward.celery")

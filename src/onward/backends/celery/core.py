@@ -11,12 +11,13 @@ from typing import Any
 from celery import Celery
 from kombu.connection import ConnectionPool
 from kombu.exceptions import ConnectionLimitExceeded
+from msgspec import Raw
 from redis.exceptions import RedisError
 from returns.result import Failure, Result, Success
 
 from onward import plan as plans
 from onward.backend import Submission
-from onward.backend.support import unknown
+from onward.backend.support import ended_already, sent_already, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.canvas import Canvas
 from onward.backends.celery.client import PublishDeadline, Timeouts
@@ -92,14 +93,14 @@ class Core:
         lowered = [(each, lower.to_parts(each.plan, is_again=is_again)) for each in submissions]
         for are_single, some in groupby(lowered, lambda pair: all(map(_is_single, pair[1]))):
             if are_single:
-                self.send([self._task_message(each.plan, parts) for each, parts in some])
+                self.send_messages([self._task_message(each.plan, parts) for each, parts in some])
                 continue
             for each, parts in some:
                 signature = self.canvas.signature(parts, Started(each.plan.args))
                 # Every message of the call carries the call's id as its root id.
                 signature.apply_async(root_id=each.plan.id)
 
-    def send(self, messages: Sequence[TaskMessage]) -> None:
+    def send_messages(self, messages: Sequence[TaskMessage]) -> None:
         """Sends messages to the broker, in their order."""
         if messages:
             self._note_sent([each.message for each in messages])
@@ -132,6 +133,20 @@ class Core:
         except (RedisError, OSError) as problem:
             return Failure(unavailable(LEDGER, problem))
         return Success(None)
+
+    def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        """See `Signals.send`."""
+        try:
+            sent = self.ledger.due.send(id, name, bytes(raw))
+            if sent == "sent":
+                return Success(None)
+            entry = self.ledger.read(id)
+        except (RedisError, OSError) as problem:
+            return Failure(unavailable(LEDGER, problem))
+        if sent == "unknown" or entry is None:
+            return Failure(unknown(id, "the ledger"))
+        flow = plans.decode(entry.plan).map(lambda plan: plan.flow).value_or("")
+        return Failure((ended_already if sent == "ended" else sent_already)(flow, name))
 
     def close(self) -> None:
         """Closes the connections. Submitted calls stay with the broker and the ledger."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -30,6 +30,46 @@ class Hold(Struct, frozen=True, kw_only=True):
     message: bytes
     is_top: bool
     deadline: float | None = None
+
+
+class Wait(Struct, frozen=True, kw_only=True):
+    """What a message waits for: a time, or a signal until a time.
+
+    Args:
+        call: The call's id.
+        at: The path of the wait within the call.
+        seconds: How long it lasts at most, in seconds; infinity for no limit.
+        signal: The name of the signal; empty if it waits for none.
+        message: The id of the message.
+        route: The queue that the message came from, and its priority.
+    """
+
+    call: str
+    at: str
+    seconds: float
+    signal: str
+    message: str
+    route: str
+
+
+class Answer(NamedTuple):
+    """The ledger's answer to a message that waits.
+
+    Args:
+        kind: `ended` if the call has ended; `held` if the ledger holds the message; `hold` if it
+            must be given the message to hold; `over` if the time has passed; `signal` if the signal
+            has come.
+        value: The signal's value; None if its signature is not valid.
+        seconds: How long the message is to be held, in seconds.
+    """
+
+    kind: Literal["ended", "held", "hold", "over", "signal"]
+    value: bytes | None = None
+    seconds: float = 0.0
+
+
+Sent = Literal["sent", "again", "ended", "unknown"]
+"""What became of a signal: it is stored, the call has one of its name, has ended, or is unknown."""
 
 
 class DueEntry(NamedTuple):
@@ -74,6 +114,19 @@ class DueLedger(Protocol):
         """
         ...
 
+    def begin_wait(self, wait: Wait, hold: Hold | None = None) -> Answer:
+        """Decides whether a wait is over. The decision stays, whatever comes later.
+
+        Args:
+            wait: What the message waits for. The first message of a wait sets its due time.
+            hold: The message, to be held if the wait is not over.
+        """
+        ...
+
+    def send(self, call: str, signal: str, value: bytes) -> Sent:
+        """Stores the value of a signal, unless the call has one, and ends the waits for it."""
+        ...
+
     def claim(self, lease: float) -> Claims:
         """Claims some of the entries that are due.
 
@@ -90,6 +143,6 @@ class DueLedger(Protocol):
         """
         ...
 
-    def wait(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Waits for so many seconds, or until an entry is written that is due before all others."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onward.backends.celery.scripts import COMMON
+from onward.backends.celery.scripts import COMMON, NOTE_BEGUN
 
 WAKE = "onward:wake"
 
@@ -65,7 +65,67 @@ if redis.call('HEXISTS', KEYS[1], 'end') == 1 or redis.call('HEXISTS', KEYS[1], 
     return
 end
 redis.call('HSET', KEYS[1], 'r:' .. at, attempt)
+redis.call('HDEL', KEYS[1], 'b:' .. at)
 hold(id, at, clock() + seconds, message, is_top, deadline, plan)
+"""
+)
+
+# The field `w:<path>` of a call's record says how a wait stands: its due time and its signal,
+# `over` if its time has passed, or `got` if its signal has come.
+
+WAIT = (
+    HOLDING
+    + NOTE_BEGUN
+    + """
+local id, at, seconds, message, is_top, deadline, plan, signal, received = unpack(ARGV)
+note_begun(KEYS[2], received)
+local place = 'w:' .. at
+local known = redis.call('HMGET', KEYS[1], 'end', 'plan', place)
+local wait = known[3] or ''
+if known[1] or not known[2] then return {'ended'} end
+local value = wait ~= 'over' and signal ~= '' and redis.call('HGET', KEYS[1] .. ':signals', signal)
+if value then
+    redis.call('HSET', KEYS[1], place, 'got')
+    note_activity(id, clock())
+    return {'signal', value}
+end
+local now = clock()
+local due = string.match(wait, '^(%S+) ')
+if not due and seconds == 'inf' then due = 'inf' end
+if not due then due = string.format('%.6f', now + seconds) end
+if wait == 'over' or (due ~= 'inf' and tonumber(due) <= tonumber(now)) then
+    redis.call('HSET', KEYS[1], place, 'over')
+    note_activity(id, now)
+    return {'over'}
+end
+if wait ~= '' and redis.call('HEXISTS', KEYS[1] .. ':held', at) == 1 then return {'held'} end
+if message == '' then
+    return {'hold', due == 'inf' and due or string.format('%.6f', due - now)}
+end
+redis.call('HSET', KEYS[1], place, due .. ' ' .. signal)
+hold(id, at, due, message, is_top, deadline, plan)
+return {'held'}
+"""
+)
+
+SEND = (
+    COMMON
+    + """
+local id, signal, value = unpack(ARGV)
+local known = redis.call('HMGET', KEYS[1], 'end', 'plan')
+if not known[2] then return {'unknown'} end
+if known[1] then return {'ended'} end
+if redis.call('HSETNX', KEYS[2], signal, value) == 0 then
+    return {'again', redis.call('HGET', KEYS[2], signal)}
+end
+local left = redis.call('PTTL', KEYS[1])
+if left > 0 then redis.call('PEXPIRE', KEYS[2], left) end
+local now = clock()
+for _, at in ipairs(redis.call('HKEYS', KEYS[1] .. ':held')) do
+    local wait = redis.call('HGET', KEYS[1], 'w:' .. at) or ''
+    if string.match(wait, '^%S+ (.*)$') == signal then add_due(at .. ' ' .. id, now) end
+end
+return {'sent'}
 """
 )
 

@@ -32,17 +32,19 @@ from onward.plan import (
 )
 from onward.policy import Delivery
 
+AWAITS = "onward.awaits"
 EACH = "onward.each"
 FIXED = "onward.fixed"
 FUSED = "onward.fused"
 GATHER = "onward.gather"
 INPUT = "onward.input"
 PASS = "onward.pass"
+SLEEP = "onward.sleep"
 SPREAD = "onward.spread"
 TEE = "onward.tee"
 """Like `onward.gather`, but passes on only the first value."""
 
-PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED, INPUT)
+PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED, INPUT, SLEEP, AWAITS)
 """The tasks of ours that take a single state, as tasks of the user's do."""
 
 GATHERS = (GATHER, TEE)
@@ -176,9 +178,12 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
             return [branches_to_chord(beside(node).branches, message, gather=TEE)]
         case SpreadNode(body):
             return [_args_task(SPREAD, message), *node_to_parts(body, message)]
-        case SleepNode() | AwaitsNode():  # refused before it is submitted
-            name = f"onward.{type(node).__struct_config__.tag}"
-            return [SingleTask(name, replace(message, at=at or "0", do=StepNode(name)))]
+        case SleepNode() | AwaitsNode():
+            name = SLEEP if isinstance(node, SleepNode) else AWAITS
+            wait = replace(message, at=at or "0", do=StepNode(name), wait=node)
+            return [
+                SingleTask(name, wait)
+            ]  # an earlier release would say that it knows no such step
         case FixedNode(body, given):
             return [_args_task(FIXED, message, given=given), *node_to_parts(body, message)]
 

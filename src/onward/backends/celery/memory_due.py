@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
-from onward.backends.celery.due import EXPIRY, Claims, DueEntry, Hold
+from onward.backends.celery.due import EXPIRY, Answer, Claims, DueEntry, Hold, Sent, Wait
 
 
 class MemoryDue:
@@ -14,15 +14,16 @@ class MemoryDue:
 
     Args:
         changed: Guards the ledger; notified when an entry is written.
-        is_open: Whether a call is known and has no outcome.
+        calls: The records of all calls.
     """
 
-    def __init__(self, changed: threading.Condition, is_open: Callable[[str], bool]) -> None:
+    def __init__(self, changed: threading.Condition, calls: Mapping[str, dict[str, bytes]]) -> None:
         self._changed = changed
-        self._is_open = is_open
+        self._calls = calls
         self._due: dict[str, dict[str, float]] = {}
         """When entries are due, by call and path."""
         self._held: dict[tuple[str, str], bytes] = {}
+        self._signals: dict[str, dict[str, bytes]] = {}
         self._is_new = False
         """Whether an entry was written since a worker last claimed what was due."""
 
@@ -36,17 +37,59 @@ class MemoryDue:
     def forget(self, call: str) -> None:
         """Removes all entries of a call."""
         with self._changed:
+            self._signals.pop(call, None)
             for at in self._due.pop(call, {}):
                 self._held.pop((call, at), None)
 
     def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:
-        self.hold(hold, time.time() + hold.seconds)
-
-    def hold(self, hold: Hold, due: float) -> None:
-        """Holds a message until it is due, if its call is open."""
         with self._changed:
-            if not self._is_open(hold.call):
-                return
+            record = self._calls.get(hold.call)
+            if record is not None and "end" not in record:
+                record.pop(f"b:{hold.at}", None)
+                self._hold(hold, time.time() + hold.seconds)
+
+    def begin_wait(self, wait: Wait, hold: Hold | None = None) -> Answer:
+        with self._changed:
+            record = self._calls.get(wait.call)
+            if record is None or "end" in record:
+                return Answer("ended")
+            place = f"w:{wait.at}"
+            known = record.get(place, b"").decode()
+            value = self._signals.get(wait.call, {}).get(wait.signal)
+            if value is not None and known != "over":
+                record[place] = b"got"
+                return Answer("signal", value)
+            now = time.time()
+            due = now + wait.seconds if known in ("", "over") else float(known.split(" ")[0])
+            if known == "over" or due <= now:
+                record[place] = b"over"
+                return Answer("over")
+            if known and (wait.call, wait.at) in self._held:
+                return Answer("held")
+            if hold is None:
+                return Answer("hold", seconds=due - now)
+            record[place] = f"{due!r} {wait.signal}".encode()
+            self._hold(hold, due)
+            return Answer("held")
+
+    def send(self, call: str, signal: str, value: bytes) -> Sent:
+        with self._changed:
+            record = self._calls.get(call)
+            if record is None or "end" in record:
+                return "unknown" if record is None else "ended"
+            signals = self._signals.setdefault(call, {})
+            if signal in signals:
+                return "again"
+            signals[signal] = value
+            for at in list(self._due.get(call, {})):
+                _, _, awaited = record.get(f"w:{at}", b"").decode().partition(" ")
+                if awaited == signal:
+                    self.add(at, call, time.time())
+            return "sent"
+
+    def _hold(self, hold: Hold, due: float) -> None:
+        """Holds a message until it is due."""
+        with self._changed:
             self._held[hold.call, hold.at] = hold.message
             if hold.deadline is not None:
                 self.add(EXPIRY, hold.call, hold.deadline)
@@ -76,6 +119,6 @@ class MemoryDue:
                     if not of_call:
                         del self._due[each.call]
 
-    def wait(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._is_new, seconds)

@@ -20,8 +20,8 @@ class MemoryLedger:
     def __init__(self, keep: float) -> None:
         self._keep = keep
         self._changed = threading.Condition(threading.RLock())
-        self.due = MemoryDue(self._changed, self.is_open)
         self._calls: dict[str, dict[str, bytes]] = {}
+        self.due = MemoryDue(self._changed, self._calls)
         self._ended: deque[tuple[float, str]] = deque()
 
     def for_worker(self) -> MemoryLedger:
@@ -58,14 +58,17 @@ class MemoryLedger:
         self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
     ) -> BeginResult:
         id = message.call
-        self.update(id, **fields, attempt=str(attempt))
+        fields |= {"attempt": str(attempt), f"b:{at}": ""}
+        self.update(id, **fields)
         with self._changed:
             call = self._calls.get(id, {})
             return BeginResult("plan" in call and "end" not in call, call.get(f"o:{at}"), False)
 
     def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         with self._changed:
-            return self._calls.get(id, {}).setdefault(f"o:{at}", outcome)
+            call = self._calls.get(id, {})
+            call.pop(f"b:{at}", None)
+            return call.setdefault(f"o:{at}", outcome)
 
     # Workers cannot die alone here and no message gets lost, so these methods have nothing to do.
 

@@ -12,7 +12,16 @@ from msgspec import Raw, Struct
 
 from onward.evaluate import join, split
 from onward.outcome import Failed, Faulted, Outcome, Value
-from onward.plan import NO_ARGS, Args, EachNode, FusedNode, RescueNode, StepNode
+from onward.plan import (
+    NO_ARGS,
+    Args,
+    AwaitsNode,
+    EachNode,
+    FusedNode,
+    RescueNode,
+    SleepNode,
+    StepNode,
+)
 from onward.secret import has_marks, masked
 
 
@@ -63,6 +72,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         priority: The call's priority, for steps that have none.
         trace: The plan's trace.
         given: The arguments of the next task, if the step brings its own.
+        wait: What the task waits for.
         rescue: The rescue to send on when its input is known, if its handler takes the input too.
         is_again: Whether the call was lost and is sent again.
     """
@@ -87,6 +97,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     priority: int | None = None
     trace: dict[str, str] = {}
     given: Args = NO_ARGS
+    wait: SleepNode | AwaitsNode | None = None
     rescue: RescueNode | None = None
     is_again: bool = False
 

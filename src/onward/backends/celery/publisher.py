@@ -49,7 +49,7 @@ class Publisher:
             try:
                 if not (next_in := send_due(self._core)):
                     continue
-                due.wait(min(next_in, _IDLE))
+                due.pause(min(next_in, _IDLE))
             except Exception:  # others log that the ledger or the broker is away; the claims end
                 self._ended.wait(_PAUSE)
 
@@ -66,7 +66,7 @@ def send_due(core: Core) -> float:
     entries, next_in = core.ledger.due.claim(core.lease)
     if not entries:
         return float("inf") if next_in is None else max(next_in, 0.0)
-    core.send(list(_messages(entries)))
+    core.send_messages(list(_messages(entries)))
     core.publish(_starts(core, entries))
     for each in entries:
         if each.at == EXPIRY:

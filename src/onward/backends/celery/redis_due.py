@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from onward.backends.celery import due_scripts
-from onward.backends.celery.due import Claims, DueEntry, Hold
-from onward.backends.celery.scripts import DUE
+from onward.backends.celery.client import ConnectionRetry
+from onward.backends.celery.due import Answer, Claims, DueEntry, Hold, Sent, Wait
+from onward.backends.celery.scripts import DUE, SENT
 from onward.backends.celery.signing import Signer
 
 _SHORTEST = 0.001
@@ -20,6 +21,7 @@ class RedisDue:
 
     Args:
         client: A client of the Redis.
+        retry: What retries the client's commands.
         signer: Signs held messages; None without keys.
         poll: How long a wait lasts at most, in seconds. A worker that is woken up may die.
         renewed_plan: Signs the plan of a call so that it may be sent after so many seconds; returns
@@ -29,21 +31,52 @@ class RedisDue:
     def __init__(
         self,
         client: Any,
+        retry: ConnectionRetry,
         signer: Signer | None,
         poll: float,
         renewed_plan: Callable[[str, float], bytes],
     ) -> None:
         self._client = client
+        self._retry = retry
         self._signer = signer
         self._poll = poll
         self._renewed_plan = renewed_plan
         self._hold_retry = client.register_script(due_scripts.HOLD_RETRY)
+        self._begin_wait = client.register_script(due_scripts.WAIT)
+        self._send = client.register_script(due_scripts.SEND)
         self._claim = client.register_script(due_scripts.CLAIM)
         self._release = client.register_script(due_scripts.RELEASE)
 
     def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:
         keys = [f"onward:{hold.call}", f"onward:{hold.call}:at:{hold.at}"]
         self._hold_retry(keys, [*self._args(hold), holder, attempt])
+
+    def begin_wait(self, wait: Wait, hold: Hold | None = None) -> Answer:
+        key = f"onward:{wait.call}"
+        args: list[str | bytes | float | int] = [wait.call, wait.at, "", "", 0, "", ""]
+        if hold is not None:
+            args = self._args(hold)
+        args[2] = "inf" if math.isinf(wait.seconds) else wait.seconds
+        args += [wait.signal, f"{wait.message} {wait.call}"]
+        kind, *more = self._begin_wait([key, f"{SENT}{wait.route}"], args)
+        if kind == b"hold":
+            return Answer("hold", seconds=float(more[0]))
+        if kind == b"signal":
+            value: bytes | None = more[0]
+            if self._signer is not None and value is not None:
+                value = self._signer.verify(value, "signal", wait.call, wait.signal)
+            return Answer("signal", value)
+        return Answer(kind.decode())
+
+    def send(self, call: str, signal: str, value: bytes) -> Sent:
+        if self._signer is not None:
+            value = self._signer.sign(value, "signal", call, signal)
+        key = f"onward:{call}"
+        sent, *stored = self._send([key, f"{key}:signals"], [call, signal, value])
+        if sent == b"again" and self._retry.was_retried and stored == [value]:
+            return "sent"  # the first attempt has stored it
+        answer: Sent = sent.decode()
+        return answer
 
     def _args(self, hold: Hold) -> list[str | bytes | float | int]:
         return [
@@ -77,5 +110,5 @@ class RedisDue:
         if args:
             self._release([DUE], args)
 
-    def wait(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         self._client.blpop([due_scripts.WAKE], max(_SHORTEST, min(seconds, self._poll)))

@@ -76,7 +76,9 @@ class RedisLedger:
         self._claim_lost = client.register_script(scripts.CLAIM_LOST)
         self._settle = client.register_script(scripts.SETTLE)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
-        self.due = RedisDue(client, signer, timeouts.check_interval, self._renewed_plan)
+        self.due = RedisDue(
+            client, self._retry, signer, timeouts.check_interval, self._renewed_plan
+        )
 
     def for_worker(self) -> RedisLedger:
         return self._for_worker()
@@ -103,7 +105,8 @@ class RedisLedger:
     def delete(self, ids: Collection[str]) -> None:
         if ids:
             pipe = self._client.pipeline(transaction=True)
-            pipe.delete(*map(_key, ids), *(f"{_key(id)}:held" for id in ids))
+            kinds = ("", ":held", ":signals")
+            pipe.delete(*(f"{_key(id)}{kind}" for id in ids for kind in kinds))
             pipe.zrem(scripts.OPEN_CALLS, *ids)
             pipe.zrem(scripts.DUE, *(f" {id}" for id in ids))
             pipe.execute()
@@ -145,7 +148,7 @@ class RedisLedger:
         self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
     ) -> BeginResult:
         id = message.call
-        fields["attempt"] = str(attempt)
+        fields |= {"attempt": str(attempt), f"b:{at}": ""}
         keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS, f"{scripts.SENT}{message.route}"]
         noted = [text for field in fields.items() for text in field]
         args = [id, at, attempt, holder, self._lease, f"{message.id} {id}", *noted]

@@ -12,7 +12,7 @@ from celery.app.task import Task as CeleryTask
 from celery.canvas import Signature
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
 from kombu.exceptions import OperationalError
-from msgspec import MsgspecError, Raw
+from msgspec import Raw
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
@@ -27,23 +27,21 @@ from onward.backends.celery.clock import to_local
 from onward.backends.celery.core import Core
 from onward.backends.celery.holding import Holding
 from onward.backends.celery.leases import Leases
-from onward.backends.celery.ledger import Message, distrusted
+from onward.backends.celery.ledger import Message
 from onward.backends.celery.message import (
     CallState,
     Continuing,
     Failing,
     Started,
     StepMessage,
-    decode_state,
-    decode_step,
     ends_with,
     gathered,
     outcome_of,
     state_after,
 )
 from onward.backends.celery.progress import ProgressWriter
+from onward.backends.celery.reader import Reader
 from onward.backends.celery.request import NotRun, Request, StepFailed, step_failed
-from onward.backends.celery.signing import SIGNATURE_SIZE, verify
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import handler_args, join, single_value, split
@@ -52,12 +50,11 @@ from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
+    AwaitsNode,
     EachNode,
     Runnable,
+    SleepNode,
 )
-
-UNKNOWN_TASK = "onward_asked"
-"""The header with the name of a task that this worker does not know."""
 
 _LOGGER = logging.getLogger("onward.celery")
 
@@ -72,6 +69,7 @@ class Runner:
         self._leases = Leases(self._ledger, core.lease)
         self._progress = ProgressWriter(self._ledger)
         self._holding = Holding(core, self._ledger)
+        self._reader = Reader(self._ledger, core.signer)
         self._is_giving_up = False
 
     def register(self, catalog: Catalog) -> None:
@@ -95,7 +93,7 @@ class Runner:
 
     def _step_task(self) -> Any:
         def run_step_task(task: CeleryTask[Any, Any], state: str, ticket: str) -> str:
-            [before], message = self._decode(task, [state], ticket)
+            [before], message = self._reader.decode(task, [state], ticket)
             with self._guarded(message):
                 after = self.handle(task, before, message)
                 return self._finish_task(task, before, after, message)
@@ -104,7 +102,7 @@ class Runner:
 
     def _gather_task(self) -> Any:
         def gather(task: CeleryTask[Any, Any], states: list[str], ticket: str) -> str:
-            branches, message = self._decode(task, states, ticket)
+            branches, message = self._reader.decode(task, states, ticket)
             with self._guarded(message):
                 ends = [*message.before, *branches]
                 if isinstance(message.do, EachNode) and message.after:
@@ -135,66 +133,6 @@ class Runner:
             where = f"call {message.call!r}, step {message.at!r}"
             _LOGGER.exception("%s: the worker failed; the call will be sent again", where)
             raise Ignore(repr(problem)) from problem
-
-    def _decode(
-        self, task: CeleryTask[Any, Any], states: list[str], sent: str
-    ) -> tuple[list[CallState], StepMessage]:
-        """Reads a message; refuses one that Onward did not write."""
-        try:
-            return self._read(task, states, sent)
-        except (MsgspecError, RecursionError):
-            raise self._refuse(task, "it is not encoded as a call of Onward") from None
-
-    def _read(
-        self, task: CeleryTask[Any, Any], states: list[str], sent: str
-    ) -> tuple[list[CallState], StepMessage]:
-        """Reads a message. Checks its signature before it decodes anything."""
-        signer = self._core.signer
-        signed = _bytes(sent)
-        raw = verify(signer, signed, "ticket", self._task_name(task))
-        if signer is None:
-            if raw is None:
-                self._end_signed(signed)
-                raise self._refuse(task, "it is signed, and this worker has no signing keys")
-            return [decode_state(_bytes(state)) for state in states], decode_step(raw)
-        if raw is None:
-            raise self._refuse(task, "it is not signed for this task with a key of this worker")
-        message = decode_step(raw)
-        call = f"in call {message.call!r}, {message.at!r}"
-        if message.until <= self._ledger.now():
-            raise self._refuse(task, f"{call}: its signature has expired")
-        if not isinstance(states, list) or len(states) != len(message.takes):
-            raise self._refuse(task, f"{call}: it does not have the values that it should have")
-        values = [
-            verify(signer, _bytes(state), "now", message.call, source)
-            for state, source in zip(states, message.takes, strict=True)
-        ]
-        if None in values:
-            raise self._refuse(task, f"{call}: a value has no valid signature for this task")
-        return [decode_state(value) for value in values if value is not None], message
-
-    def _task_name(self, task: CeleryTask[Any, Any]) -> str:
-        """Returns the name of the message's task, even if this worker does not know the task."""
-        unknown = task.request.get(UNKNOWN_TASK)
-        if task.name == lower.PASS and isinstance(unknown, str) and unknown not in task.app.tasks:
-            return unknown
-        return str(task.name)
-
-    def _refuse(self, task: CeleryTask[Any, Any], why: str) -> NotRun:
-        """Refuses a message. If its call is open, the reconciler sends the call again."""
-        _LOGGER.warning(
-            "refused message %r for %r: %s", task.request.id, self._task_name(task), why
-        )
-        return NotRun(why)
-
-    def _end_signed(self, sent: bytes) -> None:
-        """Ends a call whose messages are signed, because a worker without keys cannot read them.
-
-        Without this, the call might wait forever.
-        """
-        with contextlib.suppress(MsgspecError):
-            call = decode_step(sent[SIGNATURE_SIZE:]).call
-            self._ledger.settle(call, faulted(distrusted("a message of it")), "failed")
 
     def _finish_task(
         self,
@@ -255,11 +193,31 @@ class Runner:
             return self._with_input(task, state, args, message)
         if task.name == lower.FIXED:
             return self._end_if_last(task, Started(message.given), message)
+        if message.wait is not None:
+            return self._wait(task, args, message, message.wait)
         if isinstance(message.do, EachNode):
             return self._fan_out(task, args, message, message.do)
         if message.do is None:
             return self._end_if_last(task, state, message)
         return self._run_step(task, args, message, message.do)
+
+    def _wait(
+        self,
+        task: CeleryTask[Any, Any],
+        args: Args,
+        message: StepMessage,
+        node: SleepNode | AwaitsNode,
+    ) -> CallState:
+        given = single_value(args) if isinstance(node, SleepNode) else None
+        if given is not None and not isinstance(given, Value):
+            return self._end_if_last(task, state_after(given, message), message)
+        received = self._ledger_message(task, message)
+        outcome = self._holding.wait(task, message, node, received)
+        if outcome is None or self._expires(message):
+            return self._stop_chain(task, message)
+        if given is not None and isinstance(outcome, Value):
+            outcome = given  # a sleep passes its input on
+        return self._end_if_last(task, state_after(outcome, message), message)
 
     def _run_step(
         self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, step: Runnable
@@ -294,8 +252,7 @@ class Runner:
             return self._stop_chain(task, message)
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
-            name = self._task_name(task)
-            self._holding.retry(task, name, message, wait, step_failed(outcome), holder)
+            self._holding.retry(task, message, wait, step_failed(outcome), holder)
         state = state_after(outcome, message)
         if not ends_with(state, message):
             raw = outcomes.encode(outcome)
@@ -424,8 +381,3 @@ class Runner:
         )
         fan = replace(fan, gather=replace(fan.gather, message=rest))
         return self._core.canvas.chord(fan, map(Continuing, items[:count]))
-
-
-def _bytes(sent: object) -> bytes:
-    """Encodes a text of a message; returns empty bytes if it is not a text."""
-    return sent.encode(errors="replace") if isinstance(sent, str) else b""

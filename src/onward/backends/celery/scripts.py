@@ -16,11 +16,14 @@ All scripts use the server's clock. The keys are:
     `<path> <id>`: a message that is sent then,
     `! <id>`: a call that waits, and expires then.
 `onward:<id>:held`: a hash with the held messages of a call, by path.
+`onward:<id>:signals`: a hash with the values of the signals that were sent to a call.
 `onward:wake`: a list with at most one item, which wakes up a worker that waits for the first entry
     of `onward:due`.
 
-In the record of a call, `quiet` is set if a search need not look for lost messages of the call,
-because nothing of it is on its way but held messages.
+In the record of a call, `o:<path>` is the outcome of a step, `b:<path>` is there while a step runs,
+`r:<path>` is the number of a held attempt, and `w:<path>` says how a wait stands. `quiet` is set if
+a search need not look for lost messages of the call, because nothing of it is on its way but held
+messages.
 """
 
 from __future__ import annotations
@@ -157,6 +160,7 @@ RECORD_OUTCOME = (
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) == 1 then
     redis.call('HDEL', KEYS[1], 'revived', 'quiet')
 end
+redis.call('HDEL', KEYS[1], 'b:' .. string.sub(ARGV[2], 3))
 if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
 note_activity(ARGV[1], clock())
 return redis.call('HGET', KEYS[1], ARGV[2])

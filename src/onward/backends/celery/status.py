@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import cast, get_args
 
 from returns.result import Failure, Result, Success
 
 from onward.backend import State, Status
+from onward.backends.celery.clock import to_local
 from onward.backends.celery.ledger import Entry
 from onward.backends.celery.wait import damaged
 from onward.context import Progress
@@ -16,10 +19,23 @@ from onward.fault import Fault
 _STATES = frozenset(get_args(State))
 
 
-def status_of(id: str, entry: Entry) -> Result[Status, Fault]:
-    """Returns the status that a record describes."""
+def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status, Fault]:
+    """Returns the status that a record describes.
+
+    Args:
+        id: The call's id.
+        entry: Its record.
+        now: Returns the time by the ledger's clock.
+    """
     fields = entry.fields
     state: str = entry.end or ("running" if "task" in fields else "queued")
+    signal, until = "", None
+    if not entry.end and not any(name.startswith("b:") for name in fields):
+        for due, _, awaited in _waits(fields):
+            state, signal = "waiting", awaited
+            if due != "inf":
+                until = datetime.fromtimestamp(to_local(float(due), now()), UTC)
+            break
     if state not in _STATES or (entry.end and entry.outcome is None):
         return Failure(damaged(id))
     progress = None
@@ -35,5 +51,13 @@ def status_of(id: str, entry: Entry) -> Result[Status, Fault]:
             fields.get("step", ""),
             int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
             progress,
+            signal,
+            until,
         )
     )
+
+
+def _waits(fields: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The due time and the signal of each wait of a call that goes on."""
+    waits = (text.partition(" ") for name, text in fields.items() if name.startswith("w:"))
+    return (wait for wait in waits if wait[1])
