@@ -123,18 +123,17 @@ def test_a_call_can_sleep_everywhere(make: Make, client: CeleryBackend) -> None:
     assert values == {what: value for what, (_, value) in CALLS.items()}
 
 
-def test_a_sleeping_call_needs_no_worker(make: Make, client: CeleryBackend, ledger: Any) -> None:
-    name = uuid4().hex
-    ref = submit((notes >> sleep(0.5) >> notes)(name), on=client).unwrap()
+def test_a_call_that_waits_needs_no_worker(make: Make, client: CeleryBackend, ledger: Any) -> None:
+    ref = submit((inc >> awaits(GO) >> inc)(1), on=client).unwrap()
     with working(make, CATALOG):
         wait_for_held(ledger, ref.id)
     assert ledger.keys("onward:sent:*") == []  # no message is on its way
     assert ledger.hlen("unacked") == 0
+    assert send(ref, GO, 41, on=client) == Success(None)
     with working(make, CATALOG):
-        assert result(ref, on=client, timeout=20) == Success(name)
-    assert RUNS.count(name) == 2
+        assert result(ref, on=client, timeout=20) == Success(42)
     assert ledger.zcard("onward:due") == 0
-    assert ledger.keys(f"onward:{ref.id}:*") == []
+    assert ledger.exists(f"onward:{ref.id}:held", f"onward:{ref.id}:signals") == 0
 
 
 def test_a_signal_ends_the_wait_and_the_first_one_counts(
@@ -224,16 +223,13 @@ def test_a_message_that_is_lost_when_a_wait_ends_is_sent_again(
     make: Make, client: CeleryBackend, ledger: Any
 ) -> None:
     name = uuid4().hex
-    ref = submit((notes >> sleep(0.3) >> notes)(name), on=client).unwrap()
+    ref = submit((tee(notes) >> tee(awaits(GO)) >> notes)(name), on=client).unwrap()
     with working(make, CATALOG):
         wait_for_held(ledger, ref.id)
-
-    def lose() -> bool:
-        entries = client.ledger.due.claim(60).entries
-        client.ledger.due.release(entries)
-        return bool(entries)
-
-    until(lose, within=5, otherwise=lambda: "it was not due")
+    assert send(ref, GO, 1, on=client) == Success(None)
+    entries = client.ledger.due.claim(60).entries
+    assert [each.call for each in entries] == [ref.id]
+    client.ledger.due.release(entries)  # as if it had been sent
     with working(make, CATALOG):
         assert result(ref, on=client, timeout=20) == Success(name)
     assert RUNS.count(name) == 2

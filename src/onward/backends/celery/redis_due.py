@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from onward.backends.celery import due_scripts
 from onward.backends.celery.client import ConnectionRetry
@@ -75,8 +75,7 @@ class RedisDue:
         sent, *stored = self._send([key, f"{key}:signals"], [call, signal, value])
         if sent == b"again" and self._retry.was_retried and stored == [value]:
             return "sent"  # the first attempt has stored it
-        answer: Sent = sent.decode()
-        return answer
+        return cast(Sent, sent.decode())
 
     def _args(self, hold: Hold) -> list[str | bytes | float | int]:
         return [
