@@ -223,7 +223,8 @@ def test_a_message_that_is_lost_when_a_wait_ends_is_sent_again(
     make: Make, client: CeleryBackend, ledger: Any
 ) -> None:
     name = uuid4().hex
-    ref = submit((tee(notes) >> tee(awaits(GO)) >> notes)(name), on=client).unwrap()
+    approval = awaits(GO)
+    ref = submit((tee(notes) >> tee(approval) >> notes)(name), on=client).unwrap()
     with working(make, CATALOG):
         wait_for_held(ledger, ref.id)
     assert send(ref, GO, 1, on=client) == Success(None)
