@@ -13,6 +13,7 @@ from tests.temporal.served import (
     mend,
     mend_all,
     mend_pair,
+    rest,
     second_time,
     shift,
     span,
@@ -35,8 +36,14 @@ CALLS: dict[str, Call[object, object]] = {
     "fused": (inc >> fused(inc >> double))(1),
     "spread": (inc >> keep(double) >> spread(shift))(1),
     "fixed": (inc >> fixed(shift, 10, by=2, times=3) >> inc)(1),
+    "finally": (inc >> (double >> halve).finally_(inc >> double) >> inc.finally_(crash))(1),
     "retries": (inc >> second_time >> inc)(1),
 }
+
+CANCELLED: dict[str, Call[object, object]] = {
+    "finally-cancelled": (inc >> together(rest, rest >> inc).finally_(double >> inc) >> first)(600),
+}
+"""Flows that are cancelled while their steps of the task `rest` run."""
 
 LONG: dict[str, Call[object, object]] = {
     "parts": (inc >> double >> inc >> span >> each(inc >> span >> each(inc)) >> each(total))(1),

@@ -15,13 +15,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from socket import gethostname
 
-from onward import result, submit
+from onward import cancel, result, submit
 from onward.backends.temporal import temporal
 from onward.flows.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
-from tests.temporal.conftest import ROOT, ShortHistories
-from tests.temporal.flows import CALLS, LONG
+from tests.temporal.conftest import ROOT, ShortHistories, until_status
+from tests.temporal.flows import CALLS, CANCELLED, LONG
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog
 
@@ -32,7 +32,7 @@ def main() -> None:
     """Runs each call, and records its history."""
     for path in FOLDER.glob("*.json"):
         path.unlink()
-    record(Temporal, CALLS)
+    record(Temporal, CALLS | CANCELLED)
     record(ShortHistories, LONG)
 
 
@@ -47,6 +47,9 @@ def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> N
         worker = backend.serve(catalog).unwrap()
         for name, call in calls.items():
             ref = submit(call, on=backend).unwrap()
+            if name in CANCELLED:
+                until_status(ref, backend, lambda now: now.task == "rest")
+                cancel(ref, on=backend).unwrap()
             result(ref, on=backend, timeout=60)
             _keep(name, sdk, ref.id)
             for number, part in enumerate(sdk.children(ref.id)):

@@ -189,6 +189,19 @@ async def hold_async(folder: str) -> str:
 
 
 @task
+def undone(folder: str) -> str:
+    """A cleanup, which has no deadline."""
+    assert current().deadline is None
+    note(folder, "undone")
+    return folder
+
+
+@task
+def copies(folder: str) -> list[str]:
+    return [folder] * 3
+
+
+@task
 def die(folder: str) -> str:
     """Kills its own worker as `kill -9` does, while the file `deadly` exists."""
     note(folder, f"die {current().attempt}")
@@ -208,6 +221,12 @@ def die_and_fail(folder: str) -> int:
 
 @task
 async def wait(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@task
+async def rest(seconds: int) -> int:
     await asyncio.sleep(seconds)
     return seconds
 
@@ -239,5 +258,6 @@ catalog = Catalog(
     listed,
     *(inc, double, halve, mend, shift, span, total, blob, same, size, sizes, complain, crash),
     *(place, twice_in_vain, in_vain, fatal, hold, hold_async, die, die_and_fail, wait),
+    *(undone, copies, rest),
     *(first, second_time, mend_all, mend_pair, mended, soothed, overdue),
 )

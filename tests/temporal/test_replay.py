@@ -14,7 +14,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from onward.backends.temporal.converter import data_converter
 from onward.backends.temporal.workflow import FlowWorkflow
-from tests.temporal.flows import CALLS, LONG
+from tests.temporal.flows import CALLS, CANCELLED, LONG
 from tests.temporal.record import FOLDER
 
 KEPT = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.json"))}
@@ -39,7 +39,7 @@ def replay(text: str) -> BaseException | None:
 
 
 def test_there_is_a_history_of_each_flow() -> None:
-    assert {*CALLS, *LONG, "parts-0"} <= KEPT.keys()
+    assert {*CALLS, *CANCELLED, *LONG, "parts-0"} <= KEPT.keys()
 
 
 @pytest.mark.parametrize("name", KEPT)
