@@ -25,6 +25,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import (
     Backend,
     Cancels,
+    Overlap,
     Schedule,
     Schedules,
     Signals,
@@ -47,9 +48,9 @@ from onward.interpret.prepare import (
     check_stop,
     prepare,
     prepare_all,
-    prepare_schedule,
     work_fault,
 )
+from onward.interpret.scheduling import prepare_schedule
 from onward.interpret.unique import with_unique
 from onward.interpret.work import is_stopping
 from onward.policy import CallOptions
@@ -182,10 +183,12 @@ async def schedule(
     cron: str | None = None,
     every: float | timedelta | None = None,
     timezone: str = "UTC",
+    overlap: Overlap = "allow",
+    catch_up: float | timedelta | None = None,
     **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
     """Has the engine run a call again and again. See `onward.schedule`."""
-    prepared = prepare_schedule(call, name, cron, every, timezone, options)
+    prepared = prepare_schedule(call, name, cron, every, timezone, overlap, catch_up, options)
     return await core.schedule(AWAITS, name, prepared, on)
 
 

@@ -105,13 +105,11 @@ def submitting(
                 why = f"it has values that are not text, or more than {MAX_TRACE} bytes"
                 _LOGGER.warning("dropped the trace of call %s: %s", plan.id, why)
                 trace = {}
-            tasks = submission.tasks
             all_sent.append(sending)
             ready.append(
                 replace(
-                    submission,
+                    following_attempts(submission, observers),
                     plan=replace(plan, trace=dict(trace)),
-                    observed=None if tasks is None else _Observed(tasks, observers),
                 )
             )
 
@@ -130,6 +128,12 @@ def submitting(
             why = "its submission was interrupted, so the engine may have the call or not"
             answered(Failure(Cancelled("", why)))
             raise
+
+
+def following_attempts(submission: Submission, observers: Sequence[Observer]) -> Submission:
+    """The submission with tasks that notify observers of each attempt in this process."""
+    tasks = submission.tasks
+    return replace(submission, observed=None if tasks is None else _Observed(tasks, observers))
 
 
 def _can_travel(trace: dict[str, str]) -> bool:

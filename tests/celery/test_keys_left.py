@@ -36,6 +36,7 @@ from onward import (
 )
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.cells import LEADER
 from tests.engines.process import until
 from tests.engines.valkey import Valkey
 
@@ -135,10 +136,13 @@ def backend(request: pytest.FixtureRequest, valkey: Valkey, redis: Any) -> Itera
         worker.stop()
 
 
+OTHERS = ("_kombu.", "unacked_mutex", "onward:looks", LEADER)
+
+
 def left(redis: Any) -> set[str]:
-    """The keys of calls, without kombu's keys of queues and the ledger's `onward:looks`."""
+    """The keys of calls, without kombu's of queues, `onward:looks`, and the leader's name."""
     keys = {key.decode(errors="replace") for key in redis.scan_iter()}
-    return {key for key in keys if not key.startswith(("_kombu.", "unacked_mutex", "onward:looks"))}
+    return {key for key in keys if not key.startswith(OTHERS)}
 
 
 def assert_none_left(redis: Any) -> None:

@@ -22,6 +22,7 @@ from kombu.transport.redis import Channel, QoS
 from onward import work
 from onward.backends.celery import celery
 from onward.backends.celery.redis_ledger import RedisLedger
+from onward.backends.celery.schedules import ScheduleStore
 from tests.faults.served import THREADS, catalog, keep
 
 POINTS: dict[str, tuple[type, str, bool]] = {
@@ -29,6 +30,7 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "begun": (RedisLedger, "begin_step", True),
     "recorded": (RedisLedger, "record_outcome", True),
     "put off": (RedisLedger, "postpone", True),
+    "made": (ScheduleStore, "advance", False),
     "sent": (Channel, "_put", True),
     "counted": (RedisBackend, "on_chord_part_return", False),
     "gathered": (RedisBackend, "on_chord_part_return", True),

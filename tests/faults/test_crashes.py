@@ -33,6 +33,7 @@ WHERE = {
     "counted": ["pairs"],
     "gathered": ["pairs"],
     "settled": ["chain"],
+    "made": [],  # by a schedule: see test_schedules
 }
 """At each point, the calls during which a worker dies."""
 

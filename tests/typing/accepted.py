@@ -559,6 +559,8 @@ def by_the_clock(on: Schedules) -> None:
     assert_type(made, Result[Schedule, Fault])
     assert_type(made.unwrap().cron, str | None)
     _ = schedule(ingest("u"), on=on, name="b", every=timedelta(minutes=5), priority=1).unwrap()
+    _ = schedule(double(1), on=on, name="b", every=60, overlap="queue", catch_up=3600).unwrap()
+    _ = schedule(double(1), on=local(), name="b", every=60, catch_up=timedelta(hours=1)).unwrap()
     assert_type(schedules(on), Result[list[Schedule], Fault])
     assert_type(pause_schedule("a", on=on), Result[None, Fault])
     assert_type(resume_schedule("a", on=on), Result[None, Fault])
@@ -756,7 +758,7 @@ def main() -> None:
     asyncio.run(awaiting_the_clock(with_clock))
     with TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/onward.db")) as db:
         asyncio.run(in_a_transaction_of_ones_own(sqlite(f"{folder}/onward.db"), db))
-    assert isinstance_says_what_a_backend_can_do(connect("local://").unwrap()) == "cancel"
+    assert isinstance_says_what_a_backend_can_do(connect("local://").unwrap()) == "cancel, schedule"
     assert isinstance_says_what_a_backend_can_do(with_clock) == "schedule"
     assert match_takes_a_result_apart(with_local) == "3 rows"
     assert isinstance_takes_a_result_apart(with_local) == 6

@@ -12,6 +12,7 @@ from returns.result import Failure, Result, Success
 from onward import (
     Backend,
     Call,
+    Cancels,
     Catalog,
     Fault,
     Flow,
@@ -515,16 +516,18 @@ def a_key_that_cannot_be(on: Backend) -> None:
     _ = run(double(1), on=on, debounce=5)  # E
 
 
-def a_schedule_that_cannot_be(on: Schedules) -> None:
-    _ = schedule(double(1), on=local(), name="n", every=60)  # E
-    _ = aio.schedule(double(1), on=local(), name="n", every=60)  # E
-    _ = schedules(on=local())  # E
+def a_schedule_that_cannot_be(on: Schedules, without: Cancels) -> None:
+    _ = schedule(double(1), on=without, name="n", every=60)  # E
+    _ = aio.schedule(double(1), on=without, name="n", every=60)  # E
+    _ = schedules(on=without)  # E
     _ = schedule(double, on=on, name="n", every=60)  # E
     _ = schedule(double(1), on=on, every=60)  # E
     _ = schedule(double(1), on=on, name="n", every="60")  # E
     _ = schedule(double(1), on=on, name="n", cron=5)  # E
     _ = schedule(double(1), on=on, name="n", every=60, key="k")  # E
     _ = schedule(double(1), on=on, name="n", every=60, unique="k")  # E
+    _ = schedule(double(1), on=on, name="n", every=60, overlap="drop")  # E
+    _ = schedule(double(1), on=on, name="n", every=60, catch_up="1h")  # E
     _ = pause_schedule(double.ref("id"), on=on)  # E
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward import Fault, Schedule, Unknown
+from onward import Fault, Schedule, Unknown, Unsupported
 from onward.backend import Submission
 from onward.plan import Plan
 from tests.unit.third_party import Postal
@@ -20,6 +20,9 @@ class Clockwork(Postal):
     Args:
         speed: How many of its seconds go by in one.
     """
+
+    takes_all_runs = True
+    """Whether it says that its runs overlap."""
 
     def __init__(self, speed: float = 10.0) -> None:
         super().__init__()
@@ -33,6 +36,8 @@ class Clockwork(Postal):
         self._clock.start()
 
     def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        if self.takes_all_runs and schedule.overlap != "allow":
+            return Failure(Unsupported(schedule.name, "it strikes, whatever goes on"))
         with self._lock:
             before = self._kept.get(schedule.name)
             now = schedule if before is None else replace(schedule, paused=before.paused)
@@ -133,6 +138,23 @@ class RunsOnWhenTakenAway(Clockwork):
         if kept is not None:
             self.schedule(replace(kept, name=f"{name} of old"), self.plans[name])
         return super().unschedule(name)
+
+
+class RunsOverAnother(Clockwork):
+    """It only says that no two runs overlap."""
+
+    takes_all_runs = False
+
+
+class ForgetsTheOverlap(Clockwork):
+    """It takes all schedules, and says that their runs may overlap."""
+
+    takes_all_runs = False
+
+    def schedules(self) -> Result[list[Schedule], Fault]:
+        return (
+            super().schedules().map(lambda found: [replace(one, overlap="allow") for one in found])
+        )
 
 
 class GivesOneId(Clockwork):

@@ -3,6 +3,7 @@
 import asyncio
 import zoneinfo
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -22,8 +23,6 @@ from onward import (
     Unknown,
     Unsupported,
     aio,
-    connect,
-    local,
     pause_schedule,
     result,
     resume_schedule,
@@ -36,7 +35,8 @@ from onward import (
 from onward.observe import observed
 from onward.otel import OpenTelemetry
 from onward.plan import VERSION, Args, Plan, StepNode
-from tests.unit.clockwork import Clockwork
+from tests.unit import clockwork
+from tests.unit.clockwork import Clockwork, RunsOverAnother
 from tests.unit.third_party import Postal
 
 
@@ -84,6 +84,16 @@ def test_an_interval_reaches_the_backend_in_seconds(
     made = schedule(FLOW(1), on=clock, name="n", every=every).unwrap()
     assert (made.flow, made.cron, made.every) == ("twice", None, 60)
     assert type(made.every) is int
+
+
+def test_overlap_and_catch_up_reach_the_backend() -> None:
+    with closing(RunsOverAnother()) as clock:
+        made = schedule(
+            inc(1), on=clock, name="n", every=60, overlap="queue", catch_up=timedelta(hours=6)
+        )
+        assert made.map(lambda it: (it.overlap, it.catch_up)) == Success(("queue", 21600))
+        plain = schedule(inc(1), on=clock, name="n", every=60).unwrap()
+        assert (plain.overlap, plain.catch_up) == ("allow", None)
 
 
 def test_the_plan_has_no_id_for_each_run_gets_its_own(clock: Clockwork) -> None:
@@ -153,6 +163,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such time zone": ({"cron": "* * * * *", "timezone": "Mars/Olympus"}, "no time zone"),
     "a continent": ({"cron": "* * * * *", "timezone": "Europe"}, "no time zone"),
     "a path": ({"cron": "* * * * *", "timezone": "../../etc/passwd"}, "no time zone"),
+    "a minute out of bounds": ({"cron": "60 * * * *"}, "Bad minute"),
+    "a day that never comes": ({"cron": "0 0 31 2 *"}, "Bad day-of-month"),
+    "another overlap": ({"every": 60, "overlap": "drop"}, "one of 'allow', 'skip', 'queue', not"),
+    "an overlap of a list": ({"every": 60, "overlap": ["skip"]}, "one of 'allow', 'skip'"),
+    "no time to catch up": ({"every": 60, "catch_up": 0}, "a whole number of seconds from 10 up"),
+    "half seconds to catch up": ({"every": 60, "catch_up": 10.5}, "a whole number of seconds"),
+    "for ever to catch up": ({"every": 60, "catch_up": float("inf")}, "catch_up is from 0"),
     "an empty time zone": ({"cron": "* * * * *", "timezone": ""}, "no time zone"),
     "a time zone that is no text": ({"cron": "* * * * *", "timezone": None}, "timezone is a name"),
     "a priority out of bounds": ({"every": 60, "priority": 10}, "priority is from 0"),
@@ -228,7 +245,7 @@ NEEDS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("needs", NEEDS.values(), ids=NEEDS)
 def test_a_backend_without_a_clock_is_refused(needs: Callable[[Any], object]) -> None:
-    backend = local()
+    backend = Postal()
     refused = needs(backend)
     assert isinstance(refused, Failure)
     fault = refused.failure()
@@ -241,9 +258,6 @@ def test_a_backend_without_a_clock_is_refused(needs: Callable[[Any], object]) ->
 def test_a_backend_tells_what_it_can_by_isinstance(clock: Clockwork) -> None:
     assert isinstance(clock, Schedules)
     assert isinstance(clock, Cancels)
-    embedded = connect("local://").unwrap()
-    assert isinstance(embedded, Cancels)
-    assert not isinstance(embedded, Schedules)
     post: object = Postal()
     assert isinstance(post, Cancels)
     assert not isinstance(post, Schedules)
@@ -279,6 +293,11 @@ class TestSubject(BackendSuite):
         subject.close()
 """
 
+ON_OVERLAPS = {
+    "test_a_schedule_is_listed_as_it_was_declared",
+    "test_the_runs_of_a_schedule_overlap_are_left_out_or_wait",
+}
+
 # Each broken backend, and the tests of the suite that must see it.
 CAUGHT = {
     "Clockwork": set(),
@@ -289,6 +308,8 @@ CAUGHT = {
     "WakesWhenDeclared": {"test_a_paused_schedule_stays_paused"},
     "RunsWhilePaused": {"test_a_paused_or_removed_schedule_runs_nothing"},
     "RunsOnWhenTakenAway": {"test_a_paused_or_removed_schedule_runs_nothing"},
+    "RunsOverAnother": {"test_the_runs_of_a_schedule_overlap_are_left_out_or_wait"},
+    "ForgetsTheOverlap": ON_OVERLAPS,
     "GivesOneId": {
         "test_each_run_of_a_schedule_is_a_call_of_its_own",
         "test_a_paused_or_removed_schedule_runs_nothing",
@@ -305,6 +326,7 @@ def test_the_suite_catches_a_broken_clock_and_passes_a_sound_one(
     reports = ended.reprec.getreports("pytest_runtest_logreport")  # type: ignore[attr-defined]  # in-process runs have it
     assert all(report.passed for report in reports if report.when != "call")
     called = [report for report in reports if report.when == "call"]
-    assert len(called) == 5
-    assert not any(report.skipped for report in called)
+    assert len(called) == 7
+    skipped = {each.nodeid.rpartition("::")[2] for each in called if each.skipped}
+    assert skipped == (ON_OVERLAPS if getattr(clockwork, name).takes_all_runs else set())
     assert {each.nodeid.rpartition("::")[2] for each in called if each.failed} == CAUGHT[name]

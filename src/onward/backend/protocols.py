@@ -268,16 +268,18 @@ class Schedules(Backend, Protocol):
     Example:
         >>> from onward import Schedules, connect
         >>> isinstance(connect("local://").unwrap(), Schedules)
-        False
+        True
     """
 
     def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """Makes a schedule, or replaces the one of the same name.
 
         Args:
-            schedule: Its name, and either its cron or its `every`, all of them checked already.
+            schedule: Its name, either its cron or its `every`, its `overlap` and its `catch_up`,
+                all of them checked already. If the engine cannot do one of them, the answer is
+                `Unsupported`.
             plan: The plan to run. It has no id: each run is a call of its own, and the backend
-                gives it an id. Runs may overlap.
+                gives it an id.
 
         Returns:
             The schedule as it is now. A paused schedule stays paused, and an unchanged one
@@ -397,4 +399,15 @@ class RunsHere(Protocol):
 
     def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """Runs a call that has no key, so that nobody else can ask for its outcome."""
+        ...
+
+
+@runtime_checkable
+class SchedulesHere(Protocol):
+    """A backend in this process, whose schedules run the flow that they were declared with."""
+
+    def schedule_here(
+        self, schedule: Schedule, submission: Submission, /
+    ) -> Result[Schedule, Fault]:
+        """Like `Schedules.schedule`, for a plan together with its flow."""
         ...

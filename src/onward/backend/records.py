@@ -25,6 +25,11 @@ if it was cancelled, or its deadline has passed, and cleanups still run.
 """
 
 
+Overlap: TypeAlias = Literal["allow", "skip", "queue"]
+"""What a schedule does when it is due while its last run has not ended: it starts the run anyway,
+leaves it out, or starts it when the last one has ended."""
+
+
 class Status(Struct, frozen=True):
     """Where a submitted call is.
 
@@ -116,11 +121,15 @@ class Schedule(Struct, frozen=True):
         timezone: The time zone of the cron fields, by its IANA name.
         paused: Whether it is paused.
         next_at: When it runs next, with a time zone; None if the engine does not say.
+        overlap: What it does when it is due while its last run has not ended: `allow` starts the
+            run, `skip` leaves it out, and `queue` starts it when the last one has ended.
+        catch_up: How long after its time a missed run is still made, in seconds; None for what the
+            engine does by itself.
 
     Example:
         >>> Schedule("nightly-report", "report", cron="30 2 * * *", timezone="Europe/Berlin")
         Schedule(name='nightly-report', flow='report', cron='30 2 * * *', every=None, \
-timezone='Europe/Berlin', paused=False, next_at=None)
+timezone='Europe/Berlin', paused=False, next_at=None, overlap='allow', catch_up=None)
     """
 
     name: str
@@ -130,6 +139,8 @@ timezone='Europe/Berlin', paused=False, next_at=None)
     timezone: str = "UTC"
     paused: bool = False
     next_at: datetime | None = None
+    overlap: Overlap = "allow"
+    catch_up: int | None = None
 
 
 class Finding(Struct, frozen=True):

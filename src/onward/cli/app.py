@@ -8,18 +8,17 @@ from typing import Annotated
 
 import typer
 
-from onward.cli import calls, dev, doctor, explain, refs, watch, worker
+from onward.cli import calls, dev, doctor, explain, refs, schedules, watch, worker
 from onward.cli.console import say
 from onward.cli.group import RedactingGroup
-
-_PASSED_ON = {"ignore_unknown_options": True}
-"""Unknown options belong to the flow, whose parameters are known only after its import."""
+from onward.cli.options import PASSED_ON
 
 _ON_FLOWS: tuple[Callable[..., None], ...] = (calls.run, calls.submit, calls.check)
 _PLAIN: tuple[Callable[..., None], ...] = (
     refs.result,
     refs.status,
     refs.cancel,
+    schedules.schedules,
     watch.watch,
     worker.worker,
     explain.explain,
@@ -55,7 +54,8 @@ def _onward(
 
 
 for _each in _ON_FLOWS:
-    app.command(context_settings=_PASSED_ON, add_help_option=False)(_each)
+    app.command(context_settings=PASSED_ON, add_help_option=False)(_each)
 for _each in _PLAIN:
     app.command()(_each)
+app.add_typer(schedules.app)
 app.add_typer(dev.app)

@@ -93,7 +93,7 @@ def run(
     """
     # This command prints the outcome. If a module has set up logging, its handlers log it too.
     logging.getLogger("onward.step").addHandler(logging.NullHandler())
-    call = _call(context, target, arguments, is_help=is_help)
+    call = call_from(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:
         refuse_memory(backend)
         ref = value_of(
@@ -127,7 +127,7 @@ def submit(
 
     Exit codes: 0, it was submitted; 1, a fault; 2, a mistake in the command or the configuration.
     """
-    call = _call(context, target, arguments, is_help=is_help)
+    call = call_from(context, target, arguments, is_help=is_help)
     with connected_elsewhere(on, config) as backend:
         ref = value_of(
             interpret.submit(
@@ -163,7 +163,7 @@ def check(
     Exit codes: 0, no problem was found; 1, a fault was found; 2, a mistake in the command or the
     configuration.
     """
-    call = _call(context, target, arguments, is_help=is_help)
+    call = call_from(context, target, arguments, is_help=is_help)
     with connected(on, config) as backend:
         checked = interpret.check(call, on=backend)
     faults = checked.failure() if isinstance(checked, Failure) else ()
@@ -177,9 +177,10 @@ def check(
     raise typer.Exit(max(map(code_of, faults), default=0))
 
 
-def _call(
+def call_from(
     context: typer.Context, target: str | None, arguments: list[str] | None, *, is_help: bool
 ) -> Call[Any, Any]:
+    """The call that a command line names. It ends the command if there is none, or after a help."""
     if target is None:
         if is_help:
             typer.echo(context.get_help())

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Annotated, Final, TypeAlias, TypeVar, get_args, get_type_hints
 
 import typer
 from returns.result import Failure
@@ -34,6 +34,9 @@ Timeout: TypeAlias = Annotated[
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
+PASSED_ON: Final = {"ignore_unknown_options": True}
+"""Unknown options belong to the flow, whose parameters are known only after its import."""
+
 _HERE = "ends with this process"
 
 
@@ -42,7 +45,9 @@ def with_call_options(command: Command) -> Command:
     signature = inspect.signature(command, eval_str=True)
     parameters = list(signature.parameters.values())
     parameters = [each for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    place = list(signature.parameters).index("deadline") + 1  # beside the call's other options
+    names = list(signature.parameters)
+    # beside the call's other options
+    place = names.index("deadline") + 1 if "deadline" in names else names.index("as_json")
     parameters[place:place] = [
         inspect.Parameter(
             name,

@@ -13,6 +13,7 @@ from onward.backend import (
     Cancels,
     Schedule,
     Schedules,
+    SchedulesHere,
     Signals,
     Status,
     Submission,
@@ -32,15 +33,14 @@ from onward.interpret.prepare import (
     Waiting,
     check_backend,
     check_ref,
-    name_fault,
     read,
     refs_of,
     timeout_seconds,
     unsupported,
 )
+from onward.interpret.scheduling import name_fault
 from onward.interpret.signals import signal_value
 from onward.outcome import Outcome
-from onward.plan import Plan
 from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_value
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ async def send(
 
 
 async def schedule(
-    caller: Caller, name: str, prepared: tuple[Schedule, Plan] | Fault, on: Schedules
+    caller: Caller, name: str, prepared: tuple[Schedule, Submission] | Fault, on: Schedules
 ) -> Result[Schedule, Fault]:
     """See `onward.schedule`."""
     missing = unsupported(on, name, "schedule")
@@ -197,13 +197,20 @@ async def schedule(
         return Failure(missing)
     if isinstance(prepared, Fault):
         return Failure(prepared)
-    declared, plan = prepared
-    if lacks := lacking(on, plan):
+    declared, submission = prepared
+    if lacks := lacking(on, submission.plan):
         return Failure(lacks[0])
-    sealed = outgoing(on, [Submission(plan)])
+    sealed = outgoing(on, [submission])
     if isinstance(sealed, Failure):
         return sealed
-    return await caller.ask(on.schedule, declared, sealed.unwrap()[0].plan)
+    [ready] = sealed.unwrap()
+    if isinstance(on, SchedulesHere):
+        if observers := additions_of(on).observers:
+            from onward.observe import following_attempts
+
+            ready = following_attempts(ready, observers)
+        return await caller.ask(on.schedule_here, declared, ready)
+    return await caller.ask(on.schedule, declared, ready.plan)
 
 
 async def schedules(caller: Caller, on: Schedules) -> Result[list[Schedule], Fault]:

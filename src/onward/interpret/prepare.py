@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 from msgspec.structs import replace
 from returns.result import Failure, Result
 
-from onward.backend import Schedule, Submission
+from onward.backend import Submission
 from onward.catalog import Catalog
 from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
@@ -35,10 +34,6 @@ Deadline: TypeAlias = float | timedelta | datetime | None
 """When a call expires: seconds from now, a timedelta, or a moment with a time zone."""
 
 _LONGEST = timedelta(days=3650).total_seconds()
-
-# The syntax that all engines share. Each engine checks the ranges of the numbers.
-_CRON_PART = r"(\*|\w+(-\w+)?)(/\d+)?"
-_CRON_FIELD = f"{_CRON_PART}(,{_CRON_PART})*"
 
 
 def prepare(
@@ -111,37 +106,6 @@ def prepare_all(
     return flows, submissions
 
 
-def prepare_schedule(
-    call: Call[Value, Error],
-    name: str,
-    cron: str | None,
-    every: float | timedelta | None,
-    timezone: str,
-    options: CallOptions,
-) -> tuple[Schedule, Plan] | Fault:
-    """Makes a schedule and its plan of a call and its times, or says what is wrong with them.
-
-    The plan has no id, because each run is a call of its own.
-    """
-    prepared = prepare(call, None, 0.0, None, options)
-    if isinstance(prepared, Fault):
-        return prepared
-    flow = call.flow.name
-    try:
-        check_name("schedule", name)
-        if cron is not None and every is None:
-            schedule = Schedule(name, flow, _cron(cron), timezone=_timezone(timezone))
-        elif every is not None and cron is None:
-            if timezone != "UTC":
-                raise ValueError("only a schedule with cron has a time zone: leave timezone out")
-            schedule = Schedule(name, flow, every=_whole_seconds(every))
-        else:
-            raise ValueError("a schedule needs either cron='30 2 * * *' or every=60: write one")
-    except (TypeError, ValueError) as problem:
-        return Misconfigured(flow, str(problem))
-    return schedule, replace(prepared.plan, id="")
-
-
 def refs_of(flows: Sequence[AnyFlow], ids: Sequence[str]) -> list[Ref[Any, Any]]:
     """Makes refs of ids and the flows that they belong to."""
     return [Ref(id, flow) for id, flow in zip(ids, flows, strict=True)]
@@ -206,15 +170,6 @@ def _not_unwrapped(connected: Result[Any, Any]) -> str:
         f"connect gives a Result, which holds the backend {connected.unwrap()!r}: write "
         "on=connect(...).unwrap()"
     )
-
-
-def name_fault(name: str) -> Fault | None:
-    """The fault of a schedule's name, if it is invalid."""
-    try:
-        check_name("schedule", name)
-    except (TypeError, ValueError) as problem:
-        return Misconfigured("name", str(problem))
-    return None
 
 
 def timeout_seconds(timeout: Timeout) -> float | Fault | None:
@@ -366,48 +321,6 @@ def _delay(value: float | timedelta) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     # A call that is already due runs at once, as one does whose delay passes on the way.
     return 0.0 if _is_past(seconds) else seconds_of("delay", value)
-
-
-def _whole_seconds(every: float | timedelta) -> int:
-    seconds = seconds_of("every", every)
-    if seconds < 1 or not seconds.is_integer():
-        raise ValueError(f"every is a whole number of seconds from 1 up, not {every!r}")
-    return int(seconds)
-
-
-def _cron(text: str) -> str:
-    """A cron's five fields, with one space between them."""
-    if not isinstance(text, str):
-        raise TypeError(f"cron is a text of five fields, not {text!r}")
-    fields = text.split()
-    if len(fields) != 5 or not all(re.fullmatch(_CRON_FIELD, field, re.ASCII) for field in fields):
-        raise ValueError(
-            "cron has five fields (minute, hour, day of the month, month, day of the week), each "
-            f"like *, 5, 1-5, */15 or MON,FRI, not {text!r}"
-        )
-    if fields[2] != "*" and fields[4] != "*":
-        raise ValueError(
-            f"cron {text!r} names days of the month and of the week; some engines require both to "
-            "match, others one of them: make two schedules, or let the task look at the date"
-        )
-    return " ".join(fields)
-
-
-def _timezone(name: str) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"timezone is a name, such as 'Europe/Berlin', not {name!r}")
-    if name == "UTC":  # works without a time zone database
-        return name
-    import zoneinfo
-
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"this machine knows no time zone {name!r}: write an IANA name, such as "
-            "'Europe/Berlin', and install the package tzdata if the system has no time zones"
-        ) from None
-    return name
 
 
 def _moment(deadline: float | timedelta | datetime) -> float:

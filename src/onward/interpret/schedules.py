@@ -7,13 +7,13 @@ from typing import TypeVar, Unpack
 
 from returns.result import Result
 
-from onward.backend import Schedule, Schedules
+from onward.backend import Overlap, Schedule, Schedules
 from onward.evaluate import drive
 from onward.fault import Fault
 from onward.flows.flow import Call
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
-from onward.interpret.prepare import prepare_schedule
+from onward.interpret.scheduling import prepare_schedule
 from onward.policy import CallOptions
 
 Value = TypeVar("Value")
@@ -29,14 +29,15 @@ def schedule(
     cron: str | None = None,
     every: float | timedelta | None = None,
     timezone: str = "UTC",
+    overlap: Overlap = "allow",
+    catch_up: float | timedelta | None = None,
     **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
     """Has the engine run a call again and again, until `unschedule` removes the schedule.
 
     It replaces a schedule of the same name, so each deploy can declare all schedules. A paused
-    schedule stays paused, and an unchanged one goes on as it was. Each run is a call of its own,
-    and starts even while the run before it is still running. Runs that fall due while the schedule
-    is paused, or while the engine is away, are skipped.
+    schedule stays paused, and an unchanged one goes on as it was. Each run is a call of its own.
+    Runs that fall due while the schedule is paused are left out.
 
     Args:
         call: A flow applied to its arguments. Every run has these arguments.
@@ -48,6 +49,12 @@ def schedule(
         every: The time from one run to the next, in whole seconds or as a timedelta. Give either
             this or `cron`. The engine chooses when the first run is.
         timezone: The time zone of `cron`, by its IANA name.
+        overlap: What happens to a run that is due while the last one has not ended. With `"allow"`
+            it starts anyway, with `"skip"` it is left out, and with `"queue"` it starts when the
+            last one has ended.
+        catch_up: How long after its time a run is still made, if nobody was there to make it: whole
+            seconds from 10 up, or a timedelta. None is one minute on `local()`, SQLite, Celery and
+            Temporal. Hatchet makes up for no run, and so takes None alone.
         options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
@@ -55,17 +62,16 @@ def schedule(
         `Unsupported` if this backend's engine cannot do it.
 
     Example:
-        >>> from onward import Schedules, connect, schedule, task
+        >>> from onward import local, schedule, task
         >>> @task
         ... def report(kind: str) -> None: ...
-        >>> backend = connect("local://").unwrap()
-        >>> if isinstance(backend, Schedules):
-        ...     schedule(report("sales"), on=backend, name="sales", cron="30 2 * * MON").unwrap()
-        ... else:
-        ...     print("this backend has no schedules")
-        this backend has no schedules
+        >>> made = schedule(
+        ...     report("sales"), on=local(), name="sales", cron="30 2 * * MON", overlap="skip"
+        ... ).unwrap()
+        >>> made.next_at.strftime("%A, %H:%M")
+        'Monday, 02:30'
     """
-    prepared = prepare_schedule(call, name, cron, every, timezone, options)
+    prepared = prepare_schedule(call, name, cron, every, timezone, overlap, catch_up, options)
     return drive(core.schedule(BLOCKS, name, prepared, on))
 
 
@@ -80,10 +86,9 @@ def schedules(on: Schedules) -> Result[list[Schedule], Fault]:
         engine from answering, `Unsupported` on a backend without schedules.
 
     Example:
-        >>> from onward import Schedules, connect, schedules
-        >>> backend = connect("local://").unwrap()
-        >>> if isinstance(backend, Schedules):
-        ...     names = [each.name for each in schedules(on=backend).unwrap()]
+        >>> from onward import local, schedules
+        >>> schedules(on=local())
+        <Success: []>
     """
     return drive(core.schedules(BLOCKS, on))
 
@@ -100,10 +105,13 @@ def pause_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         `Unsupported` if the engine cannot pause.
 
     Example:
-        >>> from onward import Schedules, connect, pause_schedule
-        >>> backend = connect("local://").unwrap()
-        >>> if isinstance(backend, Schedules):
-        ...     pause_schedule("nightly", on=backend).unwrap()
+        >>> from onward import local, pause_schedule, schedule, task
+        >>> @task
+        ... def report() -> None: ...
+        >>> backend = local()
+        >>> made = schedule(report(), on=backend, name="nightly", every=3600)
+        >>> pause_schedule("nightly", on=backend)
+        <Success: None>
     """
     return drive(core.pause_schedule(BLOCKS, name, on))
 
@@ -120,10 +128,13 @@ def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         there is no schedule of this name; `Unsupported` if the engine cannot pause.
 
     Example:
-        >>> from onward import Schedules, connect, resume_schedule
-        >>> backend = connect("local://").unwrap()
-        >>> if isinstance(backend, Schedules):
-        ...     resume_schedule("nightly", on=backend).unwrap()
+        >>> from onward import local, resume_schedule, schedule, task
+        >>> @task
+        ... def report() -> None: ...
+        >>> backend = local()
+        >>> made = schedule(report(), on=backend, name="nightly", every=3600)
+        >>> resume_schedule("nightly", on=backend)
+        <Success: None>
     """
     return drive(core.resume_schedule(BLOCKS, name, on))
 
@@ -139,9 +150,12 @@ def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
         None after it is gone, or `Unknown` if there is no schedule of this name.
 
     Example:
-        >>> from onward import Schedules, connect, unschedule
-        >>> backend = connect("local://").unwrap()
-        >>> if isinstance(backend, Schedules):
-        ...     unschedule("nightly", on=backend).unwrap()
+        >>> from onward import local, schedule, task, unschedule
+        >>> @task
+        ... def report() -> None: ...
+        >>> backend = local()
+        >>> made = schedule(report(), on=backend, name="nightly", every=3600)
+        >>> unschedule("nightly", on=backend)
+        <Success: None>
     """
     return drive(core.unschedule(BLOCKS, name, on))

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward import aio
-from onward.backend import Backend, Schedule, Schedules
+from onward.backend import Backend, Overlap, Schedule, Schedules
 from onward.fault import (
     Fault,
     Unknown,
@@ -90,6 +90,69 @@ class ScheduleLaws(Tools):
         assert isinstance(pause_schedule(unknown, on=clock).failure(), Unknown)
         assert isinstance(resume_schedule(unknown, on=clock).failure(), Unknown)
 
+    def test_a_schedule_is_listed_as_it_was_declared(
+        self, backend: Backend, names: tuple[str, str]
+    ) -> None:
+        """With its time zone, its overlap and how long it catches up."""
+        clock = self.clock(backend)
+        for options in (Schedule("", "", overlap="skip"), Schedule("", "", catch_up=3600)):
+            made = schedule(
+                tasks.inc(1),
+                on=clock,
+                name=names[0],
+                cron="30 2 28 2 *",
+                timezone="Asia/Tokyo",
+                overlap=options.overlap,
+                catch_up=options.catch_up,
+            )
+            if is_unsupported(made):
+                pytest.skip("this backend's runs overlap, and missed ones are left out")
+            expected = replace(
+                options,
+                name=names[0],
+                flow="inc",
+                cron="30 2 28 2 *",
+                timezone="Asia/Tokyo",
+            )
+            assert replace(made.unwrap(), next_at=None) == expected
+            self.until(lambda: self.listed(names[0], clock) == [expected])  # noqa: B023 - at once
+
+    def test_the_runs_of_a_schedule_overlap_are_left_out_or_wait(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """While the last run has not ended: as the schedule says."""
+        clock = self.clock(backend)
+        number = int.from_bytes(os.urandom(4))
+        held = {"allow": number, "skip": number + 1, "queue": number + 2}
+        names = {overlap: f"suite.{n}" for overlap, n in held.items()}
+
+        def begun(overlap: str) -> int:
+            return len(self.calls_on(held[overlap], traces, "hold"))
+
+        def declared(overlap: Overlap) -> bool:
+            call, name = tasks.hold(held[overlap]), names[overlap]
+            made = schedule(call, on=clock, name=name, every=1, overlap=overlap)
+            if is_unsupported(made):
+                return False
+            made.unwrap()
+            return True
+
+        try:
+            if not (declared("skip") and declared("queue") and declared("allow")):
+                pytest.skip("this backend's runs always overlap")
+            self.until(lambda: begun("skip") >= 1 and begun("queue") >= 1)
+            before = begun("allow")
+            self.until(lambda: begun("allow") >= before + 2)
+            assert (begun("skip"), begun("queue")) == (1, 1)
+            for n in held.values():
+                (traces / f"go.{n}").touch()
+            self.until(lambda: begun("skip") >= 2 and begun("queue") >= 2)
+        finally:
+            for n in held.values():
+                (traces / f"go.{n}").touch()
+            for name in names.values():
+                unschedule(name, on=clock)
+
     def test_each_run_of_a_schedule_is_a_call_of_its_own(
         self, backend: Backend, names: tuple[str, str], traces: Path
     ) -> None:
@@ -111,29 +174,33 @@ class ScheduleLaws(Tools):
     ) -> None:
         """While another schedule goes on."""
         clock = self.clock(backend)
-        name, metronome = names
-        n, beat = int.from_bytes(os.urandom(4)), int.from_bytes(os.urandom(4))
-        if is_unsupported(schedule(tasks.inc(n), on=clock, name=name, every=1)):
+        paused, removed, metronome = (int.from_bytes(os.urandom(4)) for _ in range(3))
+        beat = f"{names[0]}.beat"
+        if is_unsupported(schedule(tasks.inc(paused), on=clock, name=names[0], every=1)):
             pytest.skip("this backend's schedules go by cron alone")
-        schedule(tasks.inc(beat), on=clock, name=metronome, every=1).unwrap()
+        schedule(tasks.inc(removed), on=clock, name=names[1], every=1).unwrap()
+        schedule(tasks.inc(metronome), on=clock, name=beat, every=1).unwrap()
 
         def comes_again(number: int, times: int = 1) -> None:
             more = len(self.calls_on(number, traces)) + times
             self.until(lambda: len(self.calls_on(number, traces)) >= more)
 
-        def is_still() -> bool:
-            comes_again(beat, 2)  # What had begun has arrived by then.
-            before = len(self.calls_on(n, traces))
-            comes_again(beat, 2)
-            return len(self.calls_on(n, traces)) == before
-
-        comes_again(n)
-        if not is_unsupported(pause_schedule(name, on=clock)):
-            assert is_still()
-            assert resume_schedule(name, on=clock) == Success(None)
-            comes_again(n)
-        assert unschedule(name, on=clock) == Success(None)
-        assert is_still()
+        try:
+            comes_again(paused)
+            comes_again(removed)
+            still = [removed]
+            if not is_unsupported(pause_schedule(names[0], on=clock)):
+                still.append(paused)
+            assert unschedule(names[1], on=clock) == Success(None)
+            comes_again(metronome, 2)  # What had begun has arrived by then.
+            before = [self.calls_on(number, traces) for number in still]
+            comes_again(metronome, 2)
+            assert [self.calls_on(number, traces) for number in still] == before
+            if paused in still:
+                assert resume_schedule(names[0], on=clock) == Success(None)
+                comes_again(paused)
+        finally:
+            unschedule(beat, on=clock)
 
     # -- tools --------------------------------------------------------------------------------
 
@@ -154,9 +221,9 @@ class ScheduleLaws(Tools):
         found = schedules(on=clock).unwrap()
         return [replace(one, next_at=None) for one in found if one.name == name]
 
-    def calls_on(self, n: int, traces: Path) -> list[str]:
-        """The ids of the calls that have run `inc` on this number."""
-        return [file.name for file in traces.iterdir() if file.read_text() == f"inc {n} 1\n"]
+    def calls_on(self, n: int, traces: Path, task: str = "inc") -> list[str]:
+        """The ids of the calls that have run a task on this number."""
+        return [file.name for file in traces.iterdir() if file.read_text() == f"{task} {n} 1\n"]
 
 
 def is_unsupported(answer: Result[Any, Fault]) -> bool:

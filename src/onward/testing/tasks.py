@@ -134,6 +134,19 @@ def mend(error: Odd | TooSmall | Beyond | Fault) -> int:
     return _mended(error)
 
 
+@task
+async def hold(n: int) -> int:
+    """The same, once the folder of the traces has a file with the name `go.n`."""
+    _note(n)
+    while not _may_go(n):  # noqa: ASYNC110 - another process says so
+        await asyncio.sleep(0.02)
+    return n
+
+
+def _may_go(n: int) -> bool:
+    return Path(os.environ[TRACE], f"go.{n}").exists()
+
+
 def _mended(error: Odd | TooSmall | Beyond | Fault) -> int:
     match error:
         case Odd(number):

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from itertools import compress
+from typing import TypeVar
 
 from msgspec.structs import replace
 from redis import exceptions as redis_errors
@@ -14,7 +15,7 @@ from redis.exceptions import RedisError
 from returns.result import Failure, Result, Success
 
 from onward import plan as plans
-from onward.backend import Diagnosis, Status, Submission, Worker
+from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
 from onward.backend.features import CLEANUPS, Feature
 from onward.backend.support import Patience, unknown
 from onward.backends.celery import lower
@@ -22,12 +23,15 @@ from onward.backends.celery.clock import to_remote
 from onward.backends.celery.core import Core
 from onward.backends.celery.errors import LEDGER, NOT_REACHED, broker_of, unavailable
 from onward.backends.celery.redis_ledger import RedisLedger
+from onward.backends.celery.schedules import ScheduleStore
 from onward.backends.celery.status import status_of
 from onward.catalog import Catalog
-from onward.fault import Fault, Unavailable
+from onward.fault import Fault, Misconfigured, Unavailable, Unknown
 from onward.outcome import Outcome, faulted, one_of
 from onward.plan import Plan
 from onward.sealing import opening
+
+T = TypeVar("T")
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 4_000_000
@@ -141,6 +145,47 @@ class CeleryBackend(Core):
             return Failure(unknown(id, "the ledger"))
         return status_of(id, entry, self.ledger.now)
 
+    def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        """See `Schedules.schedule`."""
+        plan = replace(plan, queue=plan.queue or self.queue)  # a worker may have another one
+        return self._of_schedules(lambda kept, now: kept.declare(schedule, plan, now))
+
+    def schedules(self) -> Result[list[Schedule], Fault]:
+        """See `Schedules.schedules`."""
+        return self._of_schedules(lambda kept, _: kept.listed())
+
+    def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.pause_schedule`."""
+        return self._of_schedule(name, lambda kept, now: kept.pause(name, now, is_paused=True))
+
+    def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.resume_schedule`."""
+        return self._of_schedule(name, lambda kept, now: kept.pause(name, now, is_paused=False))
+
+    def unschedule(self, name: str, /) -> Result[None, Fault]:
+        """See `Schedules.unschedule`."""
+        return self._of_schedule(name, lambda kept, _: kept.remove(name))
+
+    def _of_schedule(
+        self, name: str, act: Callable[[ScheduleStore, float], bool]
+    ) -> Result[None, Fault]:
+        """Changes a schedule; `Unknown` if there is none of this name."""
+        answer = self._of_schedules(act)
+        if isinstance(answer, Failure):
+            return answer
+        if not answer.unwrap():
+            return Failure(Unknown(name, "no such schedule in the ledger"))
+        return Success(None)
+
+    def _of_schedules(self, act: Callable[[ScheduleStore, float], T]) -> Result[T, Fault]:
+        """Reads or changes schedules, at the ledger's time."""
+        try:
+            return Success(act(ScheduleStore(self.ledger.cells, self.signer), self.ledger.now()))
+        except ValueError as problem:
+            return Failure(Misconfigured("cron", str(problem)))
+        except (RedisError, OSError) as problem:
+            return Failure(unavailable(LEDGER, problem))
+
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
         return lower.render(lower.to_parts(plan))
@@ -171,7 +216,7 @@ class CeleryBackend(Core):
                 pass
         except NOT_REACHED as problem:
             return Failure(self.unavailable(problem))
-        worker = CeleryWorker(self, opening(self, catalog), concurrency, queues)
+        worker = CeleryWorker(self, opening(self, catalog), concurrency, queues, self.submit_all)
         if worker.is_ready(timeout=10):
             return Success(worker)
         worker.stop(grace=1)

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from onward import outcome as outcomes
+from onward.backends.celery.cells import Cells
 from onward.backends.celery.due import DueLedger
 from onward.fault import Misconfigured
 from onward.outcome import Outcome
@@ -52,7 +53,12 @@ class BeginResult(Struct, frozen=True):
 
 
 class Ledger(Protocol):
-    """Keeps a record of each call."""
+    """Keeps a record of each call, and the schedules."""
+
+    @property
+    def cells(self) -> Cells:
+        """Where the schedules are."""
+        ...
 
     @property
     def due(self) -> DueLedger:

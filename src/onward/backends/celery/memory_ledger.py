@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from onward import outcome as outcomes
+from onward.backends.celery.cells import Cells, MemoryCells
 from onward.backends.celery.due import START
 from onward.backends.celery.ledger import BeginResult, Entry, Message, entry
 from onward.backends.celery.memory_due import MemoryDue
@@ -19,6 +20,7 @@ class MemoryLedger:
 
     def __init__(self, keep: float) -> None:
         self._keep = keep
+        self.cells: Cells = MemoryCells()
         self._changed = threading.Condition(threading.RLock())
         self._calls: dict[str, dict[str, bytes]] = {}
         self.due = MemoryDue(self._changed, self._calls)

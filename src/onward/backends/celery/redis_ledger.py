@@ -11,6 +11,7 @@ from typing import Any
 
 from onward import outcome as outcomes
 from onward.backends.celery import scripts
+from onward.backends.celery.cells import Cells, RedisCells
 from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
 from onward.backends.celery.due_scripts import LONGEST_OPEN
@@ -76,6 +77,7 @@ class RedisLedger:
         self._claim_lost = client.register_script(scripts.CLAIM_LOST)
         self._settle = client.register_script(scripts.SETTLE)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
+        self.cells: Cells = RedisCells(client)
         self.due = RedisDue(
             client, self._retry, signer, timeouts.check_interval, self._renewed_plan
         )

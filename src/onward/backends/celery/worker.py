@@ -7,14 +7,16 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from celery import _state as celery_state
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
+from returns.result import Result
 
+from onward.backend import Submission
 from onward.backend.support import queues_served
 from onward.backends.celery.broker_watch import BrokerWatch
 from onward.backends.celery.client import ConnectionRetry
@@ -27,8 +29,10 @@ from onward.backends.celery.pool import Pool
 from onward.backends.celery.publisher import Publisher
 from onward.backends.celery.reconciler import Reconciler
 from onward.backends.celery.runner import Runner
+from onward.backends.celery.scheduler import Scheduler
 from onward.backends.celery.throttle import throttled
 from onward.catalog import Catalog
+from onward.fault import Fault
 
 _REPEATING = (
     "onward.celery",
@@ -64,7 +68,7 @@ _LEAVING = 3.0
 
 
 class CeleryWorker:
-    """A Celery worker, a reconciler and a publisher, on threads of this process."""
+    """A Celery worker, a reconciler, a publisher and a scheduler, on threads of this process."""
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class CeleryWorker:
         catalog: Catalog,
         concurrency: int | None,
         queues: Collection[str] | None,
+        submit: Callable[[Iterable[Submission]], Result[list[str], Fault]],
     ) -> None:
         self._core = core
         self._refusals = RefusalLog(core.dead_letters)
@@ -106,6 +111,7 @@ class CeleryWorker:
         self._controller: Any = None
         self._reconciler = Reconciler(core, catalog.tasks)
         self._publisher = Publisher(core)
+        self._scheduler = Scheduler(core, submit)
         outage = Outage(
             server_name("the broker", core.app.conf.broker_url),
             "this worker takes up no steps until it is",
@@ -161,6 +167,7 @@ class CeleryWorker:
             self._stopping.set()
             self._reconciler.close()
             self._publisher.close()
+            self._scheduler.close()
             # Only its own thread may use its connections: this makes that thread leave its loop.
             consumer = getattr(self._controller, "consumer", None)
             if consumer is not None:

@@ -14,7 +14,7 @@ from onward.backends.hatchet import names
 from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.message import KEY, encode, input_of
 from onward.backends.hatchet.submit import priority_of, undeclared, workflows_of
-from onward.fault import Fault, Misconfigured, Unavailable, Unknown
+from onward.fault import Fault, Misconfigured, Unavailable, Unknown, Unsupported
 from onward.plan import FusedNode, Plan, StepNode
 
 _ZONE = "CRON_TZ="
@@ -61,6 +61,9 @@ class Crons:
 
     async def put(self, schedule: Schedule, plan: Plan) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
+        lacking = _lacking(schedule)
+        if lacking is not None:
+            return Failure(lacking)
         found = await self._of(schedule.name)
         if isinstance(found, Failure):
             return found
@@ -177,6 +180,23 @@ class Crons:
     ) -> Result[bytes, Fault]:
         url = f"tenants/{self._tenant}/{path}"
         return (await self._http.request(method, url, query=query, body=body)).alt(_fault)
+
+
+def _lacking(schedule: Schedule) -> Unsupported | None:
+    """The fault for a schedule that Hatchet's crons cannot do."""
+    if schedule.overlap != "allow":
+        message = (
+            f"a cron of Hatchet starts each run when it is due, so overlap={schedule.overlap!r} is "
+            "not possible: leave overlap out, and let Limit(concurrency=1) of the task make runs "
+            "wait for each other"
+        )
+        return Unsupported(schedule.name, message)
+    if schedule.catch_up is not None:
+        message = (
+            "Hatchet makes up for no run that was due while its engine was away: leave catch_up out"
+        )
+        return Unsupported(schedule.name, message)
+    return None
 
 
 def _expression(schedule: Schedule) -> str:

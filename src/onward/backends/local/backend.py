@@ -1,4 +1,4 @@
-"""The embedded backend, which implements `Backend` and `Cancels`."""
+"""The embedded backend, which implements `Backend`, `Cancels` and `Schedules`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 from returns.result import Result, Success
 
 from onward.attempt import ThreadExecutor
-from onward.backend import Submission
+from onward.backend import Schedule, Submission
 from onward.backend.adapters import (
     BlockingCancels,
+    BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
@@ -24,7 +25,12 @@ from onward.outcome import Outcome
 T = TypeVar("T")
 
 
-class Local(BlockingCancels[Core], BlockingSignals[Core], BlockingSubmitsUnique[Core]):
+class Local(
+    BlockingCancels[Core],
+    BlockingSchedules[Core],
+    BlockingSignals[Core],
+    BlockingSubmitsUnique[Core],
+):
     """The backend that `local()` returns."""
 
     lacks = NOTHING
@@ -53,3 +59,9 @@ class Local(BlockingCancels[Core], BlockingSignals[Core], BlockingSubmitsUnique[
         if tasks is not None and is_open and is_at_once and needs_no_loop(plan.root, tasks):
             return Success(run_in_this_thread(plan, tasks, self._here))
         return self._wait(lambda: self._core.run_here(submission))
+
+    def schedule_here(
+        self, schedule: Schedule, submission: Submission, /
+    ) -> Result[Schedule, Fault]:
+        """See `SchedulesHere.schedule_here`."""
+        return self._wait(lambda: self._core.schedule_here(schedule, submission))

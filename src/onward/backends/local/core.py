@@ -12,8 +12,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import State, Status, Submission, Worker, state_of
+from onward.backend import Schedule, State, Status, Submission, Worker, state_of
 from onward.backend.support import ended_already, expired, sent_already, unknown
+from onward.backends.local.schedules import Timetable
 from onward.backends.local.steps import Run, Runtime, StepRunner
 from onward.backends.local.unique import OpenCalls
 from onward.backends.local.worker import LocalWorker
@@ -22,7 +23,7 @@ from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import CLOSED, Cancelled, Fault, Unknown
 from onward.outcome import Outcome, faulted
-from onward.plan import has_cleanup
+from onward.plan import Plan, has_cleanup
 from onward.scope import Scope
 
 _GRACE = 30.0
@@ -43,6 +44,7 @@ class Core:
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
         self.runtime: Runtime = Runtime(workers)
+        self._timetable = Timetable(self.submit, self._is_open)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()
@@ -151,6 +153,26 @@ class Core:
         self._end(run, Cancelled(run.plan.flow, "it was cancelled"), "cancelled")
         return Success(None)
 
+    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
+        return self._timetable.declare(schedule, Submission(plan))
+
+    async def schedule_here(
+        self, schedule: Schedule, submission: Submission, /
+    ) -> Result[Schedule, Fault]:
+        return self._timetable.declare(schedule, submission)
+
+    async def schedules(self) -> Result[list[Schedule], Fault]:
+        return Success(self._timetable.listed())
+
+    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
+        return self._timetable.pause(name, is_paused=True)
+
+    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
+        return self._timetable.pause(name, is_paused=False)
+
+    async def unschedule(self, name: str, /) -> Result[None, Fault]:
+        return self._timetable.remove(name)
+
     async def serve(
         self,
         catalog: Catalog,
@@ -223,6 +245,7 @@ class Core:
 
     async def end_cleanly(self) -> None:
         """Cancels the calls that have a cleanup to run, and waits for them."""
+        self._timetable.close()
         jobs = [run.job for run in self._with_cleanup]
         for run in list(self._with_cleanup):
             self._end(run, Cancelled(run.plan.flow, CLOSED), "cancelled")
@@ -242,6 +265,11 @@ class Core:
         if self.runs.get(run.plan.id) is run:
             self._finished.append((time.monotonic(), run.plan.id))
         self._any_finished.set()
+        self._timetable.note_end(run.plan.id)
+
+    def _is_open(self, id: str) -> bool:
+        run = self.runs.get(id)
+        return run is not None and not run.finished.done()
 
     def _forget(self) -> None:
         too_old = time.monotonic() - self._keep

@@ -2,90 +2,77 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from datetime import UTC, datetime, tzinfo
 from sqlite3 import Connection
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from onward import plan as plans
 from onward.backend import Schedule, Submission
+from onward.backend.schedules import Timing, advance, begin, is_same, shown
 from onward.backends.sqlite.clock import Clock
-from onward.backends.sqlite.cron import Cron
 from onward.backends.sqlite.submit import calls_of, put
 from onward.plan import Plan
-
-_CATCH_UP = 60.0
-"""Runs that were due longer ago than this, while no worker was there, are left out."""
 
 _NEVER = 1e12
 
 
+class _Kept(NamedTuple):
+    schedule: Schedule
+    plan: bytes
+    timing: Timing
+
+
+_COLUMNS = "declared, plan, paused, next, waiting, last"
+_OPEN = "select 1 from onward_calls where id = ? and state is null"
+
+
 def declare(db: Connection, schedule: Schedule, plan: Plan) -> Schedule:
-    """Makes a schedule, or puts it in the place of the one of that name.
+    """Makes a schedule, or replaces the one of that name.
 
     Raises:
-        ValueError: If its cron is none.
+        ValueError: If its cron is invalid.
     """
-    declared = replace(schedule, paused=False, next_at=None)
-    raw, body = _ENCODER.encode(declared), plans.encode(plan)
-    query = "select declared, plan, next from onward_schedules where name = ?"
-    before = db.execute(query, (schedule.name,)).fetchone()
-    if before is None or (bytes(before[0]), bytes(before[1])) != (raw, body):
-        db.execute(
-            "insert into onward_schedules(name, declared, plan, next) values (?, ?, ?, ?) "
-            "on conflict(name) do update set declared = excluded.declared, plan = excluded.plan, "
-            "next = excluded.next",
-            (schedule.name, raw, body, next_after(declared, time.time())),
-        )
-    return next(one for one in listed(db) if one.name == schedule.name)
+    body, kept = plans.encode(plan), _find(db, schedule.name)
+    if kept is None:
+        kept = _Kept(schedule, body, begin(schedule, time.time()))
+    elif not is_same(kept.schedule, schedule) or kept.plan != body:
+        changed = replace(schedule, paused=kept.schedule.paused)
+        kept = _Kept(changed, body, begin(changed, time.time(), kept.timing.last))
+    _write(db, kept)
+    return shown(kept.schedule, kept.timing)
 
 
 def listed(db: Connection) -> list[Schedule]:
     """The schedules there are, by name."""
-    query = "select declared, paused, next from onward_schedules order by name"
-    return [
-        replace(
-            _DECODER.decode(raw),
-            paused=bool(paused),
-            next_at=datetime.fromtimestamp(at, UTC) if at < _NEVER else None,
-        )
-        for raw, paused, at in db.execute(query)
-    ]
+    rows = db.execute(f"select {_COLUMNS} from onward_schedules order by name")
+    return [shown(kept.schedule, kept.timing) for kept in map(_kept, rows)]
 
 
 def pause(db: Connection, name: str, *, is_paused: bool) -> bool:
-    """Pauses or resumes a schedule; gives whether there is one of that name."""
-    row = db.execute(
-        "select declared, paused from onward_schedules where name = ?", (name,)
-    ).fetchone()
-    if row is None:
-        return False
-    if bool(row[1]) != is_paused:
-        at = next_after(_DECODER.decode(row[0]), time.time())
-        db.execute(
-            "update onward_schedules set paused = ?, next = ? where name = ?",
-            (int(is_paused), at, name),
-        )
-    return True
+    """Pauses or resumes a schedule; returns whether there is one of that name."""
+    kept = _find(db, name)
+    if kept is not None and kept.schedule.paused != is_paused:
+        schedule = replace(kept.schedule, paused=is_paused)
+        timing = begin(schedule, time.time(), kept.timing.last)
+        _write(db, kept._replace(schedule=schedule, timing=timing))
+    return kept is not None
 
 
 def remove(db: Connection, name: str) -> bool:
-    """Takes a schedule away; gives whether there was one of that name."""
+    """Deletes a schedule; returns whether there was one of that name."""
     return db.execute("delete from onward_schedules where name = ?", (name,)).rowcount > 0
 
 
 def are_due(db: Connection) -> bool:
-    """Whether a schedule is to make a call, or has to be set right after the clock was."""
-    now = time.time()
-    query = "select 1 from onward_schedules where not paused and next <= ? limit 1"
-    return db.execute(query, (now,)).fetchone() is not None
+    """Whether a schedule has to make a call."""
+    return any(_due(db, time.time()))
 
 
-def make_due(db: Connection, queue: str, clock: Clock) -> int:
-    """Makes the calls that are due; gives how many.
+def make_due(db: Connection, queue: str, clock: Clock) -> None:
+    """Makes the calls that are due.
 
     Args:
         db: A connection, in a transaction that writes.
@@ -93,38 +80,61 @@ def make_due(db: Connection, queue: str, clock: Clock) -> int:
         clock: The time in the file.
     """
     now = time.time()
-    query = "select name, declared, plan, next from onward_schedules where not paused and next <= ?"
-    made = 0
-    for name, raw, body, at in db.execute(query, (now,)).fetchall():
-        schedule = _DECODER.decode(raw)
-        if at > now - _CATCH_UP:
-            plan = plans.decode(bytes(body)).unwrap()
-            id = hashlib.sha256(f"schedule {name} {at!r}".encode()).hexdigest()[:32]
-            put(db, calls_of([Submission(replace(plan, id=id))], queue), clock)
-            made += 1
-        following = next_after(schedule, now if schedule.cron else at)
-        if following <= now and schedule.every is not None:  # those left out
-            following = at + schedule.every * ((now - at) // schedule.every + 1)
-        db.execute("update onward_schedules set next = ? where name = ?", (following, name))
-    return made
+    for kept in _due(db, now):
+        calls, timing = advance(kept.schedule, kept.timing, now, lambda id: _is_open(db, id))
+        plan = plans.decode(kept.plan).unwrap()
+        submissions = [Submission(replace(plan, id=id)) for id in calls]
+        put(db, calls_of(submissions, queue), clock)
+        _write(db, kept._replace(timing=timing))
 
 
-def next_after(schedule: Schedule, moment: float) -> float:
-    """When a schedule runs next after a moment, both in seconds since 1970."""
-    if schedule.every is not None:
-        return moment + schedule.every
-    assert schedule.cron is not None  # one of the two is given
-    at = Cron(schedule.cron).after(datetime.fromtimestamp(moment, UTC), _zone(schedule.timezone))
-    return _NEVER if at is None else at.timestamp()
+def _due(db: Connection, now: float) -> list[_Kept]:
+    """The schedules whose time has come, or whose next run waited for one that has ended."""
+    rows = db.execute(
+        f"select {_COLUMNS} from onward_schedules where not paused and (next <= ? or "
+        "(waiting is not null and not exists "
+        "(select 1 from onward_calls where id = last and state is null)))",
+        (now,),
+    )
+    return [*map(_kept, rows)]
 
 
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":  # known also where there is no time zone database
-        return UTC
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(name)
+def _is_open(db: Connection, id: str) -> bool:
+    return db.execute(_OPEN, (id,)).fetchone() is not None
 
 
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Schedule)
+def _find(db: Connection, name: str) -> _Kept | None:
+    query = f"select {_COLUMNS} from onward_schedules where name = ?"
+    row = db.execute(query, (name,)).fetchone()
+    return None if row is None else _kept(row)
+
+
+def _kept(row: tuple[bytes, bytes, int, float, str | None, str | None]) -> _Kept:
+    declared, plan, paused, next_at, waiting, last = row
+    schedule = replace(_SCHEDULE.decode(declared), paused=bool(paused))
+    timing = Timing(
+        None if next_at >= _NEVER else next_at,
+        () if waiting is None else _TIMES.decode(waiting),
+        last or "",
+    )
+    return _Kept(schedule, bytes(plan), timing)
+
+
+def _write(db: Connection, kept: _Kept) -> None:
+    schedule, timing = kept.schedule, kept.timing
+    db.execute(
+        f"insert or replace into onward_schedules(name, {_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)",
+        (
+            schedule.name,
+            msgspec.json.encode(replace(schedule, paused=False, next_at=None)),
+            kept.plan,
+            int(schedule.paused),
+            _NEVER if timing.next_at is None else timing.next_at,
+            msgspec.json.encode(timing.waiting).decode() if timing.waiting else None,
+            timing.last or None,
+        ),
+    )
+
+
+_SCHEDULE = msgspec.json.Decoder(Schedule)
+_TIMES = msgspec.json.Decoder(tuple[float, ...])

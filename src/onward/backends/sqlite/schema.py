@@ -151,7 +151,14 @@ create trigger onward_next after update of state on onward_calls
 The trigger is the database's, so that it also works for workers of the release before.
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS, _UNIQUE)
+_OVERLAPS = """
+alter table onward_schedules add column waiting text;
+
+alter table onward_schedules add column last text;
+"""
+"""`waiting` has the times of the runs that wait for the call `last` to end."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS, _UNIQUE, _OVERLAPS)
 VERSION = len(MIGRATIONS)
 """The version of the schema that this release writes."""
 

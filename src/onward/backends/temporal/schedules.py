@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -23,7 +24,8 @@ from temporalio.client import Schedule as Scheduled
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward import plan as plans
-from onward.backend import Schedule
+from onward.backend import Overlap, Schedule
+from onward.backend.schedules import CATCH_UP
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.message import FlowOptions, encode, workflow_type
@@ -32,8 +34,11 @@ from onward.plan import Plan
 _NOTE_PREFIX = "onward "
 """The prefix of the note of each schedule that Onward made."""
 
-_CATCH_UP = timedelta(seconds=60)
-"""Runs that were due earlier than this, while the server was away, are skipped."""
+_OVERLAPS: dict[Overlap, ScheduleOverlapPolicy] = {
+    "allow": ScheduleOverlapPolicy.ALLOW_ALL,
+    "skip": ScheduleOverlapPolicy.SKIP,
+    "queue": ScheduleOverlapPolicy.BUFFER_ALL,
+}
 
 
 async def create_or_replace(
@@ -54,10 +59,7 @@ async def create_or_replace(
 
         await client.get_schedule_handle(schedule.name).update(changed, rpc_timeout=PROMPT)
     found = await client.get_schedule_handle(schedule.name).describe(rpc_timeout=PROMPT)
-    times = found.info.next_action_times
-    return replace(
-        schedule, paused=found.schedule.state.paused, next_at=times[0] if times else None
-    )
+    return _shown(schedule, found.schedule.state.paused, found.info.next_action_times)
 
 
 async def list_all(client: Client) -> list[Schedule]:
@@ -68,8 +70,7 @@ async def list_all(client: Client) -> list[Schedule]:
         if declared is None or each.schedule is None:
             continue
         times = each.info.next_action_times if each.info else ()
-        next_at = times[0] if times else None
-        found.append(replace(declared, paused=each.schedule.state.paused, next_at=next_at))
+        found.append(_shown(declared, each.schedule.state.paused, times))
     return sorted(found, key=lambda schedule: schedule.name)
 
 
@@ -117,9 +118,17 @@ def _to_temporal(
             task_queue=task_queue,
         ),
         spec=spec,
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=_CATCH_UP),
+        policy=SchedulePolicy(
+            overlap=_OVERLAPS[schedule.overlap],
+            catchup_window=timedelta(seconds=schedule.catch_up or CATCH_UP),
+        ),
         state=ScheduleState(note=f"{_NOTE_PREFIX}{declared}"),
     )
+
+
+def _shown(schedule: Schedule, is_paused: bool, times: Sequence[datetime]) -> Schedule:
+    next_at = times[0] if times and not is_paused else None
+    return replace(schedule, paused=is_paused, next_at=next_at)
 
 
 def _from_note(note: str | None) -> Schedule | None:

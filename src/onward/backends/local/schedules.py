@@ -1,0 +1,128 @@
+"""Schedules in memory. The backend makes their calls on its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+from returns.result import Failure, Result, Success
+
+from onward import plan as plans
+from onward.backend import Schedule, Submission
+from onward.backend.schedules import Timing, advance, begin, is_same, shown
+from onward.fault import Fault, Misconfigured, Unknown
+
+_LONGEST_SLEEP = 60.0
+"""How long it sleeps at most, in seconds, because the system's clock may be set meanwhile."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    schedule: Schedule
+    submission: Submission
+    timing: Timing
+
+
+class Timetable:
+    """The schedules of a backend; all of it runs on the backend's event loop.
+
+    Args:
+        submit: Submits a call.
+        is_open: Says whether the call with this id has no outcome yet.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Submission], Coroutine[Any, Any, Result[str, Fault]]],
+        is_open: Callable[[str], bool],
+    ) -> None:
+        self._submit = submit
+        self._is_open = is_open
+        self._kept: dict[str, _Kept] = {}
+        self._changed = asyncio.Event()
+        self._clock: asyncio.Task[None] | None = None
+
+    def declare(self, schedule: Schedule, submission: Submission) -> Result[Schedule, Fault]:
+        """See `Schedules.schedule`."""
+        before, now = self._kept.get(schedule.name), time.time()
+        last = before.timing.last if before else ""
+        is_paused = before is not None and before.schedule.paused
+        kept = replace(schedule, paused=is_paused, next_at=None)
+        if before and is_same(before.schedule, kept) and _is_same(before.submission, submission):
+            timing = before.timing
+        else:
+            try:
+                timing = begin(kept, now, last)
+            except ValueError as problem:
+                return Failure(Misconfigured(schedule.name, str(problem)))
+        self._kept[schedule.name] = _Kept(kept, submission, timing)
+        self._wake()
+        return Success(shown(kept, timing))
+
+    def listed(self) -> list[Schedule]:
+        """See `Schedules.schedules`."""
+        return [shown(kept.schedule, kept.timing) for _, kept in sorted(self._kept.items())]
+
+    def pause(self, name: str, *, is_paused: bool) -> Result[None, Fault]:
+        """Pauses or resumes a schedule; `Unknown` if there is none of this name."""
+        kept = self._kept.get(name)
+        if kept is None:
+            return Failure(_unknown(name))
+        if kept.schedule.paused != is_paused:
+            kept.schedule = replace(kept.schedule, paused=is_paused)
+            kept.timing = begin(kept.schedule, time.time(), kept.timing.last)
+            self._wake()
+        return Success(None)
+
+    def remove(self, name: str) -> Result[None, Fault]:
+        """Deletes a schedule; `Unknown` if there is none of this name."""
+        if self._kept.pop(name, None) is None:
+            return Failure(_unknown(name))
+        self._wake()
+        return Success(None)
+
+    def close(self) -> None:
+        """Makes no more calls."""
+        self._kept.clear()
+        self._changed.set()
+
+    def note_end(self, id: str) -> None:
+        """Starts the run that waits for a call to end, if there is one."""
+        if any(kept.timing.waiting and kept.timing.last == id for kept in self._kept.values()):
+            self._changed.set()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        if self._kept and (self._clock is None or self._clock.done()):
+            self._clock = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._kept:
+            self._changed.clear()
+            running = [kept for kept in self._kept.values() if not kept.schedule.paused]
+            for kept in running:
+                await self._make_due(kept)
+            times = [kept.timing.next_at for kept in running if kept.timing.next_at is not None]
+            sleep = min([at - time.time() for at in times], default=_LONGEST_SLEEP)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(sleep, _LONGEST_SLEEP))):
+                    await self._changed.wait()
+
+    async def _make_due(self, kept: _Kept) -> None:
+        calls, kept.timing = advance(kept.schedule, kept.timing, time.time(), self._is_open)
+        for id in calls:
+            plan = replace(kept.submission.plan, id=id)
+            await self._submit(replace(kept.submission, plan=plan))
+
+
+def _is_same(one: Submission, other: Submission) -> bool:
+    return plans.encode(one.plan) == plans.encode(other.plan)
+
+
+def _unknown(name: str) -> Unknown:
+    return Unknown(name, "local() has no schedule of this name in this process")
