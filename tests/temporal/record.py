@@ -15,15 +15,21 @@ from contextlib import closing, suppress
 from pathlib import Path
 from socket import gethostname
 
+from temporalio.client import WorkflowHistory
+
 from onward import cancel, result, submit
 from onward.backends.temporal import temporal
+from onward.backends.temporal.unique_message import holder_of
 from onward.flows.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.conftest import ROOT, ShortHistories, until_status
 from tests.temporal.flows import CALLS, CANCELLED, LONG
 from tests.temporal.sdk import Sdk
-from tests.temporal.served import catalog
+from tests.temporal.served import catalog, wait
+
+UNIQUE = 4
+"""How many runs hold a key while two calls follow each other."""
 
 FOLDER = Path(__file__).parent / "histories"
 
@@ -34,6 +40,7 @@ def main() -> None:
         path.unlink()
     record(Temporal, CALLS | CANCELLED)
     record(ShortHistories, LONG)
+    record_unique()
 
 
 def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> None:
@@ -57,8 +64,37 @@ def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> N
         worker.stop()
 
 
+def record_unique() -> None:
+    """Records the runs that hold a key: each waits, or has started its call."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Temporal.start(Path(folder), durable=False) as server,
+        closing(temporal(HOST, server.port, task_queue="recorded")) as backend,
+        closing(Sdk(server.address)) as sdk,
+    ):
+        worker = backend.serve(catalog).unwrap()
+        submit(wait(600.0), on=backend, unique="k", debounce=0.5).unwrap()
+        first = submit(wait(2.0), on=backend, unique="k", debounce=0).unwrap()
+        until_status(first, backend, lambda seen: seen.state == "running")
+        second = submit(wait(0.1), on=backend, unique="k", debounce=0.1).unwrap()
+        result(second, on=backend, timeout=60)
+        holder = holder_of(second.id) or ""
+        run = ""
+        for number in range(UNIQUE):
+            found = sdk.history(holder, run)
+            _write(f"unique-{number}", found)
+            begun = found.events[0].workflow_execution_started_event_attributes
+            run = begun.continued_execution_run_id
+        assert not run
+        worker.stop()
+
+
 def _keep(name: str, sdk: Sdk, id: str) -> None:
-    history = sdk.history(id)
+    _write(name, sdk.history(id))
+
+
+def _write(name: str, history: WorkflowHistory) -> None:
+    id = history.workflow_id
     kept = _general({"id": id, "history": history.to_json_dict()})
     (FOLDER / f"{name}.json").write_text(f"{json.dumps(kept, separators=(',', ':'))}\n")
 

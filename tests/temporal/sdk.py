@@ -40,9 +40,11 @@ class Sdk:
         """Cancels a workflow, as an operator can."""
         self.run(lambda client: client.get_workflow_handle(id).cancel())
 
-    def history(self, id: str) -> WorkflowHistory:
-        """The history of a workflow."""
-        return self.run(lambda client: client.get_workflow_handle(id).fetch_history())
+    def history(self, id: str, run: str = "") -> WorkflowHistory:
+        """The history of a workflow, by default of its latest run."""
+        return self.run(
+            lambda client: client.get_workflow_handle(id, run_id=run or None).fetch_history()
+        )
 
     def scheduled(self, id: str) -> list[HistoryEvent]:
         """The activities that a workflow scheduled, in order."""

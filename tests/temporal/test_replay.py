@@ -13,9 +13,10 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from onward.backends.temporal.converter import data_converter
+from onward.backends.temporal.unique_workflow import UniqueWorkflow
 from onward.backends.temporal.workflow import FlowWorkflow
 from tests.temporal.flows import CALLS, CANCELLED, LONG
-from tests.temporal.record import FOLDER
+from tests.temporal.record import FOLDER, UNIQUE
 
 KEPT = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.json"))}
 
@@ -25,7 +26,7 @@ def replay(text: str) -> BaseException | None:
     kept = json.loads(text)
     history = WorkflowHistory.from_json(kept["id"], kept["history"])
     replayer = Replayer(
-        workflows=[FlowWorkflow],
+        workflows=[FlowWorkflow, UniqueWorkflow],
         workflow_runner=UnsandboxedWorkflowRunner(),
         # Not the worker's settings: there a nondeterminism error becomes a failure of the workflow.
         data_converter=data_converter(None),
@@ -39,7 +40,8 @@ def replay(text: str) -> BaseException | None:
 
 
 def test_there_is_a_history_of_each_flow() -> None:
-    assert {*CALLS, *CANCELLED, *LONG, "parts-0"} <= KEPT.keys()
+    runs = {f"unique-{number}" for number in range(UNIQUE)}
+    assert {*CALLS, *CANCELLED, *LONG, "parts-0", *runs} <= KEPT.keys()
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -10,7 +10,12 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
-from onward.backend.adapters import BlockingCancels, BlockingDiagnoses, BlockingSchedules
+from onward.backend.adapters import (
+    BlockingCancels,
+    BlockingDiagnoses,
+    BlockingSchedules,
+    BlockingSubmitsUnique,
+)
 from onward.backend.features import WAITS
 from onward.backend.loop import LoopThread
 from onward.backend.support import queues_served
@@ -19,6 +24,7 @@ from onward.backends.temporal.client import Address, Connection
 from onward.backends.temporal.message import FlowOptions
 from onward.backends.temporal.probe import WorkerProbe
 from onward.backends.temporal.submit import start_flow, start_step, too_large
+from onward.backends.temporal.unique_submit import submit_unique
 from onward.backends.temporal.wait import Listener
 from onward.catalog import Catalog
 from onward.fault import Fault
@@ -36,7 +42,10 @@ Without it, 1 in 100 short processes crashed.
 
 
 class TemporalBackend(
-    BlockingCancels["Core"], BlockingSchedules["Core"], BlockingDiagnoses["Core"]
+    BlockingCancels["Core"],
+    BlockingSchedules["Core"],
+    BlockingDiagnoses["Core"],
+    BlockingSubmitsUnique["Core"],
 ):
     """The backend that `temporal()` returns."""
 
@@ -82,6 +91,16 @@ class Core:
                 return started
         return await request(
             plan.flow, lambda client: start_flow(client, self._address, submission)
+        )
+
+    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        plan, unique = submission.plan, submission.unique
+        assert unique is not None  # see `SubmitsUnique`
+        fault = too_large(plan)
+        if fault is not None:
+            return Failure(fault)
+        return await self._connection.request(
+            plan.flow, lambda client: submit_unique(client, self._address, submission, unique)
         )
 
     async def _start_step(self, client: Client, submission: Submission) -> str:

@@ -30,6 +30,7 @@ from onward.backends.temporal.message import (
     decode_step,
 )
 from onward.backends.temporal.paths import path_in
+from onward.backends.temporal.unique_lookup import drop, has_begun
 from onward.backends.temporal.wait import has_ended, outcome_of_call
 from onward.scope import in_cleanup
 
@@ -43,7 +44,8 @@ _LAST = 20
 async def cancel(client: Client, id: str) -> None:
     """Cancels a call, unless it has an outcome; raises RPCError."""
     try:
-        await ending.cancel(client, id)
+        if await has_begun(client, id) or not await drop(client, id):
+            await ending.cancel(client, id)
     except RPCError as problem:
         # The server also refuses this if the call has an outcome.
         if not ending.is_refused(problem) or not await has_ended(client, id):
@@ -74,6 +76,8 @@ async def _single(client: Client, id: str) -> Status:
 
 
 async def _flow(client: Client, id: str) -> Status:
+    if not await has_begun(client, id):
+        return Status("queued")
     found = await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)
     if found.status != WorkflowExecutionStatus.RUNNING:
         is_done = found.status == WorkflowExecutionStatus.COMPLETED

@@ -25,6 +25,7 @@ from onward.backends.temporal import ending
 from onward.backends.temporal.client import PROMPT, Connection
 from onward.backends.temporal.errors import outcome_of
 from onward.backends.temporal.message import SINGLE, outcome_of_value
+from onward.backends.temporal.unique_lookup import has_begun, wait_until_begun
 from onward.fault import Fault, Unavailable, Unknown
 from onward.outcome import Outcome, Value, faulted
 
@@ -144,6 +145,7 @@ async def outcome_of_call(client: Client, id: str) -> Outcome:
         if id.startswith(SINGLE):
             given = await client.get_activity_handle(id, result_type=RawValue).result()
         else:
+            await wait_until_begun(client, id)
             given = await client.get_workflow_handle(id, result_type=RawValue).result()
     except (ActivityFailureError, WorkflowFailureError) as problem:
         if isinstance(problem.cause, ApplicationError):
@@ -172,5 +174,7 @@ async def has_ended(client: Client, id: str) -> bool:
     if id.startswith(SINGLE):
         single = await client.get_activity_handle(id).describe(rpc_timeout=PROMPT)
         return single.status != ActivityExecutionStatus.RUNNING
+    if not await has_begun(client, id):
+        return False
     flow = await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)
     return flow.status != WorkflowExecutionStatus.RUNNING

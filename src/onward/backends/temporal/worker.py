@@ -23,6 +23,7 @@ from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import with_size_limit
 from onward.backends.temporal.errors import StepError
 from onward.backends.temporal.steps import EVERY, StepRunner
+from onward.backends.temporal.unique_workflow import UniqueWorkflow
 from onward.backends.temporal.workflow import FlowWorkflow
 from onward.catalog import Catalog
 
@@ -82,7 +83,7 @@ class TemporalWorker:
             client,
             task_queue=task_queue,
             activities=[self._runner.run],
-            workflows=[FlowWorkflow] if has_flows else [],
+            workflows=[FlowWorkflow, UniqueWorkflow] if has_flows else [],
             # The workflow contains no user code, so it needs no sandbox.
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_activities=concurrency,
