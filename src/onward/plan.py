@@ -350,6 +350,14 @@ def children(node: Node) -> tuple[Node, ...]:
             return (body,)
 
 
+def text_of_wait(node: Waiting) -> str:
+    """A wait in a few words, for people."""
+    if isinstance(node, SleepNode):
+        return f"sleep ({node.seconds:.10g} s)"
+    timeout = "" if node.timeout is None else f" (for {node.timeout:.10g} s)"
+    return f"awaits {node.signal}{timeout}"
+
+
 def walk(node: Node) -> Iterator[Node]:
     """A node and all of its parts, in the order in which they run."""
     todo = [node]

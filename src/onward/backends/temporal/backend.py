@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
+from msgspec import Raw
 from returns.result import Failure, Result, Success
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -14,20 +15,21 @@ from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
     BlockingSchedules,
+    BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import WAITS
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backend.support import queues_served
-from onward.backends.temporal import lower, schedules, status
+from onward.backends.temporal import lower, schedules, signals, status
 from onward.backends.temporal.client import Address, Connection
-from onward.backends.temporal.message import FlowOptions
+from onward.backends.temporal.message import LIMIT, FlowOptions
 from onward.backends.temporal.probe import WorkerProbe
 from onward.backends.temporal.submit import start_flow, start_step, too_large
 from onward.backends.temporal.unique_submit import submit_unique
 from onward.backends.temporal.wait import Listener
 from onward.catalog import Catalog
-from onward.fault import Fault
+from onward.fault import Fault, TooLarge
 from onward.outcome import Outcome, one_of
 from onward.plan import Plan
 
@@ -43,13 +45,14 @@ Without it, 1 in 100 short processes crashed.
 
 class TemporalBackend(
     BlockingCancels["Core"],
+    BlockingSignals["Core"],
     BlockingSchedules["Core"],
     BlockingDiagnoses["Core"],
     BlockingSubmitsUnique["Core"],
 ):
     """The backend that `temporal()` returns."""
 
-    lacks = WAITS
+    lacks = NOTHING
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))
@@ -145,6 +148,19 @@ class Core:
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         return await self._connection.request(id, lambda client: status.cancel(client, id))
+
+    async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        size = memoryview(raw).nbytes
+        if size > LIMIT:
+            message = f"the value of signal {name!r} is too large"
+            return Failure(TooLarge(id, message, size, LIMIT))
+        sent = await self._connection.request(
+            id, lambda client: signals.send(client, id, name, raw)
+        )
+        if isinstance(sent, Failure):
+            return sent
+        conflict = sent.unwrap()
+        return Success(None) if conflict is None else Failure(conflict)
 
     async def serve(
         self,

@@ -26,6 +26,8 @@ from onward.plan import (
     StepNode,
     TeeNode,
     TogetherNode,
+    text_of_wait,
+    walk,
 )
 
 STEPS_PER_PART = 20
@@ -90,6 +92,11 @@ def split_part(node: Node) -> Node:
             return node
 
 
+def awaits_any(root: Node) -> bool:
+    """Whether a plan waits for a signal."""
+    return any(isinstance(node, AwaitsNode) for node in walk(root))
+
+
 def is_single(plan: Plan) -> bool:
     """Whether a call runs as a single activity, without a workflow."""
     return isinstance(plan.root, Runnable)
@@ -149,7 +156,7 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
             tried, cleaned = _lines(body, plan, inner), _lines(cleanup, plan, inner)
             return [f"{indent}try", *tried, f"{indent}finally", *cleaned]
         case SleepNode() | AwaitsNode():
-            return [f"{indent}{type(node).__struct_config__.tag}"]
+            return [f"{indent}{text_of_wait(node)}"]
         case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
             return [
                 f"{indent}{type(node).__struct_config__.tag}",

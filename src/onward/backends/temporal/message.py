@@ -31,6 +31,9 @@ EXPIRED = "expired before any worker began it"
 SINGLE = "task-"
 """The prefix of the ids of calls that run as a single activity."""
 
+WAITING = "onward.waiting"
+"""The key of a workflow's memo that says what the workflow waits for."""
+
 OMITTED = "onward-omitted"
 """The metadata key of a payload that replaces one that was too large to be sent."""
 
@@ -43,12 +46,26 @@ class FlowOptions(Struct, frozen=True, omit_defaults=True):
         at: The plan's path within its call, if it is a part of the call.
         crashes: How often a step's worker may die before the step fails as `Lost`.
         place: The same path without parts; None if an earlier release wrote it.
+        delay: How long the call waits before it begins, in seconds, if a signal may cut that short.
     """
 
     heartbeat: float
     at: str = ""
     crashes: int = CRASHES
     place: str | None = None
+    delay: float = 0.0
+
+
+class WaitNote(Struct, frozen=True, omit_defaults=True):
+    """What a workflow waits for, as its memo has it.
+
+    Args:
+        signal: The signal's name; empty for a sleep.
+        until: When the wait ends at the latest, in seconds since 1970; None without a timeout.
+    """
+
+    signal: str = ""
+    until: float | None = None
 
 
 class StepMessage(Struct, frozen=True, omit_defaults=True):
@@ -119,6 +136,14 @@ def decode_options(raw: bytes) -> FlowOptions:
 def decode_step(raw: bytes) -> StepMessage:
     """Decodes a step's message; raises msgspec.MsgspecError."""
     return _STEP.decode(raw)
+
+
+def decode_wait(raw: bytes) -> WaitNote | None:
+    """Decodes what a workflow waits for; None if it is not valid."""
+    try:
+        return _WAIT.decode(raw)
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def decode_heartbeat(raw: bytes) -> Heartbeat:
@@ -203,4 +228,5 @@ def unreadable(name: str, problem: Exception) -> Faulted:
 _ENCODER = msgspec.json.Encoder()
 _OPTIONS = msgspec.json.Decoder(FlowOptions)
 _STEP = msgspec.json.Decoder(StepMessage)
+_WAIT = msgspec.json.Decoder(WaitNote)
 _HEARTBEAT = msgspec.json.Decoder(Heartbeat)

@@ -25,13 +25,16 @@ from onward.backends.temporal import ending
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.message import (
     SINGLE,
+    WAITING,
     Heartbeat,
     decode_heartbeat,
     decode_step,
+    decode_wait,
 )
 from onward.backends.temporal.paths import path_in
 from onward.backends.temporal.unique_lookup import drop, has_begun
 from onward.backends.temporal.wait import has_ended, outcome_of_call
+from onward.context import moment
 from onward.scope import in_cleanup
 
 _FIRST_STEP = 5
@@ -104,6 +107,9 @@ async def _running(client: Client, id: str, found: WorkflowExecutionDescription)
             inner = await _part(client, child.workflow_id)
             if inner is not None:
                 return inner
+        waiting = await _waiting(client, id, found)
+        if waiting is not None:
+            return waiting
         return Status("running" if found.history_length > _FIRST_STEP else "queued")
     step = pending[0]
     if not _is_started(step) and step.attempt <= 1 and found.history_length <= _FIRST_STEP + 1:
@@ -114,8 +120,21 @@ async def _running(client: Client, id: str, found: WorkflowExecutionDescription)
     return Status("running", task, path, heartbeat.attempt, heartbeat.progress)
 
 
+async def _waiting(client: Client, id: str, found: WorkflowExecutionDescription) -> Status | None:
+    """Returns the status of a workflow that runs no step, if its memo says what it waits for."""
+    raw = found.raw_description
+    memo = raw.workflow_execution_info.memo.fields
+    if WAITING not in memo or raw.HasField("pending_workflow_task"):
+        return None
+    note = decode_wait((await _decoded(client, Payloads(payloads=[memo[WAITING]])))[0])
+    if note is None:
+        return None
+    last = await _ended(client, id, "waiting")
+    return replace(last, signal=note.signal, until=moment(note.until))
+
+
 async def _ended(client: Client, id: str, state: State) -> Status:
-    """Returns the status of a workflow that has ended, with the step that began last."""
+    """Returns the status of a workflow that runs no step, with the step that began last."""
     token, attempts = b"", dict[int, int]()
     while True:
         page = await client.workflow_service.get_workflow_execution_history_reverse(

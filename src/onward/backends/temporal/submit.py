@@ -6,6 +6,7 @@ import contextlib
 import time
 from datetime import timedelta
 
+from msgspec.structs import replace
 from temporalio.client import Client
 from temporalio.common import (
     ActivityIDConflictPolicy,
@@ -19,7 +20,7 @@ from onward import plan as plans
 from onward.backend import Submission
 from onward.backends.temporal.client import PROMPT, Address
 from onward.backends.temporal.converter import raw_value
-from onward.backends.temporal.lower import LONGEST, priority_of, retry_policy
+from onward.backends.temporal.lower import LONGEST, awaits_any, priority_of, retry_policy
 from onward.backends.temporal.message import (
     LIMIT,
     SINGLE,
@@ -40,6 +41,8 @@ _SHORTEST = timedelta(milliseconds=1)
 async def start_flow(client: Client, address: Address, submission: Submission) -> str:
     """Starts a call as a workflow, and returns its id; raises RPCError."""
     plan, options = submission.plan, FlowOptions(address.heartbeat)
+    if submission.delay and awaits_any(plan.root):
+        options = replace(options, delay=submission.delay)
     with contextlib.suppress(WorkflowAlreadyStartedError):
         await client.start_workflow(
             workflow_type(plan.flow),

@@ -26,6 +26,7 @@ from onward.backends.temporal.errors import failure, outcome_of
 from onward.backends.temporal.lower import (
     LONGEST,
     Part,
+    awaits_any,
     priority_of,
     retry_policy,
     split_into_parts,
@@ -48,6 +49,7 @@ from onward.backends.temporal.message import (
     workflow_type,
 )
 from onward.backends.temporal.paths import path_in
+from onward.backends.temporal.waits import Waits
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import Cancelled
@@ -66,6 +68,14 @@ _IN_FLIGHT = 100
 class FlowWorkflow:
     """Runs any flow. The workflow type is the flow's name."""
 
+    def __init__(self) -> None:
+        self._waits = Waits()
+
+    @workflow.signal(dynamic=True)
+    def on_signal(self, name: str, args: Sequence[RawValue]) -> None:
+        """Takes the value of any signal."""
+        self._waits.receive(name, args)
+
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> RawValue:
         """Runs a plan. The arguments are the plan and its `FlowOptions`."""
@@ -73,7 +83,8 @@ class FlowWorkflow:
         try:
             outcome = omitted(args, name)
             if outcome is None:
-                outcome = checked(await _run([each.payload.data for each in args], name), name)
+                sent = [each.payload.data for each in args]
+                outcome = checked(await _run(sent, name, self._waits), name)
         except Exception as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(name, problem))
         if isinstance(outcome, Value):
@@ -81,7 +92,7 @@ class FlowWorkflow:
         raise failure(outcome)
 
 
-async def _run(sent: Sequence[bytes], name: str) -> Outcome:
+async def _run(sent: Sequence[bytes], name: str, waits: Waits) -> Outcome:
     try:
         raw, raw_options = sent
         options = decode_options(raw_options)
@@ -93,8 +104,15 @@ async def _run(sent: Sequence[bytes], name: str) -> Outcome:
     plan = decoded.unwrap()
     root = split_part(plan.root) if options.at else split_into_parts(plan.root)
     runner = _StepRunner(plan, options)
+    await waits.until_begun(options.delay)
     run = partial(
-        evaluate, root, plan.args, where=options.at, in_flight=_IN_FLIGHT, expand=_expanded
+        evaluate,
+        root,
+        plan.args,
+        where=options.at,
+        in_flight=_IN_FLIGHT,
+        wait=waits,
+        expand=_expanded,
     )
     # Without cleanups, a call is terminated, and its deadline is the server's own time limit.
     return await (_cleaned_up(plan, options, runner, run) if has_cleanup(plan) else run(runner))
@@ -134,7 +152,9 @@ async def _cleaned_up(
 
 def _expanded(part: FusedNode, args: Args) -> Node | None:
     """What a part runs here; None if the history is so long that a child workflow runs it."""
-    if workflow.info().is_continue_as_new_suggested() and size_of(args) < LIMIT:
+    is_long = workflow.info().is_continue_as_new_suggested()
+    # A signal is sent to the call, and does not reach its children.
+    if is_long and size_of(args) < LIMIT and not awaits_any(part.body):
         return None
     return split_part(part.body)
 

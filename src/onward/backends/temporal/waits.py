@@ -1,0 +1,86 @@
+"""The sleeps and signals of a workflow. Temporal replays this code, as that of `workflow`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from onward.backends.temporal.message import WAITING, WaitNote
+from onward.outcome import Outcome, Value
+from onward.plan import SleepNode, Waiting, text_of_wait
+from onward.unanswered import unanswered
+
+_NOTHING = Value(Raw(b"null"))
+
+
+class Waits:
+    """What a workflow waits for, and the signals that were sent to it; the first of a name counts.
+
+    The memo of the workflow has one of its waits, for its status.
+    """
+
+    def __init__(self) -> None:
+        self._signals: dict[str, Raw] = {}
+        self._current: dict[str, WaitNote] = {}
+        self._noted = ""
+
+    def receive(self, name: str, args: Sequence[RawValue]) -> None:
+        """Keeps the value of a signal, unless it has one already."""
+        try:
+            raw = Raw(args[0].payload.data)
+            msgspec.json.decode(raw)
+        except (IndexError, msgspec.MsgspecError):
+            workflow.logger.warning("Onward did not send the signal %r, which has no JSON", name)
+            return
+        self._signals.setdefault(name, raw)
+
+    async def until_begun(self, delay: float) -> None:
+        """Waits for the rest of a call's delay, which the server ends when a signal comes."""
+        if delay:
+            begin = workflow.info().workflow_start_time.timestamp() + delay
+            left = begin - workflow.now().timestamp()
+            if left > 0:
+                await workflow.sleep(left, summary="delay")
+
+    async def __call__(self, node: Waiting, where: str, /) -> Outcome:
+        """See `onward.evaluate.Wait`."""
+        seconds = node.seconds if isinstance(node, SleepNode) else node.timeout
+        if seconds == 0:
+            return self._outcome(node)
+        until = None if seconds is None else workflow.now().timestamp() + seconds
+        signal = "" if isinstance(node, SleepNode) else node.signal
+        if signal in self._signals:
+            return self._outcome(node)
+        self._current[where] = WaitNote(signal, until)
+        self._note()
+        text = text_of_wait(node)
+        try:
+            if isinstance(node, SleepNode):
+                await workflow.sleep(node.seconds, summary=text)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await workflow.wait_condition(
+                        lambda: signal in self._signals, timeout=seconds, timeout_summary=text
+                    )
+        finally:
+            del self._current[where]
+        self._note()
+        return self._outcome(node)
+
+    def _outcome(self, node: Waiting) -> Outcome:
+        if isinstance(node, SleepNode):
+            return _NOTHING
+        found = self._signals.get(node.signal)
+        return unanswered(node) if found is None else Value(found)
+
+    def _note(self) -> None:
+        # Each change is an event, so the memo stays when its wait ends and no other goes on.
+        if self._noted in self._current or not self._current:
+            return
+        self._noted, note = next(iter(self._current.items()))
+        workflow.upsert_memo({WAITING: note})
