@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onward import each, fixed, fused, given, keep, spread, together
+from onward import Signal, awaits, each, fixed, fused, given, keep, sleep, spread, together
 from onward.flows.flow import Call
 from tests.temporal.served import (
     crash,
@@ -19,6 +19,8 @@ from tests.temporal.served import (
     span,
     total,
 )
+
+BY = Signal("by", int)
 
 CALLS: dict[str, Call[object, object]] = {
     "chain": (inc >> double >> given(shift, 10, times=2))(1),
@@ -38,12 +40,18 @@ CALLS: dict[str, Call[object, object]] = {
     "fixed": (inc >> fixed(shift, 10, by=2, times=3) >> inc)(1),
     "finally": (inc >> (double >> halve).finally_(inc >> double) >> inc.finally_(crash))(1),
     "retries": (inc >> second_time >> inc)(1),
+    "sleep": (inc >> together(sleep(0.2) >> inc, sleep(0.1)) >> sleep(0) >> first)(1),
+    "awaits": (inc >> together(awaits(BY), awaits(BY, timeout=600)) >> first >> inc)(1),
+    "awaits-unanswered": (inc >> awaits(BY, timeout=0.1) >> inc)(1),
 }
 
 CANCELLED: dict[str, Call[object, object]] = {
     "finally-cancelled": (inc >> together(rest, rest >> inc).finally_(double >> inc) >> first)(600),
 }
 """Flows that are cancelled while their steps of the task `rest` run."""
+
+AWAITED = ("awaits",)
+"""The calls that get the signal, once they wait for it."""
 
 LONG: dict[str, Call[object, object]] = {
     "parts": (inc >> double >> inc >> span >> each(inc >> span >> each(inc)) >> each(total))(1),

@@ -1,4 +1,4 @@
-"""Records the histories that test_replay.py replays: `python -m tests.temporal.record`.
+"""Records the histories that test_replay.py replays: `python -m tests.temporal.record [NAME...]`.
 
 Existing histories must not be replaced while calls of an earlier release may still run: a history
 that no longer replays would break those calls.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -17,14 +18,14 @@ from socket import gethostname
 
 from temporalio.client import WorkflowHistory
 
-from onward import cancel, result, submit
+from onward import cancel, result, send, submit
 from onward.backends.temporal import temporal
 from onward.backends.temporal.unique_message import holder_of
 from onward.flows.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.conftest import ROOT, ShortHistories, until_status
-from tests.temporal.flows import CALLS, CANCELLED, LONG
+from tests.temporal.flows import AWAITED, BY, CALLS, CANCELLED, LONG
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog, wait
 
@@ -34,13 +35,16 @@ UNIQUE = 4
 FOLDER = Path(__file__).parent / "histories"
 
 
-def main() -> None:
-    """Runs each call, and records its history."""
-    for path in FOLDER.glob("*.json"):
-        path.unlink()
-    record(Temporal, CALLS | CANCELLED)
-    record(ShortHistories, LONG)
-    record_unique()
+def main(*names: str) -> None:
+    """Runs each of these calls, or all, and records its history."""
+    if not names:
+        for path in FOLDER.glob("*.json"):
+            path.unlink()
+    short = CALLS | CANCELLED
+    record(Temporal, {name: short[name] for name in names or short})
+    if not names:
+        record(ShortHistories, LONG)
+        record_unique()
 
 
 def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> None:
@@ -57,6 +61,9 @@ def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> N
             if name in CANCELLED:
                 until_status(ref, backend, lambda now: now.task == "rest")
                 cancel(ref, on=backend).unwrap()
+            if name in AWAITED:
+                until_status(ref, backend, lambda now: now.state == "waiting")
+                send(ref, BY, 5, on=backend).unwrap()
             result(ref, on=backend, timeout=60)
             _keep(name, sdk, ref.id)
             for number, part in enumerate(sdk.children(ref.id)):
@@ -117,4 +124,4 @@ def _general(part: object) -> object:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -173,7 +173,7 @@ async def _part(client: Client, id: str) -> Status | None:
         if problem.status != RPCStatusCode.NOT_FOUND:
             raise
         return None
-    return found if found.state in ("running", "cancelling") else None
+    return found if found.state in ("running", "waiting", "cancelling") else None
 
 
 def _is_started(step: PendingActivityInfo) -> bool:

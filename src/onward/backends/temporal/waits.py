@@ -80,7 +80,10 @@ class Waits:
 
     def _note(self) -> None:
         # Each change is an event, so the memo stays when its wait ends and no other goes on.
-        if self._noted in self._current or not self._current:
+        going_on = {
+            where: note for where, note in self._current.items() if note.signal not in self._signals
+        }
+        if self._noted in going_on or not going_on:
             return
-        self._noted, note = next(iter(self._current.items()))
+        self._noted, note = next(iter(going_on.items()))
         workflow.upsert_memo({WAITING: note})
