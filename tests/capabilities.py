@@ -54,6 +54,10 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "each_keeps_the_order",
         "each_keeps_to_its_limit",
         "each_fails_with_its_first_failure",
+        "a_fan_out_that_cancels_gives_all_values_or_one_failure",
+        "the_first_failure_cancels_the_other_branches",
+        "a_cancelled_branch_is_cleaned_up",
+        "no_item_begins_after_a_failure",
     ),
     "Rescue, anywhere": (
         "rescue_of_a_success_is_the_identity",

@@ -22,8 +22,9 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flows.combinators import Items, each, flow, fused, given, identity, together
+from onward.flows.combinators import flow, fused, given, identity
 from onward.flows.define import task
+from onward.flows.fanouts import Items, each, together
 from onward.flows.flow import Call, Flow, Ref, Step, Task
 from onward.flows.passing import fixed, keep, spread, tee
 from onward.flows.signals import Signal

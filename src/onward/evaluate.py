@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from onward.codec import marked
-from onward.fault import BadPayload, TooLarge, Unsupported
+from onward.fault import BadPayload, Cancelled, TooLarge, Unsupported
 from onward.outcome import Failed, Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
@@ -24,6 +25,7 @@ from onward.plan import (
     KeepNode,
     NamedNode,
     Node,
+    OnFailure,
     RescueNode,
     SleepNode,
     SpreadNode,
@@ -132,11 +134,8 @@ async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
     if type(node) is RescueNode:
         return await _rescue(node, args, run, where)
     if type(node) is TogetherNode:
-        jobs = [
-            _job(branch, args, run, f"{where}[{index}]")
-            for index, branch in enumerate(node.branches)
-        ]
-        return gather(await _run_all(jobs, min(run.in_flight, len(jobs))))
+        branches = [(branch, args) for branch in node.branches]
+        return gather(await _branches(branches, run, where, run.in_flight, node.on_failure))
     if isinstance(node, FusedNode):  # a backend's own subclass
         inner = run.expand(node, args)
         if inner is not None:
@@ -237,11 +236,9 @@ async def _each(node: EachNode, args: Args, run: _Run, where: str) -> Outcome:
         return items
     if node.chunk is not None:
         items = [join(items[at : at + node.chunk]) for at in range(0, len(items), node.chunk)]
-    jobs = [
-        _job(node.body, Args((item,)), run, f"{where}[{index}]") for index, item in enumerate(items)
-    ]
-    limit = node.limit or run.in_flight
-    outcomes = await _run_all(jobs, min(run.in_flight, limit, len(jobs)))
+    branches = [(node.body, Args((item,))) for item in items]
+    limit = min(run.in_flight, node.limit or run.in_flight)
+    outcomes = await _branches(branches, run, where, limit, node.on_failure)
     if node.chunk is None:
         return gather(outcomes)
     gathered: list[Raw] = []
@@ -255,30 +252,58 @@ async def _each(node: EachNode, args: Args, run: _Run, where: str) -> Outcome:
     return join_within_limit(gathered)
 
 
-_Job: TypeAlias = Callable[[], Awaitable[Outcome]]
+_Branch: TypeAlias = tuple[Node, Args]
 
 
-def _job(node: Node, args: Args, run: _Run, where: str) -> _Job:
-    return lambda: _evaluate(node, args, run, where)
+async def _branches(
+    branches: Sequence[_Branch], run: _Run, where: str, limit: int, on_failure: OnFailure
+) -> list[Outcome]:
+    """Runs the branches of a fan-out, so many at a time.
+
+    Returns:
+        Their outcomes in order; or only the first failure, if it cancels the other branches.
+    """
+    if on_failure == "settle":
+        return await _run_all(branches, run, where, limit)
+    if limit == 1:  # no other branch runs
+        return await _run_all(branches, run, where, limit, lambda: None)
+    scope = run.scope or Scope(run.step)
+    with scope.within() as inner:
+        cancel = partial(inner.cancel, faulted(Cancelled("", "another branch failed")))
+        return await _run_all(branches, replace(run, step=inner), where, limit, cancel)
 
 
-async def _run_all(jobs: Sequence[_Job], in_flight: int) -> list[Outcome]:
-    """Runs all jobs, even if some fail, and returns their outcomes in the jobs' order."""
-    if in_flight <= 1:
-        return [await job() for job in jobs]
-    import asyncio  # here, because a program that only submits should not pay for this import
-
+async def _run_all(
+    branches: Sequence[_Branch],
+    run: _Run,
+    where: str,
+    limit: int,
+    on_failure: Callable[[], None] | None = None,
+) -> list[Outcome]:
+    """Runs all branches even if some fail, or calls `on_failure` and begins no further one."""
     outcomes: dict[int, Outcome] = {}
-    pending = iter(enumerate(jobs))
+    failures: list[Outcome] = []
+    pending = iter(enumerate(branches))
 
     async def work() -> None:
-        for index, job in pending:
-            outcomes[index] = await job()
+        for index, (node, args) in pending:
+            outcome = await _evaluate(node, args, run, f"{where}[{index}]")
+            outcomes[index] = outcome
+            if on_failure is not None and not isinstance(outcome, Value):
+                failures.append(outcome)
+                on_failure()
+            if failures:
+                break
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(work())
-    return [outcomes[index] for index in range(len(jobs))]
+    if limit == 1 or len(branches) < 2:
+        await work()
+    else:
+        import asyncio  # here, because a program that only submits should not pay for this import
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(limit, len(branches))):
+                group.create_task(work())
+    return failures[:1] or [outcomes[index] for index in range(len(branches))]
 
 
 def gather(outcomes: Sequence[Outcome]) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Raw
@@ -72,10 +72,15 @@ class ChainNode(msgspec.Struct, frozen=True, tag="chain", tag_field="op", omit_d
     steps: tuple[Node, ...]
 
 
-class TogetherNode(msgspec.Struct, frozen=True, tag="together", tag_field="op"):
+OnFailure: TypeAlias = Literal["settle", "cancel"]
+"""What a fan-out does at the first failure: lets all branches end, or cancels the others."""
+
+
+class TogetherNode(msgspec.Struct, frozen=True, tag="together", tag_field="op", omit_defaults=True):
     """Branches that run on the same arguments; their values are one array."""
 
     branches: tuple[Node, ...]
+    on_failure: OnFailure = "settle"
 
 
 class EachNode(msgspec.Struct, frozen=True, tag="each", tag_field="op", omit_defaults=True):
@@ -84,6 +89,7 @@ class EachNode(msgspec.Struct, frozen=True, tag="each", tag_field="op", omit_def
     body: Node
     limit: _Count | None = None
     chunk: _Count | None = None
+    on_failure: OnFailure = "settle"
 
 
 class RescueNode(msgspec.Struct, frozen=True, tag="rescue", tag_field="op", omit_defaults=True):
@@ -309,7 +315,16 @@ _NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode, FinallyNode, SleepNode,
 
 def _is_new(node: Node) -> bool:
     # `isinstance` takes several times as long for the Structs that a node is not.
-    return type(node) in _NEW or (type(node) is RescueNode and node.with_input)
+    if type(node) is RescueNode:
+        return node.with_input
+    return type(node) in _NEW or cancels_on_failure(node)
+
+
+def cancels_on_failure(node: Node) -> bool:
+    """Whether a node is a fan-out whose other branches are cancelled at the first failure."""
+    if type(node) is TogetherNode or type(node) is EachNode:
+        return node.on_failure == "cancel"
+    return False
 
 
 def has_cleanup(plan: Plan) -> bool:

@@ -158,6 +158,12 @@ class CleansUpWithTheValue(Broken):
         return node
 
 
+class SettlesFanOuts(Broken):
+    def rewrite(self, node: Node) -> Node:
+        is_fan_out = isinstance(node, TogetherNode | EachNode)
+        return replaced(node, on_failure="settle") if is_fan_out else node
+
+
 class CancelsAtOnce(Broken):
     """Ends a cancelled call without its cleanups."""
 
@@ -357,7 +363,8 @@ def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
         case ChainNode(steps):
             node = ChainNode(tuple(rewritten(step, rewrite) for step in steps))
         case TogetherNode(branches):
-            node = TogetherNode(tuple(rewritten(branch, rewrite) for branch in branches))
+            inner = tuple(rewritten(branch, rewrite) for branch in branches)
+            node = replaced(node, branches=inner)
         case RescueNode(body, handler):
             tried, rescued = rewritten(body, rewrite), rewritten(handler, rewrite)
             node = replaced(node, body=tried, handler=rescued)

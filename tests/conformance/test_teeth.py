@@ -16,6 +16,7 @@ CAUGHT = {
     "RescuesTheWrongInput": "test_a_handler_takes_what_went_in",
     "SkipsCleanups": "test_a_cleanup_runs_whichever_way_the_flow_ends",
     "CleansUpWithTheValue": "test_a_cleanup_runs_whichever_way_the_flow_ends",
+    "SettlesFanOuts": "test_the_first_failure_cancels_the_other_branches",
     "CancelsAtOnce": "test_a_cancelled_call_is_cleaned_up",
     "CleansUpWhatHasNotBegun": "test_a_flow_that_has_not_begun_is_not_cleaned_up",
     "LosesErrors": "test_domain_errors_arrive_as_themselves",

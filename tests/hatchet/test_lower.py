@@ -12,7 +12,7 @@ from onward import explain, fused, given, identity, result, run, submit, submit_
 from onward.backends.hatchet import HatchetBackend
 from onward.backends.hatchet import hatchet as hatchet_backend
 from onward.catalog import Catalog
-from onward.flows.combinators import each
+from onward.flows.fanouts import each
 from onward.flows.flow import AnyFlow, Named
 from onward.testing.kinds import Odd
 from onward.testing.oracle import comparable, expect

@@ -283,6 +283,7 @@ def each_maps_a_step_over_a_list() -> None:
     assert_type(each(read)(["u"]), Call[list[list[int]], Missing | Malformed])
     assert_type((start >> read >> each(half))(), Call[list[float], Missing | Malformed])
     assert_type((forget >> remember >> each(sum_up, chunk=10))(1), Call[list[int]])
+    assert_type(each(find, on_failure="cancel")(["u"]), Call[list[bytes], Missing])
 
 
 def together_pairs_the_values_of_its_branches() -> None:
@@ -302,6 +303,9 @@ def together_pairs_the_values_of_its_branches() -> None:
     assert_type(eight(1), Call[tuple[int, str, float, bool, str, int | None, None, int]])
     both = together(read, find)
     assert_type(both("u"), Call[tuple[list[int], bytes], Missing | Malformed])
+    first = together(read, find, on_failure="cancel")
+    assert_type(first("u"), Call[tuple[list[int], bytes], Missing | Malformed])
+    assert_type(together(double, text, on_failure="settle"), Flow[[int], tuple[int, str]])
     assert_type((double >> together(double, half))(1), Call[tuple[int, float]])
 
 

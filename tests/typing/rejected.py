@@ -276,6 +276,11 @@ def together_of_too_few_or_too_many() -> None:
     _ = together(double, double, double, double, double, double, double, double, double)  # E
 
 
+def another_word_for_what_happens_at_a_failure() -> None:
+    _ = together(double, double, on_failure="stop")  # E
+    _ = each(double, on_failure="stop")  # E
+
+
 def a_pair_where_a_value_should_be() -> None:
     _ = fetch >> together(identity, given(parse, ",")) >> store  # E
 

@@ -66,6 +66,8 @@ PLANS: dict[str, Plan] = {
     "step": of(CAREFUL),
     "chain": of(ChainNode((STEP, CAREFUL))),
     "together": of(TogetherNode((STEP, ChainNode(())))),
+    "together-cancel": of(TogetherNode((STEP, STEP), "cancel")),
+    "each-cancel": of(EachNode(FusedNode(body=EachNode(STEP)), 4, 100, on_failure="cancel")),
     "each": of(ChainNode((EachNode(STEP), EachNode(FusedNode(body=EachNode(STEP)), 4, 100)))),
     "rescue": of(RescueNode(STEP, CAREFUL)),
     "rescue-with-input": of(RescueNode(STEP, CAREFUL, with_input=True)),

@@ -31,7 +31,8 @@ from onward import (
     task,
     together,
 )
-from onward.flows.combinators import Each, Fused, Given, Together
+from onward.flows.combinators import Fused, Given
+from onward.flows.fanouts import Each, Together
 from onward.flows.flow import AnyFlow, Chain, Named, Rescue
 
 

@@ -7,12 +7,21 @@ from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias
 
 from onward.fault import Unsupported
-from onward.plan import VERSION, AwaitsNode, FinallyNode, Node, Plan, SleepNode, walk
+from onward.plan import (
+    VERSION,
+    AwaitsNode,
+    FinallyNode,
+    Node,
+    Plan,
+    SleepNode,
+    cancels_on_failure,
+    walk,
+)
 
-Feature: TypeAlias = Literal["sleep", "awaits", "finally"]
+Feature: TypeAlias = Literal["sleep", "awaits", "finally", "on_failure"]
 """A kind of step that needs more of a backend than a step-runner for the evaluator.
 
-`finally` is a cleanup.
+`finally` is a cleanup, and `on_failure` a fan-out whose first failure cancels the other branches.
 """
 
 
@@ -75,3 +84,5 @@ def _features(root: Node) -> Iterator[Feature]:
             yield "awaits"
         elif isinstance(node, FinallyNode):
             yield "finally"
+        elif cancels_on_failure(node):
+            yield "on_failure"

@@ -63,13 +63,13 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             return plan.ChainNode(())
         case Given(inner, rest):
             return _lower(inner, rest)
-        case Together(branches):
-            return plan.TogetherNode(tuple(map(lower, branches)))
-        case Each(step, limit, chunk):
+        case Together(branches, on_failure):
+            return plan.TogetherNode(tuple(map(lower, branches)), on_failure)
+        case Each(step, limit, chunk, on_failure):
             body = lower(step)
             if chunk is not None:
-                body = plan.FusedNode(body=plan.EachNode(body))
-            return plan.EachNode(body, limit, chunk)
+                body = plan.FusedNode(body=plan.EachNode(body, on_failure=on_failure))
+            return plan.EachNode(body, limit, chunk, on_failure)
         case Rescue(body, handler, with_input):
             return plan.RescueNode(_lower(body, given), lower(handler), with_input)
         case Finally(body, cleanup):

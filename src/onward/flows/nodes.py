@@ -15,7 +15,7 @@ from msgspec.structs import replace as replace_struct
 
 from onward.flows.frozen import Compared
 from onward.flows.signals import Signal
-from onward.plan import MAX_DEPTH, Args
+from onward.plan import MAX_DEPTH, Args, OnFailure
 from onward.plan import Node as PlanNode
 from onward.policy import PLAIN, Policy, check_name
 from onward.signature import Signature, signature_of
@@ -161,6 +161,7 @@ class Together(Node):
     """Several flows on the same value."""
 
     branches: tuple[Node, ...]
+    on_failure: OnFailure = "settle"
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -170,6 +171,7 @@ class Each(Node):
     step: Node
     limit: int | None = None
     chunk: int | None = None
+    on_failure: OnFailure = "settle"
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

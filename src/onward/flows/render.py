@@ -36,6 +36,7 @@ from onward.plan import Args
 from onward.policy import PLAIN, Policy, notes
 
 _NAME_LIMIT = 100
+_CANCELS = "a failure cancels the rest"
 
 
 class Description(Struct, frozen=True):
@@ -83,13 +84,19 @@ def describe(flow: Node) -> Description:
             )
         case Chain():
             return Description("chain", "", between=" >> ", drawn="line")
-        case Together():
-            return Description("together", "together(", ")", drawn="fork")
-        case Each(_, limit, chunk):
+        case Together(_, on_failure):
+            cancels = on_failure == "cancel"
+            title = f"together{_brackets([_CANCELS] if cancels else [])}"
+            closing = ", on_failure='cancel')" if cancels else ")"
+            return Description(title, "together(", closing, drawn="fork")
+        case Each(_, limit, chunk, on_failure):
             details = [f"{limit} at a time"] if limit is not None else []
             details += [f"{chunk} to a delivery"] if chunk is not None else []
             options = "" if limit is None else f", limit={limit}"
             options += "" if chunk is None else f", chunk={chunk}"
+            if on_failure == "cancel":
+                details.append(_CANCELS)
+                options += ", on_failure='cancel'"
             return Description(f"each{_brackets(details)}", "each(", f"{options})", drawn="frame")
         case Rescue(_, _, with_input):
             labels = ("try: ", "else: ")

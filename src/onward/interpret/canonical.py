@@ -25,11 +25,12 @@ from onward.flows.nodes import (
     Rescue,
     Sleep,
     Task,
+    Together,
     kind,
     parts,
 )
 from onward.flows.values import decode
-from onward.plan import Args
+from onward.plan import Args, OnFailure
 from onward.secret import HIDDEN, is_secret
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -71,8 +72,10 @@ def _shape(flow: Node) -> list[object]:
             return ["fixed", _shape(inner), _arguments(inner, args, 0)]
         case Named(body, label):
             return ["named", label, _shape(body)]
-        case Each(step, _, chunk):
-            return ["each", _shape(step), chunk]
+        case Each(step, _, chunk, on_failure):
+            return ["each", _shape(step), chunk, *_unless_settle(on_failure)]
+        case Together(branches, on_failure):
+            return ["together", *map(_shape, branches), *_unless_settle(on_failure)]
         case Rescue(body, handler, True):
             return ["rescue with input", _shape(body), _shape(handler)]
         case Sleep(seconds):
@@ -83,6 +86,10 @@ def _shape(flow: Node) -> list[object]:
             return ["fused", _shape(body)]
         case _:
             return [type(flow).__name__.lower(), *map(_shape, parts(flow))]
+
+
+def _unless_settle(on_failure: OnFailure) -> list[object]:
+    return [] if on_failure == "settle" else [on_failure]
 
 
 def _arguments(flow: Node, args: Args, skip: int) -> object:

@@ -14,7 +14,8 @@ from returns.result import Success
 
 from onward.backend import Backend, Cancels, Status
 from onward.fault import Cancelled, Expired, TimedOut
-from onward.flows.combinators import each, fused, together
+from onward.flows.combinators import fused
+from onward.flows.fanouts import each, together
 from onward.flows.flow import AnyFlow
 from onward.flows.passing import keep
 from onward.interpret import cancel, result, run, status, submit

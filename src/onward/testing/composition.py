@@ -11,8 +11,9 @@ from returns.result import Failure, Success
 
 from onward.backend import Backend
 from onward.backends.local import local
-from onward.flows.combinators import each, fused, identity, together
+from onward.flows.combinators import fused, identity
 from onward.flows.combinators import given as given_
+from onward.flows.fanouts import each, together
 from onward.flows.flow import AnyFlow
 from onward.flows.passing import fixed, keep, spread, tee
 from onward.interpret import (

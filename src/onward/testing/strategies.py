@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from onward.fault import Fault
-from onward.flows.combinators import each, fused, given, identity, together
+from onward.flows.combinators import fused, given, identity
+from onward.flows.fanouts import each, together
 from onward.flows.flow import Flow
 from onward.flows.passing import fixed, keep, spread, tee
 from onward.testing import tasks

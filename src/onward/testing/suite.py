@@ -16,6 +16,7 @@ from onward.testing.attempts import AttemptLaws
 from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
+from onward.testing.fanouts import FanOutLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.unique import UniqueLaws
 from onward.testing.values import ValueLaws
@@ -29,6 +30,7 @@ class BackendSuite(
     CallLaws,
     UniqueLaws,
     CleanupLaws,
+    FanOutLaws,
     WaitingLaws,
     ScheduleLaws,
 ):

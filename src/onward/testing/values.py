@@ -16,8 +16,8 @@ from onward.fault import (
     TimedOut,
     Unknown,
 )
-from onward.flows.combinators import each
 from onward.flows.combinators import given as given_
+from onward.flows.fanouts import each
 from onward.interpret import (
     run,
     submit,

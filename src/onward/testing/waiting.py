@@ -15,7 +15,7 @@ from returns.result import Failure, Success
 from onward import aio
 from onward.backend import Backend, Cancels, Signals
 from onward.fault import BadPayload, Cancelled, Conflict, Expired, Unknown, Unsupported
-from onward.flows.combinators import together
+from onward.flows.fanouts import together
 from onward.flows.flow import AnyFlow, Call, Ref
 from onward.flows.passing import keep, spread
 from onward.flows.waiting import awaits, sleep

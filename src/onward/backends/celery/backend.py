@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from itertools import compress
+from types import MappingProxyType
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -48,7 +49,9 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 class CeleryBackend(Core):
     """The backend that `celery()` returns."""
 
-    lacks: Mapping[Feature, str] = CLEANUPS
+    lacks: Mapping[Feature, str] = MappingProxyType(
+        {**CLEANUPS, "on_failure": "it cannot cancel the branches of a fan-out alone"}
+    )
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""

@@ -33,6 +33,7 @@ from onward.plan import (
     StepNode,
     TeeNode,
     TogetherNode,
+    cancels_on_failure,
 )
 
 Source: TypeAlias = str | tuple["Source", ...]
@@ -139,7 +140,7 @@ def _add_steps(
             for index, step in enumerate(steps):
                 source = _add_steps(step, f"{prefix}{index}", source, parts, taken)
             return source
-        case TogetherNode(branches):
+        case TogetherNode(branches) if not cancels_on_failure(node):
             return tuple(
                 _add_steps(branch, f"{at}[{index}]", source, parts, taken)
                 for index, branch in enumerate(branches)

@@ -257,6 +257,15 @@ def delegate(
     return True
 
 
+def withdraw(db: Connection, job: Claimed, path: str, clock: Clock) -> None:
+    """Takes back a step that was delegated; a worker that runs it hears of that."""
+    if not is_held(db, job):
+        return
+    query = "delete from onward_jobs where call = ? and path = ?"
+    if db.execute(query, (job.call, path)).rowcount:
+        db.execute("insert into onward_log(call, at) values (?, ?)", (job.call, clock.now()))
+
+
 class Delegated(NamedTuple):
     """What came of a step that was delegated, and where it ended."""
 

@@ -57,6 +57,10 @@ class Host(Protocol):
         """An event that is set whenever something has come of a delegated step, or for a wait."""
         ...
 
+    def withdraw(self, job: Job, path: str) -> None:
+        """Takes back a step that was delegated, as nobody needs its outcome any more."""
+        ...
+
     async def give_back(self, job: Job) -> None:
         """Lets another worker have a job at once, if that can be written; it ends here then."""
         ...
@@ -95,7 +99,7 @@ class StepRunner:
                 await for_ever()  # what waits is given back
         if where in self._job.claimed.delegated:  # it may run there, and must not run twice at once
             with self._job.waiting():
-                return await self._host.part(self._job, where)
+                return await self._delegated(where)
         queue = self._host.queue_of(self._job, step)
         if not self._host.serves(queue):
             return await self._elsewhere(step, args, where, queue)
@@ -222,7 +226,14 @@ class StepRunner:
                 job,
                 lambda db: claim.delegate(db, job.claimed, path, queue, priority, message),
             )
-            return await self._host.part(job, path)
+            return await self._delegated(path)
+
+    async def _delegated(self, path: str) -> Outcome:
+        try:
+            return await self._host.part(self._job, path)
+        except asyncio.CancelledError:  # the step was cancelled, or the job is over
+            self._host.withdraw(self._job, path)
+            raise
 
 
 async def for_ever() -> None:

@@ -26,6 +26,7 @@ from onward.plan import (
     StepNode,
     TeeNode,
     TogetherNode,
+    cancels_on_failure,
     text_of_wait,
     walk,
 )
@@ -35,6 +36,8 @@ STEPS_PER_PART = 20
 
 ITEMS_PER_PART = 250
 """How many items of an `each` make one part. The next part begins when all of them are done."""
+
+CANCELS = "a failure cancels the rest"
 
 LONGEST = timedelta(days=365)
 """Temporal's own time limit of an attempt.
@@ -61,10 +64,11 @@ def split_into_parts(node: Node) -> Node:
             return ChainNode(
                 tuple(Part(body=ChainNode(steps[at : at + STEPS_PER_PART])) for at in cuts)
             )
-        case EachNode(chunk=chunk):
-            return EachNode(Part(body=node), limit=1, chunk=ITEMS_PER_PART * (chunk or 1))
+        case EachNode(chunk=chunk, on_failure=on_failure):
+            size = ITEMS_PER_PART * (chunk or 1)
+            return EachNode(Part(body=node), limit=1, chunk=size, on_failure=on_failure)
         case TogetherNode(branches):
-            return TogetherNode(tuple(map(split_into_parts, branches)))
+            return replace(node, branches=tuple(map(split_into_parts, branches)))
         case RescueNode(body, handler):
             tried, rescued = split_into_parts(body), split_into_parts(handler)
             return replace(node, body=tried, handler=rescued)
@@ -86,8 +90,8 @@ def split_part(node: Node) -> Node:
     match node:
         case ChainNode(steps):
             return ChainNode(tuple(map(split_into_parts, steps)))
-        case EachNode(body, limit, chunk):
-            return EachNode(split_into_parts(body), limit, chunk)
+        case EachNode(body):
+            return replace(node, body=split_into_parts(body))
         case _:
             return node
 
@@ -145,6 +149,7 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
         case EachNode(body, limit, chunk):
             notes = [f"{chunk} items at once"] if chunk else []
             notes += [f"at most {limit} at a time"] if limit else []
+            notes += [CANCELS] if cancels_on_failure(node) else []
             title = f"{indent}for each item{f' ({chr(44).join(notes)})' if notes else ''}"
             return [title, *_lines(body, plan, f"{indent}  ")]
         case RescueNode(body, handler):
@@ -163,7 +168,8 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
                 *_lines(body, plan, f"{indent}  "),
             ]
         case TogetherNode(branches):
-            lines = [f"{indent}side by side"]
+            cancels = f" ({CANCELS})" if cancels_on_failure(node) else ""
+            lines = [f"{indent}side by side{cancels}"]
             for branch in branches:
                 lines += _lines(branch, plan, f"{indent}  ")
             return lines
