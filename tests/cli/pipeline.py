@@ -7,7 +7,7 @@ from pathlib import Path
 
 from returns.result import Failure, Result, Success
 
-from onward import Flow, progress, task
+from onward import Flow, Signal, awaits, keep, progress, task
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,11 @@ summed = (parse >> total).named("summed")
 
 def make(times: int) -> Flow[..., int]:
     return count
+
+
+@dataclass(frozen=True)
+class Decision:
+    approved: bool
+
+
+decided = (parse >> total >> keep(awaits(Signal("decision", Decision)))).named("decided")

@@ -112,6 +112,33 @@ def test_status_shows_the_step_and_its_progress_and_cancel_ends_the_call(
     (folder / "go-1").touch()
 
 
+def test_send_ends_the_wait_of_a_call(folder: Path, on_temporal: str) -> None:
+    on, yes = on_temporal, '{"approved": true}'
+    ref = submitted("pipeline:decided", "1,2", folder=folder, on=on)
+    with started("watch", ref, "--on", on, folder=folder) as watching:
+        wait_for_text(watching, "waiting   total at 1: for the signal decision\n")
+        wrong = mistake(
+            "send", ref, "decision", "1", "--flow", "pipeline:decided", "--on", on, folder=folder
+        )
+        assert "the signal 'decision' (Decision)" in wrong
+        assert "Its value is JSON" in mistake(
+            "send", ref, "decision", "yes", "--on", on, folder=folder
+        )
+        by_type = ["--flow", "pipeline:decided", "--json"]
+        sent = printed("send", ref, "decision", yes, *by_type, "--on", on, folder=folder)
+        assert json.loads(sent)["ref"] == ref
+        assert watching.wait(PATIENCE) == 0
+    raw = printed("result", ref, "--on", on, folder=folder)
+    assert json.loads(raw) == {"outcome": "value", "value": [3, {"approved": True}]}
+    again = onward("send", ref, "decision", yes, "--on", on, folder=folder)
+    assert again.returncode == 1
+    assert "has ended" in again.stderr
+    other = submitted("pipeline:decided", "1,2", folder=folder, on=on)
+    printed("send", other, "decision", yes, "--on", on, folder=folder)
+    found = printed("result", other, "--on", on, folder=folder)
+    assert json.loads(found)["value"] == [3, {"approved": True}]
+
+
 def test_ctrl_c_ends_the_wait_and_not_the_call(folder: Path, on: str) -> None:
     ref = submitted("pipeline:hold", str(folder), folder=folder, on=on)
     with started("watch", ref, "--on", on, folder=folder) as watching:

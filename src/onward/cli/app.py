@@ -18,6 +18,7 @@ _PLAIN: tuple[Callable[..., None], ...] = (
     refs.result,
     refs.status,
     refs.cancel,
+    refs.send,
     schedules.schedules,
     watch.watch,
     worker.worker,

@@ -12,10 +12,16 @@ from msgspec import Raw, Struct
 
 from onward.cli.console import USAGE, end
 from onward.codec import Codec, Refused
+from onward.codec.base import check_keys
+from onward.fault import Fault
 from onward.flows import nodes, values
 from onward.flows.flow import AnyFlow, Call
+from onward.flows.signals import Signal
+from onward.interpret.signals import signal_named
+from onward.policy import check_name
 from onward.url import instead_of
 
+_AS_JSON = """'"text"', 5, true or '{"approved": true}'"""
 _REST = inspect.Parameter.VAR_POSITIONAL
 _OTHERS = inspect.Parameter.VAR_KEYWORD
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -52,7 +58,7 @@ def parameters(flow: nodes.Node) -> list[Parameter]:
     """The parameters of a flow, which are those of its first step."""
     if isinstance(flow, nodes.Task):
         return [_of_task(flow, each) for each in flow.signature.python.parameters.values()]
-    if isinstance(flow, nodes.Identity):
+    if isinstance(flow, nodes.Identity | nodes.Fixed | nodes.Sleep | nodes.Awaits):
         alone = inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)
         return [Parameter(alone, "JSON", _plain(flow))]
     first = parameters(nodes.head(flow))
@@ -193,6 +199,35 @@ def read(parameter: Parameter, text: str) -> object:
         # An argument that is not JSON was meant as a str, so report why that does not fit.
         is_text = not _is_json(text) and not text.lstrip().startswith(("{", "["))
         raise (as_text if as_text and is_text else refused) from None
+
+
+def raw_signal(name: str, text: str) -> Raw:
+    """Reads the value of a signal of any type as JSON; ends the command if it is none."""
+    try:
+        check_name("signal", name)
+        raw = msgspec.json.format(text.encode(), indent=-1)
+        check_keys(raw)
+    except ValueError as problem:
+        end(USAGE, f"the signal {name!r}: {problem}. Its value is JSON, such as {_AS_JSON}")
+    return Raw(raw)
+
+
+def read_signal(flow: AnyFlow, name: str, text: str) -> tuple[Signal[Any], object]:
+    """The signal of a name that a flow waits for, and its value, read by the signal's type.
+
+    It ends the command if the flow waits for no such signal, or the value does not fit.
+    """
+    signal = signal_named(flow, name)
+    if isinstance(signal, Fault):
+        end(USAGE, signal.message)
+    alone = inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)
+    annotation: object = signal.type
+    try:
+        value = read(Parameter(alone, signal.type_name, signal.codec.decode, annotation), text)
+    except Refused as refused:
+        where = f" at {refused.path}" if refused.path != "$" else ""
+        end(USAGE, f"the signal {name!r} ({signal.type_name}): {refused.reason}{where}")
+    return signal, value
 
 
 def _is_json(text: str) -> bool:

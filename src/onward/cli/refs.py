@@ -1,13 +1,16 @@
-"""`onward result`, `status` and `cancel`, which take the ref of a submitted call."""
+"""`onward result`, `status`, `cancel` and `send`, which take the ref of a submitted call."""
 
 from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
 import typer
+from msgspec import Raw
 from returns.result import Failure
 
-from onward.backend import Cancels
+from onward import interpret
+from onward.backend import Cancels, Signals
+from onward.cli.arguments import raw_signal, read_signal
 from onward.cli.console import USAGE, end, fail, say, say_json, value_of, warn
 from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
 from onward.cli.shown import data_of_status, end_with, text_of_status
@@ -95,6 +98,43 @@ def cancel(ref: Ref, on: On = None, config: Config = None, as_json: Json = False
         if not isinstance(backend, Cancels):
             fail(Unsupported(ref, "this backend cannot cancel a call"))
         value_of(backend.cancel(ref))
+        seen = value_of(backend.status(ref))
+    if as_json:
+        say_json(data_of_status(ref, seen))
+    else:
+        say(seen.state)
+
+
+def send(
+    ref: Ref,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
+    value: Annotated[
+        str, typer.Argument(metavar="JSON", help="Its value; with --flow, text may be plain.")
+    ],
+    flow: OfFlow = None,
+    on: On = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Send a signal to a submitted call, which waits for it with `awaits`, and print its state.
+
+    With --flow, check the value by the signal's type. Without it, a value of another type makes the
+    step fail that gets it.
+
+    Example: `onward send 7c1f… decision '{"approved": true}' --flow my.tasks:order`
+
+    Exit codes: 0, the engine has stored it; 1, a fault, such as a signal that was sent before; 2, a
+    mistake in the command or the configuration.
+    """
+    reader = None if flow is None else flow_of(flow)
+    read = raw_signal(name, value) if reader is None else read_signal(reader, name, value)
+    with connected_elsewhere(on, config) as backend:
+        if not isinstance(backend, Signals):
+            fail(Unsupported(ref, "this backend cannot send a signal"))
+        if isinstance(read, Raw):
+            value_of(backend.send(ref, name, read))
+        elif reader is not None:
+            value_of(interpret.send(reader.ref(ref), *read, on=backend))
         seen = value_of(backend.status(ref))
     if as_json:
         say_json(data_of_status(ref, seen))

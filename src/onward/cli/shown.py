@@ -73,8 +73,15 @@ def text_of_status(status: Status) -> str:
     if status.attempt > 1:
         where.append(f"attempt {status.attempt}")
     place = ", ".join(filter(None, where))
-    progress = text_of_progress(status)
-    return f"{status.state:<9} {place}{f': {progress}' if progress else ''}".rstrip()
+    more = text_of_wait(status) or text_of_progress(status)
+    return f"{status.state:<9} {place}{f': {more}' if more else ''}".rstrip()
+
+
+def text_of_wait(status: Status) -> str:
+    """What the call waits for."""
+    signal = f"for the signal {status.signal}" if status.signal else ""
+    until = "" if status.until is None else f"until {status.until.isoformat(' ', 'seconds')}"
+    return f"{signal} {until}".strip()
 
 
 def text_of_progress(status: Status) -> str:
