@@ -25,7 +25,10 @@ from tests.hatchet.served import Engine
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES += sorted((ROOT / "docs/how-to").glob("*.md"))
+PAGES += [
+    *sorted((ROOT / "docs/how-to").glob("*.md")),
+    *sorted((ROOT / "docs/recipes").glob("*.md")),
+]
 WEATHER = ROOT / "examples/ingest/data/seattle-weather.csv"
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
