@@ -21,6 +21,8 @@ from kombu.transport.redis import Channel, QoS
 
 from onward import work
 from onward.backends.celery import celery
+from onward.backends.celery.core import Core
+from onward.backends.celery.redis_due import RedisDue
 from onward.backends.celery.redis_ledger import RedisLedger
 from onward.backends.celery.schedules import ScheduleStore
 from tests.faults.served import THREADS, catalog, keep
@@ -35,6 +37,9 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "counted": (RedisBackend, "on_chord_part_return", False),
     "gathered": (RedisBackend, "on_chord_part_return", True),
     "settled": (RedisLedger, "settle", True),
+    "held": (RedisDue, "begin_wait", True),
+    "claimed": (Core, "send_messages", False),
+    "published": (RedisDue, "release", False),
 }
 """Where a worker may die: a class, its method, and whether it dies after it or before."""
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from returns.result import Success
 
-from onward import Call, each, result, submit
+from onward import Call, each, result, sleep, submit
 from onward.backends.celery import celery
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
 from tests.faults.celery_served import POINTS
 from tests.faults.celery_storm import onward_workers
-from tests.faults.served import THREADS, chain, fan_out, noted, pairs, stumble
+from tests.faults.served import THREADS, add_up, chain, fan_out, noted, pairs, step, stumble
 
 pytestmark = pytest.mark.faults
 
@@ -20,6 +20,8 @@ CALLS: dict[str, tuple[Call[object], object, int]] = {
     "fan-out": (fan_out([1, 2, 3]), 9, 4),
     "pairs": (pairs(1), 7, 6),
     "retries": (each(stumble)([1, 2]), [1, 2], 4),
+    "sleep": ((step >> sleep(0.2) >> step)(1), 3, 2),
+    "sleeps": ((each(step >> sleep(0.2) >> step) >> add_up)([1, 2, 3]), 12, 7),
 }
 """A call, its value, and how many starts of steps it takes."""
 
@@ -34,6 +36,9 @@ WHERE = {
     "gathered": ["pairs"],
     "settled": ["chain"],
     "made": [],  # by a schedule: see test_schedules
+    "held": ["sleeps"],
+    "claimed": ["sleep"],
+    "published": ["sleeps"],
 }
 """At each point, the calls during which a worker dies."""
 
@@ -54,13 +59,15 @@ def test_a_worker_that_dies_loses_no_call_and_recorded_steps_run_once(
         until(lambda: not flag.exists(), within=10, otherwise=lambda: "nobody died")
         again = len(noted(workers.trace, ref.id)) - starts
         # Of a fan-out, the worker that died may have been at several steps.
-        assert 0 <= again <= (0 if what == "chain" else THREADS), noted(workers.trace, ref.id)
+        assert 0 <= again <= (0 if what in ("chain", "sleep") else THREADS), noted(
+            workers.trace, ref.id
+        )
     backend.close()
 
 
 @pytest.mark.parametrize(
     ("point", "what"),
-    [("begun", "chain"), ("recorded", "pairs"), ("gathered", "pairs")],
+    [("begun", "chain"), ("recorded", "pairs"), ("gathered", "pairs"), ("published", "sleeps")],
 )
 def test_on_rabbitmq_a_worker_that_dies_loses_no_call(
     point: str, what: str, rabbitmq: RabbitMQ, redis: str, tmp_path: Path
