@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -12,8 +13,11 @@ from onward.backends.celery.due import Answer, Claims, DueEntry, Hold, Sent, Wai
 from onward.backends.celery.scripts import DUE, SENT
 from onward.backends.celery.signing import Signer
 
+_TICK = 0.1
+"""How late Redis ends a blocking command whose timeout is over, in seconds."""
+
 _SHORTEST = 0.001
-"""The shortest wait, in seconds: Redis takes zero for no limit."""
+"""The shortest timeout of a blocking command, in seconds: Redis takes zero for no limit."""
 
 
 class RedisDue:
@@ -110,4 +114,7 @@ class RedisDue:
             self._release([DUE], args)
 
     def pause(self, seconds: float) -> None:
-        self._client.blpop([due_scripts.WAKE], max(_SHORTEST, min(seconds, self._poll)))
+        if seconds <= _TICK:
+            time.sleep(seconds)
+        else:
+            self._client.blpop([due_scripts.WAKE], min(seconds - _TICK, self._poll) + _SHORTEST)
