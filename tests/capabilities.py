@@ -42,6 +42,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "given_is_the_call_with_all_arguments",
         "spread_is_the_call_with_all_items",
         "fixed_is_the_call_with_its_own_arguments",
+        "case_is_the_step_for_the_type",
+        "a_case_is_told_by_what_travels",
         "a_sync_wrapper_is_called_as_it_is",
     ),
     "Fan-out": (

@@ -22,6 +22,7 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
+from onward.flows.cases import Cases, case
 from onward.flows.combinators import flow, fused, given, identity
 from onward.flows.define import task
 from onward.flows.fanouts import Items, each, together
@@ -62,6 +63,7 @@ __all__ = [
     "Call",
     "Cancelled",
     "Cancels",
+    "Cases",
     "Catalog",
     "Conflict",
     "Constant",
@@ -96,6 +98,7 @@ __all__ = [
     "answer",
     "awaits",
     "cancel",
+    "case",
     "check",
     "connect",
     "current",

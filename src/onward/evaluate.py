@@ -17,6 +17,7 @@ from onward.outcome import Failed, Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
     AwaitsNode,
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -34,6 +35,7 @@ from onward.plan import (
     TogetherNode,
     Waiting,
 )
+from onward.routing import as_given, choose
 from onward.scope import RunStep, Scope
 
 T = TypeVar("T")
@@ -154,6 +156,8 @@ async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
         return await _wait(node, args, run, where or "0")
     if isinstance(node, FinallyNode):
         return await _finally(node, args, run, where)
+    if isinstance(node, CaseNode):
+        return await _case(node, args, run, where)
     assert isinstance(node, KeepNode | TeeNode)
     return await _keep_or_tee(node, args, run, where)
 
@@ -217,6 +221,18 @@ async def _finally(node: FinallyNode, args: Args, run: _Run, where: str) -> Outc
             raise
         await clean_up()
     return outcome
+
+
+async def _case(node: CaseNode, args: Args, run: _Run, where: str) -> Outcome:
+    value = single_value(args)
+    if not isinstance(value, Value):
+        return value
+    chosen = choose(node.routes, value.raw)
+    if isinstance(chosen, Faulted):
+        return chosen
+    index, raw = chosen
+    outcome = await _evaluate(node.branches[index], Args((raw,)), run, f"{where}[{index}]")
+    return as_given(node.routes[index], outcome)
 
 
 async def _keep_or_tee(node: KeepNode | TeeNode, args: Args, run: _Run, where: str) -> Outcome:

@@ -18,6 +18,7 @@ from returns.result import Failure, Result, Success
 
 from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
 from onward.policy import CallDelivery, Delivery, Name
+from onward.routing import Route
 
 VERSION = 1
 """The version of plans that workers of all releases can read."""
@@ -158,6 +159,17 @@ class AwaitsNode(msgspec.Struct, frozen=True, tag="awaits", tag_field="op", omit
     timeout: _Seconds | None = None
 
 
+class CaseNode(msgspec.Struct, frozen=True, tag="case", tag_field="op"):
+    """Branches, of which the one runs that takes the value's type."""
+
+    branches: tuple[Node, ...]
+    routes: tuple[Route, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.branches) != len(self.routes):
+            raise ValueError("each branch of a case has one route")
+
+
 Node: TypeAlias = (
     StepNode
     | ChainNode
@@ -173,6 +185,7 @@ Node: TypeAlias = (
     | FixedNode
     | SleepNode
     | AwaitsNode
+    | CaseNode
 )
 Waiting: TypeAlias = SleepNode | AwaitsNode
 """The nodes that wait: they run no task and hold no slot."""
@@ -310,7 +323,9 @@ def _counted(outline: _Outline) -> int:
     return count
 
 
-_NEW: Final = (KeepNode, TeeNode, SpreadNode, FixedNode, FinallyNode, SleepNode, AwaitsNode)
+_NEW: Final = (
+    *(KeepNode, TeeNode, SpreadNode, FixedNode, CaseNode, FinallyNode, SleepNode, AwaitsNode),
+)
 
 
 def _is_new(node: Node) -> bool:
@@ -355,7 +370,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
         case ChainNode(steps):
             return steps
-        case TogetherNode(branches):
+        case TogetherNode(branches) | CaseNode(branches):
             return branches
         case RescueNode(body, second) | FinallyNode(body, second):
             return (body, second)
@@ -394,7 +409,7 @@ def with_given(node: Node, change: Callable[[Args], Args]) -> Node:
             return node
         case ChainNode(steps):
             return replace(node, steps=tuple(with_given(step, change) for step in steps))
-        case TogetherNode(branches):
+        case TogetherNode(branches) | CaseNode(branches):
             return replace(node, branches=tuple(with_given(each, change) for each in branches))
         case RescueNode(body, handler):
             tried, rescued = with_given(body, change), with_given(handler, change)

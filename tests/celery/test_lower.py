@@ -1,7 +1,9 @@
 """Flows in Celery's terms: chains, groups and chords."""
 
-from onward import each, explain, fixed, fused, given, keep, spread, together
+from onward import case, each, explain, fixed, fused, given, identity, keep, spread, together
 from onward.backends.celery import celery
+from onward.testing.choices import of_even, of_nothing, sift
+from onward.testing.kinds import Even, Uneven
 from onward.testing.tasks import add, double, halve, inc, mend, mend_pair, shrink, span, total
 
 BACKEND = celery("memory://")
@@ -37,6 +39,13 @@ def test_a_handler_that_takes_the_input_is_sent_once_that_is_known() -> None:
     flow = inc >> halve.rescue(mend_pair, with_input=True) >> inc
     assert explain(flow, on=BACKEND) == (
         "chain(inc, onward.input(chain(halve, mend_pair (rescue))), inc)"
+    )
+
+
+def test_a_case_is_a_task_that_sends_its_branch_on() -> None:
+    flow = sift >> case(Even, of_even >> inc).case(Uneven, identity).case(None, of_nothing)
+    assert explain(flow, on=BACKEND) == (
+        "chain(sift, onward.case(Even: chain(of_even, inc), Uneven: onward.pass, None: of_nothing))"
     )
 
 

@@ -25,6 +25,7 @@ from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import (
     Args,
     AwaitsNode,
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -190,6 +191,11 @@ class RescuesTheWrongInput(Broken):
         if isinstance(node, RescueNode) and node.with_input:
             return ChainNode((StepNode(task="inc"), node))
         return node
+
+
+class ChoosesTheWrongBranch(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return CaseNode(node.branches, node.routes[::-1]) if isinstance(node, CaseNode) else node
 
 
 class LosesErrors(Broken):
@@ -362,7 +368,7 @@ def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
     match node:
         case ChainNode(steps):
             node = ChainNode(tuple(rewritten(step, rewrite) for step in steps))
-        case TogetherNode(branches):
+        case TogetherNode(branches) | CaseNode(branches):
             inner = tuple(rewritten(branch, rewrite) for branch in branches)
             node = replaced(node, branches=inner)
         case RescueNode(body, handler):

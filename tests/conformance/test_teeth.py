@@ -13,6 +13,7 @@ CAUGHT = {
     "SkipsRescue": "test_rescue_of_a_failure_is_the_handler",
     "SpreadsNothing": "test_spread_is_the_call_with_all_items",
     "FixesNothing": "test_fixed_is_the_call_with_its_own_arguments",
+    "ChoosesTheWrongBranch": "test_case_is_the_step_for_the_type",
     "RescuesTheWrongInput": "test_a_handler_takes_what_went_in",
     "SkipsCleanups": "test_a_cleanup_runs_whichever_way_the_flow_ends",
     "CleansUpWithTheValue": "test_a_cleanup_runs_whichever_way_the_flow_ends",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from onward import Signal, awaits, each, fixed, fused, given, keep, sleep, spread, together
+from onward import Signal, awaits, case, each, fixed, fused, given, keep, sleep, spread, together
 from onward.flows.flow import Call
 from tests.temporal.served import (
+    Long,
+    Odd,
     crash,
     double,
     first,
@@ -13,10 +15,13 @@ from tests.temporal.served import (
     mend,
     mend_all,
     mend_pair,
+    number_of,
     rest,
     second_time,
     shift,
+    sort,
     span,
+    text_of,
     total,
 )
 
@@ -39,6 +44,12 @@ CALLS: dict[str, Call[object, object]] = {
     "spread": (inc >> keep(double) >> spread(shift))(1),
     "fixed": (inc >> fixed(shift, 10, by=2, times=3) >> inc)(1),
     "finally": (inc >> (double >> halve).finally_(inc >> double) >> inc.finally_(crash))(1),
+    "case": (
+        each(
+            sort
+            >> case(Odd, number_of >> inc).case(Long, text_of).case(None, fixed(shift, 10, by=2))
+        )
+    )([0, 1, 2]),
     "retries": (inc >> second_time >> inc)(1),
     "sleep": (inc >> together(sleep(0.2) >> inc, sleep(0.1)) >> sleep(0) >> first)(1),
     "awaits": (inc >> together(awaits(BY), awaits(BY, timeout=600)) >> first >> inc)(1),

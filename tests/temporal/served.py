@@ -74,6 +74,22 @@ def mend_pair(failed: tuple[int, Odd | Fault]) -> int:
 
 
 @task
+def sort(n: int) -> Odd | Long | None:
+    """One of three types."""
+    return None if n == 0 else Odd(n) if n % 2 else Long("x" * n)
+
+
+@task
+def number_of(odd: Odd) -> int:
+    return odd.number
+
+
+@task
+def text_of(long: Long) -> str:
+    return long.text
+
+
+@task
 def mend_all(error: Odd | Fault) -> list[int]:
     return [mend.fn(error)]
 
@@ -260,4 +276,5 @@ catalog = Catalog(
     *(place, twice_in_vain, in_vain, fatal, hold, hold_async, die, die_and_fail, wait),
     *(undone, copies, rest),
     *(first, second_time, mend_all, mend_pair, mended, soothed, overdue),
+    *(sort, number_of, text_of),
 )

@@ -21,6 +21,7 @@ from onward import (
     Call,
     Cancelled,
     Cancels,
+    Cases,
     Catalog,
     Constant,
     Context,
@@ -50,6 +51,7 @@ from onward import (
     aio,
     answer,
     cancel,
+    case,
     check,
     connect,
     current,
@@ -383,6 +385,68 @@ def a_cleanup_leaves_the_type_of_its_flow_as_it_is() -> None:
 @task
 def nothing_found(error: Missing | Fault) -> bytes:
     return b""
+
+
+@dataclass(frozen=True)
+class Card:
+    number: str
+
+
+@dataclass(frozen=True)
+class Iban:
+    number: str
+
+
+@task
+def method(n: int) -> Card | Iban | None:
+    return None
+
+
+@task
+def by_card(card: Card) -> str:
+    return card.number
+
+
+@task
+def by_iban(iban: Iban) -> Result[int, Missing]:
+    return Failure(Missing(iban.number))
+
+
+@task
+def by_either(payment: Card | Iban) -> str:
+    return payment.number
+
+
+@task
+def by_nothing(_: None) -> bytes:
+    return b""
+
+
+@task
+def by_fault(error: Fault) -> int:
+    return 0
+
+
+@task
+def by_missing(error: Missing) -> int:
+    return 0
+
+
+def case_sends_each_type_to_its_step() -> None:
+    paid: Cases[Card | Iban, str | int, Missing] = case(Card, by_card).case(Iban, by_iban)
+    assert_type(paid(Card("1")), Call[str | int, Missing])
+    assert_type(case(Card, by_card).case(Iban, by_iban)(Iban("1")), Call[str | int, Missing])
+    whole = method >> paid.case(None, by_nothing)
+    assert_type(whole(1), Call[str | int | bytes, Missing])
+    other = method >> case(None, by_nothing).case(Card, by_card).case(Iban, by_either)
+    assert_type(other(1), Call[bytes | str])
+    assert_type((double >> case(int, double >> double))(1), Call[int])
+    several = each(case(int, double).case(str, find))
+    assert_type(several([1, "a"]), Call[list[int | bytes], Missing])
+    assert_type(case(int, identity).case(bytes, length)(b""), Call[int])
+    assert_type((case(list[int], store).case(int, double))([1]), Call[int])
+    handler = case(Missing, by_missing).case(Fault, by_fault)
+    assert_type((find >> length).rescue(handler)("u"), Call[int])
 
 
 def rescue_takes_the_errors_out_again() -> None:
@@ -749,6 +813,7 @@ def main() -> None:
     a_url_gives_a_backend_or_what_is_wrong_with_it()
     assert a_secret_keeps_the_type_of_what_it_holds(Secret("x")) == Secret("x")
     a_cleanup_leaves_the_type_of_its_flow_as_it_is()
+    case_sends_each_type_to_its_step()
     rescue_takes_the_errors_out_again()
     another_policy_or_name_is_the_same_type()
     a_flow_may_be_used_as_something_wider()

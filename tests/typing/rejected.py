@@ -26,6 +26,7 @@ from onward import (
     aio,
     answer,
     cancel,
+    case,
     connect,
     each,
     explain,
@@ -428,6 +429,62 @@ def a_spread_of_something_else() -> None:
     _ = spread(double)  # E
     _ = spread(parse.fn)  # E
     _ = spread(parse)(b"", ",")  # E
+
+
+def a_case_that_does_not_fit() -> None:
+    _ = method >> case(Card, by_card)  # E
+    _ = method >> case(Card, by_card).case(Iban, by_iban)  # E
+    _ = method >> case(Card, by_either).case(None, by_nothing)  # E
+    _ = method >> case(Card, by_card).case(Iban, by_iban).case(None, by_nothing) >> double  # E
+    print(case(Card, by_iban))  # E
+    print(case(Card, by_card).case(Iban, by_card))  # E
+    print(case(None, by_card))  # E
+    _ = case(Card("1"), by_card)  # E
+    _ = case(Card, by_card.fn)  # E
+    _ = case(Card, by_card)(Iban("1"))  # E
+    _ = double >> case(str, upper)  # E
+    _ = each(case(Card, by_card))([Iban("1")])  # E
+    _ = find.rescue(case(Fault, no_bytes_for_a_fault))  # E
+
+
+@dataclass(frozen=True)
+class Card:
+    number: str
+
+
+@dataclass(frozen=True)
+class Iban:
+    number: str
+
+
+@task
+def method(n: int) -> Card | Iban | None:
+    return None
+
+
+@task
+def by_card(card: Card) -> str:
+    return card.number
+
+
+@task
+def by_iban(iban: Iban) -> int:
+    return 1
+
+
+@task
+def by_either(payment: Card | Iban) -> str:
+    return payment.number
+
+
+@task
+def by_nothing(_: None) -> bytes:
+    return b""
+
+
+@task
+def no_bytes_for_a_fault(error: Fault) -> bytes:
+    return b""
 
 
 def a_fixed_that_lacks_its_arguments() -> None:

@@ -21,6 +21,7 @@ from onward.plan import (
     VERSION,
     Args,
     AwaitsNode,
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -37,6 +38,7 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
 )
+from onward.routing import Field, Route
 from onward.testing.kinds import Odd
 from onward.testing.tasks import halve, mend, shrink
 
@@ -82,6 +84,16 @@ PLANS: dict[str, Plan] = {
     "fixed": of(ChainNode((FixedNode(STEP), FixedNode(STEP, CAREFUL.given)))),
     "sleep": of(ChainNode((STEP, SleepNode(86_400.0)))),
     "awaits": of(ChainNode((AwaitsNode("decision"), AwaitsNode("decision", 60.0)))),
+    "case": of(
+        CaseNode(
+            (STEP, CAREFUL, STEP),
+            (
+                Route(("Card",), ("object",), gives=(("object", "Receipt"),)),
+                Route(("Fault",), keeps_tag=True),
+                Route(fields=(Field("type", ("cash", 1)),)),
+            ),
+        )
+    ),
     "plan": Plan(
         v=VERSION,
         id="0123abcd",

@@ -22,7 +22,7 @@ import pytest
 from returns.result import Failure, Result, Success
 
 from onward import Fault, TimedOut, each, fused, given, identity, keep, task, tee, together
-from onward.flows.fits import fits, shown
+from onward.flows.annotations import fits, shown
 
 T = TypeVar("T")
 

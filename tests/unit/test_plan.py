@@ -34,6 +34,7 @@ from onward.plan import (
     NEWEST,
     VERSION,
     Args,
+    CaseNode,
     ChainNode,
     EachNode,
     FixedNode,
@@ -48,6 +49,7 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
 )
+from onward.routing import Field, Route
 from onward.testing import flows
 from onward.testing.tasks import halve
 from tests.unit.plans import MINIMAL, OUTCOMES, PLANS, STEP, of, whole_flow, with_root
@@ -141,6 +143,19 @@ DELIVERY: dict[str, SearchStrategy[Any]] = {
 counts = st.none() | st.integers(1, 1_000_000_000)
 
 
+some_names = st.lists(st.text(), max_size=2).map(tuple)
+routes = st.builds(
+    Route,
+    some_names,
+    some_names,
+    st.lists(
+        st.builds(Field, st.text(), st.lists(st.text() | st.integers(0, 9)).map(tuple)), max_size=2
+    ).map(tuple),
+    st.booleans(),
+    st.lists(st.tuples(st.text(), st.text()), max_size=2).map(tuple),
+)
+
+
 def wider(inner: SearchStrategy[Node]) -> SearchStrategy[Node]:
     several = st.lists(inner, max_size=3).map(tuple)
     return st.one_of(
@@ -154,6 +169,9 @@ def wider(inner: SearchStrategy[Node]) -> SearchStrategy[Node]:
         st.builds(TeeNode, inner),
         st.builds(SpreadNode, inner),
         st.builds(FixedNode, inner, arguments),
+        st.lists(st.tuples(inner, routes), max_size=3).map(
+            lambda pairs: CaseNode(tuple(it for it, _ in pairs), tuple(it for _, it in pairs))
+        ),
     )
 
 
@@ -185,7 +203,8 @@ def test_a_plan_comes_back_as_it_was(sent: Plan) -> None:
 
 def test_only_a_plan_that_needs_it_has_the_newest_version() -> None:
     assert plan.version_of(STEP) == plan.version_of(TogetherNode((STEP, STEP))) == VERSION
-    new = (KeepNode(STEP), TeeNode(STEP), SpreadNode(STEP), FixedNode(STEP))
+    choice = CaseNode((STEP,), (Route(("Card",)),))
+    new = (KeepNode(STEP), TeeNode(STEP), SpreadNode(STEP), FixedNode(STEP), choice)
     for node in (*new, RescueNode(STEP, STEP, with_input=True)):
         assert plan.version_of(EachNode(node)) == NEWEST
     for flow, version in ((halve, VERSION), (tee(halve), NEWEST), (halve >> keep(halve), NEWEST)):
@@ -243,6 +262,9 @@ HOSTILE: dict[str, bytes] = {
     ),
     "a backoff of a thousand years": with_root(
         b'{"op":"step","task":"t","backoff":{"kind":"constant","seconds":1e11}}'
+    ),
+    "a case with a branch that has no route": with_root(
+        b'{"op":"case","branches":[{"op":"step","task":"t"}],"routes":[]}'
     ),
     "no limit": with_root(b'{"op":"each","body":{"op":"step","task":"t"},"limit":0}'),
     "a chunk of minus one": with_root(b'{"op":"each","body":{"op":"step","task":"t"},"chunk":-1}'),

@@ -60,6 +60,11 @@ class Tagged(Codec):
         self._bare = () if has_tags else _distinct_in_json(self._members)
 
     @property
+    def has_tags(self) -> bool:
+        """Whether values travel with the name of their type."""
+        return not self._bare
+
+    @property
     def kinds(self) -> frozenset[str]:
         if not self._bare:
             return frozenset((OBJECT,))
@@ -133,6 +138,10 @@ class Tagged(Codec):
         if len(refusals) == 1:  # only one member has this kind of JSON
             raise refusals[0]
         raise Refused(f"it is none of {self._names()}")
+
+    def takes_tag(self, name: str) -> bool:
+        """Whether a type of this name is among its members."""
+        return name in self._members or name in self._faults
 
     @property
     def takes_every_fault(self) -> bool:

@@ -5,18 +5,30 @@ It accepts what it cannot decide: Any, type variables, protocols, and generics w
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Any, Literal, Never, NoReturn, TypeVar, get_args, get_origin
+from collections.abc import Iterator, Sequence
+from typing import Any, Never, get_args
 
-from typing_extensions import is_typeddict
+from msgspec import Struct
 
 from onward.codec import Annotation
-from onward.codec.annotations import bare, field_types, is_alias, is_record, members, unaliased
+from onward.codec import codec as codec_of
+from onward.codec.annotations import field_types, is_record, members
 from onward.fault import Fault
+from onward.flows import exhaustive, routes, value_types
+from onward.flows.annotations import (
+    OPEN,
+    are_disjoint,
+    class_of,
+    fits,
+    is_subclass,
+    plain,
+    shown,
+    tuple_of,
+    union_of,
+)
 from onward.flows.nodes import (
     Awaits,
+    Case,
     Chain,
     Each,
     Finally,
@@ -47,18 +59,13 @@ from onward.unanswered import Unanswered
 _MAX_STEPS_BACK = 20
 """How many steps that pass their input on are followed back."""
 
-_WIDER: Mapping[type, tuple[type, ...]] = {
-    int: (float, complex),
-    bool: (float, complex),
-    float: (complex,),
-    bytearray: (bytes,),
-    memoryview: (bytes,),
-}
-"""The types that type checkers accept for others, besides subclasses."""
 
-_ANYTHING: tuple[Annotation, ...] = (Any, object)
-_OPEN: tuple[Annotation, ...] = (*_ANYTHING, Never, NoReturn)
-_CONTAINERS = (Sequence, AbstractSet, Mapping)
+class Mismatch(Struct, frozen=True):
+    """A step that cannot take a value, the type that it takes, and what to do."""
+
+    step: str
+    takes: str
+    advice: str = ""
 
 
 def clearly_follows(task: Task, flow: Node) -> bool:
@@ -75,25 +82,34 @@ def clearly_follows(task: Task, flow: Node) -> bool:
 def check_chain(first: Node, then: Node) -> None:
     """Raises TypeError if a flow's value cannot be what the next flow takes."""
     given, name = gives(first)
-    mismatch = _mismatch(then, given)
-    if mismatch is not None:
-        taker, takes = mismatch
+    cases = list(_cases(then, given))
+    for flow, values in cases:
+        for extra in exhaustive.unreached(flow, values):
+            raise TypeError(
+                f"{name} >> {name_of(then)} does not fit: {name} gives {shown(given)}, so "
+                f"nothing reaches the case for {shown(extra)}: leave it out"
+            )
+    wrong = _mismatch(then, given) or (_mismatch_of_cases(first, then) if cases else None)
+    if wrong is not None:
         raise TypeError(
-            f"{name} >> {taker} does not fit: {name} gives {shown(given)}, and {taker} takes "
-            f"{takes}"
+            f"{name} >> {wrong.step} does not fit: {name} gives {shown(given)}, and {wrong.step} "
+            f"takes {wrong.takes}{wrong.advice}"
         )
 
 
 def check_handler(body: Node, handler: Node, *, with_input: bool = False) -> None:
     """Raises TypeError if a handler forgets an error of a flow, or gives another type."""
     taken = _takes(body)
-    if with_input and (wrong := _mismatch(handler, _tuple([taken, Fault]))) is not None:
+    if with_input and (wrong := _mismatch(handler, tuple_of([taken, Fault]))) is not None:
         raise TypeError(
             f"{name_of(body)} takes {shown(taken)}, so its handler takes "
-            f"tuple[{shown(taken)}, ... | Fault], and {wrong[0]} takes {wrong[1]}"
+            f"tuple[{shown(taken)}, ... | Fault], and {wrong.step} takes {wrong.takes}"
         )
     for task, error in errors(body):
-        if _mismatch(handler, _tuple([taken, error]) if with_input else error) is not None:
+        failure = tuple_of([taken, error]) if with_input else error
+        if isinstance(taker(handler), Case):
+            failure = union_of([error, Fault])  # because failures travel with their types' names
+        if _mismatch(handler, failure) is not None:
             raise TypeError(
                 f"{name_of(handler)} does not take {shown(error)}, which {task} may fail with: "
                 f"annotate its parameter as `error: {shown(error)} | ... | Fault`"
@@ -110,7 +126,7 @@ def check_handler(body: Node, handler: Node, *, with_input: bool = False) -> Non
 def check_cleanup(body: Node, cleanup: Node) -> None:
     """Raises TypeError if no value can be what both a flow and its cleanup take."""
     takes, its = _takes(body), _takes(cleanup)
-    if not fits(takes, its) and not fits(its, takes) and _are_disjoint(takes, its):
+    if not fits(takes, its) and not fits(its, takes) and are_disjoint(takes, its):
         raise TypeError(
             f"{name_of(body)} takes {shown(takes)}, so its cleanup takes {shown(takes)} too, and "
             f"{name_of(cleanup)} takes {shown(its)}"
@@ -134,12 +150,26 @@ def check_fused(flow: Node) -> None:
         )
 
 
+def check_case(kind: Annotation, step: Node) -> None:
+    """Raises TypeError if a step cannot take the values of its case."""
+    try:
+        codec_of(kind)
+    except TypeError as problem:
+        raise TypeError(f"case({shown(kind)}, {name_of(step)}): {problem}") from None
+    wrong = _mismatch(step, kind)
+    if wrong is not None:
+        raise TypeError(
+            f"case({shown(kind)}, {name_of(step)}) does not fit: {wrong.step} takes "
+            f"{wrong.takes}{wrong.advice}"
+        )
+
+
 def check_branches(branches: Sequence[Node]) -> None:
     """Raises TypeError if no value can be what two branches take."""
     taken = [(name_of(branch), _takes(branch)) for branch in branches]
     for at, (name, takes) in enumerate(taken):
         for other, its in taken[:at]:
-            if not fits(takes, its) and not fits(its, takes) and _are_disjoint(takes, its):
+            if not fits(takes, its) and not fits(its, takes) and are_disjoint(takes, its):
                 raise TypeError(
                     f"together({other}, {name}) does not fit: {other} takes {shown(its)}, and "
                     f"{name} takes {shown(takes)}"
@@ -160,16 +190,18 @@ def gives(flow: Node) -> tuple[Annotation, str]:
             never = task.signature.never_returns
             return Never if never else task.signature.returns.annotation, name
         case Together(branches):
-            return _tuple([gives(branch)[0] for branch in branches]), name_of(flow)
+            return tuple_of([gives(branch)[0] for branch in branches]), name_of(flow)
         case Each(step):
             return list[gives(step)[0]], name_of(flow)  # type: ignore[misc]  # made as we go
         case Keep(step):
             taken = _takes(step)
-            return _tuple([taken, gives(step)[0]]), name_of(flow)
+            return tuple_of([taken, gives(step)[0]]), name_of(flow)
         case Given(inner) | Rescue(inner) | Fused(inner) | Named(inner) | Spread(inner):
             return gives(inner)
         case Fixed(inner) | Finally(inner):
             return gives(inner)
+        case Case():
+            return value_types.gives(flow), name_of(flow)
         case Tee(step):
             return _takes(step), name_of(flow)
         case Awaits(signal):
@@ -195,66 +227,55 @@ def errors(flow: Node) -> Iterator[tuple[str, Annotation]]:
                 yield from errors(part)
 
 
-def fits(given: Annotation, wanted: Annotation) -> bool:
-    """Whether a value of one type may be of the other; True if that cannot be decided."""
-    if given is wanted:
-        return True
-    given, wanted = _plain(given), _plain(wanted)
-    if given in _OPEN or wanted in _ANYTHING:
-        return True
-    if len(members(given)) > 1:
-        return all(fits(each, wanted) for each in members(given))
-    if len(members(wanted)) > 1:
-        return any(fits(given, each) for each in members(wanted))
-    if get_origin(given) is Literal:
-        if get_origin(wanted) is Literal:
-            return set(get_args(given)) <= set(get_args(wanted))
-        return all(fits(type(value), wanted) for value in get_args(given))
-    if get_origin(wanted) is Literal:
-        return any(fits(given, type(value)) for value in get_args(wanted))
-    one, other = _class_of(given), _class_of(wanted)
-    if one is None or other is None:
-        return True
-    # A tuple travels as an array, and a task that takes a list gets it as one.
-    if not _is_subclass(one, other) and (one, other) != (tuple, list):
-        return False
-    return _arguments_fit(one, other, get_args(given), get_args(wanted))
-
-
-def shown(annotation: Annotation) -> str:
-    """An annotation as people write it."""
-    if annotation is None or annotation is type(None):
-        return "None"
-    several = () if is_alias(annotation) else members(annotation)
-    if len(several) > 1:
-        return " | ".join(map(shown, several))
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if isinstance(origin, type) and arguments:
-        inner = ", ".join("..." if each is ... else shown(each) for each in arguments)
-        return f"{origin.__qualname__}[{inner}]"
-    if isinstance(annotation, type):
-        return annotation.__qualname__
-    return str(annotation).replace("typing.", "")
-
-
-def _mismatch(flow: Node, given: Annotation) -> tuple[str, str] | None:
-    """The step in a flow that cannot take a value of a type, and the type that it takes."""
+def _mismatch(flow: Node, given: Annotation) -> Mismatch | None:
+    """The step in a flow that cannot take a value of a type."""
     while not isinstance(flow, Task):
         if isinstance(flow, Identity | Fixed | Sleep | Awaits):
             return None
         if isinstance(flow, Spread):
             does_fit = _items_fit(called(flow.step).signature, given)
-            return None if does_fit else (name_of(flow), shown(_takes(flow)))
+            return None if does_fit else Mismatch(name_of(flow), shown(_takes(flow)))
+        if isinstance(flow, Case):
+            lack = exhaustive.lack(flow, given)
+            if lack is None:
+                return None
+            return Mismatch(name_of(flow), shown(_takes(flow)), f": {lack}")
         if isinstance(flow, Together | Finally):
             found = (_mismatch(part, given) for part in parts(flow))
             return next((each for each in found if each is not None), None)
         if isinstance(flow, Each):
             items = _items_of(given)
-            fits_all = items is not None and all(_mismatch(flow.step, it) is None for it in items)
-            return None if fits_all else (name_of(flow), shown(_takes(flow)))
+            wrong = (_mismatch(flow.step, item) for item in items or ())
+            first = next((each for each in wrong if each is not None), None)
+            if items is not None and first is None:
+                return None
+            advice = "" if first is None else first.advice
+            return Mismatch(name_of(flow), shown(_takes(flow)), advice)
         flow = head(flow)
     takes = flow.signature.first.annotation
-    return None if fits(given, takes) else (flow.name, shown(takes))
+    return None if fits(given, takes) else Mismatch(flow.name, shown(takes))
+
+
+def _cases(flow: Node, given: Annotation) -> Iterator[tuple[Case, Annotation]]:
+    """The cases among the steps that take a value of a type, each with the type of its input."""
+    while not isinstance(flow, Task | Identity | Fixed | Spread | Sleep | Awaits):
+        if isinstance(flow, Case):
+            yield flow, given
+            return
+        if isinstance(flow, Together | Finally):
+            for part in parts(flow):
+                yield from _cases(part, given)
+            return
+        if isinstance(flow, Each):
+            given, flow = union_of(_items_of(given) or (Any,)), flow.step
+        else:
+            flow = head(flow)
+
+
+def _mismatch_of_cases(first: Node, then: Node) -> Mismatch | None:
+    """The case that cannot take what one of a flow's last steps gives, such as a handler."""
+    found = (_mismatch(then, written) for written in value_types.writers(first))
+    return next((each for each in found if each is not None), None)
 
 
 def _takes(flow: Node) -> Annotation:
@@ -264,6 +285,8 @@ def _takes(flow: Node) -> Annotation:
             return task.signature.first.annotation
         case Identity() | Fixed() | Sleep() | Awaits():
             return Any
+        case Case() as flow:
+            return routes.taken(flow)
         case Each(step):
             return list[_takes(step)]  # type: ignore[misc]  # made as we go
         case Spread(step):
@@ -271,17 +294,17 @@ def _takes(flow: Node) -> Annotation:
             known = [codec.annotation for _, codec in signature.positional]
             rest = () if signature.rest is None else (signature.rest.annotation, ...)
             # What has a default need not be there, nor need it be shown.
-            return _tuple([*known[: signature.required], *rest] if rest or known else [Any, ...])
+            return tuple_of([*known[: signature.required], *rest] if rest or known else [Any, ...])
 
 
 def _items_fit(signature: Signature, given: Annotation) -> bool:
     """Whether the items of a tuple of a type may be a function's arguments."""
-    given = _plain(given)
-    if given in _OPEN:
+    given = plain(given)
+    if given in OPEN:
         return True
     if len(members(given)) > 1:
         return all(_items_fit(signature, each) for each in members(given))
-    one = _class_of(given)
+    one = class_of(given)
     if one is None or (one is tuple and not get_args(given)):
         return True
     if not issubclass(one, tuple):
@@ -298,68 +321,15 @@ def _items_fit(signature: Signature, given: Annotation) -> bool:
 
 def _items_of(given: Annotation) -> tuple[Annotation, ...] | None:
     """The types that a list's items may have; None if the type is not a list."""
-    given = _plain(given)
-    if given in _OPEN:
+    given = plain(given)
+    if given in OPEN:
         return ()
     if len(members(given)) > 1:
         each = [_items_of(member) for member in members(given)]
         return None if None in each else tuple(item for items in each for item in items or ())
-    one = _class_of(given)
+    one = class_of(given)
     if one is None:
         return ()
-    if issubclass(one, str | bytes | bytearray) or not _is_subclass(one, Sequence):
+    if issubclass(one, str | bytes | bytearray) or not is_subclass(one, Sequence):
         return None
     return tuple(item for item in get_args(given) if item is not ...)
-
-
-def _plain(annotation: Annotation) -> Annotation:
-    if is_alias(annotation):
-        return _plain(unaliased(annotation))
-    inner = Any if isinstance(annotation, TypeVar) else bare(annotation)
-    if inner is None:
-        return type(None)
-    return inner if inner is annotation else _plain(inner)
-
-
-def _class_of(annotation: Annotation) -> type | None:
-    """The class of an annotation; None if there is none to compare."""
-    if is_typeddict(annotation) or is_typeddict(get_origin(annotation)):
-        return dict
-    found = get_origin(annotation) or annotation
-    is_decided = isinstance(found, type) and not getattr(found, "_is_protocol", False)
-    return found if is_decided and isinstance(found, type) else None
-
-
-def _is_subclass(one: type, other: type) -> bool:
-    try:
-        return issubclass(one, other) or other in _WIDER.get(one, ())
-    except TypeError:  # the class has its own __subclasscheck__
-        return True
-
-
-def _arguments_fit(one: type, other: type, given: tuple[Any, ...], wanted: tuple[Any, ...]) -> bool:
-    if not given or not wanted:
-        return True
-    if one is tuple:
-        is_open = given[-1] is ... or (other is tuple and wanted[-1] is ...)
-        if other is tuple and not is_open:
-            return len(given) == len(wanted) and all(map(fits, given, wanted))
-        if other is tuple and wanted[-1] is not ...:
-            return True  # the lengths may match
-        return all(fits(each, wanted[0]) for each in given if each is not ...)
-    if one is not other and not issubclass(other, _CONTAINERS):
-        return True
-    return len(given) != len(wanted) or all(map(fits, given, wanted))
-
-
-def _are_disjoint(one: Annotation, other: Annotation) -> bool:
-    """Whether no value can be of both types, as far as that can be decided."""
-    return not any(
-        fits(mine, its) or fits(its, mine)
-        for mine in members(_plain(one))
-        for its in members(_plain(other))
-    )
-
-
-def _tuple(inner: Sequence[Annotation]) -> Annotation:
-    return types.GenericAlias(tuple, tuple(inner))

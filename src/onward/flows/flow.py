@@ -29,7 +29,7 @@ from onward.fault import BadPayload, Fault
 from onward.flows import fits, functions, hints, names, nodes, render, values
 from onward.flows.frozen import Compared, immutable
 from onward.flows.lower import lower
-from onward.flows.options import changes_of
+from onward.flows.options import changes_of, with_policy
 from onward.outcome import Outcome
 from onward.plan import Args
 from onward.policy import PolicyOptions
@@ -244,7 +244,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         Raises:
             TypeError, ValueError: If an option does not exist, or its value is out of bounds.
         """
-        return cast(Self, nodes.with_policy(self, changes_of("with_", options)))
+        return cast(Self, with_policy(self, changes_of("with_", options)))
 
     def ref(self, text: str, /) -> Ref[Value_co, Error_co]:
         """Makes a typed ref of `str(ref)`, for instance in another process."""

@@ -6,6 +6,7 @@ from onward import plan
 from onward.fault import BadPayload
 from onward.flows.nodes import (
     Awaits,
+    Case,
     Chain,
     Each,
     Finally,
@@ -24,6 +25,7 @@ from onward.flows.nodes import (
     Together,
     kind,
 )
+from onward.flows.routes import routes_of
 from onward.plan import NO_ARGS, Args
 from onward.policy import delivery
 
@@ -90,3 +92,5 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             return plan.SleepNode(seconds)
         case Awaits(signal, timeout):
             return plan.AwaitsNode(signal.name, timeout)
+        case Case(_, branches) as choice:
+            return plan.CaseNode(tuple(map(lower, branches)), routes_of(choice))

@@ -6,12 +6,10 @@ Functions in the modules above work on nodes by matching on `Kind`, the closed s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import InitVar, dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, fields
 from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias, cast
-
-from msgspec.structs import replace as replace_struct
 
 from onward.flows.frozen import Compared
 from onward.flows.signals import Signal
@@ -262,6 +260,14 @@ class Awaits(Node):
         _begin(self, 1, {self.signal.name: self.signal})
 
 
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Case(Node):
+    """A flow that runs the branch for the type of its input."""
+
+    kinds: tuple[object, ...]
+    branches: tuple[Node, ...]
+
+
 Kind: TypeAlias = (
     Task
     | Identity
@@ -279,13 +285,14 @@ Kind: TypeAlias = (
     | Fixed
     | Sleep
     | Awaits
+    | Case
 )
 """The closed set of nodes, which functions match on."""
 
 # Tuples, because `isinstance` with `A | B` would make the union anew at every call.
-_TAKERS: Final = (Task, Identity, Fixed, Each, Spread, Sleep, Awaits)
+_TAKERS: Final = (Task, Identity, Fixed, Each, Spread, Sleep, Awaits, Case)
 _TAKE_ANYTHING: Final = (Identity, Fixed, Sleep, Awaits)
-_SINGLE: Final = (Identity, Given, Fixed, Together, Each, Finally, Keep, Tee, Spread, Sleep, Awaits)
+_SINGLE: Final = (*_TAKERS[1:], Given, Together, Finally, Keep, Tee)
 
 
 def kind(flow: Node) -> Kind:
@@ -302,6 +309,8 @@ def parts(flow: Node) -> tuple[Node, ...]:
             return ()
         case Rescue(body, second) | Finally(body, second):
             return (body, second)
+        case Case(_, branches):
+            return branches
         case Given(inner) | Fixed(inner) | Each(inner) | Fused(inner) | Named(inner):
             return (inner,)
         case Keep(inner) | Tee(inner) | Spread(inner):
@@ -316,7 +325,7 @@ def head(flow: Node) -> Node:
             if isinstance(first, Sleep):  # it passes its input on, so the next step decides
                 return next((step for step in chain.steps if not isinstance(step, Sleep)), first)
             return first
-        case Task() | Identity() | Fixed() | Sleep() | Awaits():
+        case Task() | Identity() | Fixed() | Sleep() | Awaits() | Case():
             return flow
         case Together() | Finally():
             # These take anything, so the other parts decide.
@@ -337,7 +346,7 @@ def _first(chain: Chain) -> Node:
     return flow
 
 
-def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread | Sleep | Awaits:
+def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread | Sleep | Awaits | Case:
     """The part that decides what a flow's first argument is."""
     while not isinstance(flow, _TAKERS):
         flow = head(flow)
@@ -358,35 +367,6 @@ def is_single(flow: Node) -> bool:
     if isinstance(flow, Chain):  # a sleep passes one value on to the next step
         return isinstance(_first(flow), Sleep)
     return isinstance(flow, _SINGLE)
-
-
-def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
-    """The flow with changed fields in the policy of each task and fused part."""
-    match kind(flow):
-        case Task(name, fn, policy) as task:
-            declared = task.declared or policy
-            policy = replace_struct(policy, **changes)
-            return type(task)(name, fn, policy, declared, task.signature)
-        case Identity() | Sleep() | Awaits():
-            return flow
-        case (Given(inner) | Fixed(inner)) as given:
-            return replace(given, flow=with_policy(inner, changes))
-        case Chain(steps) as chain:
-            return reduce(type(chain), [with_policy(step, changes) for step in steps])
-        case Together(branches) as together:
-            return replace(together, branches=tuple(with_policy(it, changes) for it in branches))
-        case (Each(step) | Keep(step) | Tee(step) | Spread(step)) as one:
-            return replace(one, step=with_policy(step, changes))
-        case Rescue(body, handler) as rescue:
-            changed = with_policy(handler, changes)
-            return replace(rescue, body=with_policy(body, changes), handler=changed)
-        case Finally(body, cleanup) as ended:
-            changed = with_policy(cleanup, changes)
-            return replace(ended, body=with_policy(body, changes), cleanup=changed)
-        case Fused(policy=policy) as fused:
-            return replace(fused, policy=replace_struct(policy, **changes))
-        case Named(body) as named:
-            return replace(named, body=with_policy(body, changes))
 
 
 def walk(flow: Node) -> Iterator[Node]:

@@ -1,12 +1,36 @@
-"""Reads and checks options that are fields of a policy."""
+"""Reads, checks and applies options that are fields of a policy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
 from typing import Any, cast
 
-from msgspec.structs import replace
+from msgspec.structs import replace as replace_struct
 
 from onward.flows import hints
+from onward.flows.nodes import (
+    Awaits,
+    Case,
+    Chain,
+    Each,
+    Finally,
+    Fixed,
+    Fused,
+    Given,
+    Identity,
+    Keep,
+    Named,
+    Node,
+    Rescue,
+    Sleep,
+    Spread,
+    Task,
+    Tee,
+    Together,
+    kind,
+)
 from onward.policy import PLAIN, CallOptions, Policy, PolicyOptions
 
 
@@ -21,7 +45,7 @@ def policy_of(function: str, options: PolicyOptions, *others: str) -> Policy:
     Raises:
         TypeError, ValueError: If there is no such option, or a value is out of bounds.
     """
-    return replace(PLAIN, **changes_of(function, options, *others))
+    return replace_struct(PLAIN, **changes_of(function, options, *others))
 
 
 def changes_of(function: str, options: PolicyOptions, *others: str) -> dict[str, Any]:
@@ -30,7 +54,7 @@ def changes_of(function: str, options: PolicyOptions, *others: str) -> dict[str,
     if unknown := [name for name in options if name not in known]:
         raise TypeError(hints.options(function, unknown, (*others, *known)))
     changes = _without_none(options)
-    replace(PLAIN, **changes)  # raises if a value is out of bounds
+    replace_struct(PLAIN, **changes)  # raises if a value is out of bounds
     return changes
 
 
@@ -42,7 +66,7 @@ def call_options(options: CallOptions) -> dict[str, Any]:
     """
     if not options:
         return {}
-    checked = replace(PLAIN, **_without_none(options))
+    checked = replace_struct(PLAIN, **_without_none(options))
     return {name: getattr(checked, name) for name in CallOptions.__annotations__}
 
 
@@ -60,3 +84,32 @@ def check_call_options(options: CallOptions) -> None:
 def _without_none(options: PolicyOptions | CallOptions) -> dict[str, Any]:
     given = cast("dict[str, Any]", options)
     return {name: getattr(PLAIN, name) if value is None else value for name, value in given.items()}
+
+
+def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
+    """The flow with changed fields in the policy of each task and fused part."""
+    match kind(flow):
+        case Task(name, fn, policy) as task:
+            declared = task.declared or policy
+            policy = replace_struct(policy, **changes)
+            return type(task)(name, fn, policy, declared, task.signature)
+        case Identity() | Sleep() | Awaits():
+            return flow
+        case (Given(inner) | Fixed(inner)) as given:
+            return replace(given, flow=with_policy(inner, changes))
+        case Chain(steps) as chain:
+            return reduce(type(chain), [with_policy(step, changes) for step in steps])
+        case (Together(branches=branches) | Case(branches=branches)) as forked:
+            return replace(forked, branches=tuple(with_policy(it, changes) for it in branches))
+        case (Each(step) | Keep(step) | Tee(step) | Spread(step)) as one:
+            return replace(one, step=with_policy(step, changes))
+        case Rescue(body, handler) as rescue:
+            changed = with_policy(handler, changes)
+            return replace(rescue, body=with_policy(body, changes), handler=changed)
+        case Finally(body, cleanup) as ended:
+            changed = with_policy(cleanup, changes)
+            return replace(ended, body=with_policy(body, changes), cleanup=changed)
+        case Fused(policy=policy) as fused:
+            return replace(fused, policy=replace_struct(policy, **changes))
+        case Named(body) as named:
+            return replace(named, body=with_policy(body, changes))

@@ -10,8 +10,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from onward.flows.annotations import shown
 from onward.flows.nodes import (
     Awaits,
+    Case,
     Chain,
     Each,
     Finally,
@@ -46,20 +48,20 @@ class Description(Struct, frozen=True):
         title: Its title in a tree or a chart.
         opening: Its code before the code of its first part.
         closing: Its code after the code of its last part.
-        between: Its code between the codes of its parts.
+        between: Its code between the codes of its parts: the same, or one for each place.
         labels: The labels of its parts in a tree, if they need any.
         drawn: How a chart draws it: as one box, its parts in a line, as a fork, in a frame, as a
-            rescue, whose second part handles the failures of the first, or as a flow and its
-            cleanup.
+            rescue, whose second part handles the failures of the first, as a flow and its
+            cleanup, or as a choice.
         name: Its name, unless that is its code.
     """
 
     title: str
     opening: str
     closing: str = ""
-    between: str = ", "
+    between: str | tuple[str, ...] = ", "
     labels: tuple[str, ...] = ()
-    drawn: Literal["box", "line", "fork", "frame", "rescue", "cleanup"] = "box"
+    drawn: Literal["box", "line", "fork", "frame", "rescue", "cleanup", "choice"] = "box"
     name: str | None = None
 
 
@@ -129,6 +131,11 @@ def describe(flow: Node) -> Description:
             options = "" if timeout is None else f", timeout={timeout:.10g}"
             name = f"{signal.name}{_brackets(details)}"
             return Description(f"awaits {name}", f"awaits({signal.name}{options})")
+        case Case(kinds):
+            first, *others = map(shown, kinds)
+            between = tuple(f").case({each}, " for each in others)
+            titles = tuple(f"{each}: " for each in (first, *others))
+            return Description("case", f"case({first}, ", ")", between, titles, drawn="choice")
 
 
 def _hidden(args: Args) -> list[str]:
@@ -143,7 +150,10 @@ def code_of(flow: Node) -> str:
     # Without brackets, a method after a chain would be called on its last step.
     write_first = enclosed if node.closing and not node.opening else code_of
     codes = [] if first is None else [write_first(first), *map(code_of, others)]
-    return f"{node.opening}{node.between.join(codes)}{node.closing}"
+    if isinstance(node.between, str):
+        return f"{node.opening}{node.between.join(codes)}{node.closing}"
+    inside = "".join(map("".join, zip(codes, (*node.between, ""), strict=True)))
+    return f"{node.opening}{inside}{node.closing}"
 
 
 def enclosed(flow: Node) -> str:
@@ -236,6 +246,11 @@ class _Chart:
             case "cleanup":
                 tried = self._add(inside[0], before)
                 return self._add(inside[1], self._box(node.title, tried, "-. ends .->"))
+            case "choice":
+                ends: list[str] = []
+                for label, part in zip(node.labels, inside, strict=True):
+                    ends += self._add(part, self._box(label.removesuffix(": "), before))
+                return ends
             case "frame":
                 self._count += 1
                 self._lines.append(f'subgraph g{self._count}["{_quoted(node.title)}"]')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Never, TypeAlias
 
 from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
@@ -12,8 +12,10 @@ from returns.result import Failure, Result, Success
 from onward.codec import Codec, Plain, Refused, Tagged, element, read_tag
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
+from onward.flows import value_types
 from onward.flows.nodes import (
     Awaits,
+    Case,
     Chain,
     Each,
     Finally,
@@ -36,6 +38,7 @@ from onward.flows.nodes import (
     kind,
     taker,
 )
+from onward.flows.routes import taken
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
 from onward.signature import Signature
@@ -78,6 +81,8 @@ def takes_every_fault(flow: Node, index: int | None = None) -> bool:
         takes = first if index is None else codec_of(element(first.annotation, index))
     elif isinstance(one, Spread) and index is not None:
         takes = called(one.step).signature.at(index)
+    elif isinstance(one, Case) and index is None:
+        takes = codec_of(taken(one))
     return isinstance(takes, Tagged) and takes.takes_every_fault
 
 
@@ -108,6 +113,8 @@ def encode_first(flow: Node, value: Any) -> Raw:
             return _encode_items(step, value)
         case Spread(step):
             return Raw(called(step).signature.encode_items(value))
+        case Case() as choice:
+            return Raw(codec_of(taken(choice)).encode(value))
 
 
 def _encode_items(step: Node, value: Any) -> Raw:
@@ -142,6 +149,8 @@ def takes(flow: Node) -> Reader:
             return _list(takes(step))
         case Spread(step):
             return _arguments(called(step).signature)
+        case Case() as choice:
+            return _reader_of(codec_of(taken(choice)))
 
 
 # -- what a flow gives ----------------------------------------------------------------------------
@@ -219,12 +228,15 @@ def gives(flow: Node, before: Before) -> Reader:
             return _tuple([before(), gives(step, before)])
         case Tee():
             return before()
+        case Case():
+            value = value_types.gives(flow)
+            return _reader_of(codec_of(None if value is Never else value))
 
 
 def _passes_on(flow: Node) -> bool:
     """Whether a flow passes its input on, or a part of it, and so needs the input's reader."""
     match kind(flow):
-        case Task() | Spread() | Fixed() | Awaits():
+        case Task() | Spread() | Fixed() | Awaits() | Case():
             return False
         case Identity() | Keep() | Tee() | Sleep():
             return True

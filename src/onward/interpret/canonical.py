@@ -14,8 +14,10 @@ from typing import Any
 import msgspec
 
 from onward.codec import is_model
+from onward.flows.annotations import shown
 from onward.flows.nodes import (
     Awaits,
+    Case,
     Each,
     Fixed,
     Fused,
@@ -84,6 +86,9 @@ def _shape(flow: Node) -> list[object]:
             return ["awaits", signal.name]
         case Fused(body, _):
             return ["fused", _shape(body)]
+        case Case(kinds, branches):
+            shapes = map(_shape, branches)
+            return ["case", *map(list, zip(map(shown, kinds), shapes, strict=True))]
         case _:
             return [type(flow).__name__.lower(), *map(_shape, parts(flow))]
 

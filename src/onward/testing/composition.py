@@ -11,6 +11,8 @@ from returns.result import Failure, Success
 
 from onward.backend import Backend
 from onward.backends.local import local
+from onward.fault import Fault
+from onward.flows.cases import case
 from onward.flows.combinators import fused, identity
 from onward.flows.combinators import given as given_
 from onward.flows.fanouts import each, together
@@ -19,8 +21,8 @@ from onward.flows.passing import fixed, keep, spread, tee
 from onward.interpret import (
     run,
 )
-from onward.testing import tasks
-from onward.testing.kinds import Beyond, Odd
+from onward.testing import choices, tasks
+from onward.testing.kinds import Beyond, Even, Odd, Uneven
 from onward.testing.oracle import Observed, comparable, expect
 from onward.testing.strategies import flows, numbers, pure_steps, steps
 from onward.testing.tools import Tools
@@ -135,6 +137,44 @@ class CompositionLaws(Tools):
 
         seen = self.observe((tasks.halve >> fixed(tasks.inc, 1))(3), backend, traces)
         assert seen == Observed(Failure(Odd(3)), Counter(["halve 3 1"]))
+
+    def test_case_is_the_step_for_the_type(self, backend: Backend, traces: Path) -> None:
+        """Law 6: case(A, f).case(B, g)(x) is f(x) if x is an A, and g(x) if it is a B."""
+
+        @self.holds(flows(3), flows(3), numbers())
+        def law(a: AnyFlow, b: AnyFlow, n: int) -> None:
+            even, uneven = choices.of_even >> a, choices.of_uneven >> b
+            choice = case(Even, even).case(Uneven, uneven)
+            for chosen, alone in (
+                (choice(Even(n)), even(Even(n))),
+                (choice(Uneven(n)), uneven(Uneven(n))),
+            ):
+                seen = self.observe(chosen, backend, traces)
+                assert seen == self.observe(alone, backend, traces)
+
+    def test_a_case_is_told_by_what_travels(self, backend: Backend, traces: Path) -> None:
+        """By its name or its JSON, alone or in a list, also what a branch gives, and failures."""
+        sorted_out = case(int, tasks.inc).case(str, choices.of_text).case(None, choices.of_nothing)
+        found = run(each(choices.sort >> sorted_out)([0, 1, 2]), on=backend)
+        assert found == Success([1000, 101, 3])
+        swapped = (
+            case(Even, choices.next_to_even)
+            .case(Uneven, choices.next_to_uneven)
+            .case(None, fixed(choices.next_to_even, Even(6)))
+        )
+        numbered = case(Even, choices.of_even).case(Uneven, choices.of_uneven)
+        whole = choices.sift >> swapped
+        assert run(whole(2), on=backend) == Success(Uneven(3))
+        assert run(each(whole >> numbered)([0, 1, 2]), on=backend) == Success([-7, 2, -3])
+        passed = choices.sift >> case(Even, identity).case(Uneven, choices.next_to_uneven).case(
+            None, fixed(choices.next_to_even, Even(6))
+        )
+        both = together(tasks.inc, passed >> numbered)
+        assert run(both(4), on=backend) == Success((5, 4))
+        assert run(both(0), on=backend) == Success((1, -7))
+        handler = case(Odd, choices.mend_odd).case(Fault, choices.mend_fault)
+        for flow, n, mended in ((tasks.halve, 3, 4), (tasks.picky, 3, -len("picky"))):
+            assert run(flow.rescue(handler)(n), on=backend) == Success(mended)
 
     def test_nothing_runs_after_a_tee_that_failed(self, backend: Backend, traces: Path) -> None:
         """Law 2, also after a step whose value is dropped."""

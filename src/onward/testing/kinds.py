@@ -84,6 +84,20 @@ class Gap:
     seconds: int
 
 
+@dataclass(frozen=True)
+class Even:
+    """An even number, which as JSON looks like one that is not."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """A number that is not even."""
+
+    number: int
+
+
 class Patch(Struct, frozen=True):
     """A value whose fields may be unset."""
 

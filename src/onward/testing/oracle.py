@@ -18,6 +18,7 @@ from onward.context import CURRENT, Context
 from onward.fault import Fault, Raised
 from onward.flows.nodes import (
     Awaits,
+    Case,
     Chain,
     Each,
     Finally,
@@ -114,6 +115,13 @@ def _run(
             return _run(inner, tuple(positional), keyword, trace)
         case Tee(step):
             return _run(step, args, kwargs, trace).map(lambda _: args[0])
+        case Case(kinds, branches):
+            [branch] = [
+                branch
+                for kind, branch in zip(kinds, branches, strict=True)
+                if isinstance(kind, type) and isinstance(args[0], kind)
+            ]
+            return _run(branch, args, kwargs, trace)
         case Named(body) | Fused(body):
             return _run(body, args, kwargs, trace)
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from onward.fault import Fault
+from onward.flows.cases import case
 from onward.flows.combinators import fused, given, identity
 from onward.flows.fanouts import each, together
 from onward.flows.flow import Flow
 from onward.flows.passing import fixed, keep, spread, tee
-from onward.testing import tasks
-from onward.testing.kinds import Beyond, Colour, Odd, Parcel, TooSmall
+from onward.testing import choices, tasks
+from onward.testing.kinds import Beyond, Colour, Even, Odd, Parcel, TooSmall, Uneven
 
 Numeric: TypeAlias = Flow[[int], int, Odd | TooSmall | Beyond]
 """A flow from a number to a number."""
@@ -90,6 +91,7 @@ def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
         st.builds(_teed, inner),
         st.builds(_joined, inner, inner),
         st.builds(_fixed, inner, inner, numbers()),
+        st.builds(_chosen, inner, inner),
     )
 
 
@@ -156,6 +158,11 @@ def _joined(a: Numeric, b: Numeric) -> Numeric:
 
 def _fixed(a: Numeric, b: Numeric, n: int) -> Numeric:
     return a >> fixed(b, n)
+
+
+def _chosen(a: Numeric, b: Numeric) -> Numeric:
+    choice = case(Even, choices.of_even >> a).case(Uneven, choices.of_uneven >> b)
+    return choices.sift >> choice.case(None, fixed(tasks.inc, 0))
 
 
 def parcels() -> SearchStrategy[Parcel]:

@@ -18,6 +18,7 @@ from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.fanouts import FanOutLaws
 from onward.testing.schedules import ScheduleLaws
+from onward.testing.traces import TRACE
 from onward.testing.unique import UniqueLaws
 from onward.testing.values import ValueLaws
 from onward.testing.waiting import WaitingLaws
@@ -58,13 +59,13 @@ class BackendSuite(
     def traces(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         """The folder for the traces of tasks; workers must inherit the environment."""
         folder = tmp_path_factory.mktemp("traces")
-        before = os.environ.get(tasks.TRACE)
-        os.environ[tasks.TRACE] = str(folder)
+        before = os.environ.get(TRACE)
+        os.environ[TRACE] = str(folder)
         yield folder
         if before is None:
-            del os.environ[tasks.TRACE]
+            del os.environ[TRACE]
         else:
-            os.environ[tasks.TRACE] = before
+            os.environ[TRACE] = before
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -23,12 +23,22 @@ from onward.fault import Fault
 from onward.flows.define import task
 from onward.flows.signals import Signal
 from onward.policy import Constant, Retry
+from onward.testing.choices import (  # noqa: F401 - for the catalog of this module
+    mend_fault,
+    mend_odd,
+    next_to_even,
+    next_to_uneven,
+    of_even,
+    of_nothing,
+    of_text,
+    of_uneven,
+    sift,
+    sort,
+)
 from onward.testing.kinds import Beyond, Choice, Gap, Odd, Parcel, Patch, Reading, TooSmall
+from onward.testing.traces import TRACE
+from onward.testing.traces import note as _note
 from onward.unanswered import Unanswered
-
-TRACE = "ONWARD_TRACE"
-"""The environment variable that names the folder of the traces."""
-
 
 BY: Signal[int] = Signal("by", int)
 """A signal that flows of these tasks wait for."""
@@ -39,16 +49,6 @@ DONE: Signal[bool] = Signal("done", bool)
 
 TENANT: ContextVar[str] = ContextVar("onward_testing_tenant", default="nobody")
 """A context variable that tasks read and set."""
-
-
-def _note(number: object) -> None:
-    context = current()
-    folder = os.environ.get(TRACE)
-    if folder and context.id:
-        line = f"{context.task} {number} {context.attempt}\n"
-        # A single write to a file that is open for appending stays whole, also among other writers.
-        with Path(folder, context.id).open("a", buffering=len(line) + 1) as file:
-            file.write(line)
 
 
 @task

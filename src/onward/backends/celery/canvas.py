@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery
 from celery import chain as chain_of
 from celery import chord as chord_of
 from celery.canvas import Signature
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 
 from onward.backends.celery import lower
 from onward.backends.celery.app import priority_on
 from onward.backends.celery.message import (
     CallState,
+    Continuing,
     StepMessage,
     decode_step,
     discreet,
@@ -24,7 +25,7 @@ from onward.backends.celery.message import (
     shown_of,
 )
 from onward.backends.celery.signing import Signer, sign
-from onward.plan import LAST_SECOND, Runnable
+from onward.plan import LAST_SECOND, EachNode, Runnable
 
 _FIRST = 9
 """The priority of a call that is sent again, because it has waited in its queue before."""
@@ -85,6 +86,37 @@ class Canvas:
             for branch, state in zip(chord.branches, states, strict=True)
         ]
         return self._chord(branches, chord)
+
+    def items(
+        self,
+        items: Sequence[Raw],
+        message: StepMessage,
+        each: EachNode,
+        before: Sequence[CallState],
+    ) -> Signature[Any]:
+        """Makes a chord of the next items of an `each`, as many as its limit allows.
+
+        Args:
+            items: The items that have not run.
+            message: The message of the task that sends them on.
+            each: The `each`.
+            before: The states after the items that have run.
+        """
+        # The items are its own: a fan-out within one of them would take them for its values.
+        message = replace(message, before=(), after=())
+        count = min(each.limit or len(items), len(items))
+        fan = lower.branches_to_chord(
+            [each.body] * count, message, is_flat=each.chunk is not None, first=len(before)
+        )
+        rest = replace(
+            fan.gather.message,
+            at=message.at,
+            do=each,
+            before=tuple(before),
+            after=tuple(items[count:]),
+        )
+        fan = replace(fan, gather=replace(fan.gather, message=rest))
+        return self.chord(fan, map(Continuing, items[:count]))
 
     def kwargs(self, name: str, message: StepMessage, delay: float = 0.0) -> dict[str, str]:
         """The keyword arguments of a task: its encoded and signed message."""

@@ -12,6 +12,7 @@ from onward.backends.celery.message import StepMessage
 from onward.plan import (
     Args,
     AwaitsNode,
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -33,6 +34,7 @@ from onward.plan import (
 from onward.policy import Delivery
 
 AWAITS = "onward.awaits"
+CASE = "onward.case"
 EACH = "onward.each"
 FIXED = "onward.fixed"
 FUSED = "onward.fused"
@@ -41,10 +43,13 @@ INPUT = "onward.input"
 PASS = "onward.pass"
 SLEEP = "onward.sleep"
 SPREAD = "onward.spread"
+TAG = "onward.tag"
+"""Like `onward.pass`, but adds the name of the value's type."""
+
 TEE = "onward.tee"
 """Like `onward.gather`, but passes on only the first value."""
 
-PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED, INPUT, SLEEP, AWAITS)
+PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED, INPUT, SLEEP, AWAITS, CASE, TAG)
 """The tasks of ours that take a single state, as tasks of the user's do."""
 
 GATHERS = (GATHER, TEE)
@@ -132,11 +137,21 @@ def _render(task: SingleTask) -> str:
         return f"{EACH}({render(node_to_parts(do.body, task.message))})"
     if isinstance(do, FusedNode):
         return f"{FUSED}({render(node_to_parts(do.body, task.message))})"
+    if task.message.case is not None:
+        return f"{CASE}({_render_branches(task.message.case, replace(task.message, case=None))})"
     if task.message.rescue is not None:
         tried = task.message.rescue
         parts = _rescue(tried.body, tried.handler, replace(task.message, rescue=None))
         return f"{INPUT}({render(parts)})"
     return f"{task.name} (rescue)" if task.message.handles else task.name
+
+
+def _render_branches(node: CaseNode, message: StepMessage) -> str:
+    texts: list[str] = []
+    for branch, route in zip(node.branches, node.routes, strict=True):
+        parts = node_to_parts(branch, message) or [_pass(message)]
+        texts.append(f"{route.text}: {render(parts)}")
+    return ", ".join(texts)
 
 
 def queues(plan: Plan) -> set[str]:
@@ -184,6 +199,8 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
             return [
                 SingleTask(name, wait)
             ]  # an earlier release would say that it knows no such step
+        case CaseNode():
+            return [SingleTask(CASE, replace(message, do=StepNode(CASE), case=node))]
         case FixedNode(body, given):
             return [_args_task(FIXED, message, given=given), *node_to_parts(body, message)]
 
@@ -230,6 +247,26 @@ def with_input(node: RescueNode, given: Raw, message: StepMessage) -> list[Part]
     last = replace(message, do=None, rescue=None, handles="")
     inner = replace(last, is_last=False)
     return [*_rescue(node.body, node.handler, inner, given), SingleTask(PASS, last)]
+
+
+def branch_of(node: CaseNode, index: int, message: StepMessage) -> list[Part]:
+    """Lowers the branch of a case that a value goes to.
+
+    Args:
+        node: The case.
+        index: The branch's index.
+        message: The message of the task that sends these parts on.
+    """
+    last = replace(message, do=None, case=None, handles="")
+    inner = replace(last, at=f"{message.at}[{index}]", is_last=False)
+    parts = node_to_parts(node.branches[index], inner)
+    if node.routes[index].gives:
+        return [*parts, SingleTask(TAG, replace(last, route=node.routes[index]))]
+    return [*parts, _pass(last)]
+
+
+def _pass(message: StepMessage) -> SingleTask:
+    return SingleTask(PASS, message)
 
 
 def _rescue(

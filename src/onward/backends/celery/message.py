@@ -16,12 +16,14 @@ from onward.plan import (
     NO_ARGS,
     Args,
     AwaitsNode,
+    CaseNode,
     EachNode,
     FusedNode,
     RescueNode,
     SleepNode,
     StepNode,
 )
+from onward.routing import Route
 from onward.secret import has_marks, masked
 
 
@@ -74,6 +76,8 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         given: The arguments of the next task, if the step brings its own.
         wait: What the task waits for.
         rescue: The rescue to send on when its input is known, if its handler takes the input too.
+        case: The case whose branch to send on when the value is known.
+        route: The route of the branch that gave the value, if that gets the name of its type.
         is_again: Whether the call was lost and is sent again.
     """
 
@@ -99,6 +103,8 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     given: Args = NO_ARGS
     wait: SleepNode | AwaitsNode | None = None
     rescue: RescueNode | None = None
+    case: CaseNode | None = None
+    route: Route | None = None
     is_again: bool = False
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 from celery.app.task import Task as CeleryTask
-from celery.canvas import Signature
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown
 from kombu.exceptions import OperationalError
-from msgspec import Raw
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
@@ -51,10 +49,12 @@ from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
     AwaitsNode,
+    CaseNode,
     EachNode,
     Runnable,
     SleepNode,
 )
+from onward.routing import as_given, choose
 
 _LOGGER = logging.getLogger("onward.celery")
 
@@ -106,7 +106,9 @@ class Runner:
             with self._guarded(message):
                 ends = [*message.before, *branches]
                 if isinstance(message.do, EachNode) and message.after:
-                    raise task.replace(self._next_chord(message.after, message, message.do, ends))
+                    raise task.replace(
+                        self._core.canvas.items(message.after, message, message.do, ends)
+                    )
                 state = gathered(ends, message)
                 if task.name == lower.TEE and isinstance(state, Continuing):
                     state = ends[0]
@@ -191,6 +193,8 @@ class Runner:
             return self._end_if_last(task, Started(Args(tuple(items))), message)
         if task.name == lower.INPUT:
             return self._with_input(task, state, args, message)
+        if message.case is not None:
+            return self._case(task, args, message, message.case)
         if task.name == lower.FIXED:
             return self._end_if_last(task, Started(message.given), message)
         if message.wait is not None:
@@ -198,6 +202,8 @@ class Runner:
         if isinstance(message.do, EachNode):
             return self._fan_out(task, args, message, message.do)
         if message.do is None:
+            if message.route is not None:
+                state = state_after(as_given(message.route, outcome_of(state)), message)
             return self._end_if_last(task, state, message)
         return self._run_step(task, args, message, message.do)
 
@@ -346,6 +352,18 @@ class Runner:
         line = lower.with_input(message.rescue, given.raw, message)
         raise task.replace(self._core.canvas.signature(line, Continuing(given.raw)))
 
+    def _case(
+        self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, case: CaseNode
+    ) -> CallState:
+        """Sends the value of a case to the branch that takes it."""
+        value = single_value(args)
+        chosen = choose(case.routes, value.raw) if isinstance(value, Value) else value
+        if not isinstance(chosen, tuple):
+            return self._end_if_last(task, state_after(chosen, message), message)
+        index, raw = chosen
+        line = lower.branch_of(case, index, message)
+        raise task.replace(self._core.canvas.signature(line, Continuing(raw)))
+
     def _fan_out(
         self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, each: EachNode
     ) -> CallState:
@@ -356,28 +374,4 @@ class Runner:
             items = [join(items[at : at + each.chunk]) for at in range(0, len(items), each.chunk)]
         if not items:
             return self._end_if_last(task, Continuing(join([])), message)
-        raise task.replace(self._next_chord(items, message, each, []))
-
-    def _next_chord(
-        self,
-        items: Sequence[Raw],
-        message: StepMessage,
-        each: EachNode,
-        before: Sequence[CallState],
-    ) -> Signature[Any]:
-        """Makes a chord of the next items of an `each`, as many as its limit allows."""
-        # The items are its own: a fan-out within one of them would take them for its values.
-        message = replace(message, before=(), after=())
-        count = min(each.limit or len(items), len(items))
-        fan = lower.branches_to_chord(
-            [each.body] * count, message, is_flat=each.chunk is not None, first=len(before)
-        )
-        rest = replace(
-            fan.gather.message,
-            at=message.at,
-            do=each,
-            before=tuple(before),
-            after=tuple(items[count:]),
-        )
-        fan = replace(fan, gather=replace(fan.gather, message=rest))
-        return self._core.canvas.chord(fan, map(Continuing, items[:count]))
+        raise task.replace(self._core.canvas.items(items, message, each, []))

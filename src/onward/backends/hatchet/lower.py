@@ -18,6 +18,7 @@ from onward.outcome import Outcome, Value
 from onward.plan import (
     Args,
     AwaitsNode,
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -232,6 +233,12 @@ def _text(node: Node) -> str:
             return f"chain({_contents(node)})"
         case TogetherNode(branches):
             return f"together({', '.join(map(_text, branches))})"
+        case CaseNode(branches, routes):
+            texts = (
+                f"{route.text}: {_text(branch)}"
+                for branch, route in zip(branches, routes, strict=True)
+            )
+            return f"case({', '.join(texts)})"
         case EachNode(body):
             return f"each({_contents(body)})"
         case RescueNode(body, handler):

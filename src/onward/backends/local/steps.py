@@ -22,6 +22,7 @@ from onward.execute import retried
 from onward.outcome import Outcome
 from onward.plan import (
     Args,
+    CaseNode,
     ChainNode,
     FinallyNode,
     FixedNode,
@@ -87,6 +88,8 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.cleanup, tasks)
     if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
         return needs_no_loop(node.body, tasks)
+    if type(node) is CaseNode:
+        return all(needs_no_loop(branch, tasks) for branch in node.branches)
     if isinstance(node, _PASSING):
         return needs_no_loop(node.body, tasks)
     return False

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from onward.plan import (
     AwaitsNode,
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -105,7 +106,7 @@ def _steps(node: Node, path: str, plan: Plan, default: str, holder: str) -> Iter
             prefix = f"{path}." if path else ""
             yield from _steps(body, f"{prefix}try", plan, default, holder)
             yield from _steps(cleanup, f"{prefix}finally", plan, default, holder)
-        case TogetherNode(branches):
+        case TogetherNode(branches) | CaseNode(branches):
             for index, branch in enumerate(branches):
                 yield from _steps(branch, f"{path}[{index}]", plan, default, holder)
         case EachNode(body=body):

@@ -10,6 +10,7 @@ from temporalio.common import Priority, RetryPolicy
 from onward.backends.temporal.message import CRASHES
 from onward.plan import (
     AwaitsNode,
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -67,7 +68,7 @@ def split_into_parts(node: Node) -> Node:
         case EachNode(chunk=chunk, on_failure=on_failure):
             size = ITEMS_PER_PART * (chunk or 1)
             return EachNode(Part(body=node), limit=1, chunk=size, on_failure=on_failure)
-        case TogetherNode(branches):
+        case TogetherNode(branches) | CaseNode(branches):
             return replace(node, branches=tuple(map(split_into_parts, branches)))
         case RescueNode(body, handler):
             tried, rescued = split_into_parts(body), split_into_parts(handler)
@@ -172,4 +173,9 @@ def _lines(node: Node, plan: Plan, indent: str) -> list[str]:
             lines = [f"{indent}side by side{cancels}"]
             for branch in branches:
                 lines += _lines(branch, plan, f"{indent}  ")
+            return lines
+        case CaseNode(branches, routes):
+            lines = []
+            for branch, route in zip(branches, routes, strict=True):
+                lines += [f"{indent}if it is {route.text}", *_lines(branch, plan, f"{indent}  ")]
             return lines

@@ -12,6 +12,7 @@ import re
 from onward.backends.temporal.lower import ITEMS_PER_PART, STEPS_PER_PART
 from onward.backends.temporal.message import FlowOptions
 from onward.plan import (
+    CaseNode,
     ChainNode,
     EachNode,
     FinallyNode,
@@ -63,7 +64,7 @@ def without_parts(root: Node, where: str, at: str = "", before: str = "") -> str
                 node, step = steps[own], str(index)
             case EachNode(body):
                 node, step = body, f"[{(part or 0) * ITEMS_PER_PART + _number(token)}]"
-            case TogetherNode(branches):
+            case TogetherNode(branches) | CaseNode(branches):
                 node = branches[_number(token)]
             case RescueNode(body, second) | FinallyNode(body, second):
                 node = body if token == "try" else second

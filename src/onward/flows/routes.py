@@ -1,0 +1,145 @@
+"""Which values go to which branch of a `case`, as a plan says it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from onward.codec import Annotation, Label, Tagged, labels, tags_of, untagged
+from onward.codec.annotations import members
+from onward.codec.base import OBJECT
+from onward.fault import Fault
+from onward.flows.annotations import is_open, shown, union_of
+from onward.flows.nodes import Case, Chain, Fused, Given, Named, Node, Rescue, Task
+from onward.flows.value_types import gives, writers
+from onward.routing import Field, Route
+
+
+def taken(flow: Case) -> Annotation:
+    """The type that a case takes."""
+    return union_of(flow.kinds)
+
+
+def routes_of(flow: Case) -> tuple[Route, ...]:
+    """The routes of a case, one for each branch.
+
+    Raises:
+        TypeError: If two types, or the values of two branches, cannot be told apart.
+    """
+    alone = [[untagged(member) for member in members(kind)] for kind in flow.kinds]
+    kinds = [frozenset[str]().union(*(label.kinds for label in each)) for each in alone]
+    counts = Counter(name for each in kinds for name in each)
+    fields = _fields(alone) if counts[OBJECT] > 1 else [() for _ in alone]
+    value = gives(flow)
+    routes = tuple(
+        Route(
+            tags=tuple(name for label in each for name in tags_of(label.member)),
+            kinds=tuple(sorted(name for name in own if counts[name] == 1)),
+            fields=told,
+            keeps_tag=_keeps_tag(kind, branch),
+            gives=_names(branch, kind, value),
+        )
+        for kind, branch, each, own, told in zip(
+            flow.kinds, flow.branches, alone, kinds, fields, strict=True
+        )
+    )
+    _check(flow, routes)
+    return routes
+
+
+def branch_for(routes: Sequence[Route], label: Label) -> int | None:
+    """The branch that all values of a type go to; None if there is none."""
+    if label.tags:
+        names = label.tags
+        if isinstance(label.member, type) and issubclass(label.member, Fault):
+            names = tuple(each.__name__ for each in label.member.__mro__)
+        found = [at for name in names for at, route in enumerate(routes) if name in route.tags]
+        return found[0] if found else None
+    for at, route in enumerate(routes):
+        for field in route.fields:
+            if field.name in label.fields and set(label.fields[field.name]) <= set(field.values):
+                return at
+    within = [at for at, route in enumerate(routes) if label.kinds <= set(route.kinds)]
+    return within[0] if within else None
+
+
+def _check(flow: Case, routes: Sequence[Route]) -> None:
+    seen: set[Annotation] = set()
+    for kind in flow.kinds:
+        if is_open(kind):
+            raise TypeError(f"case({shown(kind)}, ...) would take anything: name a type")
+        for member in members(kind):
+            if member in seen:
+                raise TypeError(f"there are two cases for {shown(member)}: leave one out")
+            seen.add(member)
+    for label in labels(taken(flow)):
+        at = branch_for(routes, label)
+        if at is None or label.member not in members(flow.kinds[at]):
+            others = [shown(member) for member in seen if member != label.member]
+            raise TypeError(
+                f"a case cannot tell {shown(label.member)} from {' and '.join(sorted(others))}: "
+                "their values look the same as JSON, so make each a dataclass of its own"
+            )
+
+
+def _fields(alone: Sequence[Sequence[Label]]) -> list[tuple[Field, ...]]:
+    """The field that tells the objects of all cases apart, with its values for each case."""
+    objects = [[label for label in each if OBJECT in label.kinds] for each in alone]
+    every = [label for each in objects for label in each]
+    for name in every[0].fields:
+        if not all(name in label.fields for label in every):
+            continue
+        values = [value for label in every for value in label.fields[name]]
+        if len(set(values)) == len(values):
+            return [
+                (Field(name, tuple(value for label in each for value in label.fields[name])),)
+                if each
+                else ()
+                for each in objects
+            ]
+    return [() for _ in alone]
+
+
+def _keeps_tag(kind: Annotation, branch: Node) -> bool:
+    """Whether a branch takes a value together with the name of its type."""
+    if any(label.tags for label in labels(kind)):
+        return True
+    first = _first(branch)
+    names = [name for member in members(kind) for name in tags_of(member)]
+    if isinstance(first, Case):
+        inner = {name for route in routes_of(first) for name in route.tags}
+        return bool(names) and inner.issuperset(names)
+    if not isinstance(first, Task):
+        return False
+    takes = first.signature.first
+    return isinstance(takes, Tagged) and takes.has_tags and all(map(takes.takes_tag, names))
+
+
+def _first(branch: Node) -> Node:
+    """The part of a branch that alone takes its input."""
+    while True:
+        match branch:
+            case Chain(steps):
+                branch = steps[0]
+            case Given(inner) | Fused(inner) | Named(inner) | Rescue(inner, _, False):
+                branch = inner
+            case _:
+                return branch
+
+
+def _names(branch: Node, kind: Annotation, value: Annotation) -> tuple[tuple[str, str], ...]:
+    """The names that the values of a branch need, each by its kind of JSON."""
+    if is_open(value) or not any(label.tags for label in labels(value)):
+        return ()
+    found: dict[str, str] = {}
+    for written in writers(branch, kind):
+        for label in [] if is_open(written) else labels(written):
+            for json in () if label.tags else sorted(label.kinds):
+                [name] = tags_of(label.member)
+                if found.setdefault(json, name) != name:
+                    raise TypeError(
+                        f"the values of a case are {shown(value)}, and those of one branch, "
+                        f"{shown(written)}, travel without the names of their types: let it give "
+                        "only one of them"
+                    )
+    return tuple(sorted(found.items()))
