@@ -176,6 +176,10 @@ def test_no_key_is_left_of_calls_that_end_in_other_ways(backend: CeleryBackend, 
     refs.append(submit(inc(1), on=backend, delay=3).unwrap())
     refs.append(submit(inc(1), on=backend, key="same").unwrap())
     refs.append(submit(inc(1), on=backend, key="same").unwrap())
+    for n in range(3):
+        refs.append(submit(slow, on=backend, unique="u").unwrap())
+        refs.append(submit(slow, on=backend, unique="u", debounce=0, deadline=60).unwrap())
+        refs.append(submit(inc(n), on=backend, unique="u", debounce=0.1).unwrap())
     list(results(refs, on=backend, timeout=0.1))
     for ref in (refs[0], refs[3]):
         cancel(ref, on=backend).unwrap()

@@ -12,7 +12,6 @@ from returns.result import Success
 from onward import result, submit
 from onward.backend import Backend
 from onward.flows.flow import AnyTask
-from tests.cli.serving import serving
 from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
 
@@ -39,13 +38,12 @@ def index(folder: Path, n: int) -> int:
 """
 
 SUBMITTER = """
-import sys
 import time
 from pathlib import Path
-from onward import connect, submit
+from onward import submit
+from backend import backend
 from pipeline import index
 
-backend = connect(sys.argv[1]).unwrap()
 n = 0
 while True:
     n += 1
@@ -55,34 +53,41 @@ while True:
 """
 
 
-def storm(folder: Path, url: str, backend: Backend) -> None:
+WORKER = """
+from onward import Catalog, work
+from backend import backend
+from pipeline import index
+
+work(Catalog(index), on=backend).unwrap()
+"""
+
+
+def storm(folder: Path, program: str, backend: Backend) -> None:
     """Kills a submitter and a worker; each call ends, one at a time, and the last one is last.
 
     Args:
         folder: Where the processes write.
-        url: The backend's URL.
+        program: Python code that makes `backend`, for these processes.
         backend: The same backend, in this process.
     """
     (folder / "pipeline.py").write_text(TASKS)
+    (folder / "backend.py").write_text(program)
     (folder / "submitter.py").write_text(SUBMITTER)
+    (folder / "worker.py").write_text(WORKER)
     with ExitStack() as stack:
-        first = stack.enter_context(serving(folder, url))
-        submitters = [
-            stack.enter_context(
-                WorkerProcess(
-                    [sys.executable, "submitter.py", url],
-                    log=folder / f"submitter-{number}",
-                    folder=folder,
-                    environment={"PYTHONPATH": str(folder)},
-                )
-            )
-            for number in range(SUBMITTERS)
-        ]
+
+        def started(name: str, number: int) -> WorkerProcess:
+            command = [sys.executable, f"{name}.py"]
+            log = folder / f"{name}-{number}"
+            return stack.enter_context(WorkerProcess(command, log=log, folder=folder))
+
+        first = started("worker", 1)
+        submitters = [started("submitter", number) for number in range(SUBMITTERS)]
         more_run(folder)
         submitters[0].kill()
         more_run(folder)
         first.kill()
-        stack.enter_context(serving(folder, url))
+        started("worker", 2)
         more_run(folder)
         for submitter in submitters[1:]:
             submitter.kill()

@@ -23,7 +23,8 @@ def inc(n: int) -> int:
 def test_submitters_and_workers_that_are_killed_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "onward.db"
     backend = sqlite(path, lease=1.0)
-    unique.storm(tmp_path, f"sqlite:///{path}?lease=1", backend)
+    program = f"from onward.backends.sqlite import sqlite; backend = sqlite({str(path)!r}, lease=1)"
+    unique.storm(tmp_path, program, backend)
     backend.close()
 
 

@@ -81,4 +81,6 @@ def test_submitters_and_workers_that_are_killed_lose_nothing(
 ) -> None:
     queue = uuid4().hex
     with closing(temporal_at(HOST, temporal.port, task_queue=queue)) as backend:
-        unique.storm(tmp_path, f"temporal://{temporal.address}?task_queue={queue}", backend)
+        url = f"temporal://{temporal.address}?task_queue={queue}"
+        program = f"from onward import connect; backend = connect({url!r}).unwrap()"
+        unique.storm(tmp_path, program, backend)

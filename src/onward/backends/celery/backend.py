@@ -26,6 +26,7 @@ from onward.backends.celery.errors import LEDGER, NOT_REACHED, broker_of, unavai
 from onward.backends.celery.redis_ledger import RedisLedger
 from onward.backends.celery.schedules import ScheduleStore
 from onward.backends.celery.status import status_of
+from onward.backends.celery.unique import UniqueCall, add_unique
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured, Unavailable, Unknown
 from onward.outcome import Outcome, faulted, one_of
@@ -57,6 +58,29 @@ class CeleryBackend(Core):
         """See `Backend.submit`."""
         return self.submit_all([submission]).map(lambda ids: ids[0])
 
+    def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
+        """See `SubmitsUnique.submit_unique`."""
+        submission, unique = self._addressed(submission), submission.unique
+        assert unique is not None  # see `SubmitsUnique`
+        plan = submission.plan
+        call = UniqueCall(
+            unique.slot,
+            plan.id,
+            plans.encode(plan),
+            self._due_in(submission),
+            unique.replaces,
+            plan.deadline,
+        )
+        try:
+            added = add_unique(
+                self.ledger.unique, call, lambda id: plans.encode(replace(plan, id=id))
+            )
+        except (RedisError, OSError) as problem:
+            return Failure(unavailable(LEDGER, problem, plan.flow))
+        if added.is_new and not (submission.delay or unique.replaces):
+            self._publish_or_leave([submission])
+        return Success(added.id)
+
     def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         """See `Backend.submit_all`."""
         ids: list[str] = []
@@ -68,14 +92,18 @@ class CeleryBackend(Core):
                 return Failure(unavailable(LEDGER, problem, batch[0][0].plan.flow))
             # From here on a call must not be withdrawn: others may have submitted it with the same
             # key. If this client cannot send it, the reconciler will.
-            try:
-                with self.publish_deadline.of(self.timeouts.connect):
-                    self.publish(it for it, _ in compress(batch, is_new) if not it.delay)
-            except NOT_REACHED as problem:
-                why = self.unavailable(problem).message
-                _LOGGER.warning("calls wait in the ledger until a worker sends them: %s", why)
+            self._publish_or_leave(it for it, _ in compress(batch, is_new) if not it.delay)
             ids += some
         return Success(ids)
+
+    def _publish_or_leave(self, submissions: Iterable[Submission]) -> None:
+        """Sends calls to the broker, or leaves them to the reconciler if it is not reached."""
+        try:
+            with self.publish_deadline.of(self.timeouts.connect):
+                self.publish(submissions)
+        except NOT_REACHED as problem:
+            why = self.unavailable(problem).message
+            _LOGGER.warning("calls wait in the ledger until a worker sends them: %s", why)
 
     def _addressed(self, submission: Submission) -> Submission:
         """Writes this backend's queue into the plan, and its deadline by the ledger's clock.

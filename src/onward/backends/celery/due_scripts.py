@@ -20,7 +20,8 @@ HOLDING = (
 local function keep(id, seconds)
     local key = 'onward:' .. id
     local left = redis.call('TTL', key)
-    for _, each in ipairs({{key, key .. ':held', key .. ':signals'}}) do
+    local unique = 'onward:unique:' .. (redis.call('HGET', key, 'slot') or '')
+    for _, each in ipairs({{key, key .. ':held', key .. ':signals', unique}}) do
         if seconds == 'inf' or left == -1 then
             redis.call('PERSIST', each)
         else
@@ -141,7 +142,7 @@ local found = redis.call(
 for _, member in ipairs(found) do
     local at, id = string.match(member, '^(%S*) (.*)$')
     local key = 'onward:' .. (id or '')
-    local known = redis.pcall('HMGET', key, 'plan', 'end')
+    local known = redis.pcall('HMGET', key, 'plan', 'end', 'slot')
     local message = ''
     if at and at ~= '' and at ~= '!' then message = redis.pcall('HGET', key .. ':held', at) end
     if not at or known.err or known[2] or not known[1] or type(message) ~= 'string' then
@@ -151,6 +152,7 @@ for _, member in ipairs(found) do
         size = size + #message
         local ends = string.format('%.6f', now + ARGV[1])
         redis.call('ZADD', KEYS[1], ends, member)
+        if at == '' and known[3] then redis.call('HSET', key, 'begun', 1) end
         claimed[#claimed + 1] = {{at, id, ends, message}}
     end
 end

@@ -10,6 +10,7 @@ from msgspec import Struct
 from onward import outcome as outcomes
 from onward.backends.celery.cells import Cells
 from onward.backends.celery.due import DueLedger
+from onward.backends.celery.unique import UniqueLedger
 from onward.fault import Misconfigured
 from onward.outcome import Outcome
 
@@ -63,6 +64,11 @@ class Ledger(Protocol):
     @property
     def due(self) -> DueLedger:
         """What is due later."""
+        ...
+
+    @property
+    def unique(self) -> UniqueLedger:
+        """Which call of a key is open."""
         ...
 
     def for_worker(self) -> Ledger:

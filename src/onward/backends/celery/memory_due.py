@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from onward.backends.celery.due import EXPIRY, Answer, Claims, DueEntry, Hold, Sent, Wait
+from onward.backends.celery.due import EXPIRY, START, Answer, Claims, DueEntry, Hold, Sent, Wait
 
 
 class MemoryDue:
@@ -104,6 +104,8 @@ class MemoryDue:
                 for at, due in entries.items():
                     if due <= now:
                         entries[at] = now + lease
+                        if at == START:
+                            self._calls.get(call, {})["begun"] = b"1"
                         message = self._held.get((call, at), b"")
                         claimed.append(DueEntry(at, call, repr(now + lease), message))
             first = min((due for each in self._due.values() for due in each.values()), default=None)

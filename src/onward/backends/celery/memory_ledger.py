@@ -12,6 +12,7 @@ from onward.backends.celery.cells import Cells, MemoryCells
 from onward.backends.celery.due import START
 from onward.backends.celery.ledger import BeginResult, Entry, Message, entry
 from onward.backends.celery.memory_due import MemoryDue
+from onward.backends.celery.memory_unique import MemoryUnique
 from onward.outcome import Outcome
 
 
@@ -24,6 +25,7 @@ class MemoryLedger:
         self._changed = threading.Condition(threading.RLock())
         self._calls: dict[str, dict[str, bytes]] = {}
         self.due = MemoryDue(self._changed, self._calls)
+        self.unique = MemoryUnique(self._changed, self._calls, self.due)
         self._ended: deque[tuple[float, str]] = deque()
 
     def for_worker(self) -> MemoryLedger:
@@ -117,6 +119,7 @@ class MemoryLedger:
             call["end"], call["outcome"] = end.encode(), outcomes.encode(outcome)
             self._ended.append((time.monotonic(), id))
             self.due.forget(id)
+            self.unique.advance(call.get("slot", b"").decode())
             self._changed.notify_all()
             return True
 

@@ -18,6 +18,7 @@ from onward.backends.celery.due_scripts import LONGEST_OPEN
 from onward.backends.celery.ledger import BeginResult, Entry, Message, distrusted, entry
 from onward.backends.celery.outage import Outage, server_name
 from onward.backends.celery.redis_due import RedisDue
+from onward.backends.celery.redis_unique import RedisUnique
 from onward.backends.celery.signing import Signer, sign, verify
 from onward.backends.celery.wait import Waiters
 from onward.outcome import Outcome, faulted
@@ -78,6 +79,7 @@ class RedisLedger:
         self._settle = client.register_script(scripts.SETTLE)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
         self.cells: Cells = RedisCells(client)
+        self.unique = RedisUnique(client, self._retry, self._sign_plan)
         self.due = RedisDue(
             client, self._retry, signer, timeouts.check_interval, self._renewed_plan
         )

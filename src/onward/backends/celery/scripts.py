@@ -17,13 +17,15 @@ All scripts use the server's clock. The keys are:
     `! <id>`: a call that waits, and expires then.
 `onward:<id>:held`: a hash with the held messages of a call, by path.
 `onward:<id>:signals`: a hash with the values of the signals that were sent to a call.
+`onward:unique:<slot>`: a hash with the open calls of a key: `first`, and `next`, which comes after
+    it, with `due`, when that one starts at the earliest.
 `onward:wake`: a list with at most one item, which wakes up a worker that waits for the first entry
     of `onward:due`.
 
 In the record of a call, `o:<path>` is the outcome of a step, `b:<path>` is there while a step runs,
 `r:<path>` is the number of a held attempt, and `w:<path>` says how a wait stands. `quiet` is set if
 a search need not look for lost messages of the call, because nothing of it is on its way but held
-messages.
+messages. `slot` is there if the call shares a key, and `begun` once it can no longer be replaced.
 """
 
 from __future__ import annotations
@@ -276,7 +278,37 @@ return redis.call('HINCRBY', KEYS[1], 'revived', 1)
 """
 )
 
-SETTLE = """
+ADVANCE = """
+local function is_open(id)
+    local key = 'onward:' .. (id or '')
+    return id and redis.call('HEXISTS', key, 'plan') == 1 and redis.call('HEXISTS', key, 'end') == 0
+end
+
+-- Forgets the calls of a key that have ended, and lets the next one become the first.
+-- Returns both.
+local function advance(slot)
+    local first, following, due = unpack(redis.call('HMGET', slot, 'first', 'next', 'due'))
+    if following and not is_open(following) then
+        redis.call('HDEL', slot, 'next', 'due')
+        following = false
+    end
+    if is_open(first) then return first, following end
+    if not following then
+        redis.call('DEL', slot)
+        return false, false
+    end
+    redis.call('HSET', slot, 'first', following)
+    redis.call('HDEL', slot, 'next', 'due')
+    redis.call('ZADD', 'onward:open', due, following)
+    add_due(' ' .. following, due)
+    return following, false
+end
+"""
+
+SETTLE = (
+    COMMON
+    + ADVANCE
+    + """
 if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
 if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
@@ -287,6 +319,9 @@ for _, at in ipairs(redis.call('HKEYS', KEYS[1] .. ':held')) do
 end
 redis.call('ZREM', 'onward:due', ' ' .. ARGV[1], '! ' .. ARGV[1])
 redis.call('DEL', KEYS[1] .. ':held', KEYS[1] .. ':signals')
+local slot = redis.call('HGET', KEYS[1], 'slot')
+if slot then advance('onward:unique:' .. slot) end
 --NOTIFY
 return 1
 """.replace("--NOTIFY", NOTIFY)
+)
