@@ -23,16 +23,24 @@ from onward import (
     Call,
     Catalog,
     Constant,
+    Flow,
     Misconfigured,
     Ref,
     Retry,
+    Signal,
+    awaits,
     connect,
     each,
     given,
+    keep,
     result,
     run,
+    send,
+    sleep,
     submit,
+    submit_all,
     task,
+    tee,
     together,
 )
 from onward.backends.celery import celery, lower
@@ -52,6 +60,8 @@ OLD, NEW = b"o" * MIN_KEY_SIZE, b"n" * MIN_KEY_SIZE
 SECRET = "s3cret" * 6
 WAIT = 1_000_000
 """Many days, in seconds."""
+
+GO = Signal("go", int)
 
 QUEUES = ["onward", *(f"onward\x06\x16{priority}" for priority in range(1, 10))]
 """One for each priority, as Celery names them."""
@@ -78,11 +88,16 @@ def stumble() -> int:
 
 
 @task
+def count(pair: tuple[str, int]) -> int:
+    return len(pair[0]) + pair[1]
+
+
+@task
 def spell(number: int) -> list[str]:
     return list(str(number))
 
 
-CATALOG = Catalog(note, shout, stumble, spell)
+CATALOG = Catalog(note, shout, stumble, spell, count)
 
 
 @contextmanager
@@ -390,6 +405,33 @@ def test_signatures_last_longer_for_a_delayed_retry_and_all_that_follows(
     assert len(tickets) == 3
     assert min(map(ticket_until, tickets)) > before + WAIT
     assert plan_until(redis, ref.id) > before + WAIT
+
+
+@pytest.mark.parametrize(("wait", "lasts"), [(sleep(WAIT), WAIT), (awaits(GO), 100 * WAIT)])
+def test_signatures_last_longer_for_a_wait_and_all_that_follows(
+    wait: Flow[[object], object], lasts: float, url: str, redis: Any, client: CeleryBackend
+) -> None:
+    before = time.time()
+    ref = submit((shout >> tee(wait) >> shout >> together(shout, shout))("a"), on=client).unwrap()
+    with working(url, [NEW]):
+        _, kwargs, after = held_message(redis, ref.id)
+    tickets = [kwargs["ticket"], after["chord"]["kwargs"]["ticket"]]
+    tickets += [each["kwargs"]["ticket"] for each in after["chord"]["options"]["chain"][1:]]
+    assert len(tickets) == 3
+    assert min(map(ticket_until, tickets)) > before + lasts
+    assert plan_until(redis, ref.id) > before + lasts
+
+
+def test_a_signed_call_waits_and_takes_only_signed_signals(
+    url: str, redis: Any, client: CeleryBackend
+) -> None:
+    flow = shout >> sleep(0.1) >> tee(shout) >> keep(awaits(GO)) >> count
+    with working(url, [NEW]):
+        refs = submit_all([flow("a"), flow("b")], on=client).unwrap()
+        assert send(refs[0], GO, 2, on=client) == Success(None)
+        redis.hset(f"onward:{refs[1].id}:signals", "go", "2")
+        assert ended(client, refs[0]) == Success(3)
+        assert_distrusted(ended(client, refs[1]))
 
 
 def test_a_held_message_without_a_signature_is_not_sent(
