@@ -201,7 +201,7 @@ def refusal(caplog: pytest.LogCaptureFixture, why: str) -> None:
     until(lambda: why in caplog.text, within=30, otherwise=lambda: f"no {why!r}: {caplog.text}")
 
 
-def ended(client: CeleryBackend, ref: Ref[str]) -> Result[str, Fault]:
+def ended(client: CeleryBackend, ref: Ref[Any]) -> Result[Any, Fault]:
     return result(ref, on=client, timeout=30)
 
 
