@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -31,10 +32,14 @@ def backend_on(
     limits: Limits | None = None,
     undeclared: float = 0.5,
     unserved: float = 120.0,
+    holds: float | None = None,
 ) -> HatchetBackend:
-    """A backend on an engine; the URL of the HTTP API can be changed."""
+    """A backend on an engine; the URL of the HTTP API can be changed.
+
+    `holds` is how long its workers hold flows that only wait; by default, as long as others do.
+    """
     environment = engine.client_environment
-    return hatchet(
+    made = hatchet(
         environment["HATCHET_CLIENT_TOKEN"],
         environment.get("HATCHET_CLIENT_HOST_PORT"),
         server_url=server_url or environment.get("HATCHET_CLIENT_SERVER_URL"),
@@ -46,6 +51,9 @@ def backend_on(
         undeclared=undeclared,
         unserved=unserved,
     )
+    if holds is None:
+        return made
+    return HatchetBackend(dataclasses.replace(made.settings, holds=holds), repr(made))
 
 
 def fresh() -> str:
@@ -63,9 +71,12 @@ def serving(
     concurrency: int | None = None,
     lease: float = 60.0,
     unserved: float = 120.0,
+    holds: float | None = None,
 ) -> Iterator[HatchetBackend]:
     """A backend on an engine, and a worker that serves a catalog."""
-    backend = backend_on(engine, namespace=namespace, queue=queue, lease=lease, unserved=unserved)
+    backend = backend_on(
+        engine, namespace=namespace, queue=queue, lease=lease, unserved=unserved, holds=holds
+    )
     worker = backend.serve(catalog, concurrency=concurrency).unwrap()
     try:
         yield backend
@@ -85,6 +96,23 @@ def steps_of(engine: Engine, id: str) -> set[str]:
             details = await wire.details(id)
             assert details is not None
             return set(details.task_runs)
+        finally:
+            await wire.close()
+
+    return asyncio.run(look())
+
+
+def is_evicted(engine: Engine, id: str) -> bool:
+    """Whether the engine has taken a run from its worker, until something restores it."""
+    sdk.load()
+    from onward.backends.hatchet.client import Client
+
+    async def look() -> bool:
+        wire = Client(_address(engine))
+        try:
+            details = await wire.details(id)
+            assert details is not None
+            return bool(details.is_evicted)
         finally:
             await wire.close()
 

@@ -33,18 +33,13 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     TaskRunDetail,
 )
 
-KEY = "additional_metadata.onward + additional_metadata.hatchet__cron_scheduled_at"
-"""The only expression that the double can evaluate."""
+from tests.hatchet.double.modelled import NotModelled, refuse_unmodelled
 
 Output = dict[str, Any]
 
 
 class Refused(Exception):
     """The engine refuses the request."""
-
-
-class NotModelled(Exception):
-    """The real engine can do this, but the double cannot."""
 
 
 class Taken(Exception):
@@ -144,7 +139,7 @@ class Engine:
 
     def declare(self, request: CreateWorkflowVersionRequest) -> str:
         """Declares a workflow; returns the id of its version."""
-        _refuse_unmodelled(request)
+        refuse_unmodelled(request)
         known = self.workflows.get(request.name)
         if known is None or known[0] != request:
             known = self.workflows[request.name] = request, str(uuid.uuid4())
@@ -209,6 +204,8 @@ class Engine:
             if task.status is None:
                 continue
             detail = TaskRunDetail(external_id=task.id, readable_id=name, status=task.status)
+            if task.status == RunStatus.EVICTED:
+                detail.status, detail.is_evicted = RunStatus.RUNNING, True
             if run.is_over:
                 detail.error = task.error
                 detail.output = b"" if task.output is None else json.dumps(task.output).encode()
@@ -223,6 +220,7 @@ class Engine:
             task_runs=tasks,
             done=run.is_over,
             additional_metadata=run.request.additional_metadata.encode(),
+            is_evicted=any(task.is_evicted for task in tasks.values()),
         )
 
     async def ends(self, ids: set[str]) -> WorkflowRunEvent:
@@ -308,6 +306,21 @@ class Engine:
         """Frees a task's slot while it runs on."""
         self._free(self.tasks[id])
         self._schedule()
+
+    def evict(self, id: str) -> None:
+        """Takes a running task from its worker, until it is restored."""
+        task = self.tasks[id]
+        if task.status == RunStatus.RUNNING:
+            self._free(task)
+            task.status, task.worker = RunStatus.EVICTED, None
+            self._schedule()
+
+    def restore(self, id: str) -> None:
+        """Queues an evicted task; leaves others as they are."""
+        task = self.tasks[id]
+        if task.status == RunStatus.EVICTED:
+            self._queue(task)
+            self._schedule()
 
     def is_running(self, id: str) -> bool:
         """Whether a worker has a task."""
@@ -418,24 +431,3 @@ def _written(data: Output) -> str:
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
-
-
-def _refuse_unmodelled(request: CreateWorkflowVersionRequest) -> None:
-    known = {"name", "description", "tasks", "default_priority", "idempotency"}
-    of_task = {
-        "readable_id",
-        "action",
-        "timeout",
-        "parents",
-        "retries",
-        "worker_labels",
-        "schedule_timeout",
-        "slot_requests",
-    }
-    used = {each.name for each, _ in request.ListFields()} - known
-    for task in request.tasks:
-        used |= {each.name for each, _ in task.ListFields()} - of_task
-    if used:
-        raise NotModelled(f"workflow {request.name} has {sorted(used)}")
-    if request.idempotency.expression != KEY:
-        raise NotModelled(f"the key {request.idempotency.expression}")

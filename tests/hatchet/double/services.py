@@ -27,6 +27,8 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     RefreshTimeoutResponse,
     ReleaseSlotRequest,
     ReleaseSlotResponse,
+    RestoreEvictedTaskRequest,
+    RestoreEvictedTaskResponse,
     StepActionEvent,
     SubscribeToWorkflowRunsRequest,
     WorkerListenRequest,
@@ -37,6 +39,11 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     WorkflowRunEvent,
 )
 from hatchet_sdk.contracts.events_pb2 import PutLogRequest, PutLogResponse
+from hatchet_sdk.contracts.v1.dispatcher_pb2 import (
+    DurableTaskEvictionAckResponse,
+    DurableTaskRequest,
+    DurableTaskResponse,
+)
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 from hatchet_sdk.contracts.v1.workflows_pb2 import (
     CancelTasksRequest,
@@ -54,7 +61,8 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     TriggerWorkflowResponse,
 )
 
-from tests.hatchet.double.engine import Engine, NotModelled, Refused, Taken
+from tests.hatchet.double.engine import Engine, Refused, Taken
+from tests.hatchet.double.modelled import NotModelled
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -126,6 +134,10 @@ class Services:
             engine.release(request.task_run_external_id)
             return ReleaseSlotResponse()
 
+        async def restore(request: RestoreEvictedTaskRequest) -> RestoreEvictedTaskResponse:
+            engine.restore(request.task_run_external_id)
+            return RestoreEvictedTaskResponse(requeued=True)
+
         async def refresh(request: RefreshTimeoutRequest) -> RefreshTimeoutResponse:
             if not engine.is_running(request.task_run_external_id):
                 raise KeyError("task run not found")
@@ -144,6 +156,13 @@ class Services:
                 "GetRunDetails": self._unary(details, GetRunDetailsRequest),
                 "CancelTasks": self._unary(cancel, CancelTasksRequest),
             },
+            "v1.V1Dispatcher": {
+                "DurableTask": grpc.stream_stream_rpc_method_handler(
+                    self._durable,
+                    DurableTaskRequest.FromString,
+                    DurableTaskResponse.SerializeToString,
+                ),
+            },
             "WorkflowService": {
                 "TriggerWorkflow": self._unary(trigger, TriggerWorkflowRequest),
                 "BulkTriggerWorkflow": self._unary(trigger_all, BulkTriggerWorkflowRequest),
@@ -156,6 +175,7 @@ class Services:
                 "Unsubscribe": self._unary(unsubscribe, WorkerUnsubscribeRequest),
                 "SendStepActionEvent": self._unary(event, StepActionEvent),
                 "ReleaseSlot": self._unary(release, ReleaseSlotRequest),
+                "RestoreEvictedTask": self._unary(restore, RestoreEvictedTaskRequest),
                 "RefreshTimeout": self._unary(refresh, RefreshTimeoutRequest),
                 "ListenV2": grpc.unary_stream_rpc_method_handler(
                     self._listen, WorkerListenRequest.FromString, AssignedAction.SerializeToString
@@ -209,6 +229,19 @@ class Services:
                 yield await stream.get()
         finally:
             self._engine.disconnect(worker, stream)
+
+    async def _durable(
+        self, requests: AsyncIterator[DurableTaskRequest], context: ServicerContext
+    ) -> AsyncIterator[DurableTaskResponse]:
+        """Evicts tasks; everything else about durable tasks needs a real engine."""
+        await self._check(context)
+        async for request in requests:
+            if not request.HasField("evict_invocation"):
+                await context.abort(grpc.StatusCode.UNIMPLEMENTED, "it only evicts")
+            task = request.evict_invocation.durable_task_external_id
+            self._engine.evict(task)
+            answer = DurableTaskEvictionAckResponse(durable_task_external_id=task)
+            yield DurableTaskResponse(eviction_ack=answer)
 
     async def _subscribe(
         self, requests: AsyncIterator[SubscribeToWorkflowRunsRequest], context: ServicerContext

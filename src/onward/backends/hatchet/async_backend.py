@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import time
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus
+from msgspec import Raw
 from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
@@ -24,6 +26,8 @@ from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable, Unknown
 from onward.outcome import Outcome, one_of
 from onward.plan import Plan, StepNode
+
+_UNDER_WAY = (RunStatus.RUNNING, RunStatus.EVICTED)
 
 _PATIENCE = 3.0
 """How long a submit is retried while the engine is away, in seconds."""
@@ -141,7 +145,7 @@ class AsyncHatchetBackend:
             details = await self._connection.reader.details(id)
             if details is None:
                 return Failure(unknown(id))
-            outcome = await self._connection.reader.outcome(details)
+            outcome = await self._connection.cancelling.outcome(id, details)
         except RpcError as problem:
             return Failure(self._connection.client.fault(problem))
         except Oversized as oversized:
@@ -159,13 +163,22 @@ class AsyncHatchetBackend:
         return Status(state)
 
     async def _status_of_pending(self, details: GetRunDetailsResponse) -> Status:
-        running = [task for task in details.task_runs.values() if task.status == RunStatus.RUNNING]
+        if details.done:  # it was cancelled, and its cleanups run
+            for task in details.task_runs.values():
+                note = await last_note(self._connection.http, task.external_id)
+                if note is not None:
+                    return Status("cancelling", note.task, note.step, note.attempt, note.progress)
+            return Status("cancelling")
+        running = [task for task in details.task_runs.values() if task.status in _UNDER_WAY]
         input_plan = outcomes.input_and_plan(details)
         if not running or input_plan is None or input_plan[0].start > time.time():
             done = any(task.status == RunStatus.COMPLETED for task in details.task_runs.values())
             return Status("running" if done else "queued")
         for task in running:
             note = await last_note(self._connection.http, task.external_id)
+            if note is not None and note.waits:
+                until = None if note.until is None else datetime.fromtimestamp(note.until, UTC)
+                return Status("waiting", step=note.step, signal=note.signal, until=until)
             if note is not None:
                 return Status("running", note.task, note.step, note.attempt, note.progress)
         root = input_plan[1].root
@@ -182,6 +195,13 @@ class AsyncHatchetBackend:
                 return Failure(unknown(id))
             if details.done or outcomes.of_details(details) is not None:
                 return Success(None)
+            found = outcomes.input_and_plan(details)
+            if found is not None and outcomes.is_cleaned_up(*found):
+                started = await self._connection.cancelling.run_for(
+                    found[1], id, patience=_PATIENCE
+                )
+                if isinstance(started, Failure):
+                    return Failure(started.failure())
             await self._connection.client.cancel([id])
             while not details.done and time.monotonic() < end:
                 await asyncio.sleep(0.02)
@@ -192,6 +212,10 @@ class AsyncHatchetBackend:
                 return Success(None)
             return Failure(self._connection.client.fault(problem))
         return Success(None)
+
+    async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        """See `AsyncSignals.send`."""
+        return await self._connection.signals.send(id, name, raw)
 
     async def serve(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import Raw
 from returns.result import Failure, Result
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
@@ -12,8 +13,10 @@ from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
     BlockingSchedules,
+    BlockingSignals,
     BlockingSubmitsUnique,
 )
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, lower, sdk
 from onward.backends.hatchet.settings import Settings
@@ -29,10 +32,13 @@ if TYPE_CHECKING:
 class HatchetBackend(
     BlockingCancels["LazyBackend"],
     BlockingSchedules["LazyBackend"],
+    BlockingSignals["LazyBackend"],
     BlockingDiagnoses["LazyBackend"],
     BlockingSubmitsUnique["LazyBackend"],
 ):
     """The backend that `hatchet()` returns."""
+
+    lacks = NOTHING
 
     def __init__(self, settings: Settings, text: str) -> None:
         lazy = LazyBackend(settings)
@@ -102,6 +108,10 @@ class LazyBackend:
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `AsyncCancels.cancel`."""
         return await self._connected().cancel(id)
+
+    async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
+        """See `AsyncSignals.send`."""
+        return await self._connected().send(id, name, raw)
 
     async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """See `AsyncDiagnoses.diagnose`."""

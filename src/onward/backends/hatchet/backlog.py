@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
+from onward.backends.hatchet import names
 from onward.backends.hatchet.http_api import HttpApi
 
 RUN = ":run"
@@ -46,7 +47,10 @@ _READY = msgspec.json.Decoder(_Ready)
 
 
 async def waiting(http: HttpApi, tenant: str) -> dict[str, Waiting]:
-    """Returns the waiting steps, by action; empty if the HTTP API does not answer."""
+    """Returns the waiting steps, by action; empty if the HTTP API does not answer.
+
+    Mailboxes are left out: they wait for a signal, and not for a worker.
+    """
     ready: dict[str, object] = {}
     answer = await http.request("GET", f"tenants/{tenant}/step-run-queue-metrics")
     with contextlib.suppress(msgspec.MsgspecError):
@@ -64,4 +68,5 @@ async def waiting(http: HttpApi, tenant: str) -> dict[str, Waiting]:
                     max(before.aside, count - counts.get(name, 0)),
                     None if since is None else since.timestamp(),
                 )
-    return {name: each for name, each in found.items() if each.count}
+    mailbox = names.MAILBOX + RUN
+    return {name: each for name, each in found.items() if each.count and not name.endswith(mailbox)}

@@ -29,6 +29,8 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     RefreshTimeoutResponse,
     ReleaseSlotRequest,
     ReleaseSlotResponse,
+    RestoreEvictedTaskRequest,
+    RestoreEvictedTaskResponse,
     RuntimeInfo,
     StepActionEvent,
     StepActionEventType,
@@ -42,6 +44,11 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     WorkflowRunEvent,
 )
 from hatchet_sdk.contracts.events_pb2 import PutLogRequest, PutLogResponse
+from hatchet_sdk.contracts.v1.dispatcher_pb2 import (
+    DurableTaskEvictInvocationRequest,
+    DurableTaskRequest,
+    DurableTaskResponse,
+)
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import TriggerWorkflowRequest
 from hatchet_sdk.contracts.v1.workflows_pb2 import (
     CancelTasksRequest,
@@ -56,10 +63,12 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     BulkTriggerWorkflowResponse,
     PutRateLimitRequest,
     PutRateLimitResponse,
+    ScheduleWorkflowRequest,
     TriggerWorkflowResponse,
+    WorkflowVersion,
 )
 
-from onward.backend.tls import contents
+from onward.backends.hatchet.channel import channel, padding
 from onward.backends.hatchet.errors import (
     RpcError,
     collision,
@@ -84,23 +93,6 @@ _DEFAULT_LIMIT = 4 * 1024 * 1024
 
 _CERTAIN = 512 * 1024
 """A size that every engine accepts, in bytes."""
-
-_PADDING = b"\x7a"
-"""The tag of an unknown field, which the engine skips."""
-
-_OPTIONS: list[tuple[str, str | int]] = [
-    # The engine has its own limit.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-]
-
 
 _NOT_REACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -128,7 +120,7 @@ class Client:
         self._limit: int | None = None
         self._asking = asyncio.Lock()
         self._metadata = (("authorization", f"bearer {address.token}"),)
-        self._channel = _channel(address)
+        self._channel = channel(address)
         self._put_workflow = self._unary(
             "/v1.AdminService/PutWorkflow",
             CreateWorkflowVersionRequest,
@@ -144,6 +136,9 @@ class Client:
             "/WorkflowService/BulkTriggerWorkflow",
             BulkTriggerWorkflowRequest,
             BulkTriggerWorkflowResponse,
+        )
+        self._schedule = self._unary(
+            "/WorkflowService/ScheduleWorkflow", ScheduleWorkflowRequest, WorkflowVersion
         )
         self._details = self._unary(
             "/v1.AdminService/GetRunDetails", GetRunDetailsRequest, GetRunDetailsResponse
@@ -167,12 +162,22 @@ class Client:
         self._release = self._unary(
             "/Dispatcher/ReleaseSlot", ReleaseSlotRequest, ReleaseSlotResponse
         )
+        self._restore = self._unary(
+            "/Dispatcher/RestoreEvictedTask", RestoreEvictedTaskRequest, RestoreEvictedTaskResponse
+        )
+        self._durable: aio.StreamStreamMultiCallable[DurableTaskRequest, DurableTaskResponse] = (
+            self._channel.stream_stream(
+                "/v1.V1Dispatcher/DurableTask",
+                DurableTaskRequest.SerializeToString,
+                DurableTaskResponse.FromString,
+            )
+        )
         self._refresh = self._unary(
             "/Dispatcher/RefreshTimeout", RefreshTimeoutRequest, RefreshTimeoutResponse
         )
         self._version = self._unary("/Dispatcher/GetVersion", GetVersionRequest, GetVersionResponse)
         self._padded = self._channel.unary_unary(
-            "/Dispatcher/GetVersion", _as_it_is, GetVersionResponse.FromString
+            "/Dispatcher/GetVersion", bytes, GetVersionResponse.FromString
         )
         self._log = self._unary("/EventsService/PutLog", PutLogRequest, PutLogResponse)
         self._listen = self._channel.unary_stream(
@@ -214,9 +219,8 @@ class Client:
 
     async def _try(self, size: int) -> None:
         """Sends a message of this size, to see whether the engine refuses it."""
-        padded = _PADDING + _varint(size) + bytes(size)
         try:
-            await self._padded(padded, timeout=_PATIENCE, metadata=self._metadata)
+            await self._padded(padding(size), timeout=_PATIENCE, metadata=self._metadata)
         except RpcError as problem:
             if self._note_limit(problem) is None:
                 raise
@@ -322,6 +326,39 @@ class Client:
         """Frees the slot of an action that goes on running."""
         await self._release(ReleaseSlotRequest(task_run_external_id=task))
 
+    async def evict(self, task: str) -> bool:
+        """Takes a task from its worker, until it is restored; False if the engine refuses."""
+        request = DurableTaskEvictInvocationRequest(
+            durable_task_external_id=task, reason="it only waits"
+        )
+        stream = self._durable(metadata=self._metadata, timeout=_PATIENCE)
+        try:
+            await stream.write(DurableTaskRequest(evict_invocation=request))
+            answer = await stream.read()
+        finally:
+            stream.cancel()
+        return isinstance(answer, DurableTaskResponse) and answer.HasField("eviction_ack")
+
+    async def restore(self, task: str) -> None:
+        """Has an evicted task assigned to a worker; a task that is not evicted stays as it is."""
+        await self._restore(RestoreEvictedTaskRequest(task_run_external_id=task))
+
+    async def schedule(self, name: str, at: float, text: str, metadata: str) -> None:
+        """Has the engine start a run at a moment.
+
+        Args:
+            name: The workflow.
+            at: The moment, in seconds since 1970.
+            text: The run's input.
+            metadata: The run's metadata.
+        """
+        moment = Timestamp()
+        moment.FromNanoseconds(round(at * 1e9))
+        request = ScheduleWorkflowRequest(
+            name=name, schedules=[moment], input=text, additional_metadata=metadata
+        )
+        await self._schedule(request)
+
     async def extend(self, task: str, seconds: float) -> bool:
         """Renews the lease of an action; False if the worker no longer has it."""
         request = RefreshTimeoutRequest(
@@ -367,32 +404,6 @@ class Client:
             return answer
 
         return send
-
-
-def _channel(address: Address) -> aio.Channel:
-    tls = address.tls
-    if tls is None:
-        return aio.insecure_channel(address.target, _OPTIONS)
-    credentials = grpc.ssl_channel_credentials(
-        *(contents("tls", file) for file in (tls.root_certificates, tls.key, tls.certificate))
-    )
-    options = list(_OPTIONS)
-    if tls.server_name is not None:
-        options.append(("grpc.ssl_target_name_override", tls.server_name))
-    return aio.secure_channel(address.target, credentials, options)
-
-
-def _as_it_is(raw: bytes) -> bytes:
-    return raw
-
-
-def _varint(number: int) -> bytes:
-    """Encodes a number as a Protocol Buffers varint."""
-    raw = bytearray()
-    while number > 0x7F:
-        raw.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*raw, number])
 
 
 def event_of(

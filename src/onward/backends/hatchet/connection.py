@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from onward.backends.hatchet.cancelling import Cancelling
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.reader import Reader
+from onward.backends.hatchet.records import Records
 from onward.backends.hatchet.settings import Settings
+from onward.backends.hatchet.signals import Signals
 from onward.backends.hatchet.submit import Submitter
 from onward.backends.hatchet.wait import Waiter
 
@@ -26,9 +29,16 @@ class Connection:
         authorities = None if tls is None else tls.root_certificates
         self.http: HttpApi = HttpApi(settings.server_url, settings.address.token, authorities)
         self.reader: Reader = Reader(self.client, self.http)
-        self.waiter: Waiter = Waiter(self.client, self.reader)
         self.submitter: Submitter = Submitter(
             self.client, self.reader, settings.prefix, settings.queue
+        )
+        self.records: Records = Records(self.client, self.submitter, self.reader)
+        self.cancelling: Cancelling = Cancelling(
+            self.client, self.reader, self.submitter, self.records
+        )
+        self.waiter: Waiter = Waiter(self.client, self.reader, self.cancelling)
+        self.signals: Signals = Signals(
+            self.client, self.reader, self.submitter, self.waiter, self.records, self.cancelling
         )
 
     async def close(self) -> None:

@@ -51,9 +51,16 @@ class Job(Struct, frozen=True):
 
     Args:
         is_flow: Whether it runs a flow by the evaluator; if not, it runs one step.
+        is_record: Whether the run is a record, of which only its outcome is reported.
     """
 
     is_flow: bool = False
+    is_record: bool = False
+
+    @property
+    def slots(self) -> str:
+        """The kind of slots that it takes."""
+        return FLOWS if self.is_flow or self.is_record else STEPS
 
 
 class Workflow(Struct, frozen=True):
@@ -79,6 +86,8 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
     yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
     yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
     yield _unique(settings)
+    yield _single(names.workflow(names.RECORD, settings.prefix), Job(is_record=True), settings)
+    yield _mailbox(settings)
     for name, flow in catalog.flows.items():
         dag = to_dag(flow.node, settings.limits)
         workflow = names.workflow(name, settings.prefix)
@@ -90,7 +99,7 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
 
 def _single(name: str, job: Job, settings: Settings) -> Workflow:
     action = f"{name}:run"
-    task = _task(name, action, FLOWS if job.is_flow else STEPS, settings)
+    task = _task(name, action, job.slots, settings)
     if job.is_flow:  # the caller chooses the queue of a task
         task.worker_labels[label(settings.queue)].CopyFrom(required())
     return Workflow(_request(name, [task], settings), {action: job})
@@ -102,6 +111,15 @@ def _unique(settings: Settings) -> Workflow:
     unique.request.idempotency.method = IdempotencyMethod.STATUS
     unique.request.idempotency.ttl_ms = _LONGEST_UNIQUE
     return unique
+
+
+def _mailbox(settings: Settings) -> Workflow:
+    """The workflow of mailboxes. No worker serves its action, so its runs wait to be cancelled."""
+    name = names.workflow(names.MAILBOX, settings.prefix)
+    task = _task(name, f"{name}:run", FLOWS, settings)
+    # An end that nobody asked for does no harm, and the mailboxes of lost calls must end.
+    task.schedule_timeout = duration(settings.keep)
+    return Workflow(_request(name, [task], settings), {})
 
 
 def _dag(name: str, dag: Dag, settings: Settings) -> Workflow:

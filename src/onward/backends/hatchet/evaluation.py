@@ -7,26 +7,36 @@ another one starts the flow again, steps that have ended keep their outcomes and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from msgspec.structs import replace
 from returns.result import Failure
 
 from onward.backend.support import step_name
+from onward.backends.hatchet.cancelling import is_cancelled
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.message import LastAttempt, input_of
+from onward.backends.hatchet.progress import Reporter
 from onward.backends.hatchet.submit import Parent
+from onward.backends.hatchet.waiting import Waits
 from onward.evaluate import evaluate
 from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
 from onward.outcome import Faulted, Outcome, faulted, is_unknown
-from onward.plan import Args, Plan, Runnable
+from onward.plan import Args, Plan, Runnable, cancels_on_failure, walk
+from onward.scope import Scope, in_cleanup
 
 _PLACES = 20
 """How many keys to try, if the engine knows a key but has no run for it."""
 
 _BROKEN_OFF = 2
 """How many failures to start a step do not prove yet that its task is undeclared."""
+
+_SETTLES = 10.0
+"""How long it may take until the failure of a branch is known again, in seconds."""
 
 _PAUSE = 1.0
 """The pause between waits for a step while the engine is away, in seconds."""
@@ -43,28 +53,107 @@ class Evaluation:
         plan: The flow.
         call: The call's id.
         task: The id of the engine's task that runs the flow.
+        spawn: Runs a coroutine in the background.
+        is_abandoned: Whether this worker does not run the flow any more.
+        on_idle: Called when all that the flow does is to wait.
     """
 
-    def __init__(self, connection: Connection, plan: Plan, call: str, task: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        plan: Plan,
+        call: str,
+        task: str,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        is_abandoned: Callable[[], bool],
+        on_idle: Callable[[Waits], None],
+    ) -> None:
         self._connection = connection
         self._plan = plan
         self._call = call
         self._task = task
-        self._running: set[str] = set()
+        self._spawn = spawn
+        self._is_abandoned = is_abandoned
+        self._on_idle = on_idle
+        self._running: dict[str, str] = {}
+        self._steps = 0
+        self._reporter = Reporter(connection.client, task)
+        self._is_waiting = False
+        self._cancels_branches = any(map(cancels_on_failure, walk(plan.root)))
+        self._scope = Scope(self._run_step)
+        self.waits: Waits = Waits(connection, plan, call, self._note)
+        """The waits of the flow."""
         self.last: LastAttempt | None = None
         """The step that ended last."""
 
-    async def run(self, args: Args) -> Outcome:
-        """Runs the flow."""
-        return await evaluate(self._plan.root, args, self._run_step)
+    async def run(self, args: Args, ended: Faulted | None = None) -> Outcome:
+        """Runs the flow.
+
+        Args:
+            args: The flow's arguments.
+            ended: How the call has ended, if it has, and only its cleanups are left to run.
+        """
+        if ended is not None:
+            self._scope = Scope(self._run_step, self._known)
+            self._scope.cancel(ended)
+        outcome = await evaluate(self._plan.root, args, self._scope, wait=self.waits)
+        return self._scope.cancelled or outcome
+
+    def end(self, outcome: Faulted) -> bool:
+        """Ends the flow, except for its cleanups; False if there are none to run."""
+        if not self._scope.has_cleanup:
+            return False
+        self._scope.cancel(outcome)
+        return True
+
+    @property
+    def has_cleanup(self) -> bool:
+        """Whether a flow has begun whose cleanup has not ended."""
+        return self._scope.has_cleanup
+
+    def close(self) -> None:
+        """Ends the reports of what the flow waits for."""
+        self._reporter.close()
 
     async def cancel(self) -> None:
-        """Cancels the running steps."""
-        if self._running:
-            await self._connection.client.cancel(sorted(self._running))
+        """Cancels the running steps, except those of cleanups."""
+        ids = sorted(id for id, where in self._running.items() if not in_cleanup(where))
+        if ids:
+            await self._connection.client.cancel(ids)
+
+    async def _known(self, where: str) -> Outcome | None:
+        return await self._connection.cancelling.known(self._plan, self._call, where)
+
+    def _note(self) -> None:
+        """Reports what the flow waits for, if all that it does is to wait."""
+        waits = self.waits.active
+        if waits and not self._steps:
+            where, (signal, until) = next(iter(waits.items()))
+            self._reporter.on_wait(where, signal, until)
+            self._is_waiting = True
+            self._on_idle(self.waits)
+        elif self._is_waiting:
+            self._reporter.on_wait("")
+            self._is_waiting = False
 
     async def _run_step(self, step: Runnable, args: Args, where: str) -> Outcome:
+        self._steps += 1
+        self._note()
+        try:
+            return await self._start_step(step, args, where)
+        except asyncio.CancelledError:
+            if not self._is_abandoned():  # the scope has cancelled this step alone
+                self._spawn(self._end_step(where))
+            raise
+        finally:
+            self._steps -= 1
+            self._note()
+
+    async def _start_step(self, step: Runnable, args: Args, where: str) -> Outcome:
         plan = replace(self._plan, root=step, args=args)
+        if in_cleanup(where):
+            plan = replace(plan, deadline=None)  # it runs in spite of the call's
         fault: Fault = Lost(plan.flow, f"the engine lost its step at {where}")
         undeclared = self._connection.settings.undeclared
         end = time.monotonic() + undeclared
@@ -84,9 +173,13 @@ class Evaluation:
                     continue
                 break
             id = started.unwrap()
-            self._running.add(id)
+            self._running[id] = where
             outcome, last = await self._outcome(id)
-            self._running.discard(id)
+            del self._running[id]
+            if self._cancels_branches and is_cancelled(outcome):
+                # A worker that had the flow before may have cancelled this branch. Then the failure
+                # of another one is about to cancel it here too.
+                await asyncio.sleep(_SETTLES)
             if not is_unknown(outcome, id):
                 name = step_name(step, plan.flow)
                 self.last = last or LastAttempt(name, where, str(_attempts(outcome)))
@@ -100,6 +193,10 @@ class Evaluation:
                 return await self._connection.waiter.step(id)
             except RpcError:  # the connection failed, not the step
                 await asyncio.sleep(_PAUSE)
+
+    async def _end_step(self, where: str) -> None:
+        with contextlib.suppress(RpcError):
+            await self._known(where)  # this cancels it
 
 
 def _attempts(outcome: Outcome) -> int:

@@ -38,12 +38,20 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
         at: The path of the plan's root within its call.
         call: The call's id, if the call is another run.
         start: When to start, in seconds since 1970. A worker that receives it earlier waits.
+        outcome: The outcome that the run stores, as text, if it is a record.
+        signal: The name of the signal whose value the run stores, or whose mailbox it is.
+        cleans_up: Whether the call was cancelled, and the run only runs its cleanups.
+        wakes: Whether the run only has the call go on, because its wait is due.
     """
 
     plan: str
     at: str = ""
     call: str = ""
     start: float = 0.0
+    outcome: str = ""
+    signal: str = ""
+    cleans_up: bool = False
+    wakes: bool = False
 
 
 class LastAttempt(Struct, frozen=True):

@@ -17,6 +17,12 @@ FUSED = "onward.fused"
 UNIQUE = "onward.unique"
 """The workflow of calls that share a key, of which one at a time is open."""
 
+RECORD = "onward.record"
+"""The workflow of runs that store an outcome."""
+
+MAILBOX = "onward.mailbox"
+"""The workflow of runs that end when a signal is sent. No worker takes them."""
+
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 
 

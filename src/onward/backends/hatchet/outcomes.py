@@ -23,7 +23,7 @@ from onward.backends.hatchet.message import (
 from onward.evaluate import drive, evaluate
 from onward.fault import ONLY_ONWARD, BadPayload, Lost
 from onward.outcome import Outcome, faulted
-from onward.plan import Args, Plan, Runnable
+from onward.plan import Args, Plan, Runnable, has_cleanup
 
 SLACK = 1.0
 """How long after a deadline a worker may still report an outcome, in seconds."""
@@ -69,9 +69,9 @@ def of_details(
     tasks = list(details.task_runs.values())
     ended = _ended(details)
     if not details.done:
-        deadline = input_plan[1].deadline if input_plan else None
-        is_late = deadline is not None and deadline + SLACK <= time.time()
-        return faulted(expired(flow)) if is_late else None
+        if input_plan is None or is_cleaned_up(*input_plan) or not is_late(*input_plan):
+            return None
+        return faulted(expired(flow))
     found = _found(ended)
     if found is not None:
         return found
@@ -90,6 +90,24 @@ def of_details(
         message = "the run's output is not one of Onward's"
         return faulted(BadPayload(flow, message, advice=ONLY_ONWARD))
     return _replayed(input_plan[1], outcomes)
+
+
+def is_late(run_input: RunInput, plan: Plan) -> bool:
+    """Whether the deadline of a run has passed, so that no worker reports its outcome any more."""
+    if plan.deadline is None or run_input.cleans_up:
+        return False
+    return plan.deadline + SLACK <= time.time()
+
+
+def is_cleaned_up(run_input: RunInput, plan: Plan) -> bool:
+    """Whether a run is a call with a cleanup, and not a part of one."""
+    return not run_input.call and has_cleanup(plan)
+
+
+def was_cancelled(details: GetRunDetailsResponse) -> bool:
+    """Whether a run was cancelled in the engine."""
+    tasks = details.task_runs.values()
+    return details.done and any(task.status == RunStatus.CANCELLED for task in tasks)
 
 
 def last_of(details: GetRunDetailsResponse) -> LastAttempt | None:

@@ -25,12 +25,40 @@ _EVERY = 0.25
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
-    """A worker's report about a running step."""
+    """A worker's report about a running step, or about a wait.
+
+    Args:
+        task: The task of the step.
+        step: The path of the step or wait.
+        attempt: The number of the step's attempt.
+        progress: What the step reported.
+        waits: Whether all that the call does is to wait.
+        signal: The signal that it waits for, if any.
+        until: When the wait ends at the latest, in seconds since 1970.
+    """
 
     task: str
     step: str
     attempt: int = 1
     progress: Progress | None = None
+    waits: bool = False
+    signal: str = ""
+    until: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The report, for people."""
+        if self.signal:
+            return f"waits for the signal {self.signal!r} at {self.step}"
+        if self.waits:
+            return f"sleeps at {self.step}"
+        if not self.step:
+            return "waits no more"
+        text = f"{self.task} at {self.step}, attempt {self.attempt}"
+        if self.progress is None:
+            return text
+        total = "" if self.progress.total is None else f" of {self.progress.total:g}"
+        return f"{text}: {self.progress.done:g}{total} {self.progress.note}"
 
 
 class _Metadata(Struct, frozen=True):
@@ -85,6 +113,16 @@ class Reporter:
         """Reports the progress of the running step."""
         self._report(replace(self._begun, progress=progress))
 
+    def on_wait(self, where: str, signal: str = "", until: float | None = None) -> None:
+        """Reports that the run waits.
+
+        Args:
+            where: The path of the wait; empty if the run waits no more.
+            signal: The signal that it waits for, if any.
+            until: When the wait ends at the latest, in seconds since 1970.
+        """
+        self._report(Note("", where, 0, waits=bool(where), signal=signal, until=until))
+
     def close(self) -> None:
         """Ends the reports, because the run has ended."""
         self._is_closed = True
@@ -107,14 +145,9 @@ class Reporter:
             self._writing = self._loop.create_task(self._write(note))
 
     async def _write(self, note: Note) -> None:
-        progress = note.progress
-        text = f"{note.task} at {note.step}, attempt {note.attempt}"
-        if progress is not None:
-            total = "" if progress.total is None else f" of {progress.total:g}"
-            text += f": {progress.done:g}{total} {progress.note}"
         metadata = msgspec.json.encode(_Metadata(note)).decode()
         with contextlib.suppress(RpcError):  # a missing line does not matter to the step
-            await self._client.log(self._task, text[:2000].strip(), metadata)
+            await self._client.log(self._task, note.text[:2000].strip(), metadata)
 
 
 async def last_note(http: HttpApi, task: str) -> Note | None:

@@ -19,14 +19,24 @@ from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError, with_retries
 from onward.backends.hatchet.evaluation import Evaluation
+from onward.backends.hatchet.eviction import evict_later
 from onward.backends.hatchet.lower import Dag
-from onward.backends.hatchet.message import Payload, StepResult, decode_payload, result_of
+from onward.backends.hatchet.message import (
+    Payload,
+    RunInput,
+    StepResult,
+    cancelled,
+    decode_payload,
+    result_of,
+)
 from onward.backends.hatchet.progress import Reporter
 from onward.backends.hatchet.reader import Oversized
+from onward.backends.hatchet.records import NOTHING
 from onward.backends.hatchet.results import Share
 from onward.backends.hatchet.steps import StepRunner
-from onward.outcome import Outcome, faulted
-from onward.plan import Args, Plan, Runnable
+from onward.backends.hatchet.waiting import Waits
+from onward.outcome import Faulted, Outcome, decode, faulted
+from onward.plan import Args, Plan, Runnable, has_cleanup
 
 
 class AssignmentRunner:
@@ -56,23 +66,58 @@ class AssignmentRunner:
         payload = decode_payload(assignment.action.action_payload)
         if isinstance(payload, Failure):
             return result_of(faulted(payload.failure()), at="", ends=True)
+        if assignment.job.is_record:
+            return await self._record(payload.unwrap().input)
         decoded = plans.decode(payload.unwrap().input.plan.encode())
         if isinstance(decoded, Failure):
             return result_of(faulted(decoded.failure()), at="", ends=True)
         plan = assignment.plan = decoded.unwrap()
         assignment.name = plan.flow
+        run_input = payload.unwrap().input
+        if run_input.cleans_up:
+            return await self._cleaned_up(assignment, plan, run_input)
         left = None if plan.deadline is None else plan.deadline - time.time()
-        late = result_of(faulted(expired(plan.flow)), at=payload.unwrap().input.at, ends=True)
+        end = faulted(expired(plan.flow))
+        late = result_of(end, at=run_input.at, ends=True)
         if left is not None and left <= 0:
+            if assignment.job.is_flow and has_cleanup(plan):
+                return await self._expired(assignment, plan, end)
             return late
         work = asyncio.create_task(self._worked(assignment, plan, payload.unwrap()))
         try:
             await asyncio.wait([work], timeout=left)
             assignment.is_late = not work.done()
+            if assignment.is_late and assignment.end(end):
+                await asyncio.wait([work])
+                return work.result()
             return late if assignment.is_late else work.result()
         finally:
             assignment.is_cancelled.set()
             work.cancel()
+
+    async def _expired(self, assignment: Assignment, plan: Plan, end: Faulted) -> StepResult:
+        """Runs the cleanups of a call whose deadline has passed while no worker had it."""
+        call = assignment.action.workflow_run_id
+        begun = await self._connection.cancelling.has_begun(plan, call, math.inf)
+        if begun.value_or(True):
+            end_of_call = await self._flow(assignment, plan, call, end)
+            return result_of(end_of_call, at="", ends=True)
+        return result_of(end, at="", ends=True)
+
+    async def _cleaned_up(
+        self, assignment: Assignment, plan: Plan, run_input: RunInput
+    ) -> StepResult:
+        """Cancels a call, and runs its cleanups."""
+        end, call = faulted(cancelled(plan.flow)), run_input.call
+        if await self._connection.cancelling.stop(call):
+            await self._flow(assignment, plan, call, end)
+        return result_of(end, at="", ends=True)
+
+    async def _record(self, run_input: RunInput) -> StepResult:
+        """Reports the outcome that a record stores. If it is a signal's, its call gets it."""
+        await self._connection.signals.deliver(run_input)
+        outcome = decode(run_input.outcome.encode()) if run_input.outcome else NOTHING
+        return result_of(outcome, at=run_input.at, ends=True)
 
     async def _worked(self, assignment: Assignment, plan: Plan, payload: Payload) -> StepResult:
         run_input, job = payload.input, assignment.job
@@ -153,17 +198,38 @@ class AssignmentRunner:
             reporter.close()
             assignment.last = reporter.last
 
-    async def _flow(self, assignment: Assignment, plan: Plan, call: str) -> Outcome:
-        evaluation = Evaluation(
-            self._connection, plan, call, assignment.action.task_run_external_id
+    async def _flow(
+        self, assignment: Assignment, plan: Plan, call: str, ended: Faulted | None = None
+    ) -> Outcome:
+        if has_cleanup(plan) and ended is None:
+            begun = await self._connection.cancelling.begin(plan, call)
+            if isinstance(begun, Failure) or not begun.unwrap():
+                fault = begun.failure() if isinstance(begun, Failure) else cancelled(plan.flow)
+                return faulted(fault)
+
+        def on_idle(waits: Waits) -> None:
+            if ended is None and assignment.action.task_run_external_id == call:
+                self._spawn(evict_later(self._connection, assignment, plan, waits))
+
+        evaluation = assignment.evaluation = Evaluation(
+            self._connection,
+            plan,
+            call,
+            assignment.action.task_run_external_id,
+            spawn=self._spawn,
+            is_abandoned=assignment.is_cancelled.is_set,
+            on_idle=on_idle,
         )
         try:
-            outcome = await evaluation.run(plan.args)
+            outcome = await evaluation.run(plan.args, ended)
             assignment.last = evaluation.last
+            self._spawn(evaluation.waits.close())
             return outcome
         except asyncio.CancelledError:
             self._spawn(self._abandoned(assignment, evaluation))
             raise
+        finally:
+            evaluation.close()
 
     async def _abandoned(self, assignment: Assignment, evaluation: Evaluation) -> None:
         """Cancels the running steps of a flow, unless another worker continues the flow."""
@@ -172,4 +238,8 @@ class AssignmentRunner:
                 details = await self._connection.client.details(assignment.action.workflow_run_id)
                 if details is None or not details.done:
                     return
+                if evaluation.has_cleanup:
+                    call = assignment.action.workflow_run_id
+                    await self._connection.cancelling.pending(details, call)
             await evaluation.cancel()
+            await evaluation.waits.close()

@@ -55,6 +55,8 @@ class Settings:
         limits: The limits of tasks, by the tasks' names.
         undeclared: How long a submission waits for a worker to declare its task, in seconds.
         unserved: How long a step waits for a worker to serve its task again, in seconds.
+        holds: How long a worker holds a flow that only waits before it gives it back to the
+            engine, in seconds. Most waits that end soon then need no other worker.
     """
 
     address: Address
@@ -67,3 +69,4 @@ class Settings:
     limits: Limits
     undeclared: float
     unserved: float
+    holds: float = 5.0

@@ -112,6 +112,25 @@ class Submitter:
             return Failure(self._client.fault(problem, plan.flow))
         return Failure(undeclared(plan))
 
+    async def schedule(
+        self, plan: Plan, run_input: RunInput, key: str, *, workflow: str, at: float
+    ) -> None:
+        """Has the engine start a run of a plan at a moment.
+
+        Args:
+            plan: The plan.
+            run_input: The run's input.
+            key: The run's idempotency key.
+            workflow: The workflow of the run.
+            at: The moment, in seconds since 1970.
+
+        Raises:
+            RpcError: If the engine refuses it, or is away.
+        """
+        name = names.workflow(workflow, self._prefix)
+        metadata = msgspec.json.encode(self._metadata(plan, key)).decode()
+        await self._client.schedule(name, at, encode(run_input), metadata)
+
     async def _started(
         self, name: str, request: TriggerWorkflowRequest, patience: float
     ) -> str | None:

@@ -18,9 +18,11 @@ from typing import Any, TypeAlias
 
 from grpc.aio import StreamStreamCall
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
+from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse
 
 from onward.backend.support import Patience
 from onward.backends.hatchet import outcomes
+from onward.backends.hatchet.cancelling import Cancelling
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import RpcError, concerns_all, is_temporary, unknown
 from onward.backends.hatchet.message import LastAttempt
@@ -65,11 +67,14 @@ class Waiter:
     Args:
         client: The connection.
         reader: Reads runs.
+        cancelling: Tells the outcomes of calls that may have been cancelled.
     """
 
-    def __init__(self, client: Client, reader: Reader) -> None:
+    def __init__(self, client: Client, reader: Reader, cancelling: Cancelling) -> None:
         self._client = client
         self._reader = reader
+        self._cancelling = cancelling
+        self._following: dict[str, asyncio.Task[None]] = {}
         self._awaited: dict[str, _Awaited] = {}
         self._due: list[tuple[float, int, str]] = []
         self._count = itertools.count()
@@ -213,7 +218,9 @@ class Waiter:
     async def _look(self, id: str, awaited: _Awaited) -> None:
         try:
             details = await self._reader.details(id)
-            outcome = None if details is None else await self._reader.outcome(details)
+            outcome = None if details is None else await self._cancelling.outcome(id, details)
+            if details is not None and details.done and outcome is None:
+                self._follow(id, awaited, details)
         except Oversized as oversized:
             self._settle(awaited, faulted(oversized.fault))
             return
@@ -230,6 +237,20 @@ class Waiter:
             self._settle(awaited, faulted(unknown(id)))
         else:
             awaited.was_missing = True  # it may not be visible yet
+
+    def _follow(self, id: str, awaited: _Awaited, details: GetRunDetailsResponse) -> None:
+        """Waits for the run that ends a cancelled call."""
+
+        async def follow() -> None:
+            with contextlib.suppress(RpcError):
+                run = await self._cancelling.pending(details, id)
+                outcome = None if run is None else await self.outcome(run)
+                if outcome is not None:
+                    self._settle(awaited, outcome)
+
+        if id not in self._following:
+            task = self._following[id] = asyncio.create_task(follow())
+            task.add_done_callback(lambda _: self._following.pop(id))
 
     def _note(self, problem: RpcError, awaited: _Awaited) -> None:
         """Handles a failed poll.

@@ -144,7 +144,7 @@ class HatchetWorker:
             await asyncio.sleep(_PAUSE * random.random())
 
     def _registration(self, slots: str) -> Registration:
-        actions = [action for action, job in self._jobs.items() if job.is_flow == (slots == FLOWS)]
+        actions = [action for action, job in self._jobs.items() if job.slots == slots]
         return self._registered("-flows" if slots == FLOWS else "", actions, slots)
 
     def _registered(self, suffix: str, actions: list[str], slots: str) -> Registration:
@@ -182,17 +182,22 @@ class HatchetWorker:
                 self._give_up(assignment)
             return
         job = self._jobs.get(action.action_id)
-        if (
-            action.action_type != ActionType.START_STEP_RUN
-            or job is None
-            or key in self._assignments
-        ):
+        if action.action_type != ActionType.START_STEP_RUN or job is None:
+            return
+        if key in self._assignments:
+            if self._assignments[key].is_evicting:
+                self._assignments[key].again = action
             return
         assignment = self._assignments[key] = Assignment(action, job, worker)
         assignment.task = self._loop.create_task(self._answer(assignment))
-        assignment.task.add_done_callback(lambda _: self._assignments.pop(key))
+        assignment.task.add_done_callback(lambda _: self._done(key))
         if self._is_giving_back or (self._is_leaving and job.is_flow):
             self._give_back(assignment)
+
+    def _done(self, key: tuple[str, int]) -> None:
+        assignment = self._assignments.pop(key)
+        if assignment.again is not None:
+            self._take(assignment.again, assignment.worker)
 
     async def _extend(self) -> None:
         """Renews the lease of what takes long."""
