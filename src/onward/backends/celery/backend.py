@@ -17,7 +17,7 @@ from returns.result import Failure, Result, Success
 
 from onward import plan as plans
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
-from onward.backend.features import CLEANUPS, Feature
+from onward.backend.features import Feature
 from onward.backend.support import Patience, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.clock import to_remote
@@ -51,7 +51,7 @@ class CeleryBackend(Core):
     """The backend that `celery()` returns."""
 
     lacks: Mapping[Feature, str] = MappingProxyType(
-        {**CLEANUPS, "on_failure": "it cannot cancel the branches of a fan-out alone"}
+        {"on_failure": "it cannot cancel the branches of a fan-out alone"}
     )
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:

@@ -167,7 +167,7 @@ class Canvas:
         message = task.message
         step = message.do
         queue, priority = message.queue, message.priority
-        if isinstance(step, Runnable):
+        if isinstance(step, Runnable) and not (message.is_cancelled and task.name == lower.PASS):
             queue = step.queue or queue
             priority = step.priority if step.priority is not None else priority
         if message.is_again:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -16,20 +17,20 @@ from redis.exceptions import RedisError
 from returns.result import Failure, Result, Success
 
 from onward import plan as plans
-from onward.backend import Submission
+from onward.backend import State, Submission
 from onward.backend.support import ended_already, sent_already, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.canvas import Canvas
 from onward.backends.celery.client import PublishDeadline, Timeouts
 from onward.backends.celery.dead_letters import DeadLetters
 from onward.backends.celery.deadlines import Deadlines
-from onward.backends.celery.errors import LEDGER, server_of, unavailable
+from onward.backends.celery.errors import LEDGER, NOT_REACHED, server_of, unavailable
 from onward.backends.celery.ledger import Ledger, Message
 from onward.backends.celery.message import Started
 from onward.backends.celery.signing import Signer
 from onward.backends.celery.submit import RecordingAMQP, TaskMessage, send_all, task_message
 from onward.fault import Cancelled, Fault, Unavailable
-from onward.outcome import faulted
+from onward.outcome import Faulted, faulted
 from onward.plan import Plan
 
 _TIMEOUTS = Timeouts()
@@ -67,7 +68,7 @@ class Core:
         self.queue = queue
         self.queues: set[str] = {queue}
         self.lease = lease
-        self.deadlines: Deadlines = Deadlines(ledger)
+        self.deadlines: Deadlines = Deadlines(ledger, self.end_early)
         self.signer = signer
         self.dead_letters: DeadLetters | None = None
         self.canvas: Canvas = Canvas(app, queue, ledger.now, signer)
@@ -83,14 +84,22 @@ class Core:
     def __repr__(self) -> str:
         return self._text
 
-    def publish(self, submissions: Iterable[Submission], *, is_again: bool = False) -> None:
+    def publish(
+        self,
+        submissions: Iterable[Submission],
+        *,
+        is_again: bool = False,
+        is_cancelled: bool = False,
+    ) -> None:
         """Sends the first task of each call to the broker now, in the order of the calls.
 
         Args:
             submissions: The calls.
             is_again: Whether the calls were sent before. They get the highest priority then.
+            is_cancelled: Whether the calls are cancelling.
         """
-        lowered = [(each, lower.to_parts(each.plan, is_again=is_again)) for each in submissions]
+        to_parts = partial(lower.to_parts, is_again=is_again, is_cancelled=is_cancelled)
+        lowered = [(each, to_parts(each.plan)) for each in submissions]
         for are_single, some in groupby(lowered, lambda pair: all(map(_is_single, pair[1]))):
             if are_single:
                 self.send_messages([self._task_message(each.plan, parts) for each, parts in some])
@@ -129,10 +138,30 @@ class Core:
             if entry is None:
                 return Failure(unknown(id, "the ledger"))
             flow = plans.decode(entry.plan).map(lambda plan: plan.flow).value_or("")
-            self.ledger.settle(id, faulted(Cancelled(flow, "it was cancelled")), "cancelled")
+            self.end_early(id, faulted(Cancelled(flow, "it was cancelled")), "cancelled")
         except (RedisError, OSError) as problem:
             return Failure(unavailable(LEDGER, problem))
         return Success(None)
+
+    def end_early(self, id: str, outcome: Faulted, end: State) -> None:
+        """Ends a call: at once, or after its cleanups if it has any to run.
+
+        In the second case it is sent again, because its messages may be held, wait in long queues,
+        or be lost. Those that are not go on to the cleanups too; each step of these runs once.
+
+        Args:
+            id: The call's id.
+            outcome: Its outcome, unless it has one, or is cancelling, already.
+            end: Its state then.
+        """
+        if not self.ledger.cleanups.end_early(id, outcome, end):
+            return
+        entry = self.ledger.read(id)
+        plan = None if entry is None else plans.decode(entry.plan).value_or(None)
+        # If the broker is away, the call counts as lost, and a worker sends it later.
+        with contextlib.suppress(*NOT_REACHED):
+            if plan is not None:
+                self.publish([Submission(plan)], is_again=True, is_cancelled=True)
 
     def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         """See `Signals.send`."""

@@ -6,12 +6,13 @@ A call expires this way even if no worker is alive.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from onward import plan as plans
+from onward.backend import State
 from onward.backend.support import expired
 from onward.backends.celery.ledger import Entry, Ledger
-from onward.outcome import faulted
+from onward.outcome import Faulted, faulted
 
 _SLICE = 1.0
 _LONG_SLICE = 5.0
@@ -27,10 +28,13 @@ class Deadlines:
 
     Args:
         ledger: The ledger of these calls.
+        end_early: Ends a call, after its cleanups if it has any to run; takes its id, outcome and
+            state.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, end_early: Callable[[str, Faulted, State], object]) -> None:
         self._ledger = ledger
+        self._end_early = end_early
         self._known: dict[str, float] = {}
         """The deadlines by call; infinite for a call without one."""
 
@@ -55,9 +59,11 @@ class Deadlines:
         plan = plans.decode(entry.plan).value_or(None)
         if len(self._known) >= _MOST:
             self._known.clear()
-        deadline = math.inf if plan is None or plan.deadline is None else plan.deadline
+        deadline = math.inf
+        if plan is not None and plan.deadline is not None and "cancelling" not in entry.fields:
+            deadline = plan.deadline
         self._known[id] = deadline
         if plan is None or deadline > self._ledger.now():
             return entry
-        self._ledger.settle(id, faulted(expired(plan.flow)), "expired")
+        self._end_early(id, faulted(expired(plan.flow)), "expired")
         return self._ledger.read(id)

@@ -14,7 +14,7 @@ class LeaseLedger(Protocol):
     """The part of a ledger that renews leases."""
 
     def renew_lease(self, id: str, at: str, holder: str) -> bool:
-        """Renews the lease of a step; False if the call has ended."""
+        """Renews the lease of a step; False if the step may not go on."""
         ...
 
     def now(self) -> float:

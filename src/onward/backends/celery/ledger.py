@@ -9,10 +9,14 @@ from msgspec import Struct
 
 from onward import outcome as outcomes
 from onward.backends.celery.cells import Cells
+from onward.backends.celery.cleanups import CleanupLedger
 from onward.backends.celery.due import DueLedger
 from onward.backends.celery.unique import UniqueLedger
 from onward.fault import Misconfigured
 from onward.outcome import Outcome
+
+IN_CLEANUP = "finally"
+"""The path of a step in a cleanup."""
 
 
 class Entry(Struct, frozen=True):
@@ -46,11 +50,13 @@ class BeginResult(Struct, frozen=True):
         outcome: The step's outcome, if the step has run before.
         is_running: Whether another delivery of the step's message is running now, or the message of
             a later attempt is held.
+        is_cancelled: Whether the call is cancelling, and the step belongs to no cleanup.
     """
 
     is_open: bool
     outcome: bytes | None
     is_running: bool
+    is_cancelled: bool = False
 
 
 class Ledger(Protocol):
@@ -69,6 +75,11 @@ class Ledger(Protocol):
     @property
     def unique(self) -> UniqueLedger:
         """Which call of a key is open."""
+        ...
+
+    @property
+    def cleanups(self) -> CleanupLedger:
+        """What it knows of cleanups."""
         ...
 
     def for_worker(self) -> Ledger:
@@ -134,7 +145,7 @@ class Ledger(Protocol):
         """Renews the lease of a step, unless another delivery holds it by now.
 
         Returns:
-            Whether the call is still open.
+            Whether the step may go on, because its call is open and not cancelling.
         """
         ...
 
@@ -171,12 +182,28 @@ class Ledger(Protocol):
         """Excludes a call whose record cannot be read from the search for lost calls."""
         ...
 
-    def settle(self, id: str, outcome: Outcome, end: str) -> bool:
-        """Stores a call's outcome; False if the call has ended before."""
+    def settle(self, id: str, outcome: Outcome, end: str, *, is_last: bool = False) -> bool:
+        """Stores a call's outcome.
+
+        Args:
+            id: The call's id.
+            outcome: Its outcome.
+            end: Its state.
+            is_last: Whether it is the outcome of the call's last step. A call that is cancelling
+                ends as was decided then, and not with this outcome.
+
+        Returns:
+            False if the call has ended before.
+        """
         ...
 
-    def is_open(self, id: str) -> bool:
-        """Whether the call is known and has no outcome."""
+    def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
+        """Whether the call is known and has no outcome.
+
+        Args:
+            id: The call's id.
+            at: The path of a step. Outside of cleanups, a call that is cancelling is not open.
+        """
         ...
 
     def now(self) -> float:

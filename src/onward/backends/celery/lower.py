@@ -8,8 +8,14 @@ from typing import Any, TypeAlias
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from onward.backends.celery.message import StepMessage
+from onward.backends.celery.message import (
+    CLEANUP,
+    CallState,
+    StepMessage,
+    state_after_cleanup,
+)
 from onward.plan import (
+    NO_ARGS,
     Args,
     AwaitsNode,
     CaseNode,
@@ -32,10 +38,12 @@ from onward.plan import (
     walk,
 )
 from onward.policy import Delivery
+from onward.scope import in_cleanup
 
 AWAITS = "onward.awaits"
 CASE = "onward.case"
 EACH = "onward.each"
+FINALLY = "onward.finally"
 FIXED = "onward.fixed"
 FUSED = "onward.fused"
 GATHER = "onward.gather"
@@ -49,7 +57,7 @@ TAG = "onward.tag"
 TEE = "onward.tee"
 """Like `onward.gather`, but passes on only the first value."""
 
-PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED, INPUT, SLEEP, AWAITS, CASE, TAG)
+PLUMBING = (FUSED, EACH, PASS, SPREAD, FIXED, INPUT, FINALLY, SLEEP, AWAITS, CASE, TAG)
 """The tasks of ours that take a single state, as tasks of the user's do."""
 
 GATHERS = (GATHER, TEE)
@@ -75,12 +83,13 @@ class Chord(Struct, frozen=True):
 Part: TypeAlias = SingleTask | Chord
 
 
-def to_parts(plan: Plan, *, is_again: bool = False) -> list[Part]:
+def to_parts(plan: Plan, *, is_again: bool = False, is_cancelled: bool = False) -> list[Part]:
     """Lowers a plan to a sequence of tasks and chords.
 
     Args:
         plan: The plan.
         is_again: Whether the call was sent before.
+        is_cancelled: Whether the call is cancelling.
     """
     message = StepMessage(
         call=plan.id,
@@ -92,6 +101,7 @@ def to_parts(plan: Plan, *, is_again: bool = False) -> list[Part]:
         priority=plan.priority,
         trace=plan.trace,
         is_again=is_again,
+        is_cancelled=is_cancelled,
     )
     return mark_last(node_to_parts(plan.root, message), message)
 
@@ -143,6 +153,11 @@ def _render(task: SingleTask) -> str:
         tried = task.message.rescue
         parts = _rescue(tried.body, tried.handler, replace(task.message, rescue=None))
         return f"{INPUT}({render(parts)})"
+    if task.message.ends is not None:
+        inner = replace(task.message, ends=None)
+        node = task.message.ends
+        flows = [render(node_to_parts(each, inner)) for each in (node.body, node.cleanup)]
+        return f"{FINALLY}({', '.join(flows)})"
     return f"{task.name} (rescue)" if task.message.handles else task.name
 
 
@@ -164,6 +179,8 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
     """Lowers a node to a sequence of parts; `message` has its path and its context."""
     at = message.at
     match node:
+        case StepNode() | FusedNode() if message.is_cancelled and not in_cleanup(at):
+            return [SingleTask(PASS, replace(message, at=at or "0", do=node))]
         case StepNode():
             return [SingleTask(node.task, replace(message, at=at or "0", do=node))]
         case FusedNode():
@@ -186,7 +203,7 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
         case RescueNode(body, handler):
             return _rescue(body, handler, message)
         case FinallyNode():
-            raise NotImplementedError("finally_ does not run on Celery yet")
+            return [SingleTask(FINALLY, replace(message, do=StepNode(FINALLY), ends=node))]
         case KeepNode():
             return [branches_to_chord(beside(node).branches, message)]
         case TeeNode():
@@ -267,6 +284,42 @@ def branch_of(node: CaseNode, index: int, message: StepMessage) -> list[Part]:
 
 def _pass(message: StepMessage) -> SingleTask:
     return SingleTask(PASS, message)
+
+
+def with_cleanup(node: FinallyNode, given: Raw, message: StepMessage) -> list[Part]:
+    """Lowers a flow with a cleanup, once the input is known: its steps, and what sends the cleanup.
+
+    Args:
+        node: The flow and its cleanup.
+        given: Their input.
+        message: The message of the task that sends these parts on.
+    """
+    name = f"{message.at}{CLEANUP}"
+    inner = replace(message, do=None, ends=None, handles="", is_last=False)
+    inside = (name, *message.inside)
+    tried = node_to_parts(node.body, replace(inner, at=_below(message, "try"), inside=inside))
+    entry = replace(message, handles=name, given=Args((given,)))
+    return [*tried, SingleTask(FINALLY, entry)]
+
+
+def cleanup(node: FinallyNode, state: CallState, message: StepMessage) -> list[Part]:
+    """Lowers a cleanup once its flow has ended: its steps, and a task that gives the flow's state.
+
+    Args:
+        node: The flow and its cleanup.
+        state: The state after the flow.
+        message: The message of the task that sends these parts on, with the input as `given`.
+    """
+    name = message.handles
+    last = replace(message, ends=None, given=NO_ARGS, before=(state_after_cleanup(state, name),))
+    inner = replace(last, do=None, handles="", is_last=False, before=())
+    at = _below(message, "finally")
+    steps = node_to_parts(node.cleanup, replace(inner, at=at, inside=(name, *message.inside)))
+    return [*steps, SingleTask(FINALLY, last)]
+
+
+def _below(message: StepMessage, name: str) -> str:
+    return f"{message.at}.{name}" if message.at else name
 
 
 def _rescue(

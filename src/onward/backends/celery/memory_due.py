@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from onward.backends.celery.due import EXPIRY, START, Answer, Claims, DueEntry, Hold, Sent, Wait
 
@@ -39,6 +39,14 @@ class MemoryDue:
         with self._changed:
             self._signals.pop(call, None)
             for at in self._due.pop(call, {}):
+                self._held.pop((call, at), None)
+
+    def drop(self, call: str, is_dropped: Callable[[str], bool]) -> None:
+        """Removes those entries of a call for whose path, or kind, this is true."""
+        with self._changed:
+            entries = self._due.get(call, {})
+            for at in [at for at in entries if is_dropped(at)]:
+                del entries[at]
                 self._held.pop((call, at), None)
 
     def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from onward import outcome as outcomes
 from onward.backends.celery.cells import Cells, MemoryCells
 from onward.backends.celery.due import START
-from onward.backends.celery.ledger import BeginResult, Entry, Message, entry
+from onward.backends.celery.ledger import IN_CLEANUP, BeginResult, Entry, Message, entry
+from onward.backends.celery.memory_cleanups import MemoryCleanups
 from onward.backends.celery.memory_due import MemoryDue
 from onward.backends.celery.memory_unique import MemoryUnique
 from onward.outcome import Outcome
+from onward.scope import in_cleanup
 
 
 class MemoryLedger:
@@ -26,6 +28,7 @@ class MemoryLedger:
         self._calls: dict[str, dict[str, bytes]] = {}
         self.due = MemoryDue(self._changed, self._calls)
         self.unique = MemoryUnique(self._changed, self._calls, self.due)
+        self.cleanups = MemoryCleanups(self._changed, self._calls, self.due, self.settle)
         self._ended: deque[tuple[float, str]] = deque()
 
     def for_worker(self) -> MemoryLedger:
@@ -61,12 +64,15 @@ class MemoryLedger:
     def begin_step(
         self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
     ) -> BeginResult:
-        id = message.call
-        fields |= {"attempt": str(attempt), f"b:{at}": ""}
-        self.update(id, **fields)
+        id, running = message.call, f"b:{at}"
         with self._changed:
             call = self._calls.get(id, {})
-            return BeginResult("plan" in call and "end" not in call, call.get(f"o:{at}"), False)
+            outcome, is_open = call.get(f"o:{at}"), "plan" in call and "end" not in call
+            is_cancelled = "cancelling" in call and not in_cleanup(at)
+            if outcome is not None or not is_open or is_cancelled or running in call:
+                return BeginResult(is_open, outcome, running in call, is_cancelled)
+            self.update(id, attempt=str(attempt), **fields, **{running: holder})
+            return BeginResult(is_open, None, False)
 
     def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         with self._changed:
@@ -74,12 +80,13 @@ class MemoryLedger:
             call.pop(f"b:{at}", None)
             return call.setdefault(f"o:{at}", outcome)
 
+    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
+        with self._changed:
+            self._calls.get(id, {}).pop(f"b:{at}", None)
+
     # Workers cannot die alone here and no message gets lost, so these methods have nothing to do.
 
     def note_sent(self, messages: Iterable[Message]) -> None:
-        pass
-
-    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
         pass
 
     def find_lost(self, seconds: float) -> list[str]:
@@ -111,12 +118,14 @@ class MemoryLedger:
             if id in self._calls:  # a deleted call must not come back while a step of it runs on
                 self._calls[id].update({key: value.encode() for key, value in fields.items()})
 
-    def settle(self, id: str, outcome: Outcome, end: str) -> bool:
+    def settle(self, id: str, outcome: Outcome, end: str, *, is_last: bool = False) -> bool:
         with self._changed:
             call = self._calls.get(id)
             if call is None or "end" in call:
                 return False
             call["end"], call["outcome"] = end.encode(), outcomes.encode(outcome)
+            if is_last and "cancelling" in call:
+                call["end"], call["outcome"] = call["ends"], call["cancelling"]
             self._ended.append((time.monotonic(), id))
             self.due.forget(id)
             self.unique.advance(call.get("slot", b"").decode())
@@ -124,12 +133,13 @@ class MemoryLedger:
             return True
 
     def renew_lease(self, id: str, at: str, holder: str) -> bool:
-        return self.is_open(id)
+        return self.is_open(id, at)
 
-    def is_open(self, id: str) -> bool:
+    def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
         with self._changed:
             call = self._calls.get(id, {})
-            return "plan" in call and "end" not in call
+            is_cancelled = "cancelling" in call and not in_cleanup(at)
+            return "plan" in call and "end" not in call and not is_cancelled
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         end = time.monotonic() + timeout

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from onward.evaluate import join, split
 from onward.outcome import Failed, Faulted, Outcome, Value
@@ -18,6 +19,7 @@ from onward.plan import (
     AwaitsNode,
     CaseNode,
     EachNode,
+    FinallyNode,
     FusedNode,
     RescueNode,
     SleepNode,
@@ -25,6 +27,9 @@ from onward.plan import (
 )
 from onward.routing import Route
 from onward.secret import has_marks, masked
+
+CLEANUP = "!"
+"""How the names of cleanups end, among those of what handles failures."""
 
 
 class Started(Struct, frozen=True, tag="started", tag_field="now"):
@@ -41,7 +46,7 @@ class Continuing(Struct, frozen=True, tag="flowing", tag_field="now", omit_defau
 
 
 class Failing(Struct, frozen=True, tag="broken", tag_field="now", omit_defaults=True):
-    """A step failed. `inside` names the rescues around it, the innermost first."""
+    """A step failed. `inside` names the rescues and cleanups around it, the innermost first."""
 
     outcome: Failed | Faulted
     inside: tuple[str, ...] = ()
@@ -58,8 +63,8 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         flow: The flow's name.
         at: The task's path within the call.
         do: The step or the `each`; None for a task that only gathers or passes on values.
-        inside: The rescues around the task, the innermost first.
-        handles: The rescue whose handler begins with the task.
+        inside: The rescues and cleanups around the task, the innermost first.
+        handles: The rescue whose handler, or the cleanup that, begins with the task.
         skips: The rescues whose handlers the task is a part of.
         is_top: Whether the task is outside of all fan-outs.
         is_last: Whether the call ends with the task.
@@ -78,7 +83,11 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         rescue: The rescue to send on when its input is known, if its handler takes the input too.
         case: The case whose branch to send on when the value is known.
         route: The route of the branch that gave the value, if that gets the name of its type.
+        ends: The flow with a cleanup to send on when its input is known, or its cleanup if that has
+            the input as `given`.
         is_again: Whether the call was lost and is sent again.
+        is_cancelled: Whether the call was cancelling when it was sent. Steps outside of cleanups
+            then have no queue of their own, because they only pass on what is known.
     """
 
     call: str
@@ -105,7 +114,9 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     rescue: RescueNode | None = None
     case: CaseNode | None = None
     route: Route | None = None
+    ends: FinallyNode | None = None
     is_again: bool = False
+    is_cancelled: bool = False
 
 
 def outcome_of(state: CallState) -> Outcome:
@@ -120,6 +131,25 @@ def state_after(outcome: Outcome, message: StepMessage) -> CallState:
     if isinstance(outcome, Value):
         return Continuing(outcome.raw)
     return Failing(outcome, message.inside)
+
+
+def state_after_cancel(outcome: Faulted, message: StepMessage) -> CallState:
+    """Returns the call's state after a step that was cancelled; only cleanups handle that."""
+    return Failing(outcome, tuple(name for name in message.inside if name.endswith(CLEANUP)))
+
+
+def state_after_cleanup(state: CallState, name: str) -> CallState:
+    """Returns the state after a cleanup: what the flow before it has given.
+
+    Args:
+        state: The state after the flow.
+        name: The name by which the cleanup handled it.
+    """
+    if isinstance(state, Continuing):
+        return replace(state, past="")
+    if isinstance(state, Failing) and name in state.inside:
+        return replace(state, inside=state.inside[state.inside.index(name) + 1 :])
+    return state
 
 
 def ends_with(state: CallState, message: StepMessage) -> bool:

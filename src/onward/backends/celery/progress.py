@@ -32,16 +32,17 @@ class ProgressLedger(Protocol):
         """Sets fields of a call's record."""
         ...
 
-    def is_open(self, id: str) -> bool:
-        """Whether the call is known and has no outcome."""
+    def is_open(self, id: str, at: str) -> bool:
+        """Whether a step of a call may go on."""
         ...
 
 
 class AttemptProgress:
     """The progress of one attempt, and whether its call was cancelled; enter it meanwhile."""
 
-    def __init__(self, writer: ProgressWriter, id: str) -> None:
+    def __init__(self, writer: ProgressWriter, id: str, at: str) -> None:
         self.id = id
+        self.at = at
         self.unwritten: str | None = None
         self.is_asking: bool = False
         self.has_ended = False
@@ -86,9 +87,9 @@ class ProgressWriter:
         self._is_running = False
         self._is_closed = False
 
-    def for_attempt(self, id: str) -> AttemptProgress:
-        """Makes the progress of one attempt at a step of a call."""
-        return AttemptProgress(self, id)
+    def for_attempt(self, id: str, at: str) -> AttemptProgress:
+        """Makes the progress of one attempt at the step of a call at a path."""
+        return AttemptProgress(self, id, at)
 
     def watch(self, attempt: AttemptProgress) -> None:
         """Lets the thread handle an attempt."""
@@ -142,7 +143,7 @@ class ProgressWriter:
 
     def _check(self, attempt: AttemptProgress) -> None:
         with contextlib.suppress(RedisError, OSError):  # the next check may succeed
-            attempt.has_ended = not self._ledger.is_open(attempt.id)
+            attempt.has_ended = not self._ledger.is_open(attempt.id, attempt.at)
             attempt.checked.set()
 
 

@@ -113,7 +113,8 @@ def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
         ledger.settle(id, lost, "failed")
         report_outcome(tasks, Context(id, plan.flow, trace=plan.trace), lost)
         return False
-    backend.publish([Submission(plan)], is_again=True)
+    is_cancelled = ledger.cleanups.cancelled(id) is not None
+    backend.publish([Submission(plan)], is_again=True, is_cancelled=is_cancelled)
     return True
 
 

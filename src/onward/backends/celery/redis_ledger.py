@@ -15,14 +15,16 @@ from onward.backends.celery.cells import Cells, RedisCells
 from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
 from onward.backends.celery.due_scripts import LONGEST_OPEN
-from onward.backends.celery.ledger import BeginResult, Entry, Message, distrusted, entry
+from onward.backends.celery.ledger import IN_CLEANUP, BeginResult, Entry, Message, distrusted, entry
 from onward.backends.celery.outage import Outage, server_name
+from onward.backends.celery.redis_cleanups import RedisCleanups
 from onward.backends.celery.redis_due import RedisDue
 from onward.backends.celery.redis_unique import RedisUnique
 from onward.backends.celery.signing import Signer, sign, verify
 from onward.backends.celery.wait import Waiters
 from onward.outcome import Outcome, faulted
 from onward.plan import LAST_SECOND
+from onward.scope import in_cleanup
 
 _LOGGER = logging.getLogger("onward.celery")
 _TIMEOUTS = Timeouts()
@@ -80,6 +82,7 @@ class RedisLedger:
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
         self.cells: Cells = RedisCells(client)
         self.unique = RedisUnique(client, self._retry, self._sign_plan)
+        self.cleanups = RedisCleanups(client, signer, self._keep)
         self.due = RedisDue(
             client, self._retry, signer, timeouts.check_interval, self._renewed_plan
         )
@@ -156,10 +159,10 @@ class RedisLedger:
         keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS, f"{scripts.SENT}{message.route}"]
         noted = [text for field in fields.items() for text in field]
         args = [id, at, attempt, holder, self._lease, f"{message.id} {id}", *noted]
-        is_open, outcome, is_running = self._begin_step(keys, args)
+        is_open, outcome, is_running, *is_cancelled = self._begin_step(keys, args)
         if outcome is not None:
             outcome = verify(self._signer, outcome, "step", id, at)
-        return BeginResult(bool(is_open), outcome, bool(is_running))
+        return BeginResult(bool(is_open), outcome, bool(is_running), bool(is_cancelled))
 
     def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         raw = sign(self._signer, outcome, "step", id, at)
@@ -176,7 +179,7 @@ class RedisLedger:
 
     def renew_lease(self, id: str, at: str, holder: str) -> bool:
         keys = [_lease(id, at), _key(id), scripts.OPEN_CALLS]
-        return bool(self._renew_lease(keys, [id, holder, self._lease]))
+        return bool(self._renew_lease(keys, [id, holder, self._lease, at]))
 
     def take_turn(self) -> bool:
         return bool(self._take_turn([scripts.SEARCHES], [self._lease / 1000]))
@@ -211,14 +214,14 @@ class RedisLedger:
         self._client.zrem(scripts.OPEN_CALLS, id)
         _LOGGER.error(_UNREADABLE, id)
 
-    def settle(self, id: str, outcome: Outcome, end: str) -> bool:
+    def settle(self, id: str, outcome: Outcome, end: str, *, is_last: bool = False) -> bool:
         keys = [_key(id), scripts.OPEN_CALLS]
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
-        return bool(self._settle(keys, [id, end, raw, self._keep]))
+        return bool(self._settle(keys, [id, end, raw, self._keep, int(is_last)]))
 
-    def is_open(self, id: str) -> bool:
-        plan, end = self._client.hmget(_key(id), ["plan", "end"])
-        return plan is not None and end is None
+    def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
+        plan, end, outcome = self._client.hmget(_key(id), ["plan", "end", "cancelling"])
+        return plan is not None and end is None and (outcome is None or in_cleanup(at))
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         return self._waiters.wait(ids, timeout)

@@ -36,6 +36,7 @@ from onward.backends.celery.message import (
     gathered,
     outcome_of,
     state_after,
+    state_after_cancel,
 )
 from onward.backends.celery.progress import ProgressWriter
 from onward.backends.celery.reader import Reader
@@ -44,17 +45,19 @@ from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import handler_args, join, single_value, split
 from onward.execute import is_retried
-from onward.fault import Cancelled
+from onward.fault import Cancelled, Expired
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
     AwaitsNode,
     CaseNode,
     EachNode,
+    FinallyNode,
     Runnable,
     SleepNode,
 )
 from onward.routing import as_given, choose
+from onward.scope import in_cleanup
 
 _LOGGER = logging.getLogger("onward.celery")
 
@@ -162,7 +165,8 @@ class Runner:
         request.chain = request.chord = None
         request.ignore_result = True
         fault = state.outcome.fault if isinstance(state.outcome, Faulted) else None
-        if state is before or isinstance(fault, Cancelled):
+        is_passed_on = state is before or task.name == lower.FINALLY
+        if is_passed_on or isinstance(fault, Cancelled | Expired):
             raise NotRun("the call has failed before, or has ended")
         raise step_failed(state.outcome)
 
@@ -170,9 +174,11 @@ class Runner:
         self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
     ) -> CallState:
         """Does what a message says, and returns the call's new state."""
+        if isinstance(state, Continuing) and state.past and state.past in message.skips:
+            return self._end_if_last(task, state, message)
+        if task.name == lower.FINALLY and message.handles:
+            return self._clean_up(task, state, message)
         if isinstance(state, Continuing):
-            if state.past and state.past in message.skips:
-                return self._end_if_last(task, state, message)
             state = replace(state, past="")
             if message.handles:
                 return self._end_if_last(task, replace(state, past=message.handles), message)
@@ -195,6 +201,8 @@ class Runner:
             return self._with_input(task, state, args, message)
         if message.case is not None:
             return self._case(task, args, message, message.case)
+        if message.ends is not None:
+            return self._begin(task, args, message, message.ends)
         if task.name == lower.FIXED:
             return self._end_if_last(task, Started(message.given), message)
         if message.wait is not None:
@@ -220,7 +228,7 @@ class Runner:
         received = self._ledger_message(task, message)
         outcome = self._holding.wait(task, message, node, received)
         if outcome is None or self._expires(message):
-            return self._stop_chain(task, message)
+            return self._cancelled(task, message)
         if given is not None and isinstance(outcome, Value):
             outcome = given  # a sleep passes its input on
         return self._end_if_last(task, state_after(outcome, message), message)
@@ -244,18 +252,18 @@ class Runner:
             return self._end_if_last(
                 task, state_after(outcomes.decode(begun.outcome), message), message
             )
-        if not begun.is_open:
-            return self._stop_chain(task, message)
+        if not begun.is_open or begun.is_cancelled:
+            return self._cancelled(task, message)
         if begun.is_running:
             # The other delivery continues the call. If its worker dies, the call is sent again.
             raise Ignore("another delivery of this message is running")
         if self._expires(message):
-            return self._stop_chain(task, message)
+            return self._cancelled(task, message)
         try:
             outcome = self._attempt(step, args, message, attempt, holder)
         except Interrupted:
             self._expires(message)
-            return self._stop_chain(task, message)
+            return self._cancelled(task, message)
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
             self._holding.retry(task, message, wait, step_failed(outcome), holder)
@@ -272,11 +280,10 @@ class Runner:
     ) -> Outcome:
         """Makes an attempt at a step; raises `Interrupted` if the call ends meanwhile."""
         interrupt = Interrupt()
+        deadline = None if in_cleanup(message.at) else message.deadline
         with (
-            self._leases.renewing(
-                message.call, message.at, holder, message.deadline, interrupt.set
-            ),
-            self._progress.for_attempt(message.call) as progress,
+            self._leases.renewing(message.call, message.at, holder, deadline, interrupt.set),
+            self._progress.for_attempt(message.call, message.at) as progress,
         ):
             context = step_context(
                 step,
@@ -293,10 +300,11 @@ class Runner:
             return self._steps.attempt(step, args, context, interrupt)
 
     def _expires(self, message: StepMessage) -> bool:
-        """Ends a call whose deadline has passed; returns whether it has."""
-        if message.deadline is None or message.deadline > self._ledger.now():
+        """Ends a call whose deadline has passed; returns whether it has. A cleanup has none."""
+        is_late = message.deadline is not None and message.deadline <= self._ledger.now()
+        if not is_late or in_cleanup(message.at):
             return False
-        self._ledger.settle(message.call, faulted(expired(message.flow)), "expired")
+        self._core.end_early(message.call, faulted(expired(message.flow)), "expired")
         return True
 
     def _deadline_here(self, message: StepMessage) -> float | None:
@@ -330,9 +338,37 @@ class Runner:
         if ends_with(state, message):
             is_late = message.deadline is not None and message.deadline <= self._ledger.now()
             outcome = faulted(expired(message.flow)) if is_late else outcome_of(state)
-            self._ledger.settle(message.call, outcome, state_of(outcome))
+            self._ledger.settle(message.call, outcome, state_of(outcome), is_last=True)
             task.request.chain = None
         return state
+
+    def _cancelled(self, task: CeleryTask[Any, Any], message: StepMessage) -> CallState:
+        """Returns the state after a cancelled step; sends nothing on if the call has ended."""
+        outcome = self._ledger.cleanups.cancelled(message.call)
+        if outcome is None:
+            return self._stop_chain(task, message)
+        return self._end_if_last(task, state_after_cancel(outcome, message), message)
+
+    def _begin(
+        self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, node: FinallyNode
+    ) -> CallState:
+        """Begins a flow with a cleanup, whose input is known now."""
+        given = single_value(args)
+        if not isinstance(given, Value):
+            return self._end_if_last(task, state_after(given, message), message)
+        if self._ledger.cleanups.begin(message.call, message.at) != "begun":
+            return self._cancelled(task, message)
+        line = lower.with_cleanup(node, given.raw, message)
+        raise task.replace(self._core.canvas.signature(line, Continuing(given.raw)))
+
+    def _clean_up(
+        self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
+    ) -> CallState:
+        """Sends a cleanup on after its flow, or gives the flow's state after the cleanup."""
+        if message.ends is None:
+            return self._end_if_last(task, message.before[0], message)
+        line = lower.cleanup(message.ends, state, message)
+        raise task.replace(self._core.canvas.signature(line, Started(message.given)))
 
     def _stop_chain(self, task: CeleryTask[Any, Any], message: StepMessage) -> CallState:
         """Sends nothing on, because the call has ended."""

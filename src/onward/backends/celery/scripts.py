@@ -26,6 +26,9 @@ In the record of a call, `o:<path>` is the outcome of a step, `b:<path>` is ther
 `r:<path>` is the number of a held attempt, and `w:<path>` says how a wait stands. `quiet` is set if
 a search need not look for lost messages of the call, because nothing of it is on its way but held
 messages. `slot` is there if the call shares a key, and `begun` once it can no longer be replaced.
+`f:<path>` is there once a flow with a cleanup has begun, and `cleanups` if any has.
+`cancelling` is the outcome with which a call ends when its cleanups have ended, and `ends` is its
+state then.
 """
 
 from __future__ import annotations
@@ -131,15 +134,24 @@ local function note_begun(route, message)
 end
 """
 
+IN_CLEANUP = """
+-- Whether a step belongs to a cleanup, as `onward.scope.in_cleanup` says.
+local function in_cleanup(at)
+    return string.find('.' .. at .. '.', '%.finally[.%[]') ~= nil
+end
+"""
+
 BEGIN_STEP = (
     COMMON
     + NOTE_BEGUN
+    + IN_CLEANUP
     + """
 local id, at, attempt, holder, lease, message = unpack(ARGV, 1, 6)
 note_begun(KEYS[4], message)
-local known = redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at)
+local known = redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at, 'cancelling')
 if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
 if known[2] then return {1, known[2], 0} end
+if known[4] and not in_cleanup(at) then return {1, false, 0, 1} end
 local held_by = redis.call('GET', KEYS[2])
 if held_by and held_by ~= holder then return {1, false, 1} end
 if known[3] and tonumber(attempt) < tonumber(known[3])
@@ -183,8 +195,10 @@ note_activity(ARGV[1], clock() + ARGV[2])
 
 RENEW_LEASE = (
     COMMON
+    + IN_CLEANUP
     + """
-if redis.call('HEXISTS', KEYS[2], 'end') == 1 then return 0 end
+local known = redis.call('HMGET', KEYS[2], 'end', 'cancelling')
+if known[1] or (known[2] and not in_cleanup(ARGV[4])) then return 0 end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[2] then return 1 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -305,23 +319,39 @@ local function advance(slot)
 end
 """
 
+SETTLES = (
+    ADVANCE
+    + """
+-- Ends a call, if it has no end. The arguments are its id, end, outcome, and how long it is kept.
+local function settle()
+    if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
+    redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
+    redis.call('EXPIRE', KEYS[1], ARGV[4])
+    redis.call('ZREM', KEYS[2], ARGV[1])
+    for _, at in ipairs(redis.call('HKEYS', KEYS[1] .. ':held')) do
+        redis.call('ZREM', 'onward:due', at .. ' ' .. ARGV[1])
+    end
+    redis.call('ZREM', 'onward:due', ' ' .. ARGV[1], '! ' .. ARGV[1])
+    redis.call('DEL', KEYS[1] .. ':held', KEYS[1] .. ':signals')
+    local slot = redis.call('HGET', KEYS[1], 'slot')
+    if slot then advance('onward:unique:' .. slot) end
+    --NOTIFY
+    return 1
+end
+""".replace("--NOTIFY", NOTIFY)
+)
+
+# A call that is cancelling ends as was decided then, whatever comes of its last step.
+
 SETTLE = (
     COMMON
-    + ADVANCE
+    + SETTLES
     + """
 if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
-if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-redis.call('ZREM', KEYS[2], ARGV[1])
-for _, at in ipairs(redis.call('HKEYS', KEYS[1] .. ':held')) do
-    redis.call('ZREM', 'onward:due', at .. ' ' .. ARGV[1])
+if ARGV[5] == '1' then
+    local decided = redis.call('HMGET', KEYS[1], 'ends', 'cancelling')
+    if decided[2] then ARGV[2], ARGV[3] = decided[1], decided[2] end
 end
-redis.call('ZREM', 'onward:due', ' ' .. ARGV[1], '! ' .. ARGV[1])
-redis.call('DEL', KEYS[1] .. ':held', KEYS[1] .. ':signals')
-local slot = redis.call('HGET', KEYS[1], 'slot')
-if slot then advance('onward:unique:' .. slot) end
---NOTIFY
-return 1
-""".replace("--NOTIFY", NOTIFY)
+return settle()
+"""
 )

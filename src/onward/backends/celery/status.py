@@ -36,6 +36,8 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
             if due != "inf":
                 until = datetime.fromtimestamp(to_local(float(due), now()), UTC)
             break
+    if not entry.end and "cancelling" in fields:
+        state, signal, until = "cancelling", "", None
     if state not in _STATES or (entry.end and entry.outcome is None):
         return Failure(damaged(id))
     progress = None
