@@ -23,6 +23,7 @@ from onward import (
     Cancels,
     Cases,
     Catalog,
+    Conflict,
     Constant,
     Context,
     Expired,
@@ -40,16 +41,20 @@ from onward import (
     Schedule,
     Schedules,
     Secret,
+    Signal,
+    Signals,
     Status,
     Step,
     Task,
     TimedOut,
     TooLarge,
+    Unanswered,
     Unavailable,
     Unknown,
     Unsupported,
     aio,
     answer,
+    awaits,
     cancel,
     case,
     check,
@@ -72,6 +77,8 @@ from onward import (
     run,
     schedule,
     schedules,
+    send,
+    sleep,
     spread,
     status,
     submit,
@@ -346,6 +353,48 @@ def spread_takes_the_items_of_a_tuple() -> None:
     assert_type((find >> keep(length) >> spread(cut))("u"), Call[bytes, Missing])
     assert_type((fetch >> together(identity, length) >> spread(cut >> length))("u"), Call[int])
     assert_type(each(spread(cut))([(b"", 1)]), Call[list[bytes]])
+
+
+decision = Signal("decision", Malformed)
+
+
+@task
+def judge(raw: bytes, found: Malformed) -> int:
+    return len(raw)
+
+
+@task
+def late(error: Unanswered | Fault) -> Malformed:
+    return Malformed(0)
+
+
+def a_sleep_passes_the_value_on() -> None:
+    assert_type((double >> sleep(60) >> text)(1), Call[str])
+    assert_type((find >> sleep(timedelta(days=1)))("u"), Call[bytes, Missing])
+    assert_type((sleep(1) >> double)(1), Call[int])
+
+
+def an_awaits_gives_the_value_of_its_signal() -> None:
+    assert_type(decision, Signal[Malformed])
+    assert_type((find >> awaits(decision))("u"), Call[Malformed, Missing])
+    assert_type((find >> keep(awaits(decision)) >> spread(judge))("u"), Call[int, Missing])
+    assert_type((keep(awaits(decision)) >> spread(judge))(b""), Call[int])
+    timed = find >> keep(awaits(decision, timeout=60)) >> spread(judge)
+    assert_type(timed("u"), Call[int, Missing | Unanswered])
+    assert_type((double >> awaits(decision, timeout=60).rescue(late))(1), Call[Malformed])
+    both = together(awaits(decision), double)
+    assert_type((double >> both)(1), Call[tuple[Malformed, int]])
+    ref = (find >> awaits(decision)).ref("x")
+    backend = unwrap(connect("local://"))
+    if isinstance(backend, Signals):
+        sent = send(ref, decision, Malformed(0), on=backend)
+        assert_type(sent, Result[None, Fault])
+        assert isinstance(sent.failure(), Unknown | Conflict)
+
+
+async def an_awaited_send() -> None:
+    ref = awaits(decision).ref("x")
+    assert_type(await aio.send(ref, decision, Malformed(0), on=local()), Result[None, Fault])
 
 
 def fixed_ignores_what_comes() -> None:
@@ -810,6 +859,9 @@ def main() -> None:
     each_maps_a_step_over_a_list()
     together_pairs_the_values_of_its_branches()
     identity_fits_everywhere()
+    a_sleep_passes_the_value_on()
+    an_awaits_gives_the_value_of_its_signal()
+    asyncio.run(an_awaited_send())
     a_url_gives_a_backend_or_what_is_wrong_with_it()
     assert a_secret_keeps_the_type_of_what_it_holds(Secret("x")) == Secret("x")
     a_cleanup_leaves_the_type_of_its_flow_as_it_is()

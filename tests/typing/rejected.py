@@ -21,10 +21,12 @@ from onward import (
     Retry,
     Schedules,
     Secret,
+    Signal,
     Step,
     Task,
     aio,
     answer,
+    awaits,
     cancel,
     case,
     connect,
@@ -43,6 +45,8 @@ from onward import (
     run,
     schedule,
     schedules,
+    send,
+    sleep,
     spread,
     status,
     submit,
@@ -218,6 +222,38 @@ def the_wrong_arguments_for_a_flow() -> None:
     _ = store(parse(b"", ","))  # E
     _ = identity(1, 2)  # E
     _ = (identity >> store)(b"")  # E
+
+
+# -- sleep and signals --------------------------------------------------------------------------
+
+
+decision = Signal("decision", Malformed)
+
+
+def a_wait_that_gives_another_type() -> None:
+    _ = fetch >> sleep(1) >> store  # E
+    _ = fetch >> awaits(decision) >> double  # E
+    _ = fetch >> keep(awaits(decision)) >> store  # E
+    _ = sleep("soon")  # E
+    _ = awaits("decision")  # E
+    _ = awaits(decision, timeout="soon")  # E
+    _ = (sleep(1) >> double)("u")  # E
+
+
+def a_timeout_that_nobody_handles() -> None:
+    _ = awaits(decision, timeout=1).rescue(forgetful)  # E
+
+
+@task
+def forgetful(error: Fault) -> Malformed:
+    return Malformed(0)
+
+
+def a_signal_of_another_type() -> None:
+    ref = (fetch >> awaits(decision)).ref("x")
+    _ = send(ref, decision, "yes", on=local())  # E
+    _ = send(ref, "decision", Malformed(0), on=local())  # E
+    _ = send("x", decision, Malformed(0), on=local())  # E
 
 
 # -- given ----------------------------------------------------------------------------------------

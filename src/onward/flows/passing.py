@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from onward.codec import Refused
 from onward.flows import nodes, values
 from onward.flows.flow import AnyFlow, Call, Error_co, Flow, Step, Value_co, as_flow, as_step
 from onward.flows.nodes import head, is_single
+from onward.flows.waiting import Awaits
 
 Params = ParamSpec("Params")
 Taken = TypeVar("Taken")
 Value = TypeVar("Value")
 Error = TypeVar("Error")
+Next = TypeVar("Next")
+NextError = TypeVar("NextError")
 Taken1 = TypeVar("Taken1")
 Taken2 = TypeVar("Taken2")
 Taken3 = TypeVar("Taken3")
@@ -28,6 +31,21 @@ class Keep(Flow[Params, Value_co, Error_co], nodes.Keep):
     """A flow that gives its input together with the step's value."""
 
     __slots__ = ()
+
+
+class KeepAnything(Flow[[Any], tuple[Any, Value_co], Error_co], nodes.Keep):
+    """The `Keep` of an `awaits`, which takes anything: its own input has any type."""
+
+    __slots__ = ()
+
+    def __call__(self, value: Taken, /) -> Call[tuple[Taken, Value_co], Error_co]:
+        return super().__call__(value)
+
+    def __rshift__(
+        self, other: Step[tuple[Taken, Value_co], Next, NextError], /
+    ) -> Flow[[Taken], Next, Error_co | NextError]:
+        then = super().__rshift__(as_step(other))
+        return cast(Flow[[Taken], Next, Error_co | NextError], then)
 
 
 class Tee(Flow[Params, Value_co, Error_co], nodes.Tee):
@@ -59,7 +77,11 @@ class Fixed(Flow[Params, Value_co, Error_co], nodes.Fixed):
         return hash((Fixed, self.flow, len(self.args.positional), *sorted(self.args.keyword)))
 
 
-def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value], Error]:
+@overload
+def keep(step: Awaits[Value, Error], /) -> KeepAnything[Value, Error]: ...
+@overload
+def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value], Error]: ...
+def keep(step: object, /) -> AnyFlow:
     """Runs a step, and gives its input together with its value.
 
     Args:
@@ -79,7 +101,8 @@ def keep(step: Step[Taken, Value, Error], /) -> Flow[[Taken], tuple[Taken, Value
         >>> run(keep(length)("four"), on=local())
         <Success: ('four', 4)>
     """
-    return Keep(as_step(step))
+    flow = as_step(step)
+    return KeepAnything(flow) if isinstance(flow, Awaits) else Keep(flow)
 
 
 def tee(step: Step[Taken, object, Error], /) -> Flow[[Taken], Taken, Error]:

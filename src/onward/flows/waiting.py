@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Never, TypeVar, cast, overload
 
 from onward.flows import nodes
-from onward.flows.flow import Call, Error_co, Flow, Params, Step, Value_co, as_step
+from onward.flows.flow import Call, Error_co, Flow, Step, Value_co, as_step
 from onward.flows.signals import Signal
 from onward.plan import LONGEST_WAIT
 from onward.unanswered import Unanswered
@@ -29,8 +29,8 @@ class Sleep(Flow[[Any], Any, Never], nodes.Sleep):
         return cast(Flow[[Taken], Next, NextError], super().__rshift__(as_step(other)))
 
 
-class Awaits(Flow[Params, Value_co, Error_co], nodes.Awaits):
-    """A wait for a signal."""
+class Awaits(Flow[[object], Value_co, Error_co], nodes.Awaits):
+    """A wait for a signal. Of this type, `keep` knows that its own input may have any type."""
 
     __slots__ = ()
 
@@ -64,14 +64,12 @@ def sleep(delay: float | timedelta, /) -> Sleep:
 
 
 @overload
-def awaits(signal: Signal[S], /, *, timeout: None = None) -> Flow[[object], S]: ...
+def awaits(signal: Signal[S], /, *, timeout: None = None) -> Awaits[S]: ...
 @overload
-def awaits(
-    signal: Signal[S], /, *, timeout: float | timedelta
-) -> Flow[[object], S, Unanswered]: ...
+def awaits(signal: Signal[S], /, *, timeout: float | timedelta) -> Awaits[S, Unanswered]: ...
 def awaits(
     signal: Signal[S], /, *, timeout: float | timedelta | None = None
-) -> Flow[[object], S, Unanswered] | Flow[[object], S]:
+) -> Awaits[S, Unanswered] | Awaits[S]:
     """Waits for the value that `send` brings to the call.
 
     The wait is durable, as that of `sleep`. A value that was sent before the call waits for it is
