@@ -82,6 +82,13 @@ def test_with_the_same_key_it_is_the_same_call(folder: Path, on: str) -> None:
     assert ref() == ref()
 
 
+def test_a_debounced_call_takes_the_last_arguments(folder: Path, on: str) -> None:
+    unique = ["--unique", uuid.uuid4().hex, "--debounce"]
+    ref = submitted("pipeline:summed", "1,2", *unique, "600", folder=folder, on=on)
+    assert submitted("pipeline:summed", "3,4", *unique, "0", folder=folder, on=on) == ref
+    assert json.loads(printed("result", ref, "--on", on, folder=folder))["value"] == 7
+
+
 def test_watch_shows_each_step_until_the_call_ends(folder: Path, either: str) -> None:
     ref = submitted(TARGET, str(folder), "2", folder=folder, on=either)
     with started("watch", ref, "--json", "--on", either, folder=folder) as watching:
