@@ -8,13 +8,14 @@ from typing import Any, cast
 import pytest
 from returns.result import Failure, Success
 
-from onward import explain, fused, given, identity, result, run, submit, submit_all, together
+from onward import case, explain, fused, given, identity, result, run, submit, submit_all, together
 from onward.backends.hatchet import HatchetBackend
 from onward.backends.hatchet import hatchet as hatchet_backend
 from onward.catalog import Catalog
 from onward.flows.fanouts import each
 from onward.flows.flow import AnyFlow, Named
-from onward.testing.kinds import Odd
+from onward.testing.choices import of_even, of_nothing, of_uneven, sift
+from onward.testing.kinds import Even, Odd, Uneven
 from onward.testing.oracle import comparable, expect
 from onward.testing.tasks import (
     add,
@@ -157,3 +158,7 @@ def test_explain_shows_what_hatchet_would_run() -> None:
     assert explain(inc >> double, on=on) == "onward.flow(inc, double)"
     assert explain(FREE_NAMED[0], on=on) == "free-0(span, each(inc), total)"
     assert explain(fused(inc >> double), on=on) == "onward.fused(inc, double)"
+    chosen = sift >> case(Even, of_even >> inc).case(Uneven, of_uneven).case(None, of_nothing)
+    assert explain(chosen.named("chosen"), on=on) == (
+        "chosen(sift, case(Even: chain(of_even, inc), Uneven: of_uneven, None: of_nothing))"
+    )

@@ -5,11 +5,27 @@ import json
 from returns.result import Failure, Success
 from temporalio.client import ActivityExecutionStatus, WorkflowExecutionStatus
 
-from onward import each, explain, fused, given, result, run, submit, together
+from onward import case, each, explain, fixed, fused, given, result, run, submit, together
 from onward.backends.temporal import TemporalBackend
+from onward.backends.temporal.paths import without_parts
 from onward.flows.flow import AnyFlow
+from onward.plan import CaseNode, ChainNode
+from onward.routing import Route
 from tests.temporal.sdk import Sdk
-from tests.temporal.served import Odd, double, halve, inc, mend, place, shift, total
+from tests.temporal.served import (
+    Long,
+    Odd,
+    double,
+    halve,
+    inc,
+    mend,
+    number_of,
+    place,
+    shift,
+    sort,
+    text_of,
+    total,
+)
 
 pipeline = (inc >> together(double, inc) >> each(double) >> total).named("pipeline")
 
@@ -150,11 +166,31 @@ def test_explain_shows_what_temporal_would_run(backend: TemporalBackend) -> None
     ]
     assert explain(inc, on=backend) == "activity inc"
     assert explain(fused(inc >> inc), on=backend) == "activity inc >> inc (fused)"
+    chosen = sort >> case(Odd, number_of >> inc).case(Long, text_of).case(None, fixed(inc, 1))
+    assert explain(chosen, on=backend).splitlines()[1:] == [
+        "  activity sort",
+        "  if it is Odd",
+        "    activity number_of",
+        "    activity inc",
+        "  if it is Long",
+        "    activity text_of",
+        "  if it is None",
+        "    fixed",
+        "      activity inc",
+    ]
     slow = inc.with_(queue="slow")
     assert explain(slow >> inc, on=backend).splitlines()[1:] == [
         "  activity inc on slow",
         "  activity inc",
     ]
+
+
+def test_a_path_through_a_long_branch_has_no_parts() -> None:
+    branch = ChainNode((inc.node,) * 30)
+    routes = (Route(("Odd",)), Route(("Long",)))
+    root = ChainNode((inc.node, CaseNode((inc.node, branch), routes)))
+    assert without_parts(root, "1[1].1.3") == "1[1].23"
+    assert without_parts(root, "1[0]") == "1[0]"
 
 
 def test_explain_shows_the_activities_that_run(backend: TemporalBackend, sdk: Sdk) -> None:

@@ -21,6 +21,7 @@ from onward import (
     Exponential,
     Fault,
     Retry,
+    case,
     each,
     explain,
     fixed,
@@ -115,6 +116,7 @@ KINDS: dict[str, AnyFlow] = {
     "spread": keep(inc) >> spread(add >> double),
     "fixed": inc >> fixed(add, 1, times=2.5, by=3),
     "fixed values": fixed(label, 1, [Row("a", Decimal("1.5"))], tags=frozenset({"x"})),
+    "case": case(int, inc >> double).case(str, identity).case(None, fixed(add, 1, by=3)),
     "identity": identity,
     "all of them": together(
         given(add, 2) >> fused(inc.rescue(instead).named("inner"), timeout=2.5), identity
@@ -320,6 +322,7 @@ WRAPS: dict[str, Callable[[AnyFlow], AnyFlow]] = {
     "keep": keep,
     "tee": tee,
     "fixed": lambda flow: fixed(flow, 1),
+    "case": lambda flow: case(int, flow).case(str, identity),
 }
 
 

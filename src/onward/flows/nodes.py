@@ -11,11 +11,13 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias, cast
 
+from onward.codec import Annotation, Codec
 from onward.flows.frozen import Compared
 from onward.flows.signals import Signal
 from onward.plan import MAX_DEPTH, Args, OnFailure
 from onward.plan import Node as PlanNode
 from onward.policy import PLAIN, Policy, check_name
+from onward.routing import Route
 from onward.signature import Signature, signature_of
 
 
@@ -260,12 +262,26 @@ class Awaits(Node):
         _begin(self, 1, {self.signal.name: self.signal})
 
 
+class _Choosing(Node):
+    __slots__ = ("_gives", "_routes", "_takes", "_value")
+
+    _gives: Codec | None
+    _routes: tuple[Route, ...] | None
+    _takes: Codec | None
+    _value: Annotation
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Case(Node):
+class Case(_Choosing):
     """A flow that runs the branch for the type of its input."""
 
     kinds: tuple[object, ...]
     branches: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        Node.__post_init__(self)
+        for name in _Choosing.__slots__:
+            object.__setattr__(self, name, None)
 
 
 Kind: TypeAlias = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Never
 
-from onward.codec import Annotation, Label, Tagged, labels, tags_of, untagged
+from onward.codec import Annotation, Codec, Label, Tagged, codec, labels, tags_of, untagged
 from onward.codec.annotations import members
 from onward.codec.base import OBJECT
 from onward.fault import Fault
@@ -20,12 +21,39 @@ def taken(flow: Case) -> Annotation:
     return union_of(flow.kinds)
 
 
+def takes(flow: Case) -> Codec:
+    """The codec of what a case takes, which is made once."""
+    known = flow._takes
+    if known is None:
+        known = codec(taken(flow))
+        object.__setattr__(flow, "_takes", known)
+    return known
+
+
+def gives_codec(flow: Case) -> Codec:
+    """The codec of a case's value, which is made once."""
+    known = flow._gives
+    if known is None:
+        value = gives(flow)
+        known = codec(None if value is Never else value)
+        object.__setattr__(flow, "_gives", known)
+    return known
+
+
 def routes_of(flow: Case) -> tuple[Route, ...]:
-    """The routes of a case, one for each branch.
+    """The routes of a case, one for each branch, which are made once.
 
     Raises:
         TypeError: If two types, or the values of two branches, cannot be told apart.
     """
+    known = flow._routes
+    if known is None:
+        known = _routes_of(flow)
+        object.__setattr__(flow, "_routes", known)
+    return known
+
+
+def _routes_of(flow: Case) -> tuple[Route, ...]:
     alone = [[untagged(member) for member in members(kind)] for kind in flow.kinds]
     kinds = [frozenset[str]().union(*(label.kinds for label in each)) for each in alone]
     counts = Counter(name for each in kinds for name in each)
@@ -111,8 +139,8 @@ def _keeps_tag(kind: Annotation, branch: Node) -> bool:
         return bool(names) and inner.issuperset(names)
     if not isinstance(first, Task):
         return False
-    takes = first.signature.first
-    return isinstance(takes, Tagged) and takes.has_tags and all(map(takes.takes_tag, names))
+    own = first.signature.first
+    return isinstance(own, Tagged) and own.has_tags and all(map(own.takes_tag, names))
 
 
 def _first(branch: Node) -> Node:

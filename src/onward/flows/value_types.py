@@ -60,8 +60,12 @@ def gives(flow: Node, taken: Annotation = Any) -> Annotation:
             return gives(inner, taken)
         case Spread(inner) | Fixed(inner):
             return gives(inner)
-        case Case(kinds, branches):
-            return union_of([gives(*each) for each in zip(branches, kinds, strict=True)])
+        case Case(kinds, branches) as choice:
+            value = choice._value
+            if value is None:
+                value = union_of([gives(*each) for each in zip(branches, kinds, strict=True)])
+                object.__setattr__(choice, "_value", value)
+            return value
 
 
 def writers(flow: Node, taken: Annotation = Any) -> list[Annotation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Never, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 from onward.codec import Codec, Plain, Refused, Tagged, element, read_tag
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
-from onward.flows import value_types
+from onward.flows import routes
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -38,7 +38,6 @@ from onward.flows.nodes import (
     kind,
     taker,
 )
-from onward.flows.routes import taken
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
 from onward.signature import Signature
@@ -82,7 +81,7 @@ def takes_every_fault(flow: Node, index: int | None = None) -> bool:
     elif isinstance(one, Spread) and index is not None:
         takes = called(one.step).signature.at(index)
     elif isinstance(one, Case) and index is None:
-        takes = codec_of(taken(one))
+        takes = routes.takes(one)
     return isinstance(takes, Tagged) and takes.takes_every_fault
 
 
@@ -114,7 +113,7 @@ def encode_first(flow: Node, value: Any) -> Raw:
         case Spread(step):
             return Raw(called(step).signature.encode_items(value))
         case Case() as choice:
-            return Raw(codec_of(taken(choice)).encode(value))
+            return Raw(routes.takes(choice).encode(value))
 
 
 def _encode_items(step: Node, value: Any) -> Raw:
@@ -150,7 +149,7 @@ def takes(flow: Node) -> Reader:
         case Spread(step):
             return _arguments(called(step).signature)
         case Case() as choice:
-            return _reader_of(codec_of(taken(choice)))
+            return _reader_of(routes.takes(choice))
 
 
 # -- what a flow gives ----------------------------------------------------------------------------
@@ -228,9 +227,8 @@ def gives(flow: Node, before: Before) -> Reader:
             return _tuple([before(), gives(step, before)])
         case Tee():
             return before()
-        case Case():
-            value = value_types.gives(flow)
-            return _reader_of(codec_of(None if value is Never else value))
+        case Case() as choice:
+            return _reader_of(routes.gives_codec(choice))
 
 
 def _passes_on(flow: Node) -> bool:
