@@ -6,7 +6,6 @@ is pure: the caller reads the clock, and knows which calls have ended.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
@@ -165,6 +164,8 @@ def _from(schedule: Schedule, at: float, first: float) -> float | None:
 
 def _id(name: str, at: float) -> str:
     """The id of a schedule's run."""
+    import hashlib  # which takes its time, and only schedules need it
+
     return hashlib.sha256(f"schedule {name} {at!r}".encode()).hexdigest()[:32]
 
 
