@@ -133,6 +133,10 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "each_run_of_a_schedule_is_a_call_of_its_own",
         "a_paused_or_removed_schedule_runs_nothing",
     ),
+    "`Schedules`: `overlap` and `catch_up`": (
+        "a_schedule_is_listed_as_it_was_declared",
+        "the_runs_of_a_schedule_overlap_are_left_out_or_wait",
+    ),
 }
 """The tests of the suite, by what they are about."""
 

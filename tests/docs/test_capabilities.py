@@ -27,7 +27,10 @@ MADE_BY = {
     "TestTemporal": TemporalBackend,
     "TestHatchet": HatchetBackend,
 }
-LACKING = {("`debounce=`", "TestHatchet")}
+LACKING = {
+    ("`debounce=`", "TestHatchet"),
+    ("`Schedules`: `overlap` and `catch_up`", "TestHatchet"),
+}
 """What a backend refuses although it has the capability."""
 
 CURE = "run python -m tests.capabilities"
