@@ -34,8 +34,8 @@ def note(text: str) -> str:
 
 @task
 def reveal(secret: Secret[str]) -> int:
-    RUNS.append(secret.reveal())
-    return len(secret.reveal())
+    RUNS.append(secret.get_secret_value())
+    return len(secret.get_secret_value())
 
 
 def runs_of(text: str) -> list[str]:
