@@ -59,6 +59,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_fan_out_that_cancels_gives_all_values_or_one_failure",
         "the_first_failure_cancels_the_other_branches",
         "a_cancelled_branch_is_cleaned_up",
+        "a_failure_ends_the_waits_of_other_branches",
         "no_item_begins_after_a_failure",
     ),
     "Rescue, anywhere": (

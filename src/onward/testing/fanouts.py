@@ -14,6 +14,8 @@ from onward.backend import Backend
 from onward.backend.features import LACKED_BY_DEFAULT
 from onward.flows.fanouts import each, together
 from onward.flows.flow import AnyFlow, Ref
+from onward.flows.signals import Signal
+from onward.flows.waiting import awaits, sleep
 from onward.interpret import result, submit
 from onward.testing import tasks
 from onward.testing.oracle import Observed, comparable, expect
@@ -73,6 +75,22 @@ class FanOutLaws(Tools):
         failure = result(ref, on=backend, timeout=self.patience)
         assert failure.failure().task == "hopeless"
         assert self.trace_of(ref.id, traces)["double 601 1"] == 1
+
+    def test_a_failure_ends_the_waits_of_other_branches(
+        self, backend: Backend, traces: Path
+    ) -> None:
+        """A branch that sleeps, or waits for a signal, is cancelled at once."""
+        _skip_without_cancelling(backend)
+        lacked = getattr(backend, "lacks", LACKED_BY_DEFAULT)
+        if "sleep" in lacked or "awaits" in lacked:
+            pytest.skip("this backend cannot wait within a flow")
+        never = awaits(Signal("never", int)) >> tasks.double
+        flow = together(sleep(600) >> tasks.double, never, _FAILING, on_failure="cancel")
+        ref = submit(flow(600), on=backend).unwrap()
+        Path(traces, f"{ref.id}.tidy").touch()
+        failure = result(ref, on=backend, timeout=self.patience)
+        assert failure.failure().task == "hopeless"
+        assert not [line for line in self.trace_of(ref.id, traces) if line.startswith("double")]
 
     def test_no_item_begins_after_a_failure(self, backend: Backend, traces: Path) -> None:
         """With a limit of one, only the items before it have run."""

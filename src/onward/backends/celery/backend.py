@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from itertools import compress
-from types import MappingProxyType
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -17,7 +16,7 @@ from returns.result import Failure, Result, Success
 
 from onward import plan as plans
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
-from onward.backend.features import Feature
+from onward.backend.features import NOTHING
 from onward.backend.support import Patience, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.clock import to_remote
@@ -50,9 +49,7 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 class CeleryBackend(Core):
     """The backend that `celery()` returns."""
 
-    lacks: Mapping[Feature, str] = MappingProxyType(
-        {"on_failure": "it cannot cancel the branches of a fan-out alone"}
-    )
+    lacks = NOTHING
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""

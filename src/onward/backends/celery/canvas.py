@@ -106,7 +106,11 @@ class Canvas:
         message = replace(message, before=(), after=())
         count = min(each.limit or len(items), len(items))
         fan = lower.branches_to_chord(
-            [each.body] * count, message, is_flat=each.chunk is not None, first=len(before)
+            [each.body] * count,
+            message,
+            is_flat=each.chunk is not None,
+            first=len(before),
+            cancels=each.on_failure == "cancel",
         )
         rest = replace(
             fan.gather.message,

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from onward import outcome as outcomes
+from onward.backends.celery.branches import BranchLedger
 from onward.backends.celery.cells import Cells
 from onward.backends.celery.cleanups import CleanupLedger
 from onward.backends.celery.due import DueLedger
@@ -65,6 +66,11 @@ class Ledger(Protocol):
     @property
     def cells(self) -> Cells:
         """Where the schedules are."""
+        ...
+
+    @property
+    def branches(self) -> BranchLedger:
+        """Which fan-outs have failed."""
         ...
 
     @property
@@ -145,7 +151,8 @@ class Ledger(Protocol):
         """Renews the lease of a step, unless another delivery holds it by now.
 
         Returns:
-            Whether the step may go on, because its call is open and not cancelling.
+            Whether the step may go on, because its call is open and not cancelling, and its branch
+            is not cancelled.
         """
         ...
 
@@ -202,7 +209,8 @@ class Ledger(Protocol):
 
         Args:
             id: The call's id.
-            at: The path of a step. Outside of cleanups, a call that is cancelling is not open.
+            at: The path of a step. Outside of cleanups, a call that is cancelling is not open. In a
+                branch that another one has cancelled, no call is.
         """
         ...
 
@@ -244,6 +252,6 @@ def entry(found: Mapping[bytes, bytes]) -> Entry | None:
         {
             key.decode(errors="replace"): value.decode(errors="replace")
             for key, value in found.items()
-            if not key.startswith(b"o:") and key not in (b"plan", b"outcome")
+            if not key.startswith((b"o:", b"x:")) and key not in (b"plan", b"outcome")
         },
     )

@@ -35,6 +35,7 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
     beside,
+    cancels_on_failure,
     walk,
 )
 from onward.policy import Delivery
@@ -197,7 +198,7 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
                 for part in node_to_parts(step, replace(message, at=f"{prefix}{index}"))
             ]
         case TogetherNode(branches):
-            return [branches_to_chord(branches, message)]
+            return [branches_to_chord(branches, message, cancels=cancels_on_failure(node))]
         case RescueNode(with_input=True):
             return [SingleTask(INPUT, replace(message, do=StepNode(INPUT), rescue=node))]
         case RescueNode(body, handler):
@@ -239,11 +240,13 @@ def branches_to_chord(
     is_flat: bool = False,
     first: int = 0,
     gather: str = GATHER,
+    cancels: bool = False,
 ) -> Chord:
     """Lowers parallel branches, whose paths are `at[first]`, `at[first + 1]` and so on."""
     path = f"{message.at or '0'}{_GATHER}"
     last = SingleTask(gather, replace(message, at=path, do=None, handles="", is_flat=is_flat))
-    inner = replace(message, is_top=False, is_last=False, do=None, handles="")
+    fans = (message.at, *message.fans) if cancels else message.fans
+    inner = replace(message, is_top=False, is_last=False, do=None, handles="", fans=fans)
     sequences: list[tuple[Part, ...]] = []
     for index, branch in enumerate(branches, first):
         branch_message = replace(inner, at=f"{message.at}[{index}]")

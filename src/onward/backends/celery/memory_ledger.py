@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from onward import outcome as outcomes
+from onward.backends.celery.branches import MemoryBranches, fan_outs
 from onward.backends.celery.cells import Cells, MemoryCells
 from onward.backends.celery.due import START
 from onward.backends.celery.ledger import IN_CLEANUP, BeginResult, Entry, Message, entry
@@ -29,6 +30,7 @@ class MemoryLedger:
         self.due = MemoryDue(self._changed, self._calls)
         self.unique = MemoryUnique(self._changed, self._calls, self.due)
         self.cleanups = MemoryCleanups(self._changed, self._calls, self.due, self.settle)
+        self.branches = MemoryBranches(self._changed, self._calls, self.due)
         self._ended: deque[tuple[float, str]] = deque()
 
     def for_worker(self) -> MemoryLedger:
@@ -139,6 +141,7 @@ class MemoryLedger:
         with self._changed:
             call = self._calls.get(id, {})
             is_cancelled = "cancelling" in call and not in_cleanup(at)
+            is_cancelled = is_cancelled or any(f"x:{fan}" in call for fan in fan_outs(at))
             return "plan" in call and "end" not in call and not is_cancelled
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:

@@ -46,10 +46,14 @@ class Continuing(Struct, frozen=True, tag="flowing", tag_field="now", omit_defau
 
 
 class Failing(Struct, frozen=True, tag="broken", tag_field="now", omit_defaults=True):
-    """A step failed. `inside` names the rescues and cleanups around it, the innermost first."""
+    """A step failed. `inside` names the rescues and cleanups around it, the innermost first.
+
+    `is_cancelled` says that it was cancelled, with its call or by another branch of a fan-out.
+    """
 
     outcome: Failed | Faulted
     inside: tuple[str, ...] = ()
+    is_cancelled: bool = False
 
 
 CallState: TypeAlias = Started | Continuing | Failing
@@ -85,6 +89,8 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         route: The route of the branch that gave the value, if that gets the name of its type.
         ends: The flow with a cleanup to send on when its input is known, or its cleanup if that has
             the input as `given`.
+        fans: The paths of the fan-outs around the task whose first failure cancels their other
+            branches, the innermost first.
         is_again: Whether the call was lost and is sent again.
         is_cancelled: Whether the call was cancelling when it was sent. Steps outside of cleanups
             then have no queue of their own, because they only pass on what is known.
@@ -115,6 +121,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     case: CaseNode | None = None
     route: Route | None = None
     ends: FinallyNode | None = None
+    fans: tuple[str, ...] = ()
     is_again: bool = False
     is_cancelled: bool = False
 
@@ -135,7 +142,8 @@ def state_after(outcome: Outcome, message: StepMessage) -> CallState:
 
 def state_after_cancel(outcome: Faulted, message: StepMessage) -> CallState:
     """Returns the call's state after a step that was cancelled; only cleanups handle that."""
-    return Failing(outcome, tuple(name for name in message.inside if name.endswith(CLEANUP)))
+    inside = tuple(name for name in message.inside if name.endswith(CLEANUP))
+    return Failing(outcome, inside, is_cancelled=True)
 
 
 def state_after_cleanup(state: CallState, name: str) -> CallState:
@@ -162,9 +170,10 @@ def gathered(states: list[CallState], message: StepMessage) -> CallState:
     """Returns the state after a fan-out: all values, or the first failure."""
     values: list[Raw] = []
     for state in states:
-        if isinstance(state, Failing) or (
-            isinstance(state, Continuing) and state.past in message.skips
-        ):
+        if isinstance(state, Failing):
+            failures = [each for each in states if isinstance(each, Failing)]
+            return next((each for each in failures if not each.is_cancelled), state)
+        if isinstance(state, Continuing) and state.past in message.skips:
             return state
         raw = outcome_of(state).raw
         parts = split(Args((raw,))) if message.is_flat else [raw]

@@ -11,6 +11,7 @@ from typing import Any
 
 from onward import outcome as outcomes
 from onward.backends.celery import scripts
+from onward.backends.celery.branches import RedisBranches, fan_outs
 from onward.backends.celery.cells import Cells, RedisCells
 from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
@@ -79,6 +80,7 @@ class RedisLedger:
         self._note_received = client.register_script(scripts.NOTE_RECEIVED)
         self._claim_lost = client.register_script(scripts.CLAIM_LOST)
         self._settle = client.register_script(scripts.SETTLE)
+        self.branches = RedisBranches(client, signer)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
         self.cells: Cells = RedisCells(client)
         self.unique = RedisUnique(client, self._retry, self._sign_plan)
@@ -220,8 +222,10 @@ class RedisLedger:
         return bool(self._settle(keys, [id, end, raw, self._keep, int(is_last)]))
 
     def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
-        plan, end, outcome = self._client.hmget(_key(id), ["plan", "end", "cancelling"])
-        return plan is not None and end is None and (outcome is None or in_cleanup(at))
+        fields = ["plan", "end", "cancelling", *(f"x:{fan}" for fan in fan_outs(at))]
+        plan, end, outcome, *failed = self._client.hmget(_key(id), fields)
+        is_cancelled = any(failed) or (outcome is not None and not in_cleanup(at))
+        return plan is not None and end is None and not is_cancelled
 
     def wait(self, ids: Collection[str], timeout: float) -> Mapping[str, Outcome | None]:
         return self._waiters.wait(ids, timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from celery.app.task import Task as CeleryTask
@@ -19,7 +19,7 @@ from onward.attempt import Interrupt, Interrupted
 from onward.backend import state_of
 from onward.backend.loop import Closed
 from onward.backend.support import expired, step_context, step_name
-from onward.backends.celery import lower
+from onward.backends.celery import branches, lower
 from onward.backends.celery.app import priority_of
 from onward.backends.celery.clock import to_local
 from onward.backends.celery.core import Core
@@ -105,10 +105,10 @@ class Runner:
 
     def _gather_task(self) -> Any:
         def gather(task: CeleryTask[Any, Any], states: list[str], ticket: str) -> str:
-            branches, message = self._reader.decode(task, states, ticket)
+            ended, message = self._reader.decode(task, states, ticket)
             with self._guarded(message):
-                ends = [*message.before, *branches]
-                if isinstance(message.do, EachNode) and message.after:
+                ends = [*message.before, *ended]
+                if isinstance(message.do, EachNode) and self._goes_on(message, message.do, ends):
                     raise task.replace(
                         self._core.canvas.items(message.after, message, message.do, ends)
                     )
@@ -152,6 +152,8 @@ class Runner:
             StepFailed: If the step failed. The tasks that follow it have been sent.
             NotRun: If the call had failed or ended before.
         """
+        if isinstance(state, Failing) and not (state is before or state.is_cancelled):
+            state = self._failed(state, message)
         text = self._core.canvas.signed_state(state, message.call, lower.output_path_of(message))
         if not isinstance(state, Failing):
             return text
@@ -165,7 +167,7 @@ class Runner:
         request.chain = request.chord = None
         request.ignore_result = True
         fault = state.outcome.fault if isinstance(state.outcome, Faulted) else None
-        is_passed_on = state is before or task.name == lower.FINALLY
+        is_passed_on = state is before or state.is_cancelled or task.name == lower.FINALLY
         if is_passed_on or isinstance(fault, Cancelled | Expired):
             raise NotRun("the call has failed before, or has ended")
         raise step_failed(state.outcome)
@@ -178,6 +180,12 @@ class Runner:
             return self._end_if_last(task, state, message)
         if task.name == lower.FINALLY and message.handles:
             return self._clean_up(task, state, message)
+        if not isinstance(state, Failing):
+            # A flow with a cleanup that is sent again may have begun before.
+            may_have_begun = task.name == lower.FINALLY and message.is_again
+            cancelled = None if may_have_begun else self._cancelled_branch(message)
+            if cancelled is not None:
+                return cancelled
         if isinstance(state, Continuing):
             state = replace(state, past="")
             if message.handles:
@@ -262,6 +270,10 @@ class Runner:
         try:
             outcome = self._attempt(step, args, message, attempt, holder)
         except Interrupted:
+            cancelled = self._cancelled_branch(message)
+            if cancelled is not None:
+                self._ledger.postpone(message.call, message.at, holder, 0.0)
+                return cancelled
             self._expires(message)
             return self._cancelled(task, message)
         if is_retried(step, outcome, attempt):
@@ -298,6 +310,27 @@ class Runner:
                 is_cancelled=progress.is_cancelled,
             )
             return self._steps.attempt(step, args, context, interrupt)
+
+    def _cancelled_branch(self, message: StepMessage) -> CallState | None:
+        """The state after a task whose fan-out another branch has cancelled, if one has."""
+        fans = branches.cancelling(message)
+        failure = self._ledger.branches.failure(message.call, fans) if fans else None
+        return None if failure is None else branches.state_of_cancelled(failure, message)
+
+    def _failed(self, state: Failing, message: StepMessage) -> Failing:
+        """Cancels the other branches if a branch has failed; returns the first one's failure."""
+        fan = branches.failed_by(state, message)
+        if fan is None:
+            return state
+        first = self._ledger.branches.fail(message.call, fan, state.outcome)
+        return replace(state, outcome=first)
+
+    def _goes_on(self, message: StepMessage, each: EachNode, ends: Sequence[CallState]) -> bool:
+        """Whether the next items of an `each` with a limit begin."""
+        has_failed = any(isinstance(end, Failing) for end in ends)
+        if not message.after or (has_failed and each.on_failure == "cancel"):
+            return False
+        return self._cancelled_branch(message) is None
 
     def _expires(self, message: StepMessage) -> bool:
         """Ends a call whose deadline has passed; returns whether it has. A cleanup has none."""

@@ -197,8 +197,21 @@ RENEW_LEASE = (
     COMMON
     + IN_CLEANUP
     + """
+-- Whether a fan-out around a step has failed, and the step does not belong to a cleanup in it.
+local function is_cancelled(key, at)
+    local open = string.find(at, '[', 1, true)
+    while open do
+        if not in_cleanup(string.sub(at, open))
+            and redis.call('HEXISTS', key, 'x:' .. string.sub(at, 1, open - 1)) == 1 then
+            return true
+        end
+        open = string.find(at, '[', open + 1, true)
+    end
+    return false
+end
 local known = redis.call('HMGET', KEYS[2], 'end', 'cancelling')
 if known[1] or (known[2] and not in_cleanup(ARGV[4])) then return 0 end
+if is_cancelled(KEYS[2], ARGV[4]) then return 0 end
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[2] then return 1 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
