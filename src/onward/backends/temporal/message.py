@@ -138,6 +138,15 @@ def decode_step(raw: bytes) -> StepMessage:
     return _STEP.decode(raw)
 
 
+def value_of_signal(sent: Sequence[bytes]) -> Raw | None:
+    """Returns the value of a signal; None if it has none in JSON, as Onward never sends one."""
+    try:
+        msgspec.json.decode(sent[0])
+    except (IndexError, msgspec.MsgspecError, ValueError):
+        return None
+    return Raw(sent[0])
+
+
 def decode_wait(raw: bytes) -> WaitNote | None:
     """Decodes what a workflow waits for; None if it is not valid."""
     try:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-import msgspec
 from msgspec import Raw
-from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend.support import ended_already, sent_already
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import raw_value
-from onward.backends.temporal.message import SINGLE
+from onward.backends.temporal.message import SINGLE, value_of_signal
 from onward.backends.temporal.wait import has_ended
 from onward.fault import Conflict
 
@@ -52,8 +50,8 @@ async def send(client: Client, id: str, name: str, raw: Raw) -> Conflict | None:
         return ended_already(flow, name)
     if await _first(client, id, name) is not None:
         return sent_already(flow, name)
-    token = secrets.token_hex(8)
-    sent = [raw_value(raw), raw_value(msgspec.json.encode(token))]
+    token = f'"{secrets.token_hex(8)}"'
+    sent = [raw_value(raw), raw_value(token.encode())]
     try:
         await handle.signal(name, args=sent, rpc_timeout=PROMPT)
     except RPCError as problem:
@@ -74,10 +72,7 @@ async def _first(client: Client, id: str, name: str) -> str | None:
         if event.HasField("workflow_execution_signaled_event_attributes"):
             signal = event.workflow_execution_signaled_event_attributes
             if signal.signal_name == name:
-                return await _token(client, signal)
+                sent: list[bytes] = await client.data_converter.decode_wrapper(signal.input)
+                if value_of_signal(sent) is not None:
+                    return sent[1].decode() if len(sent) > 1 else ""
     return None
-
-
-async def _token(client: Client, signal: WorkflowExecutionSignaledEventAttributes) -> str:
-    decoded: list[bytes] = await client.data_converter.decode_wrapper(signal.input)
-    return msgspec.json.decode(decoded[1]) if len(decoded) > 1 else ""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-import msgspec
 from msgspec import Raw
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from onward.backends.temporal.message import WAITING, WaitNote
+from onward.backends.temporal.message import WAITING, WaitNote, value_of_signal
 from onward.outcome import Outcome, Value
 from onward.plan import SleepNode, Waiting, text_of_wait
 from onward.unanswered import unanswered
@@ -31,13 +30,11 @@ class Waits:
 
     def receive(self, name: str, args: Sequence[RawValue]) -> None:
         """Keeps the value of a signal, unless it has one already."""
-        try:
-            raw = Raw(args[0].payload.data)
-            msgspec.json.decode(raw)
-        except (IndexError, msgspec.MsgspecError):
-            workflow.logger.warning("Onward did not send the signal %r, which has no JSON", name)
-            return
-        self._signals.setdefault(name, raw)
+        raw = value_of_signal([each.payload.data for each in args])
+        if raw is None:
+            workflow.logger.warning("the signal %r has no value in JSON, and is dropped", name)
+        else:
+            self._signals.setdefault(name, raw)
 
     async def until_begun(self, delay: float) -> None:
         """Waits for the rest of a call's delay, which the server ends when a signal comes."""
