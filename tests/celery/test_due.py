@@ -24,7 +24,7 @@ from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.publisher import send_due
 from onward.backends.celery.reconciler import reconcile
-from onward.fault import Cancelled, Expired
+from onward.fault import Cancelled, Expired, TimedOut
 from tests.celery.making import Make, wait_for_due, wait_for_end, working
 from tests.engines.process import until
 from tests.engines.valkey import Valkey
@@ -103,7 +103,7 @@ def test_a_worker_wakes_up_for_a_call_that_is_due_before_all_others(valkey: Valk
     make = partial(celery, valkey.url, queue=uuid4().hex, socket_timeout=60)
     with closing(make()) as client, working(make, CATALOG):
         later = submit(inc(1), on=client, delay=60).unwrap()
-        assert result(later, on=client, timeout=0.3) == Success(None)
+        assert isinstance(result(later, on=client, timeout=0.3).failure(), TimedOut)
         soon = submit(inc(1), on=client, delay=0.1).unwrap()
         assert result(soon, on=client, timeout=20) == Success(2)
         cancel(later, on=client).unwrap()
@@ -183,6 +183,4 @@ def test_a_message_that_is_lost_beside_a_held_one_is_sent_again(
             otherwise=lambda: str(ledger.hgetall(f"onward:{ref.id}")),
         )
     assert RUNS.count(name) == 1
-    assert reconcile(client, patience=0) in ([], [ref.id])
-    assert reconcile(client, patience=0) == []
     cancel(ref, on=client).unwrap()

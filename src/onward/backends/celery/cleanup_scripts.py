@@ -34,7 +34,7 @@ if not known[4] then
     return 0
 end
 redis.call('HSET', KEYS[1], 'cancelling', outcome, 'ends', ends)
-redis.call('HDEL', KEYS[1], 'quiet', 'revived')
+redis.call('HDEL', KEYS[1], 'quiet', 'checks', 'revived')
 for _, at in ipairs(redis.call('HKEYS', KEYS[1] .. ':held')) do
     if not in_cleanup(at) then
         redis.call('HDEL', KEYS[1] .. ':held', at)

@@ -50,8 +50,7 @@ local function hold(id, at, due, message, is_top, deadline, plan)
         redis.call('HSET', key, 'quiet', 1)
         redis.call('ZADD', 'onward:open', 'XX', 'inf', id)
     else
-        redis.call('HDEL', key, 'quiet')
-        note_activity(id, clock())
+        note_progress(id, clock())
     end
 end
 """
@@ -171,12 +170,11 @@ for index = 1, #ARGV, 3 do
     if score and tonumber(score) == tonumber(ends) then
         redis.call('ZREM', KEYS[1], member)
         redis.call('HDEL', key .. ':held', at)
-        redis.call('HDEL', key, 'quiet')
         if redis.call('EXISTS', key .. ':held') == 0 and redis.call('TTL', key) == -1 then
             redis.call('EXPIRE', key, {LONGEST_OPEN})
             redis.call('EXPIRE', key .. ':signals', {LONGEST_OPEN})
         end
-        note_activity(id, clock())
+        note_progress(id, clock())
     end
 end
 """

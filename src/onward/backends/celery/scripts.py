@@ -24,11 +24,11 @@ All scripts use the server's clock. The keys are:
 
 In the record of a call, `o:<path>` is the outcome of a step, `b:<path>` is there while a step runs,
 `r:<path>` is the number of a held attempt, and `w:<path>` says how a wait stands. `quiet` is set if
-a search need not look for lost messages of the call, because nothing of it is on its way but held
-messages. `slot` is there if the call shares a key, and `begun` once it can no longer be replaced.
-`f:<path>` is there once a flow with a cleanup has begun, and `cleanups` if any has.
-`cancelling` is the outcome with which a call ends when its cleanups have ended, and `ends` is its
-state then.
+a search need not look for lost messages of the call, because nothing of it is on its way but a held
+message; `checks` says how often it was sent again beside held messages, without progress. `slot` is
+there if the call shares a key, and `begun` once it can no longer be replaced. `f:<path>` is there
+once a flow with a cleanup has begun, and `cleanups` if any has. `cancelling` is the outcome with
+which a call ends when its cleanups have ended, and `ends` is its state then.
 """
 
 from __future__ import annotations
@@ -55,6 +55,15 @@ local function note_activity(id, at)
     local due = redis.call('ZSCORE', 'onward:open', id)
     if due and (due == 'inf' or tonumber(due) < tonumber(at)) then
         redis.call('ZADD', 'onward:open', at, id)
+    end
+end
+
+-- Notes progress of a call, of which messages may be held: another one may be lost from now on.
+local function note_progress(id, at)
+    if redis.call('HDEL', 'onward:' .. id, 'quiet', 'checks') > 0 then
+        redis.call('ZADD', 'onward:open', 'XX', at, id)
+    else
+        note_activity(id, at)
     end
 end
 
@@ -160,8 +169,7 @@ if known[3] and tonumber(attempt) < tonumber(known[3])
 end
 redis.call('SET', KEYS[2], holder, 'PX', lease)
 redis.call('HSET', KEYS[1], unpack(ARGV, 7))
-redis.call('HDEL', KEYS[1], 'quiet')
-note_activity(id, clock())
+note_progress(id, clock())
 return {1, false, 0}
 """
 )
@@ -172,7 +180,8 @@ RECORD_OUTCOME = (
     COMMON
     + """
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) == 1 then
-    redis.call('HDEL', KEYS[1], 'revived', 'quiet')
+    redis.call('HDEL', KEYS[1], 'revived')
+    note_progress(ARGV[1], clock())
 end
 redis.call('HDEL', KEYS[1], 'b:' .. string.sub(ARGV[2], 3))
 if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
@@ -265,8 +274,9 @@ return #found
 """
 )
 
-# If messages of a call are held, only a message that is outside of all fan-outs rules out that
-# another one was lost. Otherwise the call is sent again once: the held messages stay as they are.
+# If messages of a call are held, only one that is outside of all fan-outs rules out that another
+# message was lost. Otherwise the call is sent again, in which the held messages stay as they are,
+# and as long as it makes no progress once more after pauses that double, up to an hour.
 
 FIND_LOST = (
     COMMON
@@ -300,7 +310,12 @@ CLAIM_LOST = (
 local last, now = redis.call('ZSCORE', KEYS[2], ARGV[1]), clock()
 if not last or tonumber(last) > now - ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[2], now, ARGV[1])
-if redis.call('EXISTS', KEYS[1] .. ':held') == 1 then redis.call('HSET', KEYS[1], 'quiet', 1) end
+if redis.call('EXISTS', KEYS[1] .. ':held') == 1 then
+    local checks = redis.call('HINCRBY', KEYS[1], 'checks', 1)
+    local pause = ARGV[2] * (2 ^ math.min(checks - 1, 20) - 1)
+    redis.call('ZADD', KEYS[2], now + math.min(pause, 3600), ARGV[1])
+    if checks > 1 then return 1 end
+end
 return redis.call('HINCRBY', KEYS[1], 'revived', 1)
 """
 )
