@@ -25,7 +25,7 @@ def ledger(valkey: Valkey) -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.long)])
 def make(request: pytest.FixtureRequest, valkey: Valkey, ledger: Any) -> Make:
     """Makes a backend, as each process does."""
     url = f"{valkey.url.rpartition('/')[0]}/14"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -115,8 +116,14 @@ CALLS: dict[str, tuple[Call[Any, Any], int]] = {
 }
 
 
-def test_a_call_can_sleep_everywhere(make: Make, client: CeleryBackend) -> None:
-    with working(make, CATALOG):
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_a_call_can_sleep_everywhere(
+    broker: str, valkey: Valkey, ledger: Any, request: pytest.FixtureRequest
+) -> None:
+    url = f"{valkey.url.rpartition('/')[0]}/14"
+    at = url if broker == "redis" else request.getfixturevalue("rabbitmq").url
+    make = partial(celery, at, url, queue=uuid4().hex, lease=1.0)
+    with closing(make()) as client, working(make, CATALOG):
         refs = submit_all([call for call, _ in CALLS.values()], on=client).unwrap()
         found = dict(results(refs, on=client, timeout=60))
     values = {what: found[ref].value_or(None) for what, ref in zip(CALLS, refs, strict=True)}
@@ -256,6 +263,7 @@ def test_the_due_time_of_a_call_that_is_sent_again_stays(
     assert ledger.zrange("onward:due", 0, -1, withscores=True) == [due]
 
 
+@pytest.mark.long
 def test_a_frozen_ledger_delays_what_is_due(tmp_path: Path) -> None:
     with (
         Valkey.start(tmp_path, append_only=False) as server,

@@ -44,7 +44,12 @@ WHERE = {
 
 
 @pytest.mark.parametrize(
-    ("point", "what"), [(point, what) for point in POINTS for what in WHERE[point]]
+    ("point", "what"),
+    [
+        pytest.param(point, what, marks=[pytest.mark.long] if point in ("held", "claimed") else [])
+        for point in POINTS
+        for what in WHERE[point]
+    ],
 )
 def test_a_worker_that_dies_loses_no_call_and_recorded_steps_run_once(
     point: str, what: str, redis: str, tmp_path: Path
@@ -67,7 +72,12 @@ def test_a_worker_that_dies_loses_no_call_and_recorded_steps_run_once(
 
 @pytest.mark.parametrize(
     ("point", "what"),
-    [("begun", "chain"), ("recorded", "pairs"), ("gathered", "pairs"), ("published", "sleeps")],
+    [
+        ("begun", "chain"),
+        ("recorded", "pairs"),
+        ("gathered", "pairs"),
+        pytest.param("published", "sleeps", marks=pytest.mark.long),
+    ],
 )
 def test_on_rabbitmq_a_worker_that_dies_loses_no_call(
     point: str, what: str, rabbitmq: RabbitMQ, redis: str, tmp_path: Path
