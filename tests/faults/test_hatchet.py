@@ -7,12 +7,27 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from returns.result import Failure, Success
 
-from onward import Catalog, Ref, fused, result, status, submit
+from onward import (
+    Cancelled,
+    Catalog,
+    Ref,
+    Signal,
+    awaits,
+    cancel,
+    fused,
+    keep,
+    result,
+    send,
+    sleep,
+    status,
+    submit,
+)
 from onward.backends.hatchet import HatchetBackend, Limit
 from onward.fault import Unavailable
 from onward.flows.flow import AnyFlow
@@ -22,8 +37,8 @@ from tests.engines.process import until
 from tests.engines.running import running
 from tests.faults.served import chain, fan_out, hold, noted, step
 from tests.faults.workers import Workers
-from tests.hatchet.served import backend_on, fresh
-from tests.hatchet.worker import wait_here
+from tests.hatchet.served import backend_on, fresh, is_evicted
+from tests.hatchet.worker import tidy, wait_here
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
@@ -103,6 +118,62 @@ def test_the_steps_of_a_flow_that_have_run_are_not_run_again(
     (tmp_path / "gate").touch()
     assert result(ref, on=backend, timeout=PATIENCE) == Success(3), workers.tail()
     assert noted(workers.trace, ref.id) == ["step 1", "wait_here 2", "wait_here 2", "step 2"]
+
+
+DECISION = Signal("decision", bool)
+
+
+@pytest.mark.long
+def test_calls_that_sleep_wait_and_clean_up_survive_their_workers(
+    backend: HatchetBackend, workers: Workers
+) -> None:
+    """Two thirds of the calls are cancelled, some while their worker dies."""
+    sleeping = [submit((step >> sleep(5) >> step)(n), on=backend).unwrap() for n in range(5)]
+    approval = step >> (step >> awaits(DECISION)).finally_(tidy)
+    waiting = [submit(approval(1), on=backend).unwrap() for _ in range(15)]
+    until(
+        lambda: all(is_waiting(ref, backend) for ref in waiting),
+        within=60,
+        otherwise=workers.tail,
+    )
+    for ref in waiting[:5]:
+        assert cancel(ref, on=backend) == Success(None)
+    workers.kill_all()
+    for ref in waiting[5:10]:
+        assert cancel(ref, on=backend) == Success(None)
+    for ref in waiting[10:]:
+        assert send(ref, DECISION, True, on=backend) == Success(None)
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in sleeping]
+    assert found == [Success(n + 2) for n in range(5)], workers.tail()
+    ended = [result(ref, on=backend, timeout=PATIENCE) for ref in waiting]
+    assert {type(each.failure()) for each in ended[:10]} == {Cancelled}, workers.tail()
+    assert ended[10:] == [Success(True)] * 5, workers.tail()
+    for ref in waiting:
+        assert noted(workers.trace, ref.id)[:2] == ["step 1", "step 2"]
+        assert "tidy 2" in noted(workers.trace, ref.id), workers.tail()
+
+
+@pytest.mark.long
+def test_evicted_calls_survive_an_engine_that_is_killed(server: Hatchet, namespace: str) -> None:
+    """With the moments for which they wait, and what is sent to them."""
+    made = backend_on(server, namespace=namespace, holds=0.1)
+    worker = made.serve(Catalog(inc)).unwrap()
+    sleeping = submit((inc >> sleep(45) >> inc)(1), on=made).unwrap()
+    waiting = submit((inc >> keep(awaits(DECISION)))(1), on=made).unwrap()
+    for ref in (sleeping, waiting):
+        until(partial(is_evicted, server, ref.id), within=30, otherwise=lambda: "not evicted")
+    server.kill()
+    server.restart()
+    server.take_over()
+    assert send(waiting, DECISION, False, on=made) == Success(None)
+    assert result(waiting, on=made, timeout=PATIENCE) == Success((2, False))
+    assert result(sleeping, on=made, timeout=PATIENCE) == Success(3)
+    worker.stop(grace=5)
+    made.close()
+
+
+def is_waiting(ref: Ref[object, object], backend: HatchetBackend) -> bool:
+    return status(ref, on=backend).unwrap().state == "waiting"
 
 
 def test_an_engine_that_is_killed_forgets_nothing(

@@ -26,7 +26,13 @@ def wait_here(n: int) -> int:
     return n
 
 
-catalog = Catalog(step, add_up, hold, wait_here, chain)
+@task
+def tidy(n: int) -> None:
+    """A cleanup."""
+    note(current().id, f"tidy {n}")
+
+
+catalog = Catalog(step, add_up, hold, wait_here, tidy, chain)
 
 
 class _Given:

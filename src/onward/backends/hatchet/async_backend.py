@@ -203,6 +203,8 @@ class AsyncHatchetBackend:
                 if isinstance(started, Failure):
                     return Failure(started.failure())
             await self._connection.client.cancel([id])
+            if found is not None and details.is_evicted:  # so no worker has it
+                await self._connection.signals.end_all(found[1], id)
             while not details.done and time.monotonic() < end:
                 await asyncio.sleep(0.02)
                 details = await self._connection.client.details(id) or details

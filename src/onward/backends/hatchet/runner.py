@@ -80,8 +80,8 @@ class AssignmentRunner:
         end = faulted(expired(plan.flow))
         late = result_of(end, at=run_input.at, ends=True)
         if left is not None and left <= 0:
-            if assignment.job.is_flow and has_cleanup(plan):
-                return await self._expired(assignment, plan, end)
+            if assignment.job.is_flow:
+                await self._expired(assignment, plan, end)
             return late
         work = asyncio.create_task(self._worked(assignment, plan, payload.unwrap()))
         try:
@@ -95,14 +95,14 @@ class AssignmentRunner:
             assignment.is_cancelled.set()
             work.cancel()
 
-    async def _expired(self, assignment: Assignment, plan: Plan, end: Faulted) -> StepResult:
+    async def _expired(self, assignment: Assignment, plan: Plan, end: Faulted) -> None:
         """Runs the cleanups of a call whose deadline has passed while no worker had it."""
         call = assignment.action.workflow_run_id
-        begun = await self._connection.cancelling.has_begun(plan, call, math.inf)
-        if begun.value_or(True):
-            end_of_call = await self._flow(assignment, plan, call, end)
-            return result_of(end_of_call, at="", ends=True)
-        return result_of(end, at="", ends=True)
+        if has_cleanup(plan):
+            begun = await self._connection.cancelling.has_begun(plan, call, math.inf)
+            if begun.value_or(True):
+                await self._flow(assignment, plan, call, end)
+        self._spawn(self._end_mailboxes(plan, call))
 
     async def _cleaned_up(
         self, assignment: Assignment, plan: Plan, run_input: RunInput
@@ -111,7 +111,12 @@ class AssignmentRunner:
         end, call = faulted(cancelled(plan.flow)), run_input.call
         if await self._connection.cancelling.stop(call):
             await self._flow(assignment, plan, call, end)
+            self._spawn(self._end_mailboxes(plan, call))
         return result_of(end, at="", ends=True)
+
+    async def _end_mailboxes(self, plan: Plan, call: str) -> None:
+        with contextlib.suppress(RpcError):
+            await self._connection.signals.end_all(plan, call)
 
     async def _record(self, run_input: RunInput) -> StepResult:
         """Reports the outcome that a record stores. If it is a signal's, its call gets it."""

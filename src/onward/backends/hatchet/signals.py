@@ -30,7 +30,7 @@ from onward.backends.hatchet.submit import Submitter
 from onward.backends.hatchet.wait import Waiter
 from onward.fault import Fault
 from onward.outcome import Value
-from onward.plan import VERSION, ChainNode, Plan
+from onward.plan import VERSION, AwaitsNode, ChainNode, Plan, walk
 
 _PATIENCE = 3.0
 """How long sending a signal is retried while the engine is away, in seconds."""
@@ -140,6 +140,19 @@ class Signals:
         run_input = RunInput(plans.encode(plan).decode(), call=call, wakes=True)
         key = f"{call} wake {moment:.3f}"
         await self._submitter.schedule(plan, run_input, key, workflow=names.RECORD, at=moment)
+
+    async def end_all(self, plan: Plan, call: str) -> None:
+        """Ends the mailboxes of a call that has ended, for which no worker remembers them.
+
+        Args:
+            plan: The call's plan.
+            call: The call's id.
+        """
+        names_of = {node.signal for node in walk(plan.root) if isinstance(node, AwaitsNode)}
+        mailboxes = await asyncio.gather(*(self.mailbox(call, 0, name) for name in names_of))
+        ids = [mailbox.unwrap() for mailbox in mailboxes if isinstance(mailbox, Success)]
+        if ids:
+            await self._client.cancel(ids)
 
     async def end(self, mailboxes: Iterable[str]) -> None:
         """Ends mailboxes, and retries until they have ended."""
