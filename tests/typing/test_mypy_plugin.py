@@ -9,7 +9,7 @@ from tests.typing.checkers import mypy_with_onward
 PROGRAM = """
 from dataclasses import dataclass
 from returns.result import Result, Success
-from onward import Fault, each, given, task
+from onward import Fault, case, each, given, task
 
 @dataclass(frozen=True)
 class Malformed:
@@ -31,6 +31,10 @@ def store(rows: list[int], table: str) -> int:
 def instead(error: Fault) -> int:
     return 0
 
+@task
+def find(url: str) -> bytes | None:
+    return None
+
 """
 
 SAID = {
@@ -46,6 +50,7 @@ SAID = {
     "fetch >> parse(b'')": (
         "parse(...) is a call, and a chain takes the flow itself: leave out its arguments"
     ),
+    "find >> case(bytes, parse)": "case(...) takes bytes, and find gives bytes | None",
     "(parse >> given(store, 'x')).rescue(instead)": (
         "instead does not take Malformed, which the flow may fail with"
     ),

@@ -244,6 +244,10 @@ class CompositionLaws(Tools):
         ):
             rescued = cast(AnyFlow, flow).rescue(tasks.mend)
             assert run(rescued(n), on=backend) == Success(mended), rescued
+        announced = tasks.halve.rescue(tee(tasks.mend) >> tasks.mend)
+        assert run(announced(3), on=backend) == Success(4)
+        both = tasks.halve.rescue(together(tasks.mend, tasks.mend) >> tasks.add)
+        assert run((both >> tasks.inc)(3), on=backend) == Success(9)
 
     def test_a_handler_takes_what_went_in(self, backend: Backend, traces: Path) -> None:
         """Law 5: with its input, a failure is the handler applied to the pair of both."""

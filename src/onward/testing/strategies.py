@@ -75,13 +75,30 @@ def flows(max_leaves: int = 8) -> SearchStrategy[Numeric]:
     return st.recursive(steps(), _composed, max_leaves=max_leaves)
 
 
+def handlers() -> SearchStrategy[Handler]:
+    """Handlers of failures: one task, a choice, and flows that begin with a fan-out."""
+    choice = case(Odd, choices.mend_odd).case(Fault, choices.mend_fault)
+    return cast(
+        SearchStrategy[Handler],
+        st.sampled_from(
+            [
+                tasks.mend,
+                tasks.mend_some,
+                tee(tasks.mend) >> tasks.mend_some,
+                together(tasks.mend, tasks.mend) >> tasks.add,
+                choice.case(TooSmall, tasks.mend).case(Beyond, tasks.mend),
+            ]
+        ),
+    )
+
+
 def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
     counts = st.none() | st.integers(1, 3)
     return st.one_of(
         st.builds(_chained, inner, inner),
         st.builds(_paired, inner, inner),
         st.builds(_spanned, inner, counts, counts),
-        st.builds(_rescued, inner, st.sampled_from([tasks.mend, tasks.mend_some])),
+        st.builds(_rescued, inner, handlers()),
         st.builds(
             _rescued_with_input, inner, st.sampled_from([tasks.mend_pair, spread(tasks.mend_both)])
         ),

@@ -198,6 +198,7 @@ class Runner:
             if message.handles not in state.inside or not message.handles:
                 return self._end_if_last(task, state, message)
             args = handler_args(state.outcome)
+            state = Continuing(args.positional[0])
         else:
             args = state.args if isinstance(state, Started) else Args((state.raw,))
         if task.name == lower.SPREAD:
