@@ -22,12 +22,16 @@ from onward import (
     Fault,
     Ref,
     Retry,
+    Signal,
     aio,
+    awaits,
     cancel,
     each,
     fused,
     result,
     results,
+    send,
+    sleep,
     status,
     submit,
     submit_all,
@@ -41,6 +45,7 @@ from tests.engines.process import until
 from tests.engines.valkey import Valkey
 
 KEEP = 2.0
+GO = Signal("go", int)
 
 
 @task
@@ -114,6 +119,9 @@ CALLS: dict[str, Call[Any, Any]] = {
     "refused": (refuses >> inc)(1),
     "timed out": (sleeps >> inc)(1),
     "retried": (stumbles >> inc)(1),
+    "a sleep": (inc >> sleep(0.1) >> inc)(1),
+    "sleeps in a fan-out": (each(sleep(0.1) >> inc) >> add_up)([1, 2]),
+    "a wait that times out": (inc >> awaits(GO, timeout=0.1) >> inc)(1),
     "unknown": (inc >> unserved)(1),
 }
 
@@ -181,8 +189,13 @@ def test_no_key_is_left_of_calls_that_end_in_other_ways(backend: CeleryBackend, 
         refs.append(submit(slow, on=backend, unique="u", debounce=0, deadline=60).unwrap())
         refs.append(submit(inc(n), on=backend, unique="u", debounce=0.1).unwrap())
     list(results(refs, on=backend, timeout=0.1))
-    for ref in (refs[0], refs[3]):
+    approved = submit((inc >> awaits(GO) >> inc)(1), on=backend).unwrap()
+    send(approved, GO, 1, on=backend).unwrap()
+    refs.append(submit((each(awaits(GO)) >> add_up)([1, 2]), on=backend).unwrap())
+    refs.append(submit((inc >> sleep(60))(1), on=backend).unwrap())
+    for ref in (refs[0], refs[3], *refs[-2:]):
         cancel(ref, on=backend).unwrap()
+    refs.append(approved)
     for ref in refs:
         status(ref, on=backend)
         result(ref, on=backend, timeout=30)
