@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from celery import Celery
 from msgspec import Raw
 from returns.result import Success
 
@@ -44,6 +45,7 @@ from onward import (
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 from onward.backends.celery.due import DueLedger, Wait
+from onward.backends.celery.held import decode
 from onward.backends.celery.ledger import Ledger
 from onward.backends.celery.memory_ledger import MemoryLedger
 from onward.backends.celery.reconciler import reconcile
@@ -204,6 +206,20 @@ def test_cancel_and_deadline_hold_while_a_call_waits(
         assert ledger.keys(f"onward:{ref.id}:*") == []
         assert ledger.ttl(f"onward:{ref.id}") > 0
     assert ledger.zcard("onward:due") == 0
+
+
+def test_revoke_finds_a_wait_by_its_task_when_it_goes_on(
+    make: Make, client: CeleryBackend, ledger: Any
+) -> None:
+    tools = Celery(broker=client.app.conf.broker_url, set_as_current=False)
+    with closing(tools), working(make, CATALOG):
+        ref = submit((inc >> awaits(GO) >> inc)(1), on=client).unwrap()
+        wait_for_held(ledger, ref.id)
+        task_id = decode(ledger.hget(f"onward:{ref.id}:held", "1")).message.id
+        tools.control.revoke(task_id, reply=True, limit=1, timeout=20)
+        assert status(ref, on=client).unwrap().state == "waiting"
+        send(ref, GO, 1, on=client).unwrap()
+        assert isinstance(result(ref, on=client, timeout=20).failure(), Cancelled)
 
 
 def test_a_call_that_waits_is_not_lost(make: Make, client: CeleryBackend, ledger: Any) -> None:
