@@ -112,6 +112,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "cleanups_compose",
         "a_cancelled_call_is_cleaned_up",
         "a_call_past_its_deadline_is_cleaned_up",
+        "a_call_that_waits_is_cleaned_up",
         "a_flow_that_has_not_begun_is_not_cleaned_up",
     ),
     "`Cancels`": ("a_cancelled_call_ends",),

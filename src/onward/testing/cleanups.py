@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from returns.result import Success
 
 from onward.backend import Backend, Cancels
-from onward.backend.features import LACKED_BY_DEFAULT
+from onward.backend.features import LACKED_BY_DEFAULT, Feature
 from onward.fault import Cancelled, Expired, TimedOut
 from onward.flows.flow import AnyFlow, Ref
+from onward.flows.waiting import sleep
 from onward.interpret import cancel, result, status, submit
 from onward.testing import tasks
 from onward.testing.oracle import comparable, expect
@@ -75,6 +77,20 @@ class CleanupLaws(Tools):
         assert status(ref, on=backend).unwrap().state == "expired"
         assert self.trace_of(ref.id, traces)["double 600 1"] == 1
 
+    def test_a_call_that_waits_is_cleaned_up(self, backend: Backend, traces: Path) -> None:
+        """In the middle of a sleep; and what slept before is known when it is cancelled later."""
+        on = _cancels(backend)
+        _skip_without(backend, "sleep")
+        asleep = tasks.inc >> (sleep(600) >> tasks.inc).finally_(sleep(0.01) >> tasks.double)
+        after = tasks.inc >> sleep(0.01) >> tasks.rest.finally_(tasks.double)
+        ref, other = (submit(flow(599), on=on).unwrap() for flow in (asleep, after))
+        self.until(lambda: status(ref, on=on).unwrap().state == "waiting")
+        self._rests(other, traces)
+        for each in (ref, other):
+            assert cancel(each, on=on) == Success(None)
+            assert isinstance(result(each, on=on, timeout=self.patience).failure(), Cancelled)
+            assert self.trace_of(each.id, traces)["double 600 1"] == 1
+
     def test_a_flow_that_has_not_begun_is_not_cleaned_up(
         self, backend: Backend, traces: Path
     ) -> None:
@@ -94,10 +110,14 @@ class CleanupLaws(Tools):
         self.until(lambda: file.exists() and "begun" in file.read_text())
 
 
+def _skip_without(backend: Backend, feature: Feature) -> None:
+    lacks: Mapping[Feature, str] = getattr(backend, "lacks", LACKED_BY_DEFAULT)
+    if feature in lacks:
+        pytest.skip(f"this backend has no {feature}: {lacks[feature]}")
+
+
 def _skip_without_cleanups(backend: Backend) -> None:
-    why = getattr(backend, "lacks", LACKED_BY_DEFAULT).get("finally")
-    if why is not None:
-        pytest.skip(f"this backend has no cleanups: {why}")
+    _skip_without(backend, "finally")
 
 
 def _cancels(backend: Backend) -> Cancels:

@@ -56,7 +56,8 @@ class Answer(NamedTuple):
     """The ledger's answer to a message that waits.
 
     Args:
-        kind: `ended` if the call has ended; `held` if the ledger holds the message; `hold` if it
+        kind: `ended` if the call has ended, or is cancelling and the wait is in no cleanup; `held`
+            if the ledger holds the message; `hold` if it
             must be given the message to hold; `over` if the time has passed; `signal` if the signal
             has come.
         value: The signal's value; None if its signature is not valid.

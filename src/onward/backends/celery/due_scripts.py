@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onward.backends.celery.scripts import COMMON, NOTE_BEGUN
+from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN
 
 WAKE = "onward:wake"
 
@@ -76,11 +76,12 @@ hold(id, at, clock() + seconds, message, is_top, deadline, plan)
 WAIT = (
     HOLDING
     + NOTE_BEGUN
+    + IN_CLEANUP
     + """
 local id, at, seconds, message, is_top, deadline, plan, signal, received = unpack(ARGV)
 note_begun(KEYS[2], received)
 local place = 'w:' .. at
-local known = redis.call('HMGET', KEYS[1], 'end', 'plan', place)
+local known = redis.call('HMGET', KEYS[1], 'end', 'plan', place, 'cancelling')
 local wait = known[3] or ''
 if known[1] or not known[2] then return {'ended'} end
 local value = wait ~= 'over' and signal ~= '' and redis.call('HGET', KEYS[1] .. ':signals', signal)
@@ -98,6 +99,7 @@ if wait == 'over' or (due ~= 'inf' and tonumber(due) <= tonumber(now)) then
     note_activity(id, now)
     return {'over'}
 end
+if known[4] and not in_cleanup(at) then return {'ended'} end
 if wait ~= '' and redis.call('HEXISTS', KEYS[1] .. ':held', at) == 1 then return {'held'} end
 if message == '' then
     return {'hold', due == 'inf' and due or string.format('%.6f', due - now)}

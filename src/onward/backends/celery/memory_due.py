@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from onward.backends.celery.due import EXPIRY, START, Answer, Claims, DueEntry, Hold, Sent, Wait
+from onward.scope import in_cleanup
 
 
 class MemoryDue:
@@ -79,6 +80,8 @@ class MemoryDue:
             if known == "over" or due <= now:
                 record[place] = b"over"
                 return Answer("over")
+            if "cancelling" in record and not in_cleanup(wait.at):
+                return Answer("ended")
             if known and (wait.call, wait.at) in self._held:
                 return Answer("held")
             if hold is None:
