@@ -51,3 +51,10 @@ def test_a_case_is_a_task_that_sends_its_branch_on() -> None:
 
 def test_a_fused_flow_is_one_task() -> None:
     assert explain(fused(inc >> double), on=BACKEND) == "onward.fused(chain(inc, double))"
+
+
+def test_a_flow_with_a_cleanup_is_sent_once_its_input_is_known() -> None:
+    flow = inc >> (halve >> double).finally_(inc >> double) >> inc
+    assert explain(flow, on=BACKEND) == (
+        "chain(inc, onward.finally(chain(halve, double), chain(inc, double)), inc)"
+    )
