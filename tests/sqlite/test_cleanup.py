@@ -26,7 +26,7 @@ from onward import (
     task,
 )
 from onward.backends.sqlite import SqliteBackend
-from onward.flows.flow import AnyTask
+from onward.flows.flow import AnyTask, Task
 from tests.cli.serving import serving
 from tests.engines.process import until
 
@@ -154,7 +154,7 @@ def test_a_step_at_another_worker_is_interrupted_and_its_cleanup_runs(
 
 @pytest.mark.parametrize("step", [hesitate, nobody])
 def test_a_call_that_waits_for_long_is_cleaned_up_at_once(
-    step: AnyTask, path: Path, backend: SqliteBackend
+    step: Task[[int], int], path: Path, backend: SqliteBackend
 ) -> None:
     """Until the next attempt, or for a worker of another queue; it is parked meanwhile."""
     worker = backend.serve(CATALOG, queues=["onward"]).unwrap()

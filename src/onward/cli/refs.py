@@ -89,6 +89,8 @@ def status(ref: Ref, on: On = None, config: Config = None, as_json: Json = False
 def cancel(ref: Ref, on: On = None, config: Config = None, as_json: Json = False) -> None:
     """Cancel a submitted call, unless it has an outcome already, and print its state.
 
+    That is `cancelled`; or `cancelling`, if the call has cleanups that workers run first.
+
     Example: `onward cancel 7c1f… --on celery+redis://localhost:6379/0`
 
     Exit codes: 0, the engine has accepted it; 1, a fault; 2, a mistake in the command or the
