@@ -428,6 +428,7 @@ def a_cleanup_leaves_the_type_of_its_flow_as_it_is() -> None:
     assert_type((fetch >> length).finally_(find)("u"), Call[int])
     assert_type((double >> double.finally_(fixed(start)))(1), Call[int])
     assert_type(each(double.finally_(double))([1]), Call[list[int]])
+    assert_type((fixed(start) >> find).finally_(length)(b""), Call[bytes, Missing])
     assert_type(find.finally_(find >> length).rescue(nothing_found)("u"), Call[bytes])
 
 

@@ -191,9 +191,16 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         fits.check_handler(self, step, with_input=with_input)
         return Rescue(self, step, with_input)
 
+    # A flow that takes anything takes what its cleanup takes; mypy would ask for `object` there.
+    @overload
+    def finally_(
+        self: Step[object, Value, Error], cleanup: Step[Taken, object, object], /
+    ) -> Flow[[Taken], Value, Error]: ...
+    @overload
     def finally_(
         self: Step[Taken, Value, Error], cleanup: Step[Taken, object, object], /
-    ) -> Flow[[Taken], Value, Error]:
+    ) -> Flow[[Taken], Value, Error]: ...
+    def finally_(self, cleanup: object, /) -> AnyFlow:
         """Runs this flow, and then a cleanup on the same input, whichever way the flow ends.
 
         That is after a value, an error or a fault, and if the call is cancelled or its deadline
