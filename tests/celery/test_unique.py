@@ -46,6 +46,13 @@ def test_submitters_and_workers_that_are_killed_lose_nothing(
         unique.storm(tmp_path, program, backend)
 
 
+@pytest.mark.long
+def test_the_last_arguments_run_whoever_submits_at_once(client: CeleryBackend) -> None:
+    worker = client.serve(Catalog(unique.lasting)).unwrap()
+    unique.contend(client, seconds=10.0)
+    worker.stop()
+
+
 def test_a_call_whose_sender_died_is_sent_by_another_worker(client: CeleryBackend) -> None:
     first = submit(inc(1), on=client, unique="k", debounce=0).unwrap()
     assert submit(inc(2), on=client, unique="k", debounce=0).unwrap() == first

@@ -1,19 +1,26 @@
-"""Submitters of debounced calls of one key, and workers, all of which are killed."""
+"""Many submitters of debounced calls of one key: at once, and killed together with workers."""
 
 from __future__ import annotations
 
+import itertools
+import random
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
-from returns.result import Success
+from returns.result import Failure, Success
 
-from onward import result, submit
+from onward import Cancelled, Cancels, Ref, cancel, result, submit, task
 from onward.backend import Backend
 from onward.flows.flow import AnyTask
 from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
+
+AnyRef: TypeAlias = Ref[Any, Any]
 
 PATIENCE = 60.0
 SUBMITTERS = 3
@@ -102,6 +109,65 @@ def storm(folder: Path, program: str, backend: Backend) -> None:
                 found = result(index.ref(id), on=backend, timeout=PATIENCE)
                 assert isinstance(found, Success), found
     assert not (folder / "overlap").exists()
+
+
+@task
+def lasting(seconds: float) -> float:
+    """Takes so long."""
+    time.sleep(seconds)
+    return seconds
+
+
+class Sent(NamedTuple):
+    """A submission: its ref and its argument, when it began, and when it had its ref."""
+
+    ref: AnyRef
+    seconds: float
+    began: float
+    ended: float
+
+
+def contend(backend: Cancels, seconds: float) -> None:
+    """Has 32 threads submit calls of one key, and cancel some.
+
+    No call may run with arguments that a later submission with the same ref has replaced.
+
+    Args:
+        backend: It has a worker.
+        seconds: For how long.
+    """
+    numbers = itertools.count(1)
+    end = time.monotonic() + seconds
+
+    def submit_some(seed: int) -> tuple[list[Sent], set[AnyRef]]:
+        chance = random.Random(seed)
+        sent: list[Sent] = []
+        cancelled: set[AnyRef] = set()
+        while time.monotonic() < end:
+            argument, began = 0.01 + next(numbers) * 1e-6, time.monotonic()
+            debounce = chance.choice([0.0, 0.0, 0.01, 0.05])
+            ref = submit(lasting(argument), on=backend, unique="k", debounce=debounce).unwrap()
+            sent.append(Sent(ref, argument, began, time.monotonic()))
+            if chance.random() < 0.1:
+                cancelled.add(ref)
+                cancel(ref, on=backend).unwrap()
+            time.sleep(chance.random())  # or no call would ever start
+        return sent, cancelled
+
+    with ThreadPoolExecutor(32) as threads:
+        parts = list(threads.map(submit_some, range(32)))
+    every = sorted((each for sent, _ in parts for each in sent), key=lambda each: each.ref.id)
+    cancelled = {ref for _, some in parts for ref in some}
+    submit(lasting(0.0), on=backend, unique="k", debounce=0).unwrap()
+    for ref, group in itertools.groupby(every, key=lambda each: each.ref):
+        sent = [*group]
+        found = result(ref, on=backend, timeout=PATIENCE)
+        if isinstance(found, Failure):
+            assert ref in cancelled
+            assert isinstance(found.failure(), Cancelled)
+        elif found.unwrap():  # it was not replaced by the very last one
+            [ran] = [each for each in sent if each.seconds == found.unwrap()]
+            assert [each for each in sent if each.began > ran.ended] == []
 
 
 def ran(folder: Path) -> list[str]:

@@ -28,6 +28,12 @@ def test_submitters_and_workers_that_are_killed_lose_nothing(tmp_path: Path) -> 
     backend.close()
 
 
+def test_the_last_arguments_run_whoever_submits_at_once(backend: SqliteBackend) -> None:
+    worker = backend.serve(Catalog(unique.lasting)).unwrap()
+    unique.contend(backend, seconds=1.5)
+    worker.stop()
+
+
 def test_a_rollback_gives_the_key_back(path: Path, backend: SqliteBackend) -> None:
     backend.diagnose().unwrap()
     with closing(sqlite3.connect(path)) as db:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from returns.result import Success
 
-from onward import Cancelled, Unknown, cancel, result, status, submit
+from onward import Cancelled, Catalog, Unknown, cancel, result, status, submit
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from tests.engines.server import HOST
@@ -73,6 +73,13 @@ def test_an_id_of_a_key_that_nobody_knows_is_unknown(backend: TemporalBackend) -
     assert isinstance(status(ref, on=backend).failure(), Unknown)
     assert isinstance(result(ref, on=backend).failure(), Unknown)
     assert isinstance(cancel(ref, on=backend).failure(), Unknown)
+
+
+@pytest.mark.long
+def test_the_last_arguments_run_whoever_submits_at_once(idle: TemporalBackend) -> None:
+    worker = idle.serve(Catalog(unique.lasting)).unwrap()
+    unique.contend(idle, seconds=10.0)
+    worker.stop()
 
 
 @pytest.mark.long
