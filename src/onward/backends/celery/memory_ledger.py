@@ -27,10 +27,12 @@ class MemoryLedger:
         self.cells: Cells = MemoryCells()
         self._changed = threading.Condition(threading.RLock())
         self._calls: dict[str, dict[str, bytes]] = {}
-        self.due = MemoryDue(self._changed, self._calls)
-        self.unique = MemoryUnique(self._changed, self._calls, self.due)
-        self.cleanups = MemoryCleanups(self._changed, self._calls, self.due, self.settle)
-        self.branches = MemoryBranches(self._changed, self._calls, self.due)
+        self.due: MemoryDue = MemoryDue(self._changed, self._calls)
+        self.unique: MemoryUnique = MemoryUnique(self._changed, self._calls, self.due)
+        self.cleanups: MemoryCleanups = MemoryCleanups(
+            self._changed, self._calls, self.due, self.settle
+        )
+        self.branches: MemoryBranches = MemoryBranches(self._changed, self._calls, self.due)
         self._ended: deque[tuple[float, str]] = deque()
 
     def for_worker(self) -> MemoryLedger:

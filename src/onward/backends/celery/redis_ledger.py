@@ -80,12 +80,12 @@ class RedisLedger:
         self._note_received = client.register_script(scripts.NOTE_RECEIVED)
         self._claim_lost = client.register_script(scripts.CLAIM_LOST)
         self._settle = client.register_script(scripts.SETTLE)
-        self.branches = RedisBranches(client, signer)
+        self.branches: RedisBranches = RedisBranches(client, signer)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
         self.cells: Cells = RedisCells(client)
-        self.unique = RedisUnique(client, self._retry, self._sign_plan)
-        self.cleanups = RedisCleanups(client, signer, self._keep)
-        self.due = RedisDue(
+        self.unique: RedisUnique = RedisUnique(client, self._retry, self._sign_plan)
+        self.cleanups: RedisCleanups = RedisCleanups(client, signer, self._keep)
+        self.due: RedisDue = RedisDue(
             client, self._retry, signer, timeouts.check_interval, self._renewed_plan
         )
 
