@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given as each_of
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from onward import Schedule
 from onward.backend.schedules import (
@@ -14,6 +15,7 @@ from onward.backend.schedules import (
     Timing,
     advance,
     begin,
+    change,
     next_after,
 )
 
@@ -242,6 +244,23 @@ def test_a_schedule_that_begins_again_forgets_the_runs_that_wait() -> None:
     begun = begin(schedule, 100.0, timing.last)
     assert begun == Timing(160.0, (), "running")
     assert advance(schedule, begun, 160.0, lambda id: id == "running")[0] == []
+
+
+def test_a_schedule_that_is_declared_again_begins_anew_only_if_its_times_are_others() -> None:
+    before = Schedule("n", "report", every=3600, overlap="queue")
+    timing = Timing(5000.0, (1400.0,), "running")
+    again = replace(before, flow="report_v2", catch_up=7200)
+    assert change(again, before, timing, 2000.0) == timing
+    assert change(replace(before, overlap="skip"), before, timing, 2000.0) == Timing(
+        5000.0, (), "running"
+    )
+    assert change(replace(before, every=60), before, timing, 2000.0) == Timing(
+        2060.0, (), "running"
+    )
+    nightly = cron("30 2 * * *", BERLIN)
+    moved = replace(nightly, timezone="UTC")
+    due = begin(nightly, at("2026-01-01 00:00"))
+    assert change(moved, nightly, due, at("2026-01-01 00:00")).next_at == at("2026-01-01 02:30")
 
 
 def test_a_cron_s_time_is_the_same_wherever_one_looks_from() -> None:

@@ -282,8 +282,8 @@ class Schedules(Backend, Protocol):
                 gives it an id.
 
         Returns:
-            The schedule as it is now. A paused schedule stays paused, and an unchanged one
-            continues.
+            The schedule as it is now. A paused schedule stays paused, and one whose times are the
+            same continues.
         """
         ...
 

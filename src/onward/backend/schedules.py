@@ -40,7 +40,7 @@ class Timing(Struct, frozen=True):
 
 
 def begin(schedule: Schedule, now: float, last: str = "") -> Timing:
-    """The timing of a schedule that begins now: when it is declared, changed, paused or resumed.
+    """The timing of a schedule that begins now: when it is declared, paused or resumed.
 
     Args:
         schedule: The schedule.
@@ -52,6 +52,28 @@ def begin(schedule: Schedule, now: float, last: str = "") -> Timing:
         Timing(next_at=1060.0, waiting=(), last='')
     """
     return Timing(next_after(schedule, now), (), last)
+
+
+def change(schedule: Schedule, before: Schedule, timing: Timing, now: float) -> Timing:
+    """The timing of a schedule that is declared again.
+
+    It begins anew only if its times are others. Otherwise a schedule that changes with each
+    deployment, because its arguments do, might never be due.
+
+    Args:
+        schedule: The schedule as it is declared now.
+        before: The schedule as it was declared before.
+        timing: Where it is.
+        now: The time, in seconds since 1970.
+
+    Example:
+        >>> before, after = (Schedule("n", flow, every=60) for flow in ("report", "report_v2"))
+        >>> change(after, before, Timing(1060.0), now=1030.0).next_at
+        1060.0
+    """
+    if _times(schedule) != _times(before):
+        return begin(schedule, now, timing.last)
+    return timing if schedule.overlap == "queue" else replace(timing, waiting=())
 
 
 def advance(
@@ -141,6 +163,10 @@ def check_cron(cron: str) -> None:
 
 def _declared(schedule: Schedule) -> Schedule:
     return replace(schedule, paused=False, next_at=None)
+
+
+def _times(schedule: Schedule) -> tuple[object, ...]:
+    return schedule.cron, schedule.every, schedule.timezone
 
 
 def _due(schedule: Schedule, at: float | None, now: float) -> tuple[list[float], float | None]:

@@ -36,7 +36,8 @@ def schedule(
     """Has the engine run a call again and again, until `unschedule` removes the schedule.
 
     It replaces a schedule of the same name, so each deploy can declare all schedules. A paused
-    schedule stays paused, and an unchanged one goes on as it was. Each run is a call of its own.
+    schedule stays paused, and one whose times are the same goes on as it was, with the new
+    arguments. Each run is a call of its own.
     Runs that fall due while the schedule is paused are left out.
 
     Args:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from onward import plan as plans
 from onward.backend import Schedule
-from onward.backend.schedules import Timing, begin, is_same, shown
+from onward.backend.schedules import Timing, begin, change, is_same, shown
 from onward.backends.celery.cells import Cells
 from onward.backends.celery.signing import Signer, sign, verify
 from onward.plan import Plan
@@ -64,7 +64,7 @@ class ScheduleStore:
                 return shown(before.schedule, before.timing)
             else:
                 changed = replace(schedule, paused=before.schedule.paused)
-                record = Record(changed, begin(changed, now, before.timing.last))
+                record = Record(changed, change(changed, before.schedule, before.timing, now))
             signed = sign(self._signer, body, "schedule plan", name)
             if self.cells.swap(name, raw, self._written(record), signed):
                 return shown(record.schedule, record.timing)

@@ -12,9 +12,8 @@ from typing import Any
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward import plan as plans
 from onward.backend import Schedule, Submission
-from onward.backend.schedules import Timing, advance, begin, is_same, shown
+from onward.backend.schedules import Timing, advance, begin, change, shown
 from onward.fault import Fault, Misconfigured, Unknown
 
 _LONGEST_SLEEP = 60.0
@@ -50,16 +49,14 @@ class Timetable:
     def declare(self, schedule: Schedule, submission: Submission) -> Result[Schedule, Fault]:
         """See `Schedules.schedule`."""
         before, now = self._kept.get(schedule.name), time.time()
-        last = before.timing.last if before else ""
         is_paused = before is not None and before.schedule.paused
         kept = replace(schedule, paused=is_paused, next_at=None)
-        if before and is_same(before.schedule, kept) and _is_same(before.submission, submission):
-            timing = before.timing
-        else:
-            try:
-                timing = begin(kept, now, last)
-            except ValueError as problem:
-                return Failure(Misconfigured(schedule.name, str(problem)))
+        try:
+            timing = (
+                change(kept, before.schedule, before.timing, now) if before else begin(kept, now)
+            )
+        except ValueError as problem:
+            return Failure(Misconfigured(schedule.name, str(problem)))
         self._kept[schedule.name] = _Kept(kept, submission, timing)
         self._wake()
         return Success(shown(kept, timing))
@@ -118,10 +115,6 @@ class Timetable:
         for id in calls:
             plan = replace(kept.submission.plan, id=id)
             await self._submit(replace(kept.submission, plan=plan))
-
-
-def _is_same(one: Submission, other: Submission) -> bool:
-    return plans.encode(one.plan) == plans.encode(other.plan)
 
 
 def _unknown(name: str) -> Unknown:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from onward import plan as plans
 from onward.backend import Schedule, Submission
-from onward.backend.schedules import Timing, advance, begin, is_same, shown
+from onward.backend.schedules import Timing, advance, begin, change, shown
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.submit import calls_of, put
 from onward.plan import Plan
@@ -38,9 +38,10 @@ def declare(db: Connection, schedule: Schedule, plan: Plan) -> Schedule:
     body, kept = plans.encode(plan), _find(db, schedule.name)
     if kept is None:
         kept = _Kept(schedule, body, begin(schedule, time.time()))
-    elif not is_same(kept.schedule, schedule) or kept.plan != body:
+    else:
         changed = replace(schedule, paused=kept.schedule.paused)
-        kept = _Kept(changed, body, begin(changed, time.time(), kept.timing.last))
+        timing = change(changed, kept.schedule, kept.timing, time.time())
+        kept = _Kept(changed, body, timing)
     _write(db, kept)
     return shown(kept.schedule, kept.timing)
 
