@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onward import Cancels, Schedules
+from onward import Cancels, Schedules, Signals
 from onward.backend import SubmitsUnique
 from onward.backends.celery import CeleryBackend
 from onward.backends.hatchet import HatchetBackend
@@ -55,7 +55,12 @@ def test_every_backend_that_passes_the_suite_has_a_column() -> None:
 def test_the_matrix_says_what_a_backend_can_do(suite: str) -> None:
     backend, cells = MADE_BY[suite], FOUND[suite]
     for group, tests in capabilities.GROUPS.items():
-        can = {"`Cancels`": Cancels, "`Schedules`": Schedules, "`unique=`": SubmitsUnique}
+        can = {
+            "`Cancels`": Cancels,
+            "`Schedules`": Schedules,
+            "`Signals`": Signals,
+            "`unique=`": SubmitsUnique,
+        }
         has = issubclass(backend, can.get(group, object)) and (group, suite) not in LACKING
         for test in tests:
             assert cells[test].passed == has, f"{test}: {CURE}"
