@@ -451,7 +451,7 @@ def a_handler_that_does_not_take_the_input_or_an_error() -> None:
 
 
 def a_cleanup_that_does_not_take_what_the_flow_takes() -> None:
-    _ = find.finally_(double)  # E
+    _ = find.finally_(double)  # E: not pyrefly, ty
     _ = find.finally_(find.fn)  # E
     _ = find.finally_(parse)  # E
     _ = parse.finally_(find)  # E
