@@ -30,6 +30,10 @@ BY = Signal("by", int)
 CALLS: dict[str, Call[object, object]] = {
     "chain": (inc >> double >> given(shift, 10, times=2))(1),
     "together": (inc >> together(double, inc >> double) >> first)(1),
+    "together-cancel": (
+        inc >> together(rest >> inc, sleep(0.3) >> crash, on_failure="cancel") >> first
+    )(600),
+    "each-cancel": each(halve, limit=2, on_failure="cancel")([2, 4, 5, 6, 8]),
     "each": (each(inc) >> total)(list(range(12))),
     "each-limit": each(inc >> double, limit=2)(list(range(5))),
     "each-chunk": each(inc, chunk=3)(list(range(8))),

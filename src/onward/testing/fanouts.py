@@ -32,20 +32,20 @@ class FanOutLaws(Tools):
         """Without a failure it is the one that settles; else it fails as a branch by itself."""
         _skip_without_cancelling(backend)
 
-        @self.holds(flows(3), flows(3), numbers())
-        def law_of_together(a: AnyFlow, b: AnyFlow, n: int) -> None:
-            observed = self.observe(together(a, b, on_failure="cancel")(n), backend, traces)
-            _check(observed, [expect(a, n), expect(b, n)], tuple)
-
         counts = st.none() | st.integers(1, 2)
 
-        @self.holds(flows(3), st.lists(numbers(), max_size=4), counts, counts)
-        def law_of_each(
-            step: AnyFlow, items: list[int], limit: int | None, chunk: int | None
+        @self.holds(flows(3), flows(3) | st.none(), st.lists(numbers(), max_size=4), counts, counts)
+        def law(
+            a: AnyFlow, b: AnyFlow | None, items: list[int], limit: int | None, chunk: int | None
         ) -> None:
-            flow = each(step, limit=limit, chunk=chunk, on_failure="cancel")
-            observed = self.observe(flow(items), backend, traces)
-            _check(observed, [expect(step, item) for item in items], list)
+            if b is None:
+                flow = each(a, limit=limit, chunk=chunk, on_failure="cancel")
+                observed = self.observe(flow(items), backend, traces)
+                _check(observed, [expect(a, item) for item in items], list)
+            else:
+                n = sum(items)
+                observed = self.observe(together(a, b, on_failure="cancel")(n), backend, traces)
+                _check(observed, [expect(a, n), expect(b, n)], tuple)
 
     def test_the_first_failure_cancels_the_other_branches(
         self, backend: Backend, traces: Path
