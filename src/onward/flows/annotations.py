@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, Literal, Never, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, Never, NoReturn, TypeVar, Union, get_args, get_origin
 
 from typing_extensions import is_typeddict
 
@@ -22,7 +22,7 @@ _WIDER: Mapping[type, tuple[type, ...]] = {
 """The types that type checkers accept for others, besides subclasses."""
 
 _ANYTHING: tuple[Annotation, ...] = (Any, object)
-OPEN: Final[tuple[Annotation, ...]] = (*_ANYTHING, Never, NoReturn)
+OPEN: tuple[Annotation, ...] = (*_ANYTHING, Never, NoReturn)
 _CONTAINERS = (Sequence, AbstractSet, Mapping)
 
 

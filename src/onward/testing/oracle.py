@@ -66,7 +66,7 @@ def comparable(result: Result[Any, Any]) -> object:
 
 
 def expect(flow: Node, value: Any) -> Observed:
-    """The expected observation of a flow of `onward.testing.tasks`, applied to a value."""
+    """The expected observation of a flow of the tasks of `onward.testing`, applied to a value."""
     trace: Counter[str] = Counter()
     return Observed(_run(flow, (value,), {}, trace), trace)
 

@@ -64,8 +64,7 @@ def flows(max_leaves: int = 8) -> SearchStrategy[Numeric]:
         max_leaves: The approximate maximum number of steps.
 
     Returns:
-        A Hypothesis strategy. `onward.testing.tasks` has the tasks; a worker that serves
-        `BackendSuite.catalog` can run them.
+        A Hypothesis strategy. A worker that serves `BackendSuite.catalog` can run them.
 
     Example:
         >>> from onward.testing import flows

@@ -11,7 +11,7 @@ import pytest
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.testing import tasks
+from onward.testing import choices, tasks
 from onward.testing.attempts import AttemptLaws
 from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
@@ -51,7 +51,7 @@ class BackendSuite(
         ...         return local()
     """
 
-    catalog: ClassVar[Catalog] = Catalog.of(tasks)
+    catalog: ClassVar[Catalog] = Catalog.of(tasks, choices)
     """The tasks that the backend's workers serve."""
 
     @pytest.fixture(scope="class")

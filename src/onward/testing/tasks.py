@@ -1,4 +1,4 @@
-"""The tasks of `flows()`. A backend's workers serve the `Catalog.of` this module.
+"""The tasks of `flows()`, with those of `choices`. A backend's workers serve both.
 
 If `ONWARD_TRACE` names a folder, each task writes its arguments to a file there. So a test sees
 what ran, in any process.
@@ -23,18 +23,6 @@ from onward.fault import Fault
 from onward.flows.define import task
 from onward.flows.signals import Signal
 from onward.policy import Constant, Retry
-from onward.testing.choices import (  # noqa: F401 - for the catalog of this module
-    mend_fault,
-    mend_odd,
-    next_to_even,
-    next_to_uneven,
-    of_even,
-    of_nothing,
-    of_text,
-    of_uneven,
-    sift,
-    sort,
-)
 from onward.testing.kinds import Beyond, Choice, Gap, Odd, Parcel, Patch, Reading, TooSmall
 from onward.testing.traces import TRACE
 from onward.testing.traces import note as _note
