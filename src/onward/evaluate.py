@@ -87,7 +87,7 @@ class _Run(msgspec.Struct, frozen=True):
         return self.step if isinstance(self.step, Scope) else None
 
 
-async def evaluate(
+def evaluate(
     node: Node,
     args: Args,
     run_step: RunStep,
@@ -96,7 +96,7 @@ async def evaluate(
     in_flight: int = IN_FLIGHT,
     wait: Wait = _cannot_wait,
     expand: Expand = _as_one_step,
-) -> Outcome:
+) -> Coroutine[Any, Any, Outcome]:
     """Runs a plan's nodes, and decides order, failure and fan-out.
 
     Args:
@@ -111,9 +111,9 @@ async def evaluate(
         expand: For a backend with subclasses of `FusedNode`, which are asked about as they are met.
 
     Returns:
-        The outcome of the node.
+        A coroutine, which gives the outcome of the node.
     """
-    return await _evaluate(node, args, _Run(run_step, wait, in_flight, expand), where)
+    return _evaluate(node, args, _Run(run_step, wait, in_flight, expand), where)
 
 
 async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
@@ -121,6 +121,7 @@ async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
         return await run.step(node, args, where or "0")
     if type(node) is ChainNode:
         prefix = f"{where}." if where else ""
+        outcome: Outcome | None = None
         for index, step in enumerate(node.steps):
             place = f"{prefix}{index}"
             if type(step) is StepNode:
@@ -130,7 +131,7 @@ async def _evaluate(node: Node, args: Args, run: _Run, where: str) -> Outcome:
             if type(outcome) is not Value:
                 return outcome
             args = Args((outcome.raw,))
-        return single_value(args)
+        return single_value(args) if outcome is None else outcome
     if type(node) is NamedNode:
         return await _evaluate(node.body, args, run, where)
     if type(node) is RescueNode:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from onward.codec import Tagged, error_codec
 from onward.outcome import Failed
@@ -15,8 +14,7 @@ AWAITS: Final = "onward.awaits"
 """What an error names in place of a task, because an `awaits` runs none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unanswered:
+class Unanswered(Struct, frozen=True):
     """The error of an `awaits` with a timeout: nobody sent the signal in time.
 
     Args:

@@ -278,7 +278,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
 
     def read(self, outcome: Outcome) -> Result[Value_co, Error_co | Fault]:
         """Reads the value, the domain error or the fault from an outcome of this flow."""
-        return values.read(self, outcome, self.name, self.tasks)
+        return values.read(self, outcome, self.name, names.tasks_of(self))
 
 
 AnyFlow: TypeAlias = Flow[..., Any, Any]

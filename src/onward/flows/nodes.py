@@ -337,7 +337,7 @@ def head(flow: Node) -> Node:
     """The part that takes a flow's arguments, or the flow itself if it has no parts."""
     match kind(flow):
         case Chain() as chain:
-            first = _first(chain)
+            first = first_step(chain)
             if isinstance(first, Sleep):  # it passes its input on, so the next step decides
                 return next((step for step in chain.steps if not isinstance(step, Sleep)), first)
             return first
@@ -354,7 +354,8 @@ def head(flow: Node) -> Node:
             return inner
 
 
-def _first(chain: Chain) -> Node:
+def first_step(chain: Chain) -> Node:
+    """The first step of a chain."""
     # Not through `steps`: each prefix of a long chain would then cache its own.
     flow: Node = chain
     while isinstance(flow, Chain):
@@ -381,7 +382,7 @@ def is_single(flow: Node) -> bool:
     if isinstance(flow, Rescue):
         return flow.with_input
     if isinstance(flow, Chain):  # a sleep passes one value on to the next step
-        return isinstance(_first(flow), Sleep)
+        return isinstance(first_step(flow), Sleep)
     return isinstance(flow, _SINGLE)
 
 

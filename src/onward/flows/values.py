@@ -33,6 +33,7 @@ from onward.flows.nodes import (
     Tee,
     Together,
     called,
+    first_step,
     head,
     is_single,
     kind,
@@ -92,6 +93,8 @@ def encode(flow: Node, args: Sequence[Any], kwargs: Mapping[str, Any], skip: int
         TypeError: If the flow does not take these arguments.
         Refused: If a value does not fit its annotation.
     """
+    if isinstance(flow, Chain) and isinstance(first := first_step(flow), Task):
+        flow = first  # the most common case
     while not isinstance(flow, Task):
         if is_single(flow):
             if kwargs or len(args) + skip != 1:

@@ -58,9 +58,9 @@ async def run(
     """See `onward.run`."""
     check_backend(on, "submit", "outcome")
     wait = timeout_seconds(timeout)
-    if isinstance(wait, Fault):
+    if wait is not None and isinstance(wait, Fault):
         return Failure(wait)
-    if isinstance(prepared, Fault):
+    if not isinstance(prepared, Submission):
         return Failure(prepared)
     if lacks := lacking(on, prepared.plan):
         return Failure(lacks[0])
