@@ -62,17 +62,17 @@ class LoopThread:
                 )
             if self._running is None:
                 loop = asyncio.new_event_loop()
+                has_ended = threading.Event()
                 thread = threading.Thread(
                     target=_run_loop,
-                    args=(loop, self._linger, self._end),
+                    args=(loop, self._linger, self._end, has_ended),
                     name=self._name,
                     daemon=True,
                 )
                 thread.start()
                 self._running = loop, thread
                 # The thread and the finalizer must not refer to this object, or it is never freed.
-                longest = 1.0 if self._end is None else _LONGEST_END
-                self._stop = weakref.finalize(self, _stop_loop, loop, thread, longest)
+                self._stop = weakref.finalize(self, _stop_loop, loop, thread, has_ended)
             return asyncio.run_coroutine_threadsafe(_started(start), self._running[0])
 
     @property
@@ -126,6 +126,7 @@ def _run_loop(
     loop: asyncio.AbstractEventLoop,
     linger: float,
     end: Callable[[], Coroutine[Any, Any, None]] | None,
+    has_ended: threading.Event,
 ) -> None:
     asyncio.set_event_loop(loop)
     try:
@@ -140,6 +141,7 @@ def _run_loop(
         if end is not None:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):  # raised by a step
                 loop.run_until_complete(end())
+        has_ended.set()
         pending = asyncio.all_tasks(loop)
         for task in pending:
             task.cancel()
@@ -148,11 +150,15 @@ def _run_loop(
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(asyncio.sleep(linger))
     finally:
+        has_ended.set()
         loop.close()
 
 
-def _stop_loop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, longest: float) -> None:
+def _stop_loop(
+    loop: asyncio.AbstractEventLoop, thread: threading.Thread, has_ended: threading.Event
+) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(loop.stop)
     if thread is not threading.current_thread():
-        thread.join(timeout=longest)
+        has_ended.wait(_LONGEST_END)
+        thread.join(timeout=1)  # a step may refuse to be cancelled

@@ -36,7 +36,8 @@ class Core:
     def __init__(self, workers: int, keep: float) -> None:
         self.workers = workers
         self.runs: dict[str, Run] = {}
-        self._open_calls = OpenCalls(self._start, self._replace)
+        self._here: dict[str, Run] = {}
+        self._open_calls = OpenCalls()
         self._keep = keep
         self._finished: deque[tuple[float, str]] = deque()
         self._any_finished = asyncio.Event()
@@ -55,7 +56,7 @@ class Core:
 
     async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
         self._forget()
-        run = self._open_calls.submit(submission)
+        run = self._open_calls.submit(submission, self._start, self._replace)
         self.runs[run.plan.id] = run
         return Success(run.plan.id)
 
@@ -82,13 +83,13 @@ class Core:
     async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """Runs a call for a caller that waits. If the caller stops waiting, the call ends."""
         run = self._start(submission)
-        self.runs[run.plan.id] = run  # so that it can be signalled, and cancelled
+        self._here[run.plan.id] = run  # so that it can be signalled, and cancelled
         try:
             await asyncio.wait([run.finished])
             return Success(run.finished.result())
         finally:
             self._end(run, Cancelled(run.plan.flow, "its caller stopped waiting"), "cancelled")
-            del self.runs[run.plan.id]
+            del self._here[run.plan.id]
 
     async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
         ids: list[str] = []
@@ -131,14 +132,17 @@ class Core:
                 found[id] = run.finished.result()
         return found
 
+    def _known(self, id: str) -> Run | None:
+        return self.runs.get(id) or self._here.get(id)
+
     async def status(self, id: str, /) -> Result[Status, Fault]:
-        run = self.runs.get(id)
+        run = self._known(id)
         if run is None:
             return Failure(_unknown(id))
         return Success(run.status)
 
     async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
-        run = self.runs.get(id)
+        run = self._known(id)
         if run is None:
             return Failure(_unknown(id))
         if run.finished.done():
@@ -147,7 +151,7 @@ class Core:
         return Success(None) if is_first else Failure(sent_already(run.plan.flow, name))
 
     async def cancel(self, id: str, /) -> Result[None, Fault]:
-        run = self.runs.get(id)
+        run = self._known(id)
         if run is None:
             return Failure(_unknown(id))
         self._end(run, Cancelled(run.plan.flow, "it was cancelled"), "cancelled")

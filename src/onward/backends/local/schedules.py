@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakMethod
 
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
@@ -40,8 +41,9 @@ class Timetable:
         submit: Callable[[Submission], Coroutine[Any, Any, Result[str, Fault]]],
         is_open: Callable[[str], bool],
     ) -> None:
-        self._submit = submit
-        self._is_open = is_open
+        # Weak, or the threads of a closed backend would last until the next garbage collection.
+        self._submit = WeakMethod(submit)
+        self._is_open = WeakMethod(is_open)
         self._kept: dict[str, _Kept] = {}
         self._changed = asyncio.Event()
         self._clock: asyncio.Task[None] | None = None
@@ -111,10 +113,13 @@ class Timetable:
                     await self._changed.wait()
 
     async def _make_due(self, kept: _Kept) -> None:
-        calls, kept.timing = advance(kept.schedule, kept.timing, time.time(), self._is_open)
+        submit, is_open = self._submit(), self._is_open()
+        if submit is None or is_open is None:
+            return  # nobody holds the backend any more, and its loop is about to end
+        calls, kept.timing = advance(kept.schedule, kept.timing, time.time(), is_open)
         for id in calls:
             plan = replace(kept.submission.plan, id=id)
-            await self._submit(replace(kept.submission, plan=plan))
+            await submit(replace(kept.submission, plan=plan))
 
 
 def _unknown(name: str) -> Unknown:

@@ -10,33 +10,33 @@ from onward.backends.local.steps import Run
 
 
 class OpenCalls:
-    """The open calls of all keys.
+    """The open calls of all keys."""
 
-    Args:
-        start: Starts a call, which waits until another one has ended, if there is one.
-        replace: Puts a submission in the place of a call that has not started.
-    """
-
-    def __init__(
-        self,
-        start: Callable[[Submission, Run | None], Run],
-        replace: Callable[[Run, Submission], None],
-    ) -> None:
-        self._start = start
-        self._replace = replace
+    def __init__(self) -> None:
         self._runs: dict[str, list[Run]] = {}
 
-    def submit(self, submission: Submission) -> Run:
-        """Gives the call that stands for a submission with `unique`."""
+    def submit(
+        self,
+        submission: Submission,
+        start: Callable[[Submission, Run | None], Run],
+        replace: Callable[[Run, Submission], None],
+    ) -> Run:
+        """Gives the call that stands for a submission with `unique`.
+
+        Args:
+            submission: The submission.
+            start: Starts a call, which waits until another one has ended, if there is one.
+            replace: Puts a submission in the place of a call that has not started.
+        """
         unique = submission.unique
         assert unique is not None  # see `SubmitsUnique`
         runs = self._open(unique.slot)
         if runs and not unique.replaces:
             return runs[0]
         if runs and runs[-1].state == "queued":
-            self._replace(runs[-1], submission)
+            replace(runs[-1], submission)
             return runs[-1]
-        run = self._start(submission, runs[-1] if runs else None)
+        run = start(submission, runs[-1] if runs else None)
         self._runs[unique.slot] = [*runs, run]
         run.finished.add_done_callback(partial(self._forget, unique.slot))
         return run
