@@ -156,6 +156,8 @@ def test_explain_shows_what_hatchet_would_run() -> None:
         "joined(inc, double <- inc, halve <- inc, add <- double & halve)"
     )
     assert explain(inc >> double, on=on) == "onward.flow(inc, double)"
+    cancelling = together(inc, double, on_failure="cancel").named("both")
+    assert explain(cancelling, on=on) == "both(together(inc, double, on_failure='cancel'))"
     assert explain(FREE_NAMED[0], on=on) == "free-0(span, each(inc), total)"
     assert explain(fused(inc >> double), on=on) == "onward.fused(inc, double)"
     chosen = sift >> case(Even, of_even >> inc).case(Uneven, of_uneven).case(None, of_nothing)

@@ -127,3 +127,21 @@ def test_what_cannot_be_explained_is_refused() -> None:
     wrong = "dot"
     with pytest.raises(ValueError, match="form is 'tree' or 'mermaid', not 'dot'"):
         explain(store, form=wrong)
+
+
+def test_a_fan_out_says_that_a_failure_cancels_the_rest() -> None:
+    flow = each(store, limit=2, on_failure="cancel")
+    both = together(flow, each(store), on_failure="cancel")
+    assert repr(both) == (
+        "together(each(store, limit=2, on_failure='cancel'), each(store), on_failure='cancel')"
+    )
+    assert explain(both) == shown(
+        """
+        together (a failure cancels the rest)
+        ├── each (2 at a time, a failure cancels the rest)
+        │   └── store
+        └── each
+            └── store
+        """
+    )
+    assert explain(both, form="mermaid").count("a failure cancels the rest") >= 1

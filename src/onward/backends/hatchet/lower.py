@@ -219,6 +219,10 @@ def _dag_text(dag: Dag) -> str:
     return ", ".join(texts)
 
 
+def _option(node: Node) -> str:
+    return ", on_failure='cancel'" if cancels_on_failure(node) else ""
+
+
 def _contents(node: Node) -> str:
     if isinstance(node, ChainNode):
         return ", ".join(map(_text, node.steps)) or "identity"
@@ -232,7 +236,7 @@ def _text(node: Node) -> str:
         case ChainNode():
             return f"chain({_contents(node)})"
         case TogetherNode(branches):
-            return f"together({', '.join(map(_text, branches))})"
+            return f"together({', '.join(map(_text, branches))}{_option(node)})"
         case CaseNode(branches, routes):
             texts = (
                 f"{route.text}: {_text(branch)}"
@@ -240,7 +244,7 @@ def _text(node: Node) -> str:
             )
             return f"case({', '.join(texts)})"
         case EachNode(body):
-            return f"each({_contents(body)})"
+            return f"each({_contents(body)}{_option(node)})"
         case RescueNode(body, handler):
             return f"{_text(body)} (rescue {_text(handler)})"
         case FinallyNode(body, cleanup):
