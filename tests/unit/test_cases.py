@@ -4,14 +4,17 @@ import copy
 import pickle  # noqa: TID251  # our own bytes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NewType, TypedDict, TypeVar
 
+import attrs
 import msgspec
 import pydantic
 import pytest
 from returns.result import Failure, Result, Success
+from typing_extensions import TypeAliasType
 
 from onward import (
     BadPayload,
@@ -93,7 +96,18 @@ class Page(Generic[T]):
     items: list[T]
 
 
-Payment: TypeAlias = Card | Iban
+@attrs.frozen
+class Box:
+    size: int
+
+
+@attrs.frozen
+class Crate:
+    size: int
+
+
+UserId = NewType("UserId", int)
+Payment = TypeAliasType("Payment", Card | Iban)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +168,11 @@ def more(n: int) -> int:
 
 
 @task
+def giving_payment(error: Fault) -> Card | Iban:
+    return Iban("3")
+
+
+@task
 def mended(error: Fault) -> Card:
     return Card(error.task)
 
@@ -209,6 +228,10 @@ UNIONS: dict[str, dict[Any, Any]] = {
     "a decimal and a number": {Decimal: Decimal("1.5"), int: 1},
     "a typed dict and a list": {Options: {"size": 1}, list[str]: ["a"]},
     "generics": {Page[int]: Page([1]), Page[str]: Page(["a"])},
+    "texts": {datetime: datetime(2020, 1, 1, tzinfo=UTC), str: "2020-01-01", bytes: b"a"},
+    "a type of its own": {UserId: 1, str: "1"},
+    "attrs classes": {Box: Box(1), Crate: Crate(1)},
+    "lists of dataclasses": {list[Card]: [Card("1")], list[Iban]: [Iban("1")]},
     "lists and dataclasses": {list[int]: [1], Card: Card("1"), Iban: Iban("1")},
     "faults": {TimedOut: TimedOut("t", "late"), Fault: Raised("t", "E", "no")},
     "a fault and a dataclass": {Card: Card("1"), Fault: Raised("t", "E", "no")},
@@ -246,6 +269,15 @@ def test_a_union_that_pydantic_tells_apart(backend: Local) -> None:
     chain = giving(union, Paid(state="settled"), Due()) >> flow
     found = [run(chain(at), on=backend).unwrap().partition(" ")[0] for at in range(2)]
     assert found == ["paid", "due"]
+
+
+def test_an_alias_is_the_union_that_it_names(backend: Local) -> None:
+    chain = giving(Payment, Card("1"), Iban("2")) >> choose
+    assert [run(chain(at), on=backend) for at in range(2)] == [Success("card 1"), Success(2)]
+    noted = giving(Payment | None, Iban("2"), None) >> choose.case(None, nothing)
+    assert [run(noted(at), on=backend) for at in range(2)] == [Success(2), Success("nothing")]
+    mending = pay.rescue(giving_payment) >> choose
+    assert run(mending("card"), on=backend) == Success("card 1")
 
 
 def test_a_literal_goes_where_its_type_goes(backend: Local) -> None:

@@ -10,7 +10,7 @@ from onward.codec import Annotation, Codec, Label, Tagged, codec, labels, tags_o
 from onward.codec.annotations import members
 from onward.codec.base import OBJECT
 from onward.fault import Fault
-from onward.flows.annotations import is_open, shown, union_of
+from onward.flows.annotations import is_open, plain, shown, union_of
 from onward.flows.nodes import Case, Chain, Fused, Given, Named, Node, Rescue, Task
 from onward.flows.value_types import gives, writers
 from onward.routing import Field, Route
@@ -102,8 +102,8 @@ def _check(flow: Case, routes: Sequence[Route]) -> None:
             seen.add(member)
     for label in labels(taken(flow)):
         at = branch_for(routes, label)
-        if at is None or label.member not in members(flow.kinds[at]):
-            others = [shown(member) for member in seen if member != label.member]
+        if at is None or plain(label.member) not in map(plain, members(flow.kinds[at])):
+            others = [shown(each) for each in seen if each != label.member]
             raise TypeError(
                 f"a case cannot tell {shown(label.member)} from {' and '.join(sorted(others))}: "
                 "their values look the same as JSON, so make each a dataclass of its own"
