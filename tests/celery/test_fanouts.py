@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from onward import Catalog, Constant, Retry, current, result, submit, task, together
+from onward import Catalog, Constant, Retry, current, plan, result, submit, task, together
+from onward.backend import Submission
 from onward.backends.celery.backend import CeleryBackend
 from tests.celery.making import Make, working
 from tests.engines.process import until
@@ -57,7 +58,13 @@ def note(n: int) -> int:
     return n
 
 
-CATALOG = Catalog(fail, stumble, watch, note)
+@task(queue="far")
+def far(n: int) -> int:
+    RUNS.append(n)
+    return n
+
+
+CATALOG = Catalog(fail, stumble, watch, note, far)
 
 
 def test_a_retry_that_the_ledger_holds_is_not_waited_for(
@@ -83,4 +90,25 @@ def test_a_sync_step_sees_that_its_branch_is_cancelled(make: Make, client: Celer
         ALLOWED.set()
         assert result(ref, on=client, timeout=PATIENCE).failure().task == "fail"
         assert SEEN.is_set()
+    assert RUNS == []
+
+
+def test_a_call_that_is_sent_again_keeps_to_its_first_failure(
+    make: Make, client: CeleryBackend, ledger: Any
+) -> None:
+    ALLOWED.set()
+    queue = f"far-{client.queue}"
+    flow = together(fail, far.with_(queue=queue), on_failure="cancel")
+    with working(make, CATALOG):
+        ref = submit(flow(1), on=client).unwrap()
+        until(
+            lambda: ledger.hexists(f"onward:{ref.id}", "x:"),
+            within=PATIENCE,
+            otherwise=lambda: str(ledger.hgetall(f"onward:{ref.id}")),
+        )
+    entry = client.ledger.read(ref.id)
+    assert entry is not None
+    client.publish([Submission(plan.decode(entry.plan).unwrap())], is_again=True)
+    with working(make, CATALOG, queue):
+        assert result(ref, on=client, timeout=PATIENCE).failure().task == "fail"
     assert RUNS == []
