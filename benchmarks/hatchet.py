@@ -169,7 +169,8 @@ def _raw_flows() -> _RawFlows:
     return _RawFlows(client, one, dag)
 
 
-def _backend() -> HatchetBackend:
+def environment_backend() -> HatchetBackend:
+    """The backend on the engine that the environment names."""
     return hatchet(
         host_port=os.environ["HATCHET_CLIENT_HOST_PORT"],
         server_url=os.environ["HATCHET_CLIENT_SERVER_URL"],
@@ -188,7 +189,7 @@ def measure(*, fast: bool) -> Any:
             stack.enter_context(WorkerProcess.module("benchmarks.hatchet", name, log=log))
         thread = LoopThread("raw")
         stack.callback(thread.close)
-        flows, backend = _raw_flows(), _backend()
+        flows, backend = _raw_flows(), environment_backend()
         stack.callback(backend.close)
         until(
             lambda: _is_served(backend, thread, flows), within=60, otherwise=lambda: "nobody serves"
@@ -231,7 +232,7 @@ def main(name: str) -> None:
         workflows = [flows.step, flows.dag]
         flows.client.worker("raw", slots=SLOTS, workflows=workflows).start()
     else:
-        work(Catalog(step, flow), on=_backend(), concurrency=SLOTS).unwrap()
+        work(Catalog(step, flow), on=environment_backend(), concurrency=SLOTS).unwrap()
 
 
 if __name__ == "__main__":

@@ -126,6 +126,11 @@ class Hatchet(Server):
         return f"http://{HOST}:{self._api_port}"
 
     @property
+    def database_pid(self) -> int:
+        """The process of its PostgreSQL."""
+        return self._database.pid
+
+    @property
     def host_port(self) -> str:
         """The address of its gRPC API."""
         return f"{HOST}:{self.port}"
