@@ -19,8 +19,10 @@ from onward import (
     Signal,
     Unanswered,
     Unknown,
+    Unsupported,
     awaits,
     cancel,
+    check,
     keep,
     result,
     run,
@@ -176,3 +178,10 @@ def test_a_flow_that_was_assigned_twice_waits_on() -> None:
         engine.take_away(ref.id)
         assert send(ref, DECISION, True, on=own) == Success(None)
         assert result(ref, on=own, timeout=60) == Success("2 True")
+
+
+def test_a_wait_that_outlasts_the_finished_steps_is_refused(backend: HatchetBackend) -> None:
+    months = 90 * 24 * 3600
+    for flow in (order >> sleep(months), order >> awaits(DECISION, timeout=months)):
+        assert isinstance(check(flow(1), on=backend).failure()[0], Unsupported)
+        assert isinstance(submit(flow(1), on=backend).failure(), Unsupported)

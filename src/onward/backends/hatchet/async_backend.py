@@ -13,7 +13,7 @@ from msgspec import Raw
 from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
-from onward.backends.hatchet import diagnose, limits, names, outcomes
+from onward.backends.hatchet import diagnose, limits, names, outcomes, retention
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError, is_too_large, unknown
 from onward.backends.hatchet.message import input_of
@@ -277,7 +277,8 @@ class AsyncHatchetBackend:
                 await self._connection.client.put_rate_limit(key, limit.rate, limit.per)
 
     def _fault_in(self, plan: Plan) -> Fault | None:
-        return next(iter(limits.faults_in(plan.root, self._settings.limits)), None)
+        wrong = limits.faults_in(plan.root, self._settings.limits)
+        return next(iter(wrong or retention.faults_in(plan, self._settings.keep)), None)
 
     async def _close_at_the_end(self) -> None:
         """Closes the connections when the loop ends and cancels this task."""

@@ -18,7 +18,7 @@ from onward.backend.adapters import (
 )
 from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
-from onward.backends.hatchet import limits, lower, sdk
+from onward.backends.hatchet import limits, lower, retention, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.catalog import Catalog
 from onward.fault import Fault, Unsupported
@@ -51,7 +51,10 @@ class HatchetBackend(
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """See `Checks.check`."""
-        return limits.faults_in(plan.root, self.settings.limits)
+        return [
+            *limits.faults_in(plan.root, self.settings.limits),
+            *retention.faults_in(plan, self.settings.keep),
+        ]
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""

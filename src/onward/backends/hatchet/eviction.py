@@ -38,7 +38,7 @@ async def evict_later(
         waits: The flow's waits.
     """
     version = waits.version
-    await asyncio.sleep(connection.settings.holds)
+    await asyncio.wait([assignment.task], timeout=connection.settings.holds)
     first = _first_moment(plan, waits)
     if waits.version != version or assignment.task.done() or first - time.time() < _SHORTEST:
         return
@@ -50,7 +50,7 @@ async def evict_later(
             return
         assignment.is_evicting = True
         is_evicted = await connection.client.evict(task)
-    except (RpcError, TimeoutError):
+    except (RpcError, asyncio.InvalidStateError):
         is_evicted = False  # the worker holds it, as before
     if not is_evicted:
         assignment.is_evicting = False

@@ -41,10 +41,10 @@ _WORK = 600.0
 _PAUSE = 1.0
 """The pause between waits for a mailbox while the engine is away, in seconds."""
 
-_RESTORES = (0.0, 2.0)
-"""The pauses before looks whether the call is evicted, in seconds.
+_RESTORES = (0.0, 2.0, 4.0, 8.0, 16.0)
+"""The pauses between looks whether a call is evicted, in seconds.
 
-If its worker dies while it is evicted, nobody else restores it.
+The engine may be evicting it just now, or may lose the request to restore it.
 """
 
 
@@ -113,18 +113,24 @@ class Signals:
         """Ends the mailbox of the signal whose value a record has."""
         call = run_input.call
         if run_input.wakes:
-            await with_retries(lambda: self._client.restore(call), _WORK)
+            await self._restore(call)
         if not (run_input.outcome and run_input.signal):
             return
         mailbox = await self.mailbox(call, int(run_input.at), run_input.signal)
         if isinstance(mailbox, Failure):
             return
         await self.end([mailbox.unwrap()])
+        await self._restore(call)
+
+    async def _restore(self, call: str) -> None:
+        """Restores a call if it is evicted now, or is being evicted."""
         for pause in _RESTORES:
             await asyncio.sleep(pause)
             details = await with_retries(lambda: self._client.details(call), _WORK)
             if details is not None and details.is_evicted:
                 await with_retries(lambda: self._client.restore(call), _WORK)
+            elif pause:
+                return
 
     async def wake_at(self, call: str, moment: float) -> None:
         """Has the engine restore an evicted call at a moment.
