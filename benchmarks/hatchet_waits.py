@@ -105,17 +105,20 @@ def raw_flows(client: Any) -> tuple[Any, Any]:
     """The SDK's durable tasks: one that sleeps, and one that waits for an event."""
     from hatchet_sdk import UserEventCondition
 
-    @client.durable_task(name="raw-sleep", input_validator=dict)
     async def sleeps(given: dict[str, Any], context: Any) -> dict[str, Any]:
         await context.aio_sleep_for(timedelta(seconds=given["seconds"]))
         return {}
 
-    @client.durable_task(name="raw-event", input_validator=dict)
     async def waits(given: dict[str, Any], context: Any) -> dict[str, Any]:
         await context.aio_wait_for("go", UserEventCondition(event_key="raw:go"))
         return {}
 
-    return sleeps, waits
+    named = {"raw-sleep": sleeps, "raw-event": waits}
+    first, second = (
+        client.durable_task(name=name, input_validator=dict)(function)
+        for name, function in named.items()
+    )
+    return first, second
 
 
 def raw_lateness(thread: LoopThread, sleeps: Any, seconds: float) -> float:
