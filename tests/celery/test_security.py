@@ -126,7 +126,7 @@ def database(valkey: Valkey, number: int) -> str:
 class TestSignedCalls(BackendSuite):
     """All laws hold for signed calls."""
 
-    examples = 10
+    examples = 6
 
     @pytest.fixture(scope="class")
     @classmethod

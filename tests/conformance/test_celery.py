@@ -20,7 +20,7 @@ def served(backend: CeleryBackend) -> Iterator[CeleryBackend]:
 
 
 class TestCeleryInMemory(BackendSuite):
-    examples = 12
+    examples = 8
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -29,7 +29,7 @@ class TestCeleryInMemory(BackendSuite):
 
 
 class TestCeleryOnRedis(BackendSuite):
-    examples = 30
+    examples = 16
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -38,7 +38,7 @@ class TestCeleryOnRedis(BackendSuite):
 
 
 class TestCeleryOnRabbitMQ(BackendSuite):
-    examples = 12
+    examples = 8
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -16,7 +16,7 @@ from tests.hatchet.served import Engine, fresh, serving
 
 
 class TestHatchet(BackendSuite):
-    examples = 20
+    examples = 8
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -26,7 +26,7 @@ class TestHatchet(BackendSuite):
 
 
 class TestHatchetDouble(BackendSuite):
-    examples = 10
+    examples = 6
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -11,7 +11,7 @@ from onward.testing import BackendSuite
 
 
 class TestLocal(BackendSuite):
-    examples = 200
+    examples = 100
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -10,7 +10,7 @@ from onward.testing import BackendSuite
 
 
 class TestSqlite(BackendSuite):
-    examples = 30
+    examples = 20
 
     @pytest.fixture(scope="class")
     @classmethod

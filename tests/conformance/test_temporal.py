@@ -13,7 +13,7 @@ from tests.engines.temporal import Temporal
 
 
 class TestTemporal(BackendSuite):
-    examples = 10
+    examples = 8
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -84,6 +84,7 @@ def server(started: Hatchet) -> Hatchet:
     return started if started.is_up() else started.restart()
 
 
+@pytest.mark.long
 def test_an_engine_has_after_a_kill_what_was_triggered_before(server: Hatchet) -> None:
     run = client(server, "submit")
     server.kill()
@@ -91,6 +92,7 @@ def test_an_engine_has_after_a_kill_what_was_triggered_before(server: Hatchet) -
     assert client(server, "show", run) == "QUEUED {'value': 1}"
 
 
+@pytest.mark.long
 def test_a_restarted_engine_can_take_over_at_once_from_the_killed_one(
     server: Hatchet, tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_restarted_engine_can_take_over_at_once_from_the_killed_one(
         )
 
 
+@pytest.mark.long
 def test_a_killed_engine_restarts_where_its_clients_look_for_it(server: Hatchet) -> None:
     environment, group = server.client_environment, server.pid
     server.kill()
@@ -125,6 +128,7 @@ def test_the_pid_is_that_of_the_engine_itself(server: Hatchet) -> None:
     assert name == "hatchet-lite"
 
 
+@pytest.mark.long
 def test_a_stopped_engine_has_ended(server: Hatchet) -> None:
     group = server.pid
     server.stop()
@@ -132,6 +136,7 @@ def test_a_stopped_engine_has_ended(server: Hatchet) -> None:
     assert not server.is_up()
 
 
+@pytest.mark.long
 def test_a_paused_engine_is_unreachable_until_it_is_resumed(server: Hatchet) -> None:
     server.pause()
     assert not server.is_up()
@@ -147,6 +152,7 @@ def test_nobody_is_given_the_ports_of_an_engine_that_is_down(server: Hatchet) ->
             other.bind((HOST, port))
 
 
+@pytest.mark.long
 def test_two_engines_do_not_meet(server: Hatchet, tmp_path: Path) -> None:
     run = client(server, "submit")
     with Hatchet.start(tmp_path / "other") as other:

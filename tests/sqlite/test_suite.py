@@ -11,7 +11,7 @@ from onward.testing import BackendSuite
 
 @pytest.mark.long
 class TestSharedSteps(BackendSuite):
-    examples = 30
+    examples = 10
 
     @pytest.fixture(scope="class")
     @classmethod
