@@ -40,7 +40,7 @@ from onward import (
 from onward.flows.flow import AnyFlow
 from onward.outcome import Value
 from onward.plan import VERSION, Args, Plan
-from onward.testing import flows
+from onward.testing import choices, flows
 from onward.testing import tasks as testing_tasks
 
 
@@ -176,7 +176,7 @@ def test_a_flow_shows_which_arguments_it_is_given_and_no_value_of_them() -> None
 
 @when(flows().filter(lambda flow: "..." not in repr(flow)))
 def test_any_flow_reads_like_the_code_that_made_it(flow: AnyFlow) -> None:
-    again = eval(repr(flow), {**globals(), **vars(testing_tasks)})
+    again = eval(repr(flow), {**globals(), **vars(testing_tasks), **vars(choices)})
     assert again == flow
     assert hash(again) == hash(flow)
 
