@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +14,7 @@ from returns.result import Success
 
 from onward import (
     Cancelled,
+    Secret,
     Signal,
     awaits,
     cancel,
@@ -29,6 +31,7 @@ from onward import (
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.backends.sqlite.retention import prune
 from onward.catalog import Catalog
+from onward.sealing import sealing
 from tests.cli.serving import serving
 from tests.engines.process import until
 
@@ -127,6 +130,23 @@ def test_waiting_calls_are_left_alone_until_something_comes_for_them(
     assert isinstance(result(asleep[0], on=backend, timeout=PATIENCE).failure(), Cancelled)
     assert rows(path, "select count(*) from onward_waits") == [(1008,)]
     worker.stop()
+
+
+def test_the_secrets_of_a_signal_are_encrypted(path: Path) -> None:
+    pin = Signal("pin", Secret[str])
+    backend = sealing(sqlite(path), [secrets.token_bytes(32)])
+    worker = backend.serve(Catalog(inc)).unwrap()
+    ref = submit((inc >> awaits(pin))(1), on=backend).unwrap()
+    assert send(ref, pin, Secret("4242-4242"), on=backend) == Success(None)
+    found = result(ref, on=backend, timeout=PATIENCE).unwrap()
+    assert found.get_secret_value() == "4242-4242"
+    worker.stop()
+    backend.close()
+    kept = [
+        *rows(path, "select value from onward_signals"),
+        *rows(path, "select outcome from onward_calls"),
+    ]
+    assert all(b"4242" not in raw for (raw,) in kept)
 
 
 def test_what_was_sent_is_forgotten_with_its_call(path: Path) -> None:
