@@ -11,23 +11,28 @@ processes and continue them (SIGSTOP, SIGCONT), or kill the client too. Other ro
 network between all of them and the server, a server that answers nothing, or workers whose clocks
 are wrong (where libfaketime is). Hatchet's engine, once killed, would do nothing for a minute; here
 it is made to go on at once.
+
+With `--waits`, 300 calls of Onward's each sleep, are signalled or are cancelled instead, all with a
+cleanup, which no other contender has. One whose cleanup did not run counts as wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from importlib import import_module
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
-from tests.faults.storm import Engine, Size, storm
+from tests.faults.storm import Engine, Size, Tally, storm
+from tests.faults.waiting_storm import waiting_storm
 
 LONG = Size(chains=300, fan_outs=50, kills=15, pace=0.1)
 FAST = Size(chains=30, fan_outs=5, kills=3, pace=0.1)
 WIDTH = 60
-ENGINES = ("celery", "hatchet", "sqlite", "temporal")
+ENGINES = ("celery", "hatchet", "rabbitmq", "sqlite", "temporal")
 
 
 def main() -> None:
@@ -35,11 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     parser.add_argument("engine", nargs="?", choices=ENGINES, help="which one; else all of them")
     parser.add_argument("--fast", action="store_true", help="only a look, at few calls")
+    parser.add_argument("--waits", action="store_true", help="calls that wait and clean up")
     parser.add_argument("--only", metavar="TEXT", default="", help="only rows that say so")
     options = parser.parse_args()
     size = FAST if options.fast else LONG
     for name in ENGINES if options.engine is None else [options.engine]:
-        _table(_engine(name), size, options.only)
+        table = _waits_table if options.waits else _table
+        table(_engine(name), size, options.only)
 
 
 def _engine(name: str) -> Engine:
@@ -50,19 +57,37 @@ def _engine(name: str) -> Engine:
 
 
 def _table(engine: Engine, size: Size, only: str) -> None:
-    print(", ".join(f"{name} {version(name)}" for name in ("onward", *engine.packages)))
-    print(f"{size.chains} chains and {size.fan_outs} fan-outs; again: steps started once more\n")
-    print(_row("to whom, while what happens", "lost", "hung", "wrong", "again", "time"))
-    print(_row("-" * WIDTH, *["-" * 5] * 5))
+    _head(engine, f"{size.chains} chains and {size.fan_outs} fan-outs")
     for disruption, contender in product(engine.disruptions, engine.contenders):
         title = f"{contender}: {disruption}"
-        if only not in title:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            tally = storm(engine, contender, disruption, size, Path(folder))
-        counts = (tally.lost, tally.hung, tally.wrong, tally.again)
-        print(_row(title, *counts, f"{tally.seconds:.0f} s"), flush=True)
+        if only in title:
+            with tempfile.TemporaryDirectory() as folder:
+                _tell(title, storm(engine, contender, disruption, size, Path(folder)))
     print()
+
+
+def _waits_table(engine: Engine, size: Size, only: str) -> None:
+    _head(engine, f"{size.chains} calls that wait and clean up")
+    for disruption in engine.waits:
+        title = f"Onward, waiting: {disruption}"
+        if only in title:
+            with tempfile.TemporaryDirectory() as folder:
+                _tell(title, waiting_storm(engine, disruption, size, Path(folder)))
+    print()
+
+
+def _head(engine: Engine, calls: str) -> None:
+    print(", ".join(f"{name} {version(name)}" for name in ("onward", *engine.packages)))
+    print(f"{calls}; again: steps started once more\n")
+    print(_row("to whom, while what happens", "lost", "hung", "wrong", "again", "time"))
+    print(_row("-" * WIDTH, *["-" * 5] * 5))
+
+
+def _tell(title: str, tally: Tally) -> None:
+    counts = (tally.lost, tally.hung, tally.wrong, tally.again)
+    print(_row(title, *counts, f"{tally.seconds:.0f} s"), flush=True)
+    for each in tally.amiss:
+        print(each, file=sys.stderr, flush=True)
 
 
 def _row(title: str, *cells: object) -> str:

@@ -136,5 +136,6 @@ CELERY = Engine(
         **NETWORK,
         "one of the workers is killed, behind 40,000 calls": replace(KILL_ONE, backlog=40_000),
     },
+    waits=("one of the workers is killed", "all workers are killed", "the broker is killed"),
 )
 """With Celery, one of the workers is a child of the main process; ours have no children."""

@@ -109,4 +109,5 @@ HATCHET = Engine(
         "the engine is killed": KILL_SERVER,
         "the engine answers nothing for 10 s": frozen(10.0),
     },
+    waits=("one of the workers is killed", "all workers are killed", "the engine is killed"),
 )

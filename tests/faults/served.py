@@ -74,6 +74,13 @@ def hold(gate: str) -> str:
 
 
 @task
+def undo(n: int) -> None:
+    """A cleanup, noted when it ends."""
+    take_time()
+    note(current().id, f"undo {n}")
+
+
+@task
 def unserved(n: int) -> int:
     """No worker serves this task."""
     return n
@@ -82,7 +89,7 @@ def unserved(n: int) -> int:
 chain = (step >> step >> step).named("chain")
 fan_out = (each(step) >> add_up).named("fan_out")
 pairs = (together(step, step >> step) >> each(step) >> add_up).named("pairs")
-catalog = Catalog(step, add_up, stumble, hold)
+catalog = Catalog(step, add_up, stumble, hold, undo)
 
 
 def keep(workers: int, serve: Callable[[], object]) -> NoReturn:

@@ -202,5 +202,10 @@ SQLITE = Engine(
         "one of the workers is killed, behind 40,000 calls": replace(KILL_ONE, backlog=40_000),
         "the workers' clocks jump 10 minutes forward and back": Disruption(_jump),
     },
+    waits=(
+        "one of the workers is killed",
+        "all workers are killed",
+        "a worker is stopped, continued and killed",
+    ),
 )
 """No other queue on SQLite takes part: none has chains and fan-outs that survive their worker."""

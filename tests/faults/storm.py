@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from returns.result import Result, Success
 
 from onward import Call, Fault, result, submit, submit_all
-from onward.backend import Backend
+from onward.backend import Cancels, Signals
 from onward.fault import TimedOut, Unknown
 from tests.engines.clocks import clocks_ahead
 from tests.engines.server import Server
@@ -58,6 +58,8 @@ class Tally:
     again: int
     """How many steps were started once more."""
     seconds: float
+    amiss: Sequence[str] = ()
+    """What there is to know of those that are not right."""
 
 
 class Client(Protocol):
@@ -80,7 +82,7 @@ class Client(Protocol):
         ...
 
 
-class Closable(Backend, Protocol):
+class Closable(Cancels, Signals, Protocol):
     """A backend that holds connections."""
 
     def close(self) -> None:
@@ -92,19 +94,19 @@ class OnwardClient:
     """A client in Onward, as its users write it."""
 
     def __init__(self, backend: Closable) -> None:
-        self._backend = backend
+        self.backend = backend
 
     def submit(self, n: int, *, is_chain: bool) -> str:
         call: Call[int] = chain(n) if is_chain else fan_out([n] * WIDTH)
         # Because of the key, a call that is submitted twice runs once.
-        sent = until_sent(lambda: submit(call, on=self._backend, key=f"{n}").unwrap())
+        sent = until_sent(lambda: submit(call, on=self.backend, key=f"{n}").unwrap())
         return sent.id
 
     def fill_backlog(self, count: int) -> None:
-        submit_all(map(unserved, range(count)), on=self._backend, queue="unserved").unwrap()
+        submit_all(map(unserved, range(count)), on=self.backend, queue="unserved").unwrap()
 
     def value(self, name: str, timeout: float) -> object:
-        found: Result[int, Fault] = result(chain.ref(name), on=self._backend, timeout=timeout)
+        found: Result[int, Fault] = result(chain.ref(name), on=self.backend, timeout=timeout)
         match found:
             case Success(value):
                 return value
@@ -113,7 +115,7 @@ class OnwardClient:
         return found.failure()
 
     def close(self) -> None:
-        self._backend.close()
+        self.backend.close()
 
 
 def until_sent(send: Callable[[], T]) -> T:
@@ -229,33 +231,44 @@ class Engine:
         server: Starts a server that writes to disk before it acknowledges, in a folder.
         contenders: The contenders, by name.
         disruptions: The disruptions, by name.
+        waits: The names of those for calls that wait, of which Onward alone has any.
     """
 
     packages: Sequence[str]
     server: Callable[[Path], Server]
     contenders: Mapping[str, Contender]
     disruptions: Mapping[str, Disruption]
+    waits: Sequence[str]
 
 
-def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -> Tally:
-    """Runs many calls during disruptions, and counts their outcomes."""
-    start = time.monotonic()
+@contextmanager
+def stage(
+    engine: Engine, contender: str, disruption: Disruption, pace: float, folder: Path
+) -> Iterator[Target]:
+    """A server, workers that have started, and a client, under the conditions of a disruption."""
     folder.mkdir(parents=True, exist_ok=True)
-    flag = folder / "flag"
-    setup, disruption = engine.contenders[contender], engine.disruptions[what]
+    flag, setup = folder / "flag", engine.contenders[contender]
     with (
         engine.server(folder / "server") as server,
         Proxy(server.port) as network,
         clocks_ahead(disruption.skew),
-        setup.workers(network.url(server.url), folder, size.pace, flag) as workers,
+        setup.workers(network.url(server.url), folder, pace, flag) as workers,
         closing(setup.client(network.url(server.url))) as client,
     ):
         workers.await_start()
         client.fill_backlog(disruption.backlog)
         network.latency = disruption.latency
+        yield Target(workers, server, network, client, flag)
+
+
+def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -> Tally:
+    """Runs many calls during disruptions, and counts their outcomes."""
+    start = time.monotonic()
+    disruption = engine.disruptions[what]
+    with stage(engine, contender, disruption, size.pace, folder) as target:
         kinds = [True] * size.chains + [False] * size.fan_outs
         times = 1 if disruption.is_once else size.kills
-        target = Target(workers, server, network, client, flag)
+        client = target.client
         names: list[str] = []
 
         def submit_calls() -> None:
@@ -269,13 +282,13 @@ def storm(engine: Engine, contender: str, what: str, size: Size, folder: Path) -
             disrupting.join()
             submitting.join(PATIENCE)
         sent = list(names)
-        network.latency = 0.0
+        target.network.latency = 0.0
         end = time.monotonic() + PATIENCE
         lost = wrong = again = missing = 0
         hung = len(kinds) - len(sent)
         for n, (name, is_chain) in enumerate(zip(sent, kinds, strict=False)):
             value = client.value(name, max(end - time.monotonic(), 0.0))
-            steps = noted(workers.trace, name)
+            steps = noted(target.workers.trace, name)
             least, last = (3, f"step {n + 2}") if is_chain else (WIDTH + 1, f"add_up {WIDTH}")
             again += max(len(steps) - least, 0)
             if not missing:  # a slow machine must not count as a hang

@@ -129,4 +129,5 @@ TEMPORAL = Engine(
         "the server answers nothing for 10 s": frozen(10.0),
         **NETWORK,
     },
+    waits=("one of the workers is killed", "all workers are killed", "the server is killed"),
 )

@@ -1,0 +1,162 @@
+"""Storms over calls that sleep, wait for signals, are cancelled, and clean up after themselves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from returns.result import Failure, Result
+
+from onward import (
+    Cancelled,
+    Conflict,
+    Fault,
+    Ref,
+    Signal,
+    Unavailable,
+    awaits,
+    cancel,
+    result,
+    send,
+    sleep,
+    status,
+    submit,
+)
+from onward.fault import TimedOut, Unknown
+from tests.faults.served import noted, step, undo
+from tests.faults.storm import (
+    PATIENCE,
+    Closable,
+    Engine,
+    OnwardClient,
+    Size,
+    Tally,
+    stage,
+    until_sent,
+)
+from tests.faults.workers import every
+
+GO = Signal("go", int)
+
+sleeps = (step >> sleep(2.0)).finally_(undo) >> step
+is_told = (step >> awaits(GO)).finally_(undo) >> step
+is_stuck = (step >> sleep(3600.0)).finally_(undo) >> step
+KINDS = (sleeps, is_told, is_told, is_stuck)
+"""The first two end by themselves and with a signal, and the others are cancelled."""
+
+
+def waiting_storm(engine: Engine, what: str, size: Size, folder: Path) -> Tally:
+    """Runs as many waiting calls as the size has chains, and counts their outcomes.
+
+    Of each three calls, one has its signal or its cancel as soon as it is submitted, and the others
+    while later ones are submitted. Wrong is also a call whose cleanup did not run though its flow
+    had begun, and one that went on after it was cancelled.
+    """
+    start = time.monotonic()
+    disruption, count = engine.disruptions[what], size.chains
+    times = 1 if disruption.is_once else size.kills
+    with stage(engine, "Onward", disruption, size.pace, folder) as target:
+        assert isinstance(target.client, OnwardClient)
+        backend = target.client.backend
+        refs: list[Ref[int, Fault]] = []
+        problems: dict[int, Fault] = {}
+        ticks, lag = threading.Semaphore(0), count // 3
+
+        def act_on(n: int) -> None:
+            if (problem := act(n, refs[n], backend)) is not None:
+                problems[n] = problem
+
+        def submit_and_act() -> None:
+            for n in range(count + lag):
+                ticks.acquire()
+                if n < count:
+                    refs.append(submitted(n, backend))
+                    if n % 3 == 0:
+                        act_on(n)
+                if n >= lag and (n - lag) % 3:
+                    act_on(n - lag)
+
+        def disrupt() -> None:
+            ticks.release(-(-(count + lag) // times))
+            disruption.do(target)
+
+        with every(1.0, disrupt, times) as disrupting:
+            acting = threading.Thread(target=submit_and_act, name="act", daemon=True)
+            acting.start()
+            disrupting.join()
+            acting.join(PATIENCE)
+        target.network.latency = 0.0
+        end = time.monotonic() + PATIENCE
+        lost = wrong = again = missing = 0
+        amiss: list[str] = []
+        sent = list(refs)
+        hung = count - len(sent)
+        for n, ref in enumerate(sent):
+            found = result(ref, on=backend, timeout=max(end - time.monotonic(), 0.0))
+            notes = noted(target.workers.trace, ref.id)
+            again += len(notes) - len(set(notes))
+            if not missing:  # a slow machine must not count as a hang
+                end = time.monotonic() + PATIENCE
+            if isinstance(found.swap().value_or(None), TimedOut | Unknown):
+                amiss.append(f"call {n}, {ref.id}: {found}, {notes}, {status(ref, on=backend)}")
+                missing += 1
+                is_done = is_complete(n, notes)
+                hung += is_done
+                lost += not is_done
+            elif n in problems or not is_right(n, found, notes):
+                amiss.append(f"call {n}, {ref.id}: {found}, {notes}, {problems.get(n)}")
+                wrong += 1
+        return Tally(count, lost, hung, wrong, again, time.monotonic() - start, amiss)
+
+
+def submitted(n: int, backend: Closable) -> Ref[int, Fault]:
+    """Submits a call, and retries until it succeeds."""
+    call = KINDS[n % len(KINDS)](n)
+    return until_sent(lambda: submit(call, on=backend, key=f"{n}").unwrap())
+
+
+def act(n: int, ref: Ref[int, Fault], backend: Closable) -> Fault | None:
+    """Signals or cancels a call, if it is one for that; returns what went wrong."""
+    match n % len(KINDS):
+        case 0:
+            return None
+        case 1:
+            return insist(lambda: send(ref, GO, 10 * n, on=backend))
+        case _:
+            return insist(lambda: cancel(ref, on=backend))
+
+
+def insist(ask: Callable[[], Result[None, Fault]]) -> Fault | None:
+    """Asks the engine for something until it answers; returns the fault that it answers with."""
+    end = time.monotonic() + PATIENCE
+    is_repeated = False
+    while True:
+        match fault := ask().swap().value_or(None):
+            case Unavailable() if time.monotonic() < end:
+                is_repeated = True
+                time.sleep(0.1)
+            case Conflict() if is_repeated:  # the engine had it, and its answer was lost
+                return None
+            case _:
+                return fault
+
+
+def outcome(n: int) -> int | None:
+    """What a call gives; None if it is cancelled."""
+    return (n + 2, 10 * n + 1, None, None)[n % len(KINDS)]
+
+
+def is_right(n: int, found: Result[int, Fault], notes: list[str]) -> bool:
+    """Whether a call has the outcome that it should have, and its cleanup has run."""
+    if outcome(n) is not None:
+        return found.value_or(None) == outcome(n) and is_complete(n, notes)
+    is_cancelled = isinstance(found, Failure) and isinstance(found.failure(), Cancelled)
+    return is_cancelled and set(notes) in ({f"step {n}", f"undo {n}"}, set(), {f"undo {n}"})
+
+
+def is_complete(n: int, notes: list[str]) -> bool:
+    """Whether all of a call has run that should."""
+    last = {0: f"step {n + 1}", 1: f"step {10 * n}"}.get(n % len(KINDS))
+    return f"undo {n}" in notes and (last is None or last in notes)
