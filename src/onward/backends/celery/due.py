@@ -147,3 +147,7 @@ class DueLedger(Protocol):
     def pause(self, seconds: float) -> None:
         """Waits for so many seconds, or until an entry is written that is due before all others."""
         ...
+
+    def wake(self) -> None:
+        """Ends one worker's `pause`, because the worker that it was meant for has stopped."""
+        ...

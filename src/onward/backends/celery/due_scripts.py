@@ -5,6 +5,8 @@ from __future__ import annotations
 from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN
 
 WAKE = "onward:wake"
+WAKE_FOR = 60
+"""The list that wakes up a worker, and how long its item is kept, in seconds."""
 
 AT_ONCE = 100
 BYTES_AT_ONCE = 4_000_000

@@ -142,3 +142,8 @@ class MemoryDue:
     def pause(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._is_new, seconds)
+
+    def wake(self) -> None:
+        with self._changed:
+            self._is_new = True
+            self._changed.notify_all()

@@ -52,6 +52,8 @@ class Publisher:
                 due.pause(min(next_in, _IDLE))
             except Exception:  # others log that the ledger or the broker is away; the claims end
                 self._ended.wait(_PAUSE)
+        with contextlib.suppress(Exception):  # the ledger is away or closed; the others look too
+            due.wake()  # this worker may have been woken up since it was told to stop
 
 
 def send_due(core: Core) -> float:

@@ -118,3 +118,10 @@ class RedisDue:
             time.sleep(seconds)
         else:
             self._client.blpop([due_scripts.WAKE], min(seconds - _TICK, self._poll) + _SHORTEST)
+
+    def wake(self) -> None:
+        with self._client.pipeline(transaction=True) as commands:
+            commands.lpush(due_scripts.WAKE, 1)
+            commands.ltrim(due_scripts.WAKE, 0, 0)
+            commands.expire(due_scripts.WAKE, due_scripts.WAKE_FOR)
+            commands.execute()
