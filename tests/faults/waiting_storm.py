@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from returns.result import Failure, Result
@@ -39,6 +39,8 @@ from tests.faults.storm import (
 from tests.faults.workers import every
 
 GO = Signal("go", int)
+CLIENTS = 5
+"""How many threads submit, signal and cancel calls: an engine may take a second for one."""
 
 sleeps = (step >> sleep(2.0)).finally_(undo) >> step
 is_told = (step >> awaits(GO)).finally_(undo) >> step
@@ -60,40 +62,48 @@ def waiting_storm(engine: Engine, what: str, size: Size, folder: Path) -> Tally:
     with stage(engine, "Onward", disruption, size.pace, folder) as target:
         assert isinstance(target.client, OnwardClient)
         backend = target.client.backend
-        refs: list[Ref[int, Fault]] = []
+        refs: dict[int, Ref[int, Fault]] = {}
         problems: dict[int, Fault] = {}
-        ticks, lag = threading.Semaphore(0), count // 3
+        lag = count // 3 // CLIENTS * CLIENTS  # so that a call has one client
+        ticks = [threading.Semaphore(0) for _ in range(CLIENTS)]
+        moves: list[int] = []
 
         def act_on(n: int) -> None:
             if (problem := act(n, refs[n], backend)) is not None:
                 problems[n] = problem
 
-        def submit_and_act() -> None:
-            for n in range(count + lag):
-                ticks.acquire()
+        def submit_and_act(first: int) -> None:
+            for n in range(first, count + lag, CLIENTS):
+                ticks[first].acquire()
                 if n < count:
-                    refs.append(submitted(n, backend))
+                    refs[n] = submitted(n, backend)
                     if n % 3 == 0:
                         act_on(n)
                 if n >= lag and (n - lag) % 3:
                     act_on(n - lag)
+                moves.append(n)
 
         def disrupt() -> None:
-            ticks.release(-(-(count + lag) // times))
+            for tick in ticks:
+                tick.release(-(-(count + lag) // (times * CLIENTS)))
             disruption.do(target)
 
         with every(1.0, disrupt, times) as disrupting:
-            acting = threading.Thread(target=submit_and_act, name="act", daemon=True)
-            acting.start()
+            acting = [
+                threading.Thread(target=submit_and_act, args=[first], name="act", daemon=True)
+                for first in range(CLIENTS)
+            ]
+            for client in acting:
+                client.start()
             disrupting.join()
-            acting.join(PATIENCE)
+            await_end(acting, moves)
         target.network.latency = 0.0
         end = time.monotonic() + PATIENCE
         lost = wrong = again = missing = 0
         amiss: list[str] = []
-        sent = list(refs)
+        sent = dict(refs)
         hung = count - len(sent)
-        for n, ref in enumerate(sent):
+        for n, ref in sent.items():
             found = result(ref, on=backend, timeout=max(end - time.monotonic(), 0.0))
             notes = noted(target.workers.trace, ref.id)
             again += len(notes) - len(set(notes))
@@ -109,6 +119,17 @@ def waiting_storm(engine: Engine, what: str, size: Size, folder: Path) -> Tally:
                 amiss.append(f"call {n}, {ref.id}: {found}, {notes}, {problems.get(n)}")
                 wrong += 1
         return Tally(count, lost, hung, wrong, again, time.monotonic() - start, amiss)
+
+
+def await_end(clients: Sequence[threading.Thread], moves: Sequence[int]) -> None:
+    """Waits for clients that may block for ever, as long as they make progress."""
+    before = -1
+    while len(moves) > before:
+        before, end = len(moves), time.monotonic() + PATIENCE
+        for client in clients:
+            client.join(max(end - time.monotonic(), 0.0))
+        if not any(client.is_alive() for client in clients):
+            return
 
 
 def submitted(n: int, backend: Closable) -> Ref[int, Fault]:
