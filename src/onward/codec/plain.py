@@ -100,7 +100,9 @@ class Plain(Codec):
         except Exception as problem:
             raise Refused(f"{type(problem).__name__}: {problem}") from None
 
-    read = decode
+    def read(self, raw: bytes | Raw) -> Any:
+        """Reads a value from JSON; raises `Refused`."""
+        return self.decode(raw)
 
 
 class _Survey:

@@ -46,7 +46,7 @@ class Waits:
     ) -> None:
         self.active: dict[str, tuple[str, float | None]] = {}
         """The waits that have begun, by path: the signal, if any, and the due time, if any."""
-        self.version = 0
+        self.version: int = 0
         """Changes with `active`."""
         self._connection = connection
         self._plan = plan
