@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead|celery|hatchet|sqlite|temporal]`: one of them, or all."""
+"""`python -m benchmarks [overhead|celery|hatchet|sqlite|temporal|waits]`: one of them, or all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks.hatchet import measure as measure_hatchet
 from benchmarks.overhead import measure as measure_overhead
 from benchmarks.sqlite import measure as measure_sqlite
 from benchmarks.temporal import measure as measure_temporal
+from benchmarks.waits import measure as measure_waits
 
 BENCHMARKS = {
     "overhead": measure_overhead,
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "hatchet": measure_hatchet,
     "sqlite": measure_sqlite,
     "temporal": measure_temporal,
+    "waits": measure_waits,
 }
 
 

@@ -68,17 +68,18 @@ def measured(rows: Sequence[Row], rounds: int, share: int, rest: float = 0) -> V
     return values
 
 
-def shown(values: Values, packages: Iterable[str], about: str) -> Any:
+def shown(values: Values, packages: Iterable[str], about: str, *, rates: bool = True) -> Any:
     """Prints the tables; gives all values.
 
     Args:
         values: What was measured.
         packages: The packages whose versions are printed.
         about: What else there is to say.
+        rates: Whether to show as well how many there are in a second.
     """
-    suite = pyperf.BenchmarkSuite([_benchmark(*row, values[row]) for row in values])
+    suite = pyperf.BenchmarkSuite([kept(*row, values[row]) for row in values])
     print(*heading(suite, packages), about, sep="\n")
-    print(*tables(suite, rates=True), sep="\n", end="\n\n")
+    print(*tables(suite, rates=rates), sep="\n", end="\n\n")
     return suite
 
 
@@ -87,6 +88,7 @@ def medians(values: Values) -> dict[tuple[str, str], float]:
     return {row: median(values[row]) for row in values}
 
 
-def _benchmark(table: str, name: str, values: Sequence[float]) -> Any:
+def kept(table: str, name: str, values: Sequence[float]) -> Any:
+    """The values of a row, as pyperf keeps them."""
     about = {"name": f"{table}: {name}", "table": table}
     return pyperf.Benchmark([pyperf.Run(values, metadata=about)])

@@ -28,3 +28,28 @@ class Three:
         n = await workflow.execute_activity(pass_on, n, start_to_close_timeout=LONGEST)
         n = await workflow.execute_activity(pass_on, n, start_to_close_timeout=LONGEST)
         return await workflow.execute_activity(pass_on, n, start_to_close_timeout=LONGEST)
+
+
+@workflow.defn
+class Sleeping:
+    @workflow.run
+    async def run(self, n: int, seconds: float) -> int:
+        n = await workflow.execute_activity(pass_on, n, start_to_close_timeout=LONGEST)
+        await workflow.sleep(seconds)
+        return await workflow.execute_activity(pass_on, n, start_to_close_timeout=LONGEST)
+
+
+@workflow.defn
+class Signalled:
+    def __init__(self) -> None:
+        self._came: int | None = None
+
+    @workflow.signal
+    def go(self, n: int) -> None:
+        self._came = n
+
+    @workflow.run
+    async def run(self, n: int) -> int:
+        n = await workflow.execute_activity(pass_on, n, start_to_close_timeout=LONGEST)
+        await workflow.wait_condition(lambda: self._came is not None)
+        return await workflow.execute_activity(pass_on, n, start_to_close_timeout=LONGEST)

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from benchmarks.temporal_plain import One, Three, pass_on
+from benchmarks.temporal_plain import One, Signalled, Sleeping, Three, pass_on
 from onward import Catalog, task, work
 from onward.backends.temporal import TemporalBackend, temporal
 
@@ -50,7 +50,7 @@ async def serve(name: str, address: str) -> None:
         worker = Worker(
             await Client.connect(address),
             task_queue=name,
-            workflows=[One, Three],
+            workflows=[One, Three, Sleeping, Signalled],
             activities=[pass_on],
             activity_executor=threads,
             max_concurrent_activities=THREADS,

