@@ -46,6 +46,9 @@ TIMES = {SLEEP: 5, SIGNAL: 5, ALONE: 50, BESIDE: 50}
 ALL_WAIT = 2.0
 """How long it takes at most until few calls wait, in seconds."""
 
+REST = 0.5
+"""How long the engines are left alone between two rows, in seconds."""
+
 OWN = {TEMPORAL: next(iter(SETUPS)), HATCHET: HATCHET_SDK}
 """The contenders that do by hand what Onward does on their engine."""
 
@@ -80,7 +83,7 @@ class Row(NamedTuple):
 
 def measure(*, fast: bool) -> Any:
     """Measures, prints the tables and the bars, and gives all values."""
-    rounds, share, waiting = (1, 5, 100) if fast else (5, 1, 1_000)
+    rounds, share, waiting = (1, 5, 100) if fast else (3, 1, 1_000)
     settles, looks = (2.0, 3.0) if fast else (30.0, 10.0)
     with ExitStack() as stack:
         pids = {"this process, with Onward on local": os.getpid()}
@@ -88,7 +91,7 @@ def measure(*, fast: bool) -> Any:
 
         def asked(*tables: str) -> Values:
             rows = [Row(table, *each) for table in tables for each in waiters.items()]
-            return measured(rows, rounds, share, rest=1)
+            return measured(rows, rounds, share, REST)
 
         waits = asked(SLEEP, SIGNAL)
         sleep(settles)
