@@ -10,6 +10,7 @@ from onward.backends.hatchet import sdk
 
 SLOTS = 100
 MOST_WAITING = 2_000
+LONGEST = timedelta(hours=1)
 
 
 class Waits(NamedTuple):
@@ -40,13 +41,15 @@ def waits() -> Waits:
     async def step(given: dict[str, Any], context: Any) -> dict[str, Any]:
         return {"n": given["n"]}
 
-    @client.durable_task(name="raw-waits-sleeping", input_validator=dict)
+    @client.durable_task(name="raw-waits-sleeping", input_validator=dict, execution_timeout=LONGEST)
     async def sleeping(given: dict[str, Any], context: Any) -> dict[str, Any]:
         given |= await step.aio_run({"n": given["n"]})
         await context.aio_sleep_for(timedelta(seconds=given["seconds"]))
         return dict(await step.aio_run({"n": given["n"]}))
 
-    @client.durable_task(name="raw-waits-signalled", input_validator=dict)
+    @client.durable_task(
+        name="raw-waits-signalled", input_validator=dict, execution_timeout=LONGEST
+    )
     async def signalled(given: dict[str, Any], context: Any) -> dict[str, Any]:
         given |= await step.aio_run({"n": given["n"]})
         condition = hatchet_sdk.UserEventCondition(event_key=given["event"])

@@ -23,6 +23,9 @@ from tests.engines.process import until
 PATIENCE = 300
 """How long an engine may take for anything, in seconds."""
 
+AGAIN = 10
+"""After how many seconds an event is sent again: a task that does not wait yet does not get it."""
+
 SAMPLE = 50
 """Of how many calls it is looked up whether they wait."""
 
@@ -178,7 +181,10 @@ class HatchetSdk:
 
     def _signal(self, ref: Any, event: str) -> Signal:
         async def signal() -> object:
-            await self._waits.client.event.aio_push(event, {})
-            return await ref.aio_result()
+            outcome = asyncio.ensure_future(ref.aio_result())
+            while not outcome.done():
+                await self._waits.client.event.aio_push(event, {})
+                await asyncio.wait([outcome], timeout=AGAIN)
+            return outcome.result()
 
         return lambda _: self._thread.call(signal)

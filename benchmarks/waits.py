@@ -83,8 +83,8 @@ class Row(NamedTuple):
 
 def measure(*, fast: bool) -> Any:
     """Measures, prints the tables and the bars, and gives all values."""
-    rounds, share, waiting = (1, 5, 100) if fast else (3, 1, 1_000)
-    settles, looks = (2.0, 3.0) if fast else (30.0, 10.0)
+    rounds, share, waiting = (1, 5, 100) if fast else (2, 1, 1_000)
+    settles, looks = (2.0, 3.0) if fast else (15.0, 10.0)
     with ExitStack() as stack:
         pids = {"this process, with Onward on local": os.getpid()}
         waiters = _started(stack, pids)
