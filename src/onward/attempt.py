@@ -23,7 +23,8 @@ from msgspec.structs import replace
 from onward.backend.loop import Closed, LoopThread
 from onward.catalog import Tasks
 from onward.context import Context, Progress
-from onward.evaluate import IN_FLIGHT, drive, evaluate
+from onward.coroutines import drive
+from onward.evaluate import IN_FLIGHT, evaluate
 from onward.execute import (
     AttemptEnd,
     is_retried,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -37,8 +37,6 @@ from onward.plan import (
 )
 from onward.routing import as_given, choose
 from onward.scope import RunStep, Scope
-
-T = TypeVar("T")
 
 MAX_JOINED = 256 * 1024 * 1024
 """The largest total size of the values of a fan-out, in bytes."""
@@ -364,13 +362,3 @@ def single_value(args: Args) -> Outcome:
     if len(args.positional) == 1 and not args.keyword:
         return Value(args.positional[0])
     return faulted(BadPayload("identity", "it takes exactly one argument"))
-
-
-def drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine that never waits for an event loop, and returns its result."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    raise AssertionError("the coroutine waited for an event loop")

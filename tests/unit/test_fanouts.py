@@ -7,7 +7,8 @@ import pytest
 from msgspec import Raw
 
 from onward import Cancelled, Raised, each, together
-from onward.evaluate import drive, evaluate
+from onward.coroutines import drive
+from onward.evaluate import evaluate
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import (
     Args,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from onward.codec.base import Annotation, Codec, Find, Refused
 from onward.codec.build import codec, element, error_codec
-from onward.codec.labels import Label, labels, tags_of, untagged
 from onward.codec.plain import Plain
 from onward.codec.same import is_model
 from onward.codec.tags import decode_fault, encode_fault, marked, read_tag
@@ -14,7 +13,6 @@ __all__ = [
     "Annotation",
     "Codec",
     "Find",
-    "Label",
     "Plain",
     "Refused",
     "Tagged",
@@ -24,9 +22,6 @@ __all__ = [
     "encode_fault",
     "error_codec",
     "is_model",
-    "labels",
     "marked",
     "read_tag",
-    "tags_of",
-    "untagged",
 ]

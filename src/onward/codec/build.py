@@ -21,7 +21,6 @@ from onward.codec.annotations import (
     unaliased,
 )
 from onward.codec.base import Annotation, Codec
-from onward.codec.constraints import Checked, is_constraint
 from onward.codec.parts import DictOf, ItemsOf, RecordOf, Recursive, TupleOf
 from onward.codec.plain import Plain
 from onward.codec.unions import Tagged
@@ -129,6 +128,8 @@ class _Builder:
     ) -> Codec:
         if any(map(needs_pydantic, metadata)):
             return _of_pydantic(annotation)
+        from onward.codec.constraints import Checked, is_constraint  # only `Annotated` pays for it
+
         checks = [each for each in metadata if is_constraint(each)]
         if not checks:
             return self.build(inner)
@@ -166,6 +167,8 @@ def _is_special(annotation: Annotation, seen: set[Any]) -> bool:
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
+        from onward.codec.constraints import is_constraint
+
         metadata = arguments[1:]
         if any(needs_pydantic(each) or is_constraint(each) for each in metadata):
             return True

@@ -9,7 +9,6 @@ from typing_extensions import TypeVar
 from onward.flows import nodes
 from onward.flows.fits import check_case
 from onward.flows.flow import Error_co, Flow, Step, Value_co, as_step
-from onward.flows.routes import routes_of
 
 Taken = TypeVar("Taken")
 Other = TypeVar("Other")
@@ -96,6 +95,8 @@ def case(kind: object, step: object, /) -> Cases[Any, Any, Any]:
 def _with_case(
     kinds: tuple[object, ...], branches: tuple[nodes.Node, ...], kind: object, step: object
 ) -> Cases[Any, Any, Any]:
+    from onward.flows.routes import routes_of  # only flows with cases pay for it
+
     kind = type(None) if kind is None else kind
     branch = as_step(step)
     check_case(kind, branch)

@@ -50,11 +50,11 @@ class Given(Flow[Params, Value_co, Error_co], nodes.Given):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Given):
             return NotImplemented
-        mine, its = (values.decode(each.flow, each.rest, 1) for each in (self, other))
+        mine, its = (values.decode(each.flow, each.args, 1) for each in (self, other))
         return self.flow == other.flow and mine == its
 
     def __hash__(self) -> int:
-        return hash((Given, self.flow, len(self.rest.positional), *sorted(self.rest.keyword)))
+        return hash((Given, self.flow, len(self.args.positional), *sorted(self.args.keyword)))
 
 
 class Fused(Flow[Params, Value_co, Error_co], nodes.Fused):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onward.codec import Annotation, Label, labels
+from onward.codec import Annotation
+from onward.codec.labels import Label, labels
 from onward.flows.annotations import fits, is_open, plain, shown
 from onward.flows.nodes import Case
 from onward.flows.routes import branch_for, routes_of, taken

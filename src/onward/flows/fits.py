@@ -14,7 +14,6 @@ from onward.codec import Annotation
 from onward.codec import codec as codec_of
 from onward.codec.annotations import field_types, is_record, members
 from onward.fault import Fault
-from onward.flows import exhaustive, routes, value_types
 from onward.flows.annotations import (
     OPEN,
     are_disjoint,
@@ -84,6 +83,8 @@ def check_chain(first: Node, then: Node) -> None:
     given, name = gives(first)
     cases = list(_cases(then, given))
     for flow, values in cases:
+        from onward.flows import exhaustive  # only flows with cases pay for it
+
         for extra in exhaustive.unreached(flow, values):
             raise TypeError(
                 f"{name} >> {name_of(then)} does not fit: {name} gives {shown(given)}, so "
@@ -201,6 +202,8 @@ def gives(flow: Node) -> tuple[Annotation, str]:
         case Fixed(inner) | Finally(inner):
             return gives(inner)
         case Case():
+            from onward.flows import value_types  # only flows with cases pay for it
+
             return value_types.gives(flow), name_of(flow)
         case Tee(step):
             return _takes(step), name_of(flow)
@@ -236,6 +239,8 @@ def _mismatch(flow: Node, given: Annotation) -> Mismatch | None:
             does_fit = _items_fit(called(flow.step).signature, given)
             return None if does_fit else Mismatch(name_of(flow), shown(_takes(flow)))
         if isinstance(flow, Case):
+            from onward.flows import exhaustive  # only flows with cases pay for it
+
             lack = exhaustive.lack(flow, given)
             if lack is None:
                 return None
@@ -274,6 +279,8 @@ def _cases(flow: Node, given: Annotation) -> Iterator[tuple[Case, Annotation]]:
 
 def _mismatch_of_cases(first: Node, then: Node) -> Mismatch | None:
     """The case that cannot take what one of a flow's last steps gives, such as a handler."""
+    from onward.flows import value_types
+
     found = (_mismatch(then, written) for written in value_types.writers(first))
     return next((each for each in found if each is not None), None)
 
@@ -286,7 +293,7 @@ def _takes(flow: Node) -> Annotation:
         case Identity() | Fixed() | Sleep() | Awaits():
             return Any
         case Case() as flow:
-            return routes.taken(flow)
+            return union_of(flow.kinds)
         case Each(step):
             return list[_takes(step)]  # type: ignore[misc]  # made as we go
         case Spread(step):

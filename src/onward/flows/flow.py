@@ -26,7 +26,7 @@ from typing_extensions import TypeVar
 from onward import plan
 from onward.codec import Refused
 from onward.fault import BadPayload, Fault
-from onward.flows import fits, functions, hints, names, nodes, render, values
+from onward.flows import fits, functions, names, nodes, render, values
 from onward.flows.frozen import Compared, immutable
 from onward.flows.lower import lower
 from onward.flows.options import changes_of, with_policy
@@ -94,13 +94,14 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     if not TYPE_CHECKING:  # type checkers would accept any attribute
 
         def __getattr__(self, name: str) -> object:
-            message = f"{type(self).__name__} has no {name!r}"
-            if name in hints.METHODS:
-                message = f"{message}: write {hints.METHODS[name].format(flow=self.name)}"
-            raise AttributeError(message)
+            from onward.flows.hints import missing  # only mistakes pay for it
+
+            raise AttributeError(missing(self, name))
 
         def __or__(self, other: object) -> object:
-            raise TypeError(hints.piped(self.name, getattr(other, "name", "...")))
+            from onward.flows.hints import piped
+
+            raise TypeError(piped(self.name, getattr(other, "name", "...")))
 
     def __repr__(self) -> str:
         return render.code_of(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 _SUBMIT = "submit({flow}(...), on=backend)"
 
@@ -49,6 +50,19 @@ _OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("bind",), "current() inside the task, which has the id and the attempt"),
     **dict.fromkeys(("task_queue", "queue_name", "routing_key"), 'queue="..."'),
 }
+
+
+class _Flow(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+def missing(flow: _Flow, name: str) -> str:
+    """The message for a method or attribute that a flow does not have."""
+    problem = f"{type(flow).__name__} has no {name!r}"
+    return (
+        f"{problem}: write {METHODS[name].format(flow=flow.name)}" if name in METHODS else problem
+    )
 
 
 def options(of: str, unknown: Iterable[str], known: Iterable[str]) -> str:

@@ -25,7 +25,6 @@ from onward.flows.nodes import (
     Together,
     kind,
 )
-from onward.flows.routes import routes_of
 from onward.plan import NO_ARGS, Args
 from onward.policy import delivery
 
@@ -93,4 +92,6 @@ def _lower(flow: Node, given: Args) -> plan.Node:
         case Awaits(signal, timeout):
             return plan.AwaitsNode(signal.name, timeout)
         case Case(_, branches) as choice:
+            from onward.flows.routes import routes_of  # only flows with cases pay for it
+
             return plan.CaseNode(tuple(map(lower, branches)), routes_of(choice))

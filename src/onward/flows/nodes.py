@@ -97,11 +97,23 @@ class Identity(Node):
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Given(Node):
-    """A flow whose arguments after the first are bound."""
+class _Bound(Node):
+    """A flow with bound arguments. Its kinds differ only in which of them are bound."""
 
     flow: Node
-    rest: Args
+    args: Args
+
+
+class Given(_Bound):
+    """A flow whose arguments after the first are bound."""
+
+    __slots__ = ()
+
+
+class Fixed(_Bound):
+    """A flow whose arguments are all bound, and which ignores its input."""
+
+    __slots__ = ()
 
 
 class _Flat(Node):
@@ -234,14 +246,6 @@ class Spread(_OfStep):
     """A flow that takes the items of a tuple as its arguments."""
 
     __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Fixed(Node):
-    """A flow whose arguments are all bound, and which ignores its input."""
-
-    flow: Node
-    args: Args
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from msgspec.structs import replace as replace_struct
 
-from onward.flows import hints
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -52,6 +51,8 @@ def changes_of(function: str, options: PolicyOptions, *others: str) -> dict[str,
     """The fields of a policy that options change; see `policy_of`."""
     known = Policy.__struct_fields__
     if unknown := [name for name in options if name not in known]:
+        from onward.flows import hints  # only mistakes pay for it
+
         raise TypeError(hints.options(function, unknown, (*others, *known)))
     changes = _without_none(options)
     replace_struct(PLAIN, **changes)  # raises if a value is out of bounds

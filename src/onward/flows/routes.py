@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Never
 
-from onward.codec import Annotation, Codec, Label, Tagged, codec, labels, tags_of, untagged
+from onward.codec import Annotation, Codec, Tagged, codec
 from onward.codec.annotations import members
 from onward.codec.base import OBJECT
+from onward.codec.labels import Label, labels, tags_of, untagged
 from onward.fault import Fault
 from onward.flows.annotations import is_open, plain, shown, union_of
 from onward.flows.nodes import Case, Chain, Fused, Given, Named, Node, Rescue, Task

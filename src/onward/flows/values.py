@@ -12,7 +12,6 @@ from returns.result import Failure, Result, Success
 from onward.codec import Codec, Plain, Refused, Tagged, element, read_tag
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
-from onward.flows import routes
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -82,7 +81,7 @@ def takes_every_fault(flow: Node, index: int | None = None) -> bool:
     elif isinstance(one, Spread) and index is not None:
         takes = called(one.step).signature.at(index)
     elif isinstance(one, Case) and index is None:
-        takes = routes.takes(one)
+        takes = _taken_by(one)
     return isinstance(takes, Tagged) and takes.takes_every_fault
 
 
@@ -116,7 +115,13 @@ def encode_first(flow: Node, value: Any) -> Raw:
         case Spread(step):
             return Raw(called(step).signature.encode_items(value))
         case Case() as choice:
-            return Raw(routes.takes(choice).encode(value))
+            return Raw(_taken_by(choice).encode(value))
+
+
+def _taken_by(choice: Case) -> Codec:
+    from onward.flows.routes import takes  # only flows with cases pay for it
+
+    return takes(choice)
 
 
 def _encode_items(step: Node, value: Any) -> Raw:
@@ -152,7 +157,7 @@ def takes(flow: Node) -> Reader:
         case Spread(step):
             return _arguments(called(step).signature)
         case Case() as choice:
-            return _reader_of(routes.takes(choice))
+            return _reader_of(_taken_by(choice))
 
 
 # -- what a flow gives ----------------------------------------------------------------------------
@@ -231,7 +236,9 @@ def gives(flow: Node, before: Before) -> Reader:
         case Tee():
             return before()
         case Case() as choice:
-            return _reader_of(routes.gives_codec(choice))
+            from onward.flows.routes import gives_codec
+
+            return _reader_of(gives_codec(choice))
 
 
 def _passes_on(flow: Node) -> bool:

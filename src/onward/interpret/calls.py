@@ -8,15 +8,14 @@ from typing import TypeVar, Unpack
 
 from returns.result import Failure, Result, Success
 
-from onward.backend import Backend, Checks, Submits
+from onward.backend import Backend, Checks, Submission, Submits
 from onward.backend.features import lacking
-from onward.evaluate import drive
+from onward.coroutines import drive
 from onward.fault import Fault
 from onward.flows.flow import Call, Ref
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
 from onward.interpret.prepare import Deadline, Timeout, check_backend, prepare, prepare_all
-from onward.interpret.unique import with_unique
 from onward.policy import CallOptions
 
 Value = TypeVar("Value")
@@ -63,7 +62,7 @@ def run(
         'integer division or modulo by zero'
     """
     prepared = prepare(call, key, delay, deadline, options)
-    prepared = with_unique(prepared, call.flow, unique)
+    prepared = _with_unique(prepared, call, unique, None)
     return drive(core.run(BLOCKS, call.flow, prepared, on, timeout))
 
 
@@ -112,7 +111,7 @@ def submit(
         <Success: 42>
     """
     prepared = prepare(call, key, delay, deadline, options)
-    prepared = with_unique(prepared, call.flow, unique, debounce)
+    prepared = _with_unique(prepared, call, unique, debounce)
     return drive(core.submit(BLOCKS, call.flow, prepared, on))
 
 
@@ -179,3 +178,16 @@ def check(call: Call[Value, Error], /, on: Submits) -> Result[None, tuple[Fault,
     if isinstance(on, Checks):
         found += on.check(prepared.plan)
     return Failure(tuple(found)) if found else Success(None)
+
+
+def _with_unique(
+    prepared: Submission | Fault,
+    call: Call[Value, Error],
+    unique: str | None,
+    debounce: float | timedelta | None,
+) -> Submission | Fault:
+    if unique is None and debounce is None:
+        return prepared
+    from onward.interpret.unique import with_unique  # only unique calls pay for it
+
+    return with_unique(prepared, call.flow, unique, debounce)

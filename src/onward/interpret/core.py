@@ -38,8 +38,6 @@ from onward.interpret.prepare import (
     timeout_seconds,
     unsupported,
 )
-from onward.interpret.scheduling import name_fault
-from onward.interpret.signals import signal_value
 from onward.outcome import Outcome
 from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_value
 
@@ -179,6 +177,8 @@ async def send(
     missing = unsupported(on, check_ref(ref).flow.name, "send")
     if missing is not None:
         return Failure(missing)
+    from onward.interpret.signals import signal_value  # only calls with signals pay for it
+
     raw = signal_value(ref.flow, signal, value)
     if isinstance(raw, Fault):
         return Failure(raw)
@@ -221,20 +221,27 @@ async def schedules(caller: Caller, on: Schedules) -> Result[list[Schedule], Fau
 
 async def pause_schedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
     """See `onward.pause_schedule`."""
-    fault = unsupported(on, name, "pause_schedule") or name_fault(name)
+    fault = _schedule_fault(on, name, "pause_schedule")
     return Failure(fault) if fault else await caller.ask(on.pause_schedule, name)
 
 
 async def resume_schedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
     """See `onward.resume_schedule`."""
-    fault = unsupported(on, name, "resume_schedule") or name_fault(name)
+    fault = _schedule_fault(on, name, "resume_schedule")
     return Failure(fault) if fault else await caller.ask(on.resume_schedule, name)
 
 
 async def unschedule(caller: Caller, name: str, on: Schedules) -> Result[None, Fault]:
     """See `onward.unschedule`."""
-    fault = unsupported(on, name, "unschedule") or name_fault(name)
+    fault = _schedule_fault(on, name, "unschedule")
     return Failure(fault) if fault else await caller.ask(on.unschedule, name)
+
+
+def _schedule_fault(on: Schedules, name: str, method: str) -> Fault | None:
+    """Why a backend cannot do something with the schedule of a name."""
+    from onward.interpret.scheduling import name_fault  # only programs with schedules pay for it
+
+    return unsupported(on, name, method) or name_fault(name)
 
 
 def served_catalog(catalog: Catalog, on: Backend) -> Catalog:

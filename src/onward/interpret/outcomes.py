@@ -8,7 +8,7 @@ from typing import TypeVar
 from returns.result import Result
 
 from onward.backend import Backend, Cancels, Signals, Status
-from onward.evaluate import drive
+from onward.coroutines import drive
 from onward.fault import Fault
 from onward.flows.flow import Ref
 from onward.flows.signals import Signal

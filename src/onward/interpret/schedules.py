@@ -8,12 +8,11 @@ from typing import TypeVar, Unpack
 from returns.result import Result
 
 from onward.backend import Overlap, Schedule, Schedules
-from onward.evaluate import drive
+from onward.coroutines import drive
 from onward.fault import Fault
 from onward.flows.flow import Call
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
-from onward.interpret.scheduling import prepare_schedule
 from onward.policy import CallOptions
 
 Value = TypeVar("Value")
@@ -72,6 +71,8 @@ def schedule(
         >>> made.next_at.strftime("%A, %H:%M")
         'Monday, 02:30'
     """
+    from onward.interpret.scheduling import prepare_schedule  # only schedules pay for it
+
     prepared = prepare_schedule(call, name, cron, every, timezone, overlap, catch_up, options)
     return drive(core.schedule(BLOCKS, name, prepared, on))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onward.attempt import Attempts, Interrupt, ThreadExecutor
 from onward.catalog import Tasks
 from onward.context import Context
-from onward.evaluate import drive
+from onward.coroutines import drive
 from onward.outcome import Outcome
 from onward.plan import Args, Runnable
 

@@ -20,7 +20,8 @@ from onward.backends.hatchet.message import (
     decode_input,
     decode_result,
 )
-from onward.evaluate import drive, evaluate
+from onward.coroutines import drive
+from onward.evaluate import evaluate
 from onward.fault import ONLY_ONWARD, BadPayload, Lost
 from onward.outcome import Outcome, faulted
 from onward.plan import Args, Plan, Runnable, has_cleanup

@@ -17,7 +17,8 @@ from onward.backend.support import step_context
 from onward.backends.local.waits import Waits
 from onward.catalog import Tasks
 from onward.context import Context, Progress
-from onward.evaluate import drive, evaluate
+from onward.coroutines import drive
+from onward.evaluate import evaluate
 from onward.execute import retried
 from onward.outcome import Outcome
 from onward.plan import (

@@ -18,7 +18,7 @@ from onward.backends.sqlite.connections import Connection, Theirs
 from onward.backends.sqlite.errors import Refused, fault_of
 from onward.backends.sqlite.executes import Executes
 from onward.backends.sqlite.unique import put_unique
-from onward.evaluate import drive
+from onward.coroutines import drive
 from onward.fault import Fault, Misconfigured
 
 T = TypeVar("T")
