@@ -323,8 +323,8 @@ def _counted(outline: _Outline) -> int:
     return count
 
 
-_NEW: Final = (
-    *(KeepNode, TeeNode, SpreadNode, FixedNode, CaseNode, FinallyNode, SleepNode, AwaitsNode),
+_NEW: Final = frozenset(
+    (KeepNode, TeeNode, SpreadNode, FixedNode, CaseNode, FinallyNode, SleepNode, AwaitsNode)
 )
 
 
@@ -366,10 +366,10 @@ def _too_deep() -> BadPayload:
 def children(node: Node) -> tuple[Node, ...]:
     """The direct parts of a node, in the order in which they run."""
     match node:
+        case ChainNode(steps):  # first, because a node is compared with each kind in turn
+            return steps
         case StepNode() | SleepNode() | AwaitsNode():
             return ()
-        case ChainNode(steps):
-            return steps
         case TogetherNode(branches) | CaseNode(branches):
             return branches
         case RescueNode(body, second) | FinallyNode(body, second):

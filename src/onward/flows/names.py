@@ -26,14 +26,17 @@ def _tasks_of(flow: Node) -> dict[str, Task]:
         return {flow.name: flow}
     if isinstance(flow, Named):
         check_reserved(flow.label)
+    inside = parts(flow)
     found: dict[str, Task] = {}
-    of_parts = list(map(tasks_of, parts(flow)))
-    for tasks in of_parts:
+    count = 0
+    for part in inside:
+        tasks = part._tasks or tasks_of(part)
         found |= tasks
-    if len(found) < sum(map(len, of_parts)):  # some parts share a name
+        count += len(tasks)
+    if len(found) < count:  # some parts share a name
         found = {}
-        for tasks in of_parts:
-            for name, task in tasks.items():
+        for part in inside:
+            for name, task in tasks_of(part).items():
                 refuse_namesakes(found.setdefault(name, task), task)
     return found
 
