@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from types import TracebackType
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -33,6 +34,8 @@ _LINE_LIMIT = 500
 _LOGGER = logging.getLogger("onward.step")
 _RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 _TIMED_OUT = tuple(map(type_name, TimeoutError.__mro__))
+_CALLERS = (__name__, "onward.observe", "onward.signature")
+"""The modules that call a task's function, whose frames tell its author nothing."""
 
 AnyTask: TypeAlias = Task[..., Any, Any]
 
@@ -171,8 +174,8 @@ def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
     else:
         text = f"failed: {_brief(outcome.fault)}"
         if problem is not None and isinstance(outcome.fault, Raised):
-            frames = problem.__traceback__ and problem.__traceback__.tb_next
-            trace, shown = (type(problem), problem, frames), outcome.fault.traceback
+            trace = (type(problem), problem, _own_frames(problem))
+            shown = outcome.fault.traceback
     token = CURRENT.set(context)
     # A log handler is the user's code. If it raises, the step must not fail.
     with contextlib.suppress(Exception):
@@ -265,7 +268,7 @@ def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
         problem: The exception, just caught.
         attempt: The number of the attempt, from 1.
     """
-    frames = problem.__traceback__.tb_next if problem.__traceback__ else None
+    frames = _own_frames(problem)
     return Raised(
         task=task,
         error_type=type_name(type(problem)),
@@ -276,6 +279,14 @@ def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
         attempts=attempt,
         kinds=tuple(type_name(kind) for kind in type(problem).__mro__ if kind is not object),
     )
+
+
+def _own_frames(problem: BaseException) -> TracebackType | None:
+    """An exception's traceback, from the task's own function on."""
+    frames = problem.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") in _CALLERS:
+        frames = frames.tb_next
+    return frames
 
 
 def _is_ctrl_c(problem: BaseException) -> bool:

@@ -197,11 +197,12 @@ class Unknown(Fault, Struct, frozen=True):
     Example:
         >>> print(Unknown("fech", "the worker has no such task"))
         fech: the worker has no such task. Check the spelling; a task must be in the worker's \
-Catalog, an id on this backend.
+Catalog, a call or a schedule on this backend.
     """
 
     _cure: ClassVar[str] = (
-        "Check the spelling; a task must be in the worker's Catalog, an id on this backend."
+        "Check the spelling; a task must be in the worker's Catalog, "
+        "a call or a schedule on this backend."
     )
 
     task: str

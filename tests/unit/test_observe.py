@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
 from logging.handlers import QueueHandler
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 from msgspec import Raw
 from returns.result import Failure, Result, Success
 
+import onward
 from onward import (
     BadPayload,
     Call,
@@ -116,6 +118,16 @@ async def endless(begun: str) -> None:
 BEGUN: SimpleQueue[str] = SimpleQueue()
 
 
+@task
+def explodes(n: int) -> int:
+    raise ValueError(n)
+
+
+@task
+async def explodes_later(n: int) -> int:
+    raise ValueError(n)
+
+
 def by_hand(name: str, raw: bytes) -> Submission:
     """A call as another release, or another program, would send it."""
     id = uuid.uuid4().hex
@@ -174,6 +186,14 @@ def backend() -> Iterator[Local]:
     backend = local()
     yield backend
     backend.close()
+
+
+@pytest.mark.parametrize("fails", [explodes, explodes_later], ids=lambda each: each.name)
+def test_a_traceback_shows_the_task_and_not_its_observers(backend: Local, fails: AnyFlow) -> None:
+    fault = run(fails(1), on=observed(backend, Notes())).failure()
+    assert isinstance(fault, Raised)
+    assert f"in {fails.name}" in fault.traceback
+    assert str(Path(onward.__file__).parent) not in fault.traceback
 
 
 def test_an_observer_sees_the_call_and_each_attempt(backend: Local) -> None:

@@ -120,8 +120,9 @@ def send(
 ) -> None:
     """Send a signal to a submitted call, which waits for it with `awaits`, and print its state.
 
-    With --flow, check the value by the signal's type. Without it, a value of another type makes the
-    step fail that gets it.
+    With --flow, check the name and the value by the flow's signals. Without it, a name that the
+    flow never waits for is stored too, and a value of another type makes the step fail that gets
+    it.
 
     Example: `onward send 7c1f… decision '{"approved": true}' --flow my.tasks:order`
 

@@ -441,7 +441,8 @@ def as_step(value: object) -> AnyFlow:
     flow = as_flow(value)
     misfit = values.misfit(flow)
     if misfit is not None:
-        advice = f"bind its other arguments with given({flow.name}, ...)"
+        name = flow.name
+        advice = f"bind the others with given({name}, ...), or unpack a tuple with spread({name})"
         if misfit == "too many positional arguments":
             advice = "a step takes the value of the step before it, so give it one parameter"
         raise TypeError(f"{flow.name} cannot be called with one value alone ({misfit}): {advice}")

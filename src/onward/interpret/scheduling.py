@@ -52,7 +52,7 @@ def prepare_schedule(
                 raise ValueError("only a schedule with cron has a time zone: leave timezone out")
             schedule = Schedule(name, flow, every=_every(every))
         else:
-            raise ValueError("a schedule needs either cron='30 2 * * *' or every=60: write one")
+            raise ValueError("a schedule has cron='30 2 * * *' or every=60: write one of them")
         schedule = replace(schedule, overlap=_overlap(overlap), catch_up=_catch_up(catch_up))
     except (TypeError, ValueError) as problem:
         return Misconfigured(flow, str(problem))
