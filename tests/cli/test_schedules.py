@@ -38,5 +38,5 @@ def test_schedules_are_declared_listed_paused_resumed_and_removed(folder: Path) 
 def test_a_mistake_is_said_on_one_line(folder: Path) -> None:
     assert "no such schedule" in mistake("schedule", "pause", "x", *ON, folder=folder, code=1)
     said = mistake("schedule", "declare", "pipeline:parse", "1", *ON, folder=folder)
-    assert "either cron='30 2 * * *' or every=60" in said
+    assert "cron='30 2 * * *' or every=60: write one" in said
     assert "ends with this process" in mistake("schedules", "--on", "local://", folder=folder)

@@ -90,7 +90,7 @@ def test_a_worker_says_what_it_serves_and_that_it_is_ready(folder: Path, url: st
     assert lines[0].startswith("onward ")
     assert "celery(redis://" in lines[0]
     assert lines[1] == "tasks  another, count, fail, greet, hold, linger, parse, total, twice"
-    assert lines[2] == "flows  counted, summed"
+    assert lines[2] == "flows  counted, decided, summed"
     assert lines[3].startswith("ready")
 
 

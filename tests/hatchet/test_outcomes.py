@@ -64,6 +64,15 @@ def test_a_run_that_has_not_ended_has_no_outcome(status: RunStatus) -> None:
     assert outcomes.of_details(details({"inc": TaskRunDetail(status=status)}, done=False)) is None
 
 
+def test_a_failure_of_which_no_worker_says_why_may_not_be_the_last_word() -> None:
+    """The engine shows one also before it delivers the run of a dead worker again."""
+    assert outcomes.is_without_result(details({"inc": failed("")}))
+    assert not outcomes.is_without_result(details({"inc": failed("")}, done=False))
+    assert not outcomes.is_without_result(details({"inc": completed(ONE)}))
+    said = encode(result_of(broken("inc"), at="0", ends=True))
+    assert not outcomes.is_without_result(details({"inc": failed(said)}))
+
+
 def test_a_cancelled_run_is_cancelled() -> None:
     """By anyone, or because the engine found no worker in time."""
     cancelled = TaskRunDetail(status=RunStatus.CANCELLED)

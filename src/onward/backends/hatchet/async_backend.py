@@ -193,7 +193,8 @@ class AsyncHatchetBackend:
             details = await self._connection.client.details(id)
             if details is None:
                 return Failure(unknown(id))
-            if details.done or outcomes.of_details(details) is not None:
+            has_ended = details.done or outcomes.of_details(details) is not None
+            if has_ended and not outcomes.is_without_result(details):
                 return Success(None)
             found = outcomes.input_and_plan(details)
             if found is not None and outcomes.is_cleaned_up(*found):

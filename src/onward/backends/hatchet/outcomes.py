@@ -76,7 +76,7 @@ def of_details(
     found = _found(ended)
     if found is not None:
         return found
-    if any(task.status == RunStatus.FAILED for task in tasks):
+    if _has_failed(details):
         errors = " ".join(task.error for task in tasks if task.error) or "it gives no reason"
         message = f"the engine gave up after many attempts to deliver it: {errors}"
         return faulted(Lost(flow, message))
@@ -91,6 +91,18 @@ def of_details(
         message = "the run's output is not one of Onward's"
         return faulted(BadPayload(flow, message, advice=ONLY_ONWARD))
     return _replayed(input_plan[1], outcomes)
+
+
+def is_without_result(details: GetRunDetailsResponse) -> bool:
+    """Whether the engine says that a run has failed, and no worker says why.
+
+    The engine has given up, or will deliver the run once more in some seconds.
+    """
+    return details.done and _has_failed(details) and _found(_ended(details)) is None
+
+
+def _has_failed(details: GetRunDetailsResponse) -> bool:
+    return any(task.status == RunStatus.FAILED for task in details.task_runs.values())
 
 
 def is_late(run_input: RunInput, plan: Plan) -> bool:

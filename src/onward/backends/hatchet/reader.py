@@ -24,6 +24,15 @@ from onward.outcome import Outcome, Value, faulted
 _LAGS = 30.0
 """How long the HTTP API may lag behind the engine, in seconds."""
 
+_DELIVERED_AGAIN = 8.0
+"""How long a run may read as failed before the engine delivers it again, in seconds.
+
+The engine shows this while it waits between the deliveries to workers that have died.
+"""
+
+_MOST = 10_000
+"""How many runs that read as failed are remembered."""
+
 _ENDED = {
     "COMPLETED": RunStatus.COMPLETED,
     "FAILED": RunStatus.FAILED,
@@ -81,6 +90,7 @@ class Reader:
         self._client = client
         self._http = http
         self._since: dict[str, float] = {}
+        self._failed_since: dict[str, float] = {}
 
     async def is_there(self, id: str) -> bool:
         """Whether the engine knows a run of this id."""
@@ -107,8 +117,20 @@ class Reader:
 
     async def outcome(self, details: GetRunDetailsResponse) -> Outcome | None:
         """Returns the outcome of a run with these details; None if it has none yet."""
+        if self._may_be_delivered_again(details):
+            return None
         kept = {id: await self.kept(id) for id in outcomes.kept_in(details)}
         return outcomes.of_details(details, kept)
+
+    def _may_be_delivered_again(self, details: GetRunDetailsResponse) -> bool:
+        id = next((task.external_id for task in details.task_runs.values()), "")
+        if not outcomes.is_without_result(details):
+            self._failed_since.pop(id, None)
+            return False
+        if len(self._failed_since) >= _MOST:
+            self._failed_since.clear()
+        since = self._failed_since.setdefault(id, time.monotonic())
+        return time.monotonic() - since < _DELIVERED_AGAIN
 
     async def kept(self, id: str) -> Outcome:
         """Returns the value that a run stores as its argument."""
