@@ -58,13 +58,31 @@ def note(n: int) -> int:
     return n
 
 
+@task
+def refuse(n: int) -> int:
+    RUNS.append(n)
+    raise LookupError(n)
+
+
 @task(queue="far")
 def far(n: int) -> int:
     RUNS.append(n)
     return n
 
 
-CATALOG = Catalog(fail, stumble, watch, note, far)
+CATALOG = Catalog(fail, stumble, watch, note, refuse, far)
+
+
+def test_a_fan_out_within_a_branch_fails_as_it_does_by_itself(
+    make: Make, client: CeleryBackend
+) -> None:
+    """With the failure of its leftmost failed branch, although another one failed before."""
+    with working(make, CATALOG):
+        inner = together(fail, refuse)
+        ref = submit(together(inner, note, on_failure="cancel")(1), on=client).unwrap()
+        until(lambda: RUNS.count(1) == 2, within=PATIENCE, otherwise=lambda: f"{RUNS}")
+        ALLOWED.set()
+        assert result(ref, on=client, timeout=PATIENCE).failure().task == "fail"
 
 
 def test_a_retry_that_the_ledger_holds_is_not_waited_for(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from onward import outcome as outcomes
 from onward.backends.celery.memory_due import MemoryDue
-from onward.backends.celery.message import CLEANUP, Failing, StepMessage
+from onward.backends.celery.message import CLEANUP, SETTLES, Failing, StepMessage
 from onward.backends.celery.scripts import COMMON, IN_CLEANUP
 from onward.backends.celery.signing import Signer, sign, verify
 from onward.outcome import Failed, Faulted
@@ -77,13 +77,21 @@ def cancelling(message: StepMessage) -> list[str]:
 
     A cleanup is not cancelled with the branch that it belongs to.
     """
-    return [fan for fan in reversed(message.fans) if not in_cleanup(message.at[len(fan) :])]
+    return [
+        fan
+        for fan in reversed(message.fans)
+        if fan != SETTLES and not in_cleanup(message.at[len(fan) :])
+    ]
 
 
 def failed_by(state: Failing, message: StepMessage) -> str | None:
-    """The fan-out that a failure in one of its branches cancels; None if it may be rescued."""
+    """The fan-out that a failure in one of its branches cancels.
+
+    None if the failure may be rescued, or is one of several of a fan-out that settles: the task
+    that gathers these values has the failure of the branch.
+    """
     fans = cancelling(message)
-    if not fans:
+    if not fans or message.fans[0] == SETTLES:
         return None
     within = (name for name in state.inside if name.startswith(f"{fans[-1]}["))
     return fans[-1] if all(name.endswith(CLEANUP) for name in within) else None

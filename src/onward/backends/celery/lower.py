@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from onward.backends.celery.message import (
     CLEANUP,
+    SETTLES,
     CallState,
     StepMessage,
     state_after_cleanup,
@@ -245,7 +246,9 @@ def branches_to_chord(
     """Lowers parallel branches, whose paths are `at[first]`, `at[first + 1]` and so on."""
     path = f"{message.at or '0'}{_GATHER}"
     last = SingleTask(gather, replace(message, at=path, do=None, handles="", is_flat=is_flat))
-    fans = (message.at, *message.fans) if cancels else message.fans
+    fans = message.fans
+    if cancels or fans:
+        fans = (message.at if cancels else SETTLES, *fans)
     inner = replace(message, is_top=False, is_last=False, do=None, handles="", fans=fans)
     sequences: list[tuple[Part, ...]] = []
     for index, branch in enumerate(branches, first):

@@ -31,6 +31,9 @@ from onward.secret import has_marks, masked
 CLEANUP = "!"
 """How the names of cleanups end, among those of what handles failures."""
 
+SETTLES = "~"
+"""What stands for a fan-out that settles, among the paths of fan-outs that cancel."""
+
 
 class Started(Struct, frozen=True, tag="started", tag_field="now"):
     """The call starts with these arguments."""
@@ -90,7 +93,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         ends: The flow with a cleanup to send on when its input is known, or its cleanup if that has
             the input as `given`.
         fans: The paths of the fan-outs around the task whose first failure cancels their other
-            branches, the innermost first.
+            branches, the innermost first; `SETTLES` for one within these that settles.
         is_again: Whether the call was lost and is sent again.
         is_cancelled: Whether the call was cancelling when it was sent. Steps outside of cleanups
             then have no queue of their own, because they only pass on what is known.
