@@ -109,9 +109,16 @@ class _ThreadPool:
             inbox = self._idle.pop() if self._idle else None
         if inbox is None:
             inbox = SimpleQueue()
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._serve, args=(inbox,), name="onward-step", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as problem:
+                if "shutdown" not in str(problem):
+                    raise
+                work()  # a cleanup: since Python 3.12, a program that ends starts no threads
+                return
         inbox.put(work)
 
     def close(self) -> None:
