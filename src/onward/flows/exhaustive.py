@@ -1,4 +1,4 @@
-"""Checks whether a `case` has a branch for every type that may come, and no other."""
+"""Checks that a `case` has a branch for each type that may come, and no further branch."""
 
 from __future__ import annotations
 

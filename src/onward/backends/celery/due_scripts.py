@@ -5,8 +5,9 @@ from __future__ import annotations
 from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN
 
 WAKE = "onward:wake"
-WAKE_FOR = 60
-"""The list that wakes up a worker, and how long its item is kept, in seconds."""
+"""The list that wakes up a worker."""
+
+WAKE_UP = COMMON + "wake_up()"
 
 AT_ONCE = 100
 BYTES_AT_ONCE = 4_000_000

@@ -50,6 +50,7 @@ class RedisDue:
         self._send = client.register_script(due_scripts.SEND)
         self._claim = client.register_script(due_scripts.CLAIM)
         self._release = client.register_script(due_scripts.RELEASE)
+        self._wake_up = client.register_script(due_scripts.WAKE_UP)
 
     def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:
         keys = [f"onward:{hold.call}", f"onward:{hold.call}:at:{hold.at}"]
@@ -120,8 +121,4 @@ class RedisDue:
             self._client.blpop([due_scripts.WAKE], min(seconds - _TICK, self._poll) + _SHORTEST)
 
     def wake(self) -> None:
-        with self._client.pipeline(transaction=True) as commands:
-            commands.lpush(due_scripts.WAKE, 1)
-            commands.ltrim(due_scripts.WAKE, 0, 0)
-            commands.expire(due_scripts.WAKE, due_scripts.WAKE_FOR)
-            commands.execute()
+        self._wake_up([due_scripts.WAKE])

@@ -67,14 +67,18 @@ local function note_progress(id, at)
     end
 end
 
--- Adds an entry to what is due later, and wakes up a worker if it is the first one.
-local function add_due(member, at)
-    redis.call('ZADD', 'onward:due', at, member)
-    if redis.call('ZRANGE', 'onward:due', 0, 0)[1] == member
-        and redis.call('EXISTS', 'onward:wake') == 0 then
+-- Wakes up a worker that waits for the first entry of what is due later.
+local function wake_up()
+    if redis.call('EXISTS', 'onward:wake') == 0 then
         redis.call('LPUSH', 'onward:wake', 1)
         redis.call('EXPIRE', 'onward:wake', 60)
     end
+end
+
+-- Adds an entry to what is due later, and wakes up a worker if it is the first one.
+local function add_due(member, at)
+    redis.call('ZADD', 'onward:due', at, member)
+    if redis.call('ZRANGE', 'onward:due', 0, 0)[1] == member then wake_up() end
 end
 
 -- Notes that a message has left its queue: from now on its call must show activity.

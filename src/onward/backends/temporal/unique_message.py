@@ -87,7 +87,7 @@ def call_id(holder: str, id: str) -> str:
 
 
 def next_id(holder: str, run: str, number: int) -> str:
-    """The id of the call that comes after the one of a run; the same for everybody."""
+    """The id of the call that follows a run. Every client and worker computes the same one."""
     return call_id(holder, hashlib.sha256(f"{run} {number}".encode()).hexdigest()[:32])
 
 
