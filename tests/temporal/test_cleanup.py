@@ -69,7 +69,9 @@ def test_who_takes_over_from_a_killed_worker_cleans_up(
     assert until_status(ref, workerless, lambda now: now.state != "running").state == "cancelling"
     with working(workerless, tmp_path):
         assert isinstance(result(ref, on=workerless, timeout=PATIENCE).failure(), Cancelled)
-    assert [line.split()[0] for line in noted(tmp_path)] == ["hold", "undone"]
+    begun, last = [line.split()[0] for line in noted(tmp_path)], "undone"
+    # The server may hand the step of the killed worker out again before it hands out the cancel.
+    assert (begun[0], begun[-1], begun.count(last)) == ("hold", last, 1)
 
 
 def test_a_call_that_no_worker_has_begun_ends_at_once(workerless: TemporalBackend) -> None:
