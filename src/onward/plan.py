@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
+from onward.outcome import Outcome
 from onward.policy import CallDelivery, Delivery, Name
 from onward.routing import Route
 
@@ -194,6 +195,22 @@ Runnable: TypeAlias = StepNode | FusedNode
 """The nodes that one delivery to a worker can hold."""
 
 
+class Past(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a call takes over from the one that it continues; see `onward.past`.
+
+    Args:
+        origin: The id of the first call, which `current().id` is in all of them.
+        outcomes: The outcomes of steps and waits by their path. They do not run again.
+        due: When the waits end that had begun, by path, in seconds since 1970.
+        args: Other arguments for steps, by path.
+    """
+
+    origin: str
+    outcomes: dict[str, Outcome] = {}
+    due: dict[str, float] = {}
+    args: dict[str, Args] = {}
+
+
 class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
     """A call on the wire, with the fields of `CallDelivery`.
 
@@ -206,6 +223,8 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
         key: The idempotency key that the call was submitted with.
         deadline: When the call expires, in seconds since 1970-01-01 UTC.
         trace: What observers added, such as a W3C trace context.
+        tags: Short texts by which people find the call.
+        past: What the call takes over, if it continues another one; such a plan is of version 2.
     """
 
     v: int
@@ -216,6 +235,13 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
     key: str | None = None
     deadline: Annotated[float, Meta(ge=0, le=LAST_SECOND)] | None = None
     trace: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+    tags: tuple[str, ...] = ()
+    past: Past | None = None
+
+    @property
+    def origin(self) -> str:
+        """The id that the call's steps see: its own, or that of the first call it continues."""
+        return self.id if self.past is None else self.past.origin
 
     def __hash__(self) -> int:
         return hash((self.id, self.flow, self.root, self.args))
@@ -347,11 +373,6 @@ def has_cleanup(plan: Plan) -> bool:
     return plan.v > VERSION and any(isinstance(node, FinallyNode) for node in walk(plan.root))
 
 
-def beside(node: KeepNode | TeeNode) -> TogetherNode:
-    """The `TogetherNode` that gives a body's input together with its value."""
-    return TogetherNode((ChainNode(()), node.body))
-
-
 def fits_trace(trace: dict[str, str]) -> bool:
     """Whether a trace is small enough to travel."""
     size = sum(len(name.encode()) + len(text.encode()) for name, text in trace.items())
@@ -380,14 +401,6 @@ def children(node: Node) -> tuple[Node, ...]:
             return (body,)
 
 
-def text_of_wait(node: Waiting) -> str:
-    """A wait in a few words, for people."""
-    if isinstance(node, SleepNode):
-        return f"sleep ({node.seconds:.10g} s)"
-    timeout = "" if node.timeout is None else f" (for {node.timeout:.10g} s)"
-    return f"awaits {node.signal}{timeout}"
-
-
 def walk(node: Node) -> Iterator[Node]:
     """A node and all of its parts, in the order in which they run."""
     todo = [node]
@@ -400,26 +413,29 @@ def walk(node: Node) -> Iterator[Node]:
 
 def with_given(node: Node, change: Callable[[Args], Args]) -> Node:
     """The same node with other values in place of those that the plan itself contains."""
+    node = with_parts(node, lambda part: with_given(part, change))
+    if isinstance(node, StepNode | FixedNode):
+        return replace(node, given=change(node.given))
+    return node
+
+
+def with_parts(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The same node with other direct parts."""
     match node:
-        case StepNode(given=given):
-            return replace(node, given=change(given))
-        case FixedNode(body, given):
-            return FixedNode(with_given(body, change), change(given))
-        case SleepNode() | AwaitsNode():
+        case StepNode() | SleepNode() | AwaitsNode():
             return node
         case ChainNode(steps):
-            return replace(node, steps=tuple(with_given(step, change) for step in steps))
+            return replace(node, steps=tuple(map(change, steps)))
         case TogetherNode(branches) | CaseNode(branches):
-            return replace(node, branches=tuple(with_given(each, change) for each in branches))
+            return replace(node, branches=tuple(map(change, branches)))
         case RescueNode(body, handler):
-            tried, rescued = with_given(body, change), with_given(handler, change)
-            return replace(node, body=tried, handler=rescued)
+            return replace(node, body=change(body), handler=change(handler))
         case FinallyNode(body, cleanup):
-            return FinallyNode(with_given(body, change), with_given(cleanup, change))
+            return FinallyNode(change(body), change(cleanup))
         case EachNode(body) | FusedNode(body=body) | NamedNode(body=body):
-            return replace(node, body=with_given(body, change))
-        case KeepNode(body) | TeeNode(body) | SpreadNode(body):
-            return replace(node, body=with_given(body, change))
+            return replace(node, body=change(body))
+        case KeepNode(body) | TeeNode(body) | SpreadNode(body) | FixedNode(body):
+            return replace(node, body=change(body))
 
 
 def _is_shallow(root: Node) -> bool:

@@ -15,18 +15,22 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 from msgspec import Raw
 from returns.result import Failure, Result
 
-from onward.backend.guard import fault_of
-from onward.backend.loop import Closed, LoopThread
-from onward.backend.protocols import (
+from onward.backend.async_protocols import (
     AsyncBackend,
     AsyncCancels,
     AsyncDiagnoses,
+    AsyncForgets,
+    AsyncHistories,
+    AsyncLists,
     AsyncSchedules,
     AsyncSignals,
     AsyncSubmits,
     AsyncSubmitsUnique,
-    Worker,
 )
+from onward.backend.guard import fault_of
+from onward.backend.history import CallPage, CallQuery, HistoryPage
+from onward.backend.loop import Closed, LoopThread
+from onward.backend.protocols import Worker
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
 from onward.backend.waits import wait_async
 from onward.catalog import Catalog
@@ -55,6 +59,18 @@ class SignalsCore(AsyncBackend, AsyncSignals, Protocol):
     """An async backend that can send signals."""
 
 
+class HistoriesCore(AsyncBackend, AsyncHistories, Protocol):
+    """An async backend that can say what happened in a call."""
+
+
+class ListsCore(AsyncBackend, AsyncLists, Protocol):
+    """An async backend that can list its calls."""
+
+
+class ForgetsCore(AsyncBackend, AsyncForgets, Protocol):
+    """An async backend that can delete a call."""
+
+
 class DiagnosesCore(AsyncBackend, AsyncDiagnoses, Protocol):
     """An async backend that can diagnose its engine."""
 
@@ -65,6 +81,9 @@ CancelsCoreT = TypeVar("CancelsCoreT", bound=CancelsCore)
 SubmitsUniqueCoreT = TypeVar("SubmitsUniqueCoreT", bound=SubmitsUniqueCore)
 SchedulesCoreT = TypeVar("SchedulesCoreT", bound=SchedulesCore)
 SignalsCoreT = TypeVar("SignalsCoreT", bound=SignalsCore)
+HistoriesCoreT = TypeVar("HistoriesCoreT", bound=HistoriesCore)
+ListsCoreT = TypeVar("ListsCoreT", bound=ListsCore)
+ForgetsCoreT = TypeVar("ForgetsCoreT", bound=ForgetsCore)
 DiagnosesCoreT = TypeVar("DiagnosesCoreT", bound=DiagnosesCore)
 
 
@@ -210,6 +229,30 @@ class BlockingSignals(Blocking[SignalsCoreT]):
     def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         """See `Signals.send`."""
         return self._wait(lambda: self._core.send(id, name, raw))
+
+
+class BlockingHistories(Blocking[HistoriesCoreT]):
+    """`Histories` over an async backend."""
+
+    def history(self, id: str, /, after: str = "", limit: int = 1000) -> Result[HistoryPage, Fault]:
+        """See `Histories.history`."""
+        return self._wait(lambda: self._core.history(id, after, limit))
+
+
+class BlockingLists(Blocking[ListsCoreT]):
+    """`Lists` over an async backend."""
+
+    def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        """See `Lists.calls`."""
+        return self._wait(lambda: self._core.calls(query, after))
+
+
+class BlockingForgets(Blocking[ForgetsCoreT]):
+    """`Forgets` over an async backend."""
+
+    def forget(self, id: str, /) -> Result[None, Fault]:
+        """See `Forgets.forget`."""
+        return self._wait(lambda: self._core.forget(id))
 
 
 class BlockingSchedules(Blocking[SchedulesCoreT]):

@@ -11,17 +11,17 @@ from onward.plan import (
     VERSION,
     AwaitsNode,
     FinallyNode,
-    Node,
     Plan,
     SleepNode,
     cancels_on_failure,
     walk,
 )
 
-Feature: TypeAlias = Literal["sleep", "awaits", "finally", "on_failure"]
-"""A kind of step that needs more of a backend than a step-runner for the evaluator.
+Feature: TypeAlias = Literal["sleep", "awaits", "finally", "on_failure", "past"]
+"""What a plan has that needs more of a backend than a step-runner for the evaluator.
 
-`finally` is a cleanup, and `on_failure` a fan-out whose first failure cancels the other branches.
+`finally` is a cleanup, `on_failure` a fan-out whose first failure cancels the other branches, and
+`past` is what a call takes over from one that it continues.
 """
 
 
@@ -54,7 +54,12 @@ CLEANUPS: Mapping[Feature, str] = MappingProxyType(
 )
 """What a backend lacks that ends a call at once when it is cancelled."""
 
-LACKED_BY_DEFAULT: Mapping[Feature, str] = MappingProxyType({**WAITS, **CLEANUPS})
+PAST: Mapping[Feature, str] = MappingProxyType(
+    {"past": "it cannot take over the outcomes of another call"}
+)
+"""What a backend lacks whose calls always begin at the beginning."""
+
+LACKED_BY_DEFAULT: Mapping[Feature, str] = MappingProxyType({**WAITS, **CLEANUPS, **PAST})
 """What a backend lacks that does not say what it lacks."""
 
 
@@ -68,7 +73,7 @@ def lacking(backend: object, plan: Plan) -> list[Unsupported]:
     lacks: Mapping[Feature, str] = getattr(backend, "lacks", LACKED_BY_DEFAULT)
     if not lacks or plan.v == VERSION:  # quick, because every submission asks
         return []
-    needed = dict.fromkeys(_features(plan.root))
+    needed = dict.fromkeys(_features(plan))
     return [
         Unsupported(plan.flow, f"{backend!r} cannot run {feature}: {lacks[feature]}")
         for feature in needed
@@ -76,8 +81,10 @@ def lacking(backend: object, plan: Plan) -> list[Unsupported]:
     ]
 
 
-def _features(root: Node) -> Iterator[Feature]:
-    for node in walk(root):
+def _features(plan: Plan) -> Iterator[Feature]:
+    if plan.past is not None:
+        yield "past"
+    for node in walk(plan.root):
         if isinstance(node, SleepNode):
             yield "sleep"
         elif isinstance(node, AwaitsNode):

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Raw
 from returns.result import Result
 
+from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
 from onward.catalog import Catalog
 from onward.fault import Fault
@@ -57,18 +58,6 @@ class Submits(Protocol):
         ...
 
 
-class AsyncSubmits(Protocol):
-    """`Submits`, for callers that await."""
-
-    async def submit(self, submission: Submission, /) -> Result[str, Fault]:
-        """Like `Submits.submit`."""
-        ...
-
-    async def submit_all(self, submissions: Iterable[Submission], /) -> Result[list[str], Fault]:
-        """Like `Submits.submit_all`."""
-        ...
-
-
 @runtime_checkable
 class SubmitsUnique(Submits, Protocol):
     """What has unique calls: of a key, one at a time is open.
@@ -99,14 +88,6 @@ class SubmitsUnique(Submits, Protocol):
             The id of the call that stands for the submission; `Unsupported` if the engine cannot
             replace calls.
         """
-        ...
-
-
-class AsyncSubmitsUnique(Protocol):
-    """`SubmitsUnique`, for callers that await."""
-
-    async def submit_unique(self, submission: Submission, /) -> Result[str, Fault]:
-        """Like `SubmitsUnique.submit_unique`."""
         ...
 
 
@@ -172,37 +153,6 @@ class Backend(Submits, Protocol):
         ...
 
 
-class AsyncBackend(AsyncSubmits, Protocol):
-    """Carries plans to workers and outcomes back, for callers that await."""
-
-    async def outcome(
-        self, id: str, /, timeout: float | None = None
-    ) -> Result[Outcome | None, Fault]:
-        """Like `Backend.outcome`."""
-        ...
-
-    async def settled(
-        self, ids: Collection[str], /, timeout: float | None = None
-    ) -> Result[Mapping[str, Outcome], Fault]:
-        """Like `Backend.settled`."""
-        ...
-
-    async def status(self, id: str, /) -> Result[Status, Fault]:
-        """Like `Backend.status`."""
-        ...
-
-    async def serve(
-        self,
-        catalog: Catalog,
-        /,
-        *,
-        concurrency: int | None = None,
-        queues: Collection[str] | None = None,
-    ) -> Result[Worker, Fault]:
-        """Like `Backend.serve`."""
-        ...
-
-
 @runtime_checkable
 class Cancels(Backend, Protocol):
     """A backend that can cancel a call; `isinstance(backend, Cancels)` tells whether it can.
@@ -215,14 +165,6 @@ class Cancels(Backend, Protocol):
 
     def cancel(self, id: str, /) -> Result[None, Fault]:
         """Ends a call as `Cancelled`, if it has no outcome yet."""
-        ...
-
-
-class AsyncCancels(Protocol):
-    """`Cancels`, for callers that await."""
-
-    async def cancel(self, id: str, /) -> Result[None, Fault]:
-        """Like `Cancels.cancel`."""
         ...
 
 
@@ -251,11 +193,49 @@ class Signals(Backend, Protocol):
         ...
 
 
-class AsyncSignals(Protocol):
-    """`Signals`, for callers that await."""
+@runtime_checkable
+class Histories(Backend, Protocol):
+    """A backend that can say what happened in a call; `isinstance(backend, Histories)` tells."""
 
-    async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
-        """Like `Signals.send`."""
+    def history(self, id: str, /, after: str = "", limit: int = 1000) -> Result[HistoryPage, Fault]:
+        """Returns what is recorded of a call.
+
+        Args:
+            id: The call's id.
+            after: The `next` of the page before; empty for the first page.
+            limit: The largest number of steps on the page.
+
+        Returns:
+            The page; `Unknown` for an unknown id.
+        """
+        ...
+
+
+@runtime_checkable
+class Lists(Backend, Protocol):
+    """A backend that can list its calls; `isinstance(backend, Lists)` tells whether it can."""
+
+    def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        """Lists calls, the newest first.
+
+        Args:
+            query: Which ones, and how many on a page.
+            after: The `next` of the page before; empty for the first page.
+        """
+        ...
+
+
+@runtime_checkable
+class Forgets(Backend, Protocol):
+    """A backend that can delete all that it keeps of a call that has ended."""
+
+    def forget(self, id: str, /) -> Result[None, Fault]:
+        """Deletes a call that has ended: its arguments, its values, its outcome.
+
+        Returns:
+            None once it is deleted. `Conflict` if the call has no outcome yet; `Unknown` for an
+            unknown id.
+        """
         ...
 
 
@@ -304,30 +284,6 @@ class Schedules(Backend, Protocol):
         ...
 
 
-class AsyncSchedules(Protocol):
-    """`Schedules`, for callers that await."""
-
-    async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
-        """Like `Schedules.schedule`."""
-        ...
-
-    async def schedules(self) -> Result[list[Schedule], Fault]:
-        """Like `Schedules.schedules`."""
-        ...
-
-    async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
-        """Like `Schedules.pause_schedule`."""
-        ...
-
-    async def resume_schedule(self, name: str, /) -> Result[None, Fault]:
-        """Like `Schedules.resume_schedule`."""
-        ...
-
-    async def unschedule(self, name: str, /) -> Result[None, Fault]:
-        """Like `Schedules.unschedule`."""
-        ...
-
-
 @runtime_checkable
 class Diagnoses(Backend, Protocol):
     """A backend that can diagnose its engine; `isinstance(backend, Diagnoses)` tells."""
@@ -348,14 +304,6 @@ class Watches(Protocol):
 
         The context manager gives False if it will not notify, because the engine is not reached.
         """
-        ...
-
-
-class AsyncDiagnoses(Protocol):
-    """`Diagnoses`, for callers that await."""
-
-    async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
-        """Like `Diagnoses.diagnose`."""
         ...
 
 

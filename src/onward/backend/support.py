@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
 from onward.fault import Conflict, Expired, Unknown
-from onward.plan import Node, Runnable, StepNode
+from onward.plan import Node, Runnable, SleepNode, StepNode, Waiting
 from onward.scope import in_cleanup
 
 T = TypeVar("T")
@@ -201,3 +201,11 @@ class Patience:
     def answered(self) -> None:
         """Notes that the engine answered. The next failure begins a new outage."""
         self._given_up = min(self._end, self._clock() + self._outage)
+
+
+def text_of_wait(node: Waiting) -> str:
+    """A wait in a few words, for people."""
+    if isinstance(node, SleepNode):
+        return f"sleep ({node.seconds:.10g} s)"
+    timeout = "" if node.timeout is None else f" (for {node.timeout:.10g} s)"
+    return f"awaits {node.signal}{timeout}"

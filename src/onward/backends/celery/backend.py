@@ -16,7 +16,7 @@ from returns.result import Failure, Result, Success
 
 from onward import plan as plans
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
-from onward.backend.features import NOTHING
+from onward.backend.features import PAST
 from onward.backend.support import Patience, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.clock import to_remote
@@ -49,7 +49,7 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 class CeleryBackend(Core):
     """The backend that `celery()` returns."""
 
-    lacks = NOTHING
+    lacks = PAST
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""

@@ -35,7 +35,6 @@ from onward.plan import (
     StepNode,
     TeeNode,
     TogetherNode,
-    beside,
     cancels_on_failure,
     walk,
 )
@@ -207,9 +206,9 @@ def node_to_parts(node: Node, message: StepMessage) -> list[Part]:
         case FinallyNode():
             return [SingleTask(FINALLY, replace(message, do=StepNode(FINALLY), ends=node))]
         case KeepNode():
-            return [branches_to_chord(beside(node).branches, message)]
+            return [branches_to_chord(_beside(node).branches, message)]
         case TeeNode():
-            return [branches_to_chord(beside(node).branches, message, gather=TEE)]
+            return [branches_to_chord(_beside(node).branches, message, gather=TEE)]
         case SpreadNode(body):
             return [_args_task(SPREAD, message), *node_to_parts(body, message)]
         case SleepNode() | AwaitsNode():
@@ -348,3 +347,8 @@ def _rescue(
         # The handler's first step itself checks whether there is a failure to rescue.
         return [*tried, replace(first, message=replace(first.message, handles=name)), *rescued[1:]]
     return [*tried, entry, *rescued]
+
+
+def _beside(node: KeepNode | TeeNode) -> TogetherNode:
+    """The `TogetherNode` that gives a body's input together with its value."""
+    return TogetherNode((ChainNode(()), node.body))

@@ -18,7 +18,7 @@ from onward.backend.adapters import (
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import NOTHING
+from onward.backend.features import PAST
 from onward.backend.loop import LoopThread
 from onward.backend.support import queues_served
 from onward.backends.temporal import lower, schedules, signals, status
@@ -52,7 +52,7 @@ class TemporalBackend(
 ):
     """The backend that `temporal()` returns."""
 
-    lacks = NOTHING
+    lacks = PAST
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))

@@ -7,6 +7,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 from temporalio.common import Priority, RetryPolicy
 
+from onward.backend.support import text_of_wait
 from onward.backends.temporal.message import CRASHES
 from onward.plan import (
     AwaitsNode,
@@ -28,7 +29,6 @@ from onward.plan import (
     TeeNode,
     TogetherNode,
     cancels_on_failure,
-    text_of_wait,
     walk,
 )
 

@@ -9,9 +9,10 @@ from msgspec import Raw
 from temporalio import workflow
 from temporalio.common import RawValue
 
+from onward.backend.support import text_of_wait
 from onward.backends.temporal.message import WAITING, WaitNote, value_of_signal
 from onward.outcome import Outcome, Value
-from onward.plan import SleepNode, Waiting, text_of_wait
+from onward.plan import SleepNode, Waiting
 from onward.unanswered import unanswered
 
 _NOTHING = Value(Raw(b"null"))
