@@ -90,11 +90,12 @@ async def run(
     unique: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
+    tags: Collection[str] = (),
     timeout: Timeout = None,
     **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
     """Runs a call and awaits its result. The arguments and the answer are those of `onward.run`."""
-    prepared = prepare(call, key, delay, deadline, options)
+    prepared = prepare(call, key, delay, deadline, options, tags)
     prepared = with_unique(prepared, call.flow, unique)
     return await core.run(AWAITS, call.flow, prepared, on, timeout)
 
@@ -109,10 +110,11 @@ async def submit(
     debounce: float | timedelta | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
+    tags: Collection[str] = (),
     **options: Unpack[CallOptions],
 ) -> Result[Ref[Value, Error], Fault]:
     """Submits a call without waiting for its result. See `onward.submit`."""
-    prepared = prepare(call, key, delay, deadline, options)
+    prepared = prepare(call, key, delay, deadline, options, tags)
     prepared = with_unique(prepared, call.flow, unique, debounce)
     return await core.submit(AWAITS, call.flow, prepared, on)
 
@@ -124,10 +126,11 @@ async def submit_all(
     *,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
+    tags: Collection[str] = (),
     **options: Unpack[CallOptions],
 ) -> Result[list[Ref[Value, Error]], Fault]:
     """Submits many calls in few round trips. See `onward.submit_all`."""
-    prepared = prepare_all(calls, delay, deadline, options)
+    prepared = prepare_all(calls, delay, deadline, options, tags)
     return await core.submit_all(AWAITS, prepared, on)
 
 
@@ -185,10 +188,11 @@ async def schedule(
     timezone: str = "UTC",
     overlap: Overlap = "allow",
     catch_up: float | timedelta | None = None,
+    tags: Collection[str] = (),
     **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
     """Has the engine run a call again and again. See `onward.schedule`."""
-    prepared = prepare_schedule(call, name, cron, every, timezone, overlap, catch_up, options)
+    prepared = prepare_schedule(call, name, cron, every, timezone, overlap, catch_up, options, tags)
     return await core.schedule(AWAITS, name, prepared, on)
 
 

@@ -41,10 +41,17 @@ LAST_SECOND = 253_402_300_799
 MAX_TRACE = 8192
 """How many bytes a plan's trace may have."""
 
+MAX_TAGS = 20
+"""How many tags a call may have."""
+
+MAX_TAG = 100
+"""How many characters a tag may have."""
+
 LONGEST_WAIT = 315_360_000
 """The longest wait, in seconds: ten years."""
 
 _Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+_Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TAG)]
 _Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=LONGEST_WAIT)]
 
 
@@ -235,7 +242,7 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
     key: str | None = None
     deadline: Annotated[float, Meta(ge=0, le=LAST_SECOND)] | None = None
     trace: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
-    tags: tuple[str, ...] = ()
+    tags: Annotated[tuple[_Tag, ...], Meta(max_length=MAX_TAGS)] = ()
     past: Past | None = None
 
     @property

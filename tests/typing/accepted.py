@@ -721,6 +721,7 @@ def blocking(on: Cancels) -> None:
     assert_type(check(call, on=on), Result[None, tuple[Fault, ...]])
     assert_type(run(call, on=on), Result[int, Missing | Malformed | Fault])
     assert_type(run(start(), on=on, timeout=60), Result[str, Fault])
+    assert_type(run(start(), on=on, tags=["a"]), Result[str, Fault])
     assert_type(run(start(), on=on, unique="u", delay=timedelta(1)), Result[str, Fault])
     assert_type(submit(start(), on=on, unique="u", debounce=timedelta(1)), Result[Ref[str], Fault])
     submitted = submit(

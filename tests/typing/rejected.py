@@ -612,6 +612,7 @@ def a_key_that_cannot_be(on: Backend) -> None:
     _ = submit(double(1), on=on, unique="k", debounce="5")  # E
     _ = submit_all([double(1)], on=on, unique="k")  # E
     _ = run(double(1), on=on, debounce=5)  # E
+    _ = submit(double(1), on=on, tags=[7])  # E
 
 
 def a_schedule_that_cannot_be(on: Schedules, without: Cancels) -> None:
@@ -626,6 +627,7 @@ def a_schedule_that_cannot_be(on: Schedules, without: Cancels) -> None:
     _ = schedule(double(1), on=on, name="n", every=60, unique="k")  # E
     _ = schedule(double(1), on=on, name="n", every=60, overlap="drop")  # E
     _ = schedule(double(1), on=on, name="n", every=60, catch_up="1h")  # E
+    _ = schedule(double(1), on=on, name="n", every=60, tags=7)  # E
     _ = pause_schedule(double.ref("id"), on=on)  # E
 
 

@@ -136,6 +136,15 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "priority as text": ({"priority": "high"}, "priority is a whole number from 0 to 9"),
     "priority ten": ({"priority": 10}, "priority is from 0"),
     "priority as truth": ({"priority": True}, "priority is a whole number from 0 to 9"),
+    "tags as text": ({"tags": "nightly"}, "tags is a list of short texts"),
+    "tags as number": ({"tags": 5}, "tags is a list of short texts"),
+    "tag as number": ({"tags": [5]}, "a tag is a text"),
+    "empty tag": ({"tags": ["a", ""]}, "a tag is 1 to 100 printable characters"),
+    "long tag": ({"tags": ["a" * 101]}, "a tag is 1 to 100 printable characters"),
+    "tag of two lines": ({"tags": ["a\nb"]}, "a tag is 1 to 100 printable characters"),
+    "tag of surrogates": ({"tags": ["\ud800"]}, "a tag is 1 to 100 printable characters"),
+    "tag with a space before": ({"tags": [" a"]}, "without spaces around them"),
+    "many tags": ({"tags": [str(each) for each in range(21)]}, "at most 20 tags, not 21"),
 }
 
 

@@ -165,6 +165,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a path": ({"cron": "* * * * *", "timezone": "../../etc/passwd"}, "no time zone"),
     "a minute out of bounds": ({"cron": "60 * * * *"}, "Bad minute"),
     "a day that never comes": ({"cron": "0 0 31 2 *"}, "Bad day-of-month"),
+    "tags as text": ({"every": 60, "tags": "nightly"}, "tags is a list of short texts"),
     "another overlap": ({"every": 60, "overlap": "drop"}, "one of 'allow', 'skip', 'queue', not"),
     "an overlap of a list": ({"every": 60, "overlap": ["skip"]}, "one of 'allow', 'skip'"),
     "no time to catch up": ({"every": 60, "catch_up": 0}, "a whole number of seconds from 10 up"),

@@ -60,6 +60,10 @@ Delay: TypeAlias = Annotated[
 Deadline: TypeAlias = Annotated[
     float | None, typer.Option(metavar="SECONDS", min=0, help="How long it may take in all.")
 ]
+Tags: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TEXT", help="A short text to find it by; repeat it for more."),
+]
 Help: TypeAlias = Annotated[
     bool, typer.Option("--help", help="Show this; after a TARGET, show its arguments.")
 ]
@@ -75,6 +79,7 @@ def run(
     key: Key = None,
     unique: Unique = None,
     deadline: Deadline = None,
+    tags: Tags = None,
     timeout: Timeout = None,
     as_json: Json = False,
     is_help: Help = False,
@@ -97,7 +102,15 @@ def run(
     with connected(on, config) as backend:
         refuse_memory(backend)
         ref = value_of(
-            interpret.submit(call, on=backend, key=key, unique=unique, deadline=deadline, **options)
+            interpret.submit(
+                call,
+                on=backend,
+                key=key,
+                unique=unique,
+                deadline=deadline,
+                tags=tags or (),
+                **options,
+            )
         )
         then = ENDS_HERE if is_here(backend) else goes_on(ref.id, on, config)
         with leaving(then), err.status(f"{call.flow.name} …"):
@@ -117,6 +130,7 @@ def submit(
     debounce: Debounce = None,
     delay: Delay = 0.0,
     deadline: Deadline = None,
+    tags: Tags = None,
     as_json: Json = False,
     is_help: Help = False,
     **options: Unpack[CallOptions],
@@ -138,6 +152,7 @@ def submit(
                 debounce=debounce,
                 delay=delay,
                 deadline=deadline,
+                tags=tags or (),
                 **options,
             )
         )

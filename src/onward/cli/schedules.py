@@ -14,7 +14,7 @@ from returns.result import Result
 
 from onward import interpret
 from onward.backend import Overlap, Schedule, Schedules
-from onward.cli.calls import Arguments, Help, Target, call_from
+from onward.cli.calls import Arguments, Help, Tags, Target, call_from
 from onward.cli.console import fail, say, say_json, value_of
 from onward.cli.options import PASSED_ON, Config, Json, On, connected_elsewhere, with_call_options
 from onward.fault import Fault, Unsupported
@@ -72,6 +72,7 @@ def declare(
         float | None,
         typer.Option(metavar="SECONDS", help="How late a missed run is still made."),
     ] = None,
+    tags: Tags = None,
     as_json: Json = False,
     is_help: Help = False,
     **options: Unpack[CallOptions],
@@ -94,6 +95,7 @@ def declare(
                 timezone=timezone,
                 overlap=overlap,
                 catch_up=catch_up,
+                tags=tags or (),
                 **options,
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import TypeVar, Unpack
 
@@ -31,6 +31,7 @@ def run(
     unique: str | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
+    tags: Collection[str] = (),
     timeout: Timeout = None,
     **options: Unpack[CallOptions],
 ) -> Result[Value, Error | Fault]:
@@ -44,6 +45,7 @@ def run(
             instead of starting another.
         delay: How long to wait before the call starts, in seconds or as a timedelta.
         deadline: When the call expires: seconds from now, a timedelta, or a moment.
+        tags: Short texts by which people find the call, up to 20.
         timeout: How long to wait for the result, in seconds or as a timedelta. The call goes on
             after that.
         options: `queue` and `priority`, for the steps whose tasks do not set them.
@@ -61,7 +63,7 @@ def run(
         >>> run(divide(7, 0), on=local()).failure().message
         'integer division or modulo by zero'
     """
-    prepared = prepare(call, key, delay, deadline, options)
+    prepared = prepare(call, key, delay, deadline, options, tags)
     prepared = _with_unique(prepared, call, unique, None)
     return drive(core.run(BLOCKS, call.flow, prepared, on, timeout))
 
@@ -76,6 +78,7 @@ def submit(
     debounce: float | timedelta | None = None,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
+    tags: Collection[str] = (),
     **options: Unpack[CallOptions],
 ) -> Result[Ref[Value, Error], Fault]:
     """Submits a call without waiting for its result.
@@ -94,6 +97,7 @@ def submit(
             own, which starts when the first one has ended.
         delay: How long to wait before the call starts, in seconds or as a timedelta.
         deadline: When the call expires: seconds from now, a timedelta, or a moment.
+        tags: Short texts by which people find the call, up to 20.
         options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
@@ -110,7 +114,7 @@ def submit(
         >>> result(ref, on=backend)
         <Success: 42>
     """
-    prepared = prepare(call, key, delay, deadline, options)
+    prepared = prepare(call, key, delay, deadline, options, tags)
     prepared = _with_unique(prepared, call, unique, debounce)
     return drive(core.submit(BLOCKS, call.flow, prepared, on))
 
@@ -122,6 +126,7 @@ def submit_all(
     *,
     delay: float | timedelta = 0.0,
     deadline: Deadline = None,
+    tags: Collection[str] = (),
     **options: Unpack[CallOptions],
 ) -> Result[list[Ref[Value, Error]], Fault]:
     """Submits many calls in few round trips, without waiting for their results.
@@ -133,6 +138,7 @@ def submit_all(
         on: The backend that runs them.
         delay: How long to wait before each call starts, in seconds or as a timedelta.
         deadline: When each call expires: seconds from now, a timedelta, or a moment.
+        tags: Short texts by which people find the calls, up to 20.
         options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
@@ -148,7 +154,7 @@ def submit_all(
         >>> [result(ref, on=backend).unwrap() for ref in refs]
         [2, 4]
     """
-    prepared = prepare_all(calls, delay, deadline, options)
+    prepared = prepare_all(calls, delay, deadline, options, tags)
     return drive(core.submit_all(BLOCKS, prepared, on))
 
 

@@ -21,7 +21,7 @@ from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
 from onward.interpret.keys import id_of_key, new_id
 from onward.outcome import Outcome
-from onward.plan import Plan
+from onward.plan import MAX_TAG, MAX_TAGS, Plan
 from onward.policy import CallOptions, check_name
 
 Value = TypeVar("Value")
@@ -42,6 +42,7 @@ def prepare(
     delay: float | timedelta,
     deadline: Deadline,
     options: CallOptions,
+    tags: Collection[str] = (),
 ) -> Submission | Fault:
     """Makes a submission of a call and its options, or says what is wrong with them."""
     check_call(call)
@@ -53,6 +54,8 @@ def prepare(
     try:
         tasks_of(flow)  # raises ValueError if two tasks share a name
         steps = call_options(options)
+        if tags != ():
+            steps["tags"] = _tags(tags)
         seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else _moment(deadline)
         id = new_id() if key is None else id_of_key("key", flow, key)
@@ -82,6 +85,7 @@ def prepare_all(
     delay: float | timedelta,
     deadline: Deadline,
     options: CallOptions,
+    tags: Collection[str] = (),
 ) -> tuple[list[AnyFlow], list[Submission]] | Fault:
     """Makes flows and submissions of many calls, or says what is wrong with the first bad one."""
     if isinstance(calls, Call | Flow):
@@ -94,7 +98,7 @@ def prepare_all(
         flow, args = call.flow, call.args
         like = first.get(id(flow))
         if like is None or isinstance(args, BadPayload):
-            prepared = prepare(call, None, delay, deadline, options)
+            prepared = prepare(call, None, delay, deadline, options, tags)
             if isinstance(prepared, Fault):
                 return prepared
             first[id(flow)] = prepared
@@ -338,6 +342,24 @@ def _moment(deadline: float | timedelta | datetime) -> float:
     seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else deadline
     # A deadline in the past is not a mistake in the program: the call is Expired.
     return time.time() + (seconds if _is_past(seconds) else seconds_of("deadline", seconds))
+
+
+def _tags(tags: object) -> tuple[str, ...]:
+    """The tags of a call, each one once."""
+    if isinstance(tags, str) or not isinstance(tags, Collection):
+        raise TypeError(f"tags is a list of short texts, not {tags!r}: write tags=['customer 7']")
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(f"a tag is a text, not {tag!r}")
+        if not 1 <= len(tag) <= MAX_TAG or not tag.isprintable() or tag != tag.strip():
+            raise ValueError(
+                f"a tag is 1 to {MAX_TAG} printable characters, without spaces around them, not "
+                f"{tag[: MAX_TAG + 1]!r}"
+            )
+    once = tuple(dict.fromkeys(tags))
+    if len(once) > MAX_TAGS:
+        raise ValueError(f"a call has at most {MAX_TAGS} tags, not {len(once)}")
+    return once
 
 
 def _is_past(seconds: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TypeVar, Unpack
 
@@ -30,6 +31,7 @@ def schedule(
     timezone: str = "UTC",
     overlap: Overlap = "allow",
     catch_up: float | timedelta | None = None,
+    tags: Collection[str] = (),
     **options: Unpack[CallOptions],
 ) -> Result[Schedule, Fault]:
     """Has the engine run a call again and again, until `unschedule` removes the schedule.
@@ -55,6 +57,7 @@ def schedule(
         catch_up: How long after its time a run is still made, if nobody was there to make it: whole
             seconds from 10 up, or a timedelta. None is one minute on `local()`, SQLite, Celery and
             Temporal. Hatchet makes up for no run, and so takes None alone.
+        tags: Short texts by which people find its runs, up to 20.
         options: `queue` and `priority`, for the steps whose tasks do not set them.
 
     Returns:
@@ -73,7 +76,7 @@ def schedule(
     """
     from onward.interpret.scheduling import prepare_schedule  # only schedules pay for it
 
-    prepared = prepare_schedule(call, name, cron, every, timezone, overlap, catch_up, options)
+    prepared = prepare_schedule(call, name, cron, every, timezone, overlap, catch_up, options, tags)
     return drive(core.schedule(BLOCKS, name, prepared, on))
 
 

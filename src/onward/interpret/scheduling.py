@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, cast, get_args
 
@@ -34,12 +35,13 @@ def prepare_schedule(
     overlap: Overlap,
     catch_up: float | timedelta | None,
     options: CallOptions,
+    tags: Collection[str] = (),
 ) -> tuple[Schedule, Submission] | Fault:
     """Makes a schedule, and a submission of its call, or says what is wrong with them.
 
     The plan has no id, because each run is a call of its own.
     """
-    prepared = prepare(call, None, 0.0, None, options)
+    prepared = prepare(call, None, 0.0, None, options, tags)
     if isinstance(prepared, Fault):
         return prepared
     flow = call.flow.name
