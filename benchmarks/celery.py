@@ -22,7 +22,7 @@ from redis import Redis
 from benchmarks.report import bar
 from benchmarks.rounds import Work, measured, medians, shown, timed
 from benchmarks.served import BELL, SETUPS, THREADS, Setup, flow, last, step
-from onward import Call, each, fused, results, run, submit, submit_all
+from onward import Call, each, fused, results, run, submit, submit_all, unwrap
 from onward.backend import Backend, Submission
 from onward.backends.celery import celery
 from onward.fault import Fault
@@ -161,18 +161,18 @@ def _onward(lane: Lane) -> Iterator[Row]:
     steps, fused_steps, fused_flow = step >> step >> step, fused(step >> step >> step), fused(flow)
 
     def put(call: Call[int], n: int) -> object:
-        return submit_all([call] * n, on=backend).unwrap()
+        return unwrap(submit_all([call] * n, on=backend))
 
     def gathered(n: int) -> object:
-        refs = submit_all([step(n)] * n, on=backend).unwrap()
-        return [result.unwrap() for _, result in results(refs, on=backend)]
+        refs = unwrap(submit_all([step(n)] * n, on=backend))
+        return [unwrap(result) for _, result in results(refs, on=backend)]
 
     def mapped(n: int, chunk: int | None = None) -> object:
-        return run(each(step, chunk=chunk)([n] * n), on=backend).unwrap()
+        return unwrap(run(each(step, chunk=chunk)([n] * n), on=backend))
 
-    yield Row(ONE, ONWARD, lane, lambda n: run(step(n), on=backend).unwrap())
-    yield Row(CHAIN, ONWARD, lane, lambda n: run(steps(n), on=backend).unwrap())
-    yield Row(CHAIN, f"{ONWARD}: fused", lane, lambda n: run(fused_steps(n), on=backend).unwrap())
+    yield Row(ONE, ONWARD, lane, lambda n: unwrap(run(step(n), on=backend)))
+    yield Row(CHAIN, ONWARD, lane, lambda n: unwrap(run(steps(n), on=backend)))
+    yield Row(CHAIN, f"{ONWARD}: fused", lane, lambda n: unwrap(run(fused_steps(n), on=backend)))
     yield Row(ONES, ONWARD, lane, lambda n: put(last(n), n))
     yield Row(CHAINS, ONWARD, lane, lambda n: put(flow(n), n))
     yield Row(CHAINS, f"{ONWARD}: fused", lane, lambda n: put(fused_flow(n), n))
@@ -180,7 +180,7 @@ def _onward(lane: Lane) -> Iterator[Row]:
         SUBMITS,
         f"{ONWARD}: submit",
         lane,
-        lambda n: [submit(step(n), on=backend).unwrap() for _ in range(n)],
+        lambda n: [unwrap(submit(step(n), on=backend)) for _ in range(n)],
     )
     yield Row(SUBMITS, f"{ONWARD}: submit_all", lane, lambda n: put(step(n), n))
     yield Row(FAN_OUT, f"{ONWARD}: submit_all, results", lane, gathered)
@@ -217,9 +217,9 @@ def _held(backend: Backend, calls: int) -> int:
             assert not isinstance(prepared, Fault)
             yield prepared
 
-    backend.submit_all(submissions()).unwrap()  # which opens the connections
+    unwrap(backend.submit_all(submissions()))  # which opens the connections
     tracemalloc.start()
-    ids = backend.submit_all(submissions()).unwrap()
+    ids = unwrap(backend.submit_all(submissions()))
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     del ids

@@ -20,7 +20,7 @@ from returns.result import Success
 
 from benchmarks.report import bar
 from benchmarks.rounds import Work, measured, medians, shown, timed
-from onward import Call, Catalog, fused, results, run, submit, submit_all, task, work
+from onward import Call, Catalog, fused, results, run, submit, submit_all, task, unwrap, work
 from onward.backend.loop import LoopThread
 from onward.backends.hatchet import HatchetBackend, hatchet, sdk
 from tests.engines.hatchet import Hatchet
@@ -83,20 +83,20 @@ def _onward(backend: HatchetBackend) -> Iterator[Row]:
     submitted: list[Any] = []
 
     def put(n: int) -> object:
-        submitted.extend(submit_all([step(n)] * n, on=backend).unwrap())
+        submitted.extend(unwrap(submit_all([step(n)] * n, on=backend)))
         return submitted
 
     def drain() -> None:
         for _, result in results(submitted, on=backend, timeout=PATIENCE):
-            result.unwrap()
+            unwrap(result)
         submitted.clear()
 
     def gathered(n: int) -> object:
-        refs = submit_all([step(n)] * n, on=backend).unwrap()
-        return [result.unwrap() for _, result in results(refs, on=backend, timeout=PATIENCE)]
+        refs = unwrap(submit_all([step(n)] * n, on=backend))
+        return [unwrap(result) for _, result in results(refs, on=backend, timeout=PATIENCE)]
 
     def one(call: Callable[[int], Call[int]]) -> Work:
-        return lambda n: run(call(n), on=backend, timeout=PATIENCE).unwrap()
+        return lambda n: unwrap(run(call(n), on=backend, timeout=PATIENCE))
 
     yield Row(ONE, ONWARD, one(step))
     yield Row(DAG, f"{ONWARD}: a named flow, a DAG", one(flow))
@@ -232,7 +232,7 @@ def main(name: str) -> None:
         workflows = [flows.step, flows.dag]
         flows.client.worker("raw", slots=SLOTS, workflows=workflows).start()
     else:
-        work(Catalog(step, flow), on=environment_backend(), concurrency=SLOTS).unwrap()
+        unwrap(work(Catalog(step, flow), on=environment_backend(), concurrency=SLOTS))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 from benchmarks.report import bar
-from onward import Call, Catalog, Flow, each, run, task
+from onward import Call, Catalog, Flow, each, run, task, unwrap
 from onward.backend import Backend
 from onward.backends.temporal import temporal
 from tests.engines.temporal import Temporal
@@ -42,7 +42,7 @@ def main() -> None:
         assert at.hostname
         assert at.port
         backend = temporal(at.hostname, at.port)
-        worker = backend.serve(Catalog(following)).unwrap()
+        worker = unwrap(backend.serve(Catalog(following)))
         items = list(range(size))
         _told(f"each over {size:,} items", each(following)(items), [*items[1:], size], backend)
         _told(f"a chain of {size:,} steps", flow(0), size, backend)

@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from onward import Catalog, task, work
+from onward import Catalog, task, unwrap, work
 from onward.backends.celery import celery
 
 THREADS = 4
@@ -121,7 +121,7 @@ def main(name: str, url: str) -> None:
         threads = ("--pool=threads", f"--concurrency={THREADS}", "--loglevel=WARNING")
         setup.app(url).worker_main(["worker", *threads, *setup.options])
     else:
-        work(catalog, on=celery(url), concurrency=THREADS).unwrap()
+        unwrap(work(catalog, on=celery(url), concurrency=THREADS))
 
 
 if __name__ == "__main__":

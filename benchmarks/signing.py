@@ -8,7 +8,7 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks.served import flow, step
-from onward import Catalog, run
+from onward import Catalog, run, unwrap
 from onward.backends.celery import celery
 from onward.backends.celery.signing import Signer
 from tests.engines.valkey import Valkey
@@ -29,13 +29,13 @@ def main() -> None:
             name: celery(f"{url}/{number}", signing_keys=keys)
             for number, (name, keys) in enumerate(SETUPS.items())
         }
-        workers = [each.serve(Catalog(step, flow)).unwrap() for each in backends.values()]
+        workers = [unwrap(each.serve(Catalog(step, flow))) for each in backends.values()]
         times: dict[str, list[float]] = {name: [] for name in SETUPS}
         for _ in range(ROUNDS):
             for name, backend in backends.items():
                 for _ in range(CALLS):
                     start = perf_counter()
-                    run((step >> step >> step)(1), on=backend).unwrap()
+                    unwrap(run((step >> step >> step)(1), on=backend))
                     times[name].append(perf_counter() - start)
         for name, measured in times.items():
             print(f"a chain of three, {name}: {median(measured) * 1000:.2f} ms")

@@ -19,7 +19,7 @@ from redis import Redis
 
 from benchmarks.processor import idle
 from benchmarks.waits_served import CELERY, step
-from onward import Catalog, run, submit_all
+from onward import Catalog, run, submit_all, unwrap
 from onward import sleep as nap
 from onward.backend import Backend
 from onward.backends.celery import celery
@@ -76,7 +76,7 @@ def on_sqlite(calls: int, path: Path) -> None:
             db.execute("pragma wal_checkpoint(truncate)")
             return path.stat().st_size
 
-        worker = backend.serve(Catalog(step)).unwrap()
+        worker = unwrap(backend.serve(Catalog(step)))
         compare("SQLite", backend, calls, {"worker": os.getpid()}, parked, size)
         worker.stop(0)
 
@@ -90,11 +90,11 @@ def compare(
     size: Callable[[], int],
 ) -> None:
     """Measures without and with calls that sleep, and prints what it found."""
-    run(step(1), on=backend).unwrap()
+    unwrap(run(step(1), on=backend))
     sleep(SETTLES)
     empty, alone = size(), idle(pids, LOOKS)
     start = perf_counter()
-    submit_all([SLEEPING(n) for n in range(calls)], on=backend).unwrap()
+    unwrap(submit_all([SLEEPING(n) for n in range(calls)], on=backend))
     until(lambda: waiting() >= calls, within=PATIENCE, otherwise=lambda: "they do not sleep")
     seconds = perf_counter() - start
     sleep(SETTLES)

@@ -22,7 +22,7 @@ from benchmarks.report import bar, say
 from benchmarks.rounds import Work, measured, medians, shown, timed
 from benchmarks.temporal_plain import LONGEST, One, Three, pass_on
 from benchmarks.temporal_served import ONWARD, SETUPS, THREADS, backend_at, flow, step
-from onward import Call, fused, results, run, submit_all
+from onward import Call, fused, results, run, submit_all, unwrap
 from onward.backend import Backend
 from tests.engines.temporal import Temporal
 from tests.engines.worker import WorkerProcess
@@ -124,12 +124,12 @@ def _onward(lane: Lane, backend: Backend) -> Iterator[Row]:
     """What users of Onward write."""
 
     def waited(call: Call[int]) -> Work:
-        return lambda _: run(call, on=backend).unwrap()
+        return lambda _: unwrap(run(call, on=backend))
 
     def gathered(call: Call[int]) -> Work:
         def all_of(times: int) -> list[int]:
-            refs = submit_all([call] * times, on=backend).unwrap()
-            return [result.unwrap() for _, result in results(refs, on=backend)]
+            refs = unwrap(submit_all([call] * times, on=backend))
+            return [unwrap(result) for _, result in results(refs, on=backend)]
 
         return all_of
 

@@ -15,7 +15,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from benchmarks.temporal_plain import One, Signalled, Sleeping, Three, pass_on
-from onward import Catalog, task, work
+from onward import Catalog, task, unwrap, work
 from onward.backends.temporal import TemporalBackend, temporal
 
 ONWARD = "Onward"
@@ -64,7 +64,7 @@ def main(name: str, url: str) -> None:
     if name in SETUPS:
         asyncio.run(serve(name, urlsplit(url).netloc))
     else:
-        work(Catalog(step), on=backend_at(url), concurrency=THREADS).unwrap()
+        unwrap(work(Catalog(step), on=backend_at(url), concurrency=THREADS))
 
 
 if __name__ == "__main__":

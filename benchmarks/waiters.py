@@ -15,7 +15,7 @@ from benchmarks import hatchet_plain
 from benchmarks.rounds import Work
 from benchmarks.temporal_plain import LONGEST, Signalled, Sleeping, pass_on
 from benchmarks.waits_served import GO, PAUSE, signalled, sleeping, step
-from onward import Ref, result, run, send, status, submit_all
+from onward import Ref, result, run, send, status, submit_all, unwrap
 from onward.backend import Signals
 from onward.backend.loop import LoopThread
 from tests.engines.process import until
@@ -66,13 +66,13 @@ class Onward:
         self._held: list[Ref[int, Any]] = []
 
     def one(self, _: int) -> object:
-        return run(step(1), on=self._backend, timeout=PATIENCE).unwrap()
+        return unwrap(run(step(1), on=self._backend, timeout=PATIENCE))
 
     def sleep(self, _: int) -> object:
-        return run(sleeping(1), on=self._backend, timeout=PATIENCE).unwrap()
+        return unwrap(run(sleeping(1), on=self._backend, timeout=PATIENCE))
 
     def hold(self, calls: int) -> Sequence[Signal]:
-        self._held = list(submit_all([signalled(1)] * calls, on=self._backend).unwrap())
+        self._held = list(unwrap(submit_all([signalled(1)] * calls, on=self._backend)))
         return [partial(self._signal, ref) for ref in self._held]
 
     def look(self) -> None:
@@ -84,11 +84,11 @@ class Onward:
             )
 
     def _waits(self, ref: Ref[int, Any]) -> bool:
-        return status(ref, on=self._backend).unwrap().state == "waiting"
+        return unwrap(status(ref, on=self._backend)).state == "waiting"
 
     def _signal(self, ref: Ref[int, Any], _: int) -> object:
-        send(ref, GO, 1, on=self._backend).unwrap()
-        return result(ref, on=self._backend, timeout=PATIENCE).unwrap()
+        unwrap(send(ref, GO, 1, on=self._backend))
+        return unwrap(result(ref, on=self._backend, timeout=PATIENCE))
 
 
 class Temporalio:

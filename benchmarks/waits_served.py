@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from benchmarks.hatchet import environment_backend
 from benchmarks.hatchet_plain import waits
 from benchmarks.temporal_served import backend_at
-from onward import Catalog, Signal, awaits, sleep, task, work
+from onward import Catalog, Signal, awaits, sleep, task, unwrap, work
 from onward.backend import Backend
 from onward.backends.celery import celery
 from onward.backends.sqlite import sqlite
@@ -45,7 +45,7 @@ def main(name: str, place: str) -> None:
     if name == HATCHET_SDK:
         waits().serve()
     else:
-        work(Catalog(step), on=BACKENDS[name](place)).unwrap()
+        unwrap(work(Catalog(step), on=BACKENDS[name](place)))
 
 
 if __name__ == "__main__":
