@@ -1,7 +1,7 @@
 """The interpreters for blocking callers: they run, submit and inspect calls."""
 
-from onward.interpret.calls import check, run, submit, submit_all
 from onward.interpret.outcomes import cancel, result, results, send, status
+from onward.interpret.running import check, run, submit, submit_all
 from onward.interpret.schedules import (
     pause_schedule,
     resume_schedule,
