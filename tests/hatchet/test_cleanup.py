@@ -27,6 +27,7 @@ from onward import (
     task,
 )
 from onward.backends.hatchet import HatchetBackend
+from tests.hatchet.double import Double
 from tests.hatchet.served import Engine, backend_on, fresh, serving
 
 DECISION = Signal("decision", bool)
@@ -160,6 +161,25 @@ def test_a_call_that_no_worker_has_begun_ends_at_once(engine: Engine, file: Path
         assert run(charge(str(file)), on=client, timeout=60) == Success(str(file))
     assert noted(file) == ["charge"]
     client.close()
+
+
+def test_a_cancel_that_the_engine_hides_is_seen(file: Path) -> None:
+    """While it tries to hand a run to a worker that has died, it shows the run as failed."""
+    with Double() as double:
+        with serving(double, catalog) as backend:
+            flow = (charge >> awaits(DECISION)).finally_(refund)
+            begun = submit(flow(str(file)), on=backend).unwrap()
+            until(lambda: status(begun, on=backend).unwrap().state == "waiting")
+        client = backend_on(double)
+        alone = submit(charge(str(file)), on=client).unwrap()
+        for ref in (begun, alone):
+            assert cancel(ref, on=client) == Success(None)
+            double.fail_to_send(ref.id)
+        assert isinstance(result(alone, on=client, timeout=60).failure(), Cancelled)
+        with serving(double, catalog):
+            assert isinstance(result(begun, on=client, timeout=60).failure(), Cancelled)
+        assert noted(file) == ["charge", "refund"]
+        client.close()
 
 
 def test_a_call_past_its_deadline_cleans_up(backend: HatchetBackend, file: Path) -> None:

@@ -66,6 +66,14 @@ class Double:
 
         self._thread.call(take)
 
+    def fail_to_send(self, id: str) -> None:
+        """Shows a task as failed, as if its delivery to a dead worker had failed just now."""
+
+        async def fail() -> None:
+            self._engine.fail_to_send(id)
+
+        self._thread.call(fail)
+
     def break_off(self, count: int) -> None:
         """Fails to start the runs of so many children, as if their worker had died meanwhile."""
 

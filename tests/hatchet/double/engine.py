@@ -12,6 +12,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from hatchet_sdk.contracts.dispatcher_pb2 import (
@@ -61,6 +62,11 @@ class Task:
     output: Output | None = None
     error: str = ""
     has_slot: bool = False
+    events: list[TaskEvent] = field(default_factory=list)
+
+    def note(self, kind: str) -> None:
+        """Notes an event of the task."""
+        self.events.append(TaskEvent(kind, self.retries, self.worker.id if self.worker else ""))
 
     @property
     def is_over(self) -> bool:
@@ -85,6 +91,16 @@ class Run:
     @property
     def is_over(self) -> bool:
         return all(task.is_over for task in self.tasks.values())
+
+
+@dataclass(frozen=True)
+class TaskEvent:
+    """What happened to a task, for the HTTP API."""
+
+    kind: str
+    retries: int
+    worker: str
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(eq=False)
@@ -274,8 +290,10 @@ class Engine:
         task = self.tasks.get(event.task_run_external_id)
         if task is None:
             raise Refused(f"invalid task external run id {event.task_run_external_id}")
-        is_old = event.retry_count != task.retries or task.status != RunStatus.RUNNING
-        if is_old or event.event_type == StepActionEventType.STEP_EVENT_TYPE_STARTED:
+        if event.retry_count != task.retries or task.status != RunStatus.RUNNING:
+            return
+        if event.event_type == StepActionEventType.STEP_EVENT_TYPE_STARTED:
+            task.note("STARTED")
             return
         if event.event_type == StepActionEventType.STEP_EVENT_TYPE_COMPLETED:
             task.output = _through_floats(event.event_payload)
@@ -291,6 +309,12 @@ class Engine:
         else:
             task.error = event.event_payload
             self._end(task, RunStatus.FAILED)
+
+    def fail_to_send(self, id: str) -> None:
+        """Shows a task as failed, as if its delivery to a dead worker had failed just now."""
+        task = self.tasks[id]
+        task.note("FAILED")
+        task.status, task.error = RunStatus.FAILED, "Could not send task to worker"
 
     def take_away(self, id: str) -> None:
         """Assigns a task again, as if its lease had run out."""
@@ -394,6 +418,7 @@ class Engine:
         self._free(task)
         self._queued.pop(task, None)
         task.status = status
+        task.note("FINISHED" if status == RunStatus.COMPLETED else RunStatus.Name(status))
         self._go_on(task.run)
         if task.run.is_over:
             self.tell()

@@ -301,6 +301,21 @@ def http(engine: Engine, token: str) -> web.Application:
         }
         return web.json_response(parts)
 
+    async def events(request: web.Request) -> web.StreamResponse:
+        found = engine.runs[request.match_info["run"]]
+        rows = [
+            {
+                "taskId": task.id,
+                "eventType": event.kind,
+                "timestamp": event.at.isoformat(),
+                "retryCount": event.retries,
+                "workerId": event.worker,
+            }
+            for task in found.tasks.values()
+            for event in task.events
+        ]
+        return web.json_response({"rows": rows})
+
     async def update(request: web.Request) -> web.StreamResponse:
         engine.workers[request.match_info["worker"]].is_paused = (await request.json())["isPaused"]
         engine.resume()
@@ -340,6 +355,7 @@ def http(engine: Engine, token: str) -> web.Application:
     application = web.Application(middlewares=[authorized])
     application.router.add_get("/api/v1/stable/tasks/{task}/logs", logs)
     application.router.add_get("/api/v1/stable/workflow-runs/{run}", run)
+    application.router.add_get("/api/v1/stable/workflow-runs/{run}/task-events", events)
     tenant = "/api/v1/tenants/{tenant}"
     application.router.add_get(f"{tenant}/worker", workers)
     application.router.add_get(f"{tenant}/task-stats", stats)

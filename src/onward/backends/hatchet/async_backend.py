@@ -15,7 +15,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
 from onward.backends.hatchet import diagnose, limits, names, outcomes, retention
 from onward.backends.hatchet.connection import Connection
-from onward.backends.hatchet.errors import RpcError, is_too_large, unknown
+from onward.backends.hatchet.errors import RpcError, unknown
 from onward.backends.hatchet.message import input_of
 from onward.backends.hatchet.progress import last_note
 from onward.backends.hatchet.reader import Oversized
@@ -190,11 +190,10 @@ class AsyncHatchetBackend:
         """See `AsyncCancels.cancel`."""
         end = time.monotonic() + _SETTLES
         try:
-            details = await self._connection.client.details(id)
+            details = await self._connection.reader.details(id)
             if details is None:
                 return Failure(unknown(id))
-            has_ended = details.done or outcomes.of_details(details) is not None
-            if has_ended and not outcomes.is_without_result(details):
+            if await self._has_ended(details):
                 return Success(None)
             found = outcomes.input_and_plan(details)
             if found is not None and outcomes.is_cleaned_up(*found):
@@ -206,15 +205,20 @@ class AsyncHatchetBackend:
             await self._connection.client.cancel([id])
             if found is not None and details.is_evicted:  # so no worker has it
                 await self._connection.signals.end_all(found[1], id)
-            while not details.done and time.monotonic() < end:
+            while not await self._has_ended(details) and time.monotonic() < end:
                 await asyncio.sleep(0.02)
-                details = await self._connection.client.details(id) or details
+                details = await self._connection.reader.details(id) or details
+        except Oversized:  # a run that is too large to be read has values of steps
+            return Success(None)
         except RpcError as problem:
-            # A run that is too large to be read has values of steps, so it has ended.
-            if is_too_large(problem):
-                return Success(None)
             return Failure(self._connection.client.fault(problem))
         return Success(None)
+
+    async def _has_ended(self, details: GetRunDetailsResponse) -> bool:
+        """Whether the engine delivers a run no more."""
+        if not outcomes.is_without_result(details):
+            return details.done or outcomes.of_details(details) is not None
+        return await self._connection.reader.outcome(details) is not None
 
     async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         """See `AsyncSignals.send`."""

@@ -8,6 +8,7 @@ for the outcome of a call that was cancelled otherwise, such as in the dashboard
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse
@@ -23,9 +24,10 @@ from onward.backends.hatchet.outcomes import (
     input_and_plan,
     is_cleaned_up,
     is_late,
+    is_without_result,
     was_cancelled,
 )
-from onward.backends.hatchet.reader import Reader
+from onward.backends.hatchet.reader import DELIVERED_AGAIN, Reader
 from onward.backends.hatchet.records import NOTHING, Records
 from onward.backends.hatchet.submit import Submitter
 from onward.fault import Cancelled, Fault
@@ -135,13 +137,20 @@ class Cancelling:
 
     async def stop(self, run: str) -> bool:
         """Cancels a run, and retries until it has ended; False if it ended otherwise."""
+        failed_at = math.inf
         while True:
             await with_retries(lambda: self._client.cancel([run]), _PATIENCE)
             again = time.monotonic() + _AGAIN
             while time.monotonic() < again:
                 details = await with_retries(lambda: self._reader.details(run), _PATIENCE)
-                if details is None or details.done:
-                    return details is not None and was_cancelled(details)
+                if details is None:
+                    return False
+                if details.done and not is_without_result(details):
+                    return was_cancelled(details)
+                if details.done:  # the engine may deliver it once more
+                    failed_at = min(failed_at, time.monotonic())
+                    if time.monotonic() - failed_at >= DELIVERED_AGAIN:
+                        return True
                 await asyncio.sleep(_LOOKS)
 
     async def known(self, plan: Plan, call: str, where: str) -> Outcome | None:

@@ -18,13 +18,14 @@ from onward.backends.hatchet import outcomes
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import RpcError, is_too_large, message_sizes
 from onward.backends.hatchet.http_api import HttpApi
+from onward.backends.hatchet.task_events import events_of, is_cancelled
 from onward.fault import Lost, TooLarge
 from onward.outcome import Outcome, Value, faulted
 
 _LAGS = 30.0
 """How long the HTTP API may lag behind the engine, in seconds."""
 
-_DELIVERED_AGAIN = 8.0
+DELIVERED_AGAIN = 8.0
 """How long a run may read as failed before the engine delivers it again, in seconds.
 
 The engine shows this while it waits between the deliveries to workers that have died.
@@ -109,11 +110,20 @@ class Reader:
             Oversized: If the run cannot be read, now or later.
         """
         try:
-            return await self._client.details(id)
+            details = await self._client.details(id)
         except RpcError as problem:
             if not is_too_large(problem):
                 raise
             return await self._by_parts(id, problem)
+        if (
+            details is not None
+            and outcomes.is_without_result(details)
+            and is_cancelled(await events_of(self._http, id))
+        ):
+            for task in details.task_runs.values():
+                if task.status == RunStatus.FAILED:
+                    task.status = RunStatus.CANCELLED
+        return details
 
     async def outcome(self, details: GetRunDetailsResponse) -> Outcome | None:
         """Returns the outcome of a run with these details; None if it has none yet."""
@@ -130,7 +140,7 @@ class Reader:
         if len(self._failed_since) >= _MOST:
             self._failed_since.clear()
         since = self._failed_since.setdefault(id, time.monotonic())
-        return time.monotonic() - since < _DELIVERED_AGAIN
+        return time.monotonic() - since < DELIVERED_AGAIN
 
     async def kept(self, id: str) -> Outcome:
         """Returns the value that a run stores as its argument."""
