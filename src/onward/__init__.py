@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from onward.answers import answer, unwrap
-from onward.backend import Backend, Cancels, Schedule, Schedules, Signals, Status
+from onward.backend import Backend, Cancels, Histories, Schedule, Schedules, Signals, Status
 from onward.catalog import Catalog
 from onward.context import Context, Progress, current, progress
 from onward.explaining import explain
@@ -33,9 +33,12 @@ from onward.flows.waiting import awaits, sleep
 from onward.interpret import (
     cancel,
     check,
+    fork,
+    history,
     pause_schedule,
     result,
     results,
+    resume,
     resume_schedule,
     run,
     schedule,
@@ -55,8 +58,10 @@ if TYPE_CHECKING:
     from onward import aio
     from onward.backends.local import local
     from onward.config import connect
+    from onward.interpret.histories import AttemptHistory, History, StepHistory
 
 __all__ = [
+    "AttemptHistory",
     "Backend",
     "Backoff",
     "BadPayload",
@@ -72,6 +77,8 @@ __all__ = [
     "Exponential",
     "Fault",
     "Flow",
+    "Histories",
+    "History",
     "Items",
     "Lost",
     "Misconfigured",
@@ -87,6 +94,7 @@ __all__ = [
     "Signals",
     "Status",
     "Step",
+    "StepHistory",
     "Task",
     "TimedOut",
     "TooLarge",
@@ -106,8 +114,10 @@ __all__ = [
     "explain",
     "fixed",
     "flow",
+    "fork",
     "fused",
     "given",
+    "history",
     "identity",
     "keep",
     "local",
@@ -115,6 +125,7 @@ __all__ = [
     "progress",
     "result",
     "results",
+    "resume",
     "resume_schedule",
     "run",
     "schedule",
@@ -139,6 +150,8 @@ def __getattr__(name: str) -> object:
     # them to an engine whose client blocks does not need it.
     import importlib
 
+    if name in ("AttemptHistory", "History", "StepHistory"):
+        return getattr(importlib.import_module("onward.interpret.histories"), name)
     if name == "local":
         return importlib.import_module("onward.backends.local").local
     if name == "connect":

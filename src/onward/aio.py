@@ -16,7 +16,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
@@ -25,6 +25,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import (
     Backend,
     Cancels,
+    Histories,
     Overlap,
     Schedule,
     Schedules,
@@ -58,6 +59,8 @@ from onward.policy import CallOptions
 if TYPE_CHECKING:
     import asyncio
 
+    from onward.interpret.histories import History
+
 Value = TypeVar("Value")
 Error = TypeVar("Error")
 Sent = TypeVar("Sent")
@@ -65,9 +68,12 @@ Sent = TypeVar("Sent")
 __all__ = [
     "cancel",
     "check",
+    "fork",
+    "history",
     "pause_schedule",
     "result",
     "results",
+    "resume",
     "resume_schedule",
     "run",
     "schedule",
@@ -175,6 +181,37 @@ async def send(
 ) -> Result[None, Fault]:
     """Sends a signal's value to a submitted call. See `onward.send`."""
     return await core.send(AWAITS, ref, signal, value, on)
+
+
+async def history(ref: Ref[Value, Error], /, on: Histories) -> Result[History[Value, Error], Fault]:
+    """Says what has happened in a call. See `onward.history`."""
+    from onward.interpret import recorded  # only programs that repair calls pay for it
+
+    return await recorded.history(AWAITS, ref, on)
+
+
+async def resume(
+    ref: Ref[Value, Error],
+    /,
+    on: Histories,
+    *,
+    to: Submits | None = None,
+    args: Sequence[object] | Mapping[str, object] | None = None,
+    deadline: Deadline = None,
+) -> Result[Ref[Value, Error], Fault]:
+    """Submits a call that goes on where another one stopped. See `onward.resume`."""
+    from onward.interpret import continuing
+
+    return await continuing.resume(AWAITS, ref, on, to, args, deadline)
+
+
+async def fork(
+    ref: Ref[Value, Error], /, at: str, on: Histories
+) -> Result[Ref[Value, Error], Fault]:
+    """Submits a call that begins at a step of another one. See `onward.fork`."""
+    from onward.interpret import continuing
+
+    return await continuing.fork(AWAITS, ref, at, on)
 
 
 async def schedule(

@@ -7,6 +7,7 @@ stopped if its steps answer with the outcomes that are known, on whichever engin
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,22 +16,49 @@ from typing import Any
 from msgspec.structs import replace
 
 from onward.evaluate import Wait, evaluate
-from onward.outcome import Outcome, Value
+from onward.outcome import Failed, Outcome, Value
 from onward.plan import (
     MAX_DEPTH,
     Args,
+    AwaitsNode,
+    CaseNode,
+    ChainNode,
     EachNode,
+    FinallyNode,
+    FusedNode,
+    KeepNode,
     Node,
     Past,
     Plan,
+    RescueNode,
     Runnable,
     SleepNode,
+    StepNode,
+    TeeNode,
+    TogetherNode,
     Waiting,
+    children,
     with_parts,
 )
 from onward.scope import RunStep
+from onward.unanswered import unanswered
 
 _AT_ONCE = 1_000_000_000
+_PLACE = re.compile(r"\[\d+\]|\w+")
+_PLACED = (
+    StepNode,
+    FusedNode,
+    SleepNode,
+    AwaitsNode,
+    ChainNode,
+    TogetherNode,
+    EachNode,
+    CaseNode,
+    KeepNode,
+    TeeNode,
+    RescueNode,
+    FinallyNode,
+)
 _QUIET = 4 * MAX_DEPTH
 """After how many turns of an event loop nothing more comes of what is known. Each level of a flow
 needs some turns to begin its branches and to gather them."""
@@ -72,7 +100,10 @@ def waits_with_past(wait: Wait, past: Past | None, now: Callable[[], float] = ti
         known = past.outcomes.get(where)
         if known is not None:
             return known
-        return await wait(rest_of(node, past.due.get(where), now()), where)
+        outcome = await wait(rest_of(node, past.due.get(where), now()), where)
+        if isinstance(node, AwaitsNode) and isinstance(outcome, Failed):
+            return unanswered(node)  # with the whole timeout, as if it had not been interrupted
+        return outcome
 
     return wait_or_take_over
 
@@ -108,6 +139,89 @@ def taken_over(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome
     kept = {path: each for path, each in outcomes.items() if _is_kept(path, each, outcomes)}
     with ThreadPoolExecutor(1) as thread:  # the caller's own thread may have an event loop
         return thread.submit(asyncio.run, _reached(plan, kept)).result()
+
+
+def before(path: str, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    """Those outcomes of a call on which the step at a path depends.
+
+    A step depends on the earlier ones of its chains, and on what failed before a handler or ended
+    before a cleanup. It does not depend on the other branches of its own fan-outs.
+
+    Args:
+        path: The path of the step.
+        outcomes: What is recorded of the call, by path.
+
+    Example:
+        >>> from msgspec import Raw
+        >>> done = Value(Raw(b"1"))
+        >>> list(before("1[0].1", {"0": done, "1[0].0": done, "1[1].0": done, "2": done}))
+        ['0', '1[0].0']
+    """
+    return {other: each for other, each in outcomes.items() if _precedes(other, path)}
+
+
+def _precedes(other: str, path: str) -> bool:
+    pairs = zip(places_of(other), places_of(path), strict=False)
+    first, second = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+    if first.isdigit() and second.isdigit():
+        return int(first) < int(second)
+    return first == "try" and second in ("rescue", "finally")
+
+
+def places_of(path: str) -> list[str]:
+    """The parts of a path; the index of a branch has brackets."""
+    return _PLACE.findall(path)
+
+
+def node_at(root: Node, path: str) -> Runnable | Waiting | None:
+    """The step or the wait at a path; None if the plan has none there.
+
+    Args:
+        root: The plan's node.
+        path: The path.
+
+    Example:
+        >>> node_at(ChainNode((StepNode(task="a"), EachNode(StepNode(task="b")))), "1[7]").task
+        'b'
+    """
+    node, places = root, places_of(path)
+    if path == "0" and not isinstance(_inner(root), ChainNode):
+        places = []  # the only step of a call
+    for place in places:
+        part = _part(_inner(node), place)
+        if part is None:
+            return None
+        node = part
+    node = _inner(node)
+    return node if isinstance(node, Runnable | Waiting) else None
+
+
+def _inner(node: Node) -> Node:
+    """The node whose place is the same, without those that add nothing to a path."""
+    while not isinstance(node, _PLACED) and (parts := children(node)):
+        [node] = parts
+    return node
+
+
+def _part(node: Node, place: str) -> Node | None:
+    index = place.strip("[]")
+    parts = children(node)
+    match node:
+        case ChainNode() if place.isdigit():
+            return parts[int(place)] if int(place) < len(parts) else None
+        case TogetherNode() | CaseNode() if place != index:
+            return parts[int(index)] if int(index) < len(parts) else None
+        case EachNode(body) if place != index:
+            return body
+        case KeepNode(body) | TeeNode(body) if place == "[1]":
+            return body
+        case RescueNode(body) | FinallyNode(body) if place == "try":
+            return body
+        case RescueNode(_, second) if place == "rescue":
+            return second
+        case FinallyNode(_, second) if place == "finally":
+            return second
+    return None
 
 
 def _is_kept(path: str, outcome: Outcome, outcomes: Mapping[str, Outcome]) -> bool:

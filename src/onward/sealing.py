@@ -15,14 +15,14 @@ from msgspec import Raw
 from msgspec.structs import asdict, replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import Submission
+from onward.backend import AttemptRecord, HistoryPage, StepRecord, Submission
 from onward.backend.additions import Seals, additions_of, with_additions
 from onward.catalog import Catalog, Tasks
 from onward.codec import Find, Refused
 from onward.fault import Fault, Misconfigured
 from onward.flows.flow import Task
 from onward.outcome import Failed, Outcome, Value
-from onward.plan import Args, with_given
+from onward.plan import Args, Past, Plan, with_given
 from onward.secret import MARK, SEALED, has_marks
 from onward.signature import Signature
 
@@ -203,20 +203,29 @@ def outgoing_value(backend: object, raw: Raw) -> Result[Raw, Fault]:
 
 
 def _sealed(submission: Submission, sealer: Seals) -> Submission:
-    plan, tasks = submission.plan, submission.tasks
-
-    def sealed(args: Args) -> Args:
-        return _args(args, sealer.sealed)
-
+    tasks = submission.tasks
     return replace(
         submission,
-        plan=replace(
-            plan,
-            args=sealed(plan.args),
-            root=with_given(plan.root, sealed),
-        ),
+        plan=changed_plan(submission.plan, sealer.sealed),
         observed=None if tasks is None else _opening(tasks, sealer),
     )
+
+
+def changed_plan(plan: Plan, change: Callable[[Raw], Raw]) -> Plan:
+    """A plan with each value that it contains changed: encrypted, decrypted or masked."""
+
+    def changed(args: Args) -> Args:
+        return _args(args, change)
+
+    past = plan.past
+    if past is not None:
+        past = Past(
+            past.origin,
+            {path: _of_outcome(each, change) for path, each in past.outcomes.items()},
+            past.due,
+            {path: changed(args) for path, args in past.args.items()},
+        )
+    return replace(plan, args=changed(plan.args), root=with_given(plan.root, changed), past=past)
 
 
 def incoming(
@@ -238,6 +247,34 @@ def all_incoming(
         return answer
     return answer.map(
         lambda found: {id: _of_outcome(each, sealer.opened) for id, each in found.items()}
+    )
+
+
+def incoming_history(backend: object, page: HistoryPage) -> HistoryPage:
+    """Decrypts the secrets in what a backend recorded of a call."""
+    sealer = sealer_of(backend)
+    return page if sealer is None else changed_history(page, sealer.opened)
+
+
+def changed_history(page: HistoryPage, change: Callable[[Raw], Raw]) -> HistoryPage:
+    """What is recorded of a call, with each value in it changed: decrypted or masked."""
+
+    def changed(outcome: Outcome | None) -> Outcome | None:
+        return outcome and _of_outcome(outcome, change)
+
+    def attempt(record: AttemptRecord) -> AttemptRecord:
+        return replace(record, outcome=changed(record.outcome))
+
+    def step(record: StepRecord) -> StepRecord:
+        attempts = tuple(map(attempt, record.attempts))
+        return replace(record, outcome=changed(record.outcome), attempts=attempts)
+
+    return replace(
+        page,
+        plan=page.plan and changed_plan(page.plan, change),
+        steps=tuple(map(step, page.steps)),
+        outcome=changed(page.outcome),
+        signals={name: change(raw) for name, raw in page.signals.items()},
     )
 
 

@@ -21,6 +21,7 @@ from onward.backend.history import (
     Kind,
     Listed,
     StepRecord,
+    matches,
 )
 from onward.backend.protocols import (
     Backend,
@@ -101,5 +102,6 @@ __all__ = [
     "Unique",
     "Watches",
     "Worker",
+    "matches",
     "state_of",
 ]

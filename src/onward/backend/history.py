@@ -136,3 +136,28 @@ class HistoryPage(Struct, frozen=True):
     outcome: Outcome | None = None
     signals: Mapping[str, Raw] = {}
     next: str = ""
+
+
+def matches(query: CallQuery, call: CallRecord) -> bool:
+    """Whether a query asks for a call.
+
+    Args:
+        query: Which calls to list.
+        call: One of them.
+
+    Example:
+        >>> failed = CallRecord("7c1f", "ingest", "failed", fault="Lost")
+        >>> matches(CallQuery(states=frozenset({"lost"})), failed)
+        True
+    """
+    if query.states and call.state not in query.states:
+        is_lost = call.state == "failed" and call.fault == "Lost"
+        if not (is_lost and "lost" in query.states):
+            return False
+    submitted = call.submitted
+    if submitted is not None:
+        if query.since is not None and submitted < query.since:
+            return False
+        if query.until is not None and submitted >= query.until:
+            return False
+    return (not query.flow or call.flow == query.flow) and query.tags.issubset(call.tags)

@@ -64,6 +64,17 @@ def ended_already(flow: str, name: str) -> Conflict:
     return Conflict(flow, f"the call has ended, so nothing waits for the signal {name!r}")
 
 
+def not_ended(flow: str) -> Conflict:
+    """The fault for a call that cannot be deleted, because it has no outcome yet.
+
+    Args:
+        flow: The name of the call's flow.
+    """
+    return Conflict(
+        flow, "the call has no outcome yet", "Cancel it, or wait for its result, and try again."
+    )
+
+
 def step_name(step: Node, flow: str) -> str:
     """The name of a step: its task's, or its flow's where the step is a whole flow.
 

@@ -1,6 +1,7 @@
 """The interpreters for blocking callers: they run, submit and inspect calls."""
 
 from onward.interpret.outcomes import cancel, result, results, send, status
+from onward.interpret.repair import fork, history, resume
 from onward.interpret.running import check, run, submit, submit_all
 from onward.interpret.schedules import (
     pause_schedule,
@@ -14,9 +15,12 @@ from onward.interpret.work import work
 __all__ = [
     "cancel",
     "check",
+    "fork",
+    "history",
     "pause_schedule",
     "result",
     "results",
+    "resume",
     "resume_schedule",
     "run",
     "schedule",

@@ -57,7 +57,7 @@ def prepare(
         if tags != ():
             steps["tags"] = _tags(tags)
         seconds = 0.0 if delay == 0 else _delay(delay)
-        expires = None if deadline is None else _moment(deadline)
+        expires = None if deadline is None else expiry(deadline)
         id = new_id() if key is None else id_of_key("key", flow, key)
     except (TypeError, ValueError) as problem:
         return Misconfigured(flow.name, str(problem))
@@ -327,8 +327,8 @@ def _delay(value: float | timedelta) -> float:
     return 0.0 if _is_past(seconds) else seconds_of("delay", value)
 
 
-def _moment(deadline: float | timedelta | datetime) -> float:
-    """When a call expires, in seconds since 1970."""
+def expiry(deadline: float | timedelta | datetime) -> float:
+    """When a call expires, in seconds since 1970; raises TypeError or ValueError."""
     if isinstance(deadline, datetime):
         if deadline.tzinfo is None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The embedded backend, which implements `Backend`, `Cancels` and `Schedules`."""
+"""The embedded backend, which implements `Backend` and all of its capabilities."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from onward.attempt import ThreadExecutor
 from onward.backend import Schedule, Submission
 from onward.backend.adapters import (
     BlockingCancels,
+    BlockingForgets,
+    BlockingHistories,
+    BlockingLists,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import PAST
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.local.core import Core
 from onward.backends.local.steps import needs_no_loop, releasing_slot, run_in_this_thread
@@ -27,13 +30,16 @@ T = TypeVar("T")
 
 class Local(
     BlockingCancels[Core],
+    BlockingForgets[Core],
+    BlockingHistories[Core],
+    BlockingLists[Core],
     BlockingSchedules[Core],
     BlockingSignals[Core],
     BlockingSubmitsUnique[Core],
 ):
     """The backend that `local()` returns."""
 
-    lacks = PAST
+    lacks = NOTHING
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, LoopThread("onward-local", end=core.end_cleanly))

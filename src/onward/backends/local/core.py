@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections import ChainMap, deque
 from collections.abc import Collection, Iterable, Mapping
@@ -12,8 +13,19 @@ from msgspec import Raw
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import Schedule, State, Status, Submission, Worker, state_of
-from onward.backend.support import ended_already, expired, sent_already, unknown
+from onward.backend import (
+    CallPage,
+    CallQuery,
+    HistoryPage,
+    Schedule,
+    State,
+    Status,
+    Submission,
+    Worker,
+    state_of,
+)
+from onward.backend.support import ended_already, expired, not_ended, sent_already, unknown
+from onward.backends.local.listing import call_page, history_page
 from onward.backends.local.schedules import Timetable
 from onward.backends.local.steps import Run, Runtime, StepRunner
 from onward.backends.local.unique import OpenCalls
@@ -23,6 +35,7 @@ from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import CLOSED, Cancelled, Fault, Unknown
 from onward.outcome import Outcome, faulted
+from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, has_cleanup
 from onward.scope import Scope
 
@@ -40,6 +53,7 @@ class Core:
         self._open_calls = OpenCalls()
         self._keep = keep
         self._finished: deque[tuple[float, str]] = deque()
+        self._numbers = itertools.count(1)
         self._any_finished = asyncio.Event()
         self._with_cleanup: dict[Run, None] = {}
         self._served: list[Catalog] = []
@@ -61,7 +75,8 @@ class Core:
         return Success(run.plan.id)
 
     def _start(self, submission: Submission, after: Run | None = None) -> Run:
-        run = Run(submission.plan, asyncio.get_running_loop().create_future(), after=after)
+        finished = asyncio.get_running_loop().create_future()
+        run = Run(submission.plan, finished, after=after, number=next(self._numbers))
         self._begin(run, submission)
         return run
 
@@ -157,6 +172,25 @@ class Core:
         self._end(run, Cancelled(run.plan.flow, "it was cancelled"), "cancelled")
         return Success(None)
 
+    async def history(
+        self, id: str, /, after: str = "", limit: int = 1000
+    ) -> Result[HistoryPage, Fault]:
+        run = self._known(id)
+        return Failure(_unknown(id)) if run is None else Success(history_page(run, after, limit))
+
+    async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        self._forget()
+        return Success(call_page(reversed(self.runs.values()), query, after))
+
+    async def forget(self, id: str, /) -> Result[None, Fault]:
+        run = self.runs.get(id)
+        if run is None:
+            return Failure(_unknown(id))
+        if not run.finished.done():
+            return Failure(not_ended(run.plan.flow))
+        del self.runs[id]
+        return Success(None)
+
     async def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         return self._timetable.declare(schedule, Submission(plan))
 
@@ -225,13 +259,15 @@ class Core:
         self._finish(run, outcome, state_of(outcome))
 
     async def _evaluated(self, run: Run) -> Outcome:
-        plan, steps = run.plan, self.steps(run)
+        plan = run.plan
+        steps = steps_with_past(self.steps(run), plan.past)
+        wait = waits_with_past(run.records.waits(run.waits), plan.past)
         if not has_cleanup(plan):
-            return await evaluate(plan.root, plan.args, steps, wait=run.waits)
+            return await evaluate(plan.root, plan.args, steps, wait=wait)
         run.scope = Scope(steps)
         self._with_cleanup[run] = None
         try:
-            outcome = await evaluate(plan.root, plan.args, run.scope, wait=run.waits)
+            outcome = await evaluate(plan.root, plan.args, run.scope, wait=wait)
             return run.scope.cancelled or outcome
         finally:
             del self._with_cleanup[run]
@@ -264,10 +300,11 @@ class Core:
             return
         if run.timer is not None:
             run.timer.cancel()
-        run.state, run.progress = state, None
+        run.state, run.progress, run.ended = state, None, time.time()
         run.finished.set_result(outcome)
         if self.runs.get(run.plan.id) is run:
-            self._finished.append((time.monotonic(), run.plan.id))
+            run.kept_since = time.monotonic()
+            self._finished.append((run.kept_since, run.plan.id))
         self._any_finished.set()
         self._timetable.note_end(run.plan.id)
 
@@ -278,8 +315,9 @@ class Core:
     def _forget(self) -> None:
         too_old = time.monotonic() - self._keep
         while self._finished and self._finished[0][0] < too_old:
-            _, id = self._finished.popleft()
-            self.runs.pop(id, None)
+            since, id = self._finished.popleft()
+            if id in self.runs and self.runs[id].kept_since == since:
+                del self.runs[id]
 
 
 def _unknown(id: str) -> Unknown:

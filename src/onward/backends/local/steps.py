@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from typing import Any, Final, TypeVar
 
 from onward.attempt import Attempts, LoopExecutor, ThreadExecutor, is_async
 from onward.backend import State, Status
-from onward.backend.support import step_context
+from onward.backend.support import step_context, step_name
+from onward.backends.local.records import Records
 from onward.backends.local.waits import Waits
 from onward.catalog import Tasks
 from onward.context import Context, Progress
@@ -136,7 +138,12 @@ class Run:
     attempt: int = 0
     progress: Progress | None = None
     waits: Waits = field(default_factory=Waits)
+    records: Records = field(default_factory=Records)
     running: int = 0
+    number: int = 0
+    submitted: float = field(default_factory=time.time)
+    ended: float | None = None
+    kept_since: float | None = None
 
     @property
     def status(self) -> Status:
@@ -178,17 +185,21 @@ class StepRunner:
         async def once(attempt: int) -> Outcome:
             return await self._attempt(step, args, where, attempt)
 
+        run = partial(retried, step, once, asyncio.sleep, random.random)
         self._run.running += 1
         try:
-            return await retried(step, once, asyncio.sleep, random.random)
+            return await self._run.records.step(where, self._name(step), run)
         finally:
             self._run.running -= 1
 
+    def _name(self, step: Runnable) -> str:
+        return step_name(step, self._run.plan.flow)
+
     async def _attempt(self, step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
-        plan, runtime = self._run.plan, self._runtime
+        plan, runtime, records = self._run.plan, self._runtime, self._run.records
         context = step_context(
             step,
-            call=plan.id,
+            call=plan.origin,
             flow=plan.flow,
             path=where,
             attempt=attempt,
@@ -199,11 +210,13 @@ class StepRunner:
         )
         make = partial(self._attempts.make, step, args, context, self._run.on_attempt)
         if is_async(step, self._tasks):
-            return await make(runtime.without_slot)
+            return await records.attempt(
+                where, self._name(step), partial(make, runtime.without_slot)
+            )
         self._run.on_attempt(context)  # so that the status names a step that waits for a slot
         await runtime.slots.take(plan.priority if step.priority is None else step.priority)
         try:
-            return await make(runtime.in_slot)
+            return await records.attempt(where, self._name(step), partial(make, runtime.in_slot))
         finally:
             runtime.slots.add(1)
             if not isinstance(step, StepNode):

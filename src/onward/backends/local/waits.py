@@ -45,6 +45,11 @@ class Waits:
         return True
 
     @property
+    def signals(self) -> dict[str, Raw]:
+        """The values of the signals that were sent, by name."""
+        return {name: sent.result() for name, sent in self._signals.items() if sent.done()}
+
+    @property
     def current(self) -> tuple[str, datetime | None] | None:
         """The signal and the moment of the first wait that goes on; None if there is none."""
         return next(iter(self._current.values()), None)

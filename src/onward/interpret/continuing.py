@@ -1,0 +1,278 @@
+"""Submits calls that continue other calls: `resume` and `fork`."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, TypeVar
+
+from msgspec import Raw
+from msgspec.structs import replace
+from returns.result import Failure, Result, Success
+
+from onward.backend import Histories, Signals, StepRecord, Submission, Submits
+from onward.codec import Refused
+from onward.fault import BadPayload, Cancelled, Conflict, Expired, Fault, Misconfigured, Unknown
+from onward.flows.flow import AnyFlow, Ref
+from onward.interpret import core
+from onward.interpret.callers import Caller
+from onward.interpret.keys import new_id
+from onward.interpret.prepare import Deadline, expiry, unsupported
+from onward.interpret.recorded import Recorded, recorded
+from onward.outcome import Failed, Faulted
+from onward.past import before, node_at, taken_over
+from onward.plan import (
+    NEWEST,
+    NO_ARGS,
+    Args,
+    ChainNode,
+    FusedNode,
+    NamedNode,
+    Node,
+    Past,
+    Plan,
+    RescueNode,
+    StepNode,
+    walk,
+)
+from onward.scope import in_cleanup
+from onward.sealing import outgoing_value
+from onward.signature import Signature
+
+V = TypeVar("V")
+E = TypeVar("E")
+
+NewArgs: TypeAlias = Sequence[object] | Mapping[str, object]
+"""Arguments by position, or by name."""
+
+
+async def resume(
+    caller: Caller,
+    ref: Ref[V, E],
+    on: Histories,
+    to: Submits | None,
+    args: NewArgs | None,
+    deadline: Deadline,
+) -> Result[Ref[V, E], Fault]:
+    """See `onward.resume`."""
+    _check_args(args)
+    target = on if to is None else to
+    answer = await recorded(caller, ref, on)
+    if isinstance(answer, Failure):
+        return Failure(answer.failure())
+    found = answer.unwrap()
+    plan = _resumed(found, ref, deadline)
+    if isinstance(plan, Fault):
+        return Failure(plan)
+    if args is not None:
+        known = await caller.ask(on.status, plan.id)
+        if isinstance(known, Success):
+            return Failure(_resumed_before(ref, plan.id))
+        changed = _with_args(plan, found, ref.flow, args)
+        if isinstance(changed, Fault):
+            return Failure(changed)
+        plan = changed
+    submitted = await core.submit(caller, ref.flow, _submission(plan, ref.flow), target)
+    if isinstance(submitted, Failure):
+        return submitted
+    lost = await _send_again(caller, found.signals, plan, target)
+    return submitted if lost is None else Failure(lost)
+
+
+async def fork(caller: Caller, ref: Ref[V, E], at: str, on: Histories) -> Result[Ref[V, E], Fault]:
+    """See `onward.fork`."""
+    answer = await recorded(caller, ref, on)
+    if isinstance(answer, Failure):
+        return Failure(answer.failure())
+    found = answer.unwrap()
+    plan = found.plan
+    if plan is None:
+        return Failure(_without_plan(ref))
+    outcomes, id = found.outcomes, new_id()
+    if at not in outcomes and at not in found.steps:
+        return Failure(_no_step(ref, at, [*outcomes, *found.steps]))
+    past = Past(id, before(at, outcomes), args={} if plan.past is None else plan.past.args)
+    forked = replace(plan, v=NEWEST, id=id, key=None, deadline=None, trace={}, past=past)
+    return await core.submit(caller, ref.flow, _submission(forked, ref.flow), on)
+
+
+def _submission(plan: Plan, flow: AnyFlow) -> Submission:
+    needed = {node.task for node in walk(plan.root) if isinstance(node, StepNode)}
+    # A flow that only reads the outcome, such as `identity`, has no tasks to run it with.
+    return Submission(plan, flow=flow if needed <= flow.tasks.keys() else None)
+
+
+# -- resume -----------------------------------------------------------------------------------
+
+
+def _resumed(found: Recorded, ref: Ref[V, E], deadline: Deadline) -> Plan | Fault:
+    """The plan of the call that continues one that has ended without a value."""
+    plan, state = found.plan, found.call.state
+    if state == "done":
+        advice = "To run a part of it again, fork it at a step."
+        return Conflict(ref.id, "the call is done, so there is nothing to resume", advice)
+    if state not in ("failed", "cancelled", "expired"):
+        advice = "Wait for its result, or cancel it first."
+        return Conflict(ref.id, f"the call is {state}, and goes on by itself", advice)
+    if plan is None:
+        return _without_plan(ref)
+    try:
+        expires = _unless_past(plan.deadline) if deadline is None else expiry(deadline)
+    except (TypeError, ValueError) as problem:
+        return Misconfigured("deadline", str(problem))
+    if expires is not None and expires <= time.time():
+        return Expired(plan.flow, "its deadline had passed before it was submitted")
+    outcomes = found.outcomes
+    kept = taken_over(plan, outcomes)
+    before_it = Past(plan.id) if plan.past is None else plan.past
+    due = {path: at for path, at in before_it.due.items() if path not in outcomes}
+    due |= {
+        path: step.until.timestamp()
+        for path, step in found.steps.items()
+        if path not in kept and step.until is not None and not isinstance(step.outcome, Failed)
+    }
+    args = {path: each for path, each in before_it.args.items() if path not in kept}
+    return replace(
+        plan,
+        v=NEWEST,
+        id=_next_id(plan.id),
+        deadline=expires,
+        trace={},
+        past=Past(before_it.origin, kept, due, args),
+    )
+
+
+def _next_id(id: str) -> str:
+    """The id of the call that continues a call: always the same, so that there is one."""
+    return hashlib.sha256(f"resume\n{id}".encode()).hexdigest()[:32]
+
+
+def _unless_past(deadline: float | None) -> float | None:
+    return None if deadline is None or deadline <= time.time() else deadline
+
+
+def _without_plan(ref: Ref[V, E]) -> Conflict:
+    return Conflict(
+        ref.id,
+        "its plan is not kept, because a release before 0.2 submitted it",
+        "Submit the call again.",
+    )
+
+
+def _resumed_before(ref: Ref[V, E], id: str) -> Conflict:
+    message = f"the call was resumed before, as {id}, so other arguments come too late for it"
+    return Conflict(ref.id, message, f"Resume {id} with these arguments, once it has failed.")
+
+
+def _no_step(ref: Ref[V, E], at: str, known: Sequence[str]) -> Unknown:
+    paths = list(dict.fromkeys(known))
+    shown = ", ".join(paths[:20]) + (", ..." if len(paths) > 20 else "")
+    there = f"there are {shown}" if paths else "none has begun"
+    return Unknown(ref.id, f"no step of the call has begun at {at!r}; {there}")
+
+
+async def _send_again(
+    caller: Caller, signals: Mapping[str, Raw], plan: Plan, on: Submits
+) -> Fault | None:
+    """Sends the signals of the old call to the new one."""
+    for name, raw in signals.items():
+        missing = unsupported(on, plan.flow, "send")
+        if missing is not None or not isinstance(on, Signals):
+            return missing
+        sealed = outgoing_value(on, raw)
+        if isinstance(sealed, Failure):
+            problem: Fault = sealed.failure()
+            return problem
+        sent = await caller.ask(on.send, plan.id, name, sealed.unwrap())
+        if isinstance(sent, Failure) and not isinstance(sent.failure(), Conflict):
+            problem = sent.failure()
+            return problem  # a Conflict: it has this signal already, or has ended without it
+    return None
+
+
+# -- other arguments --------------------------------------------------------------------------
+
+
+def _check_args(args: object) -> None:
+    is_list = isinstance(args, Sequence) and not isinstance(args, str | bytes | bytearray)
+    if args is not None and not is_list and not isinstance(args, Mapping):
+        raise TypeError(f"args holds the arguments of a step: write args=[{args!r}]")
+
+
+def _with_args(plan: Plan, found: Recorded, flow: AnyFlow, args: NewArgs) -> Plan | Fault:
+    """The plan with other arguments for the step that failed."""
+    path = _failed_step(plan, found)
+    if isinstance(path, Fault):
+        return path
+    step = _first_task(node_at(plan.root, path))
+    task = None if step is None else flow.tasks.get(step.task)
+    if step is None or task is None:
+        message = f"the step at {path} has no task in {flow.name} that could check its arguments"
+        return Misconfigured("args", message)
+    try:
+        encoded = _encoded(task.signature, step.given, args)
+    except Refused as refused:
+        return BadPayload(task.name, refused.reason, refused.path)
+    except TypeError as problem:
+        return BadPayload(task.name, f"args for the step at {path}: {problem}")
+    assert plan.past is not None
+    return replace(plan, past=replace(plan.past, args=plan.past.args | {path: encoded}))
+
+
+def _encoded(signature: Signature, given: Args, args: NewArgs) -> Args:
+    """Encodes the arguments that come before those that the plan has given to a step.
+
+    Raises:
+        TypeError: If the function does not take both.
+        Refused: If a value does not fit its annotation.
+    """
+    positional: Sequence[object] = () if isinstance(args, Mapping) else args
+    keyword: Mapping[str, object] = args if isinstance(args, Mapping) else {}
+    if given == NO_ARGS:
+        return signature.encode(positional, keyword)
+    if keyword:
+        raise TypeError("some of its arguments are given, so write those before them as a list")
+    signature.python.bind(*positional, *given.positional, **given.keyword)
+    return Args(tuple(Raw(signature.at(at).encode(each)) for at, each in enumerate(positional)))
+
+
+def _failed_step(plan: Plan, found: Recorded) -> str | Fault:
+    """The path of the one step that failed."""
+    assert plan.past is not None
+    left = [
+        step
+        for step in found.steps.values()
+        if step.kind == "step" and step.path not in plan.past.outcomes and not in_cleanup(step.path)
+    ]
+    failed = [step.path for step in left if _has_failed(step)]
+    # The engine may not have recorded the step of a call whose worker died.
+    paths = failed or [step.path for step in left if step.outcome is None]
+    if len(paths) == 1:
+        return paths[0]
+    which = f"these did: {', '.join(paths)}" if paths else "none did"
+    return Misconfigured("args", f"they are for a step that failed, if one alone did; {which}")
+
+
+def _has_failed(step: StepRecord) -> bool:
+    match step.outcome:
+        case Failed():
+            return True
+        case Faulted() as outcome:
+            return not isinstance(outcome.fault, Cancelled | Expired)
+    return False
+
+
+def _first_task(node: Node | None) -> StepNode | None:
+    """The step that takes the arguments of a node, if a task takes them."""
+    match node:
+        case StepNode():
+            return node
+        case ChainNode(steps) if steps:
+            return _first_task(steps[0])
+        case FusedNode(body=body) | NamedNode(_, body):
+            return _first_task(body)
+        case RescueNode(body, _, False):
+            return _first_task(body)
+        case _:
+            return None
