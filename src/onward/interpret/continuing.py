@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -182,12 +182,11 @@ async def _send_again(
             return missing
         sealed = outgoing_value(on, raw)
         if isinstance(sealed, Failure):
-            problem: Fault = sealed.failure()
-            return problem
+            return cast(Fault, sealed.failure())
         sent = await caller.ask(on.send, plan.id, name, sealed.unwrap())
+        # A Conflict says that it has this signal already, or has ended without it.
         if isinstance(sent, Failure) and not isinstance(sent.failure(), Conflict):
-            problem = sent.failure()
-            return problem  # a Conflict: it has this signal already, or has ended without it
+            return cast(Fault, sent.failure())
     return None
 
 
