@@ -2,8 +2,12 @@
 
 import logging
 import signal
+from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 
 from tests.engines.fixtures import rabbitmq, valkey
@@ -38,5 +42,26 @@ class Loggers(dict[str, logging.Logger | logging.PlaceHolder]):
 # pytest goes through all loggers before each phase of a test, and takes no lock for that. A
 # worker's thread that imports a module meanwhile makes new ones.
 logging.Logger.manager.loggerDict = Loggers(logging.Logger.manager.loggerDict)
+
+
+class OnlyModulesWithExamples:
+    """Reads docstrings of those modules only that have examples, in `src` as in `tests`.
+
+    pytest imports a module to look for examples, an engine's SDK with it, in each of its processes.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collect_file(
+        self, file_path: Path
+    ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+        found = yield
+        if file_path.suffix != ".py" or ">>> " in file_path.read_text("utf-8"):
+            return found
+        return [each for each in found if not isinstance(each, DoctestModule)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(OnlyModulesWithExamples())
+
 
 __all__ = ["hatchet", "rabbitmq", "temporal", "valkey"]
