@@ -4,13 +4,14 @@ import logging
 import socket
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from redis import Redis
 from returns.result import Result, Success
 
-from onward import Catalog, Fault, Unavailable, result, run, submit, task
+from onward import Catalog, Fault, Unavailable, result, run, status, submit, task
 from onward.backends.celery import celery
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST
@@ -47,7 +48,7 @@ def test_a_refused_client_gets_a_fault_and_workers_send_its_calls(
     assert SECRET not in caplog.text
 
 
-@pytest.mark.parametrize("wrong", [f":not-{SECRET}@", pytest.param("", marks=pytest.mark.long)])
+@pytest.mark.parametrize("wrong", [f":not-{SECRET}@", ""])
 def test_nothing_shows_the_password_of_a_redis(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
 ) -> None:
@@ -73,6 +74,25 @@ def test_nothing_shows_the_password_of_a_redis(
             assert run(inc(1), on=backend, timeout=30) == Success(2)
             worker.stop()
     assert SECRET not in caplog.text
+
+
+def test_a_wrong_password_is_not_tried_again(tmp_path: Path) -> None:
+    with (
+        Valkey.start(tmp_path, append_only=False) as server,
+        Redis.from_url(server.url) as there,
+        closing(celery(f"redis://:wrong@{HOST}:{server.port}/0", connect_timeout=60)) as backend,
+    ):
+        client: Any = there
+        client.config_set("requirepass", SECRET)
+        for ask in (
+            backend.diagnose,
+            lambda: submit(inc(1), on=backend),
+            lambda: status(inc.ref("1" * 32), on=backend),
+            lambda: backend.serve(Catalog(inc)),
+        ):
+            client.execute_command("ACL", "LOG", "RESET")
+            assert isinstance(ask().failure(), Unavailable)
+            assert 1 <= sum(entry["count"] for entry in client.acl_log()) <= 2
 
 
 def test_a_client_gives_up_on_a_broker_that_does_not_answer(valkey: Valkey) -> None:

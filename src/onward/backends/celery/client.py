@@ -18,7 +18,7 @@ from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.client import Redis
 from redis.connection import BlockingConnectionPool
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -177,7 +177,9 @@ class ConnectionRetry(Retry):
                 if self._outage is not None:
                     self._outage.fails(problem)
                 is_over = time.monotonic() - began >= self._seconds
-                is_last = bool(self._fail_fast_count) or self._stopped.is_set()
+                # A worker goes on: the password of a server in use may just be about to change.
+                is_refused = isinstance(problem, AuthenticationError) and not self.is_unlimited
+                is_last = bool(self._fail_fast_count) or self._stopped.is_set() or is_refused
                 if is_last or (is_over and failures > 1):
                     if isinstance(problem, RedisTimeoutError):
                         cooldown = math.inf if self._fail_fast_count else self._cooldown
