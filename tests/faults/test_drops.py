@@ -65,13 +65,13 @@ def test_a_redelivered_message_is_ignored_while_its_step_runs(
     twice = held >> given(held, gate=gate)
     refs = [submit(twice(n, gate), on=client).unwrap() for n in range(3)]
     ids = [ref.id for ref in refs]
-    until(lambda: all(begun(workers.trace, id) for id in ids), within=30, otherwise=workers.tail)
+    until(lambda: all(begun(workers.trace, id) for id in ids), within=60, otherwise=workers.tail)
     network.drop()
     # Redelivered messages come before this one.
     after = submit(slow(1), on=client).unwrap()
-    assert result(after, on=client, timeout=30) == Success(2), workers.tail()
+    assert result(after, on=client, timeout=60) == Success(2), workers.tail()
     Path(gate).touch()
-    found = [result(ref, on=client, timeout=30) for ref in refs]
+    found = [result(ref, on=client, timeout=60) for ref in refs]
     assert found == [Success(n + 2) for n in range(3)], workers.tail()
     assert [begun(workers.trace, id) for id in ids] == [{"0": 1, "1": 1}] * 3
 

@@ -47,6 +47,9 @@ def make_app(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
+        # After a lost connection, it would have each step's thread read from the new one, which the
+        # consumer reads at the same time.
+        worker_enable_prefetch_count_reduction=False,
         broker_transport_options=transport_options,
         task_publish_retry_policy={
             "max_retries": 10,  # about 7 s; after that the reconciler publishes the call
