@@ -1,4 +1,4 @@
-"""Celery passes the suite: in one process, on Redis and on RabbitMQ."""
+"""Celery passes the suite: in one process, on Redis, and with signed calls on RabbitMQ."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.signing import MIN_KEY_SIZE
 from onward.testing import BackendSuite
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.valkey import Valkey
@@ -20,7 +21,7 @@ def served(backend: CeleryBackend) -> Iterator[CeleryBackend]:
 
 
 class TestCeleryInMemory(BackendSuite):
-    examples = 8
+    examples = 6
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -29,7 +30,7 @@ class TestCeleryInMemory(BackendSuite):
 
 
 class TestCeleryOnRedis(BackendSuite):
-    examples = 16
+    examples = 8
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -38,9 +39,10 @@ class TestCeleryOnRedis(BackendSuite):
 
 
 class TestCeleryOnRabbitMQ(BackendSuite):
-    examples = 8
+    examples = 6
 
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, traces: Path, valkey: Valkey, rabbitmq: RabbitMQ) -> Iterator[CeleryBackend]:
-        yield from served(celery(rabbitmq.url, valkey.url))
+        ledger = f"{valkey.url.rpartition('/')[0]}/10"
+        yield from served(celery(rabbitmq.url, ledger, signing_keys=[b"k" * MIN_KEY_SIZE]))

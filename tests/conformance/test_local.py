@@ -11,7 +11,7 @@ from onward.testing import BackendSuite
 
 
 class TestLocal(BackendSuite):
-    examples = 100
+    examples = 50
 
     @pytest.fixture(scope="class")
     @classmethod

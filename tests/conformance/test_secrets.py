@@ -157,7 +157,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Any]:
             # Hatchet knows a task only after a worker has registered it.
             until(
                 lambda: isinstance(submit(opened(Secret("")), on=chosen), Success),
-                within=30,
+                within=60,
                 otherwise=lambda: "no worker serves the catalog",
             )
             yield chosen

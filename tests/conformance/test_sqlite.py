@@ -10,7 +10,7 @@ from onward.testing import BackendSuite
 
 
 class TestSqlite(BackendSuite):
-    examples = 20
+    examples = 12
 
     @pytest.fixture(scope="class")
     @classmethod

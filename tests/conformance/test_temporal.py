@@ -13,7 +13,7 @@ from tests.engines.temporal import Temporal
 
 
 class TestTemporal(BackendSuite):
-    examples = 8
+    examples = 6
 
     @pytest.fixture(scope="class")
     @classmethod

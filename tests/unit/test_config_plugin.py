@@ -82,6 +82,7 @@ def connected(source: str, installed: Path, folder: Path, **more: str) -> str:
     return python("-c", code, folder=folder, installed=installed, **more)
 
 
+@pytest.mark.long  # the backend of docs/how-to/backend.md passes it in each run of the tests
 def test_it_passes_the_suite(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "test_postal.py").write_text(SUITE)
     pytest_ = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey", "test_postal.py"]
