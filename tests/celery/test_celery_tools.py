@@ -73,7 +73,7 @@ def opens(user: str, password: Secret[str], hint: str) -> int:
     if current().attempt == 1:
         raise OSError("once")
     BEGUN.set()
-    until(lambda: current().cancelled, within=30, otherwise=lambda: "it was not told")
+    until(lambda: current().cancelled, within=60, otherwise=lambda: "it was not told")
     return 1
 
 
@@ -85,7 +85,7 @@ def mends(fault: Fault) -> int:
 @task
 def holds(n: int) -> int:
     BEGUN.set()
-    until(lambda: current().cancelled, within=30, otherwise=lambda: "it was not cancelled")
+    until(lambda: current().cancelled, within=60, otherwise=lambda: "it was not cancelled")
     return n
 
 
@@ -149,7 +149,7 @@ def shown(backend: CeleryBackend) -> Iterator[Shown]:
     thread = threading.Thread(target=listen)
     thread.start()
     assert is_listening.wait(10)
-    answers = tools.control.enable_events(reply=True, timeout=10, limit=1)
+    answers = tools.control.enable_events(reply=True, timeout=60, limit=1)
     assert answers
     yield shown
     ended.set()
@@ -167,7 +167,7 @@ def settled(call: Call[Any, Any], backend: CeleryBackend) -> str:
 def shows(shown: Shown, call: str, states: dict[str, str]) -> None:
     until(
         lambda: shown.of(call) == states,
-        within=30,
+        within=60,
         otherwise=lambda: f"{shown.of(call)}, and not {states}",
     )
 
@@ -229,7 +229,7 @@ def test_the_log_does_not_say_that_a_failed_step_succeeded(
     settled((breaks >> inc)(1), backend)
     until(
         lambda: "raised expected: RuntimeError('broke at 1')" in caplog.text,
-        within=30,
+        within=60,
         otherwise=lambda: caplog.text,
     )
     assert "succeeded" not in caplog.text
@@ -241,7 +241,7 @@ def held(backend: CeleryBackend, shown: Shown) -> Iterator[tuple[Ref[int], str]]
     BEGUN.clear()
     ref = submit((holds >> inc)(1), on=backend).unwrap()
     assert BEGUN.wait(20)
-    until(lambda: "holds" in shown.of(ref.id), within=30, otherwise=lambda: str(shown.events))
+    until(lambda: "holds" in shown.of(ref.id), within=60, otherwise=lambda: str(shown.events))
     [task] = [each for _, each in shown.state.tasks_by_time() if each.root_id == ref.id]
     yield ref, str(task.id)
 
@@ -274,7 +274,7 @@ def test_revoke_ends_a_delayed_call(backend: CeleryBackend) -> None:
 def test_celerys_inspect_shows_running_steps(backend: CeleryBackend, shown: Shown) -> None:
     tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
     with held(backend, shown) as (ref, task):
-        inspect = tools.control.inspect(timeout=10, limit=1)
+        inspect = tools.control.inspect(timeout=60, limit=1)
         answers = inspect.active() or {}
         assert [(each["name"], each["id"]) for some in answers.values() for each in some] == [
             ("holds", task)
@@ -291,7 +291,7 @@ def test_no_tool_shows_a_secret_or_a_value_of_given(backend: CeleryBackend, show
     BEGUN.clear()
     ref = submit(given(opens, Secret(secret), hint=hint)("ann"), on=backend).unwrap()
     assert BEGUN.wait(20)
-    inspect = tools.control.inspect(timeout=10, limit=1)
+    inspect = tools.control.inspect(timeout=60, limit=1)
     active = str(inspect.active())
     tools.control.revoke(ref.id)
     result(ref, on=backend, timeout=20)
@@ -307,6 +307,6 @@ def test_no_tool_shows_a_secret_or_a_value_of_given(backend: CeleryBackend, show
 def test_every_question_of_inspect_is_answered(backend: CeleryBackend) -> None:
     tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
     for question in ("stats", "active_queues", "registered", "conf", "scheduled", "report"):
-        answers = getattr(tools.control.inspect(timeout=10, limit=1), question)()
+        answers = getattr(tools.control.inspect(timeout=60, limit=1), question)()
         assert answers, question
     tools.close()

@@ -36,7 +36,7 @@ from tests.engines.process import until
 from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 TASKS = """
 import os, sys, time
@@ -175,7 +175,8 @@ def test_a_call_whose_message_the_ledger_holds_is_cleaned_up_at_once(
         retried = submit((undo >> hesitate.finally_(undo))(1), on=client).unwrap()
         waiting = undo >> (awaits(GO) >> undo).finally_(undo)
         silent = submit(waiting(2), on=client).unwrap()
-        late = submit(waiting(3), on=client, deadline=1.5).unwrap()
+        late = submit(waiting(3), on=client, deadline=4.0).unwrap()
+        wait_for_held(ledger, late.id)
         for ref in (retried, silent):
             wait_for_held(ledger, ref.id)
             assert cancel(ref, on=client) == Success(None)

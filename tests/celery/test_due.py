@@ -117,7 +117,7 @@ def test_a_call_whose_worker_died_with_it_is_sent_by_another_one(
     def claim() -> bool:
         return [each.call for each in client.ledger.due.claim(0.3).entries] == [ref.id]
 
-    until(claim, within=5, otherwise=lambda: "it was not due")
+    until(claim, within=60, otherwise=lambda: "it was not due")
     with working(make, CATALOG):
         assert result(ref, on=client, timeout=20) == Success(2)
     wait_for_due(ledger, 0)
@@ -130,7 +130,7 @@ def test_a_call_that_was_sent_by_a_worker_which_then_died_runs_once(
     ref = submit((notes >> inc)(name), on=client, delay=0.01).unwrap()
     released = client.ledger.due.release
     client.ledger.due.release = lambda entries: None  # type: ignore[method-assign]  # it dies there
-    until(lambda: send_due(client) == 0.0, within=5, otherwise=lambda: "it was not due")
+    until(lambda: send_due(client) == 0.0, within=60, otherwise=lambda: "it was not due")
     client.ledger.due.release = released  # type: ignore[method-assign]
     with working(make, CATALOG):
         assert result(ref, on=client, timeout=20) == Success(42)
@@ -179,7 +179,7 @@ def test_a_message_that_is_lost_beside_a_held_one_is_sent_again(
     with working(make, CATALOG, queue):
         until(
             lambda: ledger.hexists(f"onward:{ref.id}", "o:[1]"),
-            within=20,
+            within=60,
             otherwise=lambda: str(ledger.hgetall(f"onward:{ref.id}")),
         )
     assert RUNS.count(name) == 1

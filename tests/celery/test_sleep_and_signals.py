@@ -230,14 +230,14 @@ def test_a_call_that_waits_is_not_lost(make: Make, client: CeleryBackend, ledger
         wait_for_held(ledger, beside.id, 2)
     until(
         lambda: reconcile(client, patience=0.1) == [beside.id],
-        within=20,
+        within=60,
         otherwise=lambda: "it is not sent again, although a message of a fan-out may be lost",
     )
     with working(make, CATALOG):
         for checks in (b"2", b"3"):
             until(
                 lambda: bool(reconcile(client, patience=0.1)),
-                within=20,
+                within=60,
                 otherwise=lambda: str(ledger.hgetall(f"onward:{beside.id}")),
             )
             assert ledger.hget(f"onward:{beside.id}", "checks") == checks
@@ -289,7 +289,7 @@ def test_a_frozen_ledger_delays_what_is_due(tmp_path: Path) -> None:
         refs = submit_all([(inc >> sleep(0.4) >> inc)(n) for n in range(5)], on=backend).unwrap()
         until(
             lambda: status(refs[-1], on=backend).unwrap().state == "waiting",
-            within=20,
+            within=60,
             otherwise=lambda: "it does not wait",
         )
         server.pause()

@@ -16,7 +16,7 @@ from onward.backends.celery.backend import CeleryBackend
 from tests.engines.valkey import Valkey
 from tests.faults import unique
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @task

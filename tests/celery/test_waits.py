@@ -113,7 +113,7 @@ def test_a_wait_finds_an_outcome_that_was_not_published(
         with Redis.from_url(server.url) as client:
             until(
                 lambda: client.hdel(f"onward:{ref.id}", "listeners") == 1,
-                within=30,
+                within=60,
                 otherwise=lambda: "nobody listens",
             )
         cancel(ref, on=backend).unwrap()
@@ -133,7 +133,7 @@ def test_a_wait_ends_when_the_backend_is_closed(server: Valkey) -> None:
         waiting = [pool.submit(wait) for wait in waits]
         until(
             lambda: len(backend.ledger._waiters._by_id.get(ref.id, ())) >= 3,  # type: ignore[attr-defined]  # ours
-            within=30,
+            within=60,
             otherwise=lambda: "not all wait",
         )
         backend.close()
@@ -153,6 +153,6 @@ def test_the_thread_that_listens_ends_with_the_backend(server: Valkey) -> None:
         worker.stop()
     until(
         lambda: not any(thread.name == "onward-outcomes" for thread in threading.enumerate()),
-        within=30,
+        within=60,
         otherwise=lambda: "the thread is still alive",
     )

@@ -20,8 +20,8 @@ from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 
-AT_ONCE = 10.0
-"""Less than it takes to notice a worker that is gone without a word, in seconds."""
+AT_ONCE = 25.0
+"""Less than it takes here to notice a worker that is gone without a word, in seconds."""
 
 
 @task
@@ -159,9 +159,9 @@ def any_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """A place of the test's own on each engine in turn."""
     own = uuid.uuid4().hex
     if request.param == "celery":
-        return str(request.getfixturevalue("url"))
+        return f"{request.getfixturevalue('url')}&lease=100"
     if request.param == "temporal":
-        return f"{request.getfixturevalue('temporal').url}?task_queue={own}"
+        return f"{request.getfixturevalue('temporal').url}?task_queue={own}&heartbeat=100"
     environment = request.getfixturevalue("hatchet").client_environment
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

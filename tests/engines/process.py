@@ -133,7 +133,7 @@ class Process:
         """Ends this process, its children, and the guard."""
         if self._closed:
             return
-        until(self._killed, within=10, otherwise=lambda: f"Unkillable: {sorted(self.pids())}")
+        until(self._killed, within=60, otherwise=lambda: f"Unkillable: {sorted(self.pids())}")
         _say_go(self._guard)
         self._guard.wait()
         self._leader.wait()

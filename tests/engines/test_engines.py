@@ -126,7 +126,7 @@ def test_a_killed_test_run_leaves_no_server(kind: type[Server], state: str, tmp_
         group = int(process.stdout.readline())
         assert group in living(group)
         process.send_signal(signal.SIGKILL)
-        until(lambda: not living(group), within=10, otherwise=lambda: f"{living(group)} live on")
+        until(lambda: not living(group), within=60, otherwise=lambda: f"{living(group)} live on")
 
 
 def test_valkey_has_after_a_kill_what_it_acknowledged(tmp_path: Path) -> None:

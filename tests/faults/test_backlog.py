@@ -29,8 +29,8 @@ LONG = [pytest.mark.long, pytest.mark.timeout(1200)]
 BEHIND_SO_MANY = pytest.mark.parametrize(
     ("line", "backlog"),
     [
-        ("redis", 300),
-        pytest.param("rabbitmq", 300, marks=pytest.mark.long),
+        ("redis", 1000),
+        pytest.param("rabbitmq", 1000, marks=pytest.mark.long),
         *(pytest.param(each, 200_000, marks=LONG) for each in ("redis", "rabbitmq")),
     ],
     indirect=["line"],
@@ -81,7 +81,7 @@ def test_steps_that_died_with_their_worker_do_not_wait_for_the_backlog(
     first = line.start()
     begins = list(refs[:8])
     until(
-        lambda: all(begun(first.trace, ref.id) for ref in begins), within=30, otherwise=first.tail
+        lambda: all(begun(first.trace, ref.id) for ref in begins), within=60, otherwise=first.tail
     )
     first.__exit__()
     line.start()

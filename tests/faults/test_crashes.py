@@ -60,8 +60,8 @@ def test_a_worker_that_dies_loses_no_call_and_recorded_steps_run_once(
     backend = celery(redis, lease=1.0)
     with onward_workers(tmp_path, redis, crash=(point, flag)) as workers:
         ref = submit(call, on=backend).unwrap()
-        assert result(ref, on=backend, timeout=30) == Success(value), workers.tail()
-        until(lambda: not flag.exists(), within=10, otherwise=lambda: "nobody died")
+        assert result(ref, on=backend, timeout=60) == Success(value), workers.tail()
+        until(lambda: not flag.exists(), within=60, otherwise=lambda: "nobody died")
         again = len(noted(workers.trace, ref.id)) - starts
         # Of a fan-out, the worker that died may have been at several steps.
         assert 0 <= again <= (0 if what in ("chain", "sleep") else THREADS), noted(
@@ -88,6 +88,6 @@ def test_on_rabbitmq_a_worker_that_dies_loses_no_call(
     backend = celery(rabbitmq.url, redis, lease=1.0)
     with onward_workers(tmp_path, rabbitmq.url, redis, crash=(point, flag)) as workers:
         ref = submit(call, on=backend).unwrap()
-        assert result(ref, on=backend, timeout=30) == Success(value), workers.tail()
-        until(lambda: not flag.exists(), within=10, otherwise=lambda: "nobody died")
+        assert result(ref, on=backend, timeout=60) == Success(value), workers.tail()
+        until(lambda: not flag.exists(), within=60, otherwise=lambda: "nobody died")
     backend.close()

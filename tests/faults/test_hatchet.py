@@ -161,7 +161,7 @@ def test_evicted_calls_survive_an_engine_that_is_killed(server: Hatchet, namespa
     sleeping = submit((inc >> sleep(45) >> inc)(1), on=made).unwrap()
     waiting = submit((inc >> keep(awaits(DECISION)))(1), on=made).unwrap()
     for ref in (sleeping, waiting):
-        until(partial(is_evicted, server, ref.id), within=30, otherwise=lambda: "not evicted")
+        until(partial(is_evicted, server, ref.id), within=60, otherwise=lambda: "not evicted")
     server.kill()
     server.restart()
     server.take_over()

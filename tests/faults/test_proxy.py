@@ -11,7 +11,7 @@ from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.faults.proxy import Proxy
 
-SOON = 5.0
+SOON = 30.0
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ ENDS = 60.0
 """How long anything may take before it counts as a hang, in seconds."""
 
 
-HEARS = 30.0
+HEARS = 60.0
 """How long a worker may take to hear again once the network is well, in seconds."""
 
 

@@ -42,7 +42,7 @@ def insist(do: Callable[[], Result[None, Fault]]) -> None:
     """Asks the ledger for something until it answers."""
     until(
         lambda: not isinstance(do().swap().value_or(None), Unavailable),
-        within=30,
+        within=60,
         otherwise=lambda: "it does not answer",
     )
 

@@ -184,7 +184,7 @@ def test_a_cancel_that_the_engine_hides_is_seen(file: Path) -> None:
 
 def test_a_call_past_its_deadline_cleans_up(backend: HatchetBackend, file: Path) -> None:
     flow = charge >> ship.finally_(refund)
-    outcome = run(flow(str(file)), on=backend, deadline=2)
+    outcome = run(flow(str(file)), on=backend, deadline=5)  # in which it has to begin
     assert isinstance(outcome.failure(), Expired)
     assert noted(file) == ["charge", "ship", "refund"]
 

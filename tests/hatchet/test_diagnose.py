@@ -64,7 +64,7 @@ def waits(backend: HatchetBackend) -> dict[str, bool]:
 
 def until_waits(backend: HatchetBackend, expected: dict[str, bool]) -> None:
     until(
-        lambda: waits(backend) == expected, within=10, otherwise=lambda: f"it is {waits(backend)}"
+        lambda: waits(backend) == expected, within=60, otherwise=lambda: f"it is {waits(backend)}"
     )
 
 

@@ -25,8 +25,6 @@ from tests.engines.server import HOST
 from tests.engines.tls import Authority, Identity, over_tls
 from tests.hatchet.double import Double
 
-"""How long the fault may take, in seconds, on a busy machine."""
-
 
 @task
 def double(n: int) -> int:

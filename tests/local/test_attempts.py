@@ -64,7 +64,7 @@ def test_a_step_is_tried_until_it_succeeds_or_its_attempts_are_used_up(
 def test_an_async_step_that_takes_too_long_is_cancelled_and_tried_again(backend: Local) -> None:
     ended: list[int] = []
 
-    @task(timeout=0.02, retry=Retry(attempts=3, backoff=Constant(0.0)))
+    @task(timeout=0.3, retry=Retry(attempts=3, backoff=Constant(0.0)))
     async def slow_at_first(n: int) -> int:
         if current().attempt == 3:
             return n

@@ -135,9 +135,19 @@ def test_a_cancelled_call_is_cancelling_until_it_is_cleaned_up(backend: Local, u
 
 
 def test_a_call_past_its_deadline_is_cleaned_up(backend: Local, undo: Undo) -> None:
-    ref = submit(never.finally_(undo.step)(1), on=backend, deadline=0.05).unwrap()
-    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Expired)
-    assert status(ref, on=backend).unwrap().state == "expired"
+    begun = threading.Event()
+
+    @task
+    async def rest(n: int) -> int:
+        begun.set()
+        return await asyncio.Future()
+
+    for seconds in (0.1, 1.0, 10.0):  # in which it has to begin
+        ref = submit(rest.finally_(undo.step)(1), on=backend, deadline=seconds).unwrap()
+        assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Expired)
+        assert status(ref, on=backend).unwrap().state == "expired"
+        if begun.is_set():
+            break
     assert undo.ran == [1]
 
 

@@ -293,7 +293,7 @@ def check_timeouts(seen: Seen, backend: Backend) -> None:
     for call in (late(1), late_async(1)):
         assert isinstance(run(call, on=on, timeout=60).failure(), TimedOut)
     told = "the attempts that timed out are not all told of"
-    until(lambda: len(seen.spans()) == 4, within=30, otherwise=lambda: told)
+    until(lambda: len(seen.spans()) == 4, within=60, otherwise=lambda: told)
     assert seen.failed() == {("late", "TimedOut"): 1, ("late_async", "TimedOut"): 1}
 
 

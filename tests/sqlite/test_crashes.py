@@ -19,7 +19,7 @@ from tests.cli.serving import serving
 from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 TASKS = """
 import time

@@ -11,7 +11,7 @@ from onward.backends.sqlite.client import File
 from onward.backends.sqlite.retention import prune, shrink
 from onward.catalog import Catalog
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @task

@@ -28,7 +28,7 @@ from onward.flows.flow import AnyFlow
 from tests.sqlite import kept
 from tests.sqlite.kept import CATALOG, far, hesitate, inc
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 KEPT = sorted(kept.FOLDER.glob("*.sql"))
 
 

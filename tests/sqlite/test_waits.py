@@ -35,7 +35,7 @@ from onward.sealing import sealing
 from tests.cli.serving import serving
 from tests.engines.process import until
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 TASKS = """
 from pathlib import Path

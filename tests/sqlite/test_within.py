@@ -40,7 +40,7 @@ from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.observe import observed
 from onward.observer import Attempt, Sending
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @task

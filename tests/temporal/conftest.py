@@ -85,7 +85,7 @@ def short_histories_sdk(short_histories_temporal: ShortHistories) -> Iterator[Sd
 def workerless(temporal: Temporal) -> Iterator[TemporalBackend]:
     """A backend on a task queue of its own, without workers."""
     queue = uuid4().hex
-    with closing(temporal_at(HOST, temporal.port, task_queue=queue, heartbeat=1.0)) as made:
+    with closing(temporal_at(HOST, temporal.port, task_queue=queue, heartbeat=3.0)) as made:
         yield made
 
 
@@ -120,7 +120,7 @@ def working(on: TemporalBackend, folder: Path, *options: str) -> Iterator[Worker
     ) as worker:
         until(
             lambda: "\nready" in worker.tail() or worker.exit_code() is not None,
-            within=30,
+            within=60,
             otherwise=worker.tail,
         )
         assert "\nready" in worker.tail(), worker.tail()

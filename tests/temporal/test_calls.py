@@ -138,7 +138,7 @@ def test_the_status_of_a_running_call_names_its_step(
     flow: AnyFlow, place: str, backend: TemporalBackend, other: TemporalBackend, tmp_path: Path
 ) -> None:
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-    until(lambda: bool(noted(tmp_path)), within=30, otherwise=lambda: "it did not begin")
+    until(lambda: bool(noted(tmp_path)), within=60, otherwise=lambda: "it did not begin")
     found = status(ref, on=other).unwrap()
     assert (found.state, found.task, found.step) == ("running", "hold", place)
     (tmp_path / "let-go").touch()
@@ -212,7 +212,7 @@ def test_a_call_that_an_operator_cancels_is_cancelled(
 ) -> None:
     flow: AnyFlow = hold if kind == "single" else hold >> same
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-    until(lambda: bool(noted(tmp_path)), within=30, otherwise=lambda: "it did not begin")
+    until(lambda: bool(noted(tmp_path)), within=60, otherwise=lambda: "it did not begin")
 
     async def cancelled(client: Client) -> None:
         if kind == "single":
@@ -223,7 +223,7 @@ def test_a_call_that_an_operator_cancels_is_cancelled(
     sdk.run(cancelled)
     assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
     assert state(ref, backend) == "cancelled"
-    until(lambda: "cancelled" in noted(tmp_path), within=10, otherwise=lambda: "it goes on")
+    until(lambda: "cancelled" in noted(tmp_path), within=60, otherwise=lambda: "it goes on")
 
 
 def test_a_call_that_an_operator_cancels_is_not_rescued_and_runs_no_further_step(

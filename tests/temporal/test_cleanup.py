@@ -20,8 +20,8 @@ PATIENCE = 60.0
 
 def until_noted(folder: Path, text: str, count: int = 1) -> None:
     until(
-        lambda: sum(text in line for line in noted(folder)) == count,
-        within=30,
+        lambda: sum(text in line for line in noted(folder)) >= count,
+        within=60,
         otherwise=lambda: str(noted(folder)),
     )
 

@@ -68,7 +68,7 @@ def test_a_step_that_fails_is_shown_as_failed_and_so_is_its_call(
 
     until(
         lambda: sdk.run(listed) == [call.id] and sdk.run(alone_is_listed),
-        within=30,
+        within=60,
         otherwise=lambda: "the list of what failed has not both",
     )
 

@@ -71,7 +71,7 @@ def test_submit_all_submits_none_if_one_is_too_large(workerless: TemporalBackend
         query = f'TaskQueue = "{workerless._address.task_queue}"'
         return [each.id async for each in client.list_workflows(query)]
 
-    until(lambda: bool(sdk.run(found)), within=30, otherwise=lambda: "it is not listed")
+    until(lambda: bool(sdk.run(found)), within=60, otherwise=lambda: "it is not listed")
     assert sdk.run(found) == [after.id]
 
 

@@ -50,11 +50,11 @@ def until_begun(folder: Path, times: int = 1) -> None:
     def has_begun() -> bool:
         return len([line for line in noted(folder) if line.startswith("hold ")]) >= times
 
-    until(has_begun, within=30, otherwise=lambda: f"it did not begin: {noted(folder)}")
+    until(has_begun, within=60, otherwise=lambda: f"it did not begin: {noted(folder)}")
 
 
 def until_cancelled(folder: Path) -> None:
-    until(lambda: "cancelled" in noted(folder), within=15, otherwise=lambda: "it goes on")
+    until(lambda: "cancelled" in noted(folder), within=60, otherwise=lambda: "it goes on")
 
 
 @pytest.mark.parametrize("step", [hold, hold_async])
@@ -100,7 +100,7 @@ def test_a_worker_process_that_is_terminated_first_ends_its_steps(
     with working(workerless, tmp_path) as worker:
         until_begun(tmp_path)
         worker.terminate()
-        until(lambda: "stopping" in worker.tail(), within=30, otherwise=worker.tail)
+        until(lambda: "stopping" in worker.tail(), within=60, otherwise=worker.tail)
         assert worker.exit_code() is None
         (tmp_path / "let-go").touch()
         assert worker.wait(30) == 0
@@ -114,11 +114,13 @@ def test_a_worker_process_that_is_terminated_first_ends_its_steps(
 
 @pytest.mark.parametrize("flow", [hold, hold_async, hold >> same, fused(hold_async >> same)])
 def test_progress_is_soon_in_the_status(
-    flow: AnyFlow, backend: TemporalBackend, tmp_path: Path
+    flow: AnyFlow, temporal: Temporal, backend: TemporalBackend, tmp_path: Path
 ) -> None:
-    ref = submit(flow(str(tmp_path)), on=backend).unwrap()
+    """Long before the heartbeat that the server needs."""
+    with closing(temporal_at(HOST, temporal.port, task_queue="tests", heartbeat=600)) as client:
+        ref = submit(flow(str(tmp_path)), on=client).unwrap()
     until_begun(tmp_path)
-    now = until_status(ref, backend, lambda now: now.progress is not None, within=3)
+    now = until_status(ref, backend, lambda now: now.progress is not None)
     assert now.progress is not None
     assert (now.progress.done, now.progress.total, now.progress.note) == (1, 2, "holding")
     assert (now.state, now.attempt) == ("running", 1)

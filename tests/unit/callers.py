@@ -6,7 +6,7 @@ from onward import (
     task,
 )
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @task

@@ -10,7 +10,7 @@ from onward import (
     task,
 )
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)

@@ -178,8 +178,9 @@ class AttemptLaws(Tools):
             with logged() as records:
                 ref = submit(flow(value), on=backend).unwrap()
                 result(ref, on=backend, timeout=self.patience)
-                self.until(lambda: len(severe(records)) >= 1)  # The log may come after the outcome.
-            [record] = severe(records)
+                # The log may come after the outcome; and a step of another law may still fail.
+                self.until(lambda: len(severe(records, ref.id)) >= 1)  # noqa: B023 - at once
+            [record] = severe(records, ref.id)
             assert record.levelno == logging.ERROR, flow
             assert text in record.getMessage(), flow
             assert traceback in (record.exc_text or ""), flow
@@ -192,9 +193,10 @@ class AttemptLaws(Tools):
         if not self.logs_here:
             pytest.skip("the worker's log is another process's")
         with logged() as records:
-            run(tasks.hopeless(1), on=backend, timeout=self.patience)
-            self.until(lambda: len(severe(records)) >= 2)
-        first, last = severe(records)
+            ref = submit(tasks.hopeless(1), on=backend).unwrap()
+            result(ref, on=backend, timeout=self.patience)
+            self.until(lambda: len(severe(records, ref.id)) >= 2)
+        first, last = severe(records, ref.id)
         assert (first.levelno, last.levelno) == (logging.WARNING, logging.ERROR)
         assert "attempt 1 of 2" in first.getMessage()
         assert [vars(record)["attempt"] for record in (first, last)] == [1, 2]
@@ -204,9 +206,10 @@ class AttemptLaws(Tools):
         if not self.logs_here:
             pytest.skip("the worker's log is another process's")
         with logged() as records:
-            run(tasks.halve(41), on=backend, timeout=self.patience)
+            ref = submit(tasks.halve(41), on=backend).unwrap()
+            result(ref, on=backend, timeout=self.patience)
             self.until(lambda: any("Odd" in each.getMessage() for each in records))
-        assert severe(records) == []
+        assert severe(records, ref.id) == []
         [record] = [each for each in records if "Odd" in each.getMessage()]
         assert record.levelno == logging.INFO
         assert "41" not in record.getMessage()
@@ -233,9 +236,13 @@ def logged() -> Generator[list[logging.LogRecord]]:
         root.removeHandler(handler)
 
 
-def severe(records: list[logging.LogRecord]) -> list[logging.LogRecord]:
-    """The records at WARNING and above."""
-    return [record for record in list(records) if record.levelno >= logging.WARNING]
+def severe(records: list[logging.LogRecord], call: str) -> list[logging.LogRecord]:
+    """The records at WARNING and above, but for those that name another call."""
+    return [
+        record
+        for record in list(records)
+        if record.levelno >= logging.WARNING and getattr(record, "ref", call) == call
+    ]
 
 
 def text_of(trace: Path) -> str:

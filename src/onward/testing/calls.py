@@ -15,7 +15,7 @@ import pytest
 from returns.result import Failure, Success
 
 from onward import aio
-from onward.backend import Backend, Cancels
+from onward.backend import Backend, Cancels, Status
 from onward.backends.local import local
 from onward.fault import (
     Cancelled,
@@ -122,21 +122,29 @@ class CallLaws(Tools):
 
     def test_a_wait_that_ends_leaves_the_call_alone(self, backend: Backend, traces: Path) -> None:
         """It is TimedOut and still running, and its outcome comes later."""
-        ref = submit(tasks.linger(0.5), on=backend).unwrap()
+        n = int.from_bytes(os.urandom(4))
+        ref = submit(tasks.hold(n), on=backend).unwrap()
         fault = result(ref, on=backend, timeout=0.0).failure()
         assert isinstance(fault, TimedOut)
         assert fault.still_running
         [(_, early)] = results([ref], on=backend, timeout=0.0)
         assert early == Failure(fault)
-        assert result(ref, on=backend, timeout=self.patience) == Success(0.5)
+        Path(traces, f"go.{n}").touch()
+        assert result(ref, on=backend, timeout=self.patience) == Success(n)
 
     def test_status_says_where_a_call_is(self, backend: Backend, traces: Path) -> None:
         """Queued, running with its step and progress, done, or failed."""
         waiting = submit(tasks.inc(1), on=backend, delay=600).unwrap()
         assert status(waiting, on=backend).unwrap().state == "queued"
         lingering = submit((tasks.linger >> tasks.linger)(1.0), on=backend).unwrap()
-        self.until(lambda: status(lingering, on=backend).unwrap().progress is not None)
-        now = status(lingering, on=backend).unwrap()
+        seen: list[Status] = []
+
+        def tells_progress() -> bool:
+            seen.append(status(lingering, on=backend).unwrap())
+            return seen[-1].progress is not None
+
+        self.until(tells_progress)
+        now = seen[-1]
         assert (now.state, now.task, now.attempt) == ("running", "linger", 1)
         assert now.progress is not None
         assert now.progress.note == "lingering"
