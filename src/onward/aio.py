@@ -26,6 +26,7 @@ from onward.backend import (
     Backend,
     Cancels,
     Histories,
+    Moves,
     Overlap,
     Schedule,
     Schedules,
@@ -70,6 +71,7 @@ __all__ = [
     "check",
     "fork",
     "history",
+    "move",
     "pause_schedule",
     "result",
     "results",
@@ -212,6 +214,15 @@ async def fork(
     from onward.interpret import continuing
 
     return await continuing.fork(AWAITS, ref, at, on)
+
+
+async def move(
+    ref: Ref[Value, Error], /, on: Moves, to: Backend
+) -> Result[Ref[Value, Error], Fault]:
+    """Moves a call that is under way to another backend. See `onward.move`."""
+    from onward.interpret import moving
+
+    return await moving.move(AWAITS, ref, on, to)
 
 
 async def schedule(

@@ -187,6 +187,33 @@ waits less.
     message: str
 
 
+class Moved(Fault, Struct, frozen=True):
+    """The call was moved to another backend, where it goes on.
+
+    Args:
+        task: The flow.
+        message: Where it went, for people.
+        to: The URL of that backend, without credentials; empty if it has none.
+        id: The call's id there.
+        starts: When it starts there, in seconds since 1970, if it has a delay and had not begun.
+
+    Example:
+        >>> print(Moved("ingest", "it was moved to temporal('engine:7233')", "", "7c1f"))
+        ingest: it was moved to temporal('engine:7233'). Ask that backend for the id 7c1f.
+    """
+
+    task: str
+    message: str
+    to: str = ""
+    id: str = ""
+    starts: float | None = None
+
+    @property
+    def cure(self) -> str:
+        """What to do about it."""
+        return f"Ask that backend for the id {self.id}."
+
+
 class Unknown(Fault, Struct, frozen=True):
     """The worker does not know a task or flow, or the backend does not know an id.
 
@@ -380,6 +407,7 @@ KINDS: dict[str, type[Fault]] = {
         Cancelled,
         Lost,
         Expired,
+        Moved,
         Unknown,
         BadPayload,
         TooLarge,

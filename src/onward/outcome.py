@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from onward.codec import Refused, decode_fault, encode_fault
 from onward.codec.tags import read_tag
-from onward.fault import ONLY_ONWARD, BadPayload, Fault, Unknown
+from onward.fault import ONLY_ONWARD, BadPayload, Fault, Moved, Unknown
 
 
 class Value(msgspec.Struct, frozen=True, tag="value", tag_field="outcome"):
@@ -62,6 +62,14 @@ def is_unknown(outcome: Outcome | None, id: str) -> TypeGuard[Faulted]:
         return False
     fault = outcome.fault
     return isinstance(fault, Unknown) and fault.task == id
+
+
+def moved_by(outcome: Outcome | None) -> Moved | None:
+    """Where a call went that has this outcome; None if it was not moved."""
+    if not isinstance(outcome, Faulted) or b"Moved" not in bytes(outcome.raw):
+        return None
+    fault = outcome.fault
+    return fault if isinstance(fault, Moved) else None
 
 
 def one_of(found: Result[Mapping[str, Outcome], Fault], id: str) -> Result[Outcome | None, Fault]:

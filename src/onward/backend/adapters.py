@@ -22,6 +22,7 @@ from onward.backend.async_protocols import (
     AsyncForgets,
     AsyncHistories,
     AsyncLists,
+    AsyncMoves,
     AsyncSchedules,
     AsyncSignals,
     AsyncSubmits,
@@ -34,7 +35,7 @@ from onward.backend.protocols import Worker
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
 from onward.backend.waits import wait_async
 from onward.catalog import Catalog
-from onward.fault import Fault, Misconfigured, Unavailable
+from onward.fault import Fault, Misconfigured, Moved, Unavailable
 from onward.outcome import Outcome
 from onward.plan import Plan
 
@@ -67,6 +68,10 @@ class ListsCore(AsyncBackend, AsyncLists, Protocol):
     """An async backend that can list its calls."""
 
 
+class MovesCore(HistoriesCore, AsyncMoves, Protocol):
+    """An async backend whose calls can be moved."""
+
+
 class ForgetsCore(AsyncBackend, AsyncForgets, Protocol):
     """An async backend that can delete a call."""
 
@@ -83,6 +88,7 @@ SchedulesCoreT = TypeVar("SchedulesCoreT", bound=SchedulesCore)
 SignalsCoreT = TypeVar("SignalsCoreT", bound=SignalsCore)
 HistoriesCoreT = TypeVar("HistoriesCoreT", bound=HistoriesCore)
 ListsCoreT = TypeVar("ListsCoreT", bound=ListsCore)
+MovesCoreT = TypeVar("MovesCoreT", bound=MovesCore)
 ForgetsCoreT = TypeVar("ForgetsCoreT", bound=ForgetsCore)
 DiagnosesCoreT = TypeVar("DiagnosesCoreT", bound=DiagnosesCore)
 
@@ -245,6 +251,14 @@ class BlockingLists(Blocking[ListsCoreT]):
     def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
         """See `Lists.calls`."""
         return self._wait(lambda: self._core.calls(query, after))
+
+
+class BlockingMoves(BlockingHistories[MovesCoreT]):
+    """`Moves` over an async backend."""
+
+    def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        """See `Moves.give_up`."""
+        return self._wait(lambda: self._core.give_up(id, moved))
 
 
 class BlockingForgets(Blocking[ForgetsCoreT]):

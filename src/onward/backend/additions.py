@@ -1,8 +1,8 @@
-"""The observers and keys that `observed` and `sealing` add to a backend.
+"""What is added to a backend: observers, keys, and how `connect` reached it.
 
-Backends do not know about them. Both functions copy the backend and store the additions in one
-attribute of the copy. The interpreters read that, and pass it on explicitly: in what they submit,
-and in the tasks of the catalog that they have a backend serve.
+Backends do not know about them. `observed` and `sealing` copy the backend and store the additions
+in one attribute of the copy. The interpreters read that, and pass it on explicitly: in what they
+submit, and in the tasks of the catalog that they have a backend serve.
 
 A backend that wraps another would need a class for each set of capabilities, because those are
 looked up by `isinstance`, and it would no longer be a `CeleryBackend`. Another parameter of `serve`
@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import Raw, Struct
 
-if TYPE_CHECKING:  # only backends that are observed pay for it
+if TYPE_CHECKING:  # only backends that have additions pay for it
+    from collections.abc import Callable
+
+    from returns.result import Result
+
+    from onward.backend.protocols import Backend
+    from onward.fault import Fault
     from onward.observer import Observer
 
 _ATTRIBUTE = "_onward_additions"
@@ -42,10 +48,14 @@ class Additions(Struct, frozen=True):
     Args:
         observers: They follow the calls submitted on it and the attempts of its workers.
         sealer: Encrypts the secrets of its calls.
+        address: The URL that it was connected by, without credentials; empty if there is none.
+        reach: Connects to another backend by such a URL.
     """
 
     observers: tuple[Observer, ...] = ()
     sealer: Seals | None = None
+    address: str = ""
+    reach: Callable[[str], Result[Backend, Fault]] | None = None
 
 
 _NOTHING = Additions()
@@ -65,10 +75,19 @@ def with_additions(backend: B, additions: Additions) -> B:
     """
     other = copy.copy(backend)
     try:
-        object.__setattr__(other, _ATTRIBUTE, additions)  # it may be a frozen dataclass
+        set_additions(other, additions)
     except AttributeError:
         raise TypeError(
             f"{type(backend).__name__} has __slots__ without a slot for observers and keys: "
             f"add {_ATTRIBUTE!r} to its __slots__"
         ) from None
     return other
+
+
+def set_additions(backend: object, additions: Additions) -> None:
+    """Gives these additions to a backend that nobody else has yet.
+
+    Raises:
+        AttributeError: If the backend has `__slots__` without a slot for them.
+    """
+    object.__setattr__(backend, _ATTRIBUTE, additions)  # it may be a frozen dataclass

@@ -12,7 +12,7 @@ from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.protocols import Worker
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
 from onward.catalog import Catalog
-from onward.fault import Fault
+from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
 
@@ -99,6 +99,14 @@ class AsyncLists(Protocol):
 
     async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
         """Like `Lists.calls`."""
+        ...
+
+
+class AsyncMoves(Protocol):
+    """`Moves`, for callers that await."""
+
+    async def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        """Like `Moves.give_up`."""
         ...
 
 

@@ -69,6 +69,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
         ended: When it got its outcome.
         tags: The tags that it was submitted with.
         fault: The kind of its fault, such as `Lost`, if a fault ended it.
+        starts: When it starts, if it was submitted with a delay and has not begun.
     """
 
     id: str
@@ -78,6 +79,7 @@ class CallRecord(Struct, frozen=True, omit_defaults=True):
     ended: datetime | None = None
     tags: tuple[str, ...] = ()
     fault: str = ""
+    starts: datetime | None = None
 
 
 class CallPage(Struct, frozen=True):

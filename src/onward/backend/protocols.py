@@ -16,7 +16,7 @@ from returns.result import Result
 from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
 from onward.catalog import Catalog
-from onward.fault import Fault
+from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
 
@@ -235,6 +235,34 @@ class Forgets(Backend, Protocol):
         Returns:
             None once it is deleted. `Conflict` if the call has no outcome yet; `Unknown` for an
             unknown id.
+        """
+        ...
+
+
+@runtime_checkable
+class Moves(Histories, Protocol):
+    """A backend whose calls can be moved to another one while they are under way.
+
+    Example:
+        >>> from onward import connect
+        >>> from onward.backend import Moves
+        >>> isinstance(connect("local://").unwrap(), Moves)
+        True
+    """
+
+    def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        """Ends a call with a fault that says where it goes on.
+
+        From then on none of its steps begins here, no cleanup runs, and what its running steps give
+        counts no more; they are interrupted as `cancel` does it. Its history stays.
+
+        Args:
+            id: The call's id.
+            moved: What its outcome is from now on.
+
+        Returns:
+            None once it has ended, by this or before; its outcome says by which. `Conflict` if it
+            is cancelling, which it ends here; `Unknown` for an unknown id.
         """
         ...
 

@@ -10,18 +10,19 @@ from msgspec import Struct
 
 from onward.catalog import Tasks
 from onward.context import Progress
-from onward.fault import Cancelled, Expired
+from onward.fault import Cancelled, Expired, Moved
 from onward.flows.flow import Flow
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
 
 State: TypeAlias = Literal[
-    "queued", "running", "waiting", "cancelling", "done", "failed", "cancelled", "expired"
+    "queued", "running", "waiting", "cancelling", "done", "failed", "cancelled", "expired", "moved"
 ]
 """The state of a call. `failed` is a domain error or a fault; an unknown id has no state.
 
 A call is `waiting` while all that it does is to sleep, or to wait for a signal. It is `cancelling`
-if it was cancelled, or its deadline has passed, and cleanups still run.
+if it was cancelled, or its deadline has passed, and cleanups still run. It is `moved` once another
+backend has it.
 """
 
 
@@ -34,7 +35,7 @@ class Status(Struct, frozen=True):
     """Where a submitted call is.
 
     Args:
-        state: queued, running, waiting, cancelling, done, failed, cancelled or expired.
+        state: queued, running, waiting, cancelling, done, failed, cancelled, expired or moved.
         task: The task that is running, or that ran last.
         step: The step's path within the call.
         attempt: The number of the step's attempt.
@@ -218,5 +219,7 @@ def state_of(outcome: Outcome) -> State:
             return "cancelled"
         case Expired():
             return "expired"
+        case Moved():
+            return "moved"
         case _:
             return "failed"

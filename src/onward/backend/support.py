@@ -75,6 +75,15 @@ def not_ended(flow: str) -> Conflict:
     )
 
 
+def is_cancelling(flow: str) -> Conflict:
+    """The fault for a call that cannot be moved, because its cleanups run already.
+
+    Args:
+        flow: The name of the call's flow.
+    """
+    return Conflict(flow, "the call is cancelling", "Wait for its result: it ends where it is.")
+
+
 def step_name(step: Node, flow: str) -> str:
     """The name of a step: its task's, or its flow's where the step is a whole flow.
 

@@ -17,8 +17,10 @@ from typing import NoReturn, TypedDict
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend
+from onward.backend.additions import additions_of
 from onward.config.document import Entry, Section, read
 from onward.config.document import settings as settings_in
+from onward.config.reach import make_reachable
 from onward.engines import Engine
 from onward.fault import Misconfigured
 from onward.sealing import sealing
@@ -75,15 +77,21 @@ def connect(source: str | Path | None = None, /) -> Result[Backend, Misconfigure
     """
     try:
         if source is None:
-            return Success(_by_environment())
+            return Success(_reachable(_by_environment()))
         if isinstance(source, Path) or (isinstance(source, str) and _is_file(source)):
-            return Success(_by_file(Path(source)))
+            return Success(_reachable(_by_file(Path(source))))
         return Success(_by_url(source))
     except _Refused as refused:
         return Failure(refused.fault)
     except Exception as problem:  # from another package's engine; its text may contain a secret
         message = f"the engine raised {type(problem).__name__} when its backend was made"
         return Failure(Misconfigured("connect", message))
+
+
+def _reachable(backend: Backend, url: str = "") -> Backend:
+    if not additions_of(backend).reach:
+        make_reachable(backend, url, connect)
+    return backend
 
 
 class _Refused(Exception):
@@ -129,7 +137,7 @@ def _by_url(source: object) -> Backend:
         settings = engine.from_url(url)
     except ValueError as problem:
         raise _Refused(f"{scheme}://", str(problem)) from None
-    return _made(f"{scheme}://", "", known[scheme], settings)
+    return _reachable(_made(f"{scheme}://", "", known[scheme], settings), url)
 
 
 def _refuse_secrets(url: str, engine: Engine[dict[str, object]]) -> None:

@@ -1,7 +1,7 @@
 """The interpreters for blocking callers: they run, submit and inspect calls."""
 
 from onward.interpret.outcomes import cancel, result, results, send, status
-from onward.interpret.repair import fork, history, resume
+from onward.interpret.repair import fork, history, move, resume
 from onward.interpret.running import check, run, submit, submit_all
 from onward.interpret.schedules import (
     pause_schedule,
@@ -17,6 +17,7 @@ __all__ = [
     "check",
     "fork",
     "history",
+    "move",
     "pause_schedule",
     "result",
     "results",

@@ -73,10 +73,10 @@ async def resume(
         if isinstance(changed, Fault):
             return Failure(changed)
         plan = changed
-    submitted = await core.submit(caller, ref.flow, _submission(plan, ref.flow), target)
+    submitted = await core.submit(caller, ref.flow, submission_of(plan, ref.flow), target)
     if isinstance(submitted, Failure):
         return submitted
-    lost = await _send_again(caller, found.signals, plan, target)
+    lost = await send_again(caller, found.signals, plan, target)
     return submitted if lost is None else Failure(lost)
 
 
@@ -88,16 +88,17 @@ async def fork(caller: Caller, ref: Ref[V, E], at: str, on: Histories) -> Result
     found = answer.unwrap()
     plan = found.plan
     if plan is None:
-        return Failure(_without_plan(ref))
+        return Failure(without_plan(ref))
     outcomes, id = found.outcomes, new_id()
     if at not in outcomes and at not in found.steps:
         return Failure(_no_step(ref, at, [*outcomes, *found.steps]))
     past = Past(id, before(at, outcomes), args={} if plan.past is None else plan.past.args)
     forked = replace(plan, v=NEWEST, id=id, key=None, deadline=None, trace={}, past=past)
-    return await core.submit(caller, ref.flow, _submission(forked, ref.flow), on)
+    return await core.submit(caller, ref.flow, submission_of(forked, ref.flow), on)
 
 
-def _submission(plan: Plan, flow: AnyFlow) -> Submission:
+def submission_of(plan: Plan, flow: AnyFlow) -> Submission:
+    """A submission of a plan that continues a call of a flow."""
     needed = {node.task for node in walk(plan.root) if isinstance(node, StepNode)}
     # A flow that only reads the outcome, such as `identity`, has no tasks to run it with.
     return Submission(plan, flow=flow if needed <= flow.tasks.keys() else None)
@@ -116,13 +117,25 @@ def _resumed(found: Recorded, ref: Ref[V, E], deadline: Deadline) -> Plan | Faul
         advice = "Wait for its result, or cancel it first."
         return Conflict(ref.id, f"the call is {state}, and goes on by itself", advice)
     if plan is None:
-        return _without_plan(ref)
+        return without_plan(ref)
     try:
         expires = _unless_past(plan.deadline) if deadline is None else expiry(deadline)
     except (TypeError, ValueError) as problem:
         return Misconfigured("deadline", str(problem))
     if expires is not None and expires <= time.time():
         return Expired(plan.flow, "its deadline had passed before it was submitted")
+    return replace(continued(plan, found, "resume"), deadline=expires)
+
+
+def continued(plan: Plan, found: Recorded, how: str) -> Plan:
+    """The plan of the call that continues a call.
+
+    Args:
+        plan: The plan of the old call.
+        found: What is recorded of it.
+        how: What it is continued by. Its id depends on that and on the old one's, so that there is
+            one such call.
+    """
     outcomes = found.outcomes
     kept = taken_over(plan, outcomes)
     before_it = Past(plan.id) if plan.past is None else plan.past
@@ -133,26 +146,21 @@ def _resumed(found: Recorded, ref: Ref[V, E], deadline: Deadline) -> Plan | Faul
         if path not in kept and step.until is not None and not isinstance(step.outcome, Failed)
     }
     args = {path: each for path, each in before_it.args.items() if path not in kept}
-    return replace(
-        plan,
-        v=NEWEST,
-        id=_next_id(plan.id),
-        deadline=expires,
-        trace={},
-        past=Past(before_it.origin, kept, due, args),
-    )
+    past = Past(before_it.origin, kept, due, args)
+    return replace(plan, v=NEWEST, id=continued_id(plan.id, how), trace={}, past=past)
 
 
-def _next_id(id: str) -> str:
-    """The id of the call that continues a call: always the same, so that there is one."""
-    return hashlib.sha256(f"resume\n{id}".encode()).hexdigest()[:32]
+def continued_id(id: str, how: str) -> str:
+    """The id of the call that continues a call."""
+    return hashlib.sha256(f"{how}\n{id}".encode()).hexdigest()[:32]
 
 
 def _unless_past(deadline: float | None) -> float | None:
     return None if deadline is None or deadline <= time.time() else deadline
 
 
-def _without_plan(ref: Ref[V, E]) -> Conflict:
+def without_plan(ref: Ref[V, E]) -> Conflict:
+    """The fault for a call whose plan the engine does not keep."""
     return Conflict(
         ref.id,
         "its plan is not kept, because a release before 0.2 submitted it",
@@ -172,7 +180,7 @@ def _no_step(ref: Ref[V, E], at: str, known: Sequence[str]) -> Unknown:
     return Unknown(ref.id, f"no step of the call has begun at {at!r}; {there}")
 
 
-async def _send_again(
+async def send_again(
     caller: Caller, signals: Mapping[str, Raw], plan: Plan, on: Submits
 ) -> Fault | None:
     """Sends the signals of the old call to the new one."""

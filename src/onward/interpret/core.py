@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
@@ -24,7 +25,7 @@ from onward.backend.additions import additions_of
 from onward.backend.features import lacking
 from onward.catalog import Catalog
 from onward.context import slot_lent
-from onward.fault import Fault, Unsupported
+from onward.fault import Conflict, Fault, Moved, Unsupported
 from onward.flows.flow import AnyFlow, Flow, Ref
 from onward.flows.signals import Signal
 from onward.interpret.callers import Caller
@@ -38,7 +39,7 @@ from onward.interpret.prepare import (
     timeout_seconds,
     unsupported,
 )
-from onward.outcome import Outcome
+from onward.outcome import Outcome, moved_by
 from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_value
 
 T = TypeVar("T")
@@ -145,8 +146,30 @@ async def result(
     if isinstance(wait, Fault):
         return Failure(wait)
     with slot_lent():
-        answer = await caller.wait(on.outcome, check_ref(ref).id, wait)
-    return read(ref, incoming(on, answer), wait)
+        answer = await outcome(caller, check_ref(ref).id, on, wait)
+    return read(ref, answer, wait)
+
+
+async def outcome(
+    caller: Caller, id: str, on: Backend, timeout: float | None
+) -> Result[Outcome | None, Fault]:
+    """Waits for the outcome of a call, wherever it has been moved to.
+
+    Args:
+        caller: Who waits.
+        id: The call's id.
+        on: The backend that it was submitted to.
+        timeout: The longest wait, in seconds; None for no limit.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    answer = incoming(on, await caller.wait(on.outcome, id, timeout))
+    moved = moved_by(answer.unwrap()) if isinstance(answer, Success) else None
+    if moved is None or not can_follow(on, moved):
+        return answer
+    from onward.interpret.following import follow  # only callers of moved calls pay for it
+
+    left = None if end is None else max(0.0, end - time.monotonic())
+    return await follow(on, moved, lambda to: outcome(caller, moved.id, to, left))
 
 
 async def settled(
@@ -155,19 +178,63 @@ async def settled(
     """Waits for the next outcomes that `onward.results` gives."""
     with slot_lent():
         answer = await caller.wait(on.settled, waiting.pending, waiting.left)
-    return all_incoming(on, answer)
+    found = all_incoming(on, answer)
+    if isinstance(found, Failure):
+        return found
+    outcomes = dict(found.unwrap())
+    for id, each in found.unwrap().items():
+        moved = moved_by(each)
+        if moved is not None and can_follow(on, moved):
+            elsewhere = await outcome(caller, id, on, waiting.left)
+            if isinstance(elsewhere, Failure):
+                return Failure(elsewhere.failure())
+            del outcomes[id]
+            if (ended := elsewhere.unwrap()) is not None:
+                outcomes[id] = ended
+    return Success(outcomes)
 
 
 async def status(caller: Caller, ref: Ref[Value, Error], on: Backend) -> Result[Status, Fault]:
     """See `onward.status`."""
     check_backend(on, "status")
-    return await caller.ask(on.status, check_ref(ref).id)
+    answer = await caller.ask(on.status, check_ref(ref).id)
+    if isinstance(answer, Success) and answer.unwrap().state == "moved":
+        moved = await _moved(caller, ref.id, on)
+        if moved is not None:
+            from onward.interpret.following import follow
+
+            return await follow(on, moved, lambda to: status(caller, Ref(moved.id, ref.flow), to))
+    return answer
+
+
+async def _moved(caller: Caller, id: str, on: Backend) -> Moved | None:
+    """Where a call went; None if it was not moved, or cannot be followed."""
+    if additions_of(on).reach is None:
+        return None
+    answer = await caller.wait(on.outcome, id, 0.0)
+    moved = moved_by(answer.unwrap()) if isinstance(answer, Success) else None
+    return moved if moved is not None and can_follow(on, moved) else None
+
+
+def can_follow(on: Backend, moved: Moved) -> bool:
+    """Whether a URL names the backend that a call was moved to."""
+    return bool(moved.to) and additions_of(on).reach is not None
 
 
 async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[None, Fault]:
     """See `onward.cancel`."""
     missing = unsupported(on, check_ref(ref).flow.name, "cancel")
-    return Failure(missing) if missing else await caller.ask(on.cancel, ref.id)
+    if missing is not None:
+        return Failure(missing)
+    answer = await caller.ask(on.cancel, ref.id)
+    moved = await _moved(caller, ref.id, on) if isinstance(answer, Success) else None
+    if moved is None:
+        return answer
+    from onward.interpret.following import follow
+
+    return await follow(
+        on, moved, lambda to: cancel(caller, Ref(moved.id, ref.flow), cast(Cancels, to))
+    )
 
 
 async def send(
@@ -185,7 +252,15 @@ async def send(
     sealed = outgoing_value(on, raw)
     if isinstance(sealed, Failure):
         return Failure(sealed.failure())
-    return await caller.ask(on.send, ref.id, signal.name, sealed.unwrap())
+    answer = await caller.ask(on.send, ref.id, signal.name, sealed.unwrap())
+    is_over = isinstance(answer, Failure) and isinstance(answer.failure(), Conflict)
+    moved = await _moved(caller, ref.id, on) if is_over else None
+    if moved is None:
+        return answer
+    from onward.interpret.following import follow
+
+    there = Ref(moved.id, ref.flow)
+    return await follow(on, moved, lambda to: send(caller, there, signal, value, cast(Signals, to)))
 
 
 async def schedule(

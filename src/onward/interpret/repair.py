@@ -1,4 +1,4 @@
-"""`history`, `resume` and `fork`, for blocking callers."""
+"""`history`, `resume`, `fork` and `move`, for blocking callers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from returns.result import Result
 
-from onward.backend import Histories, Submits
+from onward.backend import Backend, Histories, Moves, Submits
 from onward.coroutines import drive
 from onward.fault import Fault
 from onward.flows.flow import Ref
@@ -152,3 +152,51 @@ def fork(ref: Ref[Value, Error], /, at: str, on: Histories) -> Result[Ref[Value,
     from onward.interpret import continuing
 
     return drive(continuing.fork(BLOCKS, ref, at, on))
+
+
+def move(ref: Ref[Value, Error], /, on: Moves, to: Backend) -> Result[Ref[Value, Error], Fault]:
+    """Moves a call that is under way to another backend, where it goes on.
+
+    On the old backend the call ends as `moved`: none of its steps begins there any more, and those
+    that run are interrupted as by `cancel`. On the new one a call takes over its outcomes, so steps
+    that have ended do not run again; one that was interrupted does. A wait that had begun ends when
+    it would have ended, and signals, the rest of a delay, the deadline, the tags, `current().key`
+    and `current().id` go along. A key holds on each backend by itself, and so does `unique=`.
+
+    `result`, `results`, `status`, `send` and `cancel` find the call by its old ref too, if
+    `connect` has made both backends of URLs. These are kept without users and passwords. For
+    engines that need some, the variable `ONWARD_URLS` holds the whole URLs, separated by spaces.
+
+    If it is interrupted, or its answer is a fault, move the call again to the same backend. That
+    goes on where it stopped, and never makes a second call.
+
+    Args:
+        ref: What `submit` gave, or `flow.ref(text)` in another process.
+        on: The backend that has the call. `isinstance(backend, Moves)` tells whether calls can be
+            moved from it.
+        to: The backend that gets it, whose workers have the flow's tasks.
+
+    Returns:
+        The call's ref on the new backend. `Conflict` if the call has an outcome, is cancelling, or
+        was moved elsewhere; what the new backend refuses, before anything is changed; `Unavailable`
+        if one of them cannot be reached; `Unknown` if the old one does not know the id.
+
+    Example:
+        >>> from onward import Signal, awaits, local, move, result, send, submit, task
+        >>> approved = Signal("approved", bool)
+        >>> @task
+        ... def order(n: int) -> str:
+        ...     return f"order {n}"
+        >>> old, new = local(), local()
+        >>> ref = submit((order >> awaits(approved))(7), on=old).unwrap()
+        >>> there = move(ref, on=old, to=new).unwrap()
+        >>> send(there, approved, True, on=new)
+        <Success: None>
+        >>> result(there, on=new)
+        <Success: True>
+        >>> print(result(ref, on=old).failure().message)
+        it was moved to local(workers=...)
+    """
+    from onward.interpret import moving
+
+    return drive(moving.move(BLOCKS, ref, on, to))

@@ -12,8 +12,8 @@ from onward.backend import Schedule, Submission
 from onward.backend.adapters import (
     BlockingCancels,
     BlockingForgets,
-    BlockingHistories,
     BlockingLists,
+    BlockingMoves,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
@@ -31,8 +31,8 @@ T = TypeVar("T")
 class Local(
     BlockingCancels[Core],
     BlockingForgets[Core],
-    BlockingHistories[Core],
     BlockingLists[Core],
+    BlockingMoves[Core],
     BlockingSchedules[Core],
     BlockingSignals[Core],
     BlockingSubmitsUnique[Core],

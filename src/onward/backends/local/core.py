@@ -24,7 +24,14 @@ from onward.backend import (
     Worker,
     state_of,
 )
-from onward.backend.support import ended_already, expired, not_ended, sent_already, unknown
+from onward.backend.support import (
+    ended_already,
+    expired,
+    is_cancelling,
+    not_ended,
+    sent_already,
+    unknown,
+)
 from onward.backends.local.listing import call_page, history_page
 from onward.backends.local.schedules import Timetable
 from onward.backends.local.steps import Run, Runtime, StepRunner
@@ -33,7 +40,7 @@ from onward.backends.local.worker import LocalWorker
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
 from onward.execute import raised
-from onward.fault import CLOSED, Cancelled, Fault, Unknown
+from onward.fault import CLOSED, Cancelled, Fault, Moved, Unknown
 from onward.outcome import Outcome, faulted
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, has_cleanup
@@ -91,6 +98,7 @@ class Core:
     def _begin(self, run: Run, submission: Submission) -> None:
         loop, deadline = asyncio.get_running_loop(), run.plan.deadline
         run.tasks = submission.tasks
+        run.starts = time.time() + submission.delay if submission.delay else None
         if deadline is not None:
             run.timer = loop.call_later(deadline - time.time(), self._expire, run)
         run.job = loop.create_task(self._run(run, submission.delay))
@@ -181,6 +189,17 @@ class Core:
     async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
         self._forget()
         return Success(call_page(reversed(self.runs.values()), query, after))
+
+    async def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        run = self._known(id)
+        if run is None:
+            return Failure(_unknown(id))
+        if run.state == "cancelling":
+            return Failure(is_cancelling(run.plan.flow))
+        if not run.finished.done():
+            self._finish(run, faulted(moved), "moved")
+            run.job.cancel()
+        return Success(None)
 
     async def forget(self, id: str, /) -> Result[None, Fault]:
         run = self.runs.get(id)

@@ -54,4 +54,5 @@ def call_record(run: Run) -> CallRecord:
         moment(run.ended),
         run.plan.tags,
         type(outcome.fault).__name__ if isinstance(outcome, Faulted) else "",
+        moment(run.starts) if run.state == "queued" else None,
     )

@@ -142,6 +142,7 @@ class Run:
     running: int = 0
     number: int = 0
     submitted: float = field(default_factory=time.time)
+    starts: float | None = None
     ended: float | None = None
     kept_since: float | None = None
 

@@ -1,0 +1,117 @@
+"""Moves calls that are under way to another backend, and finds calls that were moved."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+from msgspec.structs import replace
+from returns.result import Failure, Result, Success
+
+from onward.backend import Backend, Checks, Moves, Submits
+from onward.backend.additions import additions_of
+from onward.backend.features import lacking
+from onward.fault import Conflict, Fault, Moved, Unavailable, Unknown
+from onward.flows.flow import Ref
+from onward.interpret import core
+from onward.interpret.callers import Caller
+from onward.interpret.continuing import continued, send_again, submission_of, without_plan
+from onward.interpret.prepare import check_backend, check_ref, unsupported
+from onward.interpret.recorded import Recorded, recorded
+from onward.outcome import moved_by
+from onward.plan import Plan
+
+V = TypeVar("V")
+E = TypeVar("E")
+
+_HOW = "move"
+
+
+async def move(caller: Caller, ref: Ref[V, E], on: Moves, to: Backend) -> Result[Ref[V, E], Fault]:
+    """See `onward.move`."""
+    missing = unsupported(on, check_ref(ref).flow.name, "history", "give_up")
+    if missing is not None:
+        return Failure(missing)
+    check_backend(to, "submit", "outcome")
+    answer = await recorded(caller, ref, on)
+    if isinstance(answer, Failure):
+        return Failure(answer.failure())
+    found = answer.unwrap()
+    plan = found.plan
+    if plan is None:
+        return Failure(without_plan(ref))
+    moved = moved_by(found.outcome)
+    if moved is None:
+        refused = await _refusal(caller, ref, plan, found, to)
+        if refused is not None:
+            return Failure(refused)
+        next_plan = continued(plan, found, _HOW)
+        starts = found.call.starts
+        said = Moved(
+            plan.flow,
+            f"it was moved to {to!r}",
+            address_of(to),
+            next_plan.id,
+            None if starts is None else starts.timestamp(),
+        )
+        given_up = await caller.ask(on.give_up, ref.id, said)
+        if isinstance(given_up, Failure):
+            return Failure(given_up.failure())
+        answer = await recorded(caller, ref, on)
+        if isinstance(answer, Failure):
+            return Failure(_to_repeat(answer.failure(), said))
+        found = answer.unwrap()
+        moved = moved_by(found.outcome)
+    if moved is None:
+        return Failure(_ended(ref, found))
+    if moved.to != address_of(to):
+        advice = "Move it again, to the backend that it was moved to."
+        return Failure(Conflict(ref.id, moved.message, advice))
+    return await _go_on(caller, ref, found, moved, to)
+
+
+async def _refusal(
+    caller: Caller, ref: Ref[V, E], plan: Plan, found: Recorded, to: Backend
+) -> Fault | None:
+    """What keeps a call from going on on a backend; found before anything is changed."""
+    if found.outcome is not None:
+        return _ended(ref, found)
+    submission = submission_of(continued(plan, found, _HOW), ref.flow)
+    refused: list[Fault] = [*lacking(to, submission.plan)]
+    if isinstance(to, Checks):
+        refused += to.check(submission.plan)
+    if refused:
+        return refused[0]
+    reached = await caller.ask(to.status, submission.plan.id)
+    is_reached = isinstance(reached, Success) or isinstance(reached.failure(), Unknown)
+    return None if is_reached else reached.failure()
+
+
+async def _go_on(
+    caller: Caller, ref: Ref[V, E], found: Recorded, moved: Moved, to: Backend
+) -> Result[Ref[V, E], Fault]:
+    assert found.plan is not None
+    delay = 0.0 if moved.starts is None else max(0.0, moved.starts - time.time())
+    plan = continued(found.plan, found, _HOW)
+    submission = replace(submission_of(plan, ref.flow), delay=delay)
+    submitted = await core.submit(caller, ref.flow, submission, to)
+    if isinstance(submitted, Failure):
+        return Failure(_to_repeat(submitted.failure(), moved))
+    lost = await send_again(caller, found.signals, plan, to)
+    return submitted if lost is None else Failure(_to_repeat(lost, moved))
+
+
+def _ended(ref: Ref[V, E], found: Recorded) -> Conflict:
+    advice = "A failed one goes on elsewhere by resume(ref, on=..., to=...)."
+    return Conflict(ref.id, f"the call is {found.call.state}, so it cannot be moved", advice)
+
+
+def _to_repeat(fault: Fault, moved: Moved) -> Fault:
+    """The fault of a call that has left one backend and not reached the other."""
+    message = f"{moved.message}, and has not arrived there: {fault}"
+    return Unavailable(moved.task, message, "Move it again, to the same backend.")
+
+
+def address_of(backend: Submits) -> str:
+    """The URL that a backend was connected by, without credentials."""
+    return additions_of(backend).address
