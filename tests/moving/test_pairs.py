@@ -80,7 +80,8 @@ Open: TypeAlias = Callable[[], AbstractContextManager[Engine]]
 @contextmanager
 def served(url: str) -> Iterator[Engine]:
     backend = connect(url).unwrap()
-    assert isinstance(backend, Engine)
+    if not isinstance(backend, Engine):
+        pytest.skip(f"no call can be moved from {backend!r}")
     worker = backend.serve(CATALOG).unwrap()
     try:
         yield backend
