@@ -194,7 +194,7 @@ class Moved(Fault, Struct, frozen=True):
         task: The flow.
         message: Where it went, for people.
         to: The URL of that backend, without credentials; empty if it has none.
-        id: The call's id there.
+        id: The id of its plan there, which on most backends is the call's id.
         starts: When it starts there, in seconds since 1970, if it has a delay and had not begun.
 
     Example:

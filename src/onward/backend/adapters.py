@@ -19,6 +19,7 @@ from onward.backend.async_protocols import (
     AsyncBackend,
     AsyncCancels,
     AsyncDiagnoses,
+    AsyncFinds,
     AsyncForgets,
     AsyncHistories,
     AsyncLists,
@@ -72,6 +73,10 @@ class MovesCore(HistoriesCore, AsyncMoves, Protocol):
     """An async backend whose calls can be moved."""
 
 
+class FindsCore(AsyncBackend, AsyncFinds, Protocol):
+    """An async backend where the id of a call is not always the id of its plan."""
+
+
 class ForgetsCore(AsyncBackend, AsyncForgets, Protocol):
     """An async backend that can delete a call."""
 
@@ -89,6 +94,7 @@ SignalsCoreT = TypeVar("SignalsCoreT", bound=SignalsCore)
 HistoriesCoreT = TypeVar("HistoriesCoreT", bound=HistoriesCore)
 ListsCoreT = TypeVar("ListsCoreT", bound=ListsCore)
 MovesCoreT = TypeVar("MovesCoreT", bound=MovesCore)
+FindsCoreT = TypeVar("FindsCoreT", bound=FindsCore)
 ForgetsCoreT = TypeVar("ForgetsCoreT", bound=ForgetsCore)
 DiagnosesCoreT = TypeVar("DiagnosesCoreT", bound=DiagnosesCore)
 
@@ -259,6 +265,14 @@ class BlockingMoves(BlockingHistories[MovesCoreT]):
     def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
         """See `Moves.give_up`."""
         return self._wait(lambda: self._core.give_up(id, moved))
+
+
+class BlockingFinds(Blocking[FindsCoreT]):
+    """`Finds` over an async backend."""
+
+    def find(self, id: str, /) -> Result[str, Fault]:
+        """See `Finds.find`."""
+        return self._wait(lambda: self._core.find(id))
 
 
 class BlockingForgets(Blocking[ForgetsCoreT]):

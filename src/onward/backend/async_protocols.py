@@ -110,6 +110,14 @@ class AsyncMoves(Protocol):
         ...
 
 
+class AsyncFinds(Protocol):
+    """`Finds`, for callers that await."""
+
+    async def find(self, id: str, /) -> Result[str, Fault]:
+        """Like `Finds.find`."""
+        ...
+
+
 class AsyncForgets(Protocol):
     """`Forgets`, for callers that await."""
 

@@ -268,6 +268,15 @@ class Moves(Histories, Protocol):
 
 
 @runtime_checkable
+class Finds(Backend, Protocol):
+    """A backend where the id of a call is not always the id of its plan."""
+
+    def find(self, id: str, /) -> Result[str, Fault]:
+        """Returns the id of the call that was submitted with a plan of this id, or `Unknown`."""
+        ...
+
+
+@runtime_checkable
 class Schedules(Backend, Protocol):
     """A backend that has schedules; `isinstance(backend, Schedules)` tells whether it has.
 

@@ -76,7 +76,7 @@ async def resume(
     submitted = await core.submit(caller, ref.flow, submission_of(plan, ref.flow), target)
     if isinstance(submitted, Failure):
         return submitted
-    lost = await send_again(caller, found.signals, plan, target)
+    lost = await send_again(caller, found.signals, submitted.unwrap(), target)
     return submitted if lost is None else Failure(lost)
 
 
@@ -181,17 +181,17 @@ def _no_step(ref: Ref[V, E], at: str, known: Sequence[str]) -> Unknown:
 
 
 async def send_again(
-    caller: Caller, signals: Mapping[str, Raw], plan: Plan, on: Submits
+    caller: Caller, signals: Mapping[str, Raw], ref: Ref[V, E], on: Submits
 ) -> Fault | None:
-    """Sends the signals of the old call to the new one."""
+    """Sends the signals of the old call to the new one, that of the ref."""
     for name, raw in signals.items():
-        missing = unsupported(on, plan.flow, "send")
+        missing = unsupported(on, ref.flow.name, "send")
         if missing is not None or not isinstance(on, Signals):
             return missing
         sealed = outgoing_value(on, raw)
         if isinstance(sealed, Failure):
             return cast(Fault, sealed.failure())
-        sent = await caller.ask(on.send, plan.id, name, sealed.unwrap())
+        sent = await caller.ask(on.send, ref.id, name, sealed.unwrap())
         # A Conflict says that it has this signal already, or has ended without it.
         if isinstance(sent, Failure) and not isinstance(sent.failure(), Conflict):
             return cast(Fault, sent.failure())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
 
@@ -169,7 +169,7 @@ async def outcome(
     from onward.interpret.following import follow  # only callers of moved calls pay for it
 
     left = None if end is None else max(0.0, end - time.monotonic())
-    return await follow(on, moved, lambda to: outcome(caller, moved.id, to, left))
+    return await follow(caller, on, moved, lambda id, to: outcome(caller, id, to, left))
 
 
 async def settled(
@@ -203,7 +203,9 @@ async def status(caller: Caller, ref: Ref[Value, Error], on: Backend) -> Result[
         if moved is not None:
             from onward.interpret.following import follow
 
-            return await follow(on, moved, lambda to: status(caller, Ref(moved.id, ref.flow), to))
+            return await follow(
+                caller, on, moved, lambda id, to: status(caller, Ref(id, ref.flow), to)
+            )
     return answer
 
 
@@ -233,7 +235,7 @@ async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[
     from onward.interpret.following import follow
 
     return await follow(
-        on, moved, lambda to: cancel(caller, Ref(moved.id, ref.flow), cast(Cancels, to))
+        caller, on, moved, lambda id, to: cancel(caller, Ref(id, ref.flow), cast(Cancels, to))
     )
 
 
@@ -259,8 +261,10 @@ async def send(
         return answer
     from onward.interpret.following import follow
 
-    there = Ref(moved.id, ref.flow)
-    return await follow(on, moved, lambda to: send(caller, there, signal, value, cast(Signals, to)))
+    def send_there(id: str, to: Backend) -> Awaitable[Result[None, Fault]]:
+        return send(caller, Ref(id, ref.flow), signal, value, cast(Signals, to))
+
+    return await follow(caller, on, moved, send_there)
 
 
 async def schedule(

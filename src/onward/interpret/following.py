@@ -7,22 +7,27 @@ from typing import TypeVar
 
 from returns.result import Failure, Result
 
-from onward.backend import Backend
+from onward.backend import Backend, Finds
 from onward.backend.additions import additions_of
 from onward.fault import Fault, Moved
+from onward.interpret.callers import Caller
 
 T = TypeVar("T")
 
 
 async def follow(
-    on: Backend, moved: Moved, ask: Callable[[Backend], Awaitable[Result[T, Fault]]]
+    caller: Caller,
+    on: Backend,
+    moved: Moved,
+    ask: Callable[[str, Backend], Awaitable[Result[T, Fault]]],
 ) -> Result[T, Fault]:
     """Asks the backend that a call was moved to.
 
     Args:
+        caller: Who asks.
         on: The backend that it was moved from.
         moved: Where it went.
-        ask: Asks a backend.
+        ask: Asks a backend about the call of an id.
 
     Returns:
         Its answer.
@@ -35,6 +40,12 @@ async def follow(
         return Failure(connected.failure())
     backend = connected.unwrap()
     try:
-        return await ask(backend)
+        id = moved.id
+        if isinstance(backend, Finds):
+            found = await caller.ask(backend.find, id)
+            if isinstance(found, Failure):
+                return Failure(found.failure())
+            id = found.unwrap()
+        return await ask(id, backend)
     finally:
         backend.close()

@@ -97,7 +97,7 @@ async def _go_on(
     submitted = await core.submit(caller, ref.flow, submission, to)
     if isinstance(submitted, Failure):
         return Failure(_to_repeat(submitted.failure(), moved))
-    lost = await send_again(caller, found.signals, plan, to)
+    lost = await send_again(caller, found.signals, submitted.unwrap(), to)
     return submitted if lost is None else Failure(_to_repeat(lost, moved))
 
 
