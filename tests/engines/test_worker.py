@@ -38,7 +38,7 @@ def test_a_module_runs_with_the_environment_in_the_folder_and_is_logged(tmp_path
     with WorkerProcess.module(
         "probe", "a", log=tmp_path / "log", environment={"COLOUR": "red"}, folder=tmp_path
     ) as worker:
-        assert worker.wait(10) == 7
+        assert worker.wait(60) == 7
         assert worker.tail() == f"{sys.executable} red a\n"
 
 
@@ -46,7 +46,7 @@ def test_a_kill_ends_the_main_process_alone(tmp_path: Path) -> None:
     worker, children = parent(tmp_path)
     with worker:
         worker.kill()
-        assert worker.wait(10) == -signal.SIGKILL
+        assert worker.wait(60) == -signal.SIGKILL
         assert worker.pids() == children
 
 
@@ -63,7 +63,7 @@ def test_a_terminated_worker_may_end_in_good_order(tmp_path: Path) -> None:
     with WorkerProcess(["/bin/sh", "-c", script], log=tmp_path / "log") as worker:
         until(lambda: worker.tail() == "ready\n", within=60, otherwise=worker.tail)
         worker.terminate()
-        assert worker.wait(10) == 7
+        assert worker.wait(60) == 7
 
 
 def test_waiting_too_long_shows_the_log(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from onward import Catalog, current, each, task, together
+from onward import Catalog, Fault, current, each, task, together
 from onward.policy import Constant, Retry
 
 TRACE = "FAULTS_TRACE"
@@ -81,6 +81,27 @@ def undo(n: int) -> None:
 
 
 @task
+def refuse(n: int) -> int:
+    """Fails."""
+    note(current().id, f"refuse {n}")
+    raise ValueError(n)
+
+
+@task
+def join(pair: tuple[int, int]) -> int:
+    """The sum of two."""
+    note(current().id, f"join {pair}")
+    return sum(pair)
+
+
+@task
+def go_on(failed: tuple[int, Fault]) -> int:
+    """Ten times what went in, when that has failed as it should."""
+    n, fault = failed
+    return 10 * n if fault.task == refuse.name else -1
+
+
+@task
 def unserved(n: int) -> int:
     """No worker serves this task."""
     return n
@@ -89,7 +110,7 @@ def unserved(n: int) -> int:
 chain = (step >> step >> step).named("chain")
 fan_out = (each(step) >> add_up).named("fan_out")
 pairs = (together(step, step >> step) >> each(step) >> add_up).named("pairs")
-catalog = Catalog(step, add_up, stumble, hold, undo)
+catalog = Catalog(step, add_up, stumble, hold, undo, refuse, join, go_on)
 
 
 def keep(workers: int, serve: Callable[[], object]) -> NoReturn:

@@ -1,4 +1,7 @@
-"""Storms over calls that sleep, wait for signals, are cancelled, and clean up after themselves."""
+"""Storms over calls that sleep, wait for signals, are cancelled, and clean up after themselves.
+
+Among them are fan-outs that cancel their branches at the first failure.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ from onward import (
     sleep,
     status,
     submit,
+    together,
 )
 from onward.fault import TimedOut, Unknown
-from tests.faults.served import noted, step, undo
+from tests.faults.served import go_on, join, noted, refuse, step, undo
 from tests.faults.storm import (
     PATIENCE,
     Closable,
@@ -45,8 +49,14 @@ CLIENTS = 5
 sleeps = (step >> sleep(2.0)).finally_(undo) >> step
 is_told = (step >> awaits(GO)).finally_(undo) >> step
 is_stuck = (step >> sleep(3600.0)).finally_(undo) >> step
-KINDS = (sleeps, is_told, is_told, is_stuck)
-"""The first two end by themselves and with a signal, and the others are cancelled."""
+cut_off = (step >> sleep(3600.0)).finally_(undo)
+cuts = together(cut_off, sleep(1.0) >> refuse, on_failure="cancel") >> join
+is_cut = cuts.rescue(go_on, with_input=True) >> step
+KINDS = (sleeps, is_told, is_told, is_stuck, is_cut)
+"""The first, the second and the last end by themselves or with a signal; the others are cancelled.
+
+Of the last, one branch cancels the other one, and the call goes on.
+"""
 
 
 def waiting_storm(engine: Engine, what: str, size: Size, folder: Path) -> Tally:
@@ -141,7 +151,7 @@ def submitted(n: int, backend: Closable) -> Ref[int, Fault]:
 def act(n: int, ref: Ref[int, Fault], backend: Closable) -> Fault | None:
     """Signals or cancels a call, if it is one for that; returns what went wrong."""
     match n % len(KINDS):
-        case 0:
+        case 0 | 4:
             return None
         case 1:
             return insist(lambda: send(ref, GO, 10 * n, on=backend))
@@ -166,7 +176,7 @@ def insist(ask: Callable[[], Result[None, Fault]]) -> Fault | None:
 
 def outcome(n: int) -> int | None:
     """What a call gives; None if it is cancelled."""
-    return (n + 2, 10 * n + 1, None, None)[n % len(KINDS)]
+    return (n + 2, 10 * n + 1, None, None, 10 * n + 1)[n % len(KINDS)]
 
 
 def is_right(n: int, found: Result[int, Fault], notes: list[str]) -> bool:
@@ -179,5 +189,7 @@ def is_right(n: int, found: Result[int, Fault], notes: list[str]) -> bool:
 
 def is_complete(n: int, notes: list[str]) -> bool:
     """Whether all of a call has run that should."""
-    last = {0: f"step {n + 1}", 1: f"step {10 * n}"}.get(n % len(KINDS))
-    return f"undo {n}" in notes and (last is None or last in notes)
+    last = {0: f"step {n + 1}", 1: f"step {10 * n}", 4: f"step {10 * n}"}.get(n % len(KINDS))
+    # A branch that has not begun when another one fails never does, and has no cleanup.
+    is_undone = f"undo {n}" in notes or (n % len(KINDS) == 4 and f"step {n}" not in notes)
+    return is_undone and (last is None or last in notes)

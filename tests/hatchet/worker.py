@@ -13,7 +13,20 @@ from pathlib import Path
 
 from onward import Catalog, current, task
 from onward.backends.hatchet import sdk
-from tests.faults.served import THREADS, TRACE, add_up, chain, hold, keep, note, step, undo
+from tests.faults.served import (
+    THREADS,
+    TRACE,
+    add_up,
+    chain,
+    go_on,
+    hold,
+    join,
+    keep,
+    note,
+    refuse,
+    step,
+    undo,
+)
 from tests.hatchet.served import backend_on
 
 
@@ -32,7 +45,7 @@ def tidy(n: int) -> None:
     note(current().id, f"tidy {n}")
 
 
-catalog = Catalog(step, add_up, hold, undo, wait_here, tidy, chain)
+catalog = Catalog(step, add_up, hold, undo, refuse, join, go_on, wait_here, tidy, chain)
 
 
 class _Given:
