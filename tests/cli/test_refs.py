@@ -123,7 +123,7 @@ def test_send_ends_the_wait_of_a_call(folder: Path, on_temporal: str) -> None:
     on, yes = on_temporal, '{"approved": true}'
     ref = submitted("pipeline:decided", "1,2", folder=folder, on=on)
     with started("watch", ref, "--on", on, folder=folder) as watching:
-        wait_for_text(watching, "waiting   total at 1: for the signal decision\n")
+        wait_for_text(watching, "waiting   after total at 1: for the signal decision\n")
         wrong = mistake(
             "send", ref, "decision", "1", "--flow", "pipeline:decided", "--on", on, folder=folder
         )

@@ -36,7 +36,7 @@ class Status(Struct, frozen=True):
 
     Args:
         state: queued, running, waiting, cancelling, done, failed, cancelled, expired or moved.
-        task: The task that is running, or that ran last.
+        task: The task that is running, or that ran last: of a call that waits, before the wait.
         step: The step's path within the call.
         attempt: The number of the step's attempt.
         progress: The progress that the task last reported.

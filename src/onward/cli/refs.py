@@ -9,7 +9,7 @@ from msgspec import Raw
 from returns.result import Failure
 
 from onward import interpret
-from onward.backend import Cancels, Signals
+from onward.backend import Backend, Cancels, Histories, Signals
 from onward.cli.arguments import raw_signal, read_signal
 from onward.cli.console import USAGE, end, fail, say, say_json, value_of, warn
 from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
@@ -17,6 +17,7 @@ from onward.cli.shown import data_of_status, end_with, text_of_status
 from onward.cli.target import flow_of
 from onward.cli.waiting import away, goes_on, leaving, outcome_of
 from onward.fault import Unavailable, Unsupported
+from onward.interpret.signals import unknown_signal
 
 
 def likely_ref(text: str | None) -> str | None:
@@ -107,6 +108,15 @@ def cancel(ref: Ref, on: On = None, config: Config = None, as_json: Json = False
         say(seen.state)
 
 
+def check_by_plan(backend: Backend, ref: str, name: str) -> None:
+    """Ends the command if the call's plan waits for no signal of this name."""
+    if isinstance(backend, Histories):
+        page = backend.history(ref, limit=1).value_or(None)
+        plan = None if page is None else page.plan
+        if plan is not None and (fault := unknown_signal(plan, name)) is not None:
+            end(USAGE, fault.message)
+
+
 def send(
     ref: Ref,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
@@ -120,9 +130,8 @@ def send(
 ) -> None:
     """Send a signal to a submitted call, which waits for it with `awaits`, and print its state.
 
-    With --flow, check the name and the value by the flow's signals. Without it, a name that the
-    flow never waits for is stored too, and a value of another type makes the step fail that gets
-    it.
+    With --flow, check the name and the value by the flow's signals. Without it, check the name
+    by the plan, if the engine keeps that; a value of another type makes the step fail that gets it.
 
     Example: `onward send 7c1f… decision '{"approved": true}' --flow my.tasks:order`
 
@@ -135,6 +144,7 @@ def send(
         if not isinstance(backend, Signals):
             fail(Unsupported(ref, "this backend cannot send a signal"))
         if isinstance(read, Raw):
+            check_by_plan(backend, ref, name)
             value_of(backend.send(ref, name, read))
         elif reader is not None:
             value_of(interpret.send(reader.ref(ref), *read, on=backend))

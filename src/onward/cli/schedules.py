@@ -17,6 +17,7 @@ from onward.backend import Overlap, Schedule, Schedules
 from onward.cli.calls import Arguments, Help, Tags, Target, call_from
 from onward.cli.console import fail, say, say_json, value_of
 from onward.cli.options import PASSED_ON, Config, Json, On, connected_elsewhere, with_call_options
+from onward.cli.shown import text_of_time
 from onward.fault import Fault, Unsupported
 from onward.policy import CallOptions
 
@@ -182,5 +183,5 @@ def _text_of(schedule: Schedule) -> str:
         at = schedule.next_at
         if schedule.timezone != "UTC":
             at = at.astimezone(ZoneInfo(schedule.timezone))
-        parts.append(f"next {at:%Y-%m-%d %H:%M:%S %Z}")
+        parts.append(f"next {text_of_time(at)}")
     return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NoReturn
 
 import msgspec
@@ -73,15 +74,22 @@ def text_of_status(status: Status) -> str:
     if status.attempt > 1:
         where.append(f"attempt {status.attempt}")
     place = ", ".join(filter(None, where))
+    if status.state == "waiting" and status.task:  # which has ended: what waits is no task
+        place = f"after {place}"
     more = text_of_wait(status) or text_of_progress(status)
-    return f"{status.state:<9} {place}{f': {more}' if more else ''}".rstrip()
+    return f"{status.state:<9} {': '.join(filter(None, (place, more)))}".rstrip()
 
 
 def text_of_wait(status: Status) -> str:
     """What the call waits for."""
     signal = f"for the signal {status.signal}" if status.signal else ""
-    until = "" if status.until is None else f"until {status.until.isoformat(' ', 'seconds')}"
+    until = "" if status.until is None else f"until {text_of_time(status.until)}"
     return f"{signal} {until}".strip()
+
+
+def text_of_time(at: datetime) -> str:
+    """A time, to the second, with the name of its time zone."""
+    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
 def text_of_progress(status: Status) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from msgspec import Raw
@@ -11,6 +12,7 @@ from onward.fault import BadPayload, Fault, Misconfigured
 from onward.flows.flow import AnyFlow
 from onward.flows.nodes import signals_of
 from onward.flows.signals import Signal
+from onward.plan import AwaitsNode, Plan, walk
 
 S = TypeVar("S")
 
@@ -43,8 +45,15 @@ def signal_value(flow: AnyFlow, signal: Signal[S], value: S) -> Raw | Fault:
 def signal_named(flow: AnyFlow, name: str) -> Signal[Any] | Fault:
     """The signal of a name that a flow waits for, or the fault if it waits for none."""
     awaited = signals_of(flow)
-    if name in awaited:
-        return awaited[name]
+    return awaited[name] if name in awaited else _waits_for_none(name, awaited, flow.name)
+
+
+def unknown_signal(plan: Plan, name: str) -> Fault | None:
+    """The fault if a plan waits for no signal of a name. Of its type, a plan says nothing."""
+    awaited = {node.signal for node in walk(plan.root) if isinstance(node, AwaitsNode)}
+    return None if name in awaited else _waits_for_none(name, awaited, plan.flow)
+
+
+def _waits_for_none(name: str, awaited: Collection[str], flow: str) -> Fault:
     known = f"it waits for {', '.join(map(repr, sorted(awaited)))}" if awaited else "it has none"
-    message = f"the flow waits for no signal {name!r}: {known}"
-    return Misconfigured(flow.name, message)
+    return Misconfigured(flow, f"the flow waits for no signal {name!r}: {known}")
