@@ -5,7 +5,17 @@ from pathlib import Path
 
 from returns.result import Success
 
-from onward import Unknown, result, results, submit, submit_all, task
+from onward import (
+    Constant,
+    Retry,
+    Unknown,
+    current,
+    result,
+    results,
+    submit,
+    submit_all,
+    task,
+)
 from onward.backends.sqlite import sqlite
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.retention import prune, shrink
@@ -14,8 +24,10 @@ from onward.catalog import Catalog
 PATIENCE = 60.0
 
 
-@task
+@task(retry=Retry(attempts=2, backoff=Constant(0.0)))
 def repeat(text: str) -> str:
+    if text == "x" * 20_000 and current().attempt == 1:
+        raise ValueError(text)
     return text * 2
 
 
@@ -25,7 +37,8 @@ def test_what_has_ended_long_ago_is_forgotten_and_the_file_stays_small(path: Pat
     sizes: list[int] = []
     flow = repeat >> repeat
     for _ in range(3):
-        refs = submit_all([flow("x" * 10_000) for _ in range(200)], on=backend).unwrap()
+        calls = [flow("x" * 10_000) for _ in range(200)]
+        refs = submit_all(calls, on=backend, tags=["some"]).unwrap()
         assert len(list(results(refs, on=backend, timeout=PATIENCE))) == 200
         sizes.append(path.stat().st_size)
         assert result(refs[0], on=backend) == Success("x" * 40_000)
@@ -37,7 +50,7 @@ def test_what_has_ended_long_ago_is_forgotten_and_the_file_stays_small(path: Pat
                 pass
             db.execute("commit")
             shrink(db)
-            for table in ("calls", "jobs", "steps", "log"):
+            for table in ("calls", "jobs", "steps", "attempts", "signals", "tags", "log"):
                 [left] = db.execute(f"select count(*) from onward_{table}").fetchone()
                 assert left == 0, table
         assert isinstance(result(refs[0], on=backend).failure(), Unknown)

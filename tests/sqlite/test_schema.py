@@ -22,6 +22,7 @@ from onward import (
     status,
     submit,
 )
+from onward.backend.history import CallQuery
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.backends.sqlite.schema import VERSION
 from onward.flows.flow import AnyFlow
@@ -57,6 +58,13 @@ def test_what_an_older_release_has_left_is_finished(old: SqliteBackend) -> None:
         kept.FAR: each(inc) >> each(far),
     }
     assert [one.name for one in schedules(on=old).unwrap()] == ["hourly", "nightly"]
+    page = old.history(kept.DONE).unwrap()
+    assert [(step.path, step.task, step.outcome) for step in page.steps] == [
+        ("0", "inc", page.outcome)
+    ]
+    listed = old.calls(CallQuery()).unwrap().calls
+    assert {call.id for call in listed} >= {kept.DONE, kept.QUEUED, kept.RETRIED, kept.FAR}
+    assert len(old.history(kept.FAR).unwrap().steps) == 3
     worker = old.serve(CATALOG).unwrap()
     found = {id: result(flow.ref(id), on=old, timeout=PATIENCE) for id, flow in flows.items()}
     assert found == {
@@ -68,6 +76,12 @@ def test_what_an_older_release_has_left_is_finished(old: SqliteBackend) -> None:
     fault = result(retried.ref(kept.RETRIED), on=old, timeout=PATIENCE).failure()
     assert isinstance(fault, Raised)
     assert fault.attempts == 2
+    steps = old.history(kept.RETRIED).unwrap().steps
+    assert [(step.path, step.task, step.attempts[-1].number) for step in steps] == [
+        ("0", "inc", 1),
+        ("1", "hesitate", 2),
+    ]
+    assert len(old.history(kept.FAR).unwrap().steps) == 6
     if not isinstance(status(kept.WAITS.ref(kept.WAITING), on=old).value_or(None), Status):
         return  # schema 1 had no waits
     assert send(kept.WAITS.ref(kept.WAITING), kept.BY, 5, on=old) == Success(None)

@@ -10,12 +10,15 @@ from returns.result import Failure, Result
 from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
+    BlockingForgets,
+    BlockingHistories,
+    BlockingLists,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
 from onward.backend.additions import additions_of, with_additions
-from onward.backend.features import PAST
+from onward.backend.features import NOTHING
 from onward.backends.sqlite import connections, lower
 from onward.backends.sqlite.core import Core
 from onward.backends.sqlite.drive import drive, drive_async
@@ -32,6 +35,9 @@ class SqliteBackend(
     BlockingSignals[Core],
     BlockingSchedules[Core],
     BlockingDiagnoses[Core],
+    BlockingHistories[Core],
+    BlockingLists[Core],
+    BlockingForgets[Core],
     BlockingSubmitsUnique[Core],
 ):
     """What `sqlite()` gives.
@@ -39,7 +45,7 @@ class SqliteBackend(
     A caller that blocks does so in its own thread, and one that awaits on its own event loop.
     """
 
-    lacks = PAST
+    lacks = NOTHING
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, core.thread)

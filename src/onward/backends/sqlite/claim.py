@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from onward.backends.sqlite.attempts import Attempt, put_attempts
 from onward.backends.sqlite.clock import Clock
-from onward.backends.sqlite.settle import Last, decided, settle_as
+from onward.backends.sqlite.settle import Last, Ran, decided, settle
 from onward.outcome import Outcome
 
 
@@ -138,7 +139,10 @@ def _before(
     db: Connection, call: int, path: str | None
 ) -> tuple[dict[str, Known], Collection[str]]:
     """What those who had it before have written down, and handed over."""
-    query = "select path, attempt, due, outcome from onward_steps where call = ?"
+    query = (
+        "select path, attempt, due, outcome from onward_steps where call = ? "
+        "and (outcome is not null or due is not null)"  # not a wait that has not ended
+    )
     values: tuple[object, ...] = (call,)
     if path is not None:
         query, values = f"{query} and path = ?", (call, path)
@@ -166,6 +170,7 @@ class Record(NamedTuple):
         worker: Who ran it.
         outcome: Its outcome's bytes; None where another attempt follows.
         due: When that is due, in the file's time.
+        tried: When the last attempt began, if it is not the first.
     """
 
     path: str
@@ -175,13 +180,25 @@ class Record(NamedTuple):
     worker: str
     outcome: bytes | None = None
     due: float | None = None
+    tried: float | None = None
 
 
-def write_step(db: Connection, job: Claimed, record: Record) -> bool:
-    """Writes down what came of a step; gives whether the job is still the worker's."""
+def write_step(
+    db: Connection, job: Claimed, record: Record, attempt: Attempt | None = None
+) -> bool:
+    """Writes down what came of a step; gives whether the job is still the worker's.
+
+    Args:
+        db: A connection, in a transaction that writes.
+        job: The job.
+        record: What there is of the step.
+        attempt: The attempt that is over, if another one follows.
+    """
     if not is_held(db, job):
         return False
     put_step(db, job.call, record)
+    if attempt is not None:
+        put_attempts(db, job.call, [attempt])
     if job.deaths and record.outcome is not None:
         db.execute("update onward_jobs set deaths = 0 where seq = ?", (job.seq,))
     return True
@@ -190,10 +207,11 @@ def write_step(db: Connection, job: Claimed, record: Record) -> bool:
 def put_step(db: Connection, call: int, record: Record) -> None:
     """Writes down what came of a step, unless it has an outcome already."""
     db.execute(
-        "insert into onward_steps(call, path, task, attempt, due, outcome, began, ended, worker) "
-        "values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(call, path) do update set "
+        "insert into onward_steps(call, path, task, attempt, due, outcome, began, ended, worker, "
+        "tried) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(call, path) do update set "
         "attempt = excluded.attempt, due = excluded.due, outcome = excluded.outcome, "
-        "ended = excluded.ended, worker = excluded.worker where outcome is null",
+        "ended = excluded.ended, worker = excluded.worker, tried = excluded.tried "
+        "where outcome is null",
         (
             call,
             record.path,
@@ -204,6 +222,7 @@ def put_step(db: Connection, call: int, record: Record) -> None:
             record.began,
             time.time() if record.outcome is not None else None,
             record.worker,
+            record.tried,
         ),
     )
 
@@ -215,13 +234,31 @@ def end_call(
     clock: Clock,
     last: Last,
     record: Record | None = None,
+    *,
+    is_all: bool = False,
+    running: str | None = None,
 ) -> bool:
-    """Ends a call with its last step; gives whether it was still the worker's."""
+    """Ends a call with its last step; gives whether it was still the worker's.
+
+    Args:
+        db: A connection, in a transaction that writes.
+        job: The job.
+        outcome: The call's outcome.
+        clock: The time in the file.
+        last: Where it was.
+        record: What there is of its last step, where that is not written down yet.
+        is_all: Whether that step is the whole call, and its only attempt gave the call's outcome.
+        running: Which steps were interrupted; see `attempts.write_running`.
+    """
     if not is_held(db, job):
         return False
-    if record is not None:
+    early = decided(db, job.call)
+    ran = Ran(running=running)
+    if record is not None and is_all and early is None:
+        ran = Ran(record.began, record.worker, running)  # a row of its own would say the same
+    elif record is not None:
         put_step(db, job.call, record)
-    return settle_as(db, job.seq, decided(db, job.call) or outcome, clock, last)
+    return settle(db, job.seq, early or outcome, clock, last, ran)
 
 
 def end_delegated(db: Connection, job: Claimed, record: Record, clock: Clock) -> bool:
@@ -288,6 +325,7 @@ class Note(NamedTuple):
     job: Claimed
     last: Last
     progress: str | None
+    running: str | None
     is_waiting: bool = False
 
 
@@ -295,10 +333,14 @@ def write_notes(db: Connection, notes: Collection[Note]) -> None:
     """Writes down where jobs are; of those that are another's by now, nothing."""
     for note in notes:
         if is_held(db, note.job):
+            job, running = note.job, note.running
+            if job.path is not None:  # then the status is the call's, and this the job's own
+                query = "update onward_jobs set running = ? where seq = ?"
+                db.execute(query, (running, job.seq))
             db.execute(
                 "update onward_jobs set task = ?, step = ?, attempt = ?, progress = ?, "
-                "waiting = ? where seq = ?",
-                (*note.last, note.progress, note.is_waiting, note.job.call),
+                "waiting = ?, running = iif(path is ?, ?, running) where seq = ?",
+                (*note.last, note.progress, note.is_waiting, job.path, running, job.call),
             )
 
 

@@ -17,9 +17,21 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
+from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.loop import LoopThread
 from onward.backend.support import Patience, queues_served, unknown
-from onward.backends.sqlite import diagnose, lease, schedules, settle, signals, submit, wait
+from onward.backends.sqlite import (
+    diagnose,
+    history,
+    lease,
+    listing,
+    retention,
+    schedules,
+    settle,
+    signals,
+    submit,
+    wait,
+)
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.drive import Pending, answer
 from onward.backends.sqlite.errors import LARGEST, too_large
@@ -211,6 +223,37 @@ class Core:
             return Failure(self._unknown(id))
         return Success(None) if sent.fault is None else Failure(sent.fault)
 
+    # -- what is kept --------------------------------------------------------------------------
+
+    async def history(
+        self, id: str, /, after: str = "", limit: int = 1000
+    ) -> Result[HistoryPage, Fault]:
+        """See `AsyncHistories.history`."""
+        if not wait.is_id(id):
+            return Failure(self._unknown(id))
+        try:
+            place = history.place_of(after) if after else history.START
+        except ValueError:
+            return Failure(_no_page(after))
+        page = await self._read(lambda db: history.read(db, id, place, limit))
+        return Failure(self._unknown(id)) if page is None else Success(page)
+
+    async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        """See `AsyncLists.calls`."""
+        if after and not after.isdecimal():
+            return Failure(_no_page(after))
+        last = int(after) if after else None
+        return Success(await self._read(lambda db: listing.listed(db, query, last)))
+
+    async def forget(self, id: str, /) -> Result[None, Fault]:
+        """See `AsyncForgets.forget`."""
+        if not wait.is_id(id):
+            return Failure(self._unknown(id))
+        forgotten = await self._write(lambda db: retention.forget(db, id))
+        if not forgotten.is_known:
+            return Failure(self._unknown(id))
+        return Success(None) if forgotten.fault is None else Failure(forgotten.fault)
+
     def _unknown(self, id: str) -> Unknown:
         return unknown(id, str(self.file.path))
 
@@ -286,6 +329,10 @@ class Core:
         self._workers = [each for each in self._workers if not each.wait(0)]
         self._workers.append(worker)
         return Success(worker)
+
+
+def _no_page(after: str) -> Misconfigured:
+    return Misconfigured("after", f"{after!r} is no `next` of a page")
 
 
 def _batches(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:

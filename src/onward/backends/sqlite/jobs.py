@@ -9,6 +9,7 @@ from contextvars import Context as Variables
 from contextvars import copy_context
 
 from onward.attempt import Attempts, LoopExecutor
+from onward.backends.sqlite.attempts import Running, write_running
 from onward.backends.sqlite.claim import Claimed, Note
 from onward.backends.sqlite.message import CallHead, write_progress
 from onward.backends.sqlite.settle import Last
@@ -118,6 +119,10 @@ class Job:
         """What cancels its steps, if it has cleanups to run then."""
         self.queue: str | None = None
         self.last: Last = Last()
+        self.running: dict[str, Running] = {}
+        """The attempts that run, by path."""
+        self.interrupted: dict[str, Running] = {}
+        """Those that were cancelled, while the call went on."""
         self._progress: Progress | None = None
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
@@ -227,7 +232,8 @@ class Job:
         """Where it is, to be written down."""
         self._is_noted = True
         is_waiting = self._sleeps > 0 and self.due is not None
-        return Note(self.claimed, self.last, write_progress(self._progress), is_waiting)
+        running = write_running(self.claimed.claim, self.running.values())
+        return Note(self.claimed, self.last, write_progress(self._progress), running, is_waiting)
 
 
 def _ignore(_: Job) -> None:

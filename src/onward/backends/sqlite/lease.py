@@ -14,9 +14,10 @@ import msgspec
 
 from onward import outcome as outcomes
 from onward.backends.sqlite import clock as clocks
+from onward.backends.sqlite.attempts import give_up
 from onward.backends.sqlite.claim import Record, put_delegated
 from onward.backends.sqlite.clock import Clock
-from onward.backends.sqlite.settle import settle_as
+from onward.backends.sqlite.settle import settle
 from onward.fault import Lost
 from onward.outcome import Faulted, faulted
 
@@ -95,6 +96,7 @@ def renew(db: Connection, worker: int, until: float) -> bool:
 
 def leave(db: Connection, worker: int) -> None:
     """Gives back all that a worker has, and forgets it."""
+    give_up(db, worker)
     db.execute("update onward_jobs set owner = null, claim = null where owner = ?", (worker,))
     db.execute("delete from onward_workers where id = ?", (worker,))
 
@@ -113,6 +115,7 @@ def take_over(db: Connection, workers: Collection[int], clock: Clock) -> list[Lo
     """Frees what workers had that are gone; gives the calls that are lost by it."""
     lost: list[LostCall] = []
     for worker in workers:
+        give_up(db, worker)
         db.execute(
             "update onward_jobs set owner = null, claim = null, deaths = deaths + 1 "
             "where owner = ?",
@@ -131,7 +134,7 @@ def take_over(db: Connection, workers: Collection[int], clock: Clock) -> list[Lo
         message = f"the workers that had it died {MOST_DEATHS} times, without getting further"
         outcome = faulted(Lost(task or flow, message, MOST_DEATHS))
         if path is None:
-            settle_as(db, seq, outcome, clock)
+            settle(db, seq, outcome, clock)
         else:
             raw = outcomes.encode(outcome)
             record = Record(path, task or flow, 1, time.time(), "", raw)

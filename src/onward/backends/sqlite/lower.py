@@ -23,7 +23,7 @@ from onward.plan import (
     StepNode,
     TeeNode,
     TogetherNode,
-    children,
+    Waiting,
 )
 
 QUEUE = "onward"
@@ -33,14 +33,43 @@ PRIORITY = 5
 """The priority of what has none."""
 
 
-def first_step(node: Node) -> Runnable | None:
+def leaves(node: Node, path: str = "") -> Iterator[tuple[str, Runnable | Waiting]]:
+    """The steps and waits of a node with their paths, in the order in which they run."""
+    prefix = f"{path}." if path else ""
+    match node:
+        case StepNode() | FusedNode() | SleepNode() | AwaitsNode():
+            yield path or "0", node
+        case ChainNode(steps):
+            for index, step in enumerate(steps):
+                yield from leaves(step, f"{prefix}{index}")
+        case NamedNode(body=body) | SpreadNode(body) | FixedNode(body):
+            yield from leaves(body, path)
+        case RescueNode(body, handler):
+            yield from leaves(body, f"{prefix}try")
+            yield from leaves(handler, f"{prefix}rescue")
+        case FinallyNode(body, cleanup):
+            yield from leaves(body, f"{prefix}try")
+            yield from leaves(cleanup, f"{prefix}finally")
+        case TogetherNode(branches) | CaseNode(branches):
+            for index, branch in enumerate(branches):
+                yield from leaves(branch, f"{path}[{index}]")
+        case EachNode(body=body):
+            yield from leaves(body, f"{path}[*]")
+        case KeepNode(body=body) | TeeNode(body=body):
+            yield from leaves(body, f"{path}[1]")
+
+
+def first_step(plan: Plan) -> Runnable | None:
     """The step that runs first; None where there is none."""
-    if isinstance(node, Runnable):
-        return node
-    for child in children(node):
-        if (step := first_step(child)) is not None:
-            return step
-    return None
+    known = {} if plan.past is None else plan.past.outcomes
+    return next(
+        (
+            leaf
+            for path, leaf in leaves(plan.root)
+            if isinstance(leaf, Runnable) and path not in known
+        ),
+        None,
+    )
 
 
 def queue_of(step: Runnable | None, plan: Plan, default: str) -> str:
@@ -57,7 +86,7 @@ def priority_of(step: Runnable | None, plan: Plan) -> int:
 
 def place_of(plan: Plan, default: str) -> tuple[str, int]:
     """The queue and the priority of a call: those of the step that runs first."""
-    step = first_step(plan.root)
+    step = first_step(plan)
     return queue_of(step, plan, default), priority_of(step, plan)
 
 
@@ -81,37 +110,13 @@ def explained(plan: Plan, default: str) -> str:
     """A plan as its rows and steps, for people."""
     queue, priority = place_of(plan, default)
     lines = [f"onward_jobs: {plan.flow} in queue {queue!r}, priority {priority}"]
-    lines += [f"  {line}" for line in _steps(plan.root, "", plan, default, queue)]
+    lines += [f"  {path} {_shown(leaf, plan, default, queue)}" for path, leaf in leaves(plan.root)]
     return "\n".join(lines)
 
 
-def _steps(node: Node, path: str, plan: Plan, default: str, holder: str) -> Iterator[str]:
-    match node:
-        case StepNode() | FusedNode():
-            name = node.task if isinstance(node, StepNode) else "fused"
-            queue = queue_of(node, plan, default)
-            where = "" if queue == holder else f" (a job of its own in queue {queue!r})"
-            yield f"{path or '0'} {name}{where}"
-        case ChainNode(steps):
-            prefix = f"{path}." if path else ""
-            for index, step in enumerate(steps):
-                yield from _steps(step, f"{prefix}{index}", plan, default, holder)
-        case NamedNode(body=body) | SpreadNode(body) | FixedNode(body):
-            yield from _steps(body, path, plan, default, holder)
-        case RescueNode(body, handler):
-            prefix = f"{path}." if path else ""
-            yield from _steps(body, f"{prefix}try", plan, default, holder)
-            yield from _steps(handler, f"{prefix}rescue", plan, default, holder)
-        case FinallyNode(body, cleanup):
-            prefix = f"{path}." if path else ""
-            yield from _steps(body, f"{prefix}try", plan, default, holder)
-            yield from _steps(cleanup, f"{prefix}finally", plan, default, holder)
-        case TogetherNode(branches) | CaseNode(branches):
-            for index, branch in enumerate(branches):
-                yield from _steps(branch, f"{path}[{index}]", plan, default, holder)
-        case EachNode(body=body):
-            yield from _steps(body, f"{path}[*]", plan, default, holder)
-        case SleepNode() | AwaitsNode():
-            yield f"{path or '0'} {type(node).__struct_config__.tag}"
-        case KeepNode(body=body) | TeeNode(body=body):
-            yield from _steps(body, f"{path}[1]", plan, default, holder)
+def _shown(leaf: Runnable | Waiting, plan: Plan, default: str, holder: str) -> str:
+    if isinstance(leaf, SleepNode | AwaitsNode):
+        return str(type(leaf).__struct_config__.tag)
+    name = leaf.task if isinstance(leaf, StepNode) else "fused"
+    queue = queue_of(leaf, plan, default)
+    return name if queue == holder else f"{name} (a job of its own in queue {queue!r})"

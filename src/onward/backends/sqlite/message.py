@@ -14,7 +14,7 @@ class CallHead(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a step's task can learn of its call.
 
     Args:
-        id: The call's id.
+        id: The call's id, or that of the first call that it continues.
         flow: Its flow's name.
         key: The idempotency key.
         deadline: When it expires, in seconds since 1970.
@@ -38,7 +38,7 @@ class StepMessage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def head_of(plan: Plan) -> CallHead:
     """What a plan says of its call."""
-    return CallHead(plan.id, plan.flow, plan.key, plan.deadline, plan.trace)
+    return CallHead(plan.origin, plan.flow, plan.key, plan.deadline, plan.trace)
 
 
 def write(message: StepMessage) -> bytes:

@@ -19,6 +19,7 @@ from onward import outcome as outcomes
 from onward import plan as plans
 from onward.backend.support import expired
 from onward.backends.sqlite import claim, lower
+from onward.backends.sqlite.attempts import write_running
 from onward.backends.sqlite.claim import Claimed, Record
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import PROBLEMS, Refused
@@ -33,6 +34,7 @@ from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import BadPayload
 from onward.outcome import Faulted, Outcome, faulted
+from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, Runnable
 from onward.scope import Scope
 
@@ -136,20 +138,24 @@ class JobRunner:
                 del self._of_call[claimed.call]
 
     async def _run_call(self, job: Job, plan: Plan) -> None:
-        runner = StepRunner(self, job, lower.last_path(plan.root))
+        runner = StepRunner(self, job, lower.last_path(plan.root), plan.past)
+        run_step = steps_with_past(runner, plan.past)
         if plans.has_cleanup(plan):
-            job.scope = Scope(runner, runner.known if job.claimed.is_again else None)
+            is_again = job.claimed.is_again or plan.past is not None
+            job.scope = Scope(run_step, runner.known if is_again else None)
             await self._cancel_if_decided(job, job.scope)  # from now on, it hears of it
         try:
-            wait = WaitRunner(self, job, runner)
-            outcome = await evaluate(plan.root, plan.args, job.scope or runner, wait=wait)
+            wait = waits_with_past(WaitRunner(self, job, runner), plan.past)
+            outcome = await evaluate(plan.root, plan.args, job.scope or run_step, wait=wait)
         except Exception as problem:  # ours; what a step raises is an outcome
             _LOGGER.exception("call %s could not be run", plan.id)
             outcome = faulted(raised(plan.flow, problem))
+        record = runner.last
+        is_all = isinstance(plan.root, Runnable) and record is not None and record.attempt == 1
         deadline = job.claimed.deadline
         if deadline is not None and deadline <= self.clock.now():
-            outcome = faulted(expired(plan.flow))
-        await self._end(job, outcome, None if isinstance(plan.root, Runnable) else runner.last)
+            outcome, is_all = faulted(expired(plan.flow)), False
+        await self._end(job, outcome, record, is_all=is_all)
 
     async def _cancel_if_decided(self, job: Job, scope: Scope) -> None:
         """Cancels a call's steps if the call was cancelled, or has expired, before."""
@@ -165,12 +171,20 @@ class JobRunner:
                 scope.cancel(outcome)
             return
 
-    async def _end(self, job: Job, outcome: Outcome, record: Record | None = None) -> None:
-        last = job.last
-        await self.write(
-            job,
-            lambda db: claim.end_call(db, job.claimed, outcome, self.clock, last, record),
+    async def _end(
+        self, job: Job, outcome: Outcome, record: Record | None = None, *, is_all: bool = False
+    ) -> None:
+        end = partial(
+            claim.end_call,
+            job=job.claimed,
+            outcome=outcome,
+            clock=self.clock,
+            last=job.last,
+            record=record,
+            is_all=is_all,
+            running=write_running(0, job.interrupted.values()),
         )
+        await self.write(job, end)
 
     async def _run_delegated(self, job: Job, message: StepMessage, path: str) -> None:
         runner = StepRunner(self, job, path)
@@ -201,6 +215,11 @@ class JobRunner:
                 self._let_go(job)
                 await for_ever()  # the job's task is cancelled
             return
+
+    def write_soon(self, work: Callable[[Connection], object]) -> None:
+        """See `Host.write_soon`."""
+        with contextlib.suppress(*PROBLEMS):  # the backend was closed
+            self._resources.commits.do(work, is_durable=False)
 
     async def part(self, job: Job, path: str) -> Outcome:
         """See `Host.part`."""
@@ -347,6 +366,4 @@ class JobRunner:
         notes = [job.note() for job in self._noted]
         self._noted.clear()
         if notes:
-            with contextlib.suppress(*PROBLEMS):  # it is for people to see
-                write = partial(claim.write_notes, notes=notes)
-                self._resources.commits.do(write, is_durable=False)
+            self.write_soon(partial(claim.write_notes, notes=notes))

@@ -158,7 +158,55 @@ alter table onward_schedules add column last text;
 """
 """`waiting` has the times of the runs that wait for the call `last` to end."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS, _UNIQUE, _OVERLAPS)
+_HISTORY = """
+alter table onward_calls add column began real;
+alter table onward_calls add column worker text;
+alter table onward_calls add column fault text;
+alter table onward_calls add column running text;
+alter table onward_jobs add column running text;
+alter table onward_steps add column tried real;
+alter table onward_steps add column waits text;
+alter table onward_steps add column until real;
+
+create table onward_attempts (
+    seq integer primary key,
+    call integer not null,
+    path text not null,
+    number integer not null,
+    began real,
+    ended real,
+    worker text,
+    outcome blob
+);
+create index onward_attempts_at on onward_attempts (call, path);
+
+create table onward_tags (tag text, call integer, primary key (tag, call)) without rowid;
+
+create table onward_numbers (last integer not null);
+insert into onward_numbers values (0);
+
+update onward_calls set fault = json_extract(cast(outcome as text), '$.raw.type')
+    where state <> 'done' and json_valid(cast(outcome as text))
+    and json_extract(cast(outcome as text), '$.outcome') = 'fault';
+
+create index onward_newest on onward_calls (seq, flow, submitted);
+create index onward_failures on onward_calls (state, seq, flow, submitted, fault)
+    where state <> 'done';
+"""
+"""What is read of calls, and lists of them. What is what:
+
+- A call whose flow is a task has no step of its own if its first attempt was the last: `began` and
+  `worker` of `onward_calls` are that step's, and the outcome is.
+- `fault` is the kind of the fault that a call ended with.
+- `running` has the steps that a worker runs by now; where a call ended early, those that ran then.
+- `onward_attempts` has the attempts that are not a step's last: those that were retried, and those
+  whose worker died. `tried` is when the last one began, if it is not the first.
+- A wait has a row in `onward_steps` from its begin on. `waits` is its signal's name, empty for a
+  sleep, and `until` is when it ends at the latest.
+- `onward_numbers` has the largest `seq` of a call that was ever deleted, so that none comes again.
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS, _UNIQUE, _OVERLAPS, _HISTORY)
 VERSION = len(MIGRATIONS)
 """The version of the schema that this release writes."""
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from onward import outcome as outcomes
 from onward import plan as plans
-from onward.backend import State, state_of
+from onward.backend import state_of
 from onward.backend.support import expired
+from onward.backends.sqlite.attempts import not_over, read_running, write_running
 from onward.backends.sqlite.clock import Clock
 from onward.fault import Cancelled
 from onward.outcome import Faulted, Outcome, faulted
@@ -30,18 +31,37 @@ class Last(NamedTuple):
     attempt: int | None = None
 
 
+class Ran(NamedTuple):
+    """What is kept of a call's steps with the call itself.
+
+    Args:
+        began: When its only step began, in seconds since 1970, if the call has only one.
+        worker: Who ran that.
+        running: What was still running when the call ended; see `attempts.write_running`.
+    """
+
+    began: float | None = None
+    worker: str | None = None
+    running: str | None = None
+
+
 def settle(
-    db: Connection, seq: int, outcome: bytes, state: State, clock: Clock, last: Last | None = None
+    db: Connection,
+    seq: int,
+    outcome: Outcome,
+    clock: Clock,
+    last: Last | None = None,
+    ran: Ran | None = None,
 ) -> bool:
     """Ends a call, if it has not ended yet, and all that is still to be done for it.
 
     Args:
         db: A connection, in a transaction that writes.
         seq: The call's number.
-        outcome: Its outcome's bytes.
-        state: What state that is.
+        outcome: Its outcome.
         clock: The time in the file.
         last: Where it was; None for where its worker said last.
+        ran: What is kept of its steps; None for what its workers said last.
 
     Returns:
         Whether it has ended by this.
@@ -49,10 +69,21 @@ def settle(
     if last is None:
         query = "select task, step, attempt from onward_jobs where seq = ?"
         last = Last(*(db.execute(query, (seq,)).fetchone() or ()))
+    if ran is None:
+        ran = Ran(running=_running(db, seq))
+    fault = type(outcome.fault).__name__ if isinstance(outcome, Faulted) else None
     ended = db.execute(
-        "update onward_calls set state = ?, outcome = ?, ended = ?, task = ?, step = ?, "
-        "attempt = ? where seq = ? and state is null",
-        (state, outcome, time.time(), *last, seq),
+        "update onward_calls set state = ?, outcome = ?, ended = ?, fault = ?, task = ?, step = ?, "
+        "attempt = ?, began = ?, worker = ?, running = ? where seq = ? and state is null",
+        (
+            state_of(outcome),
+            outcomes.encode(outcome),
+            time.time(),
+            fault,
+            *last,
+            *ran,
+            seq,
+        ),
     ).rowcount
     if not ended:
         return False
@@ -63,11 +94,15 @@ def settle(
     return True
 
 
-def settle_as(
-    db: Connection, seq: int, outcome: Outcome, clock: Clock, last: Last | None = None
-) -> bool:
-    """Like `settle`, for an outcome that is not encoded yet."""
-    return settle(db, seq, outcomes.encode(outcome), state_of(outcome), clock, last)
+def _running(db: Connection, seq: int) -> str | None:
+    """What runs of a call, in all of its jobs."""
+    query = (
+        "select running, claim from onward_jobs where running is not null and claim is not null "
+        "and (seq = ? or (call = ? and path is not null))"
+    )
+    rows = db.execute(query, (seq, seq)).fetchall()
+    running = [each for text, claim in rows for each in read_running(text, claim)]
+    return write_running(0, not_over(db, seq, running)) if running else None
 
 
 def cancel(db: Connection, id: str, clock: Clock) -> bool:
@@ -94,7 +129,7 @@ def end_early(db: Connection, seq: int, outcome: Faulted, clock: Clock) -> None:
     if decided(db, seq) is not None:
         return
     if not _may_clean_up(db, seq):
-        settle_as(db, seq, outcome, clock)
+        settle(db, seq, outcome, clock)
         return
     raw = outcomes.encode(outcome)
     db.execute("update onward_calls set outcome = ? where seq = ?", (raw, seq))
@@ -109,12 +144,14 @@ def end_early(db: Connection, seq: int, outcome: Faulted, clock: Clock) -> None:
 
 def _may_clean_up(db: Connection, seq: int) -> bool:
     query = (
-        "select calls.plan from onward_calls as calls join onward_jobs as jobs "
-        "on jobs.seq = calls.seq where calls.seq = ? and jobs.claims > 0"
+        "select calls.plan, jobs.claims from onward_calls as calls join onward_jobs as jobs "
+        "on jobs.seq = calls.seq where calls.seq = ?"
     )
-    row = db.execute(query, (seq,)).fetchone()
-    plan = None if row is None else plans.decode(bytes(row[0])).value_or(None)
-    return plan is not None and plans.has_cleanup(plan)
+    raw, claims = db.execute(query, (seq,)).fetchone()
+    plan = plans.decode(bytes(raw)).value_or(None)
+    if plan is None or not plans.has_cleanup(plan):
+        return False
+    return claims > 0 or plan.past is not None  # what it continues may have begun
 
 
 def decided(db: Connection, seq: int) -> Outcome | None:

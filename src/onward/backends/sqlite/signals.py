@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from onward import outcome as outcomes
 from onward.backend.support import ended_already, sent_already
-from onward.backends.sqlite.claim import Claimed, Record, is_held, put_step
+from onward.backends.sqlite.claim import Claimed, is_held
 from onward.backends.sqlite.clock import Clock
 from onward.fault import Conflict
 from onward.outcome import Outcome, Value
@@ -101,19 +101,49 @@ def look(
     now = clock.now()
     seconds = node.seconds if isinstance(node, SleepNode) else node.timeout
     signal = node.signal if isinstance(node, AwaitsNode) else None
-    db.execute(
+    is_new = db.execute(
         "insert into onward_waits(call, path, signal, due) values (?, ?, ?, ?) "
         "on conflict do nothing",
         (job.call, path, signal, None if seconds is None else now + seconds),
-    )
+    ).rowcount
     query = "select due from onward_waits where call = ? and path = ?"
     [due] = db.execute(query, (job.call, path)).fetchone()
     outcome = _outcome(db, job.call, node, is_due=due is not None and due <= now)
+    if is_new or outcome is not None:
+        until = None if due is None else clock.to_epoch(due)
+        _put_step(db, job.call, path, node, until, worker, outcome)
     if outcome is not None:
-        name, raw = f"onward.{node.__struct_config__.tag}", outcomes.encode(outcome)
-        put_step(db, job.call, Record(path, name, 1, time.time(), worker, raw))
         db.execute("delete from onward_waits where call = ? and path = ?", (job.call, path))
     return Wait(NEVER if due is None else due, outcome)
+
+
+def _put_step(
+    db: Connection,
+    call: int,
+    path: str,
+    node: Waiting,
+    until: float | None,
+    worker: str,
+    outcome: Outcome | None,
+) -> None:
+    now = time.time()
+    db.execute(
+        "insert into onward_steps(call, path, task, attempt, outcome, began, ended, worker, waits, "
+        "until) values (?, ?, ?, 1, ?, ?, ?, ?, ?, ?) on conflict(call, path) do update set "
+        "outcome = excluded.outcome, ended = excluded.ended, worker = excluded.worker "
+        "where outcome is null",
+        (
+            call,
+            path,
+            f"onward.{node.__struct_config__.tag}",
+            None if outcome is None else outcomes.encode(outcome),
+            now,
+            None if outcome is None else now,
+            worker,
+            node.signal if isinstance(node, AwaitsNode) else "",
+            until,
+        ),
+    )
 
 
 def _outcome(db: Connection, call: int, node: Waiting, *, is_due: bool) -> Outcome | None:

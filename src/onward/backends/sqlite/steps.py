@@ -12,8 +12,9 @@ from sqlite3 import Connection
 from typing import Protocol
 
 from onward import outcome as outcomes
-from onward.backend.support import step_context
+from onward.backend.support import step_context, step_name
 from onward.backends.sqlite import claim
+from onward.backends.sqlite.attempts import Attempt, Running
 from onward.backends.sqlite.claim import Record
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import LARGEST, too_large
@@ -21,7 +22,7 @@ from onward.backends.sqlite.jobs import Job, Runtime
 from onward.backends.sqlite.message import StepMessage, write
 from onward.execute import is_retried
 from onward.outcome import Outcome, faulted
-from onward.plan import Args, Runnable, StepNode
+from onward.plan import Args, Past, Runnable, StepNode
 
 _SOON = 0.05
 """How long a step of a fan-out waits for a slot here, in seconds, before others can have it."""
@@ -47,6 +48,10 @@ class Host(Protocol):
 
     async def write(self, job: Job, work: Callable[[Connection], bool]) -> None:
         """Writes until it is written; if the job is another's by then, it ends here."""
+        ...
+
+    def write_soon(self, work: Callable[[Connection], object]) -> None:
+        """Writes what is for people to see, unless that fails."""
         ...
 
     async def part(self, job: Job, path: str) -> Outcome:
@@ -81,12 +86,16 @@ class StepRunner:
         host: The worker.
         job: The job.
         unwritten: The path of the step whose outcome is written down with the job's end.
+        past: What the call takes over, if it continues another one.
     """
 
-    def __init__(self, host: Host, job: Job, unwritten: str | None) -> None:
+    def __init__(
+        self, host: Host, job: Job, unwritten: str | None, past: Past | None = None
+    ) -> None:
         self._host = host
         self._job = job
         self._unwritten = unwritten
+        self._past = past
         self.last: Record | None = None
         """What is to be written down with the job's end."""
 
@@ -110,7 +119,9 @@ class StepRunner:
         return await self.here(step, args, where, has_slot=True)
 
     async def known(self, where: str) -> Outcome | None:
-        """The outcome of a step that was written down before the job was taken up."""
+        """The outcome of a step that was there before the job was taken up."""
+        if self._past is not None and where in self._past.outcomes:
+            return self._past.outcomes[where]
         known = self._job.claimed.known.get(where)
         return None if known is None or known.outcome is None else outcomes.decode(known.outcome)
 
@@ -140,26 +151,35 @@ class StepRunner:
         if known is not None and known.outcome is None:
             attempt = known.attempt + 1
             await self._wait_until(known.due)
-        began = time.time()
-        name = step.task if isinstance(step, StepNode) else job.head.flow
-        record = Record(path, name, attempt, began, host.name)
+        name = step_name(step, job.head.flow)
+        first: float | None = None
         while True:
-            outcome = await self._attempt(step, args, path, attempt, has_slot=has_slot)
+            outcome, began = await self._attempt(step, args, path, attempt, has_slot=has_slot)
             has_slot = False
+            first = began if first is None else first
             if not is_retried(step, outcome, attempt):
                 break
             pause = step.backoff.delay(attempt, random.random())
+            due = host.clock.now() + pause
+            raw = outcomes.encode(outcome)
+            work = partial(
+                claim.write_step,
+                job=job.claimed,
+                record=Record(path, name, attempt, first, host.name, due=due),
+                attempt=Attempt(path, attempt, began, time.time(), host.name, raw),
+            )
             if pause > 0:
-                due = host.clock.now() + pause
-                record = record._replace(attempt=attempt, due=due)
-                await host.write(job, partial(claim.write_step, job=job.claimed, record=record))
+                await host.write(job, work)
                 await self._wait_until(due)
+            else:
+                host.write_soon(work)
             attempt += 1
         raw = outcomes.encode(outcome)
         if len(raw) > LARGEST:
             outcome = faulted(too_large(name, "its value", len(raw)))
             raw = outcomes.encode(outcome)
-        record = record._replace(attempt=attempt, due=None, outcome=raw)
+        tried = began if attempt > 1 else None
+        record = Record(path, name, attempt, first, host.name, raw, tried=tried)
         if path == self._unwritten:
             self.last = record
         else:
@@ -173,7 +193,8 @@ class StepRunner:
 
     async def _attempt(
         self, step: Runnable, args: Args, path: str, attempt: int, *, has_slot: bool
-    ) -> Outcome:
+    ) -> tuple[Outcome, float]:
+        """Makes one attempt; gives its outcome, and when it began, in seconds since 1970."""
         job, runtime = self._job, self._host.runtime
         head = job.head
         context = step_context(
@@ -191,13 +212,20 @@ class StepRunner:
         with job.active():
             if not has_slot:
                 await self._take_slot(step)
-            began = time.monotonic()
+            began, start = time.time(), time.monotonic()
+            job.running[path] = Running(path, context.task, attempt, began)
             try:
-                return await runtime.attempts.make(
+                outcome = await runtime.attempts.make(
                     step, args, context, job.on_attempt, runtime.variables
                 )
+            except asyncio.CancelledError:
+                job.interrupted[path] = job.running[path]
+                raise
+            else:
+                return outcome, began
             finally:
-                runtime.took(time.monotonic() - began)
+                del job.running[path]
+                runtime.took(time.monotonic() - start)
                 runtime.slots.add(1)
                 if not isinstance(step, StepNode):
                     job.on_attempt(context)  # the fused step has ended, not a task within it

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from onward import plan as plans
@@ -20,6 +21,12 @@ from onward.plan import Plan
 
 _ROWS = 500
 """How many calls one statement writes: while it runs, the threads of the process go on."""
+
+_LAST = (
+    "select max(coalesce((select max(seq) from onward_calls), 0), "
+    "coalesce((select max(last) from onward_numbers), 0))"
+)
+"""The largest number that a call ever had."""
 
 _INTO = "insert into onward_calls(seq, id, flow, plan, submitted) values "
 _ROW = "(?, ?, ?, ?, ?)"
@@ -39,6 +46,7 @@ class Call(NamedTuple):
         priority: From 0 to 9.
         delay: How long it waits before it starts, in seconds.
         deadline: When it expires, in seconds since 1970.
+        tags: Its tags.
     """
 
     id: str
@@ -48,6 +56,7 @@ class Call(NamedTuple):
     priority: int
     delay: float = 0.0
     deadline: float | None = None
+    tags: tuple[str, ...] = ()
 
 
 _PLACE = attrgetter("queue", "priority", "delay", "deadline")
@@ -74,7 +83,16 @@ def calls_of(submissions: Iterable[Submission], queue: str) -> list[Call]:
         if len(raw) > LARGEST:
             raise Refused(too_large(plan.flow, "its plan", len(raw)))
         calls.append(
-            Call(plan.id, plan.flow, raw, place, priority, submission.delay, plan.deadline)
+            Call(
+                plan.id,
+                plan.flow,
+                raw,
+                place,
+                priority,
+                submission.delay,
+                plan.deadline,
+                plan.tags,
+            )
         )
     return calls
 
@@ -94,7 +112,7 @@ def put(db: Executes, calls: Sequence[Call], clock: Clock) -> None:
         clock: The time in the file.
     """
     now, wall = clock.now(), time.time()
-    [last] = db.execute("select coalesce(max(seq), 0) from onward_calls").fetchone()
+    [last] = db.execute(_LAST).fetchone()
     _put_calls(db, calls, last + 1, wall)
     first = last + 1
     for (queue, priority, delay, deadline), some in groupby(calls, key=_PLACE):
@@ -113,6 +131,34 @@ def put(db: Executes, calls: Sequence[Call], clock: Clock) -> None:
             ),
         )
         first = end
+    tagged = [(seq, call.tags) for seq, call in enumerate(calls, start=last + 1) if call.tags]
+    for seq, tags in tagged:
+        put_tags(db, seq, tags)
+
+
+def put_tags(db: Executes, seq: int, tags: Collection[str]) -> None:
+    """Gives a call its tags, in place of those that it has.
+
+    Args:
+        db: A connection, in a transaction that writes.
+        seq: The call's number; there may be no such call.
+        tags: The tags.
+    """
+    drop_tags(db, seq)
+    text = msgspec.json.encode(list(tags)).decode() if tags else None
+    db.execute("update onward_calls set tags = ? where seq = ?", (text, seq))
+    for tag in dict.fromkeys(tags):
+        query = "insert into onward_tags(tag, call) select ?, seq from onward_calls where seq = ?"
+        db.execute(query, (tag, seq))
+
+
+def drop_tags(db: Executes, seq: int) -> None:
+    """Takes a call out of the index of tags."""
+    query = (
+        "delete from onward_tags where call = ? and tag in "
+        "(select value from onward_calls, json_each(tags) where seq = ?)"
+    )
+    db.execute(query, (seq, seq))
 
 
 def _put_calls(db: Executes, calls: Sequence[Call], first: int, wall: float) -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from onward.backend import Submission
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.executes import Executes
-from onward.backends.sqlite.submit import Call, calls_of, put
+from onward.backends.sqlite.submit import Call, calls_of, put, put_tags
 
 _NEVER = 1e12
 """When the job of a call is due that comes after another one, in the file's time."""
@@ -83,6 +83,7 @@ def _replace(db: Executes, old: _Open, new: Call, clock: Clock) -> None:
         "update onward_calls set flow = ?, plan = ?, next_due = ? where seq = ?",
         (new.flow, new.plan, due if old.comes_after else None, old.seq),
     )
+    put_tags(db, old.seq, new.tags)
     db.execute(
         "update onward_jobs set queue = ?, priority = ?, due = ?, deadline = ? where seq = ?",
         (

@@ -67,38 +67,42 @@ def is_id(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+STATE = (
+    "case when calls.state is not null then calls.state "
+    "when calls.outcome is not null then 'cancelling' "
+    "when (jobs.owner is null or jobs.waiting) and exists "
+    "(select 1 from onward_waits where call = calls.seq) then 'waiting' "
+    "when jobs.owner is not null or jobs.task is not null then 'running' else 'queued' end"
+)
+"""A call's state, where `calls` is its row and `jobs` that of its job, if it has one."""
+
+
 def status_of(db: Connection, id: str, clock: Clock) -> Status | None:
     """Where a call is; None for an id that nobody knows."""
     query = (
-        "select calls.state, calls.task, calls.step, calls.attempt, "
-        "jobs.owner, jobs.task, jobs.step, jobs.attempt, jobs.progress, "
-        "calls.outcome is not null, jobs.waiting, calls.seq "
+        f"select {STATE}, calls.state is not null, calls.task, calls.step, calls.attempt, "
+        "jobs.task, jobs.step, jobs.attempt, jobs.progress, calls.seq "
         "from onward_calls as calls left join onward_jobs as jobs on jobs.seq = calls.seq "
         "where calls.id = ?"
     )
     row = db.execute(query, (id,)).fetchone()
     if row is None:
         return None
-    state, task, step, attempt, owner, now_task, now_step, now_attempt, *more = row
-    progress, is_decided, is_waiting, seq = more
-    if state is not None:
+    state, has_ended, task, step, attempt, now_task, now_step, now_attempt, progress, seq = row
+    if has_ended:
         return Status(cast(State, state), task or "", step or "", attempt or 0)
-    query = "select signal, due from onward_waits where call = ? order by rowid limit 1"
-    waits = db.execute(query, (seq,)).fetchone()
-    signal, until = "", None
-    if is_decided:
-        now: State = "cancelling"
-    elif waits is not None and (owner is None or is_waiting):
-        now, signal = "waiting", waits[0] or ""
-        until = None if waits[1] is None else moment(clock.to_epoch(waits[1]))
-    else:
-        now = "running" if owner is not None or now_task is not None else "queued"
+    signal: str | None = None
+    until = None
+    if state == "waiting":
+        query = "select signal, due from onward_waits where call = ? order by rowid limit 1"
+        signal, due = db.execute(query, (seq,)).fetchone() or (None, None)  # it may end meanwhile
+        until = None if due is None else moment(clock.to_epoch(due))
     return Status(
-        now,
+        state,
         now_task or "",
         now_step or "",
         now_attempt or 0,
         read_progress(progress),
-        signal,
+        signal or "",
         until,
     )
