@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING
 
 from onward.answers import answer, unwrap
-from onward.backend import Backend, Cancels, Histories, Schedule, Schedules, Signals, Status
+from onward.backend import (
+    Backend,
+    Cancels,
+    Forgets,
+    Histories,
+    Lists,
+    Schedule,
+    Schedules,
+    Signals,
+    Status,
+)
 from onward.catalog import Catalog
 from onward.context import Context, Progress, current, progress
 from onward.explaining import explain
@@ -32,8 +42,11 @@ from onward.flows.passing import fixed, keep, spread, tee
 from onward.flows.signals import Signal
 from onward.flows.waiting import awaits, sleep
 from onward.interpret import (
+    calls,
     cancel,
+    cancel_all,
     check,
+    forget,
     fork,
     history,
     move,
@@ -41,6 +54,7 @@ from onward.interpret import (
     result,
     results,
     resume,
+    resume_all,
     resume_schedule,
     run,
     schedule,
@@ -61,6 +75,7 @@ if TYPE_CHECKING:
     from onward.backends.local import local
     from onward.config import connect
     from onward.interpret.histories import AttemptHistory, History, StepHistory
+    from onward.interpret.listed import ListedCall
 
 __all__ = [
     "AttemptHistory",
@@ -79,9 +94,12 @@ __all__ = [
     "Exponential",
     "Fault",
     "Flow",
+    "Forgets",
     "Histories",
     "History",
     "Items",
+    "ListedCall",
+    "Lists",
     "Lost",
     "Misconfigured",
     "Moved",
@@ -108,7 +126,9 @@ __all__ = [
     "aio",
     "answer",
     "awaits",
+    "calls",
     "cancel",
+    "cancel_all",
     "case",
     "check",
     "connect",
@@ -117,6 +137,7 @@ __all__ = [
     "explain",
     "fixed",
     "flow",
+    "forget",
     "fork",
     "fused",
     "given",
@@ -130,6 +151,7 @@ __all__ = [
     "result",
     "results",
     "resume",
+    "resume_all",
     "resume_schedule",
     "run",
     "schedule",
@@ -156,6 +178,8 @@ def __getattr__(name: str) -> object:
 
     if name in ("AttemptHistory", "History", "StepHistory"):
         return getattr(importlib.import_module("onward.interpret.histories"), name)
+    if name == "ListedCall":
+        return importlib.import_module("onward.interpret.listed").ListedCall
     if name == "local":
         return importlib.import_module("onward.backends.local").local
     if name == "connect":

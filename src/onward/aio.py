@@ -16,16 +16,27 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, Unpack, overload
 
 from returns.result import Failure, Result, Success
 
 from onward.backend import (
     Backend,
     Cancels,
+    Forgets,
     Histories,
+    Listed,
+    Lists,
     Moves,
     Overlap,
     Schedule,
@@ -37,7 +48,7 @@ from onward.backend import (
 )
 from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
-from onward.flows.flow import Call, Ref
+from onward.flows.flow import Call, Flow, Ref
 from onward.flows.signals import Signal
 from onward.interpret import check, core
 from onward.interpret.callers import AWAITS
@@ -60,15 +71,23 @@ from onward.policy import CallOptions
 if TYPE_CHECKING:
     import asyncio
 
+    from onward.interpret.bulk import Each
     from onward.interpret.histories import History
+    from onward.interpret.listed import ListedCall, Listing, Moment
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
 Sent = TypeVar("Sent")
 
+Calls: TypeAlias = "AsyncIterable[Each[Value, Error]] | Iterable[Each[Value, Error]]"
+"""What `calls` gives, or a part of it."""
+
 __all__ = [
+    "calls",
     "cancel",
+    "cancel_all",
     "check",
+    "forget",
     "fork",
     "history",
     "move",
@@ -76,6 +95,7 @@ __all__ = [
     "result",
     "results",
     "resume",
+    "resume_all",
     "resume_schedule",
     "run",
     "schedule",
@@ -223,6 +243,86 @@ async def move(
     from onward.interpret import moving
 
     return await moving.move(AWAITS, ref, on, to)
+
+
+@overload
+def calls(
+    on: Lists,
+    *,
+    state: Listed | Collection[Listed] | None = None,
+    flow: Flow[..., Value, Error],
+    tags: Collection[str] = (),
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[Result[ListedCall[Value, Error], Fault]]: ...
+@overload
+def calls(
+    on: Lists,
+    *,
+    state: Listed | Collection[Listed] | None = None,
+    flow: str | None = None,
+    tags: Collection[str] = (),
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[Result[ListedCall[object, object], Fault]]: ...
+def calls(
+    on: Lists,
+    *,
+    state: Listed | Collection[Listed] | None = None,
+    flow: Flow[..., Value, Error] | str | None = None,
+    tags: Collection[str] = (),
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[Result[ListedCall[Value, Error], Fault]]:
+    """Lists submitted calls, the newest first, for `async for`. See `onward.calls`."""
+    from onward.interpret.listed import Listing  # only programs that list calls pay for it
+
+    return _pages(Listing(on, state, flow, tags, since, until, limit))
+
+
+async def _pages(
+    listing: Listing[Value, Error],
+) -> AsyncIterator[Result[ListedCall[Value, Error], Fault]]:
+    while not listing.is_over:
+        for call in listing.take(await listing.page(AWAITS)):
+            yield call
+
+
+async def cancel_all(
+    found: Calls[Value, Error],
+    /,
+    on: Cancels,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result[list[tuple[Ref[Value, Error], Result[None, Fault]]], Fault]:
+    """Cancels the calls that `calls` gives, one after the other. See `onward.cancel_all`."""
+    from onward.interpret import bulk
+
+    return await bulk.cancel_all(AWAITS, found, on, progress, dry_run=dry_run)
+
+
+async def resume_all(
+    found: Calls[Value, Error],
+    /,
+    on: Histories,
+    *,
+    to: Submits | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result[list[tuple[Ref[Value, Error], Result[Ref[Value, Error], Fault]]], Fault]:
+    """Resumes the calls that `calls` gives, one after the other. See `onward.resume_all`."""
+    from onward.interpret import bulk
+
+    return await bulk.resume_all(AWAITS, found, on, to, progress, dry_run=dry_run)
+
+
+async def forget(ref: Ref[Value, Error], /, on: Forgets) -> Result[None, Fault]:
+    """Deletes what the engine keeps of a call that has ended. See `onward.forget`."""
+    return await core.forget(AWAITS, ref, on)
 
 
 async def schedule(

@@ -30,7 +30,11 @@ from onward import (
     Exponential,
     Fault,
     Flow,
+    Forgets,
+    Histories,
     Items,
+    ListedCall,
+    Lists,
     Lost,
     Misconfigured,
     Policy,
@@ -55,7 +59,9 @@ from onward import (
     aio,
     answer,
     awaits,
+    calls,
     cancel,
+    cancel_all,
     case,
     check,
     connect,
@@ -64,6 +70,7 @@ from onward import (
     explain,
     fixed,
     flow,
+    forget,
     fused,
     given,
     identity,
@@ -73,6 +80,7 @@ from onward import (
     progress,
     result,
     results,
+    resume_all,
     resume_schedule,
     run,
     schedule,
@@ -183,7 +191,7 @@ def maybe(n: int | None) -> int | None:
 
 
 @task
-def forget(n: int) -> None: ...
+def drop(n: int) -> None: ...
 
 
 @task
@@ -273,7 +281,7 @@ def a_chain_has_the_last_value_and_all_errors() -> None:
     assert_type((start >> (fetch >> given(parse, ";")) >> sum_up)(), Call[int, Malformed])
     assert_type((double >> half)(1), Call[float])
     assert_type((double >> maybe)(1), Call[int | None])
-    assert_type((double >> forget >> remember)(1), Call[list[list[int]]])
+    assert_type((double >> drop >> remember)(1), Call[list[list[int]]])
 
 
 def given_takes_all_arguments_but_the_first() -> None:
@@ -291,7 +299,7 @@ def each_maps_a_step_over_a_list() -> None:
     assert_type(each(each(double))([[1], [2]]), Call[list[list[int]]])
     assert_type(each(read)(["u"]), Call[list[list[int]], Missing | Malformed])
     assert_type((start >> read >> each(half))(), Call[list[float], Missing | Malformed])
-    assert_type((forget >> remember >> each(sum_up, chunk=10))(1), Call[list[int]])
+    assert_type((drop >> remember >> each(sum_up, chunk=10))(1), Call[list[int]])
     assert_type(each(find, on_failure="cancel")(["u"]), Call[list[bytes], Missing])
 
 
@@ -301,8 +309,8 @@ def together_pairs_the_values_of_its_branches() -> None:
     four = together(double, text, half, is_even)
     five = together(double, text, half, is_even, shown)
     six = together(double, text, half, is_even, shown, maybe)
-    seven = together(double, text, half, is_even, shown, maybe, forget)
-    eight = together(double, text, half, is_even, shown, maybe, forget, given(add, 1))
+    seven = together(double, text, half, is_even, shown, maybe, drop)
+    eight = together(double, text, half, is_even, shown, maybe, drop, given(add, 1))
     assert_type(two, Flow[[int], tuple[int, str]])
     assert_type(three(1), Call[tuple[int, str, float]])
     assert_type(four(1), Call[tuple[int, str, float, bool]])
@@ -703,6 +711,32 @@ async def in_a_transaction_of_ones_own(on: Backend, db: sqlite3.Connection) -> N
     assert_type(submit_all([double(1)], on=within), Result[list[Ref[int]], Fault])
     assert_type(await aio.submit(double(1), on=within, delay=1), Result[Ref[int], Fault])
     assert_type(await aio.submit_all([double(1)], on=within), Result[list[Ref[int]], Fault])
+
+
+def calls_that_are_listed(on: Lists, can: Cancels, has: Histories, deletes: Forgets) -> None:
+    for listed in calls(on=on, flow=double, state="lost", since=timedelta(hours=1), tags=["a"]):
+        assert_type(listed, Result[ListedCall[int], Fault])
+        assert_type(listed.unwrap().ref, Ref[int])
+    for other in calls(on, flow="double", state=["failed", "cancelled"], until=60, limit=5):
+        assert_type(other, Result[ListedCall[object, object], Fault])
+    found = calls(on, flow=ingest)
+    cancelled = cancel_all(found, on=can, progress=lambda done, total: None)
+    assert_type(
+        cancelled, Result[list[tuple[Ref[int, Missing | Malformed], Result[None, Fault]]], Fault]
+    )
+    some = [each.unwrap() for each in calls(on, flow=double)]
+    resumed = resume_all(some, on=has, to=can, dry_run=True)
+    assert_type(resumed, Result[list[tuple[Ref[int], Result[Ref[int], Fault]]], Fault])
+    assert_type(forget(double.ref("id"), on=deletes), Result[None, Fault])
+
+
+async def calls_that_are_listed_and_awaited(on: Lists, can: Cancels, has: Histories) -> None:
+    async for listed in aio.calls(on=on, flow=double, state="lost"):
+        assert_type(listed, Result[ListedCall[int], Fault])
+    cancelled = await aio.cancel_all(aio.calls(on, flow=double), on=can)
+    assert_type(cancelled, Result[list[tuple[Ref[int], Result[None, Fault]]], Fault])
+    resumed = await aio.resume_all(calls(on, flow=double), on=has)
+    assert_type(resumed, Result[list[tuple[Ref[int], Result[Ref[int], Fault]]], Fault])
 
 
 def isinstance_says_what_a_backend_can_do(on: Backend) -> str:

@@ -16,6 +16,7 @@ from onward import (
     Catalog,
     Fault,
     Flow,
+    Lists,
     Raised,
     Ref,
     Retry,
@@ -27,13 +28,16 @@ from onward import (
     aio,
     answer,
     awaits,
+    calls,
     cancel,
+    cancel_all,
     case,
     connect,
     each,
     explain,
     fixed,
     flow,
+    forget,
     fused,
     given,
     identity,
@@ -42,6 +46,7 @@ from onward import (
     pause_schedule,
     result,
     results,
+    resume_all,
     run,
     schedule,
     schedules,
@@ -613,6 +618,18 @@ def a_key_that_cannot_be(on: Backend) -> None:
     _ = submit_all([double(1)], on=on, unique="k")  # E
     _ = run(double(1), on=on, debounce=5)  # E
     _ = submit(double(1), on=on, tags=[7])  # E
+
+
+def calls_that_cannot_be_listed(on: Lists, without: Cancels) -> None:
+    _ = calls(on=without)  # E
+    _ = calls(on=on, state="broken")  # E: not pyrefly
+    _ = calls(on=on, flow=5)  # E
+    _ = calls(on=on, since="1h")  # E
+    _ = calls(on=on, limit="5")  # E
+    _ = cancel_all(calls(on=on), on=on)  # E
+    _ = resume_all(calls(on=on), on=without)  # E
+    _ = cancel_all([double(1)], on=without)  # E
+    _ = forget(double.ref("id"), on=without)  # E
 
 
 def a_schedule_that_cannot_be(on: Schedules, without: Cancels) -> None:

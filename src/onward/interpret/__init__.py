@@ -1,5 +1,6 @@
 """The interpreters for blocking callers: they run, submit and inspect calls."""
 
+from onward.interpret.listing import calls, cancel_all, forget, resume_all
 from onward.interpret.outcomes import cancel, result, results, send, status
 from onward.interpret.repair import fork, history, move, resume
 from onward.interpret.running import check, run, submit, submit_all
@@ -13,8 +14,11 @@ from onward.interpret.schedules import (
 from onward.interpret.work import work
 
 __all__ = [
+    "calls",
     "cancel",
+    "cancel_all",
     "check",
+    "forget",
     "fork",
     "history",
     "move",
@@ -22,6 +26,7 @@ __all__ = [
     "result",
     "results",
     "resume",
+    "resume_all",
     "resume_schedule",
     "run",
     "schedule",

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import Histories, Signals, StepRecord, Submission, Submits
+from onward.backend.features import lacking
 from onward.codec import Refused
 from onward.fault import BadPayload, Cancelled, Conflict, Expired, Fault, Misconfigured, Unknown
 from onward.flows.flow import AnyFlow, Ref
@@ -54,6 +55,8 @@ async def resume(
     to: Submits | None,
     args: NewArgs | None,
     deadline: Deadline,
+    *,
+    dry_run: bool = False,
 ) -> Result[Ref[V, E], Fault]:
     """See `onward.resume`."""
     _check_args(args)
@@ -73,6 +76,9 @@ async def resume(
         if isinstance(changed, Fault):
             return Failure(changed)
         plan = changed
+    if dry_run:
+        lacks = lacking(target, plan)
+        return Failure(lacks[0]) if lacks else Success(ref.flow.ref(plan.id))
     submitted = await core.submit(caller, ref.flow, submission_of(plan, ref.flow), target)
     if isinstance(submitted, Failure):
         return submitted

@@ -12,6 +12,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import (
     Backend,
     Cancels,
+    Forgets,
     Schedule,
     Schedules,
     SchedulesHere,
@@ -237,6 +238,12 @@ async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[
     return await follow(
         caller, on, moved, lambda id, to: cancel(caller, Ref(id, ref.flow), cast(Cancels, to))
     )
+
+
+async def forget(caller: Caller, ref: Ref[Value, Error], on: Forgets) -> Result[None, Fault]:
+    """See `onward.forget`."""
+    missing = unsupported(on, check_ref(ref).flow.name, "forget")
+    return Failure(missing) if missing else await caller.ask(on.forget, ref.id)
 
 
 async def send(

@@ -55,7 +55,7 @@ def prepare(
         tasks_of(flow)  # raises ValueError if two tasks share a name
         steps = call_options(options)
         if tags != ():
-            steps["tags"] = _tags(tags)
+            steps["tags"] = check_tags(tags)
         seconds = 0.0 if delay == 0 else _delay(delay)
         expires = None if deadline is None else expiry(deadline)
         id = new_id() if key is None else id_of_key("key", flow, key)
@@ -344,8 +344,8 @@ def expiry(deadline: float | timedelta | datetime) -> float:
     return time.time() + (seconds if _is_past(seconds) else seconds_of("deadline", seconds))
 
 
-def _tags(tags: object) -> tuple[str, ...]:
-    """The tags of a call, each one once."""
+def check_tags(tags: object) -> tuple[str, ...]:
+    """The tags of a call, each one once; raises TypeError or ValueError for an invalid one."""
     if isinstance(tags, str) or not isinstance(tags, Collection):
         raise TypeError(f"tags is a list of short texts, not {tags!r}: write tags=['customer 7']")
     for tag in tags:
