@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from onward.cli import calls, dev, doctor, explain, refs, schedules, watch, worker
+from onward.cli import (
+    calls,
+    dev,
+    doctor,
+    explain,
+    listing,
+    refs,
+    repair,
+    schedules,
+    watch,
+    worker,
+)
 from onward.cli.console import say
 from onward.cli.group import RedactingGroup
 from onward.cli.options import PASSED_ON
@@ -19,6 +30,11 @@ _PLAIN: tuple[Callable[..., None], ...] = (
     refs.status,
     refs.cancel,
     refs.send,
+    listing.calls,
+    repair.history,
+    repair.resume,
+    repair.fork,
+    repair.forget,
     schedules.schedules,
     watch.watch,
     worker.worker,

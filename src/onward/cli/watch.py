@@ -16,15 +16,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from onward.backend import Backend, Status
+from onward.backend import Backend, Histories, Status, StepRecord
 from onward.cli.console import USAGE, end, fail, out, say, say_json, warn
 from onward.cli.options import Config, Json, On, Timeout, connected_elsewhere
 from onward.cli.queues import watch_queues
+from onward.cli.records import data_of_step, name_of, text_of
 from onward.cli.refs import OfFlow, likely_ref
 from onward.cli.shown import data_of_status, end_with, text_of_progress, text_of_status
 from onward.cli.target import flow_of
 from onward.cli.waiting import away, goes_on, leaving, not_yet, outcome_of
 from onward.fault import Unavailable
+from onward.outcome import Value
 
 _PAUSE = 0.2
 """The time between two looks, in seconds."""
@@ -48,9 +50,9 @@ def watch(
 ) -> None:
     """Watch a call and its steps until it ends, and print its outcome; or watch the queues.
 
-    With --json, each change is a line of JSON, and so is the outcome at the end. A step that starts
-    and ends between two looks is not shown. If the engine is away, the command waits for it. Ctrl-C
-    and --timeout end the command, and not the call.
+    Finished steps are shown too, as far as the engine keeps a history. With --json, each change is
+    a line of JSON, and so is the outcome at the end. If the engine is away, the command waits for
+    it. Ctrl-C and --timeout end the command, and not the call.
 
     Example: `onward watch 7c1f… --flow my.tasks:ingest`
 
@@ -70,13 +72,13 @@ def watch(
         with leaving(then):
             follow = partial(_follow, backend, ref, timeout, then)
             if as_json:
-                follow(lambda status: say_json(data_of_status(ref, status)), warn)
+                follow(_as_json(ref), warn)
             elif out.is_terminal:
                 steps = Steps(ref)
                 with Live(console=out, get_renderable=steps.shown, refresh_per_second=8):
                     follow(steps.note, partial(say, style="yellow"))
             else:
-                follow(lambda status: say(text_of_status(status)), warn)
+                follow(_as_text, warn)
         outcome = outcome_of(backend, ref, None, then)
     end_with(outcome, reader, as_json=as_json)
 
@@ -86,11 +88,13 @@ def _follow(
     ref: str,
     timeout: float | None,
     then: str,
-    show: Callable[[Status], None],
+    show: Callable[[Status | StepRecord], None],
     note: Callable[[str], None],
 ) -> None:
-    """Shows each change of a call's status, until the call has an outcome."""
+    """Shows each change of a call's status, and its finished steps, until it has an outcome."""
     start = time.monotonic()
+    finished = _Finished(backend, ref)
+    place: tuple[str, ...] = ()
     before: Status | Unavailable | None = None
     while True:
         answer = backend.status(ref)
@@ -104,6 +108,10 @@ def _follow(
         else:
             status = answer.unwrap()
             if status != before:
+                if (status.state, status.step) != place:  # and not the progress alone
+                    place = status.state, status.step
+                    for step in finished.since_then():
+                        show(step)
                 show(status)
             if status.settled:
                 return
@@ -113,10 +121,73 @@ def _follow(
         time.sleep(_PAUSE)
 
 
+class _Finished:
+    """The steps of a call that have ended, each of them given once."""
+
+    def __init__(self, backend: Backend, ref: str) -> None:
+        self._backend = backend
+        self._ref = ref
+        self._given: set[str] = set()
+        self._after = ""  # where the pages begin on which something may still change
+
+    def since_then(self) -> list[StepRecord]:
+        """Those that have ended since the last time."""
+        found: list[StepRecord] = []
+        after, is_over = self._after, True
+        while isinstance(self._backend, Histories):
+            answer = self._backend.history(self._ref, after)
+            if isinstance(answer, Failure):
+                break  # the status tells of it
+            page = answer.unwrap()
+            ended = [step for step in page.steps if step.outcome is not None]
+            found += [step for step in ended if step.path not in self._given]
+            if not page.next:
+                break
+            after = page.next
+            is_over = is_over and len(ended) == len(page.steps)
+            if is_over:
+                self._after = after
+        self._given.update(step.path for step in found)
+        return found
+
+
+def _as_json(ref: str) -> Callable[[Status | StepRecord], None]:
+    def show(seen: Status | StepRecord) -> None:
+        if isinstance(seen, Status):
+            say_json(data_of_status(ref, seen))
+            return
+        # Like a status, so that a program may read all lines in one way.
+        status = Status("running", seen.task, seen.path, len(seen.attempts))
+        say_json({**data_of_status(ref, status), "finished": data_of_step(seen)})
+
+    return show
+
+
+def _as_text(seen: Status | StepRecord) -> None:
+    if isinstance(seen, Status):
+        say(text_of_status(seen))
+        return
+    text = f"finished  {name_of(seen)} at {seen.path}"
+    seconds = _seconds_of(seen)
+    text += "" if seconds is None else f", {seconds:.2f} s"
+    if seen.outcome is not None and not isinstance(seen.outcome, Value):
+        text += f": {text_of(seen.outcome)}"
+    say(text)
+
+
+def _seconds_of(step: StepRecord) -> float | None:
+    """How long a step took, in seconds, as far as the engine knows."""
+    if step.began is None or step.ended is None:
+        return None
+    return max(0.0, (step.ended - step.began).total_seconds())
+
+
 class _Row(Struct):
     status: Status
     since: float
     until: float | None = None
+    name: str = ""
+    failure: str = ""
 
 
 class Steps:
@@ -127,9 +198,12 @@ class Steps:
         self._state = ""
         self._rows: dict[str, _Row] = {}
 
-    def note(self, status: Status) -> None:
-        """Records the call's current status."""
-        now = time.monotonic()
+    def note(self, seen: Status | StepRecord) -> None:
+        """Records the call's current status, or a step that has ended."""
+        if isinstance(seen, StepRecord):
+            self._end(seen)
+            return
+        status, now = seen, time.monotonic()
         self._state = status.state
         if status.step:
             row = self._rows.setdefault(status.step, _Row(status, now))
@@ -138,20 +212,33 @@ class Steps:
             if row.until is None and (step != status.step or status.settled):
                 row.until = now
 
+    def _end(self, step: StepRecord) -> None:
+        now = time.monotonic()
+        status = Status("running", step.task, step.path, len(step.attempts))
+        row = self._rows.setdefault(step.path, _Row(status, now))
+        seconds = _seconds_of(step)
+        row.status, row.name, row.until = status, name_of(step), now
+        if seconds is not None:
+            row.since = now - seconds
+        if step.outcome is not None and not isinstance(step.outcome, Value):
+            row.failure = text_of(step.outcome)
+
     def shown(self) -> Group:
         """The table as it is now."""
         now = time.monotonic()
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for step, row in self._rows.items():
-            is_over = row.until is not None
+            sign, style = ("▸", "yellow") if row.until is None else ("✓", "green")
+            if row.failure:
+                sign, style = "✗", "red"
             seconds = (now if row.until is None else row.until) - row.since
             table.add_row(
-                Text("✓" if is_over else "▸", "green" if is_over else "yellow"),
+                Text(sign, style),
                 Text(step, "dim"),
-                Text(row.status.task, "bold"),
+                Text(row.name or row.status.task, "bold"),
                 Text(f"attempt {row.status.attempt}" if row.status.attempt > 1 else "", "yellow"),
                 _bar(row.status),
-                Text(text_of_progress(row.status)),
+                Text(row.failure or text_of_progress(row.status)),
                 Text(f"{seconds:.1f} s", "dim"),
             )
         return Group(Text(f"{self._ref}  {self._state}", "bold"), table)
