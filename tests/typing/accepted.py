@@ -15,6 +15,7 @@ from typing import Never, NoReturn, assert_type
 from returns.result import Failure, Result, Success
 
 from onward import (
+    AttemptHistory,
     Backend,
     Backoff,
     BadPayload,
@@ -32,11 +33,13 @@ from onward import (
     Flow,
     Forgets,
     Histories,
+    History,
     Items,
     ListedCall,
     Lists,
     Lost,
     Misconfigured,
+    Moved,
     Policy,
     Progress,
     Raised,
@@ -49,6 +52,7 @@ from onward import (
     Signals,
     Status,
     Step,
+    StepHistory,
     Task,
     TimedOut,
     TooLarge,
@@ -71,15 +75,19 @@ from onward import (
     fixed,
     flow,
     forget,
+    fork,
     fused,
     given,
+    history,
     identity,
     keep,
     local,
+    move,
     pause_schedule,
     progress,
     result,
     results,
+    resume,
     resume_all,
     resume_schedule,
     run,
@@ -98,7 +106,7 @@ from onward import (
     unwrap,
     work,
 )
-from onward.backend import Submission, Transacts, Worker
+from onward.backend import Moves, Submission, Transacts, Worker
 from onward.backends.sqlite import sqlite
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -728,6 +736,22 @@ def calls_that_are_listed(on: Lists, can: Cancels, has: Histories, deletes: Forg
     resumed = resume_all(some, on=has, to=can, dry_run=True)
     assert_type(resumed, Result[list[tuple[Ref[int], Result[Ref[int], Fault]]], Fault])
     assert_type(forget(double.ref("id"), on=deletes), Result[None, Fault])
+
+
+def calls_that_are_read_and_repaired(has: Histories, moves: Moves, other: Backend) -> None:
+    ref = ingest.ref("id")
+    read = history(ref, on=has).unwrap()
+    assert_type(read, History[int, Missing | Malformed])
+    assert_type(read.result, Result[int, Missing | Malformed | Fault] | None)
+    assert_type(read.steps, tuple[StepHistory, ...])
+    assert_type(read.steps[0].attempts, tuple[AttemptHistory, ...])
+    again = resume(ref, on=has, to=other, args=["a", 1], deadline=60)
+    assert_type(again, Result[Ref[int, Missing | Malformed], Fault])
+    assert_type(fork(ref, "1[0]", on=has), Result[Ref[int, Missing | Malformed], Fault])
+    moved = move(ref, on=moves, to=other)
+    assert_type(moved, Result[Ref[int, Missing | Malformed], Fault])
+    if isinstance(moved, Failure) and isinstance(moved.failure(), Moved):
+        print("it was moved before")
 
 
 async def calls_that_are_listed_and_awaited(on: Lists, can: Cancels, has: Histories) -> None:
