@@ -332,9 +332,12 @@ def checked_version(root: Node) -> int | BadPayload:
     size, version, todo = 1, VERSION, [root]
     while todo and size <= MAX_NODES:
         node = todo.pop()
-        if _is_new(node):
-            version = NEWEST
-        inner = children(node)
+        if type(node) is ChainNode:  # the most common case, and never new
+            inner = node.steps
+        else:
+            if _is_new(node):
+                version = NEWEST
+            inner = children(node)
         size += len(inner)
         todo += [each for each in inner if type(each) is not StepNode]
     return version if size <= MAX_NODES else _too_many()

@@ -261,10 +261,9 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
     @property
     def name(self) -> str:
         """Its name, or its code if it has none."""
-        known = self._name
+        known = self.computed.name
         if known is None:
-            known = render.name_of(self)
-            object.__setattr__(self, "_name", known)
+            known = self.computed.name = render.name_of(self)
         return known
 
     @property

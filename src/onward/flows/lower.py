@@ -31,32 +31,31 @@ from onward.policy import delivery
 
 def lower(flow: Node) -> plan.Node:
     """The flow as a plan's node, which is computed once."""
-    known = flow._lowered
+    known = flow.computed.lowered
     if known is None:
-        known = _lower(flow, NO_ARGS)
-        object.__setattr__(flow, "_lowered", known)
+        known = flow.computed.lowered = _lower(flow, NO_ARGS)
     return known
 
 
 def travelling(flow: Node) -> tuple[plan.Node, int] | BadPayload:
     """The flow as a plan's node, and the version of the plan; or the fault of a flow too large."""
-    known = flow._travelling
+    known = flow.computed.travelling
     if known is None:
         root = lower(flow)
         version = plan.checked_version(root)
         if isinstance(version, BadPayload):
             return version
-        known = root, version
-        object.__setattr__(flow, "_travelling", known)
+        known = flow.computed.travelling = (root, version)
     return known
 
 
 def _lower(flow: Node, given: Args) -> plan.Node:
     """The flow as a plan's node, with the bound arguments of its first step."""
+    if isinstance(flow, Chain) and given is NO_ARGS:
+        # No arguments are bound, so each step's own node will do.
+        return plan.ChainNode(tuple([step.computed.lowered or lower(step) for step in flow.steps]))
     match kind(flow):
         case Chain(steps):
-            if given is NO_ARGS:  # no arguments are bound, so each step's own node will do
-                return plan.ChainNode(tuple(map(lower, steps)))
             return plan.ChainNode((_lower(steps[0], given), *map(lower, steps[1:])))
         case Task(name, _, policy):
             return plan.StepNode(task=name, given=given, **delivery(policy))

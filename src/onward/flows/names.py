@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onward.flows.nodes import Named, Node, Task, parts
+from onward.flows.nodes import Chain, Named, Node, Task, parts
 from onward.policy import check_reserved
 from onward.signature import place
 
@@ -13,24 +13,26 @@ def tasks_of(flow: Node) -> dict[str, Task]:
     Raises:
         ValueError: If two different tasks share a name, or a name is reserved.
     """
-    known = flow._tasks
+    known = flow.computed.tasks
     if known is None:
-        known = _tasks_of(flow)
-        object.__setattr__(flow, "_tasks", known)
+        known = flow.computed.tasks = _tasks_of(flow)
     return known
 
 
 def _tasks_of(flow: Node) -> dict[str, Task]:
-    if isinstance(flow, Task):
+    if isinstance(flow, Chain):  # first, because `isinstance` takes longer to say no
+        inside = flow.steps
+    elif isinstance(flow, Task):
         check_reserved(flow.name)
         return {flow.name: flow}
-    if isinstance(flow, Named):
-        check_reserved(flow.label)
-    inside = parts(flow)
+    else:
+        if isinstance(flow, Named):
+            check_reserved(flow.label)
+        inside = parts(flow)
     found: dict[str, Task] = {}
     count = 0
     for part in inside:
-        tasks = part._tasks or tasks_of(part)
+        tasks = part.computed.tasks or tasks_of(part)
         found |= tasks
         count += len(tasks)
     if len(found) < count:  # some parts share a name

@@ -11,6 +11,8 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias, cast
 
+from msgspec import Struct
+
 from onward.codec import Annotation, Codec
 from onward.flows.frozen import Compared
 from onward.flows.signals import Signal
@@ -21,20 +23,25 @@ from onward.routing import Route
 from onward.signature import Signature, signature_of
 
 
+class Computed(Struct):
+    """What was computed from a node, each on its first use; None until then."""
+
+    name: str | None = None
+    steps: tuple[Node, ...] | None = None
+    signals: Mapping[str, Signal[Any]] | None = None
+    tasks: dict[str, Task] | None = None
+    lowered: PlanNode | None = None
+    travelling: tuple[PlanNode, int] | None = None
+
+
 class Node(Compared):
-    """A flow as data, with slots that cache what is computed from it."""
+    """A flow as data, and what was computed from it."""
 
-    __slots__ = ("__weakref__", "_lowered", "_name", "_signals", "_tasks", "_travelling", "depth")
+    __slots__ = ("__weakref__", "computed", "depth")
 
+    computed: Computed
     depth: int
     """How deep its parts nest; a chain adds no depth."""
-
-    # None until they are needed: for an empty slot, `Flow.__getattr__` would make a hint in vain.
-    _lowered: PlanNode | None
-    _name: str | None
-    _signals: Mapping[str, Signal[Any]] | None
-    _tasks: dict[str, Task] | None
-    _travelling: tuple[PlanNode, int] | None
 
     def __post_init__(self) -> None:
         inside = parts(self)
@@ -51,15 +58,10 @@ class Node(Compared):
         return type(self), tuple(getattr(self, each.name) for each in fields(kept))
 
 
-def _begin(node: Node, depth: int, signals: Mapping[str, Signal[Any]] | None) -> None:
+def _begin(node: Node, depth: int, signals: Mapping[str, Signal[Any]]) -> None:
     """Sets what is no field of a new node."""
-    set_slot = object.__setattr__
-    set_slot(node, "depth", depth)
-    set_slot(node, "_signals", signals)
-    set_slot(node, "_lowered", None)
-    set_slot(node, "_name", None)
-    set_slot(node, "_tasks", None)
-    set_slot(node, "_travelling", None)
+    object.__setattr__(node, "depth", depth)
+    object.__setattr__(node, "computed", Computed(signals=signals))
 
 
 class _Signed(Node):
@@ -116,14 +118,8 @@ class Fixed(_Bound):
     __slots__ = ()
 
 
-class _Flat(Node):
-    __slots__ = ("_steps",)
-
-    _steps: tuple[Node, ...] | None
-
-
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False, match_args=False)
-class Chain(_Flat):
+class Chain(Node):
     """One flow after another. Chains of equal steps are equal, however they were grouped."""
 
     # Pairs, so that building a chain of n steps makes n pairs and not n tuples of up to n steps.
@@ -138,24 +134,15 @@ class Chain(_Flat):
         set_field = object.__setattr__
         set_field(self, "first", first)
         set_field(self, "then", then)
-        set_field(self, "_steps", None)
-        _begin(self, max(first.depth, then.depth), None)
+        set_field(self, "depth", max(first.depth, then.depth))
+        set_field(self, "computed", Computed())
 
     @property
     def steps(self) -> tuple[Node, ...]:
         """Its steps, none of them a chain."""
-        known = self._steps
+        known = self.computed.steps
         if known is None:
-            flat: list[Node] = []
-            todo: list[Node] = [self]
-            while todo:
-                flow = todo.pop()
-                while isinstance(flow, Chain):
-                    todo.append(flow.then)
-                    flow = flow.first
-                flat.append(flow)
-            known = tuple(flat)
-            object.__setattr__(self, "_steps", known)
+            known = self.computed.steps = _flat(self)
         return known
 
     def __eq__(self, other: object) -> bool:
@@ -358,6 +345,25 @@ def head(flow: Node) -> Node:
             return inner
 
 
+def _flat(chain: Chain) -> tuple[Node, ...]:
+    """The steps of a chain."""
+    backwards: list[Node] = []
+    todo: list[Node] = [chain]
+    while todo:
+        flow = todo.pop()
+        while isinstance(flow, Chain):
+            then = flow.then
+            if isinstance(then, Task):  # the most common case
+                backwards.append(then)
+                flow = flow.first
+            else:
+                todo.append(flow.first)
+                flow = then
+        backwards.append(flow)
+    backwards.reverse()
+    return tuple(backwards)
+
+
 def first_step(chain: Chain) -> Node:
     """The first step of a chain."""
     # Not through `steps`: each prefix of a long chain would then cache its own.
@@ -409,19 +415,18 @@ def signals_of(flow: Node) -> Mapping[str, Signal[Any]]:
     Raises:
         ValueError: If two signals of one name have different types.
     """
-    known = flow._signals
+    known = flow.computed.signals
     if known is None:  # only of chains, because they are made in large numbers
         chain = cast(Chain, flow)
         todo: list[Node] = [chain.then, chain.first]
         inside: list[Node] = []
         while todo:
             part = todo.pop()
-            if isinstance(part, Chain) and part._signals is None:
+            if isinstance(part, Chain) and part.computed.signals is None:
                 todo += (part.then, part.first)
             elif not isinstance(part, Task):
                 inside.append(part)
-        known = merged_signals(*inside)
-        object.__setattr__(flow, "_signals", known)
+        known = flow.computed.signals = merged_signals(*inside)
     return known
 
 

@@ -164,10 +164,12 @@ def enclosed(flow: Node) -> str:
 
 def name_of(flow: Node) -> str:
     """A flow's name, or its code, shortened."""
-    if isinstance(flow, Task):
-        return flow.name
     if isinstance(flow, Chain):
-        text = " >> ".join(map(name_of, flow.steps[: _NAME_LIMIT // len(" >> ")]))
+        steps = flow.steps[: _NAME_LIMIT // len(" >> ")]
+        names = [step.name if isinstance(step, Task) else name_of(step) for step in steps]
+        text = " >> ".join(names)
+    elif isinstance(flow, Task):
+        return flow.name
     else:
         node = describe(flow)
         if node.name is not None:
