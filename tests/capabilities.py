@@ -128,6 +128,17 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_wait_ends_with_its_timeout",
         "cancel_and_deadline_end_a_wait",
     ),
+    "`Histories`, resume and fork": (
+        "a_call_that_goes_on_is_the_uninterrupted_one",
+        "what_failed_goes_on_where_it_stopped",
+        "a_cleanup_runs_again_for_what_failed",
+        "a_cancelled_call_goes_on",
+        "signals_go_along",
+        "a_wait_that_had_begun_keeps_its_end",
+        "a_failed_step_takes_other_arguments",
+        "a_fork_begins_at_its_step",
+        "a_call_goes_on_on_another_backend",
+    ),
     "`Schedules`": (
         "declaring_a_schedule_again_replaces_it",
         "a_schedule_uses_its_time_zone",

@@ -13,7 +13,7 @@ from returns.result import Failure, Result, Success
 
 from onward import Fault, Status
 from onward.attempt import LoopExecutor, Timeout
-from onward.backend import State, Submission, Unique, Worker
+from onward.backend import HistoryPage, State, Submission, Unique, Worker
 from onward.backend.features import NOTHING
 from onward.backends.local import Local
 from onward.backends.local.core import Core
@@ -82,6 +82,9 @@ class Broken:
 
     def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         return self._sound.send(id, name, raw)
+
+    def history(self, id: str, /, after: str = "", limit: int = 1000) -> Result[HistoryPage, Fault]:
+        return self._sound.history(id, after, limit)
 
     def serve(
         self,
@@ -356,6 +359,36 @@ class TellsNobodyOfASecondSignal(Broken):
         async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
             sent = await super().send(id, name, raw)
             return Success(None) if isinstance(sent, Failure) and "before" in str(sent) else sent
+
+
+class RunsEverythingAgain(Broken):
+    """Takes over no outcome of the call that another one continues."""
+
+    def changed(self, submission: Submission) -> Submission:
+        plan = submission.plan
+        past = plan.past and replaced(plan.past, outcomes={})
+        return replaced(submission, plan=replaced(plan, past=past))
+
+
+class KeepsTheOldArguments(Broken):
+    """Continues a call without the other arguments for its failed step."""
+
+    def changed(self, submission: Submission) -> Submission:
+        plan = submission.plan
+        past = plan.past and replaced(plan.past, args={})
+        return replaced(submission, plan=replaced(plan, past=past))
+
+
+class RecordsOnlyFailures(Broken):
+    """Leaves the values of steps out of a call's history."""
+
+    def history(self, id: str, /, after: str = "", limit: int = 1000) -> Result[HistoryPage, Fault]:
+        return super().history(id, after, limit).map(_without_values)
+
+
+def _without_values(page: HistoryPage) -> HistoryPage:
+    steps = tuple(step for step in page.steps if not isinstance(step.outcome, Value))
+    return replaced(page, steps=steps)  # type: ignore[no-any-return]  # `replaced` takes any struct
 
 
 def replaced(value: Any, **changes: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onward import Cancels, Schedules, Signals
+from onward import Cancels, Histories, Schedules, Signals
 from onward.backend import SubmitsUnique
 from onward.backends.celery import CeleryBackend
 from onward.backends.hatchet import HatchetBackend
@@ -57,6 +57,7 @@ def test_the_matrix_says_what_a_backend_can_do(suite: str) -> None:
     for group, tests in capabilities.GROUPS.items():
         can = {
             "`Cancels`": Cancels,
+            "`Histories`, resume and fork": Histories,
             "`Schedules`": Schedules,
             "`Signals`": Signals,
             "`unique=`": SubmitsUnique,

@@ -17,6 +17,7 @@ from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.fanouts import FanOutLaws
+from onward.testing.resuming import ResumingLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.traces import TRACE
 from onward.testing.unique import UniqueLaws
@@ -33,6 +34,7 @@ class BackendSuite(
     CleanupLaws,
     FanOutLaws,
     WaitingLaws,
+    ResumingLaws,
     ScheduleLaws,
 ):
     """The laws of Onward as a pytest class, for any backend.

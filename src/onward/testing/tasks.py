@@ -383,6 +383,15 @@ async def rest(seconds: int) -> int:
 
 
 @task
+def fragile(n: int) -> int:
+    """The same number, once a file says that it is mended: the first call's id, and `.mended`."""
+    _note(n)
+    if not Path(os.environ[TRACE], f"{current().id}.mended").exists():
+        raise RuntimeError(f"not mended for {n}")
+    return n
+
+
+@task
 def tidy(n: int) -> int:
     """The same number, once a file says that it may end: the call's id, and `.tidy`."""
     end = time.monotonic() + 60

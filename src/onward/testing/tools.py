@@ -32,12 +32,12 @@ class Tools:
     patience: ClassVar[float] = 60.0
     """How long a test waits for a result, in seconds, before it fails."""
 
-    def holds(self, *strategies: SearchStrategy[Any]) -> Callable[[Law], Law]:
-        """Tests a law at once, on as many examples as the class says."""
+    def holds(self, *strategies: SearchStrategy[Any], share: float = 1.0) -> Callable[[Law], Law]:
+        """Tests a law at once, on as many examples as the class says, or on a share of these."""
 
         def attempt(law: Law) -> Law:
             tried = settings(
-                max_examples=self.examples,
+                max_examples=max(1, round(self.examples * share)),
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.nested_given],
             )(given(*strategies)(law))
@@ -56,13 +56,12 @@ class Tools:
         return Observed(found, self.trace_of(ref.id, traces))
 
     def trace_of(self, id: str, traces: Path) -> Counter[str]:
-        """Reads and removes the trace of a call's tasks."""
-        file = traces / id
-        if not file.exists():
-            return Counter()
-        lines = file.read_text().splitlines()
-        file.unlink()
-        return Counter(lines)
+        """Reads and removes the trace of a call's tasks: their names, values and attempts."""
+        return Counter(what for what, _ in _trace(id, traces))
+
+    def ran(self, id: str, traces: Path) -> Counter[str]:
+        """Reads and removes the trace of a call's tasks: the paths of the steps that ran."""
+        return Counter(path for _, path in _trace(id, traces))
 
     def until(self, condition: Callable[[], bool], patience: float | None = None) -> None:
         """Waits until a condition is true, and fails if it does not become true in time."""
@@ -70,3 +69,12 @@ class Tools:
         while not condition():
             assert time.monotonic() < end, "it never came to be true"
             time.sleep(0.005)
+
+
+def _trace(id: str, traces: Path) -> list[tuple[str, str]]:
+    file = traces / id
+    if not file.exists():
+        return []
+    lines = [line.rpartition("\t") for line in file.read_text().splitlines()]
+    file.unlink()
+    return [(what, path) for what, _, path in lines]

@@ -16,7 +16,7 @@ def note(number: object) -> None:
     context = current()
     folder = os.environ.get(TRACE)
     if folder and context.id:
-        line = f"{context.task} {number} {context.attempt}\n"
+        line = f"{context.task} {number} {context.attempt}\t{context.step}\n"
         # A single write to a file that is open for appending stays whole, also among other writers.
         with Path(folder, context.id).open("a", buffering=len(line) + 1) as file:
             file.write(line)
