@@ -367,7 +367,8 @@ class RunsEverythingAgain(Broken):
     def changed(self, submission: Submission) -> Submission:
         plan = submission.plan
         past = plan.past and replaced(plan.past, outcomes={})
-        return replaced(submission, plan=replaced(plan, past=past))
+        changed: Submission = replaced(submission, plan=replaced(plan, past=past))
+        return changed
 
 
 class KeepsTheOldArguments(Broken):
@@ -376,7 +377,8 @@ class KeepsTheOldArguments(Broken):
     def changed(self, submission: Submission) -> Submission:
         plan = submission.plan
         past = plan.past and replaced(plan.past, args={})
-        return replaced(submission, plan=replaced(plan, past=past))
+        changed: Submission = replaced(submission, plan=replaced(plan, past=past))
+        return changed
 
 
 class RecordsOnlyFailures(Broken):
@@ -388,7 +390,8 @@ class RecordsOnlyFailures(Broken):
 
 def _without_values(page: HistoryPage) -> HistoryPage:
     steps = tuple(step for step in page.steps if not isinstance(step.outcome, Value))
-    return replaced(page, steps=steps)  # type: ignore[no-any-return]  # `replaced` takes any struct
+    changed: HistoryPage = replaced(page, steps=steps)
+    return changed
 
 
 def replaced(value: Any, **changes: Any) -> Any:
