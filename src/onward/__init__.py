@@ -51,6 +51,7 @@ from onward.interpret import (
     history,
     move,
     pause_schedule,
+    replay,
     result,
     results,
     resume,
@@ -74,7 +75,13 @@ if TYPE_CHECKING:
     from onward import aio
     from onward.backends.local import local
     from onward.config import connect
-    from onward.interpret.histories import AttemptHistory, History, StepHistory
+    from onward.interpret.histories import (
+        AttemptHistory,
+        History,
+        Replay,
+        ReplayedStep,
+        StepHistory,
+    )
     from onward.interpret.listed import ListedCall
 
 __all__ = [
@@ -107,6 +114,8 @@ __all__ = [
     "Progress",
     "Raised",
     "Ref",
+    "Replay",
+    "ReplayedStep",
     "Retry",
     "Schedule",
     "Schedules",
@@ -148,6 +157,7 @@ __all__ = [
     "move",
     "pause_schedule",
     "progress",
+    "replay",
     "result",
     "results",
     "resume",
@@ -176,7 +186,7 @@ def __getattr__(name: str) -> object:
     # them to an engine whose client blocks does not need it.
     import importlib
 
-    if name in ("AttemptHistory", "History", "StepHistory"):
+    if name in ("AttemptHistory", "History", "Replay", "ReplayedStep", "StepHistory"):
         return getattr(importlib.import_module("onward.interpret.histories"), name)
     if name == "ListedCall":
         return importlib.import_module("onward.interpret.listed").ListedCall

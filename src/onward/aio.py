@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from onward.interpret.bulk import Each
-    from onward.interpret.histories import History
+    from onward.interpret.histories import History, Replay
     from onward.interpret.listed import ListedCall, Listing, Moment
 
 Value = TypeVar("Value")
@@ -92,6 +92,7 @@ __all__ = [
     "history",
     "move",
     "pause_schedule",
+    "replay",
     "result",
     "results",
     "resume",
@@ -323,6 +324,13 @@ async def resume_all(
 async def forget(ref: Ref[Value, Error], /, on: Forgets) -> Result[None, Fault]:
     """Deletes what the engine keeps of a call that has ended. See `onward.forget`."""
     return await core.forget(AWAITS, ref, on)
+
+
+async def replay(ref: Ref[Value, Error], /, on: Histories) -> Result[Replay[Value, Error], Fault]:
+    """Takes the recorded outcomes of a call through today's code. See `onward.replay`."""
+    from onward.interpret import replaying
+
+    return await replaying.replay(AWAITS, ref, on)
 
 
 async def schedule(

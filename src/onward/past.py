@@ -13,12 +13,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from onward.evaluate import Wait, evaluate
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import (
     MAX_DEPTH,
+    NO_ARGS,
     Args,
     AwaitsNode,
     CaseNode,
@@ -137,8 +139,45 @@ def taken_over(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome
         outcomes: What is recorded of it, by path.
     """
     kept = {path: each for path, each in outcomes.items() if _is_kept(path, each, outcomes)}
+    reached = replayed(plan.root, plan.args, kept).steps
+    return {path: kept[path] for path in reached if path in kept}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A step or a wait that an evaluation asks for, and its arguments; a wait has none."""
+
+    node: Runnable | Waiting
+    args: Args = NO_ARGS
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What an evaluation with known outcomes asks for.
+
+    Args:
+        steps: The steps and waits that it asks for, by path and in this order.
+        outcome: The outcome; None if it needs one that is not known.
+    """
+
+    steps: Mapping[str, Asked]
+    outcome: Outcome | None
+
+
+def replayed(root: Node, args: Args, known: Mapping[str, Outcome]) -> Replayed:
+    """Evaluates a plan with known outcomes, and runs nothing.
+
+    Args:
+        root: The plan's node.
+        args: Its arguments.
+        known: The outcomes, by path. The evaluation stops where it needs another one.
+
+    Example:
+        >>> from msgspec import Raw
+        >>> chain = ChainNode((StepNode(task="a"), StepNode(task="b"), StepNode(task="c")))
+        >>> list(replayed(chain, Args((Raw(b"1"),)), {"0": Value(Raw(b"2"))}).steps)
+        ['0', '1']
+    """
     with ThreadPoolExecutor(1) as thread:  # the caller's own thread may have an event loop
-        return thread.submit(asyncio.run, _reached(plan, kept)).result()
+        return thread.submit(asyncio.run, _replayed(root, args, known)).result()
 
 
 def before(path: str, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
@@ -196,6 +235,28 @@ def node_at(root: Node, path: str) -> Runnable | Waiting | None:
     return node if isinstance(node, Runnable | Waiting) else None
 
 
+def branch_at(root: Node, path: str) -> str:
+    """The path of the innermost branch of a case in which a path stands; empty if it is in none.
+
+    Args:
+        root: The plan's node.
+        path: The path of a step.
+    """
+    node, places, found = root, places_of(path), ""
+    for index, place in enumerate(places):
+        node = _inner(node)
+        part = _part(node, place)
+        if part is None:
+            break
+        if isinstance(node, CaseNode):
+            found = "".join(
+                each if each.startswith("[") or not at else f".{each}"
+                for at, each in enumerate(places[: index + 1])
+            )
+        node = part
+    return found
+
+
 def _inner(node: Node) -> Node:
     """The node whose place is the same, without those that add nothing to a path."""
     while not isinstance(node, _PLACED) and (parts := children(node)):
@@ -239,34 +300,35 @@ def _handlers(path: str) -> list[str]:
     return [".".join([*parts[:index], "rescue"]) for index in tried]
 
 
-async def _reached(plan: Plan, known: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    """Those of the outcomes that an evaluation asks for that stops where it knows none."""
-    reached: dict[str, Outcome] = {}
+async def _replayed(root: Node, args: Args, known: Mapping[str, Outcome]) -> Replayed:
+    steps: dict[str, Asked] = {}
     turns = 0
 
-    async def answer(where: str) -> Outcome:
+    async def answer(asked: Asked, where: str) -> Outcome:
         nonlocal turns
         turns = 0
+        steps[where] = asked
         if where not in known:
             await asyncio.get_running_loop().create_future()
-        return reached.setdefault(where, known[where])
+        return known[where]
 
     def answer_step(step: Runnable, args: Args, where: str, /) -> Coroutine[Any, Any, Outcome]:
-        return answer(where)
+        return answer(Asked(step, args), where)
 
     def answer_wait(node: Waiting, where: str, /) -> Coroutine[Any, Any, Outcome]:
-        return answer(where)
+        return answer(Asked(node), where)
 
-    root = _without_limits(plan.root)
     evaluation = asyncio.create_task(
-        evaluate(root, plan.args, answer_step, in_flight=_AT_ONCE, wait=answer_wait)
+        evaluate(_without_limits(root), args, answer_step, in_flight=_AT_ONCE, wait=answer_wait)
     )
     while turns < _QUIET and not evaluation.done():
         turns += 1
         await asyncio.sleep(0)
+    if evaluation.done():
+        return Replayed(steps, evaluation.result())
     evaluation.cancel()
     await asyncio.wait([evaluation])
-    return reached
+    return Replayed(steps, None)
 
 
 def _without_limits(node: Node) -> Node:

@@ -2,7 +2,7 @@
 
 from onward.interpret.listing import calls, cancel_all, forget, resume_all
 from onward.interpret.outcomes import cancel, result, results, send, status
-from onward.interpret.repair import fork, history, move, resume
+from onward.interpret.repair import fork, history, move, replay, resume
 from onward.interpret.running import check, run, submit, submit_all
 from onward.interpret.schedules import (
     pause_schedule,
@@ -23,6 +23,7 @@ __all__ = [
     "history",
     "move",
     "pause_schedule",
+    "replay",
     "result",
     "results",
     "resume",

@@ -20,7 +20,7 @@ from onward.interpret import core
 from onward.interpret.callers import Caller
 from onward.interpret.keys import new_id
 from onward.interpret.prepare import Deadline, expiry, unsupported
-from onward.interpret.recorded import Recorded, recorded
+from onward.interpret.recorded import Recorded, recorded, without_plan
 from onward.outcome import Failed, Faulted
 from onward.past import before, node_at, taken_over
 from onward.plan import (
@@ -163,15 +163,6 @@ def continued_id(id: str, how: str) -> str:
 
 def _unless_past(deadline: float | None) -> float | None:
     return None if deadline is None or deadline <= time.time() else deadline
-
-
-def without_plan(ref: Ref[V, E]) -> Conflict:
-    """The fault for a call whose plan the engine does not keep."""
-    return Conflict(
-        ref.id,
-        "its plan is not kept, because a release before 0.2 submitted it",
-        "Submit the call again.",
-    )
 
 
 def _resumed_before(ref: Ref[V, E], id: str) -> Conflict:

@@ -1,10 +1,10 @@
-"""What `history` gives: a call, its steps and the attempts at them, as values."""
+"""What `history` and `replay` give: a call, its steps and the attempts at them, as values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Generic, Never
+from typing import Generic, Literal, Never, TypeAlias
 
 from msgspec import Struct
 from returns.result import Result
@@ -93,3 +93,62 @@ class History(Struct, Generic[Value_co, Error_co], frozen=True):
     tags: tuple[str, ...] = ()
     origin: str = ""
     plan: Plan | None = None
+
+
+Difference: TypeAlias = Literal["task", "args", "value", "branch", "added", "gone"]
+"""How a step of today's code differs from what is recorded of a call.
+
+- `task`: another task, signal or kind of step stands at its path.
+- `args`: it gets other arguments.
+- `value`: today's types refuse its arguments, or what it gave.
+- `branch`: it belongs to another branch of a `case` than the one that ran.
+- `added`: the call had no such step.
+- `gone`: today's code does not come to this step of the call.
+"""
+
+
+class ReplayedStep(Struct, frozen=True):
+    """A step of a call as today's code sees it.
+
+    Args:
+        path: Where it stands within the call.
+        task: Its task in today's code, or the recorded one if it is gone. For a fused step, this is
+            the flow; for a wait, the signal, or nothing.
+        kind: `step`, `sleep` or `awaits`.
+        args: Its arguments by position, as its function gets them.
+        kwargs: Its arguments by name.
+        result: What is recorded of it, read by today's types; None if it has no outcome.
+        difference: How it differs from what is recorded; None if it does not.
+        why: The difference in words; empty if there is none.
+    """
+
+    path: str
+    task: str
+    kind: Kind = "step"
+    args: tuple[object, ...] = ()
+    kwargs: Mapping[str, object] = {}
+    result: Result[object, object] | None = None
+    difference: Difference | None = None
+    why: str = ""
+
+
+class Replay(Struct, Generic[Value_co, Error_co], frozen=True):
+    """What today's code makes of the recorded outcomes of a call.
+
+    Args:
+        id: The call's id.
+        flow: The name of its flow.
+        steps: The steps and waits that today's code comes to, in order, and those of the call that
+            it does not come to.
+        result: The outcome that today's code gives; None if it needs one that is not recorded.
+    """
+
+    id: str
+    flow: str
+    steps: tuple[ReplayedStep, ...]
+    result: Result[Value_co, Error_co | Fault] | None = None
+
+    @property
+    def differences(self) -> tuple[ReplayedStep, ...]:
+        """The steps at which today's code differs from what is recorded."""
+        return tuple(step for step in self.steps if step.difference is not None)

@@ -15,9 +15,9 @@ from onward.fault import Conflict, Fault, Moved, Unavailable, Unknown
 from onward.flows.flow import Ref
 from onward.interpret import core
 from onward.interpret.callers import Caller
-from onward.interpret.continuing import continued, send_again, submission_of, without_plan
+from onward.interpret.continuing import continued, send_again, submission_of
 from onward.interpret.prepare import check_backend, check_ref, unsupported
-from onward.interpret.recorded import Recorded, recorded
+from onward.interpret.recorded import Recorded, recorded, without_plan
 from onward.outcome import moved_by
 from onward.plan import Plan
 

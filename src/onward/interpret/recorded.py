@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import AttemptRecord, CallRecord, Histories, HistoryPage, Kind, StepRecord
 from onward.codec import Refused, read_tag
-from onward.fault import Fault, Unavailable
+from onward.fault import BadPayload, Conflict, Fault, Unavailable
 from onward.flows.flow import AnyFlow, AnyTask, Flow, Ref
 from onward.flows.nodes import (
     Case,
@@ -37,7 +37,7 @@ from onward.interpret.histories import AttemptHistory, History, StepHistory
 from onward.interpret.prepare import check_ref, unsupported
 from onward.outcome import Failed, Faulted, Outcome, Value
 from onward.past import node_at, places_of
-from onward.plan import AwaitsNode, Plan, SleepNode, StepNode
+from onward.plan import AwaitsNode, Plan, Runnable, SleepNode, StepNode, Waiting
 from onward.sealing import changed_plan, incoming_history
 from onward.secret import masked
 
@@ -94,6 +94,15 @@ async def recorded(caller: Caller, ref: Ref[V, E], on: Histories) -> Result[Reco
         after = page.next
 
 
+def without_plan(ref: Ref[V, E]) -> Conflict:
+    """The fault of a call whose plan is not kept."""
+    return Conflict(
+        ref.id,
+        "its plan is not kept, because a release before 0.2 submitted it",
+        "Submit the call again.",
+    )
+
+
 async def history(caller: Caller, ref: Ref[V, E], on: Histories) -> Result[History[V, E], Fault]:
     """See `onward.history`."""
     answer = await recorded(caller, ref, on)
@@ -141,7 +150,12 @@ def _taken_over(plan: Plan, path: str, outcome: Outcome) -> StepRecord:
 
 def named_at(plan: Plan, path: str) -> tuple[str, Kind]:
     """What stands at a path of a plan: the task, flow or signal, and the kind."""
-    match node_at(plan.root, path):
+    return named(node_at(plan.root, path), plan.flow)
+
+
+def named(node: Runnable | Waiting | None, flow: str) -> tuple[str, Kind]:
+    """The task, flow or signal of a step or a wait, and its kind."""
+    match node:
         case StepNode() as step:
             return step.task, "step"
         case AwaitsNode(signal):
@@ -149,7 +163,7 @@ def named_at(plan: Plan, path: str) -> tuple[str, Kind]:
         case SleepNode():
             return "", "sleep"
         case _:
-            return plan.flow, "step"
+            return flow, "step"
 
 
 def _step(record: StepRecord, reader: Reader, *, taken_over: bool = False) -> StepHistory:
@@ -168,6 +182,12 @@ def _step(record: StepRecord, reader: Reader, *, taken_over: bool = False) -> St
         record.until,
         taken_over,
     )
+
+
+class Refusal(Struct, frozen=True):
+    """Why types refuse a value."""
+
+    why: str
 
 
 class Reader:
@@ -190,29 +210,48 @@ class Reader:
 
     def signal(self, name: str, raw: Raw) -> object:
         """The value of a signal."""
-        if name in self._signals:
-            try:
-                return self._signals[name].codec.decode(raw)
-            except Refused:
-                pass
-        return _data(raw)
+        answer = self._read_signal(name, raw)
+        return answer.unwrap() if isinstance(answer, Success) else _data(raw)
 
     def step(self, record: StepRecord, outcome: Outcome | None) -> Result[object, object] | None:
-        """The outcome of a step, a wait or an attempt."""
+        """The outcome of a step, a wait or an attempt; as JSON where the types refuse it."""
         if outcome is None:
             return None
+        answer = self._read(record, outcome)
+        return _plain(outcome) if answer is None or isinstance(answer, Refusal) else answer
+
+    def refusal(self, record: StepRecord) -> str:
+        """Why the types refuse what a step gave; empty if they do not."""
+        if record.outcome is None:
+            return ""
+        answer = self._read(record, record.outcome)
+        return answer.why if isinstance(answer, Refusal) else ""
+
+    def _read(
+        self, record: StepRecord, outcome: Outcome
+    ) -> Result[object, object] | Refusal | None:
+        """The outcome by the flow's types; None if it has none for it."""
         if isinstance(outcome, Faulted):
             return Failure(outcome.fault)
         if isinstance(outcome, Value) and record.kind == "sleep":
             return Success(None)
         if isinstance(outcome, Value) and record.kind == "awaits":
-            return Success(self.signal(record.task, outcome.raw))
+            return self._read_signal(record.task, outcome.raw)
         found: Node | None = self._tasks.get(record.task) or flow_at(self._flow, record.path)
         if found is None or not self._tasks:
-            return _plain(outcome)
+            return None
         answer: Result[object, object] = read(found, outcome, record.task, self._tasks)
-        refused = isinstance(answer, Failure) and isinstance(answer.failure(), Fault)
-        return _plain(outcome) if refused else answer
+        if isinstance(answer, Failure) and isinstance(fault := answer.failure(), BadPayload):
+            return Refusal(f"{fault.message}, at {fault.path}")
+        return answer
+
+    def _read_signal(self, name: str, raw: Raw) -> Result[object, object] | Refusal | None:
+        if name not in self._signals:
+            return None
+        try:
+            return Success(self._signals[name].codec.decode(raw))
+        except Refused as refused:
+            return Refusal(f"{refused.reason}, at {refused.path}")
 
 
 def _plain(outcome: Outcome) -> Result[object, object]:

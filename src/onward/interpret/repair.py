@@ -1,4 +1,4 @@
-"""`history`, `resume`, `fork` and `move`, for blocking callers."""
+"""`history`, `resume`, `fork`, `replay` and `move`, for blocking callers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onward.interpret.callers import BLOCKS
 from onward.interpret.prepare import Deadline
 
 if TYPE_CHECKING:
-    from onward.interpret.histories import History
+    from onward.interpret.histories import History, Replay
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -200,3 +200,46 @@ def move(ref: Ref[Value, Error], /, on: Moves, to: Backend) -> Result[Ref[Value,
     from onward.interpret import moving
 
     return drive(moving.move(BLOCKS, ref, on, to))
+
+
+def replay(ref: Ref[Value, Error], /, on: Histories) -> Result[Replay[Value, Error], Fault]:
+    """Takes the recorded outcomes of a call through today's code, and touches nothing else.
+
+    No task runs: where one would, its recorded outcome stands in. So you see at which step today's
+    flow differs from what happened, and can call a task's function on the arguments that its step
+    had, under a debugger.
+
+    Args:
+        ref: `flow.ref(text)`, with the flow as it is today.
+        on: The backend that the call was submitted to.
+
+    Returns:
+        The steps that today's code comes to, each with its arguments and its recorded outcome; or
+        `Conflict` if the call's plan is not kept, and `Unknown` if the backend does not know the
+        id.
+
+    Example:
+        >>> from onward import local, replay, result, submit, task
+        >>> @task
+        ... def half(n: int) -> int:
+        ...     return n // 2
+        >>> @task
+        ... def inverse(n: int) -> int:
+        ...     return 100 // n
+        >>> backend = local()
+        >>> ref = submit((half >> inverse)(1), on=backend).unwrap()
+        >>> failure = result(ref, on=backend)
+        >>> [_, failed] = replay(ref, on=backend).unwrap().steps
+        >>> failed.args
+        (0,)
+        >>> inverse.fn(*failed.args)
+        Traceback (most recent call last):
+        ZeroDivisionError: integer division or modulo by zero
+        >>> ref = (half >> half >> inverse).ref(str(ref))
+        >>> for step in replay(ref, on=backend).unwrap().differences:
+        ...     print(step.path, step.difference, step.why)
+        1 task it was step inverse, and is step half
+    """
+    from onward.interpret import replaying
+
+    return drive(replaying.replay(BLOCKS, ref, on))
