@@ -44,6 +44,8 @@ from onward import (
     Progress,
     Raised,
     Ref,
+    Replay,
+    ReplayedStep,
     Retry,
     Schedule,
     Schedules,
@@ -85,6 +87,7 @@ from onward import (
     move,
     pause_schedule,
     progress,
+    replay,
     result,
     results,
     resume,
@@ -748,10 +751,21 @@ def calls_that_are_read_and_repaired(has: Histories, moves: Moves, other: Backen
     again = resume(ref, on=has, to=other, args=["a", 1], deadline=60)
     assert_type(again, Result[Ref[int, Missing | Malformed], Fault])
     assert_type(fork(ref, "1[0]", on=has), Result[Ref[int, Missing | Malformed], Fault])
+    again_here = replay(ref, on=has).unwrap()
+    assert_type(again_here, Replay[int, Missing | Malformed])
+    assert_type(again_here.result, Result[int, Missing | Malformed | Fault] | None)
+    assert_type(again_here.differences, tuple[ReplayedStep, ...])
     moved = move(ref, on=moves, to=other)
     assert_type(moved, Result[Ref[int, Missing | Malformed], Fault])
     if isinstance(moved, Failure) and isinstance(moved.failure(), Moved):
         print("it was moved before")
+
+
+async def calls_that_are_read_and_awaited(has: Histories) -> None:
+    assert_type(await aio.history(double.ref("id"), on=has), Result[History[int], Fault])
+    assert_type(await aio.resume(double.ref("id"), on=has), Result[Ref[int], Fault])
+    assert_type(await aio.fork(double.ref("id"), "1", on=has), Result[Ref[int], Fault])
+    assert_type(await aio.replay(double.ref("id"), on=has), Result[Replay[int], Fault])
 
 
 async def calls_that_are_listed_and_awaited(on: Lists, can: Cancels, has: Histories) -> None:

@@ -16,6 +16,8 @@ from onward import (
     Catalog,
     Fault,
     Flow,
+    Histories,
+    History,
     Lists,
     Raised,
     Ref,
@@ -38,14 +40,18 @@ from onward import (
     fixed,
     flow,
     forget,
+    fork,
     fused,
     given,
+    history,
     identity,
     keep,
     local,
     pause_schedule,
+    replay,
     result,
     results,
+    resume,
     resume_all,
     run,
     schedule,
@@ -568,6 +574,24 @@ def a_ref_of_another_flow(on: Backend) -> None:
 
 def cancel_on_a_backend_that_cannot(on: Backend) -> None:
     _ = cancel(double.ref("id"), on=on)  # E
+
+
+def repair_on_a_backend_that_cannot(on: Backend) -> None:
+    _ = history(double.ref("id"), on=on)  # E
+    _ = resume(double.ref("id"), on=on)  # E
+    _ = fork(double.ref("id"), "1", on=on)  # E
+    _ = replay(double.ref("id"), on=on)  # E
+
+
+def wrong_repairs(on: Histories) -> None:
+    a: Result[History[str], Fault] = history(double.ref("id"), on=on)  # E
+    b: Result[Ref[str], Fault] = resume(double.ref("id"), on=on)  # E
+    _ = resume(double.ref("id"), on=on, args=1)  # E
+    _ = resume(double(1), on=on)  # E
+    _ = fork(double.ref("id"), on=on)  # E
+    _ = fork(double.ref("id"), 1, on=on)  # E
+    _ = replay(double.ref("id"), on=on).unwrap().step  # E
+    _ = a, b
 
 
 async def the_same_without_blocking(on: Backend) -> None:

@@ -18,6 +18,7 @@ from onward import given as given_
 from onward.flows.flow import AnyFlow
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import (
+    NEWEST,
     VERSION,
     Args,
     AwaitsNode,
@@ -30,6 +31,7 @@ from onward.plan import (
     KeepNode,
     NamedNode,
     Node,
+    Past,
     Plan,
     RescueNode,
     SleepNode,
@@ -93,6 +95,19 @@ PLANS: dict[str, Plan] = {
                 Route(fields=(Field("type", ("cash", 1)),)),
             ),
         )
+    ),
+    "past": Plan(
+        v=NEWEST,
+        id="4567cdef",
+        flow="golden",
+        root=ChainNode((STEP, STEP, SleepNode(60.0), STEP)),
+        args=Args((Raw(b"1"),)),
+        past=Past(
+            "0123abcd",
+            {"0": Value(Raw(b'{"rows":[]}')), "1": Value(Raw(b"2"))},
+            {"2": 1_700_000_000.5},
+            {"3": Args((Raw(b"3"),), {"strict": Raw(b"true")})},
+        ),
     ),
     "plan": Plan(
         v=VERSION,
