@@ -138,7 +138,14 @@ def taken_over(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome
         plan: The plan of the call.
         outcomes: What is recorded of it, by path.
     """
-    kept = {path: each for path, each in outcomes.items() if _is_kept(path, each, outcomes)}
+    begun = {handler for path in outcomes for handler in _paths_of("rescue", path)}
+
+    def is_kept(path: str, outcome: Outcome) -> bool:
+        tried = _paths_of("try", path)
+        handlers = (f"{each.removesuffix('try')}rescue" for each in tried)
+        return isinstance(outcome, Value) or any(handler in begun for handler in handlers)
+
+    kept = {path: each for path, each in outcomes.items() if is_kept(path, each)}
     reached = replayed(plan.root, plan.args, kept).steps
     return {path: kept[path] for path in reached if path in kept}
 
@@ -282,22 +289,15 @@ def _part(node: Node, place: str) -> Node | None:
             return second
         case FinallyNode(_, second) if place == "finally":
             return second
-    return None
+        case _:
+            return None
 
 
-def _is_kept(path: str, outcome: Outcome, outcomes: Mapping[str, Outcome]) -> bool:
-    return isinstance(outcome, Value) or any(
-        other == handler or other.startswith((f"{handler}.", f"{handler}["))
-        for handler in _handlers(path)
-        for other in outcomes
-    )
-
-
-def _handlers(path: str) -> list[str]:
-    """The paths of the handlers that a failure at a path may have gone to."""
+def _paths_of(what: str, path: str) -> list[str]:
+    """The paths within a path that end with a part of this name, without the index of a branch."""
     parts = path.split(".")
-    tried = [index for index, part in enumerate(parts) if part.split("[")[0] == "try"]
-    return [".".join([*parts[:index], "rescue"]) for index in tried]
+    found = [index for index, part in enumerate(parts) if part.split("[")[0] == what]
+    return [".".join([*parts[:index], what]) for index in found]
 
 
 async def _replayed(root: Node, args: Args, known: Mapping[str, Outcome]) -> Replayed:

@@ -32,6 +32,7 @@ from onward import (
     identity,
     keep,
     local,
+    replay,
     result,
     resume,
     send,
@@ -43,6 +44,8 @@ from onward import (
 )
 from onward.backend import CallPage, CallQuery
 from onward.backends.local import Local
+from onward.plan import encode
+from onward.sealing import sealing
 from tests.local.common import PATIENCE, until
 
 go = Signal("go", int)
@@ -353,3 +356,34 @@ def test_callers_that_await_get_the_same(backend: Local, switch: Switch) -> None
         assert await aio.result(forked, on=backend) == Success(-20)
 
     asyncio.run(main())
+
+
+def test_a_call_that_goes_on_keeps_its_secrets_encrypted(switch: Switch) -> None:
+    @task
+    def log_in(password: Secret[str]) -> Secret[str]:
+        return password
+
+    @task
+    def use(token: Secret[str], at: Secret[str]) -> int:
+        if _SWITCH[-1].is_broken:
+            raise ValueError("no")
+        return len(token.get_secret_value() + at.get_secret_value())
+
+    one, other = (sealing(local(), [bytes(32).replace(b"\0", key)]) for key in (b"a", b"b"))
+    flow = log_in >> given(use, Secret("hunter3"))
+    ref = submit(flow(Secret("hunter2")), on=one).unwrap()
+    assert isinstance(result(ref, on=one), Failure)
+    assert history(ref, on=one).unwrap().steps[0].result == Success(Secret("hunter2"))
+    wrong = resume(ref, on=one, args=[7]).failure()
+    assert isinstance(wrong, BadPayload)
+    switch.is_broken = False
+    for backend in (one, other):
+        again = resume(ref, on=one, to=backend).unwrap()
+        plan = backend.history(again.id).unwrap().plan
+        assert plan is not None
+        assert b"hunter" not in encode(plan)
+        assert result(again, on=backend) == Success(14)
+        args = [step.args for step in replay(again, on=backend).unwrap().steps]
+        assert args == [(Secret("hunter2"),), (Secret("hunter2"), Secret("hunter3"))]
+    one.close()
+    other.close()

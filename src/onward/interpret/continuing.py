@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeAlias, TypeVar
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -82,8 +82,8 @@ async def resume(
     submitted = await core.submit(caller, ref.flow, submission_of(plan, ref.flow), target)
     if isinstance(submitted, Failure):
         return submitted
-    lost = await send_again(caller, found.signals, submitted.unwrap(), target)
-    return submitted if lost is None else Failure(lost)
+    sent = await send_again(caller, found.signals, submitted.unwrap(), target)
+    return sent.bind(lambda _: submitted)
 
 
 async def fork(caller: Caller, ref: Ref[V, E], at: str, on: Histories) -> Result[Ref[V, E], Fault]:
@@ -179,20 +179,21 @@ def _no_step(ref: Ref[V, E], at: str, known: Sequence[str]) -> Unknown:
 
 async def send_again(
     caller: Caller, signals: Mapping[str, Raw], ref: Ref[V, E], on: Submits
-) -> Fault | None:
+) -> Result[None, Fault]:
     """Sends the signals of the old call to the new one, that of the ref."""
     for name, raw in signals.items():
         missing = unsupported(on, ref.flow.name, "send")
-        if missing is not None or not isinstance(on, Signals):
-            return missing
+        if missing is not None:
+            return Failure(missing)
+        assert isinstance(on, Signals)
         sealed = outgoing_value(on, raw)
         if isinstance(sealed, Failure):
-            return cast(Fault, sealed.failure())
+            return Failure(sealed.failure())
         sent = await caller.ask(on.send, ref.id, name, sealed.unwrap())
         # A Conflict says that it has this signal already, or has ended without it.
         if isinstance(sent, Failure) and not isinstance(sent.failure(), Conflict):
-            return cast(Fault, sent.failure())
-    return None
+            return sent
+    return Success(None)
 
 
 # -- other arguments --------------------------------------------------------------------------
@@ -264,7 +265,8 @@ def _has_failed(step: StepRecord) -> bool:
             return True
         case Faulted() as outcome:
             return not isinstance(outcome.fault, Cancelled | Expired)
-    return False
+        case _:
+            return False
 
 
 def _first_task(node: Node | None) -> StepNode | None:

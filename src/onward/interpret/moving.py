@@ -97,8 +97,10 @@ async def _go_on(
     submitted = await core.submit(caller, ref.flow, submission, to)
     if isinstance(submitted, Failure):
         return Failure(_to_repeat(submitted.failure(), moved))
-    lost = await send_again(caller, found.signals, submitted.unwrap(), to)
-    return submitted if lost is None else Failure(_to_repeat(lost, moved))
+    sent = await send_again(caller, found.signals, submitted.unwrap(), to)
+    if isinstance(sent, Failure):
+        return Failure(_to_repeat(sent.failure(), moved))
+    return submitted
 
 
 def _ended(ref: Ref[V, E], found: Recorded) -> Conflict:
