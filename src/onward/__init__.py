@@ -14,9 +14,7 @@ from onward.backend import (
     Signals,
     Status,
 )
-from onward.catalog import Catalog
 from onward.context import Context, Progress, current, progress
-from onward.explaining import explain
 from onward.fault import (
     BadPayload,
     Cancelled,
@@ -33,29 +31,15 @@ from onward.fault import (
     Unknown,
     Unsupported,
 )
-from onward.flows.cases import Cases, case
 from onward.flows.combinators import flow, fused, given, identity
 from onward.flows.define import task
-from onward.flows.fanouts import Items, each, together
 from onward.flows.flow import Call, Flow, Ref, Step, Task
-from onward.flows.passing import fixed, keep, spread, tee
-from onward.flows.signals import Signal
-from onward.flows.waiting import awaits, sleep
 from onward.interpret import (
-    calls,
     cancel,
-    cancel_all,
     check,
-    forget,
-    fork,
-    history,
-    move,
     pause_schedule,
-    replay,
     result,
     results,
-    resume,
-    resume_all,
     resume_schedule,
     run,
     schedule,
@@ -67,6 +51,7 @@ from onward.interpret import (
     unschedule,
     work,
 )
+from onward.lazy import on_first_use
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
 from onward.secret import Secret
 from onward.unanswered import Unanswered
@@ -74,7 +59,14 @@ from onward.unanswered import Unanswered
 if TYPE_CHECKING:
     from onward import aio
     from onward.backends.local import local
+    from onward.catalog import Catalog
     from onward.config import connect
+    from onward.explaining import explain
+    from onward.flows.cases import Cases, case
+    from onward.flows.fanouts import Items, each, together
+    from onward.flows.passing import fixed, keep, spread, tee
+    from onward.flows.signals import Signal
+    from onward.flows.waiting import awaits, sleep
     from onward.interpret.histories import (
         AttemptHistory,
         History,
@@ -83,6 +75,8 @@ if TYPE_CHECKING:
         StepHistory,
     )
     from onward.interpret.listed import ListedCall
+    from onward.interpret.listing import calls, cancel_all, forget, resume_all
+    from onward.interpret.repair import fork, history, move, replay, resume
 
 __all__ = [
     "AttemptHistory",
@@ -181,19 +175,34 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Modules that need asyncio are imported on first use. A program that defines tasks and submits
-    # them to an engine whose client blocks does not need it.
-    import importlib
+# A program pays only for what it uses. Some of these also need asyncio, and a program that defines
+# tasks and submits them to an engine whose client blocks does not.
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "onward": ("aio",),
+        "onward.backends.local": ("local",),
+        "onward.catalog": ("Catalog",),
+        "onward.config": ("connect",),
+        "onward.explaining": ("explain",),
+        "onward.flows.cases": ("Cases", "case"),
+        "onward.flows.fanouts": ("Items", "each", "together"),
+        "onward.flows.passing": ("fixed", "keep", "spread", "tee"),
+        "onward.flows.signals": ("Signal",),
+        "onward.flows.waiting": ("awaits", "sleep"),
+        "onward.interpret.histories": (
+            "AttemptHistory",
+            "History",
+            "Replay",
+            "ReplayedStep",
+            "StepHistory",
+        ),
+        "onward.interpret.listed": ("ListedCall",),
+        "onward.interpret.listing": ("calls", "cancel_all", "forget", "resume_all"),
+        "onward.interpret.repair": ("fork", "history", "move", "replay", "resume"),
+    },
+)
 
-    if name in ("AttemptHistory", "History", "Replay", "ReplayedStep", "StepHistory"):
-        return getattr(importlib.import_module("onward.interpret.histories"), name)
-    if name == "ListedCall":
-        return importlib.import_module("onward.interpret.listed").ListedCall
-    if name == "local":
-        return importlib.import_module("onward.backends.local").local
-    if name == "connect":
-        return importlib.import_module("onward.config").connect
-    if name == "aio":
-        return importlib.import_module("onward.aio")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

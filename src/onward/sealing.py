@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw
 from msgspec.structs import asdict, replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import AttemptRecord, HistoryPage, StepRecord, Submission
+from onward.backend import Submission
 from onward.backend.additions import Seals, additions_of, with_additions
-from onward.catalog import Catalog, Tasks
 from onward.codec import Find, Refused
 from onward.fault import Fault, Misconfigured
 from onward.flows.flow import Task
@@ -25,6 +24,10 @@ from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args, Past, Plan, with_given
 from onward.secret import MARK, SEALED, has_marks
 from onward.signature import Signature
+
+if TYPE_CHECKING:
+    from onward.backend import AttemptRecord, HistoryPage, StepRecord
+    from onward.catalog import Catalog, Tasks
 
 B = TypeVar("B")
 

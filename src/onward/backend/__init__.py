@@ -1,30 +1,7 @@
 """The protocols that a backend implements; `onward.backend.adapters` adapts async ones."""
 
-from onward.backend.async_protocols import (
-    AsyncBackend,
-    AsyncCancels,
-    AsyncDiagnoses,
-    AsyncFinds,
-    AsyncForgets,
-    AsyncHistories,
-    AsyncLists,
-    AsyncMoves,
-    AsyncSchedules,
-    AsyncSignals,
-    AsyncSubmits,
-    AsyncSubmitsUnique,
-)
-from onward.backend.history import (
-    AttemptRecord,
-    CallPage,
-    CallQuery,
-    CallRecord,
-    HistoryPage,
-    Kind,
-    Listed,
-    StepRecord,
-    matches,
-)
+from typing import TYPE_CHECKING
+
 from onward.backend.protocols import (
     Backend,
     Cancels,
@@ -59,6 +36,34 @@ from onward.backend.records import (
     Unique,
     state_of,
 )
+from onward.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from onward.backend.async_protocols import (
+        AsyncBackend,
+        AsyncCancels,
+        AsyncDiagnoses,
+        AsyncFinds,
+        AsyncForgets,
+        AsyncHistories,
+        AsyncLists,
+        AsyncMoves,
+        AsyncSchedules,
+        AsyncSignals,
+        AsyncSubmits,
+        AsyncSubmitsUnique,
+    )
+    from onward.backend.history import (
+        AttemptRecord,
+        CallPage,
+        CallQuery,
+        CallRecord,
+        HistoryPage,
+        Kind,
+        Listed,
+        StepRecord,
+        matches,
+    )
 
 __all__ = [
     "AsyncBackend",
@@ -113,3 +118,34 @@ __all__ = [
     "matches",
     "state_of",
 ]
+
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "onward.backend.async_protocols": (
+            "AsyncBackend",
+            "AsyncCancels",
+            "AsyncDiagnoses",
+            "AsyncFinds",
+            "AsyncForgets",
+            "AsyncHistories",
+            "AsyncLists",
+            "AsyncMoves",
+            "AsyncSchedules",
+            "AsyncSignals",
+            "AsyncSubmits",
+            "AsyncSubmitsUnique",
+        ),
+        "onward.backend.history": (
+            "AttemptRecord",
+            "CallPage",
+            "CallQuery",
+            "CallRecord",
+            "HistoryPage",
+            "Kind",
+            "Listed",
+            "StepRecord",
+            "matches",
+        ),
+    },
+)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Raw
 from returns.result import Result
 
-from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.protocols import Worker
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
-from onward.catalog import Catalog
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
+
+if TYPE_CHECKING:
+    from onward.backend.history import CallPage, CallQuery, HistoryPage
+    from onward.catalog import Catalog
 
 
 class AsyncSubmits(Protocol):

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Raw
 from returns.result import Result
 
-from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.records import Diagnosis, Schedule, Status, Submission
-from onward.catalog import Catalog
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
+
+if TYPE_CHECKING:
+    from onward.backend.history import CallPage, CallQuery, HistoryPage
+    from onward.catalog import Catalog
 
 
 class Worker(Protocol):

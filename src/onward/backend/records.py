@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from onward.catalog import Tasks
 from onward.context import Progress
 from onward.fault import Cancelled, Expired, Moved
 from onward.flows.flow import Flow
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
+
+if TYPE_CHECKING:
+    from onward.catalog import Tasks
 
 State: TypeAlias = Literal[
     "queued", "running", "waiting", "cancelling", "done", "failed", "cancelled", "expired", "moved"

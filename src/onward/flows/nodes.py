@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field, fields
 from functools import reduce
 from types import MappingProxyType
-from typing import Any, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from msgspec import Struct
 
 from onward.codec import Annotation, Codec
 from onward.flows.frozen import Compared
-from onward.flows.signals import Signal
 from onward.plan import MAX_DEPTH, Args, OnFailure
 from onward.plan import Node as PlanNode
 from onward.policy import PLAIN, Policy, check_name
 from onward.routing import Route
 from onward.signature import Signature, signature_of
+
+if TYPE_CHECKING:
+    from onward.flows.signals import Signal
 
 
 class Computed(Struct):

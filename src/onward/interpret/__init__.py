@@ -1,8 +1,8 @@
 """The interpreters for blocking callers: they run, submit and inspect calls."""
 
-from onward.interpret.listing import calls, cancel_all, forget, resume_all
+from typing import TYPE_CHECKING
+
 from onward.interpret.outcomes import cancel, result, results, send, status
-from onward.interpret.repair import fork, history, move, replay, resume
 from onward.interpret.running import check, run, submit, submit_all
 from onward.interpret.schedules import (
     pause_schedule,
@@ -12,6 +12,11 @@ from onward.interpret.schedules import (
     unschedule,
 )
 from onward.interpret.work import work
+from onward.lazy import on_first_use
+
+if TYPE_CHECKING:
+    from onward.interpret.listing import calls, cancel_all, forget, resume_all
+    from onward.interpret.repair import fork, history, move, replay, resume
 
 __all__ = [
     "calls",
@@ -39,3 +44,11 @@ __all__ = [
     "unschedule",
     "work",
 ]
+
+__getattr__ = on_first_use(
+    __name__,
+    {
+        "onward.interpret.listing": ("calls", "cancel_all", "forget", "resume_all"),
+        "onward.interpret.repair": ("fork", "history", "move", "replay", "resume"),
+    },
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from returns.result import Failure, Result, Success
 
@@ -24,11 +24,9 @@ from onward.backend import (
 )
 from onward.backend.additions import additions_of
 from onward.backend.features import lacking
-from onward.catalog import Catalog
 from onward.context import slot_lent
 from onward.fault import Conflict, Fault, Moved, Unsupported
 from onward.flows.flow import AnyFlow, Flow, Ref
-from onward.flows.signals import Signal
 from onward.interpret.callers import Caller
 from onward.interpret.prepare import (
     Timeout,
@@ -42,6 +40,10 @@ from onward.interpret.prepare import (
 )
 from onward.outcome import Outcome, moved_by
 from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_value
+
+if TYPE_CHECKING:
+    from onward.catalog import Catalog
+    from onward.flows.signals import Signal
 
 T = TypeVar("T")
 Value = TypeVar("Value")

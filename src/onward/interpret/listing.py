@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 from returns.result import Result
 
-from onward.backend import Cancels, Forgets, Histories, Listed, Lists, Submits
+from onward.backend import Cancels, Forgets, Histories, Lists, Submits
 from onward.coroutines import drive
 from onward.fault import Fault
 from onward.flows.flow import Flow, Ref
@@ -15,6 +15,7 @@ from onward.interpret import core
 from onward.interpret.callers import BLOCKS
 
 if TYPE_CHECKING:
+    from onward.backend import Listed
     from onward.interpret.bulk import Each
     from onward.interpret.listed import ListedCall, Listing, Moment
 

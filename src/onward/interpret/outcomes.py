@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from returns.result import Result
 
@@ -11,10 +11,12 @@ from onward.backend import Backend, Cancels, Signals, Status
 from onward.coroutines import drive
 from onward.fault import Fault
 from onward.flows.flow import Ref
-from onward.flows.signals import Signal
 from onward.interpret import core
 from onward.interpret.callers import BLOCKS
 from onward.interpret.prepare import Timeout, Waiting, check_backend
+
+if TYPE_CHECKING:
+    from onward.flows.signals import Signal
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace
 from returns.result import Failure, Result
 
 from onward.backend import Submission
-from onward.catalog import Catalog
 from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
@@ -23,6 +22,9 @@ from onward.interpret.keys import id_of_key, new_id
 from onward.outcome import Outcome
 from onward.plan import MAX_TAG, MAX_TAGS, Plan
 from onward.policy import CallOptions, check_name
+
+if TYPE_CHECKING:
+    from onward.catalog import Catalog
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -190,6 +192,8 @@ def work_fault(
     catalog: Catalog, concurrency: int | None, queues: Collection[str] | None, grace: float
 ) -> Fault | None:
     """The fault of invalid arguments of `work`. Raises TypeError if the catalog is none."""
+    from onward.catalog import Catalog  # only workers pay for it
+
     if not isinstance(catalog, Catalog):
         raise TypeError(f"{catalog!r} is not a Catalog: write Catalog(task, flow, ...)")
     try:

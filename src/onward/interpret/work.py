@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Generator
+from typing import TYPE_CHECKING
 
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend, StopsRemotely, Worker
 from onward.backend.guard import call_backend
-from onward.catalog import Catalog
 from onward.fault import Fault, Unavailable
 from onward.interpret import core
 from onward.interpret.prepare import Stop, check_backend, check_stop, work_fault
+
+if TYPE_CHECKING:
+    from onward.catalog import Catalog
 
 
 def work(
