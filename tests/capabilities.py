@@ -139,6 +139,11 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_fork_begins_at_its_step",
         "a_call_goes_on_on_another_backend",
     ),
+    "`Lists`": (
+        "calls_are_listed_by_what_they_are",
+        "calls_are_listed_in_pages",
+    ),
+    "`Forgets`": ("a_forgotten_call_is_unknown",),
     "`Schedules`": (
         "declaring_a_schedule_again_replaces_it",
         "a_schedule_uses_its_time_zone",

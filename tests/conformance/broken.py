@@ -13,14 +13,14 @@ from returns.result import Failure, Result, Success
 
 from onward import Fault, Status
 from onward.attempt import LoopExecutor, Timeout
-from onward.backend import HistoryPage, State, Submission, Unique, Worker
+from onward.backend import CallPage, CallQuery, HistoryPage, State, Submission, Unique, Worker
 from onward.backend.features import NOTHING
 from onward.backends.local import Local
 from onward.backends.local.core import Core
 from onward.backends.local.steps import Run, StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
-from onward.fault import Raised, Unknown
+from onward.fault import Conflict, Raised, Unknown
 from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import (
     Args,
@@ -85,6 +85,12 @@ class Broken:
 
     def history(self, id: str, /, after: str = "", limit: int = 1000) -> Result[HistoryPage, Fault]:
         return self._sound.history(id, after, limit)
+
+    def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        return self._sound.calls(query, after)
+
+    def forget(self, id: str, /) -> Result[None, Fault]:
+        return self._sound.forget(id)
 
     def serve(
         self,
@@ -386,6 +392,31 @@ class RecordsOnlyFailures(Broken):
 
     def history(self, id: str, /, after: str = "", limit: int = 1000) -> Result[HistoryPage, Fault]:
         return super().history(id, after, limit).map(_without_values)
+
+
+class ListsFailedCallsAsLost(Broken):
+    """Does not look at the fault of a call."""
+
+    def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        states = {"failed" if state == "lost" else state for state in query.states}
+        return super().calls(replaced(query, states=frozenset(states)), after)
+
+
+class ListsACallTwice(Broken):
+    """Begins a page with the last call of the page before."""
+
+    def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        is_large = query.limit > 1  # or it would never come to an end
+        return super().calls(query, str(int(after) + 1) if after and is_large else after)
+
+
+class ForgetsWhatGoesOn(Broken):
+    """Does not refuse to delete a call that has no outcome."""
+
+    def forget(self, id: str, /) -> Result[None, Fault]:
+        forgotten = super().forget(id)
+        is_open = isinstance(forgotten, Failure) and isinstance(forgotten.failure(), Conflict)
+        return Success(None) if is_open else forgotten
 
 
 def _without_values(page: HistoryPage) -> HistoryPage:

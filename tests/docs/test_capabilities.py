@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onward import Cancels, Histories, Schedules, Signals
+from onward import Cancels, Forgets, Histories, Lists, Schedules, Signals
 from onward.backend import SubmitsUnique
 from onward.backends.celery import CeleryBackend
 from onward.backends.hatchet import HatchetBackend
@@ -58,6 +58,8 @@ def test_the_matrix_says_what_a_backend_can_do(suite: str) -> None:
         can = {
             "`Cancels`": Cancels,
             "`Histories`, resume and fork": Histories,
+            "`Forgets`": Forgets,
+            "`Lists`": Lists,
             "`Schedules`": Schedules,
             "`Signals`": Signals,
             "`unique=`": SubmitsUnique,

@@ -17,6 +17,7 @@ from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.fanouts import FanOutLaws
+from onward.testing.listing import ListingLaws
 from onward.testing.resuming import ResumingLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.traces import TRACE
@@ -35,6 +36,7 @@ class BackendSuite(
     FanOutLaws,
     WaitingLaws,
     ResumingLaws,
+    ListingLaws,
     ScheduleLaws,
 ):
     """The laws of Onward as a pytest class, for any backend.
