@@ -26,10 +26,10 @@ def _used_below(pid: int, apart: Collection[int]) -> float:
     """The processor time of a process and of all below it, in seconds."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     children = [int(child) for each in tasks for child in each.read_text().split()]
-    return _used(pid) + sum(_used_below(child, apart) for child in children if child not in apart)
+    return used(pid) + sum(_used_below(child, apart) for child in children if child not in apart)
 
 
-def _used(pid: int) -> float:
+def used(pid: int) -> float:
     """The processor time of a process, and of the children that have ended, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / 100

@@ -187,6 +187,7 @@ def test_calls_are_found_by_flow_tags_and_time(
     assert ids(backend, tags=frozenset({"a", "c"})) == []
     assert ids(backend, "failed", tags=frozenset({"b"})) == [two.id]
     assert ids(backend, "done", tags=frozenset({"b"})) == [one.id]
+    assert ids(backend, tags=frozenset({"many"})) == [many[1].id, many[0].id]
     assert ids(backend, "lost", "done", tags=frozenset({"many"}), limit=1) == [
         many[1].id,
         many[0].id,

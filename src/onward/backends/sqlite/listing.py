@@ -99,7 +99,7 @@ def record_of(row: tuple[Any, ...]) -> CallRecord:
 def _searches(query: CallQuery) -> Iterator[_Search]:
     """The parts that a list is put together from: for each state, by the index that has it."""
     tags, states = sorted(query.tags), query.states
-    if tags and not states <= {"lost", *_ENDED_BADLY}:
+    if tags and not (states and states <= {"lost", *_ENDED_BADLY}):
         search = _Search(_TAGGED, "tagged.call", ("tagged.tag = ?",), (tags[0],))
         yield search.with_term(*_any_of(states)) if states else search
         return
