@@ -30,7 +30,7 @@ from onward.interpret import (
     unschedule,
 )
 from onward.testing import tasks
-from onward.testing.tools import Tools
+from onward.testing.tools import Tools, what_ran
 
 
 class ScheduleLaws(Tools):
@@ -223,7 +223,7 @@ class ScheduleLaws(Tools):
 
     def calls_on(self, n: int, traces: Path, task: str = "inc") -> list[str]:
         """The ids of the calls that have run a task on this number."""
-        return [file.name for file in traces.iterdir() if file.read_text() == f"{task} {n} 1\n"]
+        return [file.name for file in traces.iterdir() if what_ran(file) == [f"{task} {n} 1"]]
 
 
 def is_unsupported(answer: Result[Any, Fault]) -> bool:

@@ -71,10 +71,24 @@ class Tools:
             time.sleep(0.005)
 
 
+def what_ran(file: Path) -> list[str]:
+    """What the tasks of a call have written so far: their names, values and attempts.
+
+    Args:
+        file: The call's trace, which may not be there yet.
+    """
+    return [what for what, _ in _lines(file)]
+
+
 def _trace(id: str, traces: Path) -> list[tuple[str, str]]:
     file = traces / id
+    lines = _lines(file)
+    file.unlink(missing_ok=True)
+    return lines
+
+
+def _lines(file: Path) -> list[tuple[str, str]]:
     if not file.exists():
         return []
     lines = [line.rpartition("\t") for line in file.read_text().splitlines()]
-    file.unlink()
     return [(what, path) for what, _, path in lines]
