@@ -130,17 +130,17 @@ def _resumed(found: Recorded, ref: Ref[V, E], deadline: Deadline) -> Plan | Faul
         return Misconfigured("deadline", str(problem))
     if expires is not None and expires <= time.time():
         return Expired(plan.flow, "its deadline had passed before it was submitted")
-    return replace(continued(plan, found, "resume"), deadline=expires)
+    id = continued_id(plan.id, "resume")
+    return replace(continued(plan, found, id), deadline=expires)
 
 
-def continued(plan: Plan, found: Recorded, how: str) -> Plan:
+def continued(plan: Plan, found: Recorded, id: str) -> Plan:
     """The plan of the call that continues a call.
 
     Args:
         plan: The plan of the old call.
         found: What is recorded of it.
-        how: What it is continued by. Its id depends on that and on the old one's, so that there is
-            one such call.
+        id: The id of the new call.
     """
     outcomes = found.outcomes
     kept = taken_over(plan, outcomes)
@@ -153,11 +153,11 @@ def continued(plan: Plan, found: Recorded, how: str) -> Plan:
     }
     args = {path: each for path, each in before_it.args.items() if path not in kept}
     past = Past(before_it.origin, kept, due, args)
-    return replace(plan, v=NEWEST, id=continued_id(plan.id, how), trace={}, past=past)
+    return replace(plan, v=NEWEST, id=id, trace={}, past=past)
 
 
 def continued_id(id: str, how: str) -> str:
-    """The id of the call that continues a call."""
+    """An id for the call that continues a call: always the same, so that there is one."""
     return hashlib.sha256(f"{how}\n{id}".encode()).hexdigest()[:32]
 
 

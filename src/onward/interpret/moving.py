@@ -8,14 +8,14 @@ from typing import TypeVar
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import Backend, Checks, Moves, Submits
+from onward.backend import Backend, Checks, Finds, Moves, Submits
 from onward.backend.additions import additions_of
 from onward.backend.features import lacking
 from onward.fault import Conflict, Fault, Moved, Unavailable, Unknown
 from onward.flows.flow import Ref
 from onward.interpret import core
 from onward.interpret.callers import Caller
-from onward.interpret.continuing import continued, send_again, submission_of
+from onward.interpret.continuing import continued, continued_id, send_again, submission_of
 from onward.interpret.prepare import check_backend, check_ref, unsupported
 from onward.interpret.recorded import Recorded, recorded, without_plan
 from onward.outcome import moved_by
@@ -23,8 +23,6 @@ from onward.plan import Plan
 
 V = TypeVar("V")
 E = TypeVar("E")
-
-_HOW = "move"
 
 
 async def move(caller: Caller, ref: Ref[V, E], on: Moves, to: Backend) -> Result[Ref[V, E], Fault]:
@@ -42,10 +40,15 @@ async def move(caller: Caller, ref: Ref[V, E], on: Moves, to: Backend) -> Result
         return Failure(without_plan(ref))
     moved = moved_by(found.outcome)
     if moved is None:
-        refused = await _refusal(caller, ref, plan, found, to)
-        if refused is not None:
-            return Failure(refused)
-        next_plan = continued(plan, found, _HOW)
+        if found.outcome is not None:
+            return Failure(_ended(ref, found))
+        id = await _free_id(caller, plan, to)
+        if isinstance(id, Failure):
+            return Failure(id.failure())
+        next_plan = continued(plan, found, id.unwrap())
+        refused = _refused_by(to, next_plan)
+        if refused:
+            return Failure(refused[0])
         starts = found.call.starts
         said = Moved(
             plan.flow,
@@ -70,21 +73,24 @@ async def move(caller: Caller, ref: Ref[V, E], on: Moves, to: Backend) -> Result
     return await _go_on(caller, ref, found, moved, to)
 
 
-async def _refusal(
-    caller: Caller, ref: Ref[V, E], plan: Plan, found: Recorded, to: Backend
-) -> Fault | None:
-    """What keeps a call from going on on a backend; found before anything is changed."""
-    if found.outcome is not None:
-        return _ended(ref, found)
-    submission = submission_of(continued(plan, found, _HOW), ref.flow)
-    refused: list[Fault] = [*lacking(to, submission.plan)]
-    if isinstance(to, Checks):
-        refused += to.check(submission.plan)
-    if refused:
-        return refused[0]
-    reached = await caller.ask(to.status, submission.plan.id)
-    is_reached = isinstance(reached, Success) or isinstance(reached.failure(), Unknown)
-    return None if is_reached else reached.failure()
+def _refused_by(to: Backend, plan: Plan) -> list[Fault]:
+    """What keeps a backend from running a plan; found before anything is changed."""
+    refused: list[Fault] = [*lacking(to, plan)]
+    return [*refused, *to.check(plan)] if isinstance(to, Checks) else refused
+
+
+async def _free_id(caller: Caller, plan: Plan, to: Backend) -> Result[str, Fault]:
+    """The id that a call gets on a backend: its own, so that its key holds there too.
+
+    If the backend knows that already, because it had the call before, the id is another one.
+    """
+    if isinstance(to, Finds):
+        known = await caller.ask(to.find, plan.id)
+    else:
+        known = (await caller.ask(to.status, plan.id)).map(lambda _: plan.id)
+    if isinstance(known, Success):
+        return Success(continued_id(plan.id, "move"))
+    return Success(plan.id) if isinstance(known.failure(), Unknown) else known
 
 
 async def _go_on(
@@ -92,7 +98,7 @@ async def _go_on(
 ) -> Result[Ref[V, E], Fault]:
     assert found.plan is not None
     delay = 0.0 if moved.starts is None else max(0.0, moved.starts - time.time())
-    plan = continued(found.plan, found, _HOW)
+    plan = continued(found.plan, found, moved.id)
     submission = replace(submission_of(plan, ref.flow), delay=delay)
     submitted = await core.submit(caller, ref.flow, submission, to)
     if isinstance(submitted, Failure):

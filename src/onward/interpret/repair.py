@@ -161,7 +161,8 @@ def move(ref: Ref[Value, Error], /, on: Moves, to: Backend) -> Result[Ref[Value,
     that run are interrupted as by `cancel`. On the new one a call takes over its outcomes, so steps
     that have ended do not run again; one that was interrupted does. A wait that had begun ends when
     it would have ended, and signals, the rest of a delay, the deadline, the tags, `current().key`
-    and `current().id` go along. A key holds on each backend by itself, and so does `unique=`.
+    and `current().id` go along. Its key gives the same call on the new backend; `unique=` holds on
+    each by itself.
 
     `result`, `results`, `status`, `send` and `cancel` find the call by its old ref too, if
     `connect` has made both backends of URLs. These are kept without users and passwords. For
