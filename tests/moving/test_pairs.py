@@ -102,6 +102,7 @@ def engines(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Open]:
 
     return {
         "sqlite": lambda: served(f"sqlite:///{tmp_path}/onward.db"),
+        "other sqlite": lambda: served(f"sqlite:///{tmp_path}/other.db"),
         "celery": celery,
         "temporal": temporal,
     }
@@ -110,7 +111,7 @@ def engines(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Open]:
 NAMES = ("sqlite", "celery", "temporal")
 
 
-@pytest.mark.parametrize(("old", "new"), permutations(NAMES, 2))
+@pytest.mark.parametrize(("old", "new"), [("sqlite", "other sqlite"), *permutations(NAMES, 2)])
 def test_a_call_goes_on_where_it_was(old: str, new: str, engines: dict[str, Open]) -> None:
     ran.clear()
     key = f"{old}-{new}"

@@ -28,11 +28,14 @@ def without_credentials(url: str) -> str:
     Example:
         >>> without_credentials("celery+redis://mail:secret@localhost:6379/0?queue=mail")
         'celery+redis://localhost:6379/0?queue=mail'
+        >>> without_credentials("sqlite:///onward.db")
+        'sqlite:///onward.db'
     """
     parts = split(url)
     parameters = [part.partition("=") for part in parts.query.split("&") if part]
     query = "&".join(f"{name}={_without(value)}" for name, _, value in parameters)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query).geturl()
+    url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{url}?{query}" if query else url
 
 
 def _without(value: str) -> str:

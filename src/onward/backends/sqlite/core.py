@@ -43,7 +43,7 @@ from onward.backends.sqlite.unique import put_unique
 from onward.backends.sqlite.wakeup import Wakeup
 from onward.backends.sqlite.worker import SLOTS, Server, SqliteWorker, name_of_worker
 from onward.catalog import Catalog
-from onward.fault import Fault, Misconfigured, Unknown
+from onward.fault import Fault, Misconfigured, Moved, Unknown
 from onward.outcome import Outcome, one_of
 from onward.plan import Plan
 
@@ -235,7 +235,8 @@ class Core:
             place = history.place_of(after) if after else history.START
         except ValueError:
             return Failure(_no_page(after))
-        page = await self._read(lambda db: history.read(db, id, place, limit))
+        clock = self.file.clock
+        page = await self._read(lambda db: history.read(db, id, place, limit, clock))
         return Failure(self._unknown(id)) if page is None else Success(page)
 
     async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
@@ -244,6 +245,15 @@ class Core:
             return Failure(_no_page(after))
         last = int(after) if after else None
         return Success(await self._read(lambda db: listing.listed(db, query, last)))
+
+    async def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        """See `AsyncMoves.give_up`."""
+        if not wait.is_id(id):
+            return Failure(self._unknown(id))
+        given_up = await self._write(lambda db: settle.give_up(db, id, moved, self.file.clock))
+        if not given_up.is_known:
+            return Failure(self._unknown(id))
+        return Success(None) if given_up.fault is None else Failure(given_up.fault)
 
     async def forget(self, id: str, /) -> Result[None, Fault]:
         """See `AsyncForgets.forget`."""

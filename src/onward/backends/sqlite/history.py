@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from onward import outcome as outcomes
 from onward import plan as plans
 from onward.backend.history import AttemptRecord, HistoryPage, Kind, StepRecord
 from onward.backend.support import step_name
 from onward.backends.sqlite.attempts import Running, not_over, read_running
+from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.listing import COLUMNS, FROM, record_of
 from onward.context import moment
 from onward.outcome import Outcome
@@ -64,7 +66,7 @@ class _Call(NamedTuple):
     """Whether all that runs is in `running`, as far as that is known."""
 
 
-def read(db: Connection, id: str, after: Place, limit: int) -> HistoryPage | None:
+def read(db: Connection, id: str, after: Place, limit: int, clock: Clock) -> HistoryPage | None:
     """Reads what is kept of a call; None for an id that nobody knows.
 
     Args:
@@ -72,19 +74,23 @@ def read(db: Connection, id: str, after: Place, limit: int) -> HistoryPage | Non
         id: The call's id.
         after: Where the page before has ended.
         limit: How many steps at most.
+        clock: The time in the file.
     """
     with _snapshot(db):
         row = db.execute(
             f"select {COLUMNS}, calls.plan, calls.outcome, calls.state is not null, calls.began, "
             "calls.worker, calls.running, coalesce(calls.task, jobs.task), "
             "coalesce(calls.step, jobs.step), coalesce(calls.attempt, jobs.attempt), "
-            "coalesce(calls.running, jobs.running) is not null "
+            "coalesce(calls.running, jobs.running) is not null, jobs.due "
             f"from {FROM} where calls.id = ?",
             (id,),
         ).fetchone()
         if row is None:
             return None
         record = record_of(row[:8])
+        *row, due = row
+        if record.state == "queued" and due is not None:
+            record = replace(record, starts=moment(clock.to_epoch(due)))
         seq, raw_plan, raw_outcome, has_ended, began, worker, running, *last = row[:1] + row[8:]
         call = _Call(
             seq,

@@ -26,7 +26,7 @@ COLUMNS = (
 FROM = "onward_calls as calls left join onward_jobs as jobs on jobs.seq = calls.seq"
 """What `record_of` takes, and where that is from."""
 
-_ENDED_BADLY = ("failed", "cancelled", "expired")
+_ENDED_BADLY = ("failed", "cancelled", "expired", "moved")
 _OPEN = ("queued", "running", "waiting", "cancelling")
 
 _NEWEST = "onward_calls as calls indexed by onward_newest"
