@@ -235,8 +235,11 @@ class Core:
             place = history.place_of(after) if after else history.START
         except ValueError:
             return Failure(_no_page(after))
-        clock = self.file.clock
-        page = await self._read(lambda db: history.read(db, id, place, limit, clock))
+
+        def read(db: Connection) -> HistoryPage | None:
+            return history.read(db, id, place, limit, self.file.clock)
+
+        page = await self._read(read)
         return Failure(self._unknown(id)) if page is None else Success(page)
 
     async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
