@@ -61,8 +61,8 @@ def parameters(flow: nodes.Node) -> list[Parameter]:
     if isinstance(flow, nodes.Identity | nodes.Fixed | nodes.Sleep | nodes.Awaits):
         alone = inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)
         return [Parameter(alone, "JSON", _plain(flow))]
-    first = parameters(nodes.head(flow))
-    if not nodes.is_single(flow):
+    first = parameters(values.head(flow))
+    if not values.is_single(flow):
         return first
     # The flow takes one value, of which its steps may take a part.
     inner = first[0]
@@ -88,7 +88,7 @@ def call_of(flow: AnyFlow, texts: Sequence[str]) -> Call[Any, Any]:
     if missing:
         named = ", ".join(f"{each.python.name!r} ({each.type})" for each in missing)
         given.refuse(f"{named} is missing" if len(missing) == 1 else f"{named} are missing")
-    if nodes.is_single(flow):
+    if values.is_single(flow):
         return flow(*given.values.values())
     signature = inspect.Signature([each.python for each in known])
     bound = inspect.BoundArguments(signature, _ordered(given.values, known))

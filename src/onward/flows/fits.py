@@ -44,14 +44,12 @@ from onward.flows.nodes import (
     Task,
     Tee,
     Together,
-    called,
-    head,
     kind,
     parts,
-    taker,
     walk,
 )
 from onward.flows.render import name_of
+from onward.flows.values import called, head, taker
 from onward.signature import Signature
 from onward.unanswered import Unanswered
 

@@ -6,7 +6,7 @@ Functions in the modules above work on nodes by matching on `Kind`, the closed s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import InitVar, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
@@ -37,17 +37,17 @@ class Computed(Struct):
 
 
 class Node(Compared):
-    """A flow as data, and what was computed from it."""
+    """A flow as data, and what was computed from it.
+
+    Its kinds are dataclasses with constructors of their own: `dataclass` would compile one for each
+    kind, at every import.
+    """
 
     __slots__ = ("__weakref__", "computed", "depth")
 
     computed: Computed
     depth: int
     """How deep its parts nest; a chain adds no depth."""
-
-    def __post_init__(self) -> None:
-        inside = parts(self)
-        _begin(self, _depth_over(*inside), merged_signals(*inside))
 
     def __copy__(self) -> Self:
         return self
@@ -60,10 +60,16 @@ class Node(Compared):
         return type(self), tuple(getattr(self, each.name) for each in fields(kept))
 
 
-def _begin(node: Node, depth: int, signals: Mapping[str, Signal[Any]]) -> None:
-    """Sets what is no field of a new node."""
-    object.__setattr__(node, "depth", depth)
-    object.__setattr__(node, "computed", Computed(signals=signals))
+def _begin(node: Node, **values: object) -> None:
+    """Sets the fields of a new node, and what follows from its parts."""
+    _set(node, **values)
+    inside = parts(node)
+    _set(node, depth=_depth_over(*inside), computed=Computed(signals=merged_signals(*inside)))
+
+
+def _set(node: Node, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(node, name, value)
 
 
 class _Signed(Node):
@@ -73,7 +79,7 @@ class _Signed(Node):
     signature: Signature
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Task(_Signed):
     """A named function with a policy."""
 
@@ -81,31 +87,42 @@ class Task(_Signed):
     fn: Callable[..., Any]
     policy: Policy = PLAIN
     declared: Policy | None = field(default=None, compare=False)
-    known: InitVar[Signature | None] = None
 
     __match_args__ = ("name", "fn", "policy")
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        policy: Policy = PLAIN,
+        declared: Policy | None = None,
+        known: Signature | None = None,
+    ) -> None:
+        signature = signature_of(fn, name) if known is None else known
+        check_name("task", name)
+        _begin(self, name=name, fn=fn, policy=policy, declared=declared, signature=signature)
 
     def __hash__(self) -> int:
         return hash((self.name, self.fn))  # enough, and several times as fast as all of it
 
-    def __post_init__(self, known: Signature | None) -> None:
-        signature = signature_of(self.fn, self.name) if known is None else known
-        check_name("task", self.name)
-        object.__setattr__(self, "signature", signature)
-        _begin(self, 1, _NO_SIGNALS)
 
-
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Identity(Node):
     """The flow that gives what it takes."""
 
+    def __init__(self) -> None:
+        _begin(self)
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class _Bound(Node):
     """A flow with bound arguments. Its kinds differ only in which of them are bound."""
 
     flow: Node
     args: Args
+
+    def __init__(self, flow: Node, args: Args) -> None:
+        _begin(self, flow=flow, args=args)
 
 
 class Given(_Bound):
@@ -131,7 +148,7 @@ class Chain(Node):
 
     __match_args__ = ("steps",)
 
-    # By hand, because `dataclass` makes a slower one, and each `>>` calls it.
+    # Without `_begin`, because each `>>` calls it.
     def __init__(self, first: Node, then: Node) -> None:
         set_field = object.__setattr__
         set_field(self, "first", first)
@@ -157,15 +174,18 @@ class Chain(Node):
         return reduce, (type(self), self.steps)
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Together(Node):
     """Several flows on the same value."""
 
     branches: tuple[Node, ...]
     on_failure: OnFailure = "settle"
 
+    def __init__(self, branches: tuple[Node, ...], on_failure: OnFailure = "settle") -> None:
+        _begin(self, branches=branches, on_failure=on_failure)
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Each(Node):
     """A flow that runs on every item of a list."""
 
@@ -174,8 +194,17 @@ class Each(Node):
     chunk: int | None = None
     on_failure: OnFailure = "settle"
 
+    def __init__(
+        self,
+        step: Node,
+        limit: int | None = None,
+        chunk: int | None = None,
+        on_failure: OnFailure = "settle",
+    ) -> None:
+        _begin(self, step=step, limit=limit, chunk=chunk, on_failure=on_failure)
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Rescue(Node):
     """A flow, and the handler of its failure."""
 
@@ -183,40 +212,52 @@ class Rescue(Node):
     handler: Node
     with_input: bool = False
 
+    def __init__(self, body: Node, handler: Node, with_input: bool = False) -> None:
+        _begin(self, body=body, handler=handler, with_input=with_input)
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Finally(Node):
     """A flow, and the cleanup that runs whichever way it ends."""
 
     body: Node
     cleanup: Node
 
+    def __init__(self, body: Node, cleanup: Node) -> None:
+        _begin(self, body=body, cleanup=cleanup)
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Fused(Node):
     """A flow that is delivered and retried as one step."""
 
     body: Node
     policy: Policy = PLAIN
 
+    def __init__(self, body: Node, policy: Policy = PLAIN) -> None:
+        _begin(self, body=body, policy=policy)
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Named(Node):
     """A flow with a name."""
 
     body: Node
     label: str
 
-    def __post_init__(self) -> None:
-        check_name("flow", self.label)
-        Node.__post_init__(self)  # `super()` fails here, because slots=True makes another class
+    def __init__(self, body: Node, label: str) -> None:
+        check_name("flow", label)
+        _begin(self, body=body, label=label)
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class _OfStep(Node):
     """A flow of one step. Its kinds differ only in what they pass on."""
 
     step: Node
+
+    def __init__(self, step: Node) -> None:
+        _begin(self, step=step)
 
 
 class Keep(_OfStep):
@@ -237,22 +278,26 @@ class Spread(_OfStep):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Sleep(Node):
     """A wait of so many seconds that gives its input."""
 
     seconds: float
 
+    def __init__(self, seconds: float) -> None:
+        _begin(self, seconds=seconds)
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Awaits(Node):
     """A wait for a signal, for at most so many seconds if it has a timeout."""
 
     signal: Signal[Any]
     timeout: float | None = None
 
-    def __post_init__(self) -> None:
-        _begin(self, 1, {self.signal.name: self.signal})
+    def __init__(self, signal: Signal[Any], timeout: float | None = None) -> None:
+        _begin(self, signal=signal, timeout=timeout)
+        self.computed.signals = {signal.name: signal}
 
 
 class _Choosing(Node):
@@ -264,17 +309,16 @@ class _Choosing(Node):
     _value: Annotation
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Case(_Choosing):
     """A flow that runs the branch for the type of its input."""
 
     kinds: tuple[object, ...]
     branches: tuple[Node, ...]
 
-    def __post_init__(self) -> None:
-        Node.__post_init__(self)
-        for name in _Choosing.__slots__:
-            object.__setattr__(self, name, None)
+    def __init__(self, kinds: tuple[object, ...], branches: tuple[Node, ...]) -> None:
+        _begin(self, kinds=kinds, branches=branches)
+        _set(self, **dict.fromkeys(_Choosing.__slots__))
 
 
 Kind: TypeAlias = (
@@ -297,11 +341,6 @@ Kind: TypeAlias = (
     | Case
 )
 """The closed set of nodes, which functions match on."""
-
-# Tuples, because `isinstance` with `A | B` would make the union anew at every call.
-_TAKERS: Final = (Task, Identity, Fixed, Each, Spread, Sleep, Awaits, Case)
-_TAKE_ANYTHING: Final = (Identity, Fixed, Sleep, Awaits)
-_SINGLE: Final = (*_TAKERS[1:], Given, Together, Finally, Keep, Tee)
 
 
 def kind(flow: Node) -> Kind:
@@ -326,27 +365,6 @@ def parts(flow: Node) -> tuple[Node, ...]:
             return (inner,)
 
 
-def head(flow: Node) -> Node:
-    """The part that takes a flow's arguments, or the flow itself if it has no parts."""
-    match kind(flow):
-        case Chain() as chain:
-            first = first_step(chain)
-            if isinstance(first, Sleep):  # it passes its input on, so the next step decides
-                return next((step for step in chain.steps if not isinstance(step, Sleep)), first)
-            return first
-        case Task() | Identity() | Fixed() | Sleep() | Awaits() | Case():
-            return flow
-        case Together() | Finally():
-            # These take anything, so the other parts decide.
-            inside = parts(flow)
-            plain = (part for part in inside if not isinstance(part, _TAKE_ANYTHING))
-            return next(plain, inside[0])
-        case Rescue(inner) | Given(inner) | Each(inner) | Fused(inner) | Named(inner):
-            return inner
-        case Keep(inner) | Tee(inner) | Spread(inner):
-            return inner
-
-
 def _flat(chain: Chain) -> tuple[Node, ...]:
     """The steps of a chain."""
     backwards: list[Node] = []
@@ -364,38 +382,6 @@ def _flat(chain: Chain) -> tuple[Node, ...]:
         backwards.append(flow)
     backwards.reverse()
     return tuple(backwards)
-
-
-def first_step(chain: Chain) -> Node:
-    """The first step of a chain."""
-    # Not through `steps`: each prefix of a long chain would then cache its own.
-    flow: Node = chain
-    while isinstance(flow, Chain):
-        flow = flow.first
-    return flow
-
-
-def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread | Sleep | Awaits | Case:
-    """The part that decides what a flow's first argument is."""
-    while not isinstance(flow, _TAKERS):
-        flow = head(flow)
-    return flow
-
-
-def called(flow: Node) -> Task:
-    """The task that gets a flow's arguments, for a flow that is not single."""
-    while not isinstance(flow, Task):
-        flow = head(flow)
-    return flow
-
-
-def is_single(flow: Node) -> bool:
-    """Whether this kind of node takes exactly one value, whatever its parts take."""
-    if isinstance(flow, Rescue):
-        return flow.with_input
-    if isinstance(flow, Chain):  # a sleep passes one value on to the next step
-        return isinstance(first_step(flow), Sleep)
-    return isinstance(flow, _SINGLE)
 
 
 def walk(flow: Node) -> Iterator[Node]:

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from onward.codec import Refused
 from onward.flows import nodes, values
 from onward.flows.flow import AnyFlow, Call, Error_co, Flow, Step, Value_co, as_flow, as_step
-from onward.flows.nodes import head, is_single
+from onward.flows.values import head, is_single
 from onward.flows.waiting import Awaits
 
 Params = ParamSpec("Params")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
@@ -31,12 +31,8 @@ from onward.flows.nodes import (
     Task,
     Tee,
     Together,
-    called,
-    first_step,
-    head,
-    is_single,
     kind,
-    taker,
+    parts,
 )
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
@@ -57,7 +53,66 @@ class Reader(Struct, frozen=True):
     item: Callable[[int], Reader]
 
 
+# Tuples, because `isinstance` with `A | B` would make the union anew at every call.
+_TAKERS: Final = (Task, Identity, Fixed, Each, Spread, Sleep, Awaits, Case)
+_TAKE_ANYTHING: Final = (Identity, Fixed, Sleep, Awaits)
+_SINGLE: Final = (*_TAKERS[1:], Given, Together, Finally, Keep, Tee)
+
+
 # -- what a flow takes ----------------------------------------------------------------------------
+
+
+def head(flow: Node) -> Node:
+    """The part that takes a flow's arguments, or the flow itself if it has no parts."""
+    match kind(flow):
+        case Chain() as chain:
+            first = first_step(chain)
+            if isinstance(first, Sleep):  # it passes its input on, so the next step decides
+                return next((step for step in chain.steps if not isinstance(step, Sleep)), first)
+            return first
+        case Task() | Identity() | Fixed() | Sleep() | Awaits() | Case():
+            return flow
+        case Together() | Finally():
+            # These take anything, so the other parts decide.
+            inside = parts(flow)
+            plain = (part for part in inside if not isinstance(part, _TAKE_ANYTHING))
+            return next(plain, inside[0])
+        case Rescue(inner) | Given(inner) | Each(inner) | Fused(inner) | Named(inner):
+            return inner
+        case Keep(inner) | Tee(inner) | Spread(inner):
+            return inner
+
+
+def first_step(chain: Chain) -> Node:
+    """The first step of a chain."""
+    # Not through `steps`: each prefix of a long chain would then cache its own.
+    flow: Node = chain
+    while isinstance(flow, Chain):
+        flow = flow.first
+    return flow
+
+
+def taker(flow: Node) -> Task | Identity | Fixed | Each | Spread | Sleep | Awaits | Case:
+    """The part that decides what a flow's first argument is."""
+    while not isinstance(flow, _TAKERS):
+        flow = head(flow)
+    return flow
+
+
+def called(flow: Node) -> Task:
+    """The task that gets a flow's arguments, for a flow that is not single."""
+    while not isinstance(flow, Task):
+        flow = head(flow)
+    return flow
+
+
+def is_single(flow: Node) -> bool:
+    """Whether this kind of node takes exactly one value, whatever its parts take."""
+    if isinstance(flow, Rescue):
+        return flow.with_input
+    if isinstance(flow, Chain):  # a sleep passes one value on to the next step
+        return isinstance(first_step(flow), Sleep)
+    return isinstance(flow, _SINGLE)
 
 
 def misfit(flow: Node) -> str | None:
