@@ -47,11 +47,14 @@ LEFT_OUT = {
 }
 """What no test types of what a page has its reader type; `Walk` has the reasons."""
 
+REFS = "each ref is another one; tests/cli/test_listing.py runs these commands"
 NOT_RUN = {
     (
         "observability.md",
         "needs sentry-sdk; tests/docs/test_sentry.py runs it where that is installed",
     ),
+    ("repair.md", REFS),
+    ("retention.md", REFS),
     ("from-hatchet.md", "the SDK's worker refuses engines that were built without a version"),
 }
 """The blocks that no test runs, and why."""
