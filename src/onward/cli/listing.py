@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias, cast
 
@@ -143,7 +143,9 @@ class _Bulk:
         if not (yes or self._dry_run):
             self._confirm(found)
         worst = 0
-        for ref, answer in self._answers(found):
+        with err.status("") as shown:
+            answers = self._answers(found, lambda done, total: shown.update(f"{done} of {total} …"))
+        for ref, answer in answers:
             worst = max(worst, self._say(ref, answer))
         raise typer.Exit(worst)
 
@@ -159,26 +161,22 @@ class _Bulk:
             end(FAULT, "nothing was done")
 
     def _answers(
-        self, found: Sequence[ListedCall[object, object]]
-    ) -> Iterator[tuple[AnyRef, Result[AnyRef, Fault] | Result[None, Fault]]]:
-        with err.status("") as shown:
-
-            def progress(done: int, total: int) -> None:
-                shown.update(f"{done} of {total} …")
-
-            if self._resume:
-                histories = with_histories(self._backend, "calls")
-                resumed = interpret.resume_all(
-                    found, on=histories, to=self._to, dry_run=self._dry_run, progress=progress
-                )
-                yield from value_of(resumed)
-                return
-            if not isinstance(self._backend, Cancels):
-                fail(Unsupported("calls", "this backend cannot cancel a call"))
-            cancelled = interpret.cancel_all(
-                found, on=self._backend, dry_run=self._dry_run, progress=progress
+        self,
+        found: Sequence[ListedCall[object, object]],
+        progress: Callable[[int, int], None],
+    ) -> Sequence[tuple[AnyRef, Result[AnyRef, Fault] | Result[None, Fault]]]:
+        if self._resume:
+            histories = with_histories(self._backend, "calls")
+            resumed = interpret.resume_all(
+                found, on=histories, to=self._to, dry_run=self._dry_run, progress=progress
             )
-            yield from value_of(cancelled)
+            return value_of(resumed)
+        if not isinstance(self._backend, Cancels):
+            fail(Unsupported("calls", "this backend cannot cancel a call"))
+        cancelled = interpret.cancel_all(
+            found, on=self._backend, dry_run=self._dry_run, progress=progress
+        )
+        return value_of(cancelled)
 
     def _say(self, ref: AnyRef, answer: Result[AnyRef, Fault] | Result[None, Fault]) -> int:
         """Says what came of a call, and gives the exit code for it."""
