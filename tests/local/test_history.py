@@ -18,7 +18,6 @@ from onward import (
     Retry,
     Secret,
     Signal,
-    Unanswered,
     Unknown,
     aio,
     awaits,
@@ -150,6 +149,13 @@ def test_resume_of_a_resumed_call_keeps_what_both_did(backend: Local, switch: Sw
     assert {id for _, id in switch.ran} == {ref.id}
 
 
+def test_a_ref_of_any_flow_can_be_resumed(backend: Local, switch: Switch) -> None:
+    ref = failed(backend)
+    switch.is_broken = False
+    again = resume(identity.ref(ref.id), on=backend).unwrap()
+    assert result(again, on=backend, timeout=PATIENCE) == Success(-20)
+
+
 def test_resume_with_other_arguments(backend: Local, switch: Switch) -> None:
     ref = failed(backend)
     wrong = resume(ref, on=backend, args=["many"]).failure()
@@ -206,14 +212,6 @@ def test_a_cancelled_call_goes_on_with_its_signals_and_sleeps(
     assert was is not None
     assert abs((due - was).total_seconds()) < 5
     assert [name for name, _ in switch.ran] == ["first"]
-
-
-def test_a_wait_that_is_resumed_says_its_whole_timeout(backend: Local) -> None:
-    ref = submit(awaits(go, timeout=0.5)("x"), on=backend).unwrap()
-    until(lambda: status(ref, on=backend).unwrap().state == "waiting")
-    cancel(ref, on=backend)
-    again = resume(ref, on=backend).unwrap()
-    assert result(again, on=backend, timeout=PATIENCE) == Failure(Unanswered("go", 0.5))
 
 
 def test_a_branch_that_ended_does_not_run_again(backend: Local, switch: Switch) -> None:

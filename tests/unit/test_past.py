@@ -56,6 +56,7 @@ from onward.routing import Route
 from onward.scope import in_cleanup
 from onward.testing.oracle import comparable
 from onward.testing.strategies import cleaned_flows, numbers
+from onward.unanswered import unanswered
 
 FAILED = faulted(Raised("bad", "ValueError", "no"))
 A, B, C, MANY, UNDO = (StepNode(task=name) for name in ("a", "b", "c", "many", "undo"))
@@ -154,6 +155,18 @@ def test_a_wait_that_had_begun_ends_when_it_would_have_ended() -> None:
     asyncio.run(evaluate(root, Args((Raw(b"1"),)), run_step, wait=waits))
     assert waited == [("1", SleepNode(30.0)), ("2", AwaitsNode("go", 0.0))]
     assert rest_of(AwaitsNode("go"), None, 5.0) == AwaitsNode("go")
+
+
+def test_a_wait_that_goes_on_in_vain_says_its_whole_timeout() -> None:
+    async def wait(node: Waiting, where: str, /) -> Outcome:
+        assert isinstance(node, AwaitsNode)
+        return unanswered(node)
+
+    async def main() -> Outcome:
+        waits = waits_with_past(wait, Past("first", due={"2": 1030.0}), lambda: 1000.0)
+        return await waits(AwaitsNode("go", 60.0), "2")
+
+    assert asyncio.run(main()) == unanswered(AwaitsNode("go", 60.0))
 
 
 RECORDING = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])

@@ -37,7 +37,7 @@ from onward.backends.local.schedules import Timetable
 from onward.backends.local.steps import Run, Runtime, StepRunner
 from onward.backends.local.unique import OpenCalls
 from onward.backends.local.worker import LocalWorker
-from onward.catalog import Catalog
+from onward.catalog import Catalog, Tasks
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import CLOSED, Cancelled, Fault, Moved, Unknown
@@ -97,11 +97,16 @@ class Core:
 
     def _begin(self, run: Run, submission: Submission) -> None:
         loop, deadline = asyncio.get_running_loop(), run.plan.deadline
-        run.tasks = submission.tasks
+        run.tasks = submission.tasks or self._tasks_of_first(run.plan)
         run.starts = time.time() + submission.delay if submission.delay else None
         if deadline is not None:
             run.timer = loop.call_later(deadline - time.time(), self._expire, run)
         run.job = loop.create_task(self._run(run, submission.delay))
+
+    def _tasks_of_first(self, plan: Plan) -> Tasks | None:
+        """The tasks of the call that a call continues, for one that was submitted without any."""
+        first = None if plan.past is None else self.runs.get(plan.past.origin)
+        return None if first is None else first.tasks
 
     async def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """Runs a call for a caller that waits. If the caller stops waiting, the call ends."""
