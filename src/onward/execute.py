@@ -12,7 +12,6 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -247,7 +246,7 @@ def _arguments(
     given = step.given
     if given.positional or given.keyword:
         args = Args(args.positional + given.positional, args.keyword | given.keyword)
-    return task.signature.decode(args, find=partial(errors_of, tasks))
+    return task.signature.decode(args, find=lambda name: errors_of(tasks, name))
 
 
 def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int) -> AttemptEnd:

@@ -339,7 +339,9 @@ def checked_version(root: Node) -> int | BadPayload:
                 version = NEWEST
             inner = children(node)
         size += len(inner)
-        todo += [each for each in inner if type(each) is not StepNode]
+        for part in inner:
+            if type(part) is not StepNode:
+                todo.append(part)  # noqa: PERF401 - most often there is none
     return version if size <= MAX_NODES else _too_many()
 
 

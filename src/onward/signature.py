@@ -133,13 +133,12 @@ class Signature(Struct, frozen=True):
         Raises:
             Refused: If there are too many or too few, or one does not fit its annotation.
         """
-        count = len(arguments.positional) + skip
-        known = self.positional
-        named = len(known)
+        known, raws = self.positional, arguments.positional
+        count, named = len(raws) + skip, len(known)
         if count < named:
             self._check_given(count, arguments.keyword)
         args: list[Any] = []
-        for at, raw in enumerate(arguments.positional, skip):
+        for at, raw in enumerate(raws, skip):
             name, each = known[at] if at < named else self._by_position(at)
             try:
                 args.append(each.decode(raw, find))

@@ -52,7 +52,10 @@ class Plain(Codec):
     def encode(self, value: Any) -> bytes:
         """Writes a value as JSON, and checks that it reads back the same; raises `Refused`."""
         if type(value) is self._exact:
-            return self.write(value)
+            try:
+                return _ENCODER.encode(value)
+            except Exception:
+                return self.write(value)  # which says why it cannot travel
         if not self._seen.any:
             return super().encode(value)
         try:

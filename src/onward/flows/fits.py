@@ -70,10 +70,11 @@ def clearly_follows(task: Task, flow: Node) -> bool:
     takes = task.signature
     if takes.misfit is not None or not takes.positional:
         return False
-    while isinstance(flow, Chain):
+    while not isinstance(flow, Task):
+        if not isinstance(flow, Chain):
+            return False
         flow = flow.then
-    first = takes.positional[0][1]
-    return isinstance(flow, Task) and flow.signature.returns.annotation is first.annotation
+    return flow.signature.returns.annotation is takes.positional[0][1].annotation
 
 
 def check_chain(first: Node, then: Node) -> None:

@@ -33,7 +33,7 @@ def _tasks_of(flow: Node) -> dict[str, Task]:
     count = 0
     for part in inside:
         tasks = part.computed.tasks or tasks_of(part)
-        found |= tasks
+        found.update(tasks)
         count += len(tasks)
     if len(found) < count:  # some parts share a name
         found = {}

@@ -58,7 +58,9 @@ async def run(
     timeout: Timeout,
 ) -> Result[Value, Error | Fault]:
     """See `onward.run`."""
-    check_backend(on, "submit", "outcome")
+    run_here = _run_here_of(on)
+    if run_here is None:
+        check_backend(on, "submit", "outcome")
     wait = timeout_seconds(timeout)
     if wait is not None and isinstance(wait, Fault):
         return Failure(wait)
@@ -67,7 +69,7 @@ async def run(
     if lacks := lacking(on, prepared.plan):
         return Failure(lacks[0])
     if wait is None and prepared.plan.key is None and prepared.unique is None:
-        run_here, added = _run_here_of(on), additions_of(on)
+        added = additions_of(on)
         if run_here is not None and not added.observers:
             if added.sealer is None:
                 return _read(flow, await caller.ask(run_here, prepared))
