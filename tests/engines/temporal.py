@@ -20,6 +20,10 @@ SETTINGS = (
     "history.transferProcessorMaxPollRPS=2000",
     # and what is due in some milliseconds comes after a second.
     'history.timerProcessorMaxTimeShift="5ms"',
+    # An ended workflow is deleted once this has passed.
+    'history.transferProcessorUpdateAckInterval="50ms"',
+    # Ten lists of calls in a second are the most otherwise.
+    "frontend.namespaceRPS.visibility=1000",
     # With more than one, calls overtake each other whatever their priority.
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",

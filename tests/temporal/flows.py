@@ -57,6 +57,8 @@ CALLS: dict[str, Call[object, object]] = {
     "retries": (inc >> second_time >> inc)(1),
     "sleep": (inc >> together(sleep(0.2) >> inc, sleep(0.1)) >> sleep(0) >> first)(1),
     "awaits": (inc >> together(awaits(BY), awaits(BY, timeout=600)) >> first >> inc)(1),
+    "awaits-at-once": (inc >> sleep(0) >> together(awaits(BY), awaits(BY)) >> first)(1),
+    "forked": (inc >> keep(sleep(0.1)) >> first >> span >> each(double) >> total >> inc)(1),
     "awaits-unanswered": (inc >> awaits(BY, timeout=0.1) >> inc)(1),
 }
 
@@ -65,7 +67,10 @@ CANCELLED: dict[str, Call[object, object]] = {
 }
 """Flows that are cancelled while their steps of the task `rest` run."""
 
-AWAITED = ("awaits",)
+FORKED = {"forked": "5"}
+"""Of these calls, the one is recorded that goes on before the step at this path."""
+
+AWAITED = ("awaits", "awaits-at-once")
 """The calls that get the signal, once they wait for it."""
 
 LONG: dict[str, Call[object, object]] = {

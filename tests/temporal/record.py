@@ -18,14 +18,14 @@ from socket import gethostname
 
 from temporalio.client import WorkflowHistory
 
-from onward import cancel, result, send, submit
+from onward import cancel, fork, result, send, submit
 from onward.backends.temporal import temporal
 from onward.backends.temporal.unique_message import holder_of
 from onward.flows.flow import Call
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.conftest import ROOT, ShortHistories, until_status
-from tests.temporal.flows import AWAITED, BY, CALLS, CANCELLED, LONG
+from tests.temporal.flows import AWAITED, BY, CALLS, CANCELLED, FORKED, LONG
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog, wait
 
@@ -65,6 +65,9 @@ def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> N
                 until_status(ref, backend, lambda now: now.state == "waiting")
                 send(ref, BY, 5, on=backend).unwrap()
             result(ref, on=backend, timeout=60)
+            if name in FORKED:
+                ref = fork(ref, FORKED[name], on=backend).unwrap()
+                result(ref, on=backend, timeout=60)
             _keep(name, sdk, ref.id)
             for number, part in enumerate(sdk.children(ref.id)):
                 _keep(f"{name}-{number}", sdk, part)

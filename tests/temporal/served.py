@@ -213,6 +213,25 @@ def undone(folder: str) -> str:
 
 
 @task
+def mendable(folder: str) -> str:
+    """Fails until somebody makes the file `mended`."""
+    note(folder, f"{current().step} {current().id}")
+    if not Path(folder, "mended").exists():
+        raise OSError("not yet")
+    return folder
+
+
+@task
+def fussy(item: tuple[str, int]) -> int:
+    """Fails for the number 2 until somebody makes the file `mended`."""
+    folder, number = item
+    note(folder, current().step)
+    if number == 2 and not Path(folder, "mended").exists():
+        raise OSError("not yet")
+    return number
+
+
+@task
 def copies(folder: str) -> list[str]:
     return [folder] * 3
 
@@ -274,7 +293,7 @@ catalog = Catalog(
     listed,
     *(inc, double, halve, mend, shift, span, total, blob, same, size, sizes, complain, crash),
     *(place, twice_in_vain, in_vain, fatal, hold, hold_async, die, die_and_fail, wait),
-    *(undone, copies, rest),
+    *(undone, copies, rest, mendable, fussy),
     *(first, second_time, mend_all, mend_pair, mended, soothed, overdue),
     *(sort, number_of, text_of),
 )

@@ -10,20 +10,32 @@ from returns.result import Failure, Result, Success
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
+from onward.backend import (
+    CallPage,
+    CallQuery,
+    Diagnosis,
+    HistoryPage,
+    Schedule,
+    Status,
+    Submission,
+    Worker,
+)
 from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
+    BlockingForgets,
+    BlockingHistories,
+    BlockingLists,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import PAST
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backend.support import queues_served
-from onward.backends.temporal import lower, schedules, signals, status
+from onward.backends.temporal import forget, history, listing, lower, schedules, signals, status
 from onward.backends.temporal.client import Address, Connection
-from onward.backends.temporal.message import LIMIT, FlowOptions
+from onward.backends.temporal.message import LIMIT, new_options
 from onward.backends.temporal.probe import WorkerProbe
 from onward.backends.temporal.submit import start_flow, start_step, too_large
 from onward.backends.temporal.unique_submit import submit_unique
@@ -46,13 +58,16 @@ Without it, 1 in 100 short processes crashed.
 class TemporalBackend(
     BlockingCancels["Core"],
     BlockingSignals["Core"],
+    BlockingHistories["Core"],
+    BlockingLists["Core"],
+    BlockingForgets["Core"],
     BlockingSchedules["Core"],
     BlockingDiagnoses["Core"],
     BlockingSubmitsUnique["Core"],
 ):
     """The backend that `temporal()` returns."""
 
-    lacks = PAST
+    lacks = NOTHING
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))
@@ -162,6 +177,26 @@ class Core:
         conflict = sent.unwrap()
         return Success(None) if conflict is None else Failure(conflict)
 
+    async def history(
+        self, id: str, /, after: str = "", limit: int = 1000
+    ) -> Result[HistoryPage, Fault]:
+        return await self._connection.request(
+            id, lambda client: history.history_of(client, id, after, limit)
+        )
+
+    async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        queue = self._address.task_queue
+        return await self._connection.request(
+            "", lambda client: listing.calls(client, queue, query, after)
+        )
+
+    async def forget(self, id: str, /) -> Result[None, Fault]:
+        forgotten = await self._connection.request(id, lambda client: forget.forget(client, id))
+        if isinstance(forgotten, Failure):
+            return forgotten
+        conflict = forgotten.unwrap()
+        return Success(None) if conflict is None else Failure(conflict)
+
     async def serve(
         self,
         catalog: Catalog,
@@ -189,7 +224,7 @@ class Core:
         fault = too_large(plan)
         if fault is not None:
             return Failure(fault)
-        options, queue = FlowOptions(self._address.heartbeat), self._address.task_queue
+        options, queue = new_options(self._address.heartbeat), self._address.task_queue
         return await self._connection.request(
             schedule.name,
             lambda client: schedules.create_or_replace(client, schedule, plan, options, queue),

@@ -8,7 +8,7 @@ import time
 from msgspec import MsgspecError
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.history.v1 import History
+from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -87,7 +87,12 @@ async def late_after(client: Client, id: str) -> float | None:
 
 async def sent_to(client: Client, id: str) -> tuple[Plan, FlowOptions] | None:
     """Returns the plan of a workflow, and its options; None if it is not Onward's."""
-    begun = (await _history(client, id, 1)).events[0].workflow_execution_started_event_attributes
+    return await sent_in(client, (await _history(client, id, 1)).events[0])
+
+
+async def sent_in(client: Client, first: HistoryEvent) -> tuple[Plan, FlowOptions] | None:
+    """Returns what the first event of a workflow has; None if it is not Onward's."""
+    begun = first.workflow_execution_started_event_attributes
     with contextlib.suppress(MsgspecError, ValueError):
         raw, options = await client.data_converter.decode_wrapper(begun.input)
         plan = plans.decode(raw).value_or(None)

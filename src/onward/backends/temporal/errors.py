@@ -7,6 +7,7 @@ import textwrap
 from datetime import timedelta
 
 from msgspec import Raw
+from msgspec.structs import replace
 from temporalio import exceptions
 from temporalio.exceptions import (
     ApplicationError,
@@ -65,6 +66,10 @@ _CAUSE = re.compile(r'(?:message|error): "([^"]+)"|Invalid\w+\((\w+)')
 """The readable part of an error that the SDK prints in Rust's debug format."""
 
 
+_KEPT = 1200
+"""The largest size of a fault that is kept of an attempt that is made again, in bytes."""
+
+
 class StepError(ApplicationError):
     """A domain error or a fault, as the SDK sends it."""
 
@@ -73,9 +78,11 @@ def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> S
     """Turns a domain error or a fault into the error that Temporal shows.
 
     Args:
-        outcome: The outcome, all of which the error carries.
+        outcome: The outcome. The error carries all of it if there is no other attempt.
         retry_after: The delay before the next attempt, in seconds; None if there is none.
     """
+    if retry_after is not None:
+        outcome = _shortened(outcome)
     if isinstance(outcome, Failed):
         kind, message = "Failure", _beginning(outcome.raw)
     else:
@@ -96,6 +103,21 @@ def failure(outcome: Failed | Faulted, *, retry_after: float | None = None) -> S
         if is_benign
         else ApplicationErrorCategory.UNSPECIFIED,
     )
+
+
+def _shortened(outcome: Failed | Faulted) -> Failed | Faulted:
+    """A failure without the beginning of its traceback, if it is long.
+
+    The server keeps 4 KB of an attempt that it makes again, with the stack that the SDK adds; of
+    more it keeps nothing.
+    """
+    if isinstance(outcome, Failed) or memoryview(outcome.raw).nbytes <= _KEPT:
+        return outcome
+    fault = outcome.fault
+    if not isinstance(fault, Raised):
+        return outcome
+    message, traceback = fault.message[: _KEPT // 8], fault.traceback[-_KEPT // 2 :]
+    return faulted(replace(fault, message=message, traceback=traceback))
 
 
 def outcome_of(error: BaseException | None, name: str) -> Outcome:

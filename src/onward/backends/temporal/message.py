@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from temporalio.common import RawValue
 
 from onward import outcome as outcomes
+from onward.backend.support import text_of_wait
 from onward.context import Progress
 from onward.fault import ONLY_ONWARD, BadPayload, TooLarge
 from onward.outcome import Faulted, Outcome, Value, faulted
-from onward.plan import Args, Plan, Runnable
+from onward.plan import Args, Plan, Runnable, Waiting
 from onward.scope import in_cleanup
 
 LIMIT = 2_000_000
@@ -34,6 +35,16 @@ SINGLE = "task-"
 WAITING = "onward.waiting"
 """The key of a workflow's memo that says what the workflow waits for."""
 
+BEGUN = "onward.begun"
+"""The key of a memo whose values, in the history, are the waits that began without a timer."""
+
+TAGS = "onward.tags"
+"""The key of a workflow's memo with the tags of its call."""
+
+_AT_STEP = ", step "
+_SUMMARY = 200
+"""The largest summary of a timer, in bytes. Temporal takes 400, with what a codec adds."""
+
 OMITTED = "onward-omitted"
 """The metadata key of a payload that replaces one that was too large to be sent."""
 
@@ -47,6 +58,7 @@ class FlowOptions(Struct, frozen=True, omit_defaults=True):
         crashes: How often a step's worker may die before the step fails as `Lost`.
         place: The same path without parts; None if an earlier release wrote it.
         delay: How long the call waits before it begins, in seconds, if a signal may cut that short.
+        records: Whether the history records also the waits that need no timer.
     """
 
     heartbeat: float
@@ -54,6 +66,17 @@ class FlowOptions(Struct, frozen=True, omit_defaults=True):
     crashes: int = CRASHES
     place: str | None = None
     delay: float = 0.0
+    records: bool = False
+
+
+def new_options(heartbeat: float) -> FlowOptions:
+    """The options of a call of this release."""
+    return FlowOptions(heartbeat, records=True)
+
+
+def tags_memo(tags: Sequence[str]) -> dict[str, object] | None:
+    """The memo of a workflow whose call has these tags."""
+    return {TAGS: list(tags)} if tags else None
 
 
 class WaitNote(Struct, frozen=True, omit_defaults=True):
@@ -62,17 +85,19 @@ class WaitNote(Struct, frozen=True, omit_defaults=True):
     Args:
         signal: The signal's name; empty for a sleep.
         until: When the wait ends at the latest, in seconds since 1970; None without a timeout.
+        path: The wait's path.
     """
 
     signal: str = ""
     until: float | None = None
+    path: str = ""
 
 
 class StepMessage(Struct, frozen=True, omit_defaults=True):
     """What a worker needs to run a step, besides the step's arguments.
 
     Args:
-        call: The call's id.
+        call: The call's id; that of the first one, if the call continues others.
         flow: The call's flow.
         at: The step's path.
         step: The step itself, with its policy.
@@ -145,6 +170,29 @@ def value_of_signal(sent: Sequence[bytes]) -> Raw | None:
     except (IndexError, msgspec.MsgspecError, ValueError):
         return None
     return Raw(sent[0])
+
+
+def summary_of(node: Waiting, path: str) -> str:
+    """What Temporal shows of a wait's timer. It ends with the path, unless that is long."""
+    at = f"{_AT_STEP}{path}"
+    if len(at) > _SUMMARY // 2:
+        at = ""
+    text = text_of_wait(node).encode()[: _SUMMARY - len(at)].decode(errors="ignore")
+    return f"{text}{at}"
+
+
+def path_of_summary(summary: str) -> str | None:
+    """The path of the wait that a timer is for; None for another timer."""
+    _text, at, path = summary.rpartition(_AT_STEP)
+    return path if at else None
+
+
+def decode_text(raw: bytes) -> str:
+    """Decodes a text; an empty one if it is not valid."""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.MsgspecError, ValueError):
+        return ""
 
 
 def decode_wait(raw: bytes) -> WaitNote | None:

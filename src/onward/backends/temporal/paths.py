@@ -8,6 +8,7 @@ by them.
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 from onward.backends.temporal.lower import ITEMS_PER_PART, STEPS_PER_PART
 from onward.backends.temporal.message import FlowOptions
@@ -20,6 +21,7 @@ from onward.plan import (
     KeepNode,
     NamedNode,
     Node,
+    Past,
     Plan,
     RescueNode,
     SpreadNode,
@@ -28,6 +30,9 @@ from onward.plan import (
 )
 
 _TOKEN = re.compile(r"\[\d+\]|\w+")
+_FIRST = re.compile(r"\d+")
+
+T = TypeVar("T")
 
 
 def without_parts(root: Node, where: str, at: str = "", before: str = "") -> str:
@@ -44,7 +49,7 @@ def without_parts(root: Node, where: str, at: str = "", before: str = "") -> str
         >>> without_parts(ChainNode((StepNode("a"), EachNode(StepNode("b")))), "1[1][7]")
         '1[257]'
     """
-    part = _number(_TOKEN.findall(at)[-1]) if at else None
+    part = part_number(at) if at else None
     node, path = root, before
     for token in _TOKEN.findall(where.removeprefix(at)):
         while isinstance(node, NamedNode | SpreadNode | FixedNode):
@@ -82,6 +87,39 @@ def path_in(plan: Plan, options: FlowOptions, where: str) -> str:
     if options.at and options.place is None:
         return where
     return without_parts(plan.root, where, options.at, options.place or "")
+
+
+def part_number(at: str) -> int:
+    """The number of the part that a path with parts ends with."""
+    return _number(_TOKEN.findall(at)[-1])
+
+
+def past_of_part(past: Past | None, body: Node, place: str, number: int) -> Past | None:
+    """What of a call's past belongs to a part of the call, which a child workflow runs.
+
+    Args:
+        past: The past of the call.
+        body: The part's node.
+        place: The part's path without parts.
+        number: The number of the part.
+    """
+    if past is None:
+        return None
+    if isinstance(body, EachNode):
+        prefix, size = f"{place}[", ITEMS_PER_PART
+    else:
+        prefix, size = f"{place}." if place else "", STEPS_PER_PART
+
+    def mine(paths: dict[str, T]) -> dict[str, T]:
+        return {path: each for path, each in paths.items() if is_mine(path)}
+
+    def is_mine(path: str) -> bool:
+        inner = path.removeprefix(prefix)
+        first = _FIRST.match(inner)
+        is_inner = first is not None and path.startswith(prefix)
+        return is_inner and first is not None and int(first[0]) // size == number
+
+    return Past(past.origin, mine(past.outcomes), mine(past.due), mine(past.args))
 
 
 def _number(token: str) -> int:

@@ -28,7 +28,7 @@ from onward.backend import Overlap, Schedule
 from onward.backend.schedules import CATCH_UP
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import raw_value
-from onward.backends.temporal.message import FlowOptions, encode, workflow_type
+from onward.backends.temporal.message import FlowOptions, encode, tags_memo, workflow_type
 from onward.plan import Plan
 
 _NOTE_PREFIX = "onward "
@@ -115,6 +115,7 @@ def _to_temporal(
             args=[raw_value(plans.encode(plan)), raw_value(encode(options))],
             # The server appends the time. The prefix tells it apart from ids of single activities.
             id=f"schedule-{schedule.name}",
+            memo=tags_memo(plan.tags),
             task_queue=task_queue,
         ),
         spec=spec,

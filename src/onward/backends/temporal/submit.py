@@ -24,10 +24,11 @@ from onward.backends.temporal.lower import LONGEST, awaits_any, priority_of, ret
 from onward.backends.temporal.message import (
     LIMIT,
     SINGLE,
-    FlowOptions,
     encode,
     name_of,
+    new_options,
     step_message,
+    tags_memo,
     values,
     workflow_type,
 )
@@ -40,7 +41,7 @@ _SHORTEST = timedelta(milliseconds=1)
 
 async def start_flow(client: Client, address: Address, submission: Submission) -> str:
     """Starts a call as a workflow, and returns its id; raises RPCError."""
-    plan, options = submission.plan, FlowOptions(address.heartbeat)
+    plan, options = submission.plan, new_options(address.heartbeat)
     if submission.delay and awaits_any(plan.root):
         options = replace(options, delay=submission.delay)
     with contextlib.suppress(WorkflowAlreadyStartedError):
@@ -52,6 +53,7 @@ async def start_flow(client: Client, address: Address, submission: Submission) -
             # A call with cleanups keeps the time itself, because it goes on after its deadline.
             execution_timeout=None if plans.has_cleanup(plan) else _time_left(plan),
             start_delay=_delay(submission),
+            memo=tags_memo(plan.tags),
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             rpc_timeout=PROMPT,
@@ -68,7 +70,8 @@ async def start_step(client: Client, address: Address, submission: Submission) -
     plan = submission.plan
     step, id = plan.root, f"{SINGLE}{plan.id}"
     assert isinstance(step, Runnable)  # the caller has checked is_single
-    message = step_message(step, plan.args, "0", plan, id)
+    args = plan.args if plan.past is None else plan.past.args.get("0", plan.args)
+    message = step_message(step, args, "0", plan, id if plan.past is None else plan.origin)
     left, delay = _time_left(plan), _delay(submission)
     if left is not None and delay is not None:
         # The time limit of an activity, unlike a workflow's, starts after the delay.
@@ -76,7 +79,7 @@ async def start_step(client: Client, address: Address, submission: Submission) -
     with contextlib.suppress(ActivityAlreadyStartedError):  # submitted before with the same key
         await client.start_activity(
             name_of(step, plan.flow),
-            args=[*map(raw_value, values(plan.args)), raw_value(encode(message))],
+            args=[*map(raw_value, values(args)), raw_value(encode(message))],
             id=id,
             task_queue=step.queue or plan.queue or address.task_queue,
             schedule_to_close_timeout=left,
@@ -97,7 +100,11 @@ def too_large(plan: Plan) -> TooLarge | None:
     size = len(plans.encode(plan))
     if size <= LIMIT:
         return None
-    message = f"the call has {size} bytes with its arguments, and Temporal carries at most {LIMIT}"
+    what = "its arguments"
+    if plan.past is not None:
+        known = size - len(plans.encode(replace(plan, past=None)))
+        what += f" and {known} bytes of outcomes that it takes over"
+    message = f"the call has {size} bytes with {what}, and Temporal carries at most {LIMIT}"
     return TooLarge(plan.flow, message, size, LIMIT)
 
 

@@ -11,6 +11,7 @@ from msgspec import MsgspecError
 from temporalio.client import (
     Client,
     WorkflowContinuedAsNewError,
+    WorkflowExecution,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -58,13 +59,14 @@ async def described(
 async def held(client: Client, holder: str, run: str | None = None) -> Held | None:
     """Looks at a run of a holder, by default the latest; None if there is none."""
     found = await described(client, holder, run)
-    place = None if found is None else await _place(found)
+    place = None if found is None else await place_of(found)
     if found is None or place is None:
         return None
     return Held(found.run_id or "", place, found.status == WorkflowExecutionStatus.RUNNING)
 
 
-async def _place(found: WorkflowExecutionDescription) -> Place | None:
+async def place_of(found: WorkflowExecution) -> Place | None:
+    """What a run of a holder is about, or a call that was cancelled before it began."""
     raw = await found.memo_value(messages.MEMO, b"")
     with contextlib.suppress(MsgspecError):
         return messages.decode(raw, Place)
@@ -74,7 +76,7 @@ async def _place(found: WorkflowExecutionDescription) -> Place | None:
 async def was_dropped(client: Client, id: str) -> bool:
     """Whether a call was cancelled before it began."""
     found = await described(client, id)
-    return found is not None and await _place(found) is not None
+    return found is not None and await place_of(found) is not None
 
 
 async def pending(client: Client, id: str) -> Held | None:

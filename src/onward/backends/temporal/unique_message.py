@@ -25,7 +25,7 @@ DROP = "drop"
 MEMO = "onward"
 """The memo with the `Place` of a run, or of a call that was cancelled before it began."""
 
-_PREFIX = "unique-"
+PREFIX = "unique-"
 _SLOT = 32
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Submitted(Struct, frozen=True, omit_defaults=True):
 
 def holder_id(slot: str) -> str:
     """The workflow id of a key's holder."""
-    return f"{_PREFIX}{slot}"
+    return f"{PREFIX}{slot}"
 
 
 def call_id(holder: str, id: str) -> str:
@@ -93,8 +93,8 @@ def next_id(holder: str, run: str, number: int) -> str:
 
 def holder_of(id: str) -> str | None:
     """The holder of a call's key; None for a call without one."""
-    size = len(_PREFIX) + _SLOT
-    is_one = id.startswith(_PREFIX) and id[size : size + 1] == "-"
+    size = len(PREFIX) + _SLOT
+    is_one = id.startswith(PREFIX) and id[size : size + 1] == "-"
     return id[:size] if is_one else None
 
 

@@ -21,7 +21,7 @@ from temporalio.exceptions import ChildWorkflowError, WorkflowAlreadyStartedErro
 from onward import plan as plans
 from onward.backends.temporal import unique_message as messages
 from onward.backends.temporal.converter import raw_value
-from onward.backends.temporal.message import FlowOptions, encode, workflow_type
+from onward.backends.temporal.message import encode, new_options, tags_memo, workflow_type
 from onward.backends.temporal.unique_message import HolderOptions, Place, Submitted, next_id
 
 _SHORTEST = 0.001
@@ -115,10 +115,11 @@ class UniqueWorkflow:
                 workflow_type(_flow(self._plan)),
                 args=[
                     raw_value(_with_id(self._plan, id)),
-                    raw_value(encode(FlowOptions(self._options.beat))),
+                    raw_value(encode(new_options(self._options.beat))),
                 ],
                 result_type=RawValue,
                 id=id,
+                memo=tags_memo(_tags(self._plan)),
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 execution_timeout=self._time_left(),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
@@ -142,6 +143,7 @@ class UniqueWorkflow:
 class _Head(msgspec.Struct):
     flow: str
     deadline: float | None = None
+    tags: tuple[str, ...] = ()
 
 
 def _flow(plan: bytes) -> str:
@@ -150,6 +152,10 @@ def _flow(plan: bytes) -> str:
 
 def _deadline(plan: bytes) -> float | None:
     return msgspec.json.decode(plan, type=_Head).deadline
+
+
+def _tags(plan: bytes) -> tuple[str, ...]:
+    return msgspec.json.decode(plan, type=_Head).tags
 
 
 def _with_id(plan: bytes, id: str) -> bytes:

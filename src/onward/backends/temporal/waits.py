@@ -9,8 +9,14 @@ from msgspec import Raw
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from onward.backend.support import text_of_wait
-from onward.backends.temporal.message import WAITING, WaitNote, value_of_signal
+from onward.backends.temporal.message import (
+    BEGUN,
+    WAITING,
+    WaitNote,
+    path_of_summary,
+    summary_of,
+    value_of_signal,
+)
 from onward.outcome import Outcome, Value
 from onward.plan import SleepNode, Waiting
 from onward.unanswered import unanswered
@@ -45,18 +51,27 @@ class Waits:
             if left > 0:
                 await workflow.sleep(left, summary="delay")
 
-    async def __call__(self, node: Waiting, where: str, /) -> Outcome:
-        """See `onward.evaluate.Wait`."""
+    async def __call__(self, node: Waiting, where: str, /, *, recorded: bool) -> Outcome:
+        """See `onward.evaluate.Wait`.
+
+        Args:
+            node: The wait.
+            where: Its path, without parts.
+            recorded: Whether it has to be in the history, also if it needs no timer.
+        """
         seconds = node.seconds if isinstance(node, SleepNode) else node.timeout
-        if seconds == 0:
-            return self._outcome(node)
         until = None if seconds is None else workflow.now().timestamp() + seconds
         signal = "" if isinstance(node, SleepNode) else node.signal
-        if signal in self._signals:
+        note, text = WaitNote(signal, until, where), summary_of(node, where)
+        is_over = seconds == 0 or signal in self._signals
+        if not is_over:
+            self._current[where] = note
+            self._note()
+        has_timer = not is_over and seconds is not None and path_of_summary(text) is not None
+        if recorded and not has_timer and (until is not None or self._noted != where):
+            workflow.upsert_memo({BEGUN: note})
+        if is_over:
             return self._outcome(node)
-        self._current[where] = WaitNote(signal, until)
-        self._note()
-        text = text_of_wait(node)
         try:
             if isinstance(node, SleepNode):
                 await workflow.sleep(node.seconds, summary=text)

@@ -7,7 +7,7 @@ change that breaks this breaks running calls. tests/temporal replays recorded hi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -48,13 +48,14 @@ from onward.backends.temporal.message import (
     values,
     workflow_type,
 )
-from onward.backends.temporal.paths import path_in
+from onward.backends.temporal.paths import part_number, past_of_part, path_in
 from onward.backends.temporal.waits import Waits
-from onward.evaluate import evaluate
+from onward.evaluate import Wait, evaluate
 from onward.execute import raised
 from onward.fault import Cancelled
 from onward.outcome import Outcome, Value, faulted
-from onward.plan import Args, FusedNode, Node, Plan, Runnable, has_cleanup
+from onward.past import steps_with_past, waits_with_past
+from onward.plan import Args, FusedNode, Node, Plan, Runnable, Waiting, has_cleanup
 from onward.scope import RunStep, Scope
 
 _AT_ONCE = 2_000_000
@@ -111,11 +112,22 @@ async def _run(sent: Sequence[bytes], name: str, waits: Waits) -> Outcome:
         plan.args,
         where=options.at,
         in_flight=_IN_FLIGHT,
-        wait=waits,
+        wait=_waits(waits, plan, options),
         expand=_expanded,
     )
     # Without cleanups, a call is terminated, and its deadline is the server's own time limit.
     return await (_cleaned_up(plan, options, runner, run) if has_cleanup(plan) else run(runner))
+
+
+def _waits(waits: Waits, plan: Plan, options: FlowOptions) -> Wait:
+    wait = waits_with_past(
+        partial(waits, recorded=options.records), plan.past, lambda: workflow.now().timestamp()
+    )
+
+    def wait_at(node: Waiting, where: str, /) -> Awaitable[Outcome]:
+        return wait(node, path_in(plan, options, where))
+
+    return wait_at
 
 
 async def _cleaned_up(
@@ -174,18 +186,19 @@ class _StepRunner:
         self._plan = plan
         self._options = options
         self._call = plan.id or workflow.info().workflow_id
+        self._origin = self._call if plan.past is None else plan.past.origin
         self._task = 0
         self._sent = 0
 
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         if isinstance(step, Part):
             return await self._as_child(step, args, where)
-        return await self._activity(step, args, where)
+        run = steps_with_past(partial(self._activity, id=where), self._plan.past)
+        return await run(step, args, self._path(where))
 
-    async def _activity(self, step: Runnable, args: Args, where: str) -> Outcome:
+    async def _activity(self, step: Runnable, args: Args, path: str, /, *, id: str) -> Outcome:
         name = name_of(step, self._plan.flow)
-        path = self._path(where)
-        message = encode(step_message(step, args, path, self._plan, self._call))
+        message = encode(step_message(step, args, path, self._plan, self._origin))
         size = size_of(args) + len(message)
         if size > LIMIT:
             return too_large(name, size)
@@ -196,7 +209,7 @@ class _StepRunner:
                 args=[*map(raw_value, values(args)), raw_value(message)],
                 result_type=RawValue,
                 task_queue=step.queue or self._plan.queue,
-                activity_id=where,
+                activity_id=id,
                 start_to_close_timeout=LONGEST,
                 heartbeat_timeout=timedelta(seconds=self._options.heartbeat),
                 retry_policy=retry_policy(step, self._options.crashes),
@@ -207,12 +220,14 @@ class _StepRunner:
         return outcome_of_value(given, name)
 
     async def _as_child(self, part: Part, args: Args, where: str) -> Outcome:
-        plan = replace(self._plan, id=self._call, root=part.body, args=args)
+        place, index = self._path(where), part_number(where)
+        past = past_of_part(self._plan.past, part.body, place, index)
+        plan = replace(self._plan, id=self._call, root=part.body, args=args, past=past)
         raw = plans.encode(plan)
         if len(raw) > LIMIT:
             return too_large(plan.flow, len(raw))
         await self._wait_for_room(len(raw))
-        options = replace(self._options, at=where, place=self._path(where))
+        options = replace(self._options, at=where, place=place)
         try:
             given: RawValue = await workflow.execute_child_workflow(
                 workflow_type(plan.flow),
