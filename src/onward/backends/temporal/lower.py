@@ -105,10 +105,9 @@ def awaits_any(root: Node) -> bool:
 def is_single(plan: Plan) -> bool:
     """Whether a call runs as a single activity, without a workflow.
 
-    Activities have no memo for tags, and cannot begin with an outcome.
+    Activities have no memo for tags, and begin with no outcomes of another call.
     """
-    is_known = plan.past is not None and "0" in plan.past.outcomes
-    return isinstance(plan.root, Runnable) and not plan.tags and not is_known
+    return isinstance(plan.root, Runnable) and not plan.tags and plan.past is None
 
 
 def retry_policy(step: Runnable, crashes: int = CRASHES) -> RetryPolicy:

@@ -20,7 +20,7 @@ from onward.backends.temporal.records import kind_of_fault, outcome_of_attempt
 from onward.backends.temporal.status import status_of
 from onward.backends.temporal.wait import outcome_of_call
 from onward.outcome import Failed, Faulted, Outcome
-from onward.plan import NEWEST, Past, Plan, version_of
+from onward.plan import Plan, version_of
 
 
 async def history_of_single(client: Client, id: str) -> HistoryPage:
@@ -66,9 +66,8 @@ async def _plan(client: Client, id: str, found: DescribeActivityExecutionRespons
         args = args_of(values, message.keyword)
     except (MsgspecError, ValueError):
         return None  # it is not Onward's
-    past = None if message.call == id else Past(message.call)
     return Plan(
-        v=version_of(message.step) if past is None else NEWEST,
+        v=version_of(message.step),
         id=id,
         flow=message.flow,
         root=message.step,
@@ -76,7 +75,6 @@ async def _plan(client: Client, id: str, found: DescribeActivityExecutionRespons
         key=message.key,
         deadline=message.deadline,
         trace=message.trace,
-        past=past,
     )
 
 

@@ -70,8 +70,10 @@ async def start_step(client: Client, address: Address, submission: Submission) -
     plan = submission.plan
     step, id = plan.root, f"{SINGLE}{plan.id}"
     assert isinstance(step, Runnable)  # the caller has checked is_single
-    args = plan.args if plan.past is None else plan.past.args.get("0", plan.args)
-    message = step_message(step, args, "0", plan, id if plan.past is None else plan.origin)
+    # The activity keeps no plan, so that its step has the call's own policy.
+    priority = plan.priority if step.priority is None else step.priority
+    step = replace(step, queue=step.queue or plan.queue, priority=priority)
+    message = step_message(step, plan.args, "0", plan, id)
     left, delay = _time_left(plan), _delay(submission)
     if left is not None and delay is not None:
         # The time limit of an activity, unlike a workflow's, starts after the delay.
@@ -79,9 +81,9 @@ async def start_step(client: Client, address: Address, submission: Submission) -
     with contextlib.suppress(ActivityAlreadyStartedError):  # submitted before with the same key
         await client.start_activity(
             name_of(step, plan.flow),
-            args=[*map(raw_value, values(args)), raw_value(encode(message))],
+            args=[*map(raw_value, values(plan.args)), raw_value(encode(message))],
             id=id,
-            task_queue=step.queue or plan.queue or address.task_queue,
+            task_queue=step.queue or address.task_queue,
             schedule_to_close_timeout=left,
             start_to_close_timeout=LONGEST,
             heartbeat_timeout=timedelta(seconds=address.heartbeat),
