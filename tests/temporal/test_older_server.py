@@ -22,6 +22,7 @@ from onward import (
     submit,
     submit_all,
 )
+from onward.backend import CallQuery
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from tests.engines.process import until
@@ -130,3 +131,12 @@ def test_a_delay_and_a_deadline_are_kept(older: Older) -> None:
         assert isinstance(result(ref, on=workerless, timeout=PATIENCE).failure(), Expired)
         assert status(later, on=workerless).unwrap().state == "queued"
         cancel(later, on=workerless).unwrap()
+
+
+def test_its_calls_are_listed(there: TemporalBackend) -> None:
+    ref = submit(inc(1), on=there).unwrap()
+
+    def ids() -> list[str]:
+        return [call.id for call in there.calls(CallQuery()).unwrap().calls]
+
+    until(lambda: ref.id in ids(), within=PATIENCE, otherwise=lambda: f"{ids()}")

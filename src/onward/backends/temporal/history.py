@@ -20,6 +20,7 @@ from onward.backends.temporal.records import has_begun, kind_of_fault, record_of
 from onward.backends.temporal.single import history_of_single
 from onward.backends.temporal.status import status_of
 from onward.backends.temporal.unique_lookup import has_begun as is_workflow
+from onward.backends.temporal.unique_lookup import pending
 from onward.backends.temporal.wait import outcome_of_call
 
 
@@ -28,7 +29,9 @@ async def history_of(client: Client, id: str, after: str, limit: int) -> History
     if id.startswith(SINGLE):
         return await history_of_single(client, id)
     if not await is_workflow(client, id):
-        return HistoryPage(CallRecord(id, "", "queued"), None, ())
+        holder = await pending(client, id)
+        flow = holder.place.flow if holder is not None and holder.place.call == id else ""
+        return HistoryPage(CallRecord(id, flow, "queued"), None, ())
     events = await read(client, id)
     plan = None if events.sent is None else replace(events.sent[0], id=id)
     start = [int(each) for each in after.split("/") if each.isdigit()]

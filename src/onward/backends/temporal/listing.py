@@ -6,9 +6,9 @@ What ended a call that has no value, and what a running one does, is read from t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from datetime import datetime
 
 from msgspec import MsgspecError, json
@@ -82,22 +82,24 @@ class _Lister:
     async def page(self, after: str) -> CallPage:
         query, page = self._query, list[CallRecord]()
         last = _last(after)
-        found = newest_first(
+        newest = newest_first(
             self._client,
             self._workflows,
             None if query.tags else self._activities,  # a call with tags is a workflow
             last,
             min(max(_AT_LEAST, 2 * query.limit), _AT_MOST),
         )
-        async for some in _batches(found):
-            records = await asyncio.gather(*map(self._record, some))
-            for each, record in zip(some, records, strict=True):
-                if record is None or not matches(query, record):
-                    continue
-                if len(page) == query.limit and last is not None:
-                    return CallPage(tuple(page), f"{text_of_time(last[0])} {last[1]}")
-                page.append(record)
-                last = each.key
+        at_once = min(_AT_ONCE, query.limit + 1)
+        async with aclosing(newest) as found, aclosing(_batches(found, at_once)) as batches:
+            async for some in batches:
+                records = await asyncio.gather(*map(self._record, some))
+                for each, record in zip(some, records, strict=True):
+                    if record is None or not matches(query, record):
+                        continue
+                    if len(page) == query.limit and last is not None:
+                        return CallPage(tuple(page), f"{text_of_time(last[0])} {last[1]}")
+                    page.append(record)
+                    last = each.key
         return CallPage(tuple(page))
 
     async def _record(self, execution: Execution) -> CallRecord | None:
@@ -108,13 +110,13 @@ class _Lister:
             if isinstance(found, ActivityExecution):
                 if not _SINGLE.fullmatch(id):
                     return None
-                flow = found.activity_type
+                flow = self._flow(found.activity_type)
             elif found.parent_id is not None and found.parent_id != holder_of(id):
                 return None  # a part of a call with a key
             elif found.workflow_type == unique_message.TYPE:
                 return await self._waiting(found)
             else:
-                flow, tags = found.workflow_type, await _tags(found)
+                flow, tags = self._flow(found.workflow_type), await _tags(found)
                 if not self._query.tags.issubset(tags):
                     return None
             status = "" if found.status is None else found.status.name
@@ -131,6 +133,11 @@ class _Lister:
         fault = kind_of_fault(outcome)
         return CallRecord(id, flow, state_of(outcome), submitted, found.close_time, tags, fault)
 
+    def _flow(self, type_: str) -> str:
+        """The name of a flow, which is longer than the type that it is listed by if that is cut."""
+        wanted = self._query.flow
+        return wanted if workflow_type(wanted) == type_ else type_
+
     async def _waiting(self, holder: WorkflowExecution) -> CallRecord | None:
         """The record of a call that the holder of its key has not started."""
         place = await place_of(holder)
@@ -141,7 +148,7 @@ class _Lister:
 
 async def _tags(found: WorkflowExecution) -> tuple[str, ...]:
     raw = await found.memo_value(TAGS, b"[]")
-    with contextlib.suppress(MsgspecError, TypeError):
+    with suppress(MsgspecError, TypeError):
         return json.decode(raw, type=tuple[str, ...])
     return ()
 
@@ -166,11 +173,11 @@ def _last(after: str) -> tuple[datetime, str] | None:
     return (datetime.fromisoformat(time), id) if id else None
 
 
-async def _batches(found: AsyncIterator[Execution]) -> AsyncIterator[list[Execution]]:
+async def _batches(found: AsyncIterator[Execution], size: int) -> AsyncGenerator[list[Execution]]:
     some: list[Execution] = []
     async for each in found:
         some.append(each)
-        if len(some) == _AT_ONCE:
+        if len(some) == size:
             yield some
             some = []
     yield some

@@ -7,11 +7,12 @@ before it. So what is listed so far tells down to which time it is complete.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from temporalio.client import ActivityExecution, Client, WorkflowExecution
+from temporalio.service import RPCError, RPCStatusCode
 
 _ENDED = "ExecutionStatus != 'Running'"
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -84,7 +85,7 @@ async def newest_first(
     activities: str | None,
     before: tuple[datetime, str] | None,
     page_size: int,
-) -> AsyncIterator[Execution]:
+) -> AsyncGenerator[Execution]:
     """Lists executions, the newest first; raises RPCError.
 
     Args:
@@ -108,7 +109,12 @@ async def newest_first(
     waiting: dict[str, Execution] = {}
     for make in (flows, singles) if activities is not None else (flows,):
         stream = make(time)
-        waiting |= {each.id: each for each in await stream.fetch()}
+        try:
+            waiting |= {each.id: each for each in await stream.fetch()}
+        except RPCError as problem:
+            if make is singles and problem.status == RPCStatusCode.UNIMPLEMENTED:
+                continue  # an older server runs only workflows
+            raise
         streams.append(stream)
         if stream.ends_in_running:
             stream.lists_running = True
