@@ -77,9 +77,9 @@ def brief(steps: tuple[StepHistory, ...]) -> dict[str, tuple[str, object]]:
 def test_the_steps_and_waits_of_a_flow(backend: TemporalBackend) -> None:
     flow = inc >> keep(sleep(0.05) >> sleep(0)) >> first
     flow = flow >> keep(awaits(BY)) >> first >> keep(awaits(BY)) >> first
-    flow = flow >> keep(awaits(BY, timeout=60))
+    whole = flow >> keep(awaits(BY, timeout=60))
     before = datetime.now(UTC)
-    ref = submit(flow(1), on=backend, tags=["a", "b"]).unwrap()
+    ref = submit(whole(1), on=backend, tags=["a", "b"]).unwrap()
     until_status(ref, backend, lambda now: now.signal == "by")
     assert send(ref, BY, 7, on=backend) == Success(None)
     found = of(ref, backend)
@@ -161,7 +161,7 @@ def test_a_failed_step_has_its_traceback(
     assert found.result is not None
     step = found.steps[-1]
     assert step.result == found.result == step.attempts[-1].result
-    assert 'raise OSError("in vain")' in found.result.failure().traceback
+    assert 'raise OSError("in vain")' in getattr(found.result.failure(), "traceback", "")
 
 
 @pytest.mark.parametrize(("flow", "path"), [(hold, "0"), (same >> hold, "1")])
