@@ -85,6 +85,8 @@ def test_calls_are_listed_by_their_state_flow_and_tags(
 
     every = until_listed(own, CallQuery(), lambda all_: mine <= {call.id for call in all_})
     states = {call.id: (call.state, call.fault, call.tags) for call in every if call.id in mine}
+    starts = {call.id: call.starts for call in every if call.starts is not None}
+    assert starts.keys() & mine == {late.id}
     assert states == {
         done.id: ("done", "", ()),
         tagged.id: ("done", "", (tag, "it's")),
@@ -94,6 +96,7 @@ def test_calls_are_listed_by_their_state_flow_and_tags(
         held.id: ("queued", "", ()),
         late.id: ("queued", "", ()),
     }
+    assert own.history(late.id).unwrap().call.starts == starts[late.id]
     assert (
         ids()
         == ids(limit=2)

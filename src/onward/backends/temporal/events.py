@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Raw
 from temporalio.api.common.v1 import Payload, Payloads
@@ -93,6 +93,12 @@ class Events:
     def type(self) -> str:
         """The workflow type."""
         return self.first.workflow_execution_started_event_attributes.workflow_type.name
+
+    @property
+    def delay(self) -> timedelta:
+        """How long its first task waited."""
+        begun = self.first.workflow_execution_started_event_attributes
+        return begun.first_workflow_task_backoff.ToTimedelta()
 
     def has_seen(self, signal: Signal, fired: HistoryEvent) -> bool:
         """Whether the workflow had got a signal when it went on because of a timer."""

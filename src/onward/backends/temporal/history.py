@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from onward.backend import CallRecord, HistoryPage, state_of
 from onward.backends.temporal.events import Entry, Events, read, time_of
 from onward.backends.temporal.message import SINGLE
-from onward.backends.temporal.records import has_begun, kind_of_fault, record_of
+from onward.backends.temporal.records import has_begun, kind_of_fault, record_of, start_of
 from onward.backends.temporal.single import history_of_single
 from onward.backends.temporal.status import status_of
 from onward.backends.temporal.unique_lookup import has_begun as is_workflow
@@ -40,14 +40,16 @@ async def history_of(client: Client, id: str, after: str, limit: int) -> History
     steps = await asyncio.gather(*(record_of(client, *each, plan) for each in found))
     outcome = None if events.last is None else await outcome_of_call(client, id)
     state = (await status_of(client, id)).state if outcome is None else state_of(outcome)
+    submitted = time_of(events.first)
     call = CallRecord(
         id,
         events.type if plan is None else plan.flow,
         state,
-        time_of(events.first),
+        submitted,
         None if events.last is None else time_of(events.last),
         () if plan is None else plan.tags,
         kind_of_fault(outcome),
+        start_of(state, submitted, submitted + events.delay),
     )
     signals = {name: signal.raw for name, signal in events.signals.items()}
     return HistoryPage(call, plan, tuple(steps), outcome, signals, following)

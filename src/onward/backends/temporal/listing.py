@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from onward.backend import CallPage, CallQuery, CallRecord, matches, state_of
 from onward.backends.temporal import unique_message
 from onward.backends.temporal.message import SINGLE, TAGS, workflow_type
-from onward.backends.temporal.records import kind_of_fault
+from onward.backends.temporal.records import kind_of_fault, start_of
 from onward.backends.temporal.status import status_of
 from onward.backends.temporal.unique_lookup import place_of
 from onward.backends.temporal.unique_message import holder_of
@@ -124,7 +124,8 @@ class _Lister:
                 return CallRecord(id, flow, "done", submitted, found.close_time, tags)
             if status == "RUNNING":
                 state = (await status_of(self._client, id)).state
-                return CallRecord(id, flow, state, submitted, None, tags)
+                starts = start_of(state, submitted, found.execution_time)
+                return CallRecord(id, flow, state, submitted, None, tags, "", starts)
             outcome = await outcome_of_call(self._client, id)
         except RPCError as problem:
             if problem.status != RPCStatusCode.NOT_FOUND:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 from msgspec import Raw
 from temporalio.api.common.v1 import Payloads
@@ -13,7 +13,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client
 from temporalio.common import RawValue
 
-from onward.backend import AttemptRecord, StepRecord
+from onward.backend import AttemptRecord, State, StepRecord
 from onward.backends.temporal.errors import outcome_of
 from onward.backends.temporal.events import Entry, Events, Signal, time_of
 from onward.backends.temporal.message import WaitNote, outcome_of_value
@@ -31,6 +31,17 @@ _NOTHING = Value(Raw(b"null"))
 def kind_of_fault(outcome: Outcome | None) -> str:
     """The name of the fault of an outcome; empty if it has none."""
     return type(outcome.fault).__name__ if isinstance(outcome, Faulted) else ""
+
+
+def start_of(state: State, submitted: datetime, due: datetime | None) -> datetime | None:
+    """When a call starts that was submitted with a delay; None if it has begun, or had no delay.
+
+    Args:
+        state: Its state.
+        submitted: When it was submitted.
+        due: When its first task is due.
+    """
+    return due if state == "queued" and due is not None and due > submitted else None
 
 
 def has_begun(events: Events, entry: Entry) -> bool:

@@ -16,7 +16,7 @@ from onward.backend import AttemptRecord, CallRecord, HistoryPage, StepRecord, s
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.events import decoded
 from onward.backends.temporal.message import args_of, decode_step
-from onward.backends.temporal.records import kind_of_fault, outcome_of_attempt
+from onward.backends.temporal.records import kind_of_fault, outcome_of_attempt, start_of
 from onward.backends.temporal.status import status_of
 from onward.backends.temporal.wait import outcome_of_call
 from onward.outcome import Failed, Faulted, Outcome
@@ -48,6 +48,7 @@ async def history_of_single(client: Client, id: str) -> HistoryPage:
         ended,
         (),
         kind_of_fault(outcome),
+        start_of(state, submitted, info.execution_time.ToDatetime(UTC)),
     )
     if not info.HasField("last_started_time"):
         return HistoryPage(call, plan, (), outcome)
