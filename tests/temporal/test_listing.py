@@ -134,20 +134,28 @@ def test_the_newest_come_first_whatever_runs_and_ends_when(sdk: Sdk) -> None:
     """The store lists those that run first, and then those that ended last."""
     queue = uuid4().hex
     ids = [f"{queue}-{n:02}" for n in range(24)]
+    ended = [*ids[20:4:-3], *ids[1:16:3]]
 
     async def start(client: Client) -> None:
         for id in ids:
             await client.start_workflow("none", id=id, task_queue=queue)
-        for id in (*ids[20:4:-3], *ids[1:16:3]):
+        for id in ended:
             await client.get_workflow_handle(id).terminate()
 
     async def found(client: Client, page_size: int) -> list[str]:
         pages = newest_first(client, f"TaskQueue = '{queue}'", None, None, page_size)
         return [each.id async for each in pages]
 
+    async def is_listed(client: Client) -> bool:
+        counts = [
+            (await client.count_workflows(f"TaskQueue = '{queue}'{also}")).count
+            for also in ("", " AND ExecutionStatus = 'Terminated'")
+        ]
+        return counts == [len(ids), len(ended)]
+
     sdk.run(start)
     until(
-        lambda: len(sdk.run(lambda client: found(client, 100))) == len(ids),
+        lambda: sdk.run(is_listed),
         within=PATIENCE,
         otherwise=lambda: "they are not listed",
     )
