@@ -82,7 +82,13 @@ async def resume(
     submitted = await core.submit(caller, ref.flow, submission_of(plan, ref.flow), target)
     if isinstance(submitted, Failure):
         return submitted
-    sent = await send_again(caller, found.signals, submitted.unwrap(), target)
+    new = submitted.unwrap()
+    if args is not None and new.id != plan.id and isinstance(target, Histories):
+        # An engine with ids of its own does not find the call by the plan's id.
+        there = (await recorded(caller, new, target)).map(lambda call: call.plan).value_or(None)
+        if there is not None and _args_of(there) != _args_of(plan):
+            return Failure(_resumed_before(ref, new.id))
+    sent = await send_again(caller, found.signals, new, target)
     return sent.bind(lambda _: submitted)
 
 
@@ -197,6 +203,10 @@ async def send_again(
 
 
 # -- other arguments --------------------------------------------------------------------------
+
+
+def _args_of(plan: Plan) -> Mapping[str, Args]:
+    return {} if plan.past is None else plan.past.args
 
 
 def _check_args(args: object) -> None:

@@ -195,10 +195,8 @@ class ResumingLaws(Tools):
 
     def _go_on(self, flow: AnyFlow, plan: Plan, past: Past, on: Backend) -> Ref[Any, Any]:
         """Submits the call that continues the one of a plan."""
-        id = os.urandom(16).hex()
-        continued = replace(plan, v=NEWEST, id=id, past=past)
-        assert on.submit(Submission(continued, flow=flow)) == Success(id)
-        return flow.ref(id)
+        continued = replace(plan, v=NEWEST, id=os.urandom(16).hex(), past=past)
+        return flow.ref(on.submit(Submission(continued, flow=flow)).unwrap())
 
     def _has_run(self, path: str, ref: Ref[Any, Any], traces: Path) -> bool:
         file = traces / ref.id

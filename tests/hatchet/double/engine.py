@@ -86,7 +86,19 @@ class Run:
     version: str
     request: TriggerWorkflowRequest
     input: Output
+    marks: dict[str, str]
     tasks: dict[str, Task] = field(default_factory=dict)
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def status(self) -> str:
+        """Its state, as the HTTP API shows it."""
+        statuses = [RunStatus.Name(task.status or RunStatus.QUEUED) for task in self.tasks.values()]
+        for status in ("RUNNING", "EVICTED", "QUEUED", "FAILED", "CANCELLED"):
+            if status in statuses:
+                is_begun = status == "QUEUED" and "COMPLETED" in statuses
+                return "RUNNING" if status == "EVICTED" or is_begun else status
+        return "COMPLETED"
 
     @property
     def is_over(self) -> bool:
@@ -170,8 +182,10 @@ class Engine:
             raise Refused(f"priority must be between 1 and 3, got {request.priority}")
         id = str(uuid.uuid4())
         child: tuple[str, str] | None = None
+        marks = json.loads(request.additional_metadata)
         if request.HasField("parent_task_run_external_id"):
             parent = self.tasks[request.parent_task_run_external_id].run
+            marks = parent.marks | marks
             child = parent.id, request.child_key
             if child in self._children:
                 return self._children[child]
@@ -182,7 +196,7 @@ class Engine:
             self.broken_off -= 1
             self._children[child] = id
             return id
-        key = json.loads(request.additional_metadata)["onward"]
+        key = marks["onward"]
         if key in self._keys:
             holder = self._keys[key]
             is_freed = workflow.idempotency.method == IdempotencyMethod.STATUS
@@ -191,7 +205,7 @@ class Engine:
         self._keys[key] = id
         if child is not None:
             self._children[child] = id
-        run = Run(id, workflow, version, request, _through_floats(request.input))
+        run = Run(id, workflow, version, request, _through_floats(request.input), marks)
         for spec in workflow.tasks:
             is_alone = len(workflow.tasks) == 1
             task = Task(run, spec, id if is_alone else str(uuid.uuid4()), next(self._numbers))

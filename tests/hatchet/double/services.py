@@ -61,6 +61,7 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     TriggerWorkflowResponse,
 )
 
+from tests.hatchet.double import shown
 from tests.hatchet.double.engine import Engine, Refused, Taken
 from tests.hatchet.double.modelled import NotModelled
 
@@ -281,25 +282,13 @@ def http(engine: Engine, token: str) -> web.Application:
         return web.Response(body=msgspec.json.encode({"rows": rows}))
 
     async def run(request: web.Request) -> web.StreamResponse:
-        found = engine.runs[request.match_info["run"]]
-        status = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
-        given = {"input": found.input} if len(found.tasks) == 1 else found.input
-        parts = {
-            "run": {"input": given},
-            "shape": [
-                {"taskExternalId": task.id, "taskName": name} for name, task in found.tasks.items()
-            ],
-            "tasks": [
-                {
-                    "taskExternalId": task.id,
-                    "status": RunStatus.Name(task.status) if task.status in status else "RUNNING",
-                    "output": task.output or {},
-                    "errorMessage": task.error,
-                }
-                for task in found.tasks.values()
-            ],
-        }
-        return web.json_response(parts)
+        found = engine.runs.get(request.match_info["run"])
+        if found is None:
+            raise web.HTTPNotFound
+        return web.json_response(shown.details(found))
+
+    async def runs(request: web.Request) -> web.StreamResponse:
+        return web.json_response(shown.listed(engine.runs.values(), request.query))
 
     async def events(request: web.Request) -> web.StreamResponse:
         found = engine.runs[request.match_info["run"]]
@@ -357,6 +346,8 @@ def http(engine: Engine, token: str) -> web.Application:
     application.router.add_get("/api/v1/stable/workflow-runs/{run}", run)
     application.router.add_get("/api/v1/stable/workflow-runs/{run}/task-events", events)
     tenant = "/api/v1/tenants/{tenant}"
+    stable = "/api/v1/stable/tenants/{tenant}"
+    application.router.add_get(f"{stable}/workflow-runs", runs)
     application.router.add_get(f"{tenant}/worker", workers)
     application.router.add_get(f"{tenant}/task-stats", stats)
     application.router.add_get(f"{tenant}/workflows", workflows)

@@ -12,10 +12,23 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunSta
 from msgspec import Raw
 from returns.result import Failure, Result, Success
 
-from onward.backend import Diagnosis, Schedule, State, Status, Submission, Worker, state_of
+from onward.backend import (
+    CallPage,
+    CallQuery,
+    Diagnosis,
+    HistoryPage,
+    Schedule,
+    State,
+    Status,
+    Submission,
+    Worker,
+    state_of,
+)
 from onward.backends.hatchet import diagnose, limits, names, outcomes, retention
+from onward.backends.hatchet.calls import Calls
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError, unknown
+from onward.backends.hatchet.history import Histories
 from onward.backends.hatchet.message import input_of
 from onward.backends.hatchet.progress import last_note
 from onward.backends.hatchet.reader import Oversized
@@ -219,6 +232,16 @@ class AsyncHatchetBackend:
         if not outcomes.is_without_result(details):
             return details.done or outcomes.of_details(details) is not None
         return await self._connection.reader.outcome(details) is not None
+
+    async def history(
+        self, id: str, /, after: str = "", limit: int = 1000
+    ) -> Result[HistoryPage, Fault]:
+        """See `AsyncHistories.history`."""
+        return await Histories(self._connection, self.status).page(id, after, limit)
+
+    async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        """See `AsyncLists.calls`."""
+        return await Calls(self._connection, self.status).page(query, after)
 
     async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         """See `AsyncSignals.send`."""

@@ -8,22 +8,33 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 from returns.result import Failure, Result
 
-from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
+from onward.backend import (
+    CallPage,
+    CallQuery,
+    Diagnosis,
+    HistoryPage,
+    Schedule,
+    Status,
+    Submission,
+    Worker,
+)
 from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
+    BlockingHistories,
+    BlockingLists,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import PAST
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, lower, retention, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.catalog import Catalog
 from onward.fault import Fault, Unsupported
 from onward.outcome import Outcome
-from onward.plan import Plan
+from onward.plan import ChainNode, Plan
 
 if TYPE_CHECKING:
     from onward.backends.hatchet.async_backend import AsyncHatchetBackend
@@ -33,12 +44,14 @@ class HatchetBackend(
     BlockingCancels["LazyBackend"],
     BlockingSchedules["LazyBackend"],
     BlockingSignals["LazyBackend"],
+    BlockingHistories["LazyBackend"],
+    BlockingLists["LazyBackend"],
     BlockingDiagnoses["LazyBackend"],
     BlockingSubmitsUnique["LazyBackend"],
 ):
     """The backend that `hatchet()` returns."""
 
-    lacks = PAST
+    lacks = NOTHING
 
     def __init__(self, settings: Settings, text: str) -> None:
         lazy = LazyBackend(settings)
@@ -58,7 +71,8 @@ class HatchetBackend(
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
-        return lower.explain(plan.root, self.settings.prefix, self.settings.limits)
+        root = plan.root if plan.past is None else ChainNode((plan.root,))  # not as a DAG
+        return lower.explain(root, self.settings.prefix, self.settings.limits)
 
 
 class LazyBackend:
@@ -111,6 +125,16 @@ class LazyBackend:
     async def cancel(self, id: str, /) -> Result[None, Fault]:
         """See `AsyncCancels.cancel`."""
         return await self._connected().cancel(id)
+
+    async def history(
+        self, id: str, /, after: str = "", limit: int = 1000
+    ) -> Result[HistoryPage, Fault]:
+        """See `AsyncHistories.history`."""
+        return await self._connected().history(id, after, limit)
+
+    async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        """See `AsyncLists.calls`."""
+        return await self._connected().calls(query, after)
 
     async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         """See `AsyncSignals.send`."""

@@ -26,7 +26,8 @@ from onward.backends.hatchet.waiting import Waits
 from onward.evaluate import evaluate
 from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
 from onward.outcome import Faulted, Outcome, faulted, is_unknown
-from onward.plan import Args, Plan, Runnable, cancels_on_failure, walk
+from onward.past import steps_with_past, waits_with_past
+from onward.plan import Args, Past, Plan, Runnable, cancels_on_failure, walk
 from onward.scope import Scope, in_cleanup
 
 _PLACES = 20
@@ -81,7 +82,8 @@ class Evaluation:
         self._reporter = Reporter(connection.client, task)
         self._is_waiting = False
         self._cancels_branches = any(map(cancels_on_failure, walk(plan.root)))
-        self._scope = Scope(self._run_step)
+        self._steps_with_past = steps_with_past(self._run_step, plan.past)
+        self._scope = Scope(self._steps_with_past)
         self.waits: Waits = Waits(connection, plan, call, self._note)
         """The waits of the flow."""
         self.last: LastAttempt | None = None
@@ -95,9 +97,10 @@ class Evaluation:
             ended: How the call has ended, if it has, and only its cleanups are left to run.
         """
         if ended is not None:
-            self._scope = Scope(self._run_step, self._known)
+            self._scope = Scope(self._steps_with_past, self._known)
             self._scope.cancel(ended)
-        outcome = await evaluate(self._plan.root, args, self._scope, wait=self.waits)
+        wait = waits_with_past(self.waits, self._plan.past)
+        outcome = await evaluate(self._plan.root, args, self._scope, wait=wait)
         return self._scope.cancelled or outcome
 
     def end(self, outcome: Faulted) -> bool:
@@ -123,6 +126,9 @@ class Evaluation:
             await self._connection.client.cancel(ids)
 
     async def _known(self, where: str) -> Outcome | None:
+        past = self._plan.past
+        if past is not None and where in past.outcomes:
+            return past.outcomes[where]
         return await self._connection.cancelling.known(self._plan, self._call, where)
 
     def _note(self) -> None:
@@ -151,7 +157,8 @@ class Evaluation:
             self._note()
 
     async def _start_step(self, step: Runnable, args: Args, where: str) -> Outcome:
-        plan = replace(self._plan, root=step, args=args)
+        past = None if self._plan.past is None else Past(self._plan.past.origin)
+        plan = replace(self._plan, root=step, args=args, past=past)
         if in_cleanup(where):
             plan = replace(plan, deadline=None)  # it runs in spite of the call's
         fault: Fault = Lost(plan.flow, f"the engine lost its step at {where}")
@@ -182,7 +189,8 @@ class Evaluation:
                 await asyncio.sleep(_SETTLES)
             if not is_unknown(outcome, id):
                 name = step_name(step, plan.flow)
-                self.last = last or LastAttempt(name, where, str(_attempts(outcome)))
+                last = last or LastAttempt(name, where, str(_attempts(outcome)))
+                self.last = replace(last, earlier=())
                 return outcome
             # The engine stored the key, but then failed to start the run.
         return faulted(fault)

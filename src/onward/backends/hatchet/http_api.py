@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeAlias
 
 import aiohttp
 import msgspec
@@ -18,6 +19,10 @@ from onward.fault import Fault, Unavailable
 
 _PATIENCE = 10.0
 _AWAY = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+Query: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+"""The parameters of a request; a sequence may repeat a name."""
 
 
 class Answer(Struct, frozen=True):
@@ -58,7 +63,7 @@ class HttpApi:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         body: object = None,
     ) -> Result[bytes, Fault | HTTPStatus]:
         """Sends a request.
@@ -80,7 +85,7 @@ class HttpApi:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         body: object = None,
     ) -> Result[Answer, Fault | HTTPStatus]:
         """Like `request`, but also returns the difference between the clocks."""

@@ -54,12 +54,33 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
     wakes: bool = False
 
 
-class LastAttempt(Struct, frozen=True):
-    """A run's last attempt, for `status`: all text, because the engine rewrites numbers."""
+class EarlierAttempt(Struct, frozen=True):
+    """An attempt that was not the last one: all text, because the engine rewrites numbers."""
+
+    number: str
+    began: str
+    ended: str
+    outcome: str
+
+
+class LastAttempt(Struct, frozen=True, omit_defaults=True):
+    """A run's last attempt: all text, because the engine rewrites numbers.
+
+    Args:
+        task: Its task.
+        step: Its path.
+        attempt: Its number.
+        began: When it began, in seconds since 1970.
+        worker: The worker that made it.
+        earlier: The attempts before it.
+    """
 
     task: str
     step: str
     attempt: str
+    began: str = ""
+    worker: str = ""
+    earlier: tuple[EarlierAttempt, ...] = ()
 
 
 class StepResult(Struct, frozen=True, omit_defaults=True):
@@ -97,7 +118,12 @@ class Payload(Struct, frozen=True):
     parents: dict[str, StepResult] | None = None
 
 
+class _Wrapped(Struct, frozen=True):
+    input: msgspec.Raw
+
+
 _ENCODER = msgspec.json.Encoder()
+_WRAPPED = msgspec.json.Decoder(_Wrapped)
 _INPUT = msgspec.json.Decoder(RunInput)
 _RESULT = msgspec.json.Decoder(StepResult)
 _PAYLOAD = msgspec.json.Decoder(Payload)
@@ -108,6 +134,16 @@ def input_of(plan: Plan, *, at: str = "", call: str = "", start: float = 0.0) ->
     return RunInput(plans.encode(plan).decode(), at, call, start)
 
 
+def origin_of(plan: Plan, call: str) -> str:
+    """The id that the steps of a call see: its own, or that of the first call it continues.
+
+    Args:
+        plan: The call's plan, whose id only Onward knows.
+        call: The call's id, which is that of its run.
+    """
+    return call if plan.origin == plan.id else plan.origin
+
+
 def encode(what: RunInput | StepResult) -> str:
     """Encodes a message as JSON."""
     return _ENCODER.encode(what).decode()
@@ -116,6 +152,12 @@ def encode(what: RunInput | StepResult) -> str:
 def decode_input(raw: bytes) -> RunInput | None:
     """Decodes the input of a run; returns None if it is not Onward's."""
     return _read(_INPUT, raw)
+
+
+def unwrapped(raw: msgspec.Raw) -> bytes:
+    """Returns the input of a run. The HTTP API wraps it if the run has a single task."""
+    wrapped = _read(_WRAPPED, bytes(raw))
+    return bytes(raw) if wrapped is None else bytes(wrapped.input)
 
 
 def decode_result(text: str | bytes) -> StepResult | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 
 import msgspec
 from msgspec import Struct
@@ -16,12 +18,18 @@ from returns.result import Failure
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.http_api import HttpApi
-from onward.backends.hatchet.message import LastAttempt
+from onward.backends.hatchet.message import EarlierAttempt, LastAttempt
 from onward.context import Context, Progress
+from onward.outcome import Outcome, encode
 
 _FIRST = 0.1
 _EVERY = 0.25
 """The delay of a step's first line, and the shortest pause between lines, in seconds."""
+
+
+_KEPT = 10
+_SMALL = 16 * 1024
+"""How many attempts before the last one a result has, and how many letters their outcomes."""
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
@@ -90,6 +98,7 @@ class Reporter:
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._begun = Note("", "")
+        self._attempts: list[EarlierAttempt] = []
         self._note: Note | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -100,14 +109,32 @@ class Reporter:
         self._begun = Note(context.task, context.step, context.attempt)
         self._report(self._begun)
 
-    def ends(self, context: Context) -> None:
-        """Notes that an attempt has ended, be it at a task or at a fused step around several."""
+    def ends(self, context: Context, began: float, outcome: Outcome | None) -> None:
+        """Notes that an attempt has ended, be it at a task or at a fused step around several.
+
+        Args:
+            context: The attempt's context.
+            began: When it began, in seconds since 1970.
+            outcome: Its outcome; None if it was interrupted.
+        """
         self._begun = Note(context.task, context.step, context.attempt)
+        text = "" if outcome is None else encode(outcome).decode()
+        attempt = EarlierAttempt(str(context.attempt), str(began), str(time.time()), text)
+        self._attempts = [*self._attempts[-_KEPT:], attempt]
 
     @property
     def last(self) -> LastAttempt:
-        """The attempt that ended last."""
-        return LastAttempt(self._begun.task, self._begun.step, str(self._begun.attempt))
+        """The attempt that ended last, with those before it as far as they are small."""
+        *before, last = self._attempts or [EarlierAttempt("", "", "", "")]
+        sizes = itertools.accumulate(len(each.outcome) for each in reversed(before))
+        kept = sum(size <= _SMALL for size in sizes)
+        return LastAttempt(
+            self._begun.task,
+            self._begun.step,
+            str(self._begun.attempt),
+            last.began,
+            earlier=tuple(before[len(before) - kept :]),
+        )
 
     def report(self, progress: Progress) -> None:
         """Reports the progress of the running step."""

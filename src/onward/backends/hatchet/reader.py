@@ -18,6 +18,7 @@ from onward.backends.hatchet import outcomes
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import RpcError, is_too_large, message_sizes
 from onward.backends.hatchet.http_api import HttpApi
+from onward.backends.hatchet.message import unwrapped
 from onward.backends.hatchet.task_events import events_of, is_cancelled
 from onward.fault import Lost, TooLarge
 from onward.outcome import Outcome, Value, faulted
@@ -71,12 +72,7 @@ class _Parts(Struct, frozen=True):
     tasks: list[_Task] = []
 
 
-class _Wrapped(Struct, frozen=True):
-    input: msgspec.Raw
-
-
 _PARTS = msgspec.json.Decoder(_Parts)
-_WRAPPED = msgspec.json.Decoder(_Wrapped)
 
 
 class Reader:
@@ -173,7 +169,7 @@ class Reader:
 def _joined(parts: _Parts) -> GetRunDetailsResponse:
     """Joins the parts of a run into the message that the engine would send."""
     tasks: Mapping[str, _Task] = {task.task_external_id: task for task in parts.tasks}
-    details = GetRunDetailsResponse(input=_input(parts.run.input), done=bool(parts.shape))
+    details = GetRunDetailsResponse(input=unwrapped(parts.run.input), done=bool(parts.shape))
     for step in parts.shape:
         task = tasks.get(step.task_external_id)
         if task is None or task.status not in _ENDED:
@@ -188,14 +184,6 @@ def _joined(parts: _Parts) -> GetRunDetailsResponse:
             )
         )
     return details
-
-
-def _input(raw: msgspec.Raw) -> bytes:
-    """Returns the input of a run. The HTTP API wraps it if the run has a single task."""
-    try:
-        return bytes(_WRAPPED.decode(raw).input)
-    except msgspec.ValidationError:
-        return bytes(raw)
 
 
 def _too_large(problem: RpcError, why: str) -> TooLarge:

@@ -25,6 +25,9 @@ from onward.plan import VERSION, ChainNode, Plan, Runnable
 NOTHING = Value(Raw(b"null"))
 """The outcome of what gives no value."""
 
+UNTIL = " due"
+"""The end of the path of a record that stores when a wait is due."""
+
 _APPEARS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """The pauses between attempts to read a run that was just started, in seconds."""
 

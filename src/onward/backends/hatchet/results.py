@@ -127,6 +127,10 @@ class Results:
         text = encode(done)
         size = len(text.encode())
         limit = await self._limit_for(size)
+        if size > limit and done.last is not None and done.last.earlier:
+            done = replace(done, last=replace(done.last, earlier=()))
+            text = encode(done)
+            size = len(text.encode())
         if size > limit:
             return _instead(done, too_large(name, "its value", size, limit))
         if share is None or plan is None or done.error or done.ends:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import Schedule
-from onward.backends.hatchet import names
+from onward.backends.hatchet import marks, names
 from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.message import KEY, encode, input_of
 from onward.backends.hatchet.submit import priority_of, undeclared, workflows_of
@@ -76,6 +76,7 @@ class Crons:
                 KEY: f"schedule {self._prefix}{schedule.name}",
                 "flow": schedule.flow,
                 _MARK: self._prefix,
+                **marks.of_call(plan, self._prefix),
             },
             "priority": priority_of(plan) or 2,
         }

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 
 from onward.attempt import Attempts
 from onward.backend.loop import LoopThread
 from onward.backend.support import step_context
+from onward.backends.hatchet.message import origin_of
 from onward.backends.hatchet.progress import Reporter
 from onward.catalog import Tasks
 from onward.execute import retried
@@ -56,7 +58,7 @@ class StepRunner:
         async def once(attempt: int) -> Outcome:
             context = step_context(
                 step,
-                call=call,
+                call=origin_of(plan, call),
                 flow=plan.flow,
                 path=at,
                 attempt=attempt,
@@ -66,10 +68,12 @@ class StepRunner:
                 report=reporter.report,
                 is_cancelled=is_cancelled.is_set,
             )
+            began, outcome = time.time(), None
             try:
-                return await self._attempts.make(step, args, context, reporter.on_attempt)
+                made = outcome = await self._attempts.make(step, args, context, reporter.on_attempt)
             finally:
-                reporter.ends(context)
+                reporter.ends(context, began, outcome)
+            return made
 
         return await self._thread.run(lambda: retried(step, once, asyncio.sleep, random.random))
 

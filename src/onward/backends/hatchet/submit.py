@@ -6,16 +6,15 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-import msgspec
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import DesiredWorkerLabels, TriggerWorkflowRequest
 from msgspec import Struct
 from returns.result import Failure, Result, Success
 
 from onward.backend.support import step_name
-from onward.backends.hatchet import names
+from onward.backends.hatchet import marks, names
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import RpcError, is_too_large, is_unknown_name, with_retries
-from onward.backends.hatchet.message import DUE, KEY, MARGIN, RunInput, encode, size_of, too_large
+from onward.backends.hatchet.message import MARGIN, RunInput, encode, size_of, too_large
 from onward.backends.hatchet.reader import Reader
 from onward.backends.hatchet.run_batches import RunBatches
 from onward.fault import Fault, Unknown
@@ -88,9 +87,11 @@ class Submitter:
         size = size_of(text)
         request = TriggerWorkflowRequest(
             input=text,
-            additional_metadata=msgspec.json.encode(self._metadata(plan, key)).decode(),
+            additional_metadata=marks.of_run(
+                plan, run_input, key, self._prefix, is_part=parent is not None
+            ),
             priority=priority_of(plan),
-            desired_worker_labels=self._labels(plan),
+            desired_worker_labels=self._labels(plan, is_part=bool(run_input.call)),
         )
         if parent is not None:
             request.parent_task_run_external_id = parent.task
@@ -99,8 +100,10 @@ class Submitter:
         try:
             limit = await self._limit_for(size, patience)
             if size > limit:
-                return Failure(too_large(plan.flow, "its arguments", size, limit))
-            others = [names.FLOW] if run_input.start else workflows_of(plan)
+                return Failure(too_large(plan.flow, _sent(plan), size, limit))
+            # A call that continues another one goes by the evaluator, which knows what has run.
+            is_flow = run_input.start or (plan.past is not None and not run_input.call)
+            others = [names.FLOW] if is_flow else workflows_of(plan)
             for name in others if workflow is None else [workflow]:
                 id = await self._started(names.workflow(name, self._prefix), request, patience)
                 if id is not None:
@@ -108,7 +111,7 @@ class Submitter:
         except RpcError as problem:
             if is_too_large(problem):
                 limit = await self._limit_for(size, patience)
-                return Failure(too_large(plan.flow, "its arguments", size, limit))
+                return Failure(too_large(plan.flow, _sent(plan), size, limit))
             return Failure(self._client.fault(problem, plan.flow))
         return Failure(undeclared(plan))
 
@@ -128,7 +131,7 @@ class Submitter:
             RpcError: If the engine refuses it, or is away.
         """
         name = names.workflow(workflow, self._prefix)
-        metadata = msgspec.json.encode(self._metadata(plan, key)).decode()
+        metadata = marks.of_run(plan, run_input, key, self._prefix, is_part=False)
         await self._client.schedule(name, at, encode(run_input), metadata)
 
     async def _started(
@@ -175,16 +178,16 @@ class Submitter:
         whole = size + MARGIN
         return await with_retries(lambda: self._client.limit_for(whole), patience) - MARGIN
 
-    def _metadata(self, plan: Plan, key: str) -> dict[str, str]:
-        """Makes the metadata: for people to find a run, and with the idempotency key."""
-        # The key has the prefix, because the engine shares keys among all workflows.
-        metadata = {KEY: f"{self._prefix}{key}", DUE: "", "flow": plan.flow[:200]}
-        return metadata if plan.key is None else metadata | {"key": plan.key}
-
-    def _labels(self, plan: Plan) -> Mapping[str, DesiredWorkerLabels]:
-        if not isinstance(plan.root, Runnable):
+    def _labels(self, plan: Plan, *, is_part: bool) -> Mapping[str, DesiredWorkerLabels]:
+        if not isinstance(plan.root, Runnable) or (plan.past is not None and not is_part):
             return {}  # the workflow of a flow has the label
         return {label(plan.root.queue or plan.queue or self._queue): required()}
+
+
+def _sent(plan: Plan) -> str:
+    return (
+        "its arguments" if plan.past is None else "the outcomes that it takes over, all together,"
+    )
 
 
 def workflows_of(plan: Plan) -> list[str]:

@@ -16,7 +16,7 @@ from msgspec import Raw
 from returns.result import Failure, Result, Success
 
 from onward.backends.hatchet.connection import Connection
-from onward.backends.hatchet.records import NOTHING
+from onward.backends.hatchet.records import NOTHING, UNTIL
 from onward.fault import Fault
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import AwaitsNode, Plan, SleepNode, Waiting, has_cleanup
@@ -92,7 +92,7 @@ class Waits:
     async def _due(self, where: str, seconds: float) -> Result[float, Fault]:
         """Returns when a wait is due: as many seconds after it first began."""
         due = Value(Raw(msgspec.json.encode(time.time() + seconds)))
-        stored = await self._store(f"{where} due", due)
+        stored = await self._store(where + UNTIL, due)
         if isinstance(stored, Failure):
             return stored
         first = stored.unwrap()

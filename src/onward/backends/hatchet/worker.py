@@ -77,6 +77,7 @@ class HatchetWorker:
         self._connection = connection
         self._catalog = catalog
         settings = self._settings = connection.settings
+        self._name = f"onward-{platform.node()}-{os.getpid()}"
         self._queues = queues_served(settings.queue, catalog, queues)
         self._slots = {STEPS: concurrency or _SLOTS, FLOWS: _FLOW_SLOTS}
         self._steps = StepRunner(catalog.tasks)
@@ -150,7 +151,7 @@ class HatchetWorker:
     def _registered(self, suffix: str, actions: list[str], slots: str) -> Registration:
         return Registration(
             self._connection.client,
-            f"onward-{platform.node()}-{os.getpid()}{suffix}",
+            self._name + suffix,
             actions,
             {slots: self._slots[slots]},
             [submit.label(queue) for queue in self._queues],
@@ -247,7 +248,8 @@ class HatchetWorker:
                 faulted(raised(assignment.action.task_name, problem)), at="", ends=True
             )
         if assignment.last is not None and assignment.last.step:
-            done = replace(done, last=assignment.last)
+            by = assignment.last.worker or self._name
+            done = replace(done, last=replace(assignment.last, worker=by))
         action, worker = assignment.action, assignment.worker.id
         telling = self._results.send(
             action, worker, done, name=assignment.name, plan=assignment.plan, share=assignment.share
