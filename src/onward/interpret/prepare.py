@@ -53,6 +53,7 @@ def prepare(
     flow = call.flow
     if isinstance(call.args, BadPayload):
         return call.args
+    form = travelling(flow)
     try:
         tasks_of(flow)  # raises ValueError if two tasks share a name
         steps = call_options(options)
@@ -65,7 +66,7 @@ def prepare(
         return Misconfigured(flow.name, str(problem))
     if expires is not None and expires <= time.time():
         return Expired(flow.name, "its deadline had passed before it was submitted")
-    form, name = travelling(flow), flow.name
+    name = flow.name
     if isinstance(form, BadPayload):
         return replace(form, task=name)
     root, version = form
