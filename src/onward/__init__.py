@@ -1,5 +1,6 @@
 """Typed tasks, composed with `>>`, run in-process or on Celery, Hatchet or Temporal."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from onward.answers import answer, unwrap
@@ -177,7 +178,7 @@ __all__ = [
 
 # A program pays only for what it uses. Some of these also need asyncio, and a program that defines
 # tasks and submits them to an engine whose client blocks does not.
-__getattr__ = on_first_use(
+__getattr__: Callable[[str], object] = on_first_use(
     __name__,
     {
         "onward": ("aio",),

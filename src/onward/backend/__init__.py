@@ -1,5 +1,6 @@
 """The protocols that a backend implements; `onward.backend.adapters` adapts async ones."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from onward.backend.protocols import (
@@ -119,7 +120,7 @@ __all__ = [
     "state_of",
 ]
 
-__getattr__ = on_first_use(
+__getattr__: Callable[[str], object] = on_first_use(
     __name__,
     {
         "onward.backend.async_protocols": (

@@ -1,5 +1,6 @@
 """The interpreters for blocking callers: they run, submit and inspect calls."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from onward.interpret.outcomes import cancel, result, results, send, status
@@ -45,7 +46,7 @@ __all__ = [
     "work",
 ]
 
-__getattr__ = on_first_use(
+__getattr__: Callable[[str], object] = on_first_use(
     __name__,
     {
         "onward.interpret.listing": ("calls", "cancel_all", "forget", "resume_all"),

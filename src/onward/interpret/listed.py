@@ -82,7 +82,7 @@ class Listing(Generic[Value, Error]):
         self._flow = flow if isinstance(flow, Flow) else cast(Flow[..., Value, Error], identity)
         self._left = limit
         self._after = ""
-        self.is_over = False
+        self.is_over: bool = False
         self._query: CallQuery | Fault
         missing = unsupported(on, "", "calls")
         if missing is not None:
