@@ -23,9 +23,10 @@ from onward.backend import (
 from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
+    BlockingFinds,
     BlockingForgets,
-    BlockingHistories,
     BlockingLists,
+    BlockingMoves,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
@@ -33,7 +34,16 @@ from onward.backend.adapters import (
 from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backend.support import queues_served
-from onward.backends.temporal import forget, history, listing, lower, schedules, signals, status
+from onward.backends.temporal import (
+    forget,
+    history,
+    listing,
+    lower,
+    schedules,
+    signals,
+    single,
+    status,
+)
 from onward.backends.temporal.client import Address, Connection
 from onward.backends.temporal.message import LIMIT, new_options
 from onward.backends.temporal.probe import WorkerProbe
@@ -41,7 +51,7 @@ from onward.backends.temporal.submit import start_flow, start_step, too_large
 from onward.backends.temporal.unique_submit import submit_unique
 from onward.backends.temporal.wait import Listener
 from onward.catalog import Catalog
-from onward.fault import Fault, TooLarge
+from onward.fault import Fault, Moved, TooLarge
 from onward.outcome import Outcome, one_of
 from onward.plan import Plan
 
@@ -58,7 +68,8 @@ Without it, 1 in 100 short processes crashed.
 class TemporalBackend(
     BlockingCancels["Core"],
     BlockingSignals["Core"],
-    BlockingHistories["Core"],
+    BlockingFinds["Core"],
+    BlockingMoves["Core"],
     BlockingLists["Core"],
     BlockingForgets["Core"],
     BlockingSchedules["Core"],
@@ -189,6 +200,18 @@ class Core:
         return await self._connection.request(
             "", lambda client: listing.calls(client, queue, query, after)
         )
+
+    async def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        given_up = await self._connection.request(
+            id, lambda client: status.give_up(client, id, moved)
+        )
+        if isinstance(given_up, Failure):
+            return given_up
+        conflict = given_up.unwrap()
+        return Success(None) if conflict is None else Failure(conflict)
+
+    async def find(self, id: str, /) -> Result[str, Fault]:
+        return await self._connection.request(id, lambda client: single.call_of(client, id))
 
     async def forget(self, id: str, /) -> Result[None, Fault]:
         forgotten = await self._connection.request(id, lambda client: forget.forget(client, id))

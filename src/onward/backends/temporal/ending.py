@@ -14,14 +14,18 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward import plan as plans
+from onward.backend.support import is_cancelling
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.message import (
     CANCELLED,
     EXPIRED,
+    MOVED,
     SINGLE,
     FlowOptions,
     decode_options,
 )
+from onward.codec import encode_fault
+from onward.fault import Conflict, Moved
 from onward.plan import Plan
 
 _UNBEGUN = 2
@@ -45,6 +49,25 @@ async def cancel(client: Client, id: str) -> None:
         await _cancel_cleanly(client, id, CANCELLED)
     else:
         await client.get_workflow_handle(id).terminate(reason=CANCELLED, rpc_timeout=PROMPT)
+
+
+async def give_up(client: Client, id: str, moved: Moved) -> Conflict | None:
+    """Ends a call that goes on elsewhere, without its cleanups, unless it has an outcome.
+
+    Returns:
+        Why it cannot be given up, if that is so; raises RPCError, also if the call has ended.
+    """
+    reason = MOVED + encode_fault(moved).decode()
+    if id.startswith(SINGLE):
+        await client.get_activity_handle(id).terminate(reason=reason, rpc_timeout=PROMPT)
+        return None
+    call = client.get_workflow_handle(id)
+    found = await call.describe(rpc_timeout=PROMPT)
+    is_running = found.status == WorkflowExecutionStatus.RUNNING
+    if is_running and found.raw_description.workflow_extended_info.cancel_requested:
+        return is_cancelling(moved.task)
+    await call.terminate(reason=reason, rpc_timeout=PROMPT)
+    return None
 
 
 async def _cancel_cleanly(client: Client, id: str, reason: str) -> None:

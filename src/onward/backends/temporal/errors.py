@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from onward import outcome as outcomes
 from onward.backend.support import expired, first_match, unknown
-from onward.backends.temporal.message import CANCELLED, CRASHES, EXPIRED, LIMIT, named
+from onward.backends.temporal.message import CANCELLED, CRASHES, EXPIRED, LIMIT, MOVED, named
 from onward.fault import (
     Cancelled,
     Fault,
@@ -142,6 +142,9 @@ def outcome_of(error: BaseException | None, name: str) -> Outcome:
         case TerminatedError() if "exceeds limit" in error.message:
             # The server ends a workflow whose history is too long or too large.
             return faulted(TooLarge(name, error.message))
+        case TerminatedError() if MOVED in error.message:
+            raw = error.message.partition(MOVED)[2].encode()
+            return Faulted(Raw(raw))
         case TerminatedError() if EXPIRED in error.message:
             return faulted(expired(name))
         case TerminatedError():

@@ -29,6 +29,9 @@ CANCELLED = "cancelled by onward.cancel"
 EXPIRED = "expired before any worker began it"
 """The reason that the server stores for a call with cleanups that nobody began in time."""
 
+MOVED = "moved by onward.move: "
+"""What the reason that the server stores for a call that was moved begins with."""
+
 SINGLE = "task-"
 """The prefix of the ids of calls that run as a single activity."""
 

@@ -11,16 +11,34 @@ from temporalio.api.workflowservice.v1 import (
     DescribeActivityExecutionResponse,
 )
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import AttemptRecord, CallRecord, HistoryPage, StepRecord, state_of
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.events import decoded
-from onward.backends.temporal.message import args_of, decode_step
+from onward.backends.temporal.message import SINGLE, args_of, decode_step
 from onward.backends.temporal.records import kind_of_fault, outcome_of_attempt, start_of
 from onward.backends.temporal.status import status_of
 from onward.backends.temporal.wait import outcome_of_call
 from onward.outcome import Failed, Faulted, Outcome
 from onward.plan import Plan, version_of
+
+
+async def call_of(client: Client, id: str) -> str:
+    """Returns the id of the call of a plan's id, which may be a single activity.
+
+    Raises:
+        RPCError: Also if there is no such call.
+    """
+    single = f"{SINGLE}{id}"
+    try:
+        await client.get_activity_handle(single).describe(rpc_timeout=PROMPT)
+    except RPCError as problem:
+        if problem.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.UNIMPLEMENTED):
+            raise
+        await client.get_workflow_handle(id).describe(rpc_timeout=PROMPT)
+        return id
+    return single
 
 
 async def history_of_single(client: Client, id: str) -> HistoryPage:

@@ -35,6 +35,7 @@ from onward.backends.temporal.paths import path_in
 from onward.backends.temporal.unique_lookup import drop, has_begun
 from onward.backends.temporal.wait import has_ended, outcome_of_call
 from onward.context import moment
+from onward.fault import Conflict, Moved
 from onward.scope import in_cleanup
 
 _FIRST_STEP = 5
@@ -53,6 +54,19 @@ async def cancel(client: Client, id: str) -> None:
         # The server also refuses this if the call has an outcome.
         if not ending.is_refused(problem) or not await has_ended(client, id):
             raise
+
+
+async def give_up(client: Client, id: str, moved: Moved) -> Conflict | None:
+    """Ends a call that goes on elsewhere, unless it has an outcome; raises RPCError."""
+    try:
+        if await has_begun(client, id):
+            return await ending.give_up(client, id, moved)
+    except RPCError as problem:
+        if not ending.is_refused(problem) or not await has_ended(client, id):
+            raise
+        return None
+    message = "the call waits until another one with the same unique key has ended"
+    return Conflict(moved.task, message, "Move it once it has begun.")
 
 
 async def status_of(client: Client, id: str) -> Status:
