@@ -12,6 +12,7 @@ from onward import (
     Cancelled,
     Conflict,
     Constant,
+    Fault,
     Misconfigured,
     Raised,
     Ref,
@@ -36,6 +37,7 @@ from onward import (
     resume,
     send,
     sleep,
+    spread,
     status,
     submit,
     task,
@@ -222,6 +224,36 @@ def test_a_branch_that_ended_does_not_run_again(backend: Local, switch: Switch) 
     ran = len(switch.ran)
     assert result(resume(ref, on=backend).unwrap(), on=backend) == Success([2, 201])
     assert [name for name, _ in switch.ran[ran:]] == ["risky"]
+
+
+def test_a_branch_that_was_cancelled_and_rescued_does_not_run_again(
+    backend: Local, switch: Switch
+) -> None:
+    ran: list[str] = []
+
+    @task
+    async def breaks(n: int) -> int:
+        ran.append("breaks")
+        raise ValueError("no")
+
+    @task
+    async def lasts(n: int) -> int:
+        ran.append("lasts")
+        await asyncio.Event().wait()
+        return n
+
+    @task
+    def instead(fault: Fault) -> tuple[int, int]:
+        ran.append("instead")
+        return (1, 2)
+
+    both = together(breaks, lasts, on_failure="cancel").rescue(instead)
+    ref = submit((both >> spread(risky))(1), on=backend).unwrap()
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE), Failure)
+    switch.is_broken = False
+    again = resume(ref, on=backend).unwrap()
+    assert result(again, on=backend, timeout=PATIENCE) == Success(2)
+    assert ran == ["breaks", "lasts", "instead"]
 
 
 def test_resume_on_another_backend(switch: Switch) -> None:
