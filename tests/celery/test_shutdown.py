@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis import Redis
 from returns.result import Success
 
 from onward import Catalog, result, submit, task, work
@@ -46,3 +47,17 @@ def test_a_worker_that_is_shut_down_first_ends_its_steps(
         serving.join(20)
         assert ended == [Success(None)]
         assert backend.diagnose().unwrap().workers == ()
+
+
+def test_a_worker_that_stops_waits_for_no_further_message(valkey: Valkey) -> None:
+    """It has Redis answer at once, where that would tell a second later that none has come."""
+    with Redis.from_url(valkey.url) as client, closing(celery(valkey.url)) as backend:
+
+        def unblocked() -> int:
+            stats: Any = client.info("commandstats").get("cmdstat_client|unblock", {})
+            return int(stats.get("calls", 0))
+
+        before = unblocked()
+        worker = backend.serve(Catalog(hold)).unwrap()
+        worker.stop()
+        assert unblocked() > before

@@ -75,6 +75,7 @@ def make_app(
         result_backend_thread_safe=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        worker_timer_precision=0.1,  # by which a worker in this process alone, on memory://, stops
         worker_enable_remote_control=True,
         task_queue_max_priority=9,
         enable_utc=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from kombu.transport import pyamqp, redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from onward.backends.celery.client import WORKER_CONNECTIONS, ConnectionRetry
@@ -27,6 +29,9 @@ from onward.backends.celery.sentinel import PrimaryFinder
 COMPRESSED = "it is compressed, and compressed messages are not accepted"
 
 _NO_RETRY = Retry(NoBackoff(), 0)
+
+_RECENTLY = 3.0
+"""How long ago a BRPOP was sent if Redis is not silent, in seconds: it answers within one."""
 
 _HEADER = 2
 """The type of the AMQP frames that have a message's properties."""
@@ -186,6 +191,20 @@ class Channel(redis.Channel):
     def _connection_problems(self) -> tuple[type[Exception], ...]:
         """The exceptions that are not the fault of a message."""
         return (Empty, *self.connection_errors, *self._transport.channel_errors)
+
+    def unblock(self) -> None:
+        """Has Redis answer the BRPOP that waits for a message, if there is one and it can.
+
+        Any thread may call it. The answer may be a message all the same.
+        """
+        asked = self.last_asked
+        is_silent = asked is None or time.monotonic() - asked > _RECENTLY
+        waiting: Any = getattr(self, "_in_poll", None)
+        known: Any = getattr(waiting, "handshake_metadata", None)
+        client = known.get("id", known.get(b"id")) if isinstance(known, dict) else None
+        if client is not None and not is_silent:
+            with contextlib.suppress(RedisError, OSError):
+                self._create_client().execute_command("CLIENT UNBLOCK", int(client))
 
     def _brpop_read(self, **options: Any) -> Any:
         """Like kombu's, but refuses a message that cannot be read."""

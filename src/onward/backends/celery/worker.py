@@ -31,6 +31,7 @@ from onward.backends.celery.reconciler import Reconciler
 from onward.backends.celery.runner import Runner
 from onward.backends.celery.scheduler import Scheduler
 from onward.backends.celery.throttle import throttled
+from onward.backends.celery.transport import Channel
 from onward.catalog import Catalog
 from onward.fault import Fault
 
@@ -65,6 +66,10 @@ _REPEATING = (
 
 _LEAVING = 3.0
 """How long Celery may take to return messages, in seconds. Its loop wakes up once a second."""
+
+
+def _nothing() -> None:
+    """Does nothing."""
 
 
 class CeleryWorker:
@@ -172,11 +177,14 @@ class CeleryWorker:
             consumer = getattr(self._controller, "consumer", None)
             if consumer is not None:
                 consumer.blueprint.state = CLOSE
+                if consumer.hub is not None:
+                    consumer.hub.call_soon(_nothing)  # wakes up its loop, from kombu 5.7 on
         # If the broker does not answer, Celery would wait for each of its last commands.
         retry: ConnectionRetry | None = self._core.app.conf.broker_transport_options.get(
             "connection_retry"
         )
         with retry.failing_fast() if retry is not None else contextlib.nullcontext():
+            self._unblock()
             if self._ended.wait(grace):
                 self._runner.close()
                 return
@@ -185,6 +193,13 @@ class CeleryWorker:
             if pool is not None:
                 pool.give_up()
                 self._ended.wait(_LEAVING)
+
+    def _unblock(self) -> None:
+        """Ends the wait for the next message, for which Celery would wait once more."""
+        consumer = getattr(self._controller, "consumer", None)
+        channel = getattr(getattr(consumer, "task_consumer", None), "channel", None)
+        if isinstance(channel, Channel):
+            channel.unblock()
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
