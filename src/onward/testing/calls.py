@@ -89,15 +89,14 @@ class CallLaws(Tools):
             "flow = given(tasks.among, tasks.Choice(w, {'b': 2, 'a': 1}, 'n'));"
             "print(submit(flow('red'), on=local(), key=sys.argv[1]).unwrap())"
         )
-        for seed in ("1", "2"):
-            elsewhere = subprocess.run(
-                [sys.executable, "-c", program, key],
-                env=os.environ | {"PYTHONHASHSEED": seed},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert elsewhere.stdout.strip() == id
+        elsewhere = subprocess.run(
+            [sys.executable, "-c", program, key],
+            env=os.environ | {"PYTHONHASHSEED": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert elsewhere.stdout.strip() == id
         shuffled = given_(tasks.among, Choice(words, {"b": 2, "a": 1}, "n"))
         assert submit(shuffled("red"), on=backend, key=key).unwrap().id == ref.id
         assert result(ref, on=backend, timeout=self.patience) == Success(True)

@@ -34,7 +34,7 @@ class CompositionLaws(Tools):
     def test_every_flow_means_what_the_oracle_says(self, backend: Backend, traces: Path) -> None:
         """Law 9, and most others: the result and the steps are those of plain calls."""
 
-        @self.holds(flows(), numbers())
+        @self.holds(flows(features=self.features(backend)), numbers())
         def law(flow: AnyFlow, n: int) -> None:
             assert self.observe(flow(n), backend, traces) == expect(flow, n)
 
@@ -42,7 +42,7 @@ class CompositionLaws(Tools):
         """Law 9: `run` is `submit` and `result`, on every backend and on local()."""
         here = local()
 
-        @self.holds(flows(), numbers())
+        @self.holds(flows(features=self.features(backend)), numbers())
         def law(flow: AnyFlow, n: int) -> None:
             ran = comparable(run(flow(n), on=backend, timeout=self.patience))
             assert ran == comparable(run(flow(n), on=backend))

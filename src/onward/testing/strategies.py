@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias, cast
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from onward.backend.features import Feature
 from onward.fault import Fault
 from onward.flows.cases import case
 from onward.flows.combinators import fused, given, identity
 from onward.flows.fanouts import each, together
 from onward.flows.flow import Flow
+from onward.flows.nodes import Finally, Sleep, walk
 from onward.flows.passing import fixed, keep, spread, tee
+from onward.flows.waiting import sleep
 from onward.testing import choices, tasks
 from onward.testing.kinds import Beyond, Colour, Even, Odd, Parcel, TooSmall, Uneven
 
@@ -57,11 +62,14 @@ def pure_steps() -> SearchStrategy[Numeric]:
     return cast(SearchStrategy[Numeric], st.sampled_from([tasks.inc, tasks.double, tasks.flaky]))
 
 
-def flows(max_leaves: int = 8) -> SearchStrategy[Numeric]:
+def flows(max_leaves: int = 8, features: Collection[Feature] = ()) -> SearchStrategy[Numeric]:
     """A strategy for flows from a number to a number, with every combinator.
 
     Args:
         max_leaves: The approximate maximum number of steps.
+        features: What else they may have, which not every backend can run: `sleep` for short
+            sleeps, `finally` for cleanups, and `on_failure` for fan-outs that cancel. No branch of
+            these fails, because which failure is the first may differ from run to run.
 
     Returns:
         A Hypothesis strategy. A worker that serves `BackendSuite.catalog` can run them.
@@ -71,7 +79,9 @@ def flows(max_leaves: int = 8) -> SearchStrategy[Numeric]:
         >>> flows().example()  # doctest: +SKIP
         (halve >> given(shrink, 3)).rescue(mend)
     """
-    return st.recursive(steps(), _composed, max_leaves=max_leaves)
+    return st.recursive(
+        steps(), partial(_composed, features=frozenset(features)), max_leaves=max_leaves
+    )
 
 
 def handlers() -> SearchStrategy[Handler]:
@@ -91,9 +101,20 @@ def handlers() -> SearchStrategy[Handler]:
     )
 
 
-def _composed(inner: SearchStrategy[Numeric]) -> SearchStrategy[Numeric]:
+def _composed(
+    inner: SearchStrategy[Numeric], features: Collection[Feature]
+) -> SearchStrategy[Numeric]:
     counts = st.none() | st.integers(1, 3)
+    more: list[SearchStrategy[Numeric]] = []
+    if "sleep" in features:
+        more.append(st.builds(_slept, inner, inner, st.sampled_from([0.0, 0.002])))
+    if "finally" in features:
+        more.append(st.builds(_cleaned, inner, inner))
+    if "on_failure" in features:
+        more.append(st.builds(_paired_or_cancelled, inner, inner))
+        more.append(st.builds(_spanned_or_cancelled, inner, counts))
     return st.one_of(
+        *more,
         st.builds(_chained, inner, inner),
         st.builds(_paired, inner, inner),
         st.builds(_spanned, inner, counts, counts),
@@ -141,7 +162,26 @@ def _paired(a: Numeric, b: Numeric) -> Numeric:
 
 
 def _spanned(body: Numeric, limit: int | None, chunk: int | None) -> Numeric:
-    return tasks.span >> each(body, limit=limit, chunk=chunk) >> tasks.total
+    size = chunk if _is_fusable(body) else None
+    return tasks.span >> each(body, limit=limit, chunk=size) >> tasks.total
+
+
+def _slept(a: Numeric, b: Numeric, delay: float) -> Numeric:
+    return a >> sleep(delay) >> b
+
+
+def _paired_or_cancelled(a: Numeric, b: Numeric) -> Numeric:
+    first, second = a.rescue(tasks.mend), b.rescue(tasks.mend)
+    return together(first, second, on_failure="cancel") >> tasks.add
+
+
+def _spanned_or_cancelled(body: Numeric, limit: int | None) -> Numeric:
+    whole = each(body.rescue(tasks.mend), limit=limit, on_failure="cancel")
+    return tasks.span >> whole >> tasks.total
+
+
+def _is_fusable(body: Numeric) -> bool:
+    return not any(isinstance(part, Sleep | Finally) for part in walk(body))
 
 
 def _rescued(body: Numeric, handler: Handler) -> Numeric:
@@ -153,7 +193,7 @@ def _rescued_with_input(body: Numeric, handler: MendingPair) -> Numeric:
 
 
 def _fused(body: Numeric) -> Numeric:
-    return fused(body)
+    return fused(body) if _is_fusable(body) else body
 
 
 def _named(body: Numeric) -> Numeric:

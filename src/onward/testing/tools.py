@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 from returns.result import Failure
 
 from onward.backend import Backend
+from onward.backend.features import LACKED_BY_DEFAULT, Feature
 from onward.flows.flow import Call
 from onward.interpret import (
     result,
@@ -45,6 +46,11 @@ class Tools:
             return law
 
         return attempt
+
+    def features(self, backend: Backend) -> frozenset[Feature]:
+        """What flows may have that not every backend can run, and this one can."""
+        lacks: Mapping[Feature, str] = getattr(backend, "lacks", LACKED_BY_DEFAULT)
+        return frozenset(get_args(Feature)) - frozenset(lacks)
 
     def observe(self, call: Call[Any, Any], backend: Backend, traces: Path) -> Observed:
         """Runs a call, and gives its result and the trace of its tasks."""
