@@ -130,7 +130,7 @@ def test_the_diagnosis_has_versions_credentials_and_the_clock(engine: Engine) ->
     assert found["HTTP API"].text.endswith(" is reached")
     assert not any(each.is_wrong for each in seen.findings)
     assert seen.clock is not None
-    assert abs(seen.clock) < 1.0
+    assert abs(seen.clock) < 60  # as exact as the request was quick
     assert secret_of(engine) not in repr(seen)
 
 

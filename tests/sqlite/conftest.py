@@ -15,6 +15,6 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def backend(path: Path) -> Iterator[SqliteBackend]:
-    backend = sqlite(path, lease=1.0, busy_timeout=0.3)
+    backend = sqlite(path, lease=5.0, busy_timeout=0.3)
     yield backend
     backend.close()
