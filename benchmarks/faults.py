@@ -12,8 +12,9 @@ network between all of them and the server, a server that answers nothing, or wo
 are wrong (where libfaketime is). Hatchet's engine, once killed, would do nothing for a minute; here
 it is made to go on at once.
 
-With `--waits`, 300 calls of Onward's each sleep, are signalled or are cancelled instead, all with a
-cleanup, which no other contender has. One whose cleanup did not run counts as wrong.
+With `--waits`, 300 calls of Onward's sleep, are signalled, are cancelled, or cancel a branch of
+theirs at another one's failure instead, all with a cleanup, which no other contender has. One whose
+cleanup did not run counts as wrong.
 """
 
 from __future__ import annotations
