@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +29,7 @@ from onward import (
     submit,
     submit_all,
     task,
+    together,
 )
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.backends.sqlite.retention import prune
@@ -161,3 +164,26 @@ def test_what_was_sent_is_forgotten_with_its_call(path: Path) -> None:
         assert db.execute("select count(*) from onward_signals").fetchone() == (1,)
         prune(db, float("inf"))
         assert db.execute("select count(*) from onward_signals").fetchone() == (0,)
+
+
+def test_what_goes_on_while_it_would_be_given_back_is_kept(path: Path) -> None:
+    """A wait ends, but that cannot be written down before a worker would give the call back."""
+    ran = threading.Event()
+
+    @task
+    def note(n: int) -> int:
+        ran.set()
+        return n
+
+    flow = together(sleep(600), sleep(0.9) >> inc >> note)
+    with closing(sqlite(path)) as backend:
+        worker = backend.serve(Catalog(inc, note)).unwrap()
+        ref = submit(flow(1), on=backend).unwrap()
+        wait(lambda: status(ref, on=backend).unwrap().state == "waiting")
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("begin immediate")
+            time.sleep(1.5)  # while it is locked, the short sleep ends, and a second is over
+            db.execute("rollback")
+        assert ran.wait(PATIENCE)
+        cancel(ref, on=backend).unwrap()
+        worker.stop()

@@ -115,6 +115,8 @@ class Job:
         """Whether its call has ended, or it is another worker's."""
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.parking: asyncio.TimerHandle | None = None
+        """What gives it back, unless something happens before."""
         self.scope: Scope | None = None
         """What cancels its steps, if it has cleanups to run then."""
         self.queue: str | None = None
@@ -133,6 +135,7 @@ class Job:
         self._waits = 0
         self._dues: list[float] = []
         self._sleeps = 0
+        self._writes = 0
         runtime.change(1)
 
     @property
@@ -145,8 +148,11 @@ class Job:
     @property
     def due(self) -> float | None:
         """When it goes on, in the file's time, where all there is of it waits for its time."""
-        is_idle = self._active == 0 and self._waits > 0
-        return min(self._dues) if is_idle and len(self._dues) == self._waits else None
+        return min(self._dues) if self._is_idle and self._writes == 0 else None
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._active == 0 and 0 < self._waits == len(self._dues)
 
     def _weight(self) -> int:
         return self._active or (0 if self._waits else 1)
@@ -178,6 +184,18 @@ class Job:
                 yield
         finally:
             self._dues.remove(due)
+            self._touch()
+
+    @contextlib.contextmanager
+    def writing(self) -> Generator[None]:
+        """While something that has come of it is written down: it goes on after that."""
+        self._writes += 1
+        self._touch()
+        try:
+            yield
+        finally:
+            self._writes -= 1
+            self._touch()
 
     @contextlib.contextmanager
     def asleep(self, due: float) -> Generator[None]:
@@ -194,10 +212,17 @@ class Job:
         self._active += active
         self._waits += waits
         self._runtime.change(self._weight() - before)
-        if not self._weight() and (before or waits < 0):
+        self._touch()
+        if not self._weight() and (before or waits < 0) and self._sleeps:
+            self._note()
+
+    def _touch(self) -> None:
+        """Something has changed, so that it is kept for a while from now on."""
+        if self.parking is not None:
+            self.parking.cancel()
+            self.parking = None
+        if self._is_idle and self._writes == 0:
             self._idle(self)
-            if self._sleeps:
-                self._note()
 
     def end(self) -> None:
         """Takes its load away."""
@@ -205,8 +230,9 @@ class Job:
         self._active, self._waits = 0, 1
         self._idle = _ignore
         self._is_noted = False  # there is nothing more to note
-        if self.timer is not None:
-            self.timer.cancel()
+        for timer in (self.timer, self.parking):
+            if timer is not None:
+                timer.cancel()
 
     # -- what it says --------------------------------------------------------------------------
 
@@ -231,7 +257,7 @@ class Job:
     def note(self) -> Note:
         """Where it is, to be written down."""
         self._is_noted = True
-        is_waiting = self._sleeps > 0 and self.due is not None
+        is_waiting = self._sleeps > 0 and self._is_idle
         running = write_running(self.claimed.claim, self.running.values())
         return Note(self.claimed, self.last, write_progress(self._progress), running, is_waiting)
 

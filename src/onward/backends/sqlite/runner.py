@@ -203,18 +203,19 @@ class JobRunner:
 
     async def write(self, job: Job, work: Callable[[Connection], bool]) -> None:
         """See `Host.write`."""
-        while True:
-            try:
-                is_ours = await self._resources.commits.on_loop(work)
-            except (*PROBLEMS, Refused) as problem:
-                self._resources.outage.fails(problem)
-                await asyncio.sleep(_AGAIN)
-                continue
-            self._resources.outage.works()
-            if not is_ours:
-                self._let_go(job)
-                await for_ever()  # the job's task is cancelled
-            return
+        with job.writing():
+            while True:
+                try:
+                    is_ours = await self._resources.commits.on_loop(work)
+                except (*PROBLEMS, Refused) as problem:
+                    self._resources.outage.fails(problem)
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                self._resources.outage.works()
+                if not is_ours:
+                    self._let_go(job)
+                    await for_ever()  # the job's task is cancelled
+                return
 
     def write_soon(self, work: Callable[[Connection], object]) -> None:
         """See `Host.write_soon`."""
@@ -261,7 +262,8 @@ class JobRunner:
 
     async def give_back(self, job: Job) -> None:
         """See `Host.give_back`."""
-        await self._put_off(job, self.clock.now())
+        with contextlib.suppress(*PROBLEMS):  # the backend was closed
+            await self._let_go_after(self._put_off(job, self.clock.now()), job)
         if job.is_over:
             await for_ever()  # the job's task is cancelled
 
@@ -323,21 +325,25 @@ class JobRunner:
     # -- long waits ----------------------------------------------------------------------------
 
     def _is_idle(self, job: Job) -> None:
-        if job.due is not None:
-            self._loop.call_later(_PARK_AFTER, self._park, job)
+        job.parking = self._loop.call_later(_PARK_AFTER, self._park, job)
 
     def _park(self, job: Job) -> None:
         """Gives a job back that waits for long: nobody need hold it meanwhile."""
         due = job.due
         if due is None or job.is_over or due - self.clock.now() < _PARK_FOR:
             return
-        self._beside.add(parking := self._loop.create_task(self._put_off(job, due)))
-        parking.add_done_callback(self._beside.discard)
+        with contextlib.suppress(*PROBLEMS):  # the backend was closed
+            # It is handed over at once: what comes of a wait later is not written down any more.
+            written = self._put_off(job, due)
+            self._beside.add(parking := self._loop.create_task(self._let_go_after(written, job)))
+            parking.add_done_callback(self._beside.discard)
 
-    async def _put_off(self, job: Job, due: float) -> None:
-        work = partial(claim.put_off, job=job.claimed, due=due)
+    def _put_off(self, job: Job, due: float) -> Future[None]:
+        return self._resources.commits.do(partial(claim.put_off, job=job.claimed, due=due))
+
+    async def _let_go_after(self, written: Future[None], job: Job) -> None:
         with contextlib.suppress(*PROBLEMS, Refused):  # then it stays here
-            await self._resources.commits.on_loop(work)
+            await asyncio.wrap_future(written)
             self._let_go(job)
 
     def _release(self, claimed: Claimed) -> None:
