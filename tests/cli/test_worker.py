@@ -20,7 +20,7 @@ from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
 
-AT_ONCE = 25.0
+AT_ONCE = 13.0
 """Less than it takes here to notice a worker that is gone without a word, in seconds."""
 
 
@@ -159,7 +159,7 @@ def any_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """A place of the test's own on each engine in turn."""
     own = uuid.uuid4().hex
     if request.param == "celery":
-        return f"{request.getfixturevalue('url')}&lease=100"
+        return str(request.getfixturevalue("url"))
     if request.param == "temporal":
         return f"{request.getfixturevalue('temporal').url}?task_queue={own}&heartbeat=100"
     environment = request.getfixturevalue("hatchet").client_environment

@@ -129,9 +129,9 @@ class ConnectionRetry(Retry):
         return self._seconds == math.inf
 
     @property
-    def was_retried(self) -> bool:
-        """Whether this thread's last command was retried, and so may have run twice."""
-        return getattr(self._thread, "was_retried", False)
+    def failures(self) -> int:
+        """How many attempts of this thread have failed. Each of them may have run all the same."""
+        return getattr(self._thread, "failures", 0)
 
     @contextlib.contextmanager
     def failing_fast(self) -> Generator[None]:
@@ -173,6 +173,7 @@ class ConnectionRetry(Retry):
                 if is_retryable is not None and not is_retryable(problem):
                     raise
                 failures += 1
+                self._thread.failures = self.failures + 1
                 fail(problem, failures) if with_failure_count else fail(problem)
                 if self._outage is not None:
                     self._outage.fails(problem)
@@ -187,7 +188,6 @@ class ConnectionRetry(Retry):
                     raise
             else:
                 self._cooldown_until = -math.inf
-                self._thread.was_retried = failures > 0
                 if self._outage is not None:
                     self._outage.works()
                 return answer

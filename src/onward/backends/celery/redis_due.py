@@ -77,8 +77,9 @@ class RedisDue:
         if self._signer is not None:
             value = self._signer.sign(value, "signal", call, signal)
         key = f"onward:{call}"
+        before = self._retry.failures
         sent, *stored = self._send([key, f"{key}:signals"], [call, signal, value])
-        if sent == b"again" and self._retry.was_retried and stored == [value]:
+        if sent == b"again" and self._retry.failures > before and stored == [value]:
             return "sent"  # the first attempt has stored it
         return cast(Sent, sent.decode())
 

@@ -106,9 +106,10 @@ class RedisLedger:
         args: list[str | bytes | float] = [LONGEST_OPEN]
         for id, plan, delay in calls:
             args += [id, self._sign_plan(id, plan, delay), delay]
+        before = self._retry.failures
         added = self._add_calls([scripts.OPEN_CALLS, *(_key(id) for id, _, _ in calls)], args)
         # After a retry, the first attempt may have stored the calls that now are known already.
-        was_retried = self._retry.was_retried
+        was_retried = self._retry.failures > before
         return [is_new == 1 or was_retried for is_new in added]
 
     def delete(self, ids: Collection[str]) -> None:

@@ -39,8 +39,9 @@ class RedisUnique:
         deadline = "" if call.deadline is None else call.deadline
         replaces = int(call.replaces)
         args = [call.id, plan, call.delay, replaces, deadline, call.slot, call.other, other]
+        before = self._retry.failures
         raw, *what = self._add([OPEN_CALLS, f"{UNIQUE}{call.slot}"], args)
         id = raw.decode()
         # After a retry, the first attempt may have stored the call that now is known already.
-        is_new = what == [b"new"] or (id == call.id and self._retry.was_retried)
+        is_new = what == [b"new"] or (id == call.id and self._retry.failures > before)
         return Added(id, is_new=is_new, is_other=what == [b"other"])
