@@ -2,16 +2,20 @@
 
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGINT
 
 import pytest
+from msgspec import Raw
 from rich.console import Console
 
-from onward import Progress, Status, cancel, submit
+from onward import Lost, Progress, Status, cancel, submit
+from onward.backend import StepRecord
 from onward.backends.celery import celery
 from onward.cli.waiting import goes_on
 from onward.cli.watch import Steps
+from onward.outcome import Value, faulted
 from tests.cli.command import SECRET, onward
 from tests.cli.pipeline import twice
 from tests.cli.serving import PATIENCE, started, wait_for_text
@@ -37,6 +41,23 @@ def test_it_shows_the_steps_in_the_order_in_which_they_began() -> None:
     assert store[:3] == ["▸", "1", "store"]
     assert "3/10" in store
     assert "rows" in store
+
+
+def test_it_shows_steps_that_ended_between_two_looks() -> None:
+    steps = Steps("ref")
+    steps.note(Status("running", "store", "2", 1))
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+    ended = began + timedelta(seconds=1.5)
+    steps.note(StepRecord("0", "fetch", outcome=Value(Raw(b"1")), began=began, ended=ended))
+    lost = faulted(Lost("parse", "its workers died"))
+    steps.note(StepRecord("1", "parse", outcome=lost))
+    steps.note(StepRecord("3", "approved", "awaits", Value(Raw(b"true"))))
+    _, store, fetch, parse, waited = drawn(steps)
+    assert store[0] == "▸"
+    assert fetch == ["✓", "0", "fetch", "1.5", "s"]
+    assert parse[:3] == ["✗", "1", "parse"]
+    assert "Lost: its workers died" in " ".join(parse)
+    assert waited[:4] == ["✓", "3", "awaits", "approved"]
 
 
 def test_no_step_goes_on_once_the_call_has_ended() -> None:
