@@ -21,6 +21,7 @@ from onward import (
     local,
     move,
     result,
+    resume,
     send,
     status,
     submit,
@@ -66,6 +67,17 @@ def test_a_step_that_runs_is_given_up_and_runs_again(old: Local, new: Local) -> 
     assert result(moved, on=new, timeout=PATIENCE) == Success(3)
     assert isinstance(result(ref, on=old).failure(), Moved)
     assert status(ref, on=old).unwrap().state == "moved"
+
+
+def test_a_call_that_has_gone_is_resumed_where_it_went(old: Local, new: Local) -> None:
+    ref = submit((inc >> awaits(GO))(1), on=old).unwrap()
+    until(lambda: status(ref, on=old).unwrap().state == "waiting")
+    moved = move(ref, on=old, to=new).unwrap()
+    cancel(moved, on=new)
+    assert isinstance(resume(ref, on=old).failure(), Moved)
+    again = resume(moved, on=new).unwrap()
+    assert send(again, GO, 42, on=new) == Success(None)
+    assert result(again, on=new, timeout=PATIENCE) == Success(42)
 
 
 def test_a_delay_goes_along(old: Local, new: Local) -> None:

@@ -21,7 +21,7 @@ from onward.interpret.callers import Caller
 from onward.interpret.keys import new_id
 from onward.interpret.prepare import Deadline, expiry, unsupported
 from onward.interpret.recorded import Recorded, recorded, without_plan
-from onward.outcome import Failed, Faulted
+from onward.outcome import Failed, Faulted, moved_by
 from onward.past import before, node_at, taken_over
 from onward.plan import (
     NEWEST,
@@ -122,6 +122,9 @@ def submission_of(plan: Plan, flow: AnyFlow) -> Submission:
 def _resumed(found: Recorded, ref: Ref[V, E], deadline: Deadline) -> Plan | Fault:
     """The plan of the call that continues one that has ended without a value."""
     plan, state = found.plan, found.call.state
+    moved = moved_by(found.outcome)
+    if moved is not None:
+        return moved
     if state == "done":
         advice = "To run a part of it again, fork it at a step."
         return Conflict(ref.id, "the call is done, so there is nothing to resume", advice)

@@ -86,8 +86,9 @@ def resume(
 
     Returns:
         The ref of the new call. `Conflict` if the call is done or has not ended, or if its plan is
-        not kept; `BadPayload` if the arguments do not suit the step; `Misconfigured` if there are
-        arguments, and not exactly one step failed; `Unknown` if the backend does not know the id.
+        not kept; `Moved` if it has gone to another backend, where it can be resumed; `BadPayload`
+        if the arguments do not suit the step; `Misconfigured` if there are arguments, and not
+        exactly one step failed; `Unknown` if the backend does not know the id.
 
     Example:
         >>> from onward import local, result, resume, submit, task
