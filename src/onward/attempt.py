@@ -113,29 +113,33 @@ class LoopExecutor:
 
 
 class Interrupted(BaseException):
-    """An attempt whose call has ended meanwhile; nobody needs its outcome."""
+    """Ends an attempt whose call has ended meanwhile, so that nobody needs its outcome."""
 
 
 class Interrupt:
-    """Ends what a `ThreadExecutor` runs for one attempt, where that awaits."""
+    """Ends one attempt of a `ThreadExecutor` early, where its async task awaits."""
 
     def __init__(self) -> None:
         self.is_set: bool = False
         self._cancel: Callable[[], object] = lambda: None
 
     def set(self) -> None:
-        """Cancels the async task that runs, and each that would begin; from any thread."""
+        """Cancels the async task that runs, and each later one. Any thread may call it."""
         self.is_set = True
         self._cancel()
 
     def within(self, work: Callable[[], T]) -> T:
-        """Runs work in this thread, whose attempts this interrupts; raises `Interrupted`."""
+        """Runs work in this thread, and lets `set` end its attempts.
+
+        Raises:
+            Interrupted: If `set` was called.
+        """
         variables = copy_context()
         variables.run(_INTERRUPT.set, self)
         return variables.run(work)
 
     async def over(self, work: AsyncWork[T]) -> T:
-        """Runs an async function on this event loop, until it ends or is interrupted."""
+        """Runs an async function on this event loop, until it ends or `set` is called."""
         job, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert job is not None
         self._cancel = lambda: loop.call_soon_threadsafe(job.cancel)

@@ -177,11 +177,11 @@ class Expired(Fault, Struct, frozen=True):
 
     Example:
         >>> print(Expired("ingest", "its deadline passed"))
-        ingest: its deadline passed. Give the call a later deadline, or add workers so that it \
-waits less.
+        ingest: its deadline passed. Give the call a later deadline. If it waited for a worker, \
+add workers.
     """
 
-    _cure: ClassVar[str] = "Give the call a later deadline, or add workers so that it waits less."
+    _cure: ClassVar[str] = "Give the call a later deadline. If it waited for a worker, add workers."
 
     task: str
     message: str
@@ -390,10 +390,11 @@ class Misconfigured(Fault, Struct, frozen=True):
 
     Example:
         >>> print(Misconfigured("timeout", "timeout is a number of seconds, not 'soon'"))
-        timeout: timeout is a number of seconds, not 'soon'. Correct the option.
+        timeout: timeout is a number of seconds, not 'soon'. Retrying will not help \
+until this is corrected.
     """
 
-    _cure: ClassVar[str] = "Correct the option."
+    _cure: ClassVar[str] = "Retrying will not help until this is corrected."
 
     task: str
     message: str

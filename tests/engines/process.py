@@ -34,12 +34,12 @@ def living(group: int) -> frozenset[int]:
 
 
 class Process:
-    """A subprocess that leads a group of its own, which a guard kills when the test run ends.
+    """A subprocess with a process group of its own, which is killed when the test run ends.
 
-    The guard is a shell that waits at a pipe from us, and however we end, the kernel closes that.
-    (A child that we forked without exec would hold it open.) Linux could instead signal a child
-    whose parent died (PR_SET_PDEATHSIG), but that child alone, not what it started; and already
-    when the thread that started it ends.
+    A watching shell does that. It reads from a pipe of the test run, and the kernel closes the pipe
+    however the run ends. (A child that is forked without exec would hold it open.) On Linux,
+    PR_SET_PDEATHSIG could signal the child instead. But it reaches that child alone, not what it
+    started, and it also comes when only the thread ends that started the child.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Process:
     ) -> None:
         self.log = log
         with log.open("ab") as output:
-            # It waits for a line before it becomes the command: if we end before the guard stands,
-            # the pipe ends too, and so does it.
+            # It waits for a line before it becomes the command. If the test run ends before it has
+            # a watcher, the pipe closes, and this process ends too.
             self._leader = subprocess.Popen(
                 ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh", *command],
                 stdin=subprocess.PIPE,
@@ -64,7 +64,7 @@ class Process:
                 start_new_session=True,
             )
         self.pid = self._leader.pid
-        self._guard = subprocess.Popen(
+        self._watcher = subprocess.Popen(
             ["/bin/sh", "-c", 'read -r done || kill -s KILL -- "-$1"', "sh", str(self.pid)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -130,12 +130,12 @@ class Process:
         return self.log.read_text(errors="replace")[-TAIL:]
 
     def close(self) -> None:
-        """Ends this process, its children, and the guard."""
+        """Ends this process, its children, and the watcher."""
         if self._closed:
             return
         until(self._killed, within=60, otherwise=lambda: f"Unkillable: {sorted(self.pids())}")
-        _say_go(self._guard)
-        self._guard.wait()
+        _say_go(self._watcher)
+        self._watcher.wait()
         self._leader.wait()
 
     @property

@@ -21,13 +21,13 @@ from onward import Call, connect, submit
 from tests.faults.served import THREADS, catalog, chain, fan_out, keep
 
 JUMP = 600.0
-"""How wrong a clock is, in seconds."""
+"""By how much a clock is wrong, in seconds."""
 DEADLINE = 300.0
-"""How long a call may take, in seconds: more than it does, and less than clocks are wrong."""
+"""How long a call may take, in seconds: longer than it does, and less than a clock is off."""
 
 
 def serve(url: str, flag: Path) -> None:
-    """Works until it is stopped."""
+    """Runs a worker until it is stopped."""
     # Not by libfaketime, with which no time.sleep works here.
     right = time.time
     patch("time.time", lambda: right() + (JUMP if flag.exists() else 0.0)).start()
@@ -37,19 +37,19 @@ def serve(url: str, flag: Path) -> None:
 
 
 def call_of(line: str) -> Call[int]:
-    """The call that a line names: a number, and how many branches it has if it is a fan-out."""
+    """Reads a call from a line: a number, and the number of branches of a fan-out."""
     n, _, width = line.partition(" ")
     return fan_out([int(n)] * int(width)) if width else chain(int(n))
 
 
 def lines_of(file: Path) -> list[str]:
-    """The lines of a file that are complete."""
+    """The complete lines of a file."""
     text = file.read_text() if file.exists() else ""
     return text.split("\n")[:-1]
 
 
 def hand_over(url: str, wanted: Path, sent: Path) -> NoReturn:
-    """Submits what is wanted, in that order, each until it is acknowledged."""
+    """Submits the wanted calls in order, and each again until it is acknowledged."""
     backend = connect(url).unwrap()
     print("started", flush=True)
     while True:
@@ -65,7 +65,7 @@ def hand_over(url: str, wanted: Path, sent: Path) -> NoReturn:
 
 
 def main(what: str, *arguments: str) -> NoReturn:
-    """Works as one of them."""
+    """Runs one of these processes."""
     if what == "client":
         url, wanted, sent = arguments
         hand_over(url, Path(wanted), Path(sent))

@@ -63,11 +63,11 @@ begin
     || ', which did not hold it' from onward_calls where seq = new.call;
 end;
 """
-"""Notes in the file itself what must never happen, whichever process does it."""
+"""Triggers that record in the file what must never happen, whichever process does it."""
 
 
 class NoServer(Server):
-    """The file, which needs none."""
+    """The SQLite file, which needs no server."""
 
     patience = 0.0
 
@@ -77,7 +77,7 @@ class NoServer(Server):
 
     @property
     def file(self) -> Path:
-        """Where it is."""
+        """The path of the file."""
         return self.folder / "onward.db"
 
     @property
@@ -137,7 +137,7 @@ class ProcessClient(OnwardClient):
         return audit or found
 
     def restart(self) -> None:
-        """Begins anew, after a kill."""
+        """Starts again after a kill."""
         self.process.close()
         self.process = self._start()
 
@@ -208,4 +208,4 @@ SQLITE = Engine(
         "a worker is stopped, continued and killed",
     ),
 )
-"""No other queue on SQLite takes part: none has chains and fan-outs that survive their worker."""
+"""No other queue on SQLite is compared: none has chains and fan-outs that survive a worker."""

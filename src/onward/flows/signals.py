@@ -53,7 +53,8 @@ class Signal(_WithCodec, Generic[S]):
             object.__setattr__(self, "codec", codec(self.type))
         except TypeError as problem:
             raise TypeError(
-                f"the value of signal {self.name!r}, a {self.type_name}, cannot travel: {problem}"
+                f"the value of signal {self.name!r}, of type {self.type_name}, cannot travel: "
+                f"{problem}"
             ) from None
 
     @property

@@ -179,4 +179,4 @@ def _is_valid_eta(text: str) -> bool:
 
 
 def _short(value: object) -> str:
-    return repr(value[:60]) if isinstance(value, str) else f"a {type(value).__name__}"
+    return repr(value[:60]) if isinstance(value, str) else f"a value of type {type(value).__name__}"

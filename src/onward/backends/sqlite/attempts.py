@@ -1,4 +1,4 @@
-"""The attempts at steps that no row of a step has: that run, were retried, or were given up."""
+"""Attempts that no step's row holds: those that run, were retried, or were given up."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ class Running(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Written(msgspec.Struct, array_like=True):
-    """What a job's worker runs, and by which claim: it may be another's by now."""
+    """What a job's worker runs, and by which claim: another worker may have the job by now."""
 
     claim: int
     attempts: tuple[Running, ...]
 
 
 def write_running(claim: int, running: Collection[Running]) -> str | None:
-    """What runs, as a text."""
+    """Writes what runs as text."""
     if not running:
         return None
     return _ENCODER.encode(_Written(claim, tuple(running))).decode()
 
 
 def read_running(text: str | None, claim: int | None = None) -> tuple[Running, ...]:
-    """What such a text says.
+    """Reads what `write_running` writes.
 
     Args:
         text: The text.
@@ -114,7 +114,7 @@ def give_up(db: Connection, worker: int) -> None:
 
 
 def not_over(db: Connection, call: int, running: Iterable[Running]) -> list[Running]:
-    """Those of these attempts that are not over: it is written down a little later what runs."""
+    """The attempts that are not over. The record of what runs is a little late."""
     ended = last_attempts(db, call, [each.path for each in running])
     return [each for each in running if each.number > ended.get(each.path, 0)]
 

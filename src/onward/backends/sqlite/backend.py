@@ -55,7 +55,7 @@ class SqliteBackend(
         return f"sqlite({self._core.file.name!r})"
 
     def close(self) -> None:
-        """Ends the connections. What was submitted stays in the file."""
+        """Closes the connections. What was submitted stays in the file."""
         self._core.close()
 
     def explain(self, plan: Plan, /) -> str:

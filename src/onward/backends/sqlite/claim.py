@@ -1,4 +1,4 @@
-"""What a worker takes up, and what it may write about it.
+"""The jobs that a worker claims, and what it may record about them.
 
 Each claim has a number of its own. All that a worker writes about a job names its claim, and is
 dropped if the job is another's by then. So a process that was stopped and continued overwrites
@@ -19,7 +19,7 @@ from onward.outcome import Outcome
 
 
 class Known(NamedTuple):
-    """What is written down of a step.
+    """What the file records of a step.
 
     Args:
         attempt: Which attempt at it was the last.
@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A job that a worker has taken up.
+    """A job that a worker has claimed.
 
     Args:
         seq: Its number.
@@ -82,7 +82,7 @@ def look(db: Connection, queues: Iterable[str], now: float) -> Outlook:
 def take(
     db: Connection, owner: int, claim: int, queues: Iterable[str], most: int, now: float
 ) -> list[Claimed]:
-    """Takes up free jobs: of each queue the most urgent, and of these the oldest.
+    """Claims free jobs: of each queue the most urgent, and of these the oldest.
 
     A worker that is not registered takes none: nobody would find what it has, if it died.
 
@@ -138,7 +138,7 @@ def take(
 def _before(
     db: Connection, call: int, path: str | None
 ) -> tuple[dict[str, Known], Collection[str]]:
-    """What those who had it before have written down, and handed over."""
+    """What the workers that had the job before have recorded and handed over."""
     query = (
         "select path, attempt, due, outcome from onward_steps where call = ? "
         "and (outcome is not null or due is not null)"  # not a wait that has not ended
@@ -154,13 +154,13 @@ def _before(
 
 
 def is_held(db: Connection, job: Claimed) -> bool:
-    """Whether a job is still the worker's, by this claim."""
+    """Whether the worker still has the job, by this claim."""
     query = "select 1 from onward_jobs where seq = ? and owner = ? and claim = ?"
     return db.execute(query, (job.seq, job.owner, job.claim)).fetchone() is not None
 
 
 class Record(NamedTuple):
-    """What is to be written down of a step.
+    """What a worker records of a step.
 
     Args:
         path: Where it stands.
@@ -186,7 +186,7 @@ class Record(NamedTuple):
 def write_step(
     db: Connection, job: Claimed, record: Record, attempt: Attempt | None = None
 ) -> bool:
-    """Writes down what came of a step; gives whether the job is still the worker's.
+    """Records the outcome of a step; returns whether the worker still has the job.
 
     Args:
         db: A connection, in a transaction that writes.
@@ -205,7 +205,7 @@ def write_step(
 
 
 def put_step(db: Connection, call: int, record: Record) -> None:
-    """Writes down what came of a step, unless it has an outcome already."""
+    """Records the outcome of a step, unless it already has one."""
     db.execute(
         "insert into onward_steps(call, path, task, attempt, due, outcome, began, ended, worker, "
         "tried) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(call, path) do update set "
@@ -238,7 +238,7 @@ def end_call(
     is_all: bool = False,
     running: str | None = None,
 ) -> bool:
-    """Ends a call with its last step; gives whether it was still the worker's.
+    """Ends a call with its last step; returns whether the worker still had it.
 
     Args:
         db: A connection, in a transaction that writes.
@@ -262,7 +262,7 @@ def end_call(
 
 
 def end_delegated(db: Connection, job: Claimed, record: Record, clock: Clock) -> bool:
-    """Ends a step that was delegated; gives whether it was still the worker's."""
+    """Ends a delegated step; returns whether the worker still had it."""
     if not is_held(db, job):
         return False
     put_delegated(db, job.seq, job.call, record, clock)
@@ -270,7 +270,7 @@ def end_delegated(db: Connection, job: Claimed, record: Record, clock: Clock) ->
 
 
 def put_delegated(db: Connection, seq: int, call: int, record: Record, clock: Clock) -> None:
-    """Writes down the outcome of a step that was delegated, for the holder of its call."""
+    """Records the outcome of a delegated step, for the worker that has its call."""
     put_step(db, call, record)
     db.execute("delete from onward_jobs where seq = ?", (seq,))
     db.execute(
@@ -281,7 +281,7 @@ def put_delegated(db: Connection, seq: int, call: int, record: Record, clock: Cl
 def delegate(
     db: Connection, job: Claimed, path: str, queue: str, priority: int, message: bytes
 ) -> bool:
-    """Makes a job of a step, unless it is one or has an outcome; gives whether that was allowed."""
+    """Makes a job of a step, unless it is one or has an outcome; returns whether it may."""
     if not is_held(db, job):
         return False
     db.execute(
@@ -295,7 +295,7 @@ def delegate(
 
 
 def withdraw(db: Connection, job: Claimed, path: str, clock: Clock) -> None:
-    """Takes back a step that was delegated; a worker that runs it hears of that."""
+    """Takes a delegated step back. The worker that runs it learns of that."""
     if not is_held(db, job):
         return
     query = "delete from onward_jobs where call = ? and path = ?"
@@ -304,14 +304,14 @@ def withdraw(db: Connection, job: Claimed, path: str, clock: Clock) -> None:
 
 
 class Delegated(NamedTuple):
-    """What came of a step that was delegated, and where it ended."""
+    """The outcome of a delegated step, and where the step ended."""
 
     outcome: bytes
     last: Last
 
 
 def delegated_outcome(db: Connection, call: int, path: str) -> Delegated | None:
-    """What came of a step that was delegated, if it has ended."""
+    """The outcome of a delegated step, if it has ended."""
     query = "select outcome, task, attempt from onward_steps where call = ? and path = ?"
     row = db.execute(query, (call, path)).fetchone()
     if row is None or row[0] is None:
@@ -320,7 +320,7 @@ def delegated_outcome(db: Connection, call: int, path: str) -> Delegated | None:
 
 
 class Note(NamedTuple):
-    """Where a job is, for who asks for its call's status."""
+    """Where a job is, for the status of its call."""
 
     job: Claimed
     last: Last
@@ -330,7 +330,7 @@ class Note(NamedTuple):
 
 
 def write_notes(db: Connection, notes: Collection[Note]) -> None:
-    """Writes down where jobs are; of those that are another's by now, nothing."""
+    """Records where jobs are, except those that another worker has by now."""
     for note in notes:
         if is_held(db, note.job):
             job, running = note.job, note.running

@@ -1,4 +1,4 @@
-"""Takes up jobs for a worker, as many as it has slots for."""
+"""Claims as many jobs for a worker as it has slots."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from onward.backends.sqlite.jobs import Runtime
 from onward.backends.sqlite.resources import Resources, Serving
 
 _AGAIN = 0.5
-"""How long it is until a file that cannot be used is tried again, in seconds."""
+"""How long to wait before an unusable file is tried again, in seconds."""
 
 _RESTART = 0.1
-"""How long it is until it begins again after a step has cancelled it, in seconds."""
+"""How long to wait before it starts again after a step has cancelled it, in seconds."""
 
 _LONGEST = 3600.0
 """How long it waits for what is due, in seconds, before it looks again."""
 
 
 class Claimer:
-    """Takes up jobs whenever it is woken, on the running event loop.
+    """Claims jobs whenever it is woken, on the running event loop.
 
     Args:
         resources: What the worker works with.
@@ -65,11 +65,11 @@ class Claimer:
         self._loop.call_later(_RESTART, self._start)
 
     def wake(self) -> None:
-        """Has it look for jobs."""
+        """Wakes it up to look for jobs."""
         self._wake.set()
 
     async def close(self) -> None:
-        """Takes up no more; waits for what it has just been taking up."""
+        """Claims no more jobs, and waits for the claim that is under way."""
         self._is_closed = True
         self._wake.set()
         await asyncio.wait([self._task])

@@ -17,16 +17,16 @@ _OLDEST = (3, 35, 0)
 """The first SQLite that has RETURNING."""
 
 _WAL_LIMIT = 64 * 1024 * 1024
-"""How large the -wal file stays once it was larger, in bytes."""
+"""The size to which a larger -wal file is cut, in bytes."""
 
 _WAL_PAGES = 4000
 """How many pages the -wal file gathers before they are copied into the file: 16 MB."""
 
 _CACHE = 16_000
-"""How much a connection keeps of the file in memory at most, in KiB."""
+"""The most that a connection caches of the file in memory, in KiB."""
 
 _READ_TIMEOUT = 5.0
-"""How long a read waits for a file that is locked, in seconds; in WAL that is all but never."""
+"""How long a read waits for a locked file, in seconds. In WAL mode that hardly ever happens."""
 
 _PAUSE = 0.0005
 _LONGEST_PAUSE = 0.01
@@ -51,7 +51,7 @@ class File:
         self._clock: Clock | None = None
         self._gone: set[tuple[int, int]] = set()
         self.identity: tuple[int, int] | None = None
-        """Which file was the last to be opened; another one may come in its place."""
+        """The file that was opened last; another one may replace it."""
 
     @property
     def clock(self) -> Clock:
@@ -60,13 +60,13 @@ class File:
         return self._clock
 
     def prepare(self) -> Clock:
-        """Sees that the tables are there; gives the time in the file, or raises as `open` does."""
+        """Creates missing tables, and returns the file's time. Raises as `open` does."""
         if self._clock is None:
             self.open().db.close()
         return self.clock
 
     def is_first_to_miss(self, opened: Opened) -> bool:
-        """Whether no other connection of this process has found that very file gone."""
+        """Whether no other connection of this process has found this file gone."""
         is_first = opened.identity not in self._gone
         self._gone.add(opened.identity)
         return is_first
@@ -151,7 +151,7 @@ class Opened:
 
 
 def begin(db: sqlite3.Connection, patience: float) -> None:
-    """Begins a transaction that writes, once nobody else is in one.
+    """Begins a writing transaction, once nobody else is in one.
 
     SQLite's own way of waiting has pauses of up to 100 ms, in which others go first.
 
@@ -177,6 +177,6 @@ def begin(db: sqlite3.Connection, patience: float) -> None:
 
 
 def rollback(db: sqlite3.Connection) -> None:
-    """Ends a transaction without a trace, if the connection is in one."""
+    """Rolls back the connection's transaction, if it is in one."""
     if db.in_transaction:
         db.execute("rollback")

@@ -25,7 +25,7 @@ def steady() -> float:
 
 
 def boot() -> str:
-    """What tells one start of the machine from another; empty where it cannot tell."""
+    """The id of this start of the machine; empty where the system has none."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return ""
     with contextlib.suppress(OSError):
@@ -77,7 +77,7 @@ def read_clock(db: Executes) -> Clock | None:
 
 
 def start_clock(db: Executes) -> None:
-    """Puts the clock of this start into the file, not behind what it was before."""
+    """Writes the clock of this start into the file, never behind the time before."""
     started = boot()
     if not started:
         return

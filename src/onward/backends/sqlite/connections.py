@@ -33,7 +33,7 @@ class Theirs(Executes, Protocol):
 
 
 class Connection(Protocol):
-    """How a caller's connection is come by, at the time when it is used."""
+    """How to get a caller's connection when it is needed."""
 
     @property
     def is_awaited(self) -> bool:
@@ -41,12 +41,12 @@ class Connection(Protocol):
         ...
 
     async def use(self, work: Callable[[Theirs], T]) -> T:
-        """Does something with it, and raises whatever it raises."""
+        """Calls a function with the connection, and raises what that raises."""
         ...
 
 
 def known(connection: object) -> Connection:
-    """What knows how to use such a connection; raises TypeError for one that nothing does."""
+    """The access to such a connection; raises TypeError for a kind that none supports."""
     if isinstance(connection, sqlite3.Connection):
         return _Blocking(lambda: _Plain(connection))
     modules = {base.__module__ for base in type(connection).__mro__}

@@ -53,7 +53,7 @@ _AT_ONCE = 1000
 """How many calls are submitted in one transaction."""
 
 _LONGEST = 60.0
-"""How long a wait goes without a look, in seconds."""
+"""How long a wait goes on between two looks at the file, in seconds."""
 
 _LONG = 0.003
 _SHARE = 2.0
@@ -96,7 +96,7 @@ class Core:
 
     @property
     def resources(self) -> Resources:
-        """What this process works with; a fork begins with its own, for threads stay behind."""
+        """This process's own state. A forked process makes its own, because it has no threads."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._workers = []
@@ -110,7 +110,7 @@ class Core:
         return self._thread
 
     def close(self) -> None:
-        """Ends the connections, and gives back what this process's workers have."""
+        """Closes the connections, and returns the jobs of this process's workers."""
         resources = self.resources
         for worker in self._workers:
             worker.stop(grace=0)

@@ -8,7 +8,7 @@ from onward.backend.loop import Closed
 from onward.fault import Fault, Misconfigured, TooLarge, Unavailable
 
 PROBLEMS = (sqlite3.Error, sqlite3.Warning, OSError, Closed)
-"""What is raised where the file cannot be used."""
+"""The exceptions that say that the file cannot be used."""
 
 _LOCKED = "End the other program's transaction, or keep write transactions short."
 _MAY_NOT = "See that this user may read and write it."
@@ -30,7 +30,7 @@ _ADVICE = {
     "SQLITE_TOOBIG": "Store the data elsewhere and send where it is.",
     "SQLITE_NOMEM": "Give the machine or the container more memory.",
 }
-"""What helps, by the first two words of SQLite's name for what is wrong."""
+"""Advice by the first two words of SQLite's name for the problem."""
 
 LARGEST = 256 * 1024 * 1024
 """How many bytes a call's plan or a step's value may have; SQLite takes no more than 10^9."""
@@ -42,7 +42,7 @@ _NO_TABLE = (
 
 
 class Refused(Exception):
-    """The file cannot be used, for a reason that is a fault already."""
+    """The file cannot be used; holds the fault that says why."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -50,7 +50,7 @@ class Refused(Exception):
 
 
 def too_large(task: str, what: str, size: int) -> TooLarge:
-    """The fault of something that is not put into a file.
+    """The fault of a plan or a value that is too large for the file.
 
     Args:
         task: The task or flow whose it is.
@@ -61,7 +61,7 @@ def too_large(task: str, what: str, size: int) -> TooLarge:
 
 
 def name_of(problem: BaseException) -> str:
-    """SQLite's name for what is wrong, its first two words; empty where it has none."""
+    """The first two words of SQLite's name for the problem; empty if it has none."""
     name = getattr(problem, "sqlite_errorname", None) or ""
     return "_".join(name.split("_")[:2])
 

@@ -33,7 +33,7 @@ _NETWORK = {
     "vboxsf",
     "vmhgfs",
 }
-"""File systems over a network, by whose locks and shared memory SQLite cannot go."""
+"""Network file systems, whose locks and shared memory SQLite cannot rely on."""
 
 _FUSE = ("ceph", "gcsfuse", "glusterfs", "goofys", "rclone", "s3fs", "sshfs", "vmhgfs-fuse")
 
@@ -64,7 +64,7 @@ def file_system(path: Path, mounts: str) -> str:
 
 
 def refuse_network(path: Path) -> None:
-    """Raises `Refused` for a file on a file system over a network, where that can be known."""
+    """Raises `Refused` for a file on a network file system, where that can be known."""
     with contextlib.suppress(OSError):
         kind = file_system(path.resolve(), _MOUNTS.read_text())
         name = kind.removeprefix("fuse.")
@@ -94,7 +94,7 @@ def create(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """What tells a file from another at the same path; raises `Refused` if there is none."""
+    """The identity of a file, whatever its path; raises `Refused` if there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:

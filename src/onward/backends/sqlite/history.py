@@ -41,7 +41,7 @@ START = Place(-math.inf, "")
 
 
 def place_of(text: str) -> Place:
-    """The place that a text says; raises `ValueError` if it says none."""
+    """Reads a place from text; raises `ValueError` if the text is none."""
     began, separator, path = text.partition(" ")
     if not separator:
         raise ValueError(text)
@@ -114,7 +114,7 @@ def read(db: Connection, id: str, after: Place, limit: int, clock: Clock) -> His
 
 @contextlib.contextmanager
 def _snapshot(db: Connection) -> Generator[None]:
-    """While nothing changes for who reads."""
+    """Shows all reads the same state of the file."""
     db.execute("begin")
     try:
         yield
