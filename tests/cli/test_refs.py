@@ -142,6 +142,13 @@ def test_send_ends_the_wait_of_a_call(folder: Path, on_temporal: str) -> None:
     assert "has ended" in again.stderr
 
 
+def test_without_the_flow_a_signal_s_name_is_checked_by_the_plan(folder: Path) -> None:
+    on = "sqlite:///onward.db"
+    ref = submitted("pipeline:decided", "1,2", folder=folder, on=on)
+    said = mistake("send", ref, "decison", "1", "--on", on, folder=folder)
+    assert "the flow waits for no signal 'decison': it waits for 'decision'" in said
+
+
 def test_ctrl_c_ends_the_wait_and_not_the_call(folder: Path, on: str) -> None:
     ref = submitted("pipeline:hold", str(folder), folder=folder, on=on)
     with started("watch", ref, "--on", on, folder=folder) as watching:
