@@ -2,7 +2,7 @@
 
 from msgspec import Raw
 
-from onward.backends.celery.ledger import Message
+from onward.backends.celery.ledger import Message, NewCall
 from onward.backends.celery.memory_ledger import MemoryLedger
 from onward.backends.celery.redis_ledger import RedisLedger
 from onward.outcome import Value
@@ -12,7 +12,7 @@ from tests.engines.valkey import Valkey
 def test_a_wait_for_very_many_calls_finds_the_last_one(valkey: Valkey) -> None:
     ledger = RedisLedger(valkey.url, keep=60, lease=60)
     ids = [f"many-{number}" for number in range(2_500)]
-    ledger.add([(id, b"{}", 0.0) for id in ids])
+    ledger.add([NewCall(id, b"{}") for id in ids])
     assert ledger.wait(ids, 0.1) == {}
     done = Value(Raw(b"1"))
     ledger.settle(ids[-1], done, "done")
@@ -23,7 +23,7 @@ def test_a_wait_for_very_many_calls_finds_the_last_one(valkey: Valkey) -> None:
 
 def test_a_ledger_in_memory_does_not_bring_deleted_calls_back() -> None:
     ledger = MemoryLedger(keep=0)
-    ledger.add([("a", b"{}", 0.0), ("b", b"{}", 0.0)])
+    ledger.add([NewCall("a", b"{}"), NewCall("b", b"{}")])
     ledger.settle("a", Value(Raw(b"1")), "done")
     ledger.delete(["b"])
     for id in ("a", "b"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from returns.result import Success
 
-from onward import Call, each, result, sleep, submit
+from onward import Call, each, fork, result, sleep, submit
 from onward.backends.celery import celery
 from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
@@ -90,4 +90,21 @@ def test_on_rabbitmq_a_worker_that_dies_loses_no_call(
         ref = submit(call, on=backend).unwrap()
         assert result(ref, on=backend, timeout=60) == Success(value), workers.tail()
         until(lambda: not flag.exists(), within=60, otherwise=lambda: "nobody died")
+    backend.close()
+
+
+@pytest.mark.parametrize("point", ["begun", pytest.param("recorded", marks=pytest.mark.long)])
+def test_a_call_that_goes_on_from_another_one_survives_its_worker(
+    point: str, redis: str, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    backend = celery(redis, lease=1.0)
+    with onward_workers(tmp_path, redis, crash=(point, flag)) as workers:
+        ref = submit(chain(1), on=backend).unwrap()
+        assert result(ref, on=backend, timeout=30) == Success(4), workers.tail()
+        flag.touch()
+        again = fork(ref, "1", on=backend).unwrap()
+        assert result(again, on=backend, timeout=30) == Success(4), workers.tail()
+        until(lambda: not flag.exists(), within=10, otherwise=lambda: "nobody died")
+        assert noted(workers.trace, again.id) == ["step 2", "step 3"]
     backend.close()

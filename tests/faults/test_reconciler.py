@@ -14,6 +14,7 @@ from onward import Call, each, fused, result, status, submit, task
 from onward import plan as plans
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.ledger import NewCall
 from onward.backends.celery.reconciler import MAX_SENDS, reconcile
 from onward.fault import Fault, Lost, Unknown
 from onward.interpret.prepare import prepare
@@ -74,7 +75,7 @@ def not_sent(call: Call[int], backend: CeleryBackend) -> str:
     prepared = prepare(call, None, 0.0, None, {})
     assert not isinstance(prepared, Fault)
     plan = prepared.plan
-    assert backend.ledger.add([(plan.id, plans.encode(plan), 0.0)]) == [True]
+    assert backend.ledger.add([NewCall(plan.id, plans.encode(plan))]) == [True]
     return plan.id
 
 

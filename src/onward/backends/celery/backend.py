@@ -15,13 +15,25 @@ from redis.exceptions import RedisError
 from returns.result import Failure, Result, Success
 
 from onward import plan as plans
-from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
-from onward.backend.features import PAST
-from onward.backend.support import Patience, unknown
+from onward.backend import (
+    CallPage,
+    CallQuery,
+    Diagnosis,
+    HistoryPage,
+    Schedule,
+    Status,
+    Submission,
+    Worker,
+)
+from onward.backend.features import NOTHING
+from onward.backend.support import Patience, not_ended, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.clock import to_remote
 from onward.backends.celery.core import Core
 from onward.backends.celery.errors import LEDGER, NOT_REACHED, broker_of, unavailable
+from onward.backends.celery.history import call_page, history_page
+from onward.backends.celery.ledger import NewCall
+from onward.backends.celery.records import About, encode_about
 from onward.backends.celery.redis_ledger import RedisLedger
 from onward.backends.celery.schedules import ScheduleStore
 from onward.backends.celery.status import status_of
@@ -49,7 +61,7 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 class CeleryBackend(Core):
     """The backend that `celery()` returns."""
 
-    lacks = PAST
+    lacks = NOTHING
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""
@@ -67,6 +79,7 @@ class CeleryBackend(Core):
             self._due_in(submission),
             unique.replaces,
             plan.deadline,
+            _about(plan),
         )
         try:
             added = add_unique(
@@ -84,7 +97,7 @@ class CeleryBackend(Core):
         for batch in _batches(map(self._addressed, submissions)):
             some = [submission.plan.id for submission, _ in batch]
             try:
-                is_new = self.ledger.add([(it.plan.id, raw, self._due_in(it)) for it, raw in batch])
+                is_new = self.ledger.add([self._new_call(it, raw) for it, raw in batch])
             except (RedisError, OSError) as problem:
                 return Failure(unavailable(LEDGER, problem, batch[0][0].plan.flow))
             # From here on a call must not be withdrawn: others may have submitted it with the same
@@ -92,6 +105,10 @@ class CeleryBackend(Core):
             self._publish_or_leave(it for it, _ in compress(batch, is_new) if not it.delay)
             ids += some
         return Success(ids)
+
+    def _new_call(self, submission: Submission, raw: bytes) -> NewCall:
+        plan = submission.plan
+        return NewCall(plan.id, raw, self._due_in(submission), _about(plan), plan.past)
 
     def _publish_or_leave(self, submissions: Iterable[Submission]) -> None:
         """Sends calls to the broker, or leaves them to the reconciler if it is not reached."""
@@ -103,13 +120,17 @@ class CeleryBackend(Core):
             _LOGGER.warning("calls wait in the ledger until a worker sends them: %s", why)
 
     def _addressed(self, submission: Submission) -> Submission:
-        """Writes this backend's queue into the plan, and its deadline by the ledger's clock.
+        """Writes this backend's queue into the plan, and its times by the ledger's clock.
 
         The worker that sends a call again may serve another queue, and its clock may differ.
         """
         plan = submission.plan
         if plan.deadline is not None:
             plan = replace(plan, deadline=to_remote(plan.deadline, self.ledger.now()))
+        if plan.past is not None and plan.past.due:
+            now = self.ledger.now()
+            due = {at: to_remote(time, now) for at, time in plan.past.due.items()}
+            plan = replace(plan, past=replace(plan.past, due=due))
         return replace(submission, plan=replace(plan, queue=plan.queue or self.queue))
 
     def _due_in(self, submission: Submission) -> float:
@@ -172,6 +193,45 @@ class CeleryBackend(Core):
         if entry is None:
             return Failure(unknown(id, "the ledger"))
         return status_of(id, entry, self.ledger.now)
+
+    def history(self, id: str, /, after: str = "", limit: int = 1000) -> Result[HistoryPage, Fault]:
+        """See `Histories.history`."""
+        try:
+            page = self.ledger.records.page(id, after, limit)
+            if page is not None and page.outcome is None and self.deadlines.expire_due([id]):
+                page = self.ledger.records.page(id, after, limit)
+        except ValueError:
+            return Failure(_no_page(after))
+        except (RedisError, OSError) as problem:
+            return Failure(unavailable(LEDGER, problem))
+        if page is None:
+            return Failure(unknown(id, "the ledger"))
+        return history_page(page, self.queue, self.ledger.now)
+
+    def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
+        """See `Lists.calls`."""
+        try:
+            return Success(call_page(self.ledger.records, query, after))
+        except ValueError:
+            return Failure(_no_page(after))
+        except (RedisError, OSError) as problem:
+            return Failure(unavailable(LEDGER, problem))
+
+    def forget(self, id: str, /) -> Result[None, Fault]:
+        """See `Forgets.forget`."""
+        try:
+            forgotten = self.ledger.records.forget(id)
+            if forgotten == "open" and self.deadlines.expire_due([id]):
+                forgotten = self.ledger.records.forget(id)
+        except (RedisError, OSError) as problem:
+            return Failure(unavailable(LEDGER, problem))
+        match forgotten:
+            case "forgotten":
+                return Success(None)
+            case "unknown":
+                return Failure(unknown(id, "the ledger"))
+            case "open":
+                return Failure(not_ended(id))
 
     def schedule(self, schedule: Schedule, plan: Plan, /) -> Result[Schedule, Fault]:
         """See `Schedules.schedule`."""
@@ -249,6 +309,14 @@ class CeleryBackend(Core):
             return Success(worker)
         worker.stop(grace=1)
         return Failure(Unavailable("", "the worker could not receive messages within 10 s"))
+
+
+def _no_page(after: str) -> Misconfigured:
+    return Misconfigured("after", f"no page of this ledger ends with {after!r}")
+
+
+def _about(plan: Plan) -> bytes:
+    return encode_about(About(plan.flow, plan.tags))
 
 
 def _batches(submissions: Iterable[Submission]) -> Iterator[list[tuple[Submission, bytes]]]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import Celery
 from celery import chain as chain_of
 from celery import chord as chord_of
 from celery.canvas import Signature
-from msgspec import MsgspecError, Raw
+from msgspec import MsgspecError
 from msgspec.structs import replace
 
 from onward.backends.celery import lower
 from onward.backends.celery.app import priority_on
 from onward.backends.celery.message import (
     CallState,
-    Continuing,
     StepMessage,
     decode_step,
     discreet,
@@ -25,7 +24,7 @@ from onward.backends.celery.message import (
     shown_of,
 )
 from onward.backends.celery.signing import Signer, sign
-from onward.plan import LAST_SECOND, EachNode, Runnable
+from onward.plan import LAST_SECOND, Runnable
 
 _FIRST = 9
 """The priority of a call that is sent again, because it has waited in its queue before."""
@@ -87,41 +86,6 @@ class Canvas:
         ]
         return self._chord(branches, chord)
 
-    def items(
-        self,
-        items: Sequence[Raw],
-        message: StepMessage,
-        each: EachNode,
-        before: Sequence[CallState],
-    ) -> Signature[Any]:
-        """Makes a chord of the next items of an `each`, as many as its limit allows.
-
-        Args:
-            items: The items that have not run.
-            message: The message of the task that sends them on.
-            each: The `each`.
-            before: The states after the items that have run.
-        """
-        # The items are its own: a fan-out within one of them would take them for its values.
-        message = replace(message, before=(), after=())
-        count = min(each.limit or len(items), len(items))
-        fan = lower.branches_to_chord(
-            [each.body] * count,
-            message,
-            is_flat=each.chunk is not None,
-            first=len(before),
-            cancels=each.on_failure == "cancel",
-        )
-        rest = replace(
-            fan.gather.message,
-            at=message.at,
-            do=each,
-            before=tuple(before),
-            after=tuple(items[count:]),
-        )
-        fan = replace(fan, gather=replace(fan.gather, message=rest))
-        return self.chord(fan, map(Continuing, items[:count]))
-
     def kwargs(self, name: str, message: StepMessage, delay: float = 0.0) -> dict[str, str]:
         """The keyword arguments of a task: its encoded and signed message."""
         if self._signer is not None:
@@ -171,7 +135,7 @@ class Canvas:
         message = task.message
         step = message.do
         queue, priority = message.queue, message.priority
-        if isinstance(step, Runnable) and not (message.is_cancelled and task.name == lower.PASS):
+        if isinstance(step, Runnable) and task.name != lower.PASS:  # whose outcome is known
             queue = step.queue or queue
             priority = step.priority if step.priority is not None else priority
         if message.is_again:

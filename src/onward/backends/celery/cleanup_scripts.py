@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onward.backends.celery.scripts import COMMON, IN_CLEANUP, SETTLES
+from onward.backends.celery.scripts import COMMON, IN_CLEANUP
+from onward.backends.celery.settle_scripts import SETTLES
 
 BEGIN = (
     COMMON
@@ -26,11 +27,11 @@ END_EARLY = (
     + IN_CLEANUP
     + SETTLES
     + """
-local id, ends, outcome = unpack(ARGV)
+local id, ends, outcome, keep, fault = unpack(ARGV)
 local known = redis.call('HMGET', KEYS[1], 'end', 'plan', 'cancelling', 'cleanups')
 if known[1] or not known[2] or known[3] then return 0 end
 if not known[4] then
-    settle()
+    settle(fault)
     return 0
 end
 redis.call('HSET', KEYS[1], 'cancelling', outcome, 'ends', ends)

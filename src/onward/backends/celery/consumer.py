@@ -132,7 +132,8 @@ class Consumer(CeleryConsumer):
         headers = message.headers if isinstance(message.headers, dict) else {}
         name = " for ".join(repr(headers[key])[:80] for key in ("id", "task") if key in headers)
         raw = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-        self._refusals.add(refusal, self._queue_of(message), raw, name)
+        call = headers.get("root_id")
+        self._refusals.add(refusal, self._queue_of(message), raw, name, call)
         message.reject_log_error(_LOGGER, self.connection_errors)
 
     def _queue_of(self, message: Any) -> str:

@@ -25,13 +25,13 @@ from onward.backends.celery.client import PublishDeadline, Timeouts
 from onward.backends.celery.dead_letters import DeadLetters
 from onward.backends.celery.deadlines import Deadlines
 from onward.backends.celery.errors import LEDGER, NOT_REACHED, server_of, unavailable
+from onward.backends.celery.known import beginning
 from onward.backends.celery.ledger import Ledger, Message
-from onward.backends.celery.message import Started
+from onward.backends.celery.message import CallState
 from onward.backends.celery.signing import Signer
 from onward.backends.celery.submit import RecordingAMQP, TaskMessage, send_all, task_message
 from onward.fault import Cancelled, Fault, Unavailable
 from onward.outcome import Faulted, faulted
-from onward.plan import Plan
 
 _TIMEOUTS = Timeouts()
 
@@ -99,15 +99,15 @@ class Core:
             is_cancelled: Whether the calls are cancelling.
         """
         to_parts = partial(lower.to_parts, is_again=is_again, is_cancelled=is_cancelled)
-        lowered = [(each, to_parts(each.plan)) for each in submissions]
-        for are_single, some in groupby(lowered, lambda pair: all(map(_is_single, pair[1]))):
+        plans_sent = [each.plan for each in submissions]
+        lowered = [(plan.id, *beginning(to_parts(plan), plan)) for plan in plans_sent]
+        for are_single, some in groupby(lowered, lambda each: all(map(_is_single, each[1]))):
             if are_single:
-                self.send_messages([self._task_message(each.plan, parts) for each, parts in some])
+                self.send_messages([self._task_message(*each) for each in some])
                 continue
-            for each, parts in some:
-                signature = self.canvas.signature(parts, Started(each.plan.args))
+            for id, parts, state in some:
                 # Every message of the call carries the call's id as its root id.
-                signature.apply_async(root_id=each.plan.id)
+                self.canvas.signature(parts, state).apply_async(root_id=id)
 
     def send_messages(self, messages: Sequence[TaskMessage]) -> None:
         """Sends messages to the broker, in their order."""
@@ -124,8 +124,8 @@ class Core:
         with contextlib.suppress(RedisError, OSError):
             self.ledger.note_sent(messages)
 
-    def _task_message(self, plan: Plan, parts: Sequence[lower.Part]) -> TaskMessage:
-        return task_message(self.canvas.signatures(parts, Started(plan.args)), plan.id)
+    def _task_message(self, id: str, parts: Sequence[lower.Part], state: CallState) -> TaskMessage:
+        return task_message(self.canvas.signatures(parts, state), id)
 
     def unavailable(self, problem: Exception) -> Unavailable:
         """The fault for an exception of either the broker's or the ledger's client."""

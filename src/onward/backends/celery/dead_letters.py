@@ -28,6 +28,9 @@ _LONGEST = 64_000
 _MAX_WAITING = 1_000
 """How many messages may wait to be written; further ones are only logged."""
 
+_LONGEST_REASON = 500
+"""How much of the reason is kept in the record of a call, in characters."""
+
 _BATCH = 100
 _IDLE = 1.0
 """How long the writing thread waits for another message before it ends, in seconds."""
@@ -104,8 +107,24 @@ class RefusalLog:
 
     def __init__(self, dead_letters: DeadLetters | None = None) -> None:
         self._dead_letters = dead_letters
+        self._lock = threading.Lock()
+        self._reasons: dict[str, str] = {}
 
-    def add(self, refusal: Refusal, where: str, raw: bytes, name: str = "") -> None:
+    def note(self, call: object, why: str) -> None:
+        """Notes why a message was refused, if it is one of a call."""
+        with self._lock:
+            if isinstance(call, str) and call and len(self._reasons) < _MAX_WAITING:
+                self._reasons[call] = why[:_LONGEST_REASON]
+
+    def take_reasons(self) -> dict[str, str]:
+        """Returns the reasons that were noted since the last time, by the call's id."""
+        with self._lock:
+            reasons, self._reasons = self._reasons, {}
+        return reasons
+
+    def add(
+        self, refusal: Refusal, where: str, raw: bytes, name: str = "", call: object = None
+    ) -> None:
         """Adds one message.
 
         Args:
@@ -113,7 +132,9 @@ class RefusalLog:
             where: The queue that it was in.
             raw: The message.
             name: The id and the task in the message's headers.
+            call: The id of its call in these headers, which may be anything.
         """
+        self.note(call, refusal.why)
         advice = ""
         if refusal.is_foreign:
             advice = "; if it belongs to another app, give each app a queue of its own"

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from onward.backends.celery.records import FailedAttempt
+
 START = ""
 EXPIRY = "!"
 """In place of a path: the entry is the start of a call, or its deadline."""
@@ -56,15 +58,15 @@ class Answer(NamedTuple):
     """The ledger's answer to a message that waits.
 
     Args:
-        kind: `ended` if the call has ended, or is cancelling and the wait is in no cleanup; `held`
-            if the ledger holds the message; `hold` if it
-            must be given the message to hold; `over` if the time has passed; `signal` if the signal
-            has come.
-        value: The signal's value; None if its signature is not valid.
+        kind: `known` if the call took the outcome over from another one; `ended` if the call has
+            ended, or is cancelling and the wait is in no cleanup; `held` if the ledger holds the
+            message; `hold` if it must be given the message to hold; `over` if the time has passed;
+            `signal` if the signal has come.
+        value: The signal's value, or the known outcome; None if its signature is not valid.
         seconds: How long the message is to be held, in seconds.
     """
 
-    kind: Literal["ended", "held", "hold", "over", "signal"]
+    kind: Literal["known", "ended", "held", "hold", "over", "signal"]
     value: bytes | None = None
     seconds: float = 0.0
 
@@ -104,14 +106,15 @@ class Claims(NamedTuple):
 class DueLedger(Protocol):
     """The part of a ledger that holds what is due later."""
 
-    def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:
+    def hold_retry(self, hold: Hold, holder: str, failed: FailedAttempt) -> None:
         """Holds the message of a step's next attempt, and ends the lease of the last one.
+
+        While it is held, no earlier attempt begins.
 
         Args:
             hold: The message.
             holder: The name of the delivery that holds the step's lease.
-            attempt: The number of the next attempt. While its message is held, no earlier attempt
-                begins.
+            failed: The last attempt.
         """
         ...
 

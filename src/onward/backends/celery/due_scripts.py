@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onward.backends.celery.log_scripts import LOG
 from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN
 
 WAKE = "onward:wake"
@@ -61,13 +62,16 @@ end
 
 HOLD_RETRY = (
     HOLDING
+    + LOG
     + """
-local id, at, seconds, message, is_top, deadline, plan, holder, attempt = unpack(ARGV)
+local id, at, seconds, message, is_top, deadline, plan, holder, attempt, failed, outcome =
+    unpack(ARGV)
 if redis.call('GET', KEYS[2]) == holder then redis.call('DEL', KEYS[2]) end
 if redis.call('HEXISTS', KEYS[1], 'end') == 1 or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then
     return
 end
 redis.call('HSET', KEYS[1], 'r:' .. at, attempt)
+log_failed(KEYS[1], at, holder, clock(), failed, outcome)
 redis.call('HDEL', KEYS[1], 'b:' .. at)
 hold(id, at, clock() + seconds, message, is_top, deadline, plan)
 """
@@ -80,34 +84,46 @@ WAIT = (
     HOLDING
     + NOTE_BEGUN
     + IN_CLEANUP
+    + LOG
     + """
 local id, at, seconds, message, is_top, deadline, plan, signal, received = unpack(ARGV)
 note_begun(KEYS[2], received)
-local place = 'w:' .. at
-local known = redis.call('HMGET', KEYS[1], 'end', 'plan', place, 'cancelling')
-local wait = known[3] or ''
+local key, place = KEYS[1], 'w:' .. at
+local known = redis.call('HMGET', key, 'end', 'plan', place, 'cancelling', 'o:' .. at, 'd:' .. at)
+local wait, now = known[3] or '', clock()
 if known[1] or not known[2] then return {'ended'} end
-local value = wait ~= 'over' and signal ~= '' and redis.call('HGET', KEYS[1] .. ':signals', signal)
-if value then
-    redis.call('HSET', KEYS[1], place, 'got')
-    note_activity(id, clock())
-    return {'signal', value}
-end
-local now = clock()
-local due = string.match(wait, '^(%S+) ')
+if known[5] then return {'known', known[5]} end
+local due = string.match(wait, '^(%S+) ') or known[6]
 if not due and seconds == 'inf' then due = 'inf' end
 if not due then due = string.format('%.6f', now + seconds) end
-if wait == 'over' or (due ~= 'inf' and tonumber(due) <= tonumber(now)) then
-    redis.call('HSET', KEYS[1], place, 'over')
+
+local function begin()
+    if wait == '' then log_begun(key, at, '~ ' .. due .. ' ' .. stamp(now)) end
+end
+
+local function decide(how)
+    begin()
+    redis.call('HSET', key, place, how)
+    log_ended(key, at, '~', stamp(now), true)
     note_activity(id, now)
+end
+
+local value = wait ~= 'over' and signal ~= '' and redis.call('HGET', key .. ':signals', signal)
+if value then
+    decide('got')
+    return {'signal', value}
+end
+if wait == 'over' or (due ~= 'inf' and tonumber(due) <= tonumber(now)) then
+    decide('over')
     return {'over'}
 end
 if known[4] and not in_cleanup(at) then return {'ended'} end
-if wait ~= '' and redis.call('HEXISTS', KEYS[1] .. ':held', at) == 1 then return {'held'} end
+if wait ~= '' and redis.call('HEXISTS', key .. ':held', at) == 1 then return {'held'} end
 if message == '' then
     return {'hold', due == 'inf' and due or string.format('%.6f', due - now)}
 end
-redis.call('HSET', KEYS[1], place, due .. ' ' .. signal)
+begin()
+redis.call('HSET', key, place, due .. ' ' .. signal)
 hold(id, at, due, message, is_top, deadline, plan)
 return {'held'}
 """

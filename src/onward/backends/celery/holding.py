@@ -11,13 +11,15 @@ from celery.exceptions import Ignore
 from celery.worker import state as running
 from msgspec import Raw
 
+from onward import outcome as outcomes
 from onward.backends.celery.core import Core
 from onward.backends.celery.due import Hold, Wait
 from onward.backends.celery.held import Captured, captured, encode
 from onward.backends.celery.ledger import Ledger, Message, distrusted
 from onward.backends.celery.message import StepMessage, discreet, shown_of
 from onward.backends.celery.reader import task_name
-from onward.backends.celery.request import Request, StepFailed
+from onward.backends.celery.records import FailedAttempt
+from onward.backends.celery.request import Request, step_failed
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import AwaitsNode, SleepNode
 from onward.unanswered import unanswered
@@ -48,7 +50,7 @@ class Holding:
         task: CeleryTask[Any, Any],
         message: StepMessage,
         seconds: float,
-        problem: StepFailed,
+        outcome: Outcome,
         holder: str,
     ) -> None:
         """Sends a task's next attempt; raises Celery's `Retry`.
@@ -57,22 +59,24 @@ class Holding:
             task: The Celery task.
             message: Its message.
             seconds: The delay before the next attempt, in seconds.
-            problem: Why the last attempt failed.
+            outcome: How the last attempt failed.
             holder: The name of the delivery that holds the step's lease.
         """
+        attempt, problem = (task.request.retries or 0) + 1, step_failed(outcome)
+        failed = FailedAttempt(attempt, outcomes.encode(outcome))
         request = running.requests.get(str(task.request.id))
         if isinstance(request, Request):
             request.show_retry(problem)
         again = self._again(task, message, seconds)
         again |= {"countdown": seconds, "exc": problem}
         if seconds <= LONGEST_ETA:
-            self._ledger.postpone(message.call, message.at, holder, seconds)
+            self._ledger.postpone(message.call, message.at, holder, seconds, failed)
             raise task.retry(**again)
         renew = partial(self._core.canvas.renewed, delay=seconds)
         with captured(self._core.amqp, renew) as taken:
             retry = task.retry(throw=False, **again)
         hold = _hold(message, seconds, taken)
-        self._ledger.due.hold_retry(hold, holder, (task.request.retries or 0) + 2)
+        self._ledger.due.hold_retry(hold, holder, failed)
         raise retry
 
     def wait(
@@ -120,6 +124,10 @@ class Holding:
                 if answer.value is None:
                     return faulted(distrusted(f"the signal {wait.signal!r}"))
                 return Value(Raw(answer.value))
+            case "known":
+                if answer.value is None:
+                    return faulted(distrusted(f"the outcome of {message.at!r}"))
+                return outcomes.decode(answer.value)
             case "over":
                 return _NOTHING if isinstance(node, SleepNode) else unanswered(node)
             case _:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import secrets
 import threading
 from collections.abc import Callable, Generator
 from typing import NamedTuple, Protocol
@@ -26,6 +25,11 @@ class LeaseLedger(Protocol):
         ...
 
 
+def worker_of(holder: str) -> str:
+    """The name of the worker whose delivery has this name."""
+    return holder.rpartition(":")[0]
+
+
 class _Held(NamedTuple):
     id: str
     at: str
@@ -43,12 +47,13 @@ class Leases:
     Args:
         ledger: The ledger that has the leases.
         lease: How long a lease lasts without renewal, in seconds.
+        worker: The worker's name, which no other process has or had.
     """
 
-    def __init__(self, ledger: LeaseLedger, lease: float) -> None:
+    def __init__(self, ledger: LeaseLedger, lease: float, worker: str) -> None:
         self._ledger = ledger
         self._lease = lease
-        self._worker = secrets.token_hex(8)
+        self._worker = worker.replace(" ", "_")  # a space ends it in the log of a call
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
@@ -56,7 +61,7 @@ class Leases:
         threading.Thread(target=self._run, name="onward-leases", daemon=True).start()
 
     def holder(self) -> str:
-        """Makes a unique name for one delivery."""
+        """Makes a unique name for one delivery; `worker_of` says which worker it is of."""
         return f"{self._worker}:{next(self._numbers)}"
 
     @contextlib.contextmanager

@@ -12,12 +12,35 @@ from onward.backends.celery.branches import BranchLedger
 from onward.backends.celery.cells import Cells
 from onward.backends.celery.cleanups import CleanupLedger
 from onward.backends.celery.due import DueLedger
+from onward.backends.celery.records import FailedAttempt, Records
 from onward.backends.celery.unique import UniqueLedger
 from onward.fault import Misconfigured
-from onward.outcome import Outcome
+from onward.outcome import Faulted, Outcome
+from onward.plan import Args, Past
 
 IN_CLEANUP = "finally"
 """The path of a step in a cleanup."""
+
+_NOT_STATUS = (b"o:", b"x:", b"a:", b"c:", b"d:", b"e:", b"l:")
+"""How the fields of a record begin that say nothing of the call's status."""
+
+
+class NewCall(NamedTuple):
+    """A call to be stored.
+
+    Args:
+        id: Its id.
+        plan: Its plan, encoded.
+        delay: Its delay in seconds. A worker sends a delayed call when it is due.
+        about: What lists show of it, encoded; see `records`.
+        past: What it takes over from another call, by the ledger's clock.
+    """
+
+    id: str
+    plan: bytes
+    delay: float = 0.0
+    about: bytes = b""
+    past: Past | None = None
 
 
 class Entry(Struct, frozen=True):
@@ -52,12 +75,14 @@ class BeginResult(Struct, frozen=True):
         is_running: Whether another delivery of the step's message is running now, or the message of
             a later attempt is held.
         is_cancelled: Whether the call is cancelling, and the step belongs to no cleanup.
+        args: Other arguments for the step, if the call continues another one and has any.
     """
 
     is_open: bool
     outcome: bytes | None
     is_running: bool
     is_cancelled: bool = False
+    args: Args | None = None
 
 
 class Ledger(Protocol):
@@ -88,6 +113,11 @@ class Ledger(Protocol):
         """What it knows of cleanups."""
         ...
 
+    @property
+    def records(self) -> Records:
+        """What it has recorded of calls."""
+        ...
+
     def for_worker(self) -> Ledger:
         """The same ledger for a worker, which retries during any outage.
 
@@ -95,12 +125,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def add(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Stores new calls.
-
-        Args:
-            calls: The id, the plan, and the delay in seconds of each call. A worker sends a delayed
-                call when it is due.
+    def add(self, calls: Sequence[NewCall]) -> list[bool]:
+        """Stores new calls, and what they take over from others.
 
         Returns:
             Whether each call is new; False for an id that the ledger has already.
@@ -139,8 +165,18 @@ class Ledger(Protocol):
         """Stores a step's outcome, unless it has one; returns the one that is stored."""
         ...
 
-    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
-        """Ends the lease of a step that is retried after `delay` seconds."""
+    def postpone(
+        self, id: str, at: str, holder: str, delay: float, failed: FailedAttempt | None = None
+    ) -> None:
+        """Ends the lease of a step that is retried after `delay` seconds.
+
+        Args:
+            id: The call's id.
+            at: The step's path.
+            holder: The name of the delivery that holds the lease.
+            delay: The delay, in seconds.
+            failed: The attempt, if it failed.
+        """
         ...
 
     def update(self, id: str, **fields: str) -> None:
@@ -189,7 +225,16 @@ class Ledger(Protocol):
         """Excludes a call whose record cannot be read from the search for lost calls."""
         ...
 
-    def settle(self, id: str, outcome: Outcome, end: str, *, is_last: bool = False) -> bool:
+    def settle(
+        self,
+        id: str,
+        outcome: Outcome,
+        end: str,
+        *,
+        is_last: bool = False,
+        at: str = "",
+        holder: str = "",
+    ) -> bool:
         """Stores a call's outcome.
 
         Args:
@@ -198,9 +243,11 @@ class Ledger(Protocol):
             end: Its state.
             is_last: Whether it is the outcome of the call's last step. A call that is cancelling
                 ends as was decided then, and not with this outcome.
+            at: The path of that step, if it has just run.
+            holder: The name of the delivery that holds the step's lease.
 
         Returns:
-            False if the call has ended before.
+            Whether it is the call's outcome now. If not, the outcome of the step is not stored.
         """
         ...
 
@@ -252,6 +299,11 @@ def entry(found: Mapping[bytes, bytes]) -> Entry | None:
         {
             key.decode(errors="replace"): value.decode(errors="replace")
             for key, value in found.items()
-            if not key.startswith((b"o:", b"x:")) and key not in (b"plan", b"outcome")
+            if not key.startswith(_NOT_STATUS) and key not in (b"plan", b"outcome")
         },
     )
+
+
+def kind_of_fault(outcome: Outcome) -> str:
+    """The kind of the fault of an outcome; empty if it is none."""
+    return type(outcome.fault).__name__ if isinstance(outcome, Faulted) else ""

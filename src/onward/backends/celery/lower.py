@@ -30,6 +30,7 @@ from onward.plan import (
     Node,
     Plan,
     RescueNode,
+    Runnable,
     SleepNode,
     SpreadNode,
     StepNode,
@@ -103,8 +104,16 @@ def to_parts(plan: Plan, *, is_again: bool = False, is_cancelled: bool = False) 
         trace=plan.trace,
         is_again=is_again,
         is_cancelled=is_cancelled,
+        origin="" if plan.past is None else plan.past.origin,
     )
     return mark_last(node_to_parts(plan.root, message), message)
+
+
+def is_step(name: str, message: StepMessage) -> bool:
+    """Whether a task runs a step; some of Onward's own have one only for earlier releases."""
+    is_plain = message.case is None and message.ends is None and message.wait is None
+    is_plain = is_plain and name not in (SPREAD, INPUT, FIXED)
+    return is_plain and isinstance(message.do, Runnable)
 
 
 def mark_last(parts: list[Part], message: StepMessage) -> list[Part]:
@@ -256,6 +265,37 @@ def branches_to_chord(
             tuple(node_to_parts(branch, branch_message) or [SingleTask(PASS, branch_message)])
         )
     return Chord(tuple(sequences), last)
+
+
+def items_to_chord(
+    items: Sequence[Raw], message: StepMessage, each: EachNode, before: Sequence[CallState]
+) -> Chord:
+    """Lowers the next items of an `each`, as many as its limit allows.
+
+    Args:
+        items: The items that have not run.
+        message: The message of the task that sends them on.
+        each: The `each`.
+        before: The states after the items that have run.
+    """
+    # The items are its own: a fan-out within one of them would take them for its values.
+    message = replace(message, before=(), after=())
+    count = min(each.limit or len(items), len(items))
+    fan = branches_to_chord(
+        [each.body] * count,
+        message,
+        is_flat=each.chunk is not None,
+        first=len(before),
+        cancels=each.on_failure == "cancel",
+    )
+    rest = replace(
+        fan.gather.message,
+        at=message.at,
+        do=each,
+        before=tuple(before),
+        after=tuple(items[count:]),
+    )
+    return replace(fan, gather=replace(fan.gather, message=rest))
 
 
 def with_input(node: RescueNode, given: Raw, message: StepMessage) -> list[Part]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from onward.backends.celery.due import EXPIRY, START, Answer, Claims, DueEntry, Hold, Sent, Wait
+from onward.backends.celery.memory_log import log_begun, log_ended, log_failed
+from onward.backends.celery.records import IN_WAIT, FailedAttempt
 from onward.scope import in_cleanup
 
 
@@ -42,10 +44,20 @@ class MemoryDue:
                 if (call, at) in self._held and is_due(at):
                     self.add(at, call, time.time())
 
+    def delete(self, call: str) -> None:
+        """Removes all entries of a call, and its signals."""
+        with self._changed:
+            self._signals.pop(call, None)
+            self.forget(call)
+
+    def signals(self, call: str) -> dict[str, bytes]:
+        """The signals that a call has got."""
+        with self._changed:
+            return dict(self._signals.get(call, {}))
+
     def forget(self, call: str) -> None:
         """Removes all entries of a call."""
         with self._changed:
-            self._signals.pop(call, None)
             for at in self._due.pop(call, {}):
                 self._held.pop((call, at), None)
 
@@ -57,11 +69,12 @@ class MemoryDue:
                 del entries[at]
                 self._held.pop((call, at), None)
 
-    def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:
+    def hold_retry(self, hold: Hold, holder: str, failed: FailedAttempt) -> None:
         with self._changed:
             record = self._calls.get(hold.call)
             if record is not None and "end" not in record:
                 record.pop(f"b:{hold.at}", None)
+                log_failed(record, hold.at, holder, failed)
                 self._hold(hold, time.time() + hold.seconds)
 
     def begin_wait(self, wait: Wait, hold: Hold | None = None) -> Answer:
@@ -69,23 +82,33 @@ class MemoryDue:
             record = self._calls.get(wait.call)
             if record is None or "end" in record:
                 return Answer("ended")
-            place = f"w:{wait.at}"
+            if f"o:{wait.at}" in record:
+                return Answer("known", record[f"o:{wait.at}"])
+            place, now = f"w:{wait.at}", time.time()
             known = record.get(place, b"").decode()
+            due = float(record.get(f"d:{wait.at}", now + wait.seconds))
+            if known not in ("", "over", "got"):
+                due = float(known.split(" ")[0])
             value = self._signals.get(wait.call, {}).get(wait.signal)
+            answer = None
             if value is not None and known != "over":
-                record[place] = b"got"
-                return Answer("signal", value)
-            now = time.time()
-            due = now + wait.seconds if known in ("", "over") else float(known.split(" ")[0])
-            if known == "over" or due <= now:
-                record[place] = b"over"
-                return Answer("over")
+                record[place], answer = b"got", Answer("signal", value)
+            elif known == "over" or due <= now:
+                record[place], answer = b"over", Answer("over")
+            if answer is not None:
+                if not known:
+                    log_begun(record, wait.at, IN_WAIT, due)
+                if known not in ("over", "got"):
+                    log_ended(record, wait.at, IN_WAIT)
+                return answer
             if "cancelling" in record and not in_cleanup(wait.at):
                 return Answer("ended")
             if known and (wait.call, wait.at) in self._held:
                 return Answer("held")
             if hold is None:
                 return Answer("hold", seconds=due - now)
+            if not known:
+                log_begun(record, wait.at, IN_WAIT, due)
             record[place] = f"{due!r} {wait.signal}".encode()
             self._hold(hold, due)
             return Answer("held")

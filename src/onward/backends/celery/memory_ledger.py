@@ -7,16 +7,33 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import msgspec
+
 from onward import outcome as outcomes
 from onward.backends.celery.branches import MemoryBranches, fan_outs
 from onward.backends.celery.cells import Cells, MemoryCells
 from onward.backends.celery.due import START
-from onward.backends.celery.ledger import IN_CLEANUP, BeginResult, Entry, Message, entry
+from onward.backends.celery.ledger import (
+    IN_CLEANUP,
+    BeginResult,
+    Entry,
+    Message,
+    NewCall,
+    entry,
+    kind_of_fault,
+)
 from onward.backends.celery.memory_cleanups import MemoryCleanups
 from onward.backends.celery.memory_due import MemoryDue
+from onward.backends.celery.memory_log import log_begun, log_ended, log_failed
+from onward.backends.celery.memory_records import MemoryRecords
 from onward.backends.celery.memory_unique import MemoryUnique
+from onward.backends.celery.records import FailedAttempt
 from onward.outcome import Outcome
+from onward.plan import Args, Past
 from onward.scope import in_cleanup
+
+_ENCODER = msgspec.json.Encoder()
+_ARGS = msgspec.json.Decoder(Args)
 
 
 class MemoryLedger:
@@ -33,31 +50,37 @@ class MemoryLedger:
             self._changed, self._calls, self.due, self.settle
         )
         self.branches: MemoryBranches = MemoryBranches(self._changed, self._calls, self.due)
+        self.records: MemoryRecords = MemoryRecords(self._changed, self._calls, self.due)
         self._ended: deque[tuple[float, str]] = deque()
 
     def for_worker(self) -> MemoryLedger:
         return self
 
-    def add(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+    def add(self, calls: Sequence[NewCall]) -> list[bool]:
         with self._changed:
             self._forget_old()
             added: list[bool] = []
-            for id, plan, delay in calls:
-                added.append(id not in self._calls)
-                self._calls.setdefault(id, {"plan": plan})
-                if added[-1] and delay > 0:
-                    self.due.add(START, id, self.now() + delay)
+            for call in calls:
+                added.append(call.id not in self._calls)
+                if not added[-1]:
+                    continue
+                self._calls[call.id] = record = {"plan": call.plan}
+                record["about"] = b"%.6f %b" % (self.now(), call.about)
+                if call.past is not None:
+                    record |= _fields_of(call.past)
+                if call.delay > 0:
+                    self.due.add(START, call.id, self.now() + call.delay)
             return added
 
     def delete(self, ids: Collection[str]) -> None:
         with self._changed:
             for id in ids:
                 self._calls.pop(id, None)
-                self.due.forget(id)
+                self.due.delete(id)
 
     def _forget_old(self) -> None:
         while self._ended and self._ended[0][0] < time.monotonic() - self._keep:
-            self._calls.pop(self._ended.popleft()[1], None)
+            self.delete([self._ended.popleft()[1]])
 
     def read(self, id: str) -> Entry | None:
         with self._changed:
@@ -76,17 +99,27 @@ class MemoryLedger:
             if outcome is not None or not is_open or is_cancelled or running in call:
                 return BeginResult(is_open, outcome, running in call, is_cancelled)
             self.update(id, attempt=str(attempt), **fields, **{running: holder})
-            return BeginResult(is_open, None, False)
+            log_begun(call, at, holder, attempt)
+            args = call.get(f"a:{at}")
+            return BeginResult(
+                is_open, None, False, args=None if args is None else _ARGS.decode(args)
+            )
 
     def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         with self._changed:
             call = self._calls.get(id, {})
             call.pop(f"b:{at}", None)
+            log_ended(call, at, holder)
             return call.setdefault(f"o:{at}", outcome)
 
-    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
+    def postpone(
+        self, id: str, at: str, holder: str, delay: float, failed: FailedAttempt | None = None
+    ) -> None:
         with self._changed:
-            self._calls.get(id, {}).pop(f"b:{at}", None)
+            call = self._calls.get(id, {})
+            call.pop(f"b:{at}", None)
+            if failed is not None:
+                log_failed(call, at, holder, failed)
 
     # Workers cannot die alone here and no message gets lost, so these methods have nothing to do.
 
@@ -122,19 +155,34 @@ class MemoryLedger:
             if id in self._calls:  # a deleted call must not come back while a step of it runs on
                 self._calls[id].update({key: value.encode() for key, value in fields.items()})
 
-    def settle(self, id: str, outcome: Outcome, end: str, *, is_last: bool = False) -> bool:
+    def settle(
+        self,
+        id: str,
+        outcome: Outcome,
+        end: str,
+        *,
+        is_last: bool = False,
+        at: str = "",
+        holder: str = "",
+    ) -> bool:
         with self._changed:
             call = self._calls.get(id)
             if call is None or "end" in call:
                 return False
             call["end"], call["outcome"] = end.encode(), outcomes.encode(outcome)
-            if is_last and "cancelling" in call:
+            is_decided = is_last and "cancelling" in call
+            if is_decided:
                 call["end"], call["outcome"] = call["ends"], call["cancelling"]
+            fault = kind_of_fault(outcomes.decode(call["outcome"]))
+            call["ended"] = f"{self.now():.6f} {fault}".encode()
+            if at and not is_decided:
+                call.pop(f"b:{at}", None)
+                log_ended(call, at, holder, is_end=True)
             self._ended.append((time.monotonic(), id))
             self.due.forget(id)
             self.unique.advance(call.get("slot", b"").decode())
             self._changed.notify_all()
-            return True
+            return not is_decided
 
     def renew_lease(self, id: str, at: str, holder: str) -> bool:
         return self.is_open(id, at)
@@ -164,3 +212,10 @@ class MemoryLedger:
             for id, call in looked.items()
             if call is None or "end" in call
         }
+
+
+def _fields_of(past: Past) -> dict[str, bytes]:
+    """The fields of a call's record about what it takes over."""
+    known = {f"o:{at}": outcomes.encode(outcome) for at, outcome in past.outcomes.items()}
+    args = {f"a:{at}": _ENCODER.encode(args) for at, args in past.args.items()}
+    return known | args | {f"d:{at}": repr(due).encode() for at, due in past.due.items()}

@@ -48,9 +48,15 @@ class MemoryUnique:
                 if replaced != call.other:
                     return Added(replaced, is_other=True)
                 self._calls[replaced]["plan"] = call.other_plan
+                submitted = self._calls[replaced]["about"].partition(b" ")[0]
+                self._calls[replaced]["about"] = submitted + b" " + call.about
                 self._wait(slot, replaced, due, call.deadline, is_behind=replaced == following)
                 return Added(replaced)
-            self._calls[call.id] = {"plan": call.plan, "slot": slot.encode()}
+            self._calls[call.id] = {
+                "plan": call.plan,
+                "slot": slot.encode(),
+                "about": b"%.6f %b" % (time.time(), call.about),
+            }
             if first is not None or call.replaces or call.delay > 0:
                 self._wait(slot, call.id, due, call.deadline, is_behind=first is not None)
             else:

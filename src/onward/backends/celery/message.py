@@ -97,6 +97,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
         is_again: Whether the call was lost and is sent again.
         is_cancelled: Whether the call was cancelling when it was sent. Steps outside of cleanups
             then have no queue of their own, because they only pass on what is known.
+        origin: The id that its steps see, if the call continues another one.
     """
 
     call: str
@@ -127,6 +128,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True, kw_only=True):
     fans: tuple[str, ...] = ()
     is_again: bool = False
     is_cancelled: bool = False
+    origin: str = ""
 
 
 def outcome_of(state: CallState) -> Outcome:

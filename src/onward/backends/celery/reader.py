@@ -10,6 +10,7 @@ from celery.app.task import Task as CeleryTask
 from msgspec import MsgspecError
 
 from onward.backends.celery import lower
+from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.ledger import Ledger, distrusted
 from onward.backends.celery.message import CallState, StepMessage, decode_state, decode_step
 from onward.backends.celery.request import NotRun
@@ -28,10 +29,12 @@ class Reader:
     Args:
         ledger: The worker's ledger.
         signer: Checks signatures; None without keys.
+        refusals: Keeps why messages are refused.
     """
 
-    def __init__(self, ledger: Ledger, signer: Signer | None) -> None:
+    def __init__(self, ledger: Ledger, signer: Signer | None, refusals: RefusalLog) -> None:
         self._ledger = ledger
+        self._refusals = refusals
         self._signer = signer
 
     def decode(
@@ -74,6 +77,7 @@ class Reader:
     def _refuse(self, task: CeleryTask[Any, Any], why: str) -> NotRun:
         """Refuses a message. If its call is open, the reconciler sends the call again."""
         _LOGGER.warning("refused message %r for %r: %s", task.request.id, task_name(task), why)
+        self._refusals.note(task.request.root_id, why)
         return NotRun(why)
 
     def _end_signed(self, sent: bytes) -> None:

@@ -23,6 +23,7 @@ from kombu import Connection
 from onward import plan as plans
 from onward.backend import Submission
 from onward.backends.celery.core import Core
+from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.errors import NOT_REACHED
 from onward.backends.celery.ledger import distrusted
 from onward.catalog import Tasks
@@ -46,11 +47,18 @@ _AT_ONCE = 500
 
 
 class Reconciler:
-    """Looks for lost calls at intervals, on a thread of a worker."""
+    """Looks for lost calls at intervals, on a thread of a worker.
 
-    def __init__(self, backend: Core, tasks: Tasks) -> None:
+    Args:
+        backend: The worker's backend.
+        tasks: The tasks that it serves.
+        refusals: Why it has refused messages.
+    """
+
+    def __init__(self, backend: Core, tasks: Tasks, refusals: RefusalLog) -> None:
         self._backend = backend
         self._tasks = tasks
+        self._refusals = refusals
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="onward-reconcile", daemon=True).start()
 
@@ -63,8 +71,11 @@ class Reconciler:
         while not self._ended.wait(self._backend.lease / 4):
             # Other parts log that the broker or the ledger is not reached. The next search is soon.
             with contextlib.suppress(Exception):
+                for id, why in self._refusals.take_reasons().items():
+                    ledger.update(id, refused=why)
                 if ledger.take_turn():  # one worker at a time looks
                     reconcile(self._backend, tasks=self._tasks)
+                    ledger.records.sweep()
 
 
 def reconcile(
@@ -108,10 +119,12 @@ def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
     if times == 0:
         return False  # it was active meanwhile, or another worker has sent it
     if times > MAX_SENDS:
-        message = f"it was sent {MAX_SENDS} times, and its workers died each time"
-        lost = faulted(Lost(plan.flow, message, MAX_SENDS))
+        entry = ledger.read(id)
+        why = "" if entry is None else entry.fields.get("refused", "")
+        what = f"workers refused its messages: {why}" if why else "its workers died each time"
+        lost = faulted(Lost(plan.flow, f"it was sent {MAX_SENDS} times, and {what}", MAX_SENDS))
         ledger.settle(id, lost, "failed")
-        report_outcome(tasks, Context(id, plan.flow, trace=plan.trace), lost)
+        report_outcome(tasks, Context(plan.origin, plan.flow, trace=plan.trace), lost)
         return False
     is_cancelled = ledger.cleanups.cancelled(id) is not None
     backend.publish([Submission(plan)], is_again=True, is_cancelled=is_cancelled)

@@ -7,7 +7,7 @@ from typing import Any, cast
 from onward import outcome as outcomes
 from onward.backends.celery import cleanup_scripts
 from onward.backends.celery.cleanups import Begun
-from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.ledger import distrusted, kind_of_fault
 from onward.backends.celery.scripts import OPEN_CALLS
 from onward.backends.celery.signing import Signer, sign, verify
 from onward.outcome import Faulted, faulted
@@ -35,7 +35,7 @@ class RedisCleanups:
     def end_early(self, id: str, outcome: Faulted, end: str) -> bool:
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
         keys = [f"onward:{id}", OPEN_CALLS]
-        return bool(self._end_early(keys, [id, end, raw, self._keep]))
+        return bool(self._end_early(keys, [id, end, raw, self._keep, kind_of_fault(outcome)]))
 
     def cancelled(self, id: str) -> Faulted | None:
         end, raw = self._client.hmget(f"onward:{id}", ["end", "cancelling"])

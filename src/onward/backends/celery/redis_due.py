@@ -10,8 +10,9 @@ from typing import Any, cast
 from onward.backends.celery import due_scripts
 from onward.backends.celery.client import ConnectionRetry
 from onward.backends.celery.due import Answer, Claims, DueEntry, Hold, Sent, Wait
+from onward.backends.celery.records import FailedAttempt
 from onward.backends.celery.scripts import DUE, SENT
-from onward.backends.celery.signing import Signer
+from onward.backends.celery.signing import Signer, sign, verify
 
 _TICK = 0.1
 """How late Redis ends a blocking command whose timeout is over, in seconds."""
@@ -52,9 +53,11 @@ class RedisDue:
         self._release = client.register_script(due_scripts.RELEASE)
         self._wake_up = client.register_script(due_scripts.WAKE_UP)
 
-    def hold_retry(self, hold: Hold, holder: str, attempt: int) -> None:
+    def hold_retry(self, hold: Hold, holder: str, failed: FailedAttempt) -> None:
         keys = [f"onward:{hold.call}", f"onward:{hold.call}:at:{hold.at}"]
-        self._hold_retry(keys, [*self._args(hold), holder, attempt])
+        number, outcome = failed
+        outcome = sign(self._signer, outcome, "attempt", hold.call, hold.at, str(number))
+        self._hold_retry(keys, [*self._args(hold), holder, number + 1, number, outcome])
 
     def begin_wait(self, wait: Wait, hold: Hold | None = None) -> Answer:
         key = f"onward:{wait.call}"
@@ -71,6 +74,8 @@ class RedisDue:
             if self._signer is not None and value is not None:
                 value = self._signer.verify(value, "signal", wait.call, wait.signal)
             return Answer("signal", value)
+        if kind == b"known":
+            return Answer("known", verify(self._signer, more[0], "step", wait.call, wait.at))
         return Answer(kind.decode())
 
     def send(self, call: str, signal: str, value: bytes) -> Sent:

@@ -9,22 +9,35 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from onward import outcome as outcomes
-from onward.backends.celery import scripts
+from onward.backends.celery import scripts, settle_scripts
 from onward.backends.celery.branches import RedisBranches, fan_outs
 from onward.backends.celery.cells import Cells, RedisCells
 from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
 from onward.backends.celery.due_scripts import LONGEST_OPEN
-from onward.backends.celery.ledger import IN_CLEANUP, BeginResult, Entry, Message, distrusted, entry
+from onward.backends.celery.ledger import (
+    IN_CLEANUP,
+    BeginResult,
+    Entry,
+    Message,
+    NewCall,
+    distrusted,
+    entry,
+    kind_of_fault,
+)
 from onward.backends.celery.outage import Outage, server_name
+from onward.backends.celery.records import FailedAttempt
 from onward.backends.celery.redis_cleanups import RedisCleanups
 from onward.backends.celery.redis_due import RedisDue
+from onward.backends.celery.redis_records import RedisRecords
 from onward.backends.celery.redis_unique import RedisUnique
 from onward.backends.celery.signing import Signer, sign, verify
 from onward.backends.celery.wait import Waiters
 from onward.outcome import Outcome, faulted
-from onward.plan import LAST_SECOND
+from onward.plan import LAST_SECOND, Args, Past
 from onward.scope import in_cleanup
 
 _LOGGER = logging.getLogger("onward.celery")
@@ -36,6 +49,9 @@ _AT_ONCE = 1_000
 
 _ARGS_AT_ONCE = 3_000
 """The most arguments of a script; each message takes three."""
+
+_ENCODER = msgspec.json.Encoder()
+_ARGS = msgspec.json.Decoder(Args)
 
 
 class RedisLedger:
@@ -79,8 +95,9 @@ class RedisLedger:
         self._find_waiting_routes = client.register_script(scripts.FIND_WAITING_ROUTES)
         self._note_received = client.register_script(scripts.NOTE_RECEIVED)
         self._claim_lost = client.register_script(scripts.CLAIM_LOST)
-        self._settle = client.register_script(scripts.SETTLE)
+        self._settle = client.register_script(settle_scripts.SETTLE)
         self.branches: RedisBranches = RedisBranches(client, signer)
+        self.records: RedisRecords = RedisRecords(client, signer, self._keep)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
         self.cells: Cells = RedisCells(client)
         self.unique: RedisUnique = RedisUnique(client, self._retry, self._sign_plan)
@@ -102,15 +119,28 @@ class RedisLedger:
         seconds, micros = self._client.time()
         return float(seconds) + float(micros) / 1e6
 
-    def add(self, calls: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+    def add(self, calls: Sequence[NewCall]) -> list[bool]:
         args: list[str | bytes | float] = [LONGEST_OPEN]
-        for id, plan, delay in calls:
-            args += [id, self._sign_plan(id, plan, delay), delay]
+        for call in calls:
+            plan = self._sign_plan(call.id, call.plan, call.delay)
+            fields = [] if call.past is None else self._fields_of(call.id, call.past)
+            args += [call.id, plan, call.delay, call.about, len(fields), *fields]
         before = self._retry.failures
-        added = self._add_calls([scripts.OPEN_CALLS, *(_key(id) for id, _, _ in calls)], args)
+        added = self._add_calls([scripts.OPEN_CALLS, *(_key(call.id) for call in calls)], args)
         # After a retry, the first attempt may have stored the calls that now are known already.
         was_retried = self._retry.failures > before
         return [is_new == 1 or was_retried for is_new in added]
+
+    def _fields_of(self, id: str, past: Past) -> list[str | bytes]:
+        """The fields, with their values, of a call's record about what it takes over."""
+        fields: list[str | bytes] = []
+        for at, outcome in past.outcomes.items():
+            fields += [f"o:{at}", sign(self._signer, outcomes.encode(outcome), "step", id, at)]
+        for at, args in past.args.items():
+            fields += [f"a:{at}", sign(self._signer, _ENCODER.encode(args), "args", id, at)]
+        for at, due in past.due.items():
+            fields += [f"d:{at}", f"{due:.6f}"]
+        return fields
 
     def delete(self, ids: Collection[str]) -> None:
         if ids:
@@ -118,6 +148,7 @@ class RedisLedger:
             kinds = ("", ":held", ":signals")
             pipe.delete(*(f"{_key(id)}{kind}" for id in ids for kind in kinds))
             pipe.zrem(scripts.OPEN_CALLS, *ids)
+            pipe.zrem(scripts.CALLS, *ids)
             pipe.zrem(scripts.DUE, *(f" {id}" for id in ids))
             pipe.execute()
 
@@ -162,20 +193,34 @@ class RedisLedger:
         keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS, f"{scripts.SENT}{message.route}"]
         noted = [text for field in fields.items() for text in field]
         args = [id, at, attempt, holder, self._lease, f"{message.id} {id}", *noted]
-        is_open, outcome, is_running, *is_cancelled = self._begin_step(keys, args)
+        is_open, outcome, is_running, *more = self._begin_step(keys, args)
         if outcome is not None:
             outcome = verify(self._signer, outcome, "step", id, at)
-        return BeginResult(bool(is_open), outcome, bool(is_running), bool(is_cancelled))
+        is_cancelled, raw_args = (*more, None, None)[:2]
+        other_args: Args | None = None
+        if raw_args is not None:
+            read = verify(self._signer, raw_args, "args", id, at)
+            if read is None:
+                outcome = outcomes.encode(faulted(distrusted(f"what {at!r} is to be given")))
+            else:
+                other_args = _ARGS.decode(read)
+        return BeginResult(bool(is_open), outcome, bool(is_running), bool(is_cancelled), other_args)
 
     def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
         raw = sign(self._signer, outcome, "step", id, at)
         counts = self._record_outcome(
-            [_key(id), _lease(id, at), scripts.OPEN_CALLS], [id, f"o:{at}", raw, holder]
+            [_key(id), _lease(id, at), scripts.OPEN_CALLS], [id, at, raw, holder]
         )
         return (counts and verify(self._signer, counts, "step", id, at)) or outcome
 
-    def postpone(self, id: str, at: str, holder: str, delay: float) -> None:
-        self._postpone([_lease(id, at), scripts.OPEN_CALLS], [id, delay, holder])
+    def postpone(
+        self, id: str, at: str, holder: str, delay: float, failed: FailedAttempt | None = None
+    ) -> None:
+        keys = [_lease(id, at), scripts.OPEN_CALLS, _key(id)]
+        number, outcome = (0, b"") if failed is None else failed
+        if outcome:
+            outcome = sign(self._signer, outcome, "attempt", id, at, str(number))
+        self._postpone(keys, [id, at, delay, holder, number, outcome])
 
     def update(self, id: str, **fields: str) -> None:
         self._update([_key(id)], [text for field in fields.items() for text in field])
@@ -217,10 +262,21 @@ class RedisLedger:
         self._client.zrem(scripts.OPEN_CALLS, id)
         _LOGGER.error(_UNREADABLE, id)
 
-    def settle(self, id: str, outcome: Outcome, end: str, *, is_last: bool = False) -> bool:
-        keys = [_key(id), scripts.OPEN_CALLS]
+    def settle(
+        self,
+        id: str,
+        outcome: Outcome,
+        end: str,
+        *,
+        is_last: bool = False,
+        at: str = "",
+        holder: str = "",
+    ) -> bool:
+        keys = [_key(id), scripts.OPEN_CALLS, _lease(id, at)]
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
-        return bool(self._settle(keys, [id, end, raw, self._keep, int(is_last)]))
+        fault = kind_of_fault(outcome)
+        args = [id, end, raw, self._keep, int(is_last), fault, at, holder]
+        return bool(self._settle(keys, args))
 
     def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
         fields = ["plan", "end", "cancelling", *(f"x:{fan}" for fan in fan_outs(at))]

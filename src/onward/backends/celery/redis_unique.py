@@ -39,6 +39,7 @@ class RedisUnique:
         deadline = "" if call.deadline is None else call.deadline
         replaces = int(call.replaces)
         args = [call.id, plan, call.delay, replaces, deadline, call.slot, call.other, other]
+        args.append(call.about)
         before = self._retry.failures
         raw, *what = self._add([OPEN_CALLS, f"{UNIQUE}{call.slot}"], args)
         id = raw.decode()

@@ -16,13 +16,14 @@ from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
 from onward.attempt import Interrupt, Interrupted
-from onward.backend import state_of
 from onward.backend.loop import Closed
-from onward.backend.support import expired, step_context, step_name
+from onward.backend.support import step_context, step_name
 from onward.backends.celery import branches, lower
 from onward.backends.celery.app import priority_of
 from onward.backends.celery.clock import to_local
 from onward.backends.celery.core import Core
+from onward.backends.celery.dead_letters import RefusalLog
+from onward.backends.celery.ends import Ends
 from onward.backends.celery.holding import Holding
 from onward.backends.celery.leases import Leases
 from onward.backends.celery.ledger import Message
@@ -32,47 +33,49 @@ from onward.backends.celery.message import (
     Failing,
     Started,
     StepMessage,
-    ends_with,
     gathered,
-    outcome_of,
     state_after,
-    state_after_cancel,
 )
+from onward.backends.celery.plumbing import Plumbing
 from onward.backends.celery.progress import ProgressWriter
 from onward.backends.celery.reader import Reader
 from onward.backends.celery.request import NotRun, Request, StepFailed, step_failed
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
-from onward.evaluate import handler_args, join, single_value, split
+from onward.evaluate import handler_args
 from onward.execute import is_retried
 from onward.fault import Cancelled, Expired
-from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.outcome import Faulted, Outcome
 from onward.plan import (
     Args,
-    AwaitsNode,
-    CaseNode,
     EachNode,
-    FinallyNode,
     Runnable,
-    SleepNode,
 )
-from onward.routing import as_given, choose
 from onward.scope import in_cleanup
 
 _LOGGER = logging.getLogger("onward.celery")
 
 
 class Runner:
-    """Runs the steps of the messages that a worker receives."""
+    """Runs the steps of the messages that a worker receives.
 
-    def __init__(self, core: Core, catalog: Catalog) -> None:
+    Args:
+        core: The worker's backend.
+        catalog: What it serves.
+        worker: Its name.
+        refusals: Keeps why messages are refused.
+    """
+
+    def __init__(self, core: Core, catalog: Catalog, worker: str, refusals: RefusalLog) -> None:
         self._core = core
         self._ledger = core.ledger.for_worker()
         self._steps = StepRunner(catalog.tasks)
-        self._leases = Leases(self._ledger, core.lease)
+        self._leases = Leases(self._ledger, core.lease, worker)
         self._progress = ProgressWriter(self._ledger)
         self._holding = Holding(core, self._ledger)
-        self._reader = Reader(self._ledger, core.signer)
+        self._ends = Ends(core, self._ledger)
+        self._plumbing = Plumbing(core.canvas, self._ledger, self._ends, self._holding)
+        self._reader = Reader(self._ledger, core.signer, refusals)
         self._is_giving_up = False
 
     def register(self, catalog: Catalog) -> None:
@@ -110,12 +113,12 @@ class Runner:
                 ends = [*message.before, *ended]
                 if isinstance(message.do, EachNode) and self._goes_on(message, message.do, ends):
                     raise task.replace(
-                        self._core.canvas.items(message.after, message, message.do, ends)
+                        self._plumbing.items(message.after, message, message.do, ends)
                     )
                 state = gathered(ends, message)
                 if task.name == lower.TEE and isinstance(state, Continuing):
                     state = ends[0]
-                self._end_if_last(task, state, message)
+                self._ends.end_if_last(task, state, message)
                 return self._finish_task(task, None, state, message)
 
         return gather
@@ -177,9 +180,9 @@ class Runner:
     ) -> CallState:
         """Does what a message says, and returns the call's new state."""
         if isinstance(state, Continuing) and state.past and state.past in message.skips:
-            return self._end_if_last(task, state, message)
+            return self._ends.end_if_last(task, state, message)
         if task.name == lower.FINALLY and message.handles:
-            return self._clean_up(task, state, message)
+            return self._plumbing.clean_up(task, state, message)
         if not isinstance(state, Failing):
             # A flow with a cleanup that is sent again may have begun before.
             may_have_begun = task.name == lower.FINALLY and message.is_again
@@ -189,67 +192,36 @@ class Runner:
         if isinstance(state, Continuing):
             state = replace(state, past="")
             if message.handles:
-                return self._end_if_last(task, replace(state, past=message.handles), message)
+                return self._ends.end_if_last(task, replace(state, past=message.handles), message)
         if isinstance(state, Started) and message.handles:
-            return self._end_if_last(
+            return self._ends.end_if_last(
                 task, Continuing(state.args.positional[0], message.handles), message
             )
         if isinstance(state, Failing):
             if message.handles not in state.inside or not message.handles:
-                return self._end_if_last(task, state, message)
+                return self._ends.end_if_last(task, state, message)
             args = handler_args(state.outcome)
             state = Continuing(args.positional[0])
         else:
             args = state.args if isinstance(state, Started) else Args((state.raw,))
-        if task.name == lower.SPREAD:
-            items = split(args, "spread")
-            if isinstance(items, Faulted):
-                return self._end_if_last(task, state_after(items, message), message)
-            return self._end_if_last(task, Started(Args(tuple(items))), message)
-        if task.name == lower.INPUT:
-            return self._with_input(task, state, args, message)
-        if message.case is not None:
-            return self._case(task, args, message, message.case)
-        if message.ends is not None:
-            return self._begin(task, args, message, message.ends)
-        if task.name == lower.FIXED:
-            return self._end_if_last(task, Started(message.given), message)
-        if message.wait is not None:
-            return self._wait(task, args, message, message.wait)
-        if isinstance(message.do, EachNode):
-            return self._fan_out(task, args, message, message.do)
-        if message.do is None:
-            if message.route is not None:
-                state = state_after(as_given(message.route, outcome_of(state)), message)
-            return self._end_if_last(task, state, message)
-        return self._run_step(task, args, message, message.do)
+        received = self._ledger_message(task, message)
+        if isinstance(message.do, Runnable) and lower.is_step(task.name, message):
+            return self._run_step(task, args, message, message.do, received)
+        return self._plumbing.run(task, state, args, message, received)
 
-    def _wait(
+    def _run_step(
         self,
         task: CeleryTask[Any, Any],
         args: Args,
         message: StepMessage,
-        node: SleepNode | AwaitsNode,
-    ) -> CallState:
-        given = single_value(args) if isinstance(node, SleepNode) else None
-        if given is not None and not isinstance(given, Value):
-            return self._end_if_last(task, state_after(given, message), message)
-        received = self._ledger_message(task, message)
-        outcome = self._holding.wait(task, message, node, received)
-        if outcome is None or self._expires(message):
-            return self._cancelled(task, message)
-        if given is not None and isinstance(outcome, Value):
-            outcome = given  # a sleep passes its input on
-        return self._end_if_last(task, state_after(outcome, message), message)
-
-    def _run_step(
-        self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, step: Runnable
+        step: Runnable,
+        received: Message,
     ) -> CallState:
         name = step_name(step, message.flow)
         attempt = (task.request.retries or 0) + 1
         holder = self._leases.holder()
         begun = self._ledger.begin_step(
-            self._ledger_message(task, message),
+            received,
             message.at,
             holder,
             attempt,
@@ -258,16 +230,17 @@ class Runner:
             progress="",
         )
         if begun.outcome is not None:
-            return self._end_if_last(
+            return self._ends.end_if_last(
                 task, state_after(outcomes.decode(begun.outcome), message), message
             )
         if not begun.is_open or begun.is_cancelled:
-            return self._cancelled(task, message)
+            return self._ends.cancelled(task, message)
         if begun.is_running:
             # The other delivery continues the call. If its worker dies, the call is sent again.
             raise Ignore("another delivery of this message is running")
-        if self._expires(message):
-            return self._cancelled(task, message)
+        if self._ends.expires(message):
+            return self._ends.cancelled(task, message)
+        args = begun.args or args
         try:
             outcome = self._attempt(step, args, message, attempt, holder)
         except Interrupted:
@@ -275,18 +248,12 @@ class Runner:
             if cancelled is not None:
                 self._ledger.postpone(message.call, message.at, holder, 0.0)
                 return cancelled
-            self._expires(message)
-            return self._cancelled(task, message)
+            self._ends.expires(message)
+            return self._ends.cancelled(task, message)
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
-            self._holding.retry(task, message, wait, step_failed(outcome), holder)
-        state = state_after(outcome, message)
-        if not ends_with(state, message):
-            raw = outcomes.encode(outcome)
-            stored = self._ledger.record_outcome(message.call, message.at, holder, raw)
-            if stored != raw:  # the lease ran out, and another worker was faster
-                state = state_after(outcomes.decode(stored), message)
-        return self._end_if_last(task, state, message)
+            self._holding.retry(task, message, wait, outcome, holder)
+        return self._ends.after_step(task, outcome, message, holder)
 
     def _attempt(
         self, step: Runnable, args: Args, message: StepMessage, attempt: int, holder: str
@@ -300,7 +267,7 @@ class Runner:
         ):
             context = step_context(
                 step,
-                call=message.call,
+                call=message.origin or message.call,
                 flow=message.flow,
                 path=message.at,
                 attempt=attempt,
@@ -333,14 +300,6 @@ class Runner:
             return False
         return self._cancelled_branch(message) is None
 
-    def _expires(self, message: StepMessage) -> bool:
-        """Ends a call whose deadline has passed; returns whether it has. A cleanup has none."""
-        is_late = message.deadline is not None and message.deadline <= self._ledger.now()
-        if not is_late or in_cleanup(message.at):
-            return False
-        self._core.end_early(message.call, faulted(expired(message.flow)), "expired")
-        return True
-
     def _deadline_here(self, message: StepMessage) -> float | None:
         """The deadline by this machine's clock, for the task's context."""
         if message.deadline is None:
@@ -364,84 +323,3 @@ class Runner:
         """Ends the threads and closes the connections."""
         self.give_up()
         self._ledger.close()
-
-    def _end_if_last(
-        self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
-    ) -> CallState:
-        """Ends the call if this task is its last one; returns the state."""
-        if ends_with(state, message):
-            is_late = message.deadline is not None and message.deadline <= self._ledger.now()
-            outcome = faulted(expired(message.flow)) if is_late else outcome_of(state)
-            self._ledger.settle(message.call, outcome, state_of(outcome), is_last=True)
-            task.request.chain = None
-        return state
-
-    def _cancelled(self, task: CeleryTask[Any, Any], message: StepMessage) -> CallState:
-        """Returns the state after a cancelled step; sends nothing on if the call has ended."""
-        outcome = self._ledger.cleanups.cancelled(message.call)
-        if outcome is None:
-            return self._stop_chain(task, message)
-        return self._end_if_last(task, state_after_cancel(outcome, message), message)
-
-    def _begin(
-        self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, node: FinallyNode
-    ) -> CallState:
-        """Begins a flow with a cleanup, whose input is known now."""
-        given = single_value(args)
-        if not isinstance(given, Value):
-            return self._end_if_last(task, state_after(given, message), message)
-        if self._ledger.cleanups.begin(message.call, message.at) != "begun":
-            return self._cancelled(task, message)
-        line = lower.with_cleanup(node, given.raw, message)
-        raise task.replace(self._core.canvas.signature(line, Continuing(given.raw)))
-
-    def _clean_up(
-        self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
-    ) -> CallState:
-        """Sends a cleanup on after its flow, or gives the flow's state after the cleanup."""
-        if message.ends is None:
-            return self._end_if_last(task, message.before[0], message)
-        line = lower.cleanup(message.ends, state, message)
-        raise task.replace(self._core.canvas.signature(line, Started(message.given)))
-
-    def _stop_chain(self, task: CeleryTask[Any, Any], message: StepMessage) -> CallState:
-        """Sends nothing on, because the call has ended."""
-        task.request.chain = None
-        return Failing(faulted(Cancelled(message.flow, "the call has ended")))
-
-    def _with_input(
-        self, task: CeleryTask[Any, Any], state: CallState, args: Args, message: StepMessage
-    ) -> CallState:
-        """Keeps the input of a rescue for its handler, or gives it to the handler."""
-        if message.rescue is None:
-            pair = join([*message.given.positional, *args.positional])
-            return self._end_if_last(task, Continuing(pair), message)
-        given = single_value(args)
-        if not isinstance(given, Value):
-            return self._end_if_last(task, state_after(given, message), message)
-        line = lower.with_input(message.rescue, given.raw, message)
-        raise task.replace(self._core.canvas.signature(line, Continuing(given.raw)))
-
-    def _case(
-        self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, case: CaseNode
-    ) -> CallState:
-        """Sends the value of a case to the branch that takes it."""
-        value = single_value(args)
-        chosen = choose(case.routes, value.raw) if isinstance(value, Value) else value
-        if not isinstance(chosen, tuple):
-            return self._end_if_last(task, state_after(chosen, message), message)
-        index, raw = chosen
-        line = lower.branch_of(case, index, message)
-        raise task.replace(self._core.canvas.signature(line, Continuing(raw)))
-
-    def _fan_out(
-        self, task: CeleryTask[Any, Any], args: Args, message: StepMessage, each: EachNode
-    ) -> CallState:
-        items = split(args)
-        if isinstance(items, Faulted):
-            return self._end_if_last(task, state_after(items, message), message)
-        if each.chunk is not None:
-            items = [join(items[at : at + each.chunk]) for at in range(0, len(items), each.chunk)]
-        if not items:
-            return self._end_if_last(task, Continuing(join([])), message)
-        raise task.replace(self._core.canvas.items(items, message, each, []))

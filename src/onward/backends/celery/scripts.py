@@ -19,6 +19,8 @@ All scripts use the server's clock. The keys are:
 `onward:<id>:signals`: a hash with the values of the signals that were sent to a call.
 `onward:unique:<slot>`: a hash with the open calls of a key: `first`, and `next`, which comes after
     it, with `due`, when that one starts at the earliest.
+`onward:calls`: a sorted set of the calls that are listed. The score is the time of submission.
+`onward:calls:<end>`: the same for calls that ended in this state, other than `done`, or are `lost`.
 `onward:wake`: a list with at most one item, which wakes up a worker that waits for the first entry
     of `onward:due`.
 
@@ -29,17 +31,27 @@ message; `checks` says how often it was sent again beside held messages, without
 there if the call shares a key, and `begun` once it can no longer be replaced. `f:<path>` is there
 once a flow with a cleanup has begun, and `cleanups` if any has. `cancelling` is the outcome with
 which a call ends when its cleanups have ended, and `ends` is its state then.
+
+`refused` says why a worker has refused a message of the call, since when it made no progress.
+`about` has the time of submission, and the flow and the tags for lists; `ended` has the time of the
+end, and the kind of the fault if one ended it. `log_scripts` describes the log. A call
+that continues another one begins with `o:<path>`, the outcomes that it takes over, `a:<path>`,
+other arguments for a step, and `d:<path>`, when a wait ends at the latest.
 """
 
 from __future__ import annotations
 
-from onward.backends.celery.wait import NOTIFY
+from onward.backends.celery.log_scripts import LOG
 
 OPEN_CALLS = "onward:open"
 ROUTES = "onward:routes"
 SEARCHES = "onward:looks"
 SENT = "onward:sent:"
 DUE = "onward:due"
+CALLS = "onward:calls"
+
+_MOST_LISTED = 1_000_000
+"""How many calls are listed; of more than these, the newest."""
 
 _AT_ONCE = 1_000
 """How many entries a script handles, so that it does not block Redis for long."""
@@ -94,18 +106,36 @@ local function note_received(sent, message)
 end
 """
 
+LISTING = f"""
+-- Adds a new call to the list of calls, with a time of its own within a batch.
+local function list_call(id, now, number, about)
+    local submitted = string.format('%.6f', now + number / 1e6)
+    redis.call('HSET', 'onward:' .. id, 'about', submitted .. ' ' .. about)
+    redis.call('ZADD', 'onward:calls', submitted, id)
+    local more = redis.call('ZCARD', 'onward:calls') - {_MOST_LISTED}
+    if more > 0 then redis.call('ZREMRANGEBYRANK', 'onward:calls', 0, more - 1) end
+end
+"""
+
 ADD_CALLS = (
     COMMON
+    + LISTING
     + """
-local now, added = clock(), {}
+local now, added, place = clock(), {}, 2
 for index = 2, #KEYS do
-    local id, plan, delay = unpack(ARGV, 3 * index - 4, 3 * index - 2)
+    local id, plan, delay, about, count = unpack(ARGV, place, place + 4)
+    place = place + 5
     added[index - 1] = redis.call('HSETNX', KEYS[index], 'plan', plan)
     if added[index - 1] == 1 then
         redis.call('EXPIRE', KEYS[index], math.ceil(delay + ARGV[1]))
         redis.call('ZADD', KEYS[1], now + delay, id)
+        list_call(id, now, index - 2, about)
+        for field = place, place + count - 1, 2 do
+            redis.call('HSET', KEYS[index], ARGV[field], ARGV[field + 1])
+        end
         if tonumber(delay) > 0 then add_due(' ' .. id, now + delay) end
     end
+    place = place + count
 end
 return added
 """
@@ -158,10 +188,12 @@ BEGIN_STEP = (
     COMMON
     + NOTE_BEGUN
     + IN_CLEANUP
+    + LOG
     + """
 local id, at, attempt, holder, lease, message = unpack(ARGV, 1, 6)
 note_begun(KEYS[4], message)
-local known = redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at, 'cancelling')
+local known =
+    redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at, 'cancelling', 'a:' .. at)
 if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
 if known[2] then return {1, known[2], 0} end
 if known[4] and not in_cleanup(at) then return {1, false, 0, 1} end
@@ -173,8 +205,10 @@ if known[3] and tonumber(attempt) < tonumber(known[3])
 end
 redis.call('SET', KEYS[2], holder, 'PX', lease)
 redis.call('HSET', KEYS[1], unpack(ARGV, 7))
-note_progress(id, clock())
-return {1, false, 0}
+local now = clock()
+log_begun(KEYS[1], at, holder .. ' ' .. attempt .. ' ' .. stamp(now))
+note_progress(id, now)
+return {1, false, 0, 0, known[5]}
 """
 )
 
@@ -182,15 +216,21 @@ return {1, false, 0}
 
 RECORD_OUTCOME = (
     COMMON
+    + LOG
     + """
-if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3]) == 1 then
-    redis.call('HDEL', KEYS[1], 'revived')
-    note_progress(ARGV[1], clock())
+local id, at, outcome, holder = unpack(ARGV)
+local now = clock()
+if redis.call('EXISTS', KEYS[1]) == 1 then
+    if redis.call('HSETNX', KEYS[1], 'o:' .. at, outcome) == 1 then
+        redis.call('HDEL', KEYS[1], 'revived', 'refused')
+        note_progress(id, now)
+    end
+    log_ended(KEYS[1], at, holder, stamp(now), true)
 end
-redis.call('HDEL', KEYS[1], 'b:' .. string.sub(ARGV[2], 3))
-if redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
-note_activity(ARGV[1], clock())
-return redis.call('HGET', KEYS[1], ARGV[2])
+redis.call('HDEL', KEYS[1], 'b:' .. at)
+if redis.call('GET', KEYS[2]) == holder then redis.call('DEL', KEYS[2]) end
+note_activity(id, now)
+return redis.call('HGET', KEYS[1], 'o:' .. at)
 """
 )
 
@@ -200,9 +240,12 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(AR
 
 POSTPONE = (
     COMMON
+    + LOG
     + """
-if redis.call('GET', KEYS[1]) == ARGV[3] then redis.call('DEL', KEYS[1]) end
-note_activity(ARGV[1], clock() + ARGV[2])
+local id, at, delay, holder, number, outcome = unpack(ARGV)
+if redis.call('GET', KEYS[1]) == holder then redis.call('DEL', KEYS[1]) end
+log_failed(KEYS[3], at, holder, clock(), number, outcome)
+note_activity(id, clock() + delay)
 """
 )
 
@@ -321,69 +364,5 @@ if redis.call('EXISTS', KEYS[1] .. ':held') == 1 then
     if checks > 1 then return 1 end
 end
 return redis.call('HINCRBY', KEYS[1], 'revived', 1)
-"""
-)
-
-ADVANCE = """
-local function is_open(id)
-    local key = 'onward:' .. (id or '')
-    return id and redis.call('HEXISTS', key, 'plan') == 1 and redis.call('HEXISTS', key, 'end') == 0
-end
-
--- Forgets the calls of a key that have ended, and lets the next one become the first.
--- Returns both.
-local function advance(slot)
-    local first, following, due = unpack(redis.call('HMGET', slot, 'first', 'next', 'due'))
-    if following and not is_open(following) then
-        redis.call('HDEL', slot, 'next', 'due')
-        following = false
-    end
-    if is_open(first) then return first, following end
-    if not following then
-        redis.call('DEL', slot)
-        return false, false
-    end
-    redis.call('HSET', slot, 'first', following)
-    redis.call('HDEL', slot, 'next', 'due')
-    redis.call('ZADD', 'onward:open', due, following)
-    add_due(' ' .. following, due)
-    return following, false
-end
-"""
-
-SETTLES = (
-    ADVANCE
-    + """
--- Ends a call, if it has no end. The arguments are its id, end, outcome, and how long it is kept.
-local function settle()
-    if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
-    redis.call('HSET', KEYS[1], 'outcome', ARGV[3])
-    redis.call('EXPIRE', KEYS[1], ARGV[4])
-    redis.call('ZREM', KEYS[2], ARGV[1])
-    for _, at in ipairs(redis.call('HKEYS', KEYS[1] .. ':held')) do
-        redis.call('ZREM', 'onward:due', at .. ' ' .. ARGV[1])
-    end
-    redis.call('ZREM', 'onward:due', ' ' .. ARGV[1], '! ' .. ARGV[1])
-    redis.call('DEL', KEYS[1] .. ':held', KEYS[1] .. ':signals')
-    local slot = redis.call('HGET', KEYS[1], 'slot')
-    if slot then advance('onward:unique:' .. slot) end
-    --NOTIFY
-    return 1
-end
-""".replace("--NOTIFY", NOTIFY)
-)
-
-# A call that is cancelling ends as was decided then, whatever comes of its last step.
-
-SETTLE = (
-    COMMON
-    + SETTLES
-    + """
-if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
-if ARGV[5] == '1' then
-    local decided = redis.call('HMGET', KEYS[1], 'ends', 'cancelling')
-    if decided[2] then ARGV[2], ARGV[3] = decided[1], decided[2] end
-end
-return settle()
 """
 )

@@ -16,6 +16,7 @@ class UniqueCall(NamedTuple):
         delay: Its delay, in seconds.
         replaces: Whether it replaces the open call, or comes next if that one has started.
         deadline: When it expires, by the ledger's clock.
+        about: What lists show of it, encoded; see `records`.
         other: The id of the call that it replaces; empty if there is none.
         other_plan: The plan of that call then, encoded.
     """
@@ -26,6 +27,7 @@ class UniqueCall(NamedTuple):
     delay: float
     replaces: bool
     deadline: float | None = None
+    about: bytes = b""
     other: str = ""
     other_plan: bytes = b""
 

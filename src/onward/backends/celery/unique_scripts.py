@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from onward.backends.celery.due_scripts import LONGEST_OPEN
-from onward.backends.celery.scripts import ADVANCE, COMMON
+from onward.backends.celery.scripts import COMMON, LISTING
+from onward.backends.celery.settle_scripts import ADVANCE
 
 UNIQUE = "onward:unique:"
 
 ADD_UNIQUE = (
     COMMON
     + ADVANCE
+    + LISTING
     + f"""
-local id, plan, delay, replaces, deadline, name, other, other_plan = unpack(ARGV)
+local id, plan, delay, replaces, deadline, name, other, other_plan, about = unpack(ARGV)
 local now = clock()
 local due = string.format('%.6f', now + delay)
 local first, following = advance(KEYS[2])
@@ -41,7 +43,11 @@ if first and not following and redis.call('HEXISTS', 'onward:' .. first, 'begun'
 end
 if replaced then
     if replaced ~= other then return {{replaced, 'other'}} end
-    redis.call('HSET', 'onward:' .. replaced, 'plan', other_plan)
+    local submitted = redis.call('HGET', 'onward:' .. replaced, 'about') or ''
+    submitted = string.match(submitted, '^%S+') or now
+    redis.call(
+        'HSET', 'onward:' .. replaced, 'plan', other_plan, 'about', submitted .. ' ' .. about
+    )
     if following then wait_behind(replaced) else wait_first(replaced) end
     keep('onward:' .. replaced)
     keep(KEYS[2])
@@ -50,6 +56,7 @@ end
 
 local key = 'onward:' .. id
 redis.call('HSET', key, 'plan', plan, 'slot', name)
+list_call(id, now, 0, about)
 if first then
     wait_behind(id)
 elseif replaces == '1' or tonumber(delay) > 0 then

@@ -87,15 +87,16 @@ class CeleryWorker:
         self._refusals = RefusalLog(core.dead_letters)
         events: Any = core.app.events
         events.dispatcher_cls = Dispatcher
-        self._runner = Runner(core, catalog)
+        # Unique, because Celery's tools would show two workers of one name as one.
+        name = f"onward-{os.getpid()}-{secrets.token_hex(4)}@{socket.gethostname()}"
+        self._runner = Runner(core, catalog, name, self._refusals)
         self._runner.register(catalog)
         self._shutdown_requested = threading.Event()
         extend(core.app, core.cancel, self._shutdown_requested.set)
         queues = queues_served(core.queue, catalog, queues)
         core.queues.update(catalog.queues, queues)
         self._options: dict[str, Any] = {
-            # Unique, because Celery's tools would show two workers of one name as one.
-            "hostname": f"onward-{os.getpid()}-{secrets.token_hex(2)}@{socket.gethostname()}",
+            "hostname": name,
             "pool": Pool,
             "consumer_cls": partial(
                 Consumer,
@@ -114,7 +115,7 @@ class CeleryWorker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._controller: Any = None
-        self._reconciler = Reconciler(core, catalog.tasks)
+        self._reconciler = Reconciler(core, catalog.tasks, self._refusals)
         self._publisher = Publisher(core)
         self._scheduler = Scheduler(core, submit)
         outage = Outage(
