@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from onward.context import Progress
 from onward.fault import Cancelled, Expired, Moved
-from onward.flows.flow import Flow
+from onward.flows.flow import AnyTask, Flow
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Plan
-
-if TYPE_CHECKING:
-    from onward.catalog import Tasks
 
 State: TypeAlias = Literal[
     "queued", "running", "waiting", "cancelling", "done", "failed", "cancelled", "expired", "moved"
@@ -101,11 +98,11 @@ class Submission(Struct, frozen=True):
     plan: Plan
     delay: float = 0.0
     flow: Flow[..., Any, Any] | None = None
-    observed: Tasks | None = None
+    observed: Mapping[str, AnyTask] | None = None
     unique: Unique | None = None
 
     @property
-    def tasks(self) -> Tasks | None:
+    def tasks(self) -> Mapping[str, AnyTask] | None:
         """The tasks that it runs, by name; None if only the plan is known."""
         if self.observed is not None or self.flow is None:
             return self.observed
