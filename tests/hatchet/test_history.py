@@ -44,7 +44,8 @@ from onward.fault import Raised, TooLarge
 from onward.outcome import Faulted, Outcome, Value
 from onward.past import taken_over
 from onward.plan import NEWEST, Past, Plan
-from tests.hatchet.served import Engine, fresh, serving
+from tests.hatchet.double import Double
+from tests.hatchet.served import Engine, backend_on, fresh, serving
 
 DECISION = Signal("decision", bool)
 
@@ -288,6 +289,22 @@ def test_what_is_taken_over_has_a_limit(backend: HatchetBackend) -> None:
     fault = backend.submit(Submission(continued(page, large))).failure()
     assert isinstance(fault, TooLarge)
     assert "takes over" in str(fault)
+
+
+def test_a_lost_call_is_listed_and_goes_on(file: Path) -> None:
+    """Also by a client that sees it for the first time."""
+    with Double() as double:
+        with serving(double, catalog):
+            pass
+        client = backend_on(double)
+        ref = submit(begin(str(file)), on=client).unwrap()
+        double.fail_to_send(ref.id, ago=60)
+        client.close()
+        with serving(double, catalog) as backend:
+            (call,) = listed(backend, CallQuery(frozenset(["lost"])))
+            assert (call.id, call.state, call.fault) == (ref.id, "failed", "Lost")
+            going_on = resume(ref, on=backend).unwrap()
+            assert result(going_on, on=backend, timeout=60) == Success(str(file))
 
 
 def listed(backend: HatchetBackend, query: CallQuery) -> list[CallRecord]:

@@ -66,11 +66,11 @@ class Double:
 
         self._thread.call(take)
 
-    def fail_to_send(self, id: str) -> None:
-        """Shows a task as failed, as if its delivery to a dead worker had failed just now."""
+    def fail_to_send(self, id: str, ago: float = 0.0) -> None:
+        """Shows a task as failed, as if its delivery to a dead worker had failed so long ago."""
 
         async def fail() -> None:
-            self._engine.fail_to_send(id)
+            self._engine.fail_to_send(id, ago)
 
         self._thread.call(fail)
 

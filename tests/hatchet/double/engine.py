@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hatchet_sdk.contracts.dispatcher_pb2 import (
@@ -324,10 +324,12 @@ class Engine:
             task.error = event.event_payload
             self._end(task, RunStatus.FAILED)
 
-    def fail_to_send(self, id: str) -> None:
-        """Shows a task as failed, as if its delivery to a dead worker had failed just now."""
+    def fail_to_send(self, id: str, ago: float) -> None:
+        """Shows a task as failed, as if its delivery to a dead worker had failed so long ago."""
         task = self.tasks[id]
-        task.note("FAILED")
+        moment = datetime.now(UTC) - timedelta(seconds=ago)
+        task.events.append(TaskEvent("FAILED", task.retries, "", moment))
+        self._queued.pop(task, None)
         task.status, task.error = RunStatus.FAILED, "Could not send task to worker"
 
     def take_away(self, id: str) -> None:

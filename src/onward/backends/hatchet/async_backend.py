@@ -176,6 +176,8 @@ class AsyncHatchetBackend:
         return Status(state)
 
     async def _status_of_pending(self, details: GetRunDetailsResponse) -> Status:
+        if outcomes.is_without_result(details):
+            return Status("queued")  # the engine may deliver it once more
         if details.done:  # it was cancelled, and its cleanups run
             for task in details.task_runs.values():
                 note = await last_note(self._connection.http, task.external_id)

@@ -19,7 +19,7 @@ from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import RpcError, is_too_large, message_sizes
 from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.message import unwrapped
-from onward.backends.hatchet.task_events import events_of, is_cancelled
+from onward.backends.hatchet.task_events import events_of
 from onward.fault import Lost, TooLarge
 from onward.outcome import Outcome, Value, faulted
 
@@ -111,13 +111,11 @@ class Reader:
             if not is_too_large(problem):
                 raise
             return await self._by_parts(id, problem)
-        if (
-            details is not None
-            and outcomes.is_without_result(details)
-            and is_cancelled(await events_of(self._http, id))
-        ):
+        if details is not None and outcomes.is_without_result(details):
+            events = await events_of(self._http, id)
+            self._note_failure(details, events.failed_for)
             for task in details.task_runs.values():
-                if task.status == RunStatus.FAILED:
+                if events.is_cancelled and task.status == RunStatus.FAILED:
                     task.status = RunStatus.CANCELLED
         return details
 
@@ -129,14 +127,18 @@ class Reader:
         return outcomes.of_details(details, kept)
 
     def _may_be_delivered_again(self, details: GetRunDetailsResponse) -> bool:
-        id = next((task.external_id for task in details.task_runs.values()), "")
         if not outcomes.is_without_result(details):
-            self._failed_since.pop(id, None)
+            self._failed_since.pop(_task_of(details), None)
             return False
+        return time.monotonic() - self._note_failure(details, 0.0) < DELIVERED_AGAIN
+
+    def _note_failure(self, details: GetRunDetailsResponse, seconds: float) -> float:
+        """Notes that a run failed so many seconds ago, or before; returns since when it has."""
         if len(self._failed_since) >= _MOST:
             self._failed_since.clear()
-        since = self._failed_since.setdefault(id, time.monotonic())
-        return time.monotonic() - since < DELIVERED_AGAIN
+        id, since = _task_of(details), time.monotonic() - seconds
+        since = self._failed_since[id] = min(self._failed_since.get(id, since), since)
+        return since
 
     async def kept(self, id: str) -> Outcome:
         """Returns the value that a run stores as its argument."""
@@ -164,6 +166,10 @@ class Reader:
         if not details.done and id not in self._since:
             raise Oversized(_too_large(problem, "its HTTP API does not have all of it"))
         return details
+
+
+def _task_of(details: GetRunDetailsResponse) -> str:
+    return next((task.external_id for task in details.task_runs.values()), "")
 
 
 def _joined(parts: _Parts) -> GetRunDetailsResponse:

@@ -5,11 +5,12 @@ Only its HTTP API has these events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from returns.result import Failure
 
 from onward.backends.hatchet.http_api import HttpApi
@@ -39,39 +40,61 @@ class TaskEvent(Struct, frozen=True, rename="camel"):
     worker_id: str = ""
 
 
-class _Events(Struct, frozen=True):
-    rows: list[TaskEvent] = []
+class TaskEvents(Struct, frozen=True):
+    """The events of a run's tasks.
 
-
-_EVENTS = msgspec.json.Decoder(_Events)
-
-
-async def events_of(http: HttpApi, run: str) -> Sequence[TaskEvent]:
-    """Returns the events of a run's tasks; empty if the HTTP API does not answer."""
-    answer = await http.request("GET", f"stable/workflow-runs/{run}/task-events")
-    if isinstance(answer, Failure):
-        return ()
-    try:
-        return _EVENTS.decode(answer.unwrap()).rows
-    except msgspec.MsgspecError:
-        return ()
-
-
-def is_cancelled(events: Iterable[TaskEvent]) -> bool:
-    """Whether a run was cancelled that the engine shows as failed.
-
-    A run that is cancelled while the engine tries to hand it to a dead worker gets both events, and
-    the failure hides the cancel.
+    Args:
+        rows: The events.
+        now: The time at the engine; None if it is not known.
     """
-    failures: dict[tuple[str, int], datetime] = {}
-    cancels: dict[tuple[str, int], datetime] = {}
-    for event in events:
-        found = {"FAILED": failures, "CANCELLED": cancels}.get(event.event_type)
-        if found is not None:
-            delivery = event.task_id, event.retry_count
-            found[delivery] = min(found.get(delivery, event.timestamp), event.timestamp)
-    return any(
-        moment <= failures[delivery] + _WITH_IT
-        for delivery, moment in cancels.items()
-        if delivery in failures
-    )
+
+    rows: list[TaskEvent] = []
+    now: datetime | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a run was cancelled that the engine shows as failed.
+
+        A run that is cancelled while the engine tries to hand it to a dead worker gets both events,
+        and the failure hides the cancel.
+        """
+        failures, cancels = self._first("FAILED"), self._first("CANCELLED")
+        return any(
+            moment <= failures[delivery] + _WITH_IT
+            for delivery, moment in cancels.items()
+            if delivery in failures
+        )
+
+    @property
+    def failed_for(self) -> float:
+        """How long ago a task failed last, in seconds; 0 if that is not known."""
+        moments = [event.timestamp for event in self.rows if event.event_type == "FAILED"]
+        if self.now is None or not moments:
+            return 0.0
+        return max(0.0, (self.now - max(moments)).total_seconds())
+
+    def _first(self, kind: str) -> dict[tuple[str, int], datetime]:
+        """The first events of a kind, by delivery."""
+        found: dict[tuple[str, int], datetime] = {}
+        for event in self.rows:
+            if event.event_type == kind:
+                delivery = event.task_id, event.retry_count
+                found[delivery] = min(found.get(delivery, event.timestamp), event.timestamp)
+        return found
+
+
+_EVENTS = msgspec.json.Decoder(TaskEvents)
+
+
+async def events_of(http: HttpApi, run: str) -> TaskEvents:
+    """Returns the events of a run's tasks; none if the HTTP API does not answer."""
+    answer = await http.fetch("GET", f"stable/workflow-runs/{run}/task-events")
+    if isinstance(answer, Failure):
+        return TaskEvents()
+    found = answer.unwrap()
+    try:
+        events = _EVENTS.decode(found.raw)
+    except msgspec.MsgspecError:
+        return TaskEvents()
+    now = None if found.ahead is None else datetime.fromtimestamp(time.time() + found.ahead, UTC)
+    return replace(events, now=now)
