@@ -19,13 +19,22 @@ from temporalio.converter import (
 
 from onward import (
     Raised,
+    Signal,
     TooLarge,
+    awaits,
+    calls,
     cancel,
     each,
+    fixed,
     fused,
+    history,
+    keep,
     result,
+    resume,
     run,
     schedule,
+    send,
+    sleep,
     submit,
     together,
     unschedule,
@@ -48,6 +57,7 @@ from tests.temporal.served import (
     hold,
     inc,
     mend,
+    mendable,
     same,
     size,
     total,
@@ -123,6 +133,31 @@ def test_nothing_can_be_read_in_a_history(sealed: TemporalBackend, sdk: Sdk) -> 
     ref = submit((same >> same >> size)(SECRET), on=sealed).unwrap()
     assert result(ref, on=sealed, timeout=PATIENCE) == Success(len(SECRET))
     assert_sealed(sdk, ref.id)
+
+
+def test_what_is_recorded_can_be_read(sealed: TemporalBackend, tmp_path: Path) -> None:
+    """Also the waits, whose steps stand in timers and memos, the tags, and what failed before."""
+    flow = same >> keep(sleep(0.01)) >> fixed(same, str(tmp_path))
+    flow = flow >> keep(awaits(Signal("by", int))) >> fixed(mendable, str(tmp_path))
+    tag = uuid4().hex
+    ref = submit(flow(SECRET), on=sealed, tags=[tag]).unwrap()
+    send(ref, Signal("by", int), 5, on=sealed).unwrap()
+    assert isinstance(result(ref, on=sealed, timeout=PATIENCE).failure(), Raised)
+    (tmp_path / "mended").touch()
+    again = resume(ref, on=sealed).unwrap()
+    assert result(again, on=sealed, timeout=PATIENCE) == Success(str(tmp_path))
+    found = history(ref, on=sealed).unwrap()
+    assert (found.tags, found.signals) == ((tag,), {"by": 5})
+    assert [step.path for step in found.steps] == ["0", "1[1]", "2", "3[1]", "4"]
+    until(
+        lambda: {call.unwrap().ref.id for call in calls(sealed, tags=[tag])} == {ref.id, again.id},
+        within=PATIENCE,
+        otherwise=lambda: "they are not listed",
+    )
+    flaky = submit(twice_in_vain(str(tmp_path)), on=sealed).unwrap()
+    assert result(flaky, on=sealed, timeout=PATIENCE) == Success(3)
+    before = history(flaky, on=sealed).unwrap().steps[0].attempts[0]
+    assert "attempt 2" in str(before.result)
 
 
 def test_progress_is_sealed_and_seen(sealed: TemporalBackend, sdk: Sdk, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from returns.result import Failure, Success
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHistory
 
 from onward import (
     Conflict,
@@ -33,9 +37,15 @@ from onward import (
 )
 from onward.backend import HistoryPage
 from onward.backends.temporal import TemporalBackend
+from onward.backends.temporal.converter import data_converter
+from onward.backends.temporal.events import parse
+from onward.backends.temporal.records import record_of
 from onward.flows.flow import AnyFlow
+from onward.outcome import Value
 from tests.engines.process import until
+from tests.engines.temporal import Temporal
 from tests.temporal.conftest import until_status
+from tests.temporal.record import FOLDER
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import (
     crash,
@@ -63,6 +73,12 @@ def pages(on: TemporalBackend, id: str, limit: int) -> Iterator[HistoryPage]:
         after = page.next
         if not after:
             return
+
+
+def recorded(name: str) -> Sequence[HistoryEvent]:
+    """The events that `tests.temporal.record` has kept of a workflow."""
+    kept = json.loads((FOLDER / f"{name}.json").read_text())
+    return WorkflowHistory.from_json(kept["id"], kept["history"]).events
 
 
 def of(ref: Ref[Any, Any], on: TemporalBackend) -> History[Any, Any]:
@@ -216,6 +232,26 @@ def test_a_long_flow_is_read_in_pages(
     assert short_histories.forget(id) == Success(None)
     for each_ in (id, *children):
         assert isinstance(short_histories.history(each_).failure(), Unknown)
+
+
+def test_the_history_of_an_earlier_release_is_read(temporal: Temporal) -> None:
+    """Also that of a part, whose plan does not say where it stands."""
+
+    async def paths() -> list[str]:
+        client = await Client.connect(temporal.address, data_converter=data_converter(None))
+        whole, part = [await parse(client, recorded(name)) for name in ("parts", "parts-0")]
+        assert whole.sent is not None
+        found = [
+            await record_of(client, events, entry, whole.sent[0])
+            for events in (whole, part)
+            for entry in events.entries
+            if not entry.child
+        ]
+        assert {type(step.outcome) for step in found} == {Value}
+        return [step.path for step in found]
+
+    expected = ["0", "1", "2", "3", *(f"4[{n}].{step}" for n in range(5) for step in (0, 1))]
+    assert sorted(asyncio.run(paths())) == expected
 
 
 @pytest.mark.parametrize("flow", [inc])  # the test of long flows deletes a workflow

@@ -113,17 +113,29 @@ async def read(client: Client, id: str) -> Events:
     is_running = described.status == WorkflowExecutionStatus.RUNNING
     run = client.get_workflow_handle(id, run_id=described.run_id)
     events = [event async for event in run.fetch_history_events()]
-    sent = await sent_in(client, events[0])
+    pending = described.raw_description.pending_activities if is_running else ()
+    return await parse(client, events, pending)
+
+
+async def parse(
+    client: Client, events: Sequence[HistoryEvent], pending: Iterable[PendingActivityInfo] = ()
+) -> Events:
+    """Reads events, of this or of an earlier release.
+
+    Args:
+        client: The connection, whose converter decodes them.
+        events: All events of a workflow.
+        pending: Its activities that have not ended.
+    """
     entries, notes = _entries(events)
     await _decode(client, notes)
-    raw = described.raw_description
     return Events(
         events[0],
         events[-1] if events[-1].WhichOneof("attributes") in _ENDS else None,
-        sent,
+        await sent_in(client, events[0]),
         [entry for entry in entries if entry.child or entry.activity or entry.note],
         await _signals(client, events),
-        {each.activity_id: each for each in raw.pending_activities} if is_running else {},
+        {each.activity_id: each for each in pending},
         [
             event.workflow_task_completed_event_attributes.started_event_id
             for event in events

@@ -17,7 +17,7 @@ from onward.backend import AttemptRecord, State, StepRecord
 from onward.backends.temporal.errors import outcome_of
 from onward.backends.temporal.events import Entry, Events, Signal, time_of
 from onward.backends.temporal.message import WaitNote, outcome_of_value
-from onward.backends.temporal.paths import path_in
+from onward.backends.temporal.paths import without_parts
 from onward.context import moment
 from onward.fault import Cancelled, TooLarge
 from onward.outcome import Faulted, Outcome, Value, faulted
@@ -65,16 +65,16 @@ async def record_of(client: Client, events: Events, entry: Entry, plan: Plan | N
     """
     if entry.note is not None:
         return _wait(events, entry, entry.note, plan)
-    return await _step(client, events, entry)
+    return await _step(client, events, entry, plan)
 
 
 # -- steps ------------------------------------------------------------------------------------
 
 
-async def _step(client: Client, events: Events, entry: Entry) -> StepRecord:
+async def _step(client: Client, events: Events, entry: Entry, plan: Plan | None) -> StepRecord:
     scheduled = entry.event.activity_task_scheduled_event_attributes
     name = scheduled.activity_type.name
-    path = entry.activity if events.sent is None else path_in(*events.sent, entry.activity)
+    path = entry.activity if plan is None else without_parts(plan.root, entry.activity)
     outcome = None if entry.ended is None else await _outcome(client, entry.ended, name)
     attempts = await _attempts(client, events, entry, name, outcome)
     is_first = bool(attempts) and attempts[0].number == 1 and attempts[0].began is not None
