@@ -55,7 +55,7 @@ def main(calls: int = 100_000) -> None:
         ones, chains = calls // 10, calls // 100
         steps_take(Path(folder, "one.db"), "a call of one task", [step(1)] * ones, 1)
         steps_take(Path(folder, "chain.db"), f"a chain of {STEPS}", [chain(1)] * chains, STEPS)
-        attempts_take(Path(folder, "attempts.db"), calls // 1000)
+        attempts_take(Path(folder, "attempts.db"), calls // 100)
         long_history(Path(folder, "long.db"))
         many_calls(Path(folder, "many.db"), calls)
 
@@ -63,8 +63,11 @@ def main(calls: int = 100_000) -> None:
 def steps_take(path: Path, what: str, calls: list[Call[Any, Any]], steps: int) -> None:
     """Prints what a step takes of the file, and of a worker's processor time."""
     with closing(sqlite(path)) as backend:
+        backend.diagnose().unwrap()
+        tables = _size(path)
         refs = submit_all(calls, on=backend).unwrap()
         empty = _size(path)
+        print(f"{what}: {(empty - tables) / len(calls):,.0f} bytes while it waits", end=", ")
         with WorkerProcess.module(
             "benchmarks.waits_served", SQLITE, str(path), log=path.with_suffix(".log")
         ) as worker:
@@ -74,13 +77,14 @@ def steps_take(path: Path, what: str, calls: list[Call[Any, Any]], steps: int) -
                 pass
             spent = used(worker.pid) - before
         size, count = _size(path) - empty, len(calls) * steps
-    print(f"{what}: {size / count:,.0f} bytes and {spent / count * 1e6:,.0f} us a step")
+    print(f"then {size / count:,.0f} bytes and {spent / count * 1e6:,.0f} us a step")
 
 
 def attempts_take(path: Path, calls: int) -> None:
     """Prints what an attempt that failed takes of the file."""
     with closing(sqlite(path)) as backend:
         worker = backend.serve(Catalog(fail, step)).unwrap()
+        tables = _size(path)
         refs = submit_all([(step >> fail)(1)] * calls, on=backend).unwrap()
         for _ in results(refs, on=backend, timeout=PATIENCE):
             pass
@@ -89,7 +93,8 @@ def attempts_take(path: Path, calls: int) -> None:
             query = "select count(*), sum(length(outcome)) from onward_attempts"
             count, faults = db.execute(query).fetchone()
         print(f"{count:,} attempts that failed: faults of {faults / count:,.0f} bytes each, and")
-        print(f"  {_size(path) / count:,.0f} bytes of the file for each, all in all")
+        size = (_size(path) - tables) / count
+        print(f"  {size:,.0f} bytes of the file for each, with all that is kept of their calls")
 
 
 def long_history(path: Path) -> None:

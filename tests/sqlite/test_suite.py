@@ -21,7 +21,8 @@ class TestSharedSteps(BackendSuite):
         path = tmp_path_factory.mktemp("sqlite") / "onward.db"
         backend, other = sqlite(path), sqlite(path)
         workers = [each.serve(cls.catalog, concurrency=1).unwrap() for each in (backend, other)]
-        workers += [other.serve(cls.catalog, concurrency=2).unwrap()]
+        # With fewer, the laws that hold several calls at once would wait for themselves.
+        workers += [other.serve(cls.catalog, concurrency=4).unwrap()]
         yield backend
         for worker in workers:
             worker.stop()

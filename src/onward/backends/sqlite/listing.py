@@ -29,6 +29,12 @@ FROM = "onward_calls as calls left join onward_jobs as jobs on jobs.seq = calls.
 _ENDED_BADLY = ("failed", "cancelled", "expired", "moved")
 _OPEN = ("queued", "running", "waiting", "cancelling")
 
+_MAY_BE = {
+    "running": "jobs.owner is not null or jobs.task is not null",
+    "waiting": "jobs.seq in (select call from onward_waits)",
+}
+"""What holds for all jobs of calls in a state, and can be seen without their calls."""
+
 _NEWEST = "onward_calls as calls indexed by onward_newest"
 _FAILURES = "onward_calls as calls indexed by onward_failures"
 _JOBS = "onward_jobs as jobs cross join onward_calls as calls on calls.seq = jobs.seq"
@@ -116,6 +122,8 @@ def _searches(query: CallQuery) -> Iterator[_Search]:
     still_open = states.intersection(_OPEN)
     if still_open:
         search = _Search(_JOBS, "jobs.seq", ("jobs.seq > 0",))
+        if still_open <= _MAY_BE.keys():
+            search = search.with_term(f"({' or '.join(map(_MAY_BE.__getitem__, still_open))})")
         is_all = len(still_open) == len(_OPEN)
         yield search if is_all else search.with_term(*_any_of(still_open))
 
