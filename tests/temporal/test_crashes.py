@@ -8,15 +8,17 @@ from uuid import uuid4
 
 import pytest
 from msgspec import Raw, json
+from returns.result import Success
 from temporalio.client import Client
 
-from onward import Lost, Ref, result
+from onward import Lost, Ref, calls, history, result, resume
 from onward import plan as plans
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.lower import LONGEST, retry_policy
 from onward.backends.temporal.message import SINGLE, FlowOptions, encode, step_message
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
+from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
 from tests.temporal.conftest import ROOT
 from tests.temporal.sdk import Sdk
@@ -78,10 +80,19 @@ def test_a_step_is_lost_once_its_workers_died_too_often(
     last = workerless.serve(catalog).unwrap()  # a worker is needed to end the workflow
     ref: Ref[str, object] = die.ref(id)
     fault = result(ref, on=workerless, timeout=PATIENCE).failure()
-    last.stop(0)
     assert isinstance(fault, Lost)
     assert fault.task == "die"
     assert noted(folder) == ["die 1"] * (1 + CRASHES)
+
+    def lost() -> set[str]:
+        return {call.unwrap().ref.id for call in calls(workerless, state="lost")}
+
+    until(lambda: id in lost(), within=PATIENCE, otherwise=lambda: f"{lost()}")
+    [step] = history(ref, on=workerless).unwrap().steps
+    assert [attempt.result for attempt in step.attempts][-1] is None
+    again = resume(ref, on=workerless).unwrap()
+    assert result(again, on=workerless, timeout=PATIENCE) == Success(str(folder))
+    last.stop(0)
 
 
 def worker(on: TemporalBackend, log: Path) -> WorkerProcess:
