@@ -91,8 +91,9 @@ class CleanupLaws(Tools):
         ref, other = (submit(flow(599), on=on).unwrap() for flow in (asleep, after))
         self.until(lambda: status(ref, on=on).unwrap().state == "waiting")
         self._rests(other, traces)
-        for each in (ref, other):
+        for each in (ref, other):  # one may have the only slot of the other's worker
             assert cancel(each, on=on) == Success(None)
+        for each in (ref, other):
             assert isinstance(result(each, on=on, timeout=self.patience).failure(), Cancelled)
             assert self.trace_of(each.id, traces)["double 600 1"] == 1
 
