@@ -19,7 +19,8 @@ return 'begun'
 """
 )
 
-# A call without cleanups ends at once. The messages that the ledger holds outside of cleanups are
+# A call without cleanups ends at once, and so does one that goes on elsewhere, unless it is
+# cancelling. The messages that the ledger holds outside of cleanups are
 # dropped, because the call is sent again.
 
 END_EARLY = (
@@ -27,10 +28,10 @@ END_EARLY = (
     + IN_CLEANUP
     + SETTLES
     + """
-local id, ends, outcome, keep, fault = unpack(ARGV)
+local id, ends, outcome, keep, fault, at_once = unpack(ARGV)
 local known = redis.call('HMGET', KEYS[1], 'end', 'plan', 'cancelling', 'cleanups')
 if known[1] or not known[2] or known[3] then return 0 end
-if not known[4] then
+if at_once == '1' or not known[4] then
     settle(fault)
     return 0
 end

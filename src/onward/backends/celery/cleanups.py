@@ -22,13 +22,14 @@ class CleanupLedger(Protocol):
         """
         ...
 
-    def end_early(self, id: str, outcome: Faulted, end: str) -> bool:
+    def end_early(self, id: str, outcome: Faulted, end: str, *, at_once: bool = False) -> bool:
         """Ends a call: at once, or after its cleanups if any flow with a cleanup has begun.
 
         Args:
             id: The call's id.
             outcome: Its outcome then, unless it has one, or is cancelling, already.
             end: Its state then.
+            at_once: Whether it ends without its cleanups.
 
         Returns:
             Whether it is cancelling from now on, so that it must be sent again.

@@ -18,7 +18,7 @@ from returns.result import Failure, Result, Success
 
 from onward import plan as plans
 from onward.backend import State, Submission
-from onward.backend.support import ended_already, sent_already, unknown
+from onward.backend.support import ended_already, is_cancelling, sent_already, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.canvas import Canvas
 from onward.backends.celery.client import PublishDeadline, Timeouts
@@ -30,7 +30,7 @@ from onward.backends.celery.ledger import Ledger, Message
 from onward.backends.celery.message import CallState
 from onward.backends.celery.signing import Signer
 from onward.backends.celery.submit import RecordingAMQP, TaskMessage, send_all, task_message
-from onward.fault import Cancelled, Fault, Unavailable
+from onward.fault import Cancelled, Fault, Moved, Unavailable
 from onward.outcome import Faulted, faulted
 
 _TIMEOUTS = Timeouts()
@@ -142,6 +142,17 @@ class Core:
         except (RedisError, OSError) as problem:
             return Failure(unavailable(LEDGER, problem))
         return Success(None)
+
+    def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        """See `Moves.give_up`."""
+        try:
+            self.ledger.cleanups.end_early(id, faulted(moved), "moved", at_once=True)
+            entry = self.ledger.read(id)
+        except (RedisError, OSError) as problem:
+            return Failure(unavailable(LEDGER, problem))
+        if entry is None:
+            return Failure(unknown(id, "the ledger"))
+        return Success(None) if entry.end else Failure(is_cancelling(moved.task))
 
     def end_early(self, id: str, outcome: Faulted, end: State) -> None:
         """Ends a call: at once, or after its cleanups if it has any to run.

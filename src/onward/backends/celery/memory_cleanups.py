@@ -44,12 +44,12 @@ class MemoryCleanups:
             call[f"f:{at}"] = call["cleanups"] = b""
             return "begun"
 
-    def end_early(self, id: str, outcome: Faulted, end: str) -> bool:
+    def end_early(self, id: str, outcome: Faulted, end: str, *, at_once: bool = False) -> bool:
         with self._changed:
             call = self._calls.get(id)
             if call is None or "end" in call or "cancelling" in call:
                 return False
-            if "cleanups" not in call:
+            if at_once or "cleanups" not in call:
                 self._settle(id, outcome, end)
                 return False
             call["cancelling"], call["ends"] = outcomes.encode(outcome), end.encode()

@@ -32,10 +32,11 @@ class RedisCleanups:
     def begin(self, id: str, at: str) -> Begun:
         return cast(Begun, self._begin([f"onward:{id}"], [id, at]).decode())
 
-    def end_early(self, id: str, outcome: Faulted, end: str) -> bool:
+    def end_early(self, id: str, outcome: Faulted, end: str, *, at_once: bool = False) -> bool:
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
         keys = [f"onward:{id}", OPEN_CALLS]
-        return bool(self._end_early(keys, [id, end, raw, self._keep, kind_of_fault(outcome)]))
+        args = [id, end, raw, self._keep, kind_of_fault(outcome), int(at_once)]
+        return bool(self._end_early(keys, args))
 
     def cancelled(self, id: str) -> Faulted | None:
         end, raw = self._client.hmget(f"onward:{id}", ["end", "cancelling"])
