@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -17,6 +18,7 @@ from onward import (
     Signal,
     Signals,
     awaits,
+    cancel,
     connect,
     current,
     each,
@@ -153,3 +155,16 @@ def test_a_call_goes_on_where_it_was(old: str, new: str, engines: dict[str, Open
     assert whole == ("split", id, key)
     assert sorted(items) == [(f"double {n}", id, key) for n in range(3)]
     assert (last, cleanup) == (("total", id, key), ("undo", id, key))
+
+
+@pytest.mark.parametrize("old", NAMES)
+def test_a_delayed_call_starts_when_it_would_have(old: str, engines: dict[str, Open]) -> None:
+    with engines[old]() as here, engines["other sqlite"]() as there:
+        ref = submit(FLOW(3), on=here, delay=600).unwrap()
+        moved = move(ref, on=here, to=there).unwrap()
+        found = history(moved, on=there).unwrap()
+        assert found.state == "queued"
+        starts = there.history(moved.id).unwrap().call.starts
+        assert starts is not None
+        assert abs((starts - datetime.now(UTC)).total_seconds() - 600) < 60
+        assert cancel(moved, on=there) == Success(None)
