@@ -83,6 +83,7 @@ def history_page(
     plan = read.unwrap()
     if plan.queue == queue:
         plan = replace(plan, queue=None)
+    starts = None if page.starts is None else to_local(page.starts, now())
     call = CallRecord(
         page.call.id,
         plan.flow,
@@ -91,6 +92,7 @@ def history_page(
         _moment(page.call.ended),
         plan.tags,
         "" if page.outcome is None else kind_of_fault(page.outcome),
+        _moment(starts) if page.call.state == "queued" else None,
     )
     return Success(
         HistoryPage(

@@ -55,6 +55,11 @@ class MemoryDue:
         with self._changed:
             return dict(self._signals.get(call, {}))
 
+    def starts(self, call: str) -> float | None:
+        """When a delayed call starts; None if it has started."""
+        with self._changed:
+            return self._due.get(call, {}).get(START)
+
     def forget(self, call: str) -> None:
         """Removes all entries of a call."""
         with self._changed:

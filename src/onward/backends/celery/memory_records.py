@@ -57,6 +57,7 @@ class MemoryRecords:
                 None if raw is None else outcomes.decode(raw),
                 dict(self._due.signals(id)),
                 str(first + limit) if first + limit < len(names) else "",
+                self._due.starts(id),
             )
 
     def known(self, id: str, paths: Sequence[str]) -> set[str]:

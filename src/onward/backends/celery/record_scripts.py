@@ -42,7 +42,8 @@ for number = first, math.min(last, first + count - 1) do
 end
 return {
     known[1], known[2], known[3], known[4], state_of(KEYS[1], known[6], known[7], known[8]),
-    redis.call('HGETALL', KEYS[1] .. ':signals'), last, parts
+    redis.call('HGETALL', KEYS[1] .. ':signals'), last, parts,
+    redis.call('ZSCORE', 'onward:due', ' ' .. string.sub(KEYS[1], #'onward:' + 1))
 }
 """
 )
@@ -105,7 +106,7 @@ return {rows, is_over and 1 or 0, last}
 
 UNLIST = """
 local function unlist(id)
-    for _, each in ipairs({'', ':failed', ':cancelled', ':expired', ':lost'}) do
+    for _, each in ipairs({'', ':failed', ':cancelled', ':expired', ':moved', ':lost'}) do
         redis.call('ZREM', 'onward:calls' .. each, id)
     end
 end

@@ -122,6 +122,7 @@ class RecordedPage(NamedTuple):
         outcome: Its outcome; None if it has none.
         signals: The signals that it has got. A value is None if its signature is not valid.
         next: What to ask for the next part with; empty if this is the last one.
+        starts: When a delayed call starts, by the ledger's clock; None if it has no delay.
     """
 
     call: ListedCall
@@ -130,6 +131,7 @@ class RecordedPage(NamedTuple):
     outcome: Outcome | None
     signals: Mapping[str, bytes | None]
     next: str
+    starts: float | None = None
 
 
 class ListedPage(NamedTuple):
@@ -158,7 +160,7 @@ class Query(NamedTuple):
     until: float
 
 
-INDEXED = ("failed", "cancelled", "expired", "lost")
+INDEXED = ("failed", "cancelled", "expired", "moved", "lost")
 """The states that a ledger has a list of."""
 
 Forgotten = Literal["forgotten", "open", "unknown"]

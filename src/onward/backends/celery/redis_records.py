@@ -62,7 +62,7 @@ class RedisRecords:
         found = self._read([f"onward:{id}"], [first, count])
         if not found:
             return None
-        plan, outcome, about, ended, state, signals, last, parts = found
+        plan, outcome, about, ended, state, signals, last, parts, starts = found
         following = ""
         # A worker of an earlier release has left no log of what it ran.
         if kind == _EARLIER or about is None or not (after or any(parts)):
@@ -93,6 +93,7 @@ class RedisRecords:
                 for name, value in zip(names, signals[1::2], strict=True)
             },
             following,
+            None if starts is None else float(starts),
         )
 
     def known(self, id: str, paths: Sequence[str]) -> set[str]:
