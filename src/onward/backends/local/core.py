@@ -97,7 +97,9 @@ class Core:
 
     def _begin(self, run: Run, submission: Submission) -> None:
         loop, deadline = asyncio.get_running_loop(), run.plan.deadline
-        run.tasks = submission.tasks or self._tasks_of_first(run.plan)
+        run.tasks = submission.tasks
+        if run.tasks is None:  # a flow of waits alone has tasks: none
+            run.tasks = self._tasks_of_first(run.plan)
         run.starts = time.time() + submission.delay if submission.delay else None
         if deadline is not None:
             run.timer = loop.call_later(deadline - time.time(), self._expire, run)
