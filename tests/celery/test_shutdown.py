@@ -51,7 +51,7 @@ def test_a_worker_that_is_shut_down_first_ends_its_steps(
 
 def test_a_worker_that_stops_waits_for_no_further_message(valkey: Valkey) -> None:
     """It has Redis answer at once, where that would tell a second later that none has come."""
-    with Redis.from_url(valkey.url) as client, closing(celery(valkey.url)) as backend:
+    with Redis.from_url(valkey.url) as client:
 
         def unblocked() -> int:
             stats: Any = client.info("commandstats").get("cmdstat_client|unblock", {})
@@ -59,8 +59,8 @@ def test_a_worker_that_stops_waits_for_no_further_message(valkey: Valkey) -> Non
 
         def is_unblocked() -> bool:
             before = unblocked()
-            worker = backend.serve(Catalog(hold)).unwrap()
-            worker.stop()
+            with closing(celery(valkey.url, queue=uuid4().hex)) as backend:
+                backend.serve(Catalog(hold)).unwrap().stop()
             return unblocked() > before
 
         # Stopped very soon, it does not wait for a message yet.

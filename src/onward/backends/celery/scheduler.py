@@ -50,11 +50,16 @@ class Scheduler:
         self._version: int | None = None
         self._kept: dict[str, Kept] = {}
         self._ended = threading.Event()
-        threading.Thread(target=self._run, name="onward-schedules", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="onward-schedules", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Makes no more calls, and lets another worker lead."""
         self._ended.set()
+
+    def join(self, timeout: float) -> None:
+        """Waits until another worker may lead, for at most so many seconds."""
+        self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -64,6 +69,8 @@ class Scheduler:
                 self._version = None
                 self._ended.wait(_PAUSE)
             except Exception:
+                if self._ended.is_set():  # the ledger may have been closed meanwhile
+                    break
                 _LOGGER.exception("the worker failed to make the calls of schedules")
                 self._version = None
                 self._ended.wait(_PAUSE)

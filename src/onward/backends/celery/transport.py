@@ -143,6 +143,7 @@ class Channel(redis.Channel):
 
     _cached_client: Any = None
     _popped: Any = None
+    _is_stopping: bool = False
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.primary_finder is not None:
@@ -195,8 +196,18 @@ class Channel(redis.Channel):
     def unblock(self) -> None:
         """Has Redis answer the BRPOP that waits for a message, if there is one and it can.
 
-        Any thread may call it. The answer may be a message all the same.
+        Any thread may call it, once the worker stops. The answer may be a message all the same.
         """
+        self._is_stopping = True
+        self._ask_to_answer()
+
+    def close(self) -> None:
+        """Like kombu's, which waits for the answer; while the worker stops, not for long."""
+        if self._is_stopping:
+            self._ask_to_answer()
+        super().close()
+
+    def _ask_to_answer(self) -> None:
         asked = self.last_asked
         is_silent = asked is None or time.monotonic() - asked > _RECENTLY
         waiting: Any = getattr(self, "_in_poll", None)

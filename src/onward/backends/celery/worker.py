@@ -64,6 +64,9 @@ _REPEATING = (
 )
 """The loggers that repeat themselves while a broker is away, and so are throttled."""
 
+_PARTING = 1.0
+"""How long the leader of the schedules may take to step down, in seconds."""
+
 _LEAVING = 3.0
 """How long Celery may take to return messages, in seconds. Its loop wakes up once a second."""
 
@@ -187,6 +190,7 @@ class CeleryWorker:
         with retry.failing_fast() if retry is not None else contextlib.nullcontext():
             self._unblock()
             if self._ended.wait(grace):
+                self._scheduler.join(_PARTING)
                 self._runner.close()
                 return
             self._runner.give_up()
