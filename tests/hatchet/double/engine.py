@@ -66,7 +66,7 @@ class Task:
 
     def note(self, kind: str) -> None:
         """Notes an event of the task."""
-        self.events.append(TaskEvent(kind, self.retries, self.worker.id if self.worker else ""))
+        self.events.append(TaskEvent(kind, self.retries))
 
     @property
     def is_over(self) -> bool:
@@ -111,7 +111,6 @@ class TaskEvent:
 
     kind: str
     retries: int
-    worker: str
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -328,7 +327,7 @@ class Engine:
         """Shows a task as failed, as if its delivery to a dead worker had failed so long ago."""
         task = self.tasks[id]
         moment = datetime.now(UTC) - timedelta(seconds=ago)
-        task.events.append(TaskEvent("FAILED", task.retries, "", moment))
+        task.events.append(TaskEvent("FAILED", task.retries, moment))
         self._queued.pop(task, None)
         task.status, task.error = RunStatus.FAILED, "Could not send task to worker"
 

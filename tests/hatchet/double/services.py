@@ -291,18 +291,15 @@ def http(engine: Engine, token: str) -> web.Application:
         return web.json_response(shown.listed(engine.runs.values(), request.query))
 
     async def events(request: web.Request) -> web.StreamResponse:
-        found = engine.runs[request.match_info["run"]]
         rows = [
             {
-                "taskId": task.id,
                 "eventType": event.kind,
                 "timestamp": event.at.isoformat(),
                 "retryCount": event.retries,
-                "workerId": event.worker,
             }
-            for task in found.tasks.values()
-            for event in task.events
+            for event in reversed(engine.tasks[request.match_info["task"]].events)
         ]
+        rows = rows[: int(request.query.get("limit", 0))]
         return web.json_response({"rows": rows})
 
     async def update(request: web.Request) -> web.StreamResponse:
@@ -344,7 +341,7 @@ def http(engine: Engine, token: str) -> web.Application:
     application = web.Application(middlewares=[authorized])
     application.router.add_get("/api/v1/stable/tasks/{task}/logs", logs)
     application.router.add_get("/api/v1/stable/workflow-runs/{run}", run)
-    application.router.add_get("/api/v1/stable/workflow-runs/{run}/task-events", events)
+    application.router.add_get("/api/v1/stable/tasks/{task}/task-events", events)
     tenant = "/api/v1/tenants/{tenant}"
     stable = "/api/v1/stable/tenants/{tenant}"
     application.router.add_get(f"{stable}/workflow-runs", runs)

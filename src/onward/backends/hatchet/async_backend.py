@@ -54,6 +54,9 @@ _AT_ONCE = 1000
 _FREES = 0.02
 """The pause between looks whether a key is free, in seconds."""
 
+_AGAIN = 1.0
+"""The pause before a run is cancelled again, in seconds."""
+
 _SETTLES = 10.0
 """How long the engine may take to record that a run is cancelled, in seconds."""
 
@@ -220,8 +223,13 @@ class AsyncHatchetBackend:
             await self._connection.client.cancel([id])
             if found is not None and details.is_evicted:  # so no worker has it
                 await self._connection.signals.end_all(found[1], id)
+            again = time.monotonic() + _AGAIN
             while not await self._has_ended(details) and time.monotonic() < end:
                 await asyncio.sleep(0.02)
+                if time.monotonic() >= again:
+                    # The engine loses the cancel of a run that it delivers again just then.
+                    again += _AGAIN
+                    await self._connection.client.cancel([id])
                 details = await self._connection.reader.details(id) or details
         except Oversized:  # a run that is too large to be read has values of steps
             return Success(None)

@@ -112,10 +112,12 @@ class Reader:
                 raise
             return await self._by_parts(id, problem)
         if details is not None and outcomes.is_without_result(details):
-            events = await events_of(self._http, id)
-            self._note_failure(details, events.failed_for)
             for task in details.task_runs.values():
-                if events.is_cancelled and task.status == RunStatus.FAILED:
+                if task.status != RunStatus.FAILED:
+                    continue
+                events = await events_of(self._http, task.external_id)
+                self._note_failure(details, events.failed_for)
+                if events.is_cancelled:
                     task.status = RunStatus.CANCELLED
         return details
 

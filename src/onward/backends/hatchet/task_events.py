@@ -1,4 +1,4 @@
-"""What the engine has noted about the tasks of a run: deliveries, failures, cancels.
+"""What the engine has noted about a task: deliveries, failures, cancels.
 
 Only its HTTP API has these events.
 """
@@ -22,26 +22,26 @@ The engine takes up to five seconds to report that it could not hand a run to a 
 """
 
 
+_MOST = 200
+"""How many events of a task to read."""
+
+
 class TaskEvent(Struct, frozen=True, rename="camel"):
     """An event of a task.
 
     Args:
-        task_id: The task's id.
         event_type: What happened, such as `STARTED`, `CANCELLED` or `FAILED`.
         timestamp: When it happened.
         retry_count: How often the engine had delivered the task before.
-        worker_id: The worker's id, if the event is of one.
     """
 
-    task_id: str
     event_type: str
     timestamp: datetime
     retry_count: int = 0
-    worker_id: str = ""
 
 
 class TaskEvents(Struct, frozen=True):
-    """The events of a run's tasks.
+    """The events of a task.
 
     Args:
         rows: The events.
@@ -53,9 +53,9 @@ class TaskEvents(Struct, frozen=True):
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether a run was cancelled that the engine shows as failed.
+        """Whether a task was cancelled that the engine shows as failed.
 
-        A run that is cancelled while the engine tries to hand it to a dead worker gets both events,
+        One that is cancelled while the engine tries to hand it to a dead worker gets both events,
         and the failure hides the cancel.
         """
         failures, cancels = self._first("FAILED"), self._first("CANCELLED")
@@ -67,28 +67,30 @@ class TaskEvents(Struct, frozen=True):
 
     @property
     def failed_for(self) -> float:
-        """How long ago a task failed last, in seconds; 0 if that is not known."""
+        """How long ago it failed last, in seconds; 0 if that is not known."""
         moments = [event.timestamp for event in self.rows if event.event_type == "FAILED"]
         if self.now is None or not moments:
             return 0.0
         return max(0.0, (self.now - max(moments)).total_seconds())
 
-    def _first(self, kind: str) -> dict[tuple[str, int], datetime]:
+    def _first(self, kind: str) -> dict[int, datetime]:
         """The first events of a kind, by delivery."""
-        found: dict[tuple[str, int], datetime] = {}
+        found: dict[int, datetime] = {}
         for event in self.rows:
             if event.event_type == kind:
-                delivery = event.task_id, event.retry_count
-                found[delivery] = min(found.get(delivery, event.timestamp), event.timestamp)
+                moment = found.get(event.retry_count, event.timestamp)
+                found[event.retry_count] = min(moment, event.timestamp)
         return found
 
 
 _EVENTS = msgspec.json.Decoder(TaskEvents)
 
 
-async def events_of(http: HttpApi, run: str) -> TaskEvents:
-    """Returns the events of a run's tasks; none if the HTTP API does not answer."""
-    answer = await http.fetch("GET", f"stable/workflow-runs/{run}/task-events")
+async def events_of(http: HttpApi, task: str) -> TaskEvents:
+    """Returns the events of a task; none if the HTTP API does not answer."""
+    # Without a limit, the engine gives none; the newest come first.
+    query = {"limit": str(_MOST), "offset": "0"}
+    answer = await http.fetch("GET", f"stable/tasks/{task}/task-events", query=query)
     if isinstance(answer, Failure):
         return TaskEvents()
     found = answer.unwrap()
