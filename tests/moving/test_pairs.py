@@ -31,10 +31,13 @@ from onward import (
     submit,
     task,
 )
-from onward.backend import Moves
+from onward.backend import Histories, Moves
 from tests.engines.process import until
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
+from tests.hatchet.double import Double
+from tests.hatchet.served import Engine as HatchetEngine
+from tests.hatchet.served import fresh
 
 PATIENCE = 60.0
 GO = Signal("go", int)
@@ -42,7 +45,7 @@ ran: list[tuple[str, str, str | None]] = []
 
 
 @runtime_checkable
-class Engine(Moves, Cancels, Signals, Protocol):
+class Engine(Histories, Cancels, Signals, Protocol):
     """All that these tests need of a backend."""
 
 
@@ -82,8 +85,7 @@ Open: TypeAlias = Callable[[], AbstractContextManager[Engine]]
 @contextmanager
 def served(url: str) -> Iterator[Engine]:
     backend = connect(url).unwrap()
-    if not isinstance(backend, Engine):
-        pytest.skip(f"no call can be moved from {backend!r}")
+    assert isinstance(backend, Engine)
     worker = backend.serve(CATALOG).unwrap()
     try:
         yield backend
@@ -102,7 +104,24 @@ def engines(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Open]:
         server: Temporal = request.getfixturevalue("temporal")
         return served(f"temporal://127.0.0.1:{server.port}?task_queue=moving")
 
+    @contextmanager
+    def hatchet(engine: HatchetEngine) -> Iterator[Engine]:
+        environment = engine.client_environment
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HATCHET_CLIENT_TOKEN", environment["HATCHET_CLIENT_TOKEN"])
+            server = environment["HATCHET_CLIENT_SERVER_URL"]
+            address = f"{environment['HATCHET_CLIENT_HOST_PORT']}/{fresh()}"
+            with served(f"hatchet://{address}?tls=false&server_url={server}") as backend:
+                yield backend
+
+    @contextmanager
+    def double() -> Iterator[Engine]:
+        with Double() as engine, hatchet(engine) as backend:
+            yield backend
+
     return {
+        "hatchet": lambda: hatchet(request.getfixturevalue("hatchet")),
+        "hatchet double": double,
         "sqlite": lambda: served(f"sqlite:///{tmp_path}/onward.db"),
         "other sqlite": lambda: served(f"sqlite:///{tmp_path}/other.db"),
         "celery": celery,
@@ -113,7 +132,10 @@ def engines(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Open]:
 NAMES = ("sqlite", "celery", "temporal")
 
 
-@pytest.mark.parametrize(("old", "new"), [("sqlite", "other sqlite"), *permutations(NAMES, 2)])
+OTHERS = [("sqlite", other) for other in ("other sqlite", "hatchet", "hatchet double")]
+
+
+@pytest.mark.parametrize(("old", "new"), [*OTHERS, *permutations(NAMES, 2)])
 def test_a_call_goes_on_where_it_was(old: str, new: str, engines: dict[str, Open]) -> None:
     ran.clear()
     key = f"{old}-{new}"
@@ -125,6 +147,7 @@ def test_a_call_goes_on_where_it_was(old: str, new: str, engines: dict[str, Open
             otherwise=lambda: str(status(ref, on=here)),
         )
         until_due = status(ref, on=here).unwrap().until
+        assert isinstance(here, Moves)
         moved = move(ref, on=here, to=there).unwrap()
         assert move(ref, on=here, to=there) == Success(moved)
         until(
@@ -161,6 +184,7 @@ def test_a_call_goes_on_where_it_was(old: str, new: str, engines: dict[str, Open
 def test_a_delayed_call_starts_when_it_would_have(old: str, engines: dict[str, Open]) -> None:
     with engines[old]() as here, engines["other sqlite"]() as there:
         ref = submit(FLOW(3), on=here, delay=600).unwrap()
+        assert isinstance(here, Moves)
         moved = move(ref, on=here, to=there).unwrap()
         found = history(moved, on=there).unwrap()
         assert found.state == "queued"

@@ -270,9 +270,9 @@ class BlockingMoves(BlockingHistories[MovesCoreT]):
 class BlockingFinds(Blocking[FindsCoreT]):
     """`Finds` over an async backend."""
 
-    def find(self, id: str, /) -> Result[str, Fault]:
+    def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
         """See `Finds.find`."""
-        return self._wait(lambda: self._core.find(id))
+        return self._wait(lambda: self._core.find(id, timeout))
 
 
 class BlockingForgets(Blocking[ForgetsCoreT]):

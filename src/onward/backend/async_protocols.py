@@ -115,7 +115,7 @@ class AsyncMoves(Protocol):
 class AsyncFinds(Protocol):
     """`Finds`, for callers that await."""
 
-    async def find(self, id: str, /) -> Result[str, Fault]:
+    async def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
         """Like `Finds.find`."""
         ...
 

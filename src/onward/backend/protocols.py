@@ -273,8 +273,16 @@ class Moves(Histories, Protocol):
 class Finds(Backend, Protocol):
     """A backend where the id of a call is not always the id of its plan."""
 
-    def find(self, id: str, /) -> Result[str, Fault]:
-        """Returns the id of the call that was submitted with a plan of this id, or `Unknown`."""
+    def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
+        """Finds the call that was submitted with a plan.
+
+        Args:
+            id: The plan's id.
+            timeout: How long to wait until the engine knows it, in seconds.
+
+        Returns:
+            The call's id; `Unknown` if there is none.
+        """
         ...
 
 

@@ -14,6 +14,9 @@ from onward.interpret.callers import Caller
 
 T = TypeVar("T")
 
+_APPEARS = 10.0
+"""How long it may take until an engine finds a call that was just submitted, in seconds."""
+
 
 async def follow(
     caller: Caller,
@@ -42,7 +45,7 @@ async def follow(
     try:
         id = moved.id
         if isinstance(backend, Finds):
-            found = await caller.ask(backend.find, id)
+            found = await caller.ask(backend.find, id, _APPEARS)
             if isinstance(found, Failure):
                 return Failure(found.failure())
             id = found.unwrap()

@@ -253,6 +253,10 @@ class AsyncHatchetBackend:
         """See `AsyncLists.calls`."""
         return await Calls(self._connection, self.status).page(query, after)
 
+    async def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
+        """See `AsyncFinds.find`."""
+        return await Calls(self._connection, self.status).find(id, timeout)
+
     async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         """See `AsyncSignals.send`."""
         return await self._connection.signals.send(id, name, raw)

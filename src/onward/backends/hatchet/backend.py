@@ -21,6 +21,7 @@ from onward.backend import (
 from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
+    BlockingFinds,
     BlockingHistories,
     BlockingLists,
     BlockingSchedules,
@@ -44,6 +45,7 @@ class HatchetBackend(
     BlockingCancels["LazyBackend"],
     BlockingSchedules["LazyBackend"],
     BlockingSignals["LazyBackend"],
+    BlockingFinds["LazyBackend"],
     BlockingHistories["LazyBackend"],
     BlockingLists["LazyBackend"],
     BlockingDiagnoses["LazyBackend"],
@@ -135,6 +137,10 @@ class LazyBackend:
     async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
         """See `AsyncLists.calls`."""
         return await self._connected().calls(query, after)
+
+    async def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
+        """See `AsyncFinds.find`."""
+        return await self._connected().find(id, timeout)
 
     async def send(self, id: str, name: str, raw: Raw, /) -> Result[None, Fault]:
         """See `AsyncSignals.send`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -13,7 +14,8 @@ from onward.backend import CallPage, CallQuery, CallRecord, State, Status, state
 from onward.backend.history import Listed, matches
 from onward.backends.hatchet import marks
 from onward.backends.hatchet.connection import Connection
-from onward.backends.hatchet.message import decode_result
+from onward.backends.hatchet.errors import unknown
+from onward.backends.hatchet.message import KEY, decode_result
 from onward.backends.hatchet.runs import (
     CANCELLED,
     COMPLETED,
@@ -25,6 +27,9 @@ from onward.backends.hatchet.runs import (
 )
 from onward.fault import BadPayload, Fault
 from onward.outcome import Faulted, Outcome
+
+_APPEARS = 0.1
+"""The pause between looks for a run, in seconds."""
 
 _LARGEST = 500
 """How many runs to ask for at once."""
@@ -92,6 +97,20 @@ class Calls:
                 place = place.past(row.created)
             if len(rows) < most:
                 return Success(CallPage(tuple(found)))
+
+    async def find(self, id: str, timeout: float) -> Result[str, Fault]:
+        """See `AsyncFinds.find`. The HTTP API learns of a run a moment after it was submitted."""
+        settings, end = self._connection.settings, time.monotonic() + timeout
+        entry = f"{KEY}:{settings.prefix}{id}"
+        while True:
+            listed = await list_runs(self._connection.http, settings.tenant, [entry], limit=1)
+            if isinstance(listed, Failure):
+                return Failure(listed.failure())
+            if rows := listed.unwrap().rows:
+                return Success(rows[0].id)
+            if time.monotonic() >= end:
+                return Failure(unknown(id))
+            await asyncio.sleep(_APPEARS)
 
     async def _runs(self, query: CallQuery, place: _Place, most: int) -> Result[list[Run], Fault]:
         settings = self._connection.settings

@@ -210,7 +210,7 @@ class Core:
         conflict = given_up.unwrap()
         return Success(None) if conflict is None else Failure(conflict)
 
-    async def find(self, id: str, /) -> Result[str, Fault]:
+    async def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
         return await self._connection.request(id, lambda client: single.call_of(client, id))
 
     async def forget(self, id: str, /) -> Result[None, Fault]:
