@@ -206,7 +206,8 @@ class Past(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a call takes over from the one that it continues; see `onward.past`.
 
     Args:
-        origin: The id of the first call, which `current().id` is in all of them.
+        origin: The id of the first call, which `current().id` is in all of them; empty if that is
+            the call itself.
         outcomes: The outcomes of steps and waits by their path. They do not run again.
         due: When the waits end that had begun, by path, in seconds since 1970.
         args: Other arguments for steps, by path.
@@ -248,7 +249,7 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def origin(self) -> str:
         """The id that the call's steps see: its own, or that of the first call it continues."""
-        return self.id if self.past is None else self.past.origin
+        return self.id if self.past is None else self.past.origin or self.id
 
     def __hash__(self) -> int:
         return hash((self.id, self.flow, self.root, self.args))

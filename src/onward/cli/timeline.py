@@ -114,7 +114,7 @@ def _title(call: CallRecord, plan: Plan | None) -> Text:
     if call.tags:
         title.append(f"\ntags: {', '.join(call.tags)}")
     if plan is not None and plan.past is not None:
-        of_another = plan.past.origin != plan.id
+        of_another = plan.past.origin not in ("", plan.id)
         title.append(f"\ncontinues {plan.past.origin}" if of_another else "\na fork")
     return title
 

@@ -104,7 +104,7 @@ async def fork(caller: Caller, ref: Ref[V, E], at: str, on: Histories) -> Result
     outcomes, id = found.outcomes, new_id()
     if at not in outcomes and at not in found.steps:
         return Failure(_no_step(ref, at, [*outcomes, *found.steps]))
-    past = Past(id, before(at, outcomes), args={} if plan.past is None else plan.past.args)
+    past = Past("", before(at, outcomes), args={} if plan.past is None else plan.past.args)
     forked = replace(plan, v=NEWEST, id=id, key=None, deadline=None, trace={}, past=past)
     return await core.submit(caller, ref.flow, submission_of(forked, ref.flow), on)
 
@@ -161,7 +161,7 @@ def continued(plan: Plan, found: Recorded, id: str) -> Plan:
         if path not in kept and step.until is not None and not isinstance(step.outcome, Failed)
     }
     args = {path: each for path, each in before_it.args.items() if path not in kept}
-    past = Past(before_it.origin, kept, due, args)
+    past = Past(before_it.origin or plan.id, kept, due, args)
     return replace(plan, v=NEWEST, id=id, trace={}, past=past)
 
 

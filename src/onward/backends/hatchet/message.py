@@ -141,7 +141,7 @@ def origin_of(plan: Plan, call: str) -> str:
         plan: The call's plan, whose id only Onward knows.
         call: The call's id, which is that of its run.
     """
-    return call if plan.origin == plan.id else plan.origin
+    return call if plan.past is None or not plan.past.origin else plan.past.origin
 
 
 def encode(what: RunInput | StepResult) -> str:

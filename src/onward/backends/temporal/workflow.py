@@ -186,7 +186,7 @@ class _StepRunner:
         self._plan = plan
         self._options = options
         self._call = plan.id or workflow.info().workflow_id
-        self._origin = self._call if plan.past is None else plan.past.origin
+        self._origin = self._call if plan.past is None else plan.past.origin or self._call
         self._task = 0
         self._sent = 0
 
