@@ -18,6 +18,7 @@ from returns.result import Failure, Result, Success
 
 from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
 from onward.outcome import Outcome
+from onward.outline import Outlined, counted
 from onward.policy import CallDelivery, Delivery, Name
 from onward.routing import Route
 
@@ -259,27 +260,13 @@ class _Version(msgspec.Struct):
     v: int
 
 
-class _Outline(msgspec.Struct):
-    """The nesting of a node, without its contents, which reads in a tenth of the time."""
-
-    steps: tuple[_Outline, ...] = ()
-    branches: tuple[_Outline, ...] = ()
-    body: _Outline | None = None
-    handler: _Outline | None = None
-    cleanup: _Outline | None = None
-
-
-class _Outlined(msgspec.Struct):
-    root: _Outline
-
-
 _ENCODER = msgspec.json.Encoder()
 
 
 @cache
-def _decoders() -> tuple[Decoder[_Version], Decoder[_Outlined], Decoder[Plan]]:
+def _decoders() -> tuple[Decoder[_Version], Decoder[Outlined], Decoder[Plan]]:
     # Not at import: making them takes long, and a client that only submits does not need them.
-    return Decoder(_Version), Decoder(_Outlined), Decoder(Plan)
+    return Decoder(_Version), Decoder(Outlined), Decoder(Plan)
 
 
 def encode(plan: Plan) -> bytes:
@@ -309,7 +296,7 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
                 )
             )
         if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
-            count = _counted(of_outline.decode(raw).root)
+            count = counted(of_outline.decode(raw).root, MAX_NODES)
             if count > MAX_NODES:
                 return Failure(_too_many())
         plan = of_plan.decode(raw)
@@ -349,17 +336,6 @@ def checked_version(root: Node) -> int | BadPayload:
 def _too_many() -> BadPayload:
     message = f"not a valid plan: it has more than {MAX_NODES:,} steps"
     return BadPayload("", message, advice=SMALLER)
-
-
-def _counted(outline: _Outline) -> int:
-    count, todo = 0, [outline]
-    while todo and count <= MAX_NODES:
-        node = todo.pop()
-        count += 1
-        todo += [*node.steps, *node.branches]
-        inner = node.body, node.handler, node.cleanup
-        todo += [part for part in inner if part is not None]
-    return count
 
 
 _NEW: Final = frozenset(
