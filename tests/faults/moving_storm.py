@@ -52,7 +52,10 @@ ENGINES: Mapping[str, Engine] = {
     "Temporal": TEMPORAL,
     "Hatchet": HATCHET,
 }
-ROUTES = (("SQLite", "Celery", "Temporal", "Celery"), ("SQLite", "Temporal", "Hatchet"))
+ROUTES = (
+    ("SQLite", "Celery", "Temporal", "Celery"),
+    ("SQLite", "Celery", "Temporal", "Hatchet", "Celery"),
+)
 """Engines on which calls are one after the other."""
 
 GO = Signal("go", int)

@@ -132,7 +132,11 @@ def engines(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Open]:
 NAMES = ("sqlite", "celery", "temporal")
 
 
-OTHERS = [("sqlite", other) for other in ("other sqlite", "hatchet", "hatchet double")]
+HATCHETS = ("hatchet", "hatchet double")
+OTHERS = [
+    *(("sqlite", other) for other in ("other sqlite", *HATCHETS)),
+    *((other, "sqlite") for other in HATCHETS),
+]
 
 
 @pytest.mark.parametrize(("old", "new"), [*OTHERS, *permutations(NAMES, 2)])
@@ -180,7 +184,7 @@ def test_a_call_goes_on_where_it_was(old: str, new: str, engines: dict[str, Open
     assert (last, cleanup) == (("total", id, key), ("undo", id, key))
 
 
-@pytest.mark.parametrize("old", NAMES)
+@pytest.mark.parametrize("old", [*NAMES, *HATCHETS])
 def test_a_delayed_call_starts_when_it_would_have(old: str, engines: dict[str, Open]) -> None:
     with engines[old]() as here, engines["other sqlite"]() as there:
         ref = submit(FLOW(3), on=here, delay=600).unwrap()

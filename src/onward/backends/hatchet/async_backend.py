@@ -24,6 +24,7 @@ from onward.backend import (
     Worker,
     state_of,
 )
+from onward.backend.support import is_cancelling
 from onward.backends.hatchet import diagnose, limits, names, outcomes, retention
 from onward.backends.hatchet.calls import Calls
 from onward.backends.hatchet.connection import Connection
@@ -36,7 +37,7 @@ from onward.backends.hatchet.schedules import Crons
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.worker import HatchetWorker
 from onward.catalog import Catalog
-from onward.fault import Fault, Unavailable, Unknown
+from onward.fault import Fault, Moved, Unavailable, Unknown
 from onward.outcome import Outcome, one_of
 from onward.plan import Plan, StepNode
 
@@ -235,6 +236,30 @@ class AsyncHatchetBackend:
             return Success(None)
         except RpcError as problem:
             return Failure(self._connection.client.fault(problem))
+        return Success(None)
+
+    async def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        """See `AsyncMoves.give_up`."""
+        try:
+            details = await self._connection.reader.details(id)
+            found = None if details is None else outcomes.input_and_plan(details)
+            if details is None or found is None:
+                return Failure(unknown(id))
+            if await self._connection.cancelling.outcome(id, details) is not None:
+                return Success(None)
+            plan = found[1]
+            if details.done:
+                return Failure(is_cancelling(plan.flow))
+            noted = await self._connection.moved.note(plan, id, moved)
+            if isinstance(noted, Failure):
+                return noted
+            await self._connection.cancelling.stop(id)
+            if details.is_evicted:  # so no worker has it
+                await self._connection.signals.end_all(plan, id)
+        except RpcError as problem:
+            return Failure(self._connection.client.fault(problem))
+        except Oversized as oversized:
+            return Failure(oversized.fault)
         return Success(None)
 
     async def _has_ended(self, details: GetRunDetailsResponse) -> bool:

@@ -22,8 +22,8 @@ from onward.backend.adapters import (
     BlockingCancels,
     BlockingDiagnoses,
     BlockingFinds,
-    BlockingHistories,
     BlockingLists,
+    BlockingMoves,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
@@ -33,7 +33,7 @@ from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, lower, retention, sdk
 from onward.backends.hatchet.settings import Settings
 from onward.catalog import Catalog
-from onward.fault import Fault, Unsupported
+from onward.fault import Fault, Moved, Unsupported
 from onward.outcome import Outcome
 from onward.plan import ChainNode, Plan
 
@@ -46,7 +46,7 @@ class HatchetBackend(
     BlockingSchedules["LazyBackend"],
     BlockingSignals["LazyBackend"],
     BlockingFinds["LazyBackend"],
-    BlockingHistories["LazyBackend"],
+    BlockingMoves["LazyBackend"],
     BlockingLists["LazyBackend"],
     BlockingDiagnoses["LazyBackend"],
     BlockingSubmitsUnique["LazyBackend"],
@@ -137,6 +137,10 @@ class LazyBackend:
     async def calls(self, query: CallQuery, /, after: str = "") -> Result[CallPage, Fault]:
         """See `AsyncLists.calls`."""
         return await self._connected().calls(query, after)
+
+    async def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        """See `AsyncMoves.give_up`."""
+        return await self._connected().give_up(id, moved)
 
     async def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
         """See `AsyncFinds.find`."""

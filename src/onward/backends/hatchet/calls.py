@@ -44,6 +44,7 @@ _RUNS: dict[Listed, tuple[str, ...]] = {
     "lost": (FAILED,),
     "cancelled": (FAILED, CANCELLED),
     "expired": (QUEUED, RUNNING, FAILED, CANCELLED),
+    "moved": (FAILED, CANCELLED),
 }
 """The states that the run of a call may have, by the state of the call."""
 
@@ -57,7 +58,7 @@ _STATES: dict[str, State] = {
 
 _OPEN: tuple[State, ...] = ("queued", "running", "waiting", "cancelling")
 
-_FAULTS: dict[State, str] = {"cancelled": "Cancelled", "expired": "Expired"}
+_FAULTS: dict[State, str] = {"cancelled": "Cancelled", "expired": "Expired", "moved": "Moved"}
 
 
 class Calls:
@@ -146,7 +147,8 @@ class Calls:
             said = decode_result(run.error_message or "")
             if said is not None:
                 return state_of(said.read), kind_of(said.read)
-        if run.status == FAILED or (marks.LOOK in run.marks and run.status != COMPLETED):
+        may_differ = marks.LOOK in run.marks and run.status != COMPLETED
+        if run.status in (FAILED, CANCELLED) or may_differ:
             found = await self._status(run.id)
             if isinstance(found, Success):
                 state = found.unwrap().state

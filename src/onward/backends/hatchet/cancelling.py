@@ -20,6 +20,7 @@ from onward.backends.hatchet import names
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import with_retries
 from onward.backends.hatchet.message import cancelled, input_of
+from onward.backends.hatchet.moved import MovedCalls
 from onward.backends.hatchet.outcomes import (
     input_and_plan,
     is_cleaned_up,
@@ -53,15 +54,22 @@ class Cancelling:
         reader: Reads runs.
         submitter: Starts runs.
         records: Stores which calls have begun.
+        moved: Says which calls were moved; their runs are cancelled, and clean nothing up.
     """
 
     def __init__(
-        self, client: Client, reader: Reader, submitter: Submitter, records: Records
+        self,
+        client: Client,
+        reader: Reader,
+        submitter: Submitter,
+        records: Records,
+        moved: MovedCalls,
     ) -> None:
         self._client = client
         self._reader = reader
         self._submitter = submitter
         self._records = records
+        self._moved = moved
 
     async def begin(self, plan: Plan, call: str) -> Result[bool, Fault]:
         """Notes that a call begins; False if it was cancelled before it began."""
@@ -92,6 +100,10 @@ class Cancelling:
         """
         outcome = await self._reader.outcome(details)
         found = input_and_plan(details) if was_cancelled(details) or outcome is None else None
+        if found is not None and outcome is not None and not found[0].call:
+            moved = await self._moved.of(call)
+            if moved is not None:
+                return moved
         if found is None or not is_cleaned_up(*found):
             return outcome
         if outcome is None:
@@ -132,6 +144,8 @@ class Cancelling:
         """Returns the id of the run that ends a call, if the call was cancelled and has one."""
         found = input_and_plan(details)
         if found is None or not is_cleaned_up(*found) or not was_cancelled(details):
+            return None
+        if await self._moved.of(call) is not None:
             return None
         return (await self.run_for(found[1], call, patience=_LOOK)).value_or(None)
 

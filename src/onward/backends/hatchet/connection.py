@@ -5,6 +5,7 @@ from __future__ import annotations
 from onward.backends.hatchet.cancelling import Cancelling
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.http_api import HttpApi
+from onward.backends.hatchet.moved import MovedCalls
 from onward.backends.hatchet.reader import Reader
 from onward.backends.hatchet.records import Records
 from onward.backends.hatchet.settings import Settings
@@ -33,8 +34,9 @@ class Connection:
             self.client, self.reader, settings.prefix, settings.queue
         )
         self.records: Records = Records(self.client, self.submitter, self.reader)
+        self.moved: MovedCalls = MovedCalls(self.http, settings, self.records)
         self.cancelling: Cancelling = Cancelling(
-            self.client, self.reader, self.submitter, self.records
+            self.client, self.reader, self.submitter, self.records, self.moved
         )
         self.waiter: Waiter = Waiter(self.client, self.reader, self.cancelling)
         self.signals: Signals = Signals(

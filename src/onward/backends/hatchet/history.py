@@ -230,6 +230,6 @@ class Histories:
         else:
             state = state_of(outcome)
         ended = None if outcome is None else run.finished_at
-        return CallRecord(
-            call.id, plan.flow, state, run.created, ended, plan.tags, kind_of(outcome)
-        )
+        starts = marks.start_in(run.marks) if state == "queued" else None
+        fault = kind_of(outcome)
+        return CallRecord(call.id, plan.flow, state, run.created, ended, plan.tags, fault, starts)
