@@ -139,6 +139,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_fork_begins_at_its_step",
         "a_call_goes_on_on_another_backend",
     ),
+    "`Moves`": ("a_call_that_moves_goes_on",),
     "`Lists`": (
         "calls_are_listed_by_what_they_are",
         "calls_are_listed_in_pages",

@@ -20,7 +20,7 @@ from onward.backends.local.core import Core
 from onward.backends.local.steps import Run, StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
-from onward.fault import Conflict, Raised, Unknown
+from onward.fault import Conflict, Moved, Raised, Unknown
 from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import (
     Args,
@@ -30,9 +30,6 @@ from onward.plan import (
     EachNode,
     FinallyNode,
     FixedNode,
-    FusedNode,
-    KeepNode,
-    NamedNode,
     Node,
     RescueNode,
     Runnable,
@@ -41,6 +38,7 @@ from onward.plan import (
     StepNode,
     TeeNode,
     TogetherNode,
+    with_parts,
 )
 
 T = TypeVar("T")
@@ -91,6 +89,9 @@ class Broken:
 
     def forget(self, id: str, /) -> Result[None, Fault]:
         return self._sound.forget(id)
+
+    def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        return self._sound.give_up(id, moved)
 
     def serve(
         self,
@@ -419,6 +420,13 @@ class ForgetsWhatGoesOn(Broken):
         return Success(None) if is_open else forgotten
 
 
+class KeepsWhatItGaveUp(Broken):
+    """Goes on with a call that goes on elsewhere."""
+
+    def give_up(self, id: str, moved: Moved, /) -> Result[None, Fault]:
+        return Success(None)
+
+
 def _without_values(page: HistoryPage) -> HistoryPage:
     steps = tuple(step for step in page.steps if not isinstance(step.outcome, Value))
     changed: HistoryPage = replaced(page, steps=steps)
@@ -432,22 +440,4 @@ def replaced(value: Any, **changes: Any) -> Any:
 
 def rewritten(node: Node, rewrite: Callable[[Node], Node]) -> Node:
     """Rewrites each node of a tree, children first."""
-    match node:
-        case ChainNode(steps):
-            node = ChainNode(tuple(rewritten(step, rewrite) for step in steps))
-        case TogetherNode(branches) | CaseNode(branches):
-            inner = tuple(rewritten(branch, rewrite) for branch in branches)
-            node = replaced(node, branches=inner)
-        case RescueNode(body, handler):
-            tried, rescued = rewritten(body, rewrite), rewritten(handler, rewrite)
-            node = replaced(node, body=tried, handler=rescued)
-        case FinallyNode(body, cleanup):
-            tried, cleaned = rewritten(body, rewrite), rewritten(cleanup, rewrite)
-            node = replaced(node, body=tried, cleanup=cleaned)
-        case EachNode() | FusedNode() | NamedNode() | KeepNode() | TeeNode():
-            node = replaced(node, body=rewritten(node.body, rewrite))
-        case SpreadNode() | FixedNode():
-            node = replaced(node, body=rewritten(node.body, rewrite))
-        case StepNode() | SleepNode() | AwaitsNode():
-            pass
-    return rewrite(node)
+    return rewrite(with_parts(node, lambda part: rewritten(part, rewrite)))

@@ -36,6 +36,7 @@ CAUGHT = {
     "RecordsOnlyFailures": "test_what_failed_goes_on_where_it_stopped",
     "ListsFailedCallsAsLost": "test_calls_are_listed_by_what_they_are",
     "ListsACallTwice": "test_calls_are_listed_in_pages",
+    "KeepsWhatItGaveUp": "test_a_call_that_moves_goes_on",
     "ForgetsWhatGoesOn": "test_a_forgotten_call_is_unknown",
     "RunsAKeyTwice": "test_a_key_is_submitted_once",
     "OpensAUniqueCallTwice": "test_of_a_unique_key_one_call_is_open",

@@ -18,6 +18,7 @@ from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.fanouts import FanOutLaws
 from onward.testing.listing import ListingLaws
+from onward.testing.moving import MovingLaws
 from onward.testing.resuming import ResumingLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.traces import TRACE
@@ -37,6 +38,7 @@ class BackendSuite(
     WaitingLaws,
     ResumingLaws,
     ListingLaws,
+    MovingLaws,
     ScheduleLaws,
 ):
     """The laws of Onward as a pytest class, for any backend.
