@@ -15,6 +15,9 @@ it is made to go on at once.
 With `--waits`, 300 calls of Onward's sleep, are signalled, are cancelled, or cancel a branch of
 theirs at another one's failure instead, all with a cleanup, which no other contender has. One whose
 cleanup did not run counts as wrong.
+
+With `--moves`, 300 calls that sleep or wait for a signal move along routes of engines, while
+workers of all of them are killed every two seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from itertools import product
@@ -42,9 +46,13 @@ def main() -> None:
     parser.add_argument("engine", nargs="?", choices=ENGINES, help="which one; else all of them")
     parser.add_argument("--fast", action="store_true", help="only a look, at few calls")
     parser.add_argument("--waits", action="store_true", help="calls that wait and clean up")
+    parser.add_argument("--moves", action="store_true", help="calls that move between engines")
     parser.add_argument("--only", metavar="TEXT", default="", help="only rows that say so")
     options = parser.parse_args()
     size = FAST if options.fast else LONG
+    if options.moves:
+        _moves_table(size, options.only)
+        return
     for name in ENGINES if options.engine is None else [options.engine]:
         table = _waits_table if options.waits else _table
         table(_engine(name), size, options.only)
@@ -58,7 +66,7 @@ def _engine(name: str) -> Engine:
 
 
 def _table(engine: Engine, size: Size, only: str) -> None:
-    _head(engine, f"{size.chains} chains and {size.fan_outs} fan-outs")
+    _head(engine.packages, f"{size.chains} chains and {size.fan_outs} fan-outs")
     for disruption, contender in product(engine.disruptions, engine.contenders):
         title = f"{contender}: {disruption}"
         if only in title:
@@ -68,7 +76,7 @@ def _table(engine: Engine, size: Size, only: str) -> None:
 
 
 def _waits_table(engine: Engine, size: Size, only: str) -> None:
-    _head(engine, f"{size.chains} calls that wait and clean up")
+    _head(engine.packages, f"{size.chains} calls that wait and clean up")
     for disruption in engine.waits:
         title = f"Onward, waiting: {disruption}"
         if only in title:
@@ -77,8 +85,22 @@ def _waits_table(engine: Engine, size: Size, only: str) -> None:
     print()
 
 
-def _head(engine: Engine, calls: str) -> None:
-    print(", ".join(f"{name} {version(name)}" for name in ("onward", *engine.packages)))
+def _moves_table(size: Size, only: str) -> None:
+    from tests.faults.moving_storm import ENGINES as STOPS
+    from tests.faults.moving_storm import ROUTES, moving_storm
+
+    packages = [package for engine in STOPS.values() for package in engine.packages]
+    _head(packages, f"{size.chains} calls that move")
+    for route in ROUTES:
+        title = " to ".join(route)
+        if only in title:
+            with tempfile.TemporaryDirectory() as folder:
+                _tell(title, moving_storm(route, size, Path(folder)))
+    print()
+
+
+def _head(packages: Sequence[str], calls: str) -> None:
+    print(", ".join(f"{name} {version(name)}" for name in ("onward", *packages)))
     print(f"{calls}; again: steps started once more\n")
     print(_row("to whom, while what happens", "lost", "hung", "wrong", "again", "time"))
     print(_row("-" * WIDTH, *["-" * 5] * 5))

@@ -64,6 +64,8 @@ sleeps = (step >> step >> sleep(1.0) >> step).finally_(undo) >> step
 is_told = (step >> keep(awaits(GO)) >> join).finally_(undo) >> step
 KINDS = (sleeps, is_told)
 
+_ALWAYS = 1_000_000
+
 
 @runtime_checkable
 class Movable(Moves, Cancels, Signals, Protocol):
@@ -73,8 +75,9 @@ class Movable(Moves, Cancels, Signals, Protocol):
 def moving_storm(route: Sequence[str], size: Size, folder: Path) -> Tally:
     """Moves as many calls as the size has chains along a route, and counts their outcomes.
 
-    Every second a worker of each engine is killed, and at times all of them. Wrong is also a call
-    whose cleanup did not run, and one whose steps saw another id after a move.
+    Until the last one has arrived, a worker of each engine is killed every two seconds, or all of
+    them. Wrong is also a call whose cleanup did not run, and one whose steps saw another id after a
+    move.
     """
     start, count = time.monotonic(), size.chains
     with ExitStack() as stack:
@@ -95,7 +98,7 @@ def moving_storm(route: Sequence[str], size: Size, folder: Path) -> Tally:
             for target in targets.values():
                 harm.do(target)
 
-        with every(1.0, kill, size.kills) as killing:
+        with every(2.0, kill, _ALWAYS):
             for place in range(1, len(route)):
                 for n in [n for n, at in places.items() if at == place - 1]:
                     moved = _moved(refs[n], backends[place - 1], backends[place])
@@ -103,7 +106,6 @@ def moving_storm(route: Sequence[str], size: Size, folder: Path) -> Tally:
                         refs[n], places[n] = moved, place
                     elif not isinstance(moved, Conflict):  # it has ended where it was
                         problems[n] = moved
-            killing.join()
         end = time.monotonic() + PATIENCE
         hung = lost = wrong = again = 0
         amiss: list[str] = []
