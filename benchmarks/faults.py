@@ -17,7 +17,7 @@ theirs at another one's failure instead, all with a cleanup, which no other cont
 cleanup did not run counts as wrong.
 
 With `--moves`, 300 calls that sleep or wait for a signal move along routes of engines, while
-workers of all of them are killed every two seconds.
+workers of all of them are killed every two seconds, and at times Redis and Temporal's server.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ from onward import (
     Lost,
     Misconfigured,
     Moved,
+    Moves,
     Policy,
     Progress,
     Raised,
@@ -109,7 +110,7 @@ from onward import (
     unwrap,
     work,
 )
-from onward.backend import Moves, Submission, Transacts, Worker
+from onward.backend import Submission, Transacts, Worker
 from onward.backends.sqlite import sqlite
 from onward.outcome import Outcome
 from onward.plan import Plan

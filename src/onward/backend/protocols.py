@@ -246,8 +246,7 @@ class Moves(Histories, Protocol):
     """A backend whose calls can be moved to another one while they are under way.
 
     Example:
-        >>> from onward import connect
-        >>> from onward.backend import Moves
+        >>> from onward import Moves, connect
         >>> isinstance(connect("local://").unwrap(), Moves)
         True
     """

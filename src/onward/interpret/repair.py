@@ -132,23 +132,23 @@ def fork(ref: Ref[Value, Error], /, at: str, on: Histories) -> Result[Ref[Value,
 
     Example:
         >>> from onward import fork, local, result, submit, task
+        >>> ran = []
         >>> @task
         ... def roll(sides: int) -> int:
-        ...     print("rolled")
+        ...     ran.append("roll")
         ...     return sides // 2
         >>> @task
         ... def report(rolled: int) -> str:
-        ...     print("reported")
+        ...     ran.append("report")
         ...     return f"a {rolled}"
         >>> backend = local()
         >>> ref = submit((roll >> report)(6), on=backend).unwrap()
         >>> result(ref, on=backend)
-        rolled
-        reported
         <Success: a 3>
         >>> result(fork(ref, "1", on=backend).unwrap(), on=backend)
-        reported
         <Success: a 3>
+        >>> ran
+        ['roll', 'report', 'report']
     """
     from onward.interpret import continuing
 
