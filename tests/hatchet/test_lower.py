@@ -65,13 +65,13 @@ NAMED = [flow.named(f"fixed-{index}") for index, flow in enumerate(FIXED)]
 FREE_NAMED = [flow.named(f"free-{index}") for index, flow in enumerate(FREE)]
 
 
-PATIENCE = 170
+PATIENCE = 300
 """How long a call may take, because Hatchet 0.104 stalls some DAGs for a minute."""
 
-NUMBERS = (0, 1, 2, 3, 4, 6, 9)
+NUMBERS = (0, 1, 3, 4)
 
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(700)
 
 
 @pytest.fixture(scope="module")
