@@ -171,10 +171,27 @@ async def outcome(
     moved = moved_by(answer.unwrap()) if isinstance(answer, Success) else None
     if moved is None or not can_follow(on, moved):
         return answer
+    left = None if end is None else max(0.0, end - time.monotonic())
+    return await _outcome_there(caller, moved, on, left)
+
+
+async def _outcome_there(
+    caller: Caller, moved: Moved, on: Backend, timeout: float | None
+) -> Result[Outcome | None, Fault]:
+    """Waits for the outcome of a call that was moved."""
+    return await _follow(caller, on, moved, lambda id, to: outcome(caller, id, to, timeout))
+
+
+async def _follow(
+    caller: Caller,
+    on: Backend,
+    moved: Moved,
+    ask: Callable[[str, Backend], Awaitable[Result[T, Fault]]],
+) -> Result[T, Fault]:
+    """Asks the backend that a call was moved to; see `following.follow`."""
     from onward.interpret.following import follow  # only callers of moved calls pay for it
 
-    left = None if end is None else max(0.0, end - time.monotonic())
-    return await follow(caller, on, moved, lambda id, to: outcome(caller, id, to, left))
+    return await follow(caller, on, moved, ask)
 
 
 async def settled(
@@ -190,7 +207,7 @@ async def settled(
     for id, each in found.unwrap().items():
         moved = moved_by(each)
         if moved is not None and can_follow(on, moved):
-            elsewhere = await outcome(caller, id, on, waiting.left)
+            elsewhere = await _outcome_there(caller, moved, on, waiting.left)
             if isinstance(elsewhere, Failure):
                 return Failure(elsewhere.failure())
             del outcomes[id]
@@ -206,9 +223,7 @@ async def status(caller: Caller, ref: Ref[Value, Error], on: Backend) -> Result[
     if isinstance(answer, Success) and answer.unwrap().state == "moved":
         moved = await _moved(caller, ref.id, on)
         if moved is not None:
-            from onward.interpret.following import follow
-
-            return await follow(
+            return await _follow(
                 caller, on, moved, lambda id, to: status(caller, Ref(id, ref.flow), to)
             )
     return answer
@@ -237,9 +252,7 @@ async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[
     moved = await _moved(caller, ref.id, on) if isinstance(answer, Success) else None
     if moved is None:
         return answer
-    from onward.interpret.following import follow
-
-    return await follow(
+    return await _follow(
         caller, on, moved, lambda id, to: cancel(caller, Ref(id, ref.flow), cast(Cancels, to))
     )
 
@@ -270,12 +283,11 @@ async def send(
     moved = await _moved(caller, ref.id, on) if is_over else None
     if moved is None:
         return answer
-    from onward.interpret.following import follow
 
     def send_there(id: str, to: Backend) -> Awaitable[Result[None, Fault]]:
         return send(caller, Ref(id, ref.flow), signal, value, cast(Signals, to))
 
-    return await follow(caller, on, moved, send_there)
+    return await _follow(caller, on, moved, send_there)
 
 
 async def schedule(

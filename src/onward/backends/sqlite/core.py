@@ -34,7 +34,7 @@ from onward.backends.sqlite import (
 )
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.drive import Pending, answer
-from onward.backends.sqlite.errors import LARGEST, too_large
+from onward.backends.sqlite.errors import LARGEST, Reply, too_large
 from onward.backends.sqlite.outage import Outage
 from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.submit import Call
@@ -219,9 +219,7 @@ class Core:
             return Failure(too_large(name, "its value", memoryview(raw).nbytes))
         sent = await self._write(lambda db: signals.send(db, id, name, raw, self.file.clock))
         self.resources.wakeup.hurry()
-        if not sent.is_known:
-            return Failure(self._unknown(id))
-        return Success(None) if sent.fault is None else Failure(sent.fault)
+        return self._answer(id, sent)
 
     # -- what is kept --------------------------------------------------------------------------
 
@@ -254,18 +252,19 @@ class Core:
         if not wait.is_id(id):
             return Failure(self._unknown(id))
         given_up = await self._write(lambda db: settle.give_up(db, id, moved, self.file.clock))
-        if not given_up.is_known:
-            return Failure(self._unknown(id))
-        return Success(None) if given_up.fault is None else Failure(given_up.fault)
+        return self._answer(id, given_up)
 
     async def forget(self, id: str, /) -> Result[None, Fault]:
         """See `AsyncForgets.forget`."""
         if not wait.is_id(id):
             return Failure(self._unknown(id))
         forgotten = await self._write(lambda db: retention.forget(db, id))
-        if not forgotten.is_known:
+        return self._answer(id, forgotten)
+
+    def _answer(self, id: str, reply: Reply) -> Result[None, Fault]:
+        if not reply.is_known:
             return Failure(self._unknown(id))
-        return Success(None) if forgotten.fault is None else Failure(forgotten.fault)
+        return Success(None) if reply.fault is None else Failure(reply.fault)
 
     def _unknown(self, id: str) -> Unknown:
         return unknown(id, str(self.file.path))

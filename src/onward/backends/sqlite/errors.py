@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import NamedTuple
 
 from onward.backend.loop import Closed
-from onward.fault import Fault, Misconfigured, TooLarge, Unavailable
+from onward.fault import Conflict, Fault, Misconfigured, TooLarge, Unavailable
 
 PROBLEMS = (sqlite3.Error, sqlite3.Warning, OSError, Closed)
 """The exceptions that say that the file cannot be used."""
@@ -39,6 +40,18 @@ _NO_TABLE = (
     "Its tables are not those of Onward. If they were deleted or changed, move the file away; if "
     "another release of Onward is at work on it, upgrade this one."
 )
+
+
+class Reply(NamedTuple):
+    """What came of asking for something about a call.
+
+    Args:
+        is_known: Whether there is such a call.
+        fault: Why it was not done, if it was not.
+    """
+
+    is_known: bool
+    fault: Conflict | None = None
 
 
 class Refused(Exception):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from sqlite3 import Connection
-from typing import NamedTuple
 
 from onward.backend.support import not_ended
+from onward.backends.sqlite.errors import Reply
 from onward.backends.sqlite.submit import drop_tags
-from onward.fault import Conflict
 
 _AT_ONCE = 500
 """How many entries of the log are looked at in one transaction."""
@@ -42,19 +41,7 @@ def prune(db: Connection, before: float) -> bool:
     return len(rows) == _AT_ONCE
 
 
-class Forgotten(NamedTuple):
-    """What came of deleting a call at once.
-
-    Args:
-        is_known: Whether there was such a call.
-        fault: Why it was not deleted, if it was not.
-    """
-
-    is_known: bool
-    fault: Conflict | None = None
-
-
-def forget(db: Connection, id: str) -> Forgotten:
+def forget(db: Connection, id: str) -> Reply:
     """Deletes a call that has ended.
 
     Args:
@@ -64,17 +51,17 @@ def forget(db: Connection, id: str) -> Forgotten:
     query = "select seq, flow, state from onward_calls where id = ?"
     row = db.execute(query, (id,)).fetchone()
     if row is None:
-        return Forgotten(is_known=False)
+        return Reply(is_known=False)
     seq, flow, state = row
     if state is None:
-        return Forgotten(is_known=True, fault=not_ended(flow))
+        return Reply(is_known=True, fault=not_ended(flow))
     [secure] = db.execute("pragma secure_delete").fetchone()
     db.execute("pragma secure_delete = on")  # its values are overwritten in the file
     try:
         _delete(db, [seq])
     finally:
         db.execute(f"pragma secure_delete = {_SECURE[secure]}")
-    return Forgotten(is_known=True)
+    return Reply(is_known=True)
 
 
 def _delete(db: Connection, calls: Collection[int]) -> None:

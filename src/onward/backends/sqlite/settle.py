@@ -16,23 +16,12 @@ from onward.backend import state_of
 from onward.backend.support import expired, is_cancelling
 from onward.backends.sqlite.attempts import not_over, read_running, write_running
 from onward.backends.sqlite.clock import Clock
-from onward.fault import Cancelled, Conflict, Moved
+from onward.backends.sqlite.errors import Reply
+from onward.fault import Cancelled, Moved
 from onward.outcome import Faulted, Outcome, faulted
 from onward.scope import in_cleanup
 
 _AT_ONCE = 500
-
-
-class Moving(NamedTuple):
-    """What came of giving a call up.
-
-    Args:
-        is_known: Whether there is such a call.
-        fault: Why it was not given up, if it was not.
-    """
-
-    is_known: bool
-    fault: Conflict | None = None
 
 
 class Last(NamedTuple):
@@ -129,7 +118,7 @@ def cancel(db: Connection, id: str, clock: Clock) -> bool:
     return True
 
 
-def give_up(db: Connection, id: str, moved: Moved, clock: Clock) -> Moving:
+def give_up(db: Connection, id: str, moved: Moved, clock: Clock) -> Reply:
     """Ends a call that goes on on another backend, if it has no outcome yet. No cleanup runs.
 
     Args:
@@ -141,13 +130,13 @@ def give_up(db: Connection, id: str, moved: Moved, clock: Clock) -> Moving:
     query = "select seq, flow, state from onward_calls where id = ?"
     row = db.execute(query, (id,)).fetchone()
     if row is None:
-        return Moving(is_known=False)
+        return Reply(is_known=False)
     seq, flow, state = row
     if state is None and decided(db, seq) is not None:
-        return Moving(is_known=True, fault=is_cancelling(flow))
+        return Reply(is_known=True, fault=is_cancelling(flow))
     if state is None:
         settle(db, seq, faulted(moved), clock)
-    return Moving(is_known=True)
+    return Reply(is_known=True)
 
 
 def end_early(db: Connection, seq: int, outcome: Faulted, clock: Clock) -> None:

@@ -12,7 +12,7 @@ from onward import outcome as outcomes
 from onward.backend.support import ended_already, sent_already
 from onward.backends.sqlite.claim import Claimed, is_held
 from onward.backends.sqlite.clock import Clock
-from onward.fault import Conflict
+from onward.backends.sqlite.errors import Reply
 from onward.outcome import Outcome, Value
 from onward.plan import AwaitsNode, SleepNode, Waiting
 from onward.unanswered import unanswered
@@ -21,18 +21,6 @@ NEVER = 1e15
 """When a wait without a timeout is due, in the file's time."""
 
 _NOTHING = Value(Raw(b"null"))
-
-
-class Sent(NamedTuple):
-    """What came of sending a signal.
-
-    Args:
-        is_known: Whether there is such a call.
-        fault: Why the signal was not taken, if it was not.
-    """
-
-    is_known: bool
-    fault: Conflict | None = None
 
 
 class Wait(NamedTuple):
@@ -47,7 +35,7 @@ class Wait(NamedTuple):
     outcome: Outcome | None = None
 
 
-def send(db: Connection, id: str, name: str, raw: Raw, clock: Clock) -> Sent:
+def send(db: Connection, id: str, name: str, raw: Raw, clock: Clock) -> Reply:
     """Stores the value of a signal for a call, and wakes the waits for it.
 
     Args:
@@ -60,17 +48,17 @@ def send(db: Connection, id: str, name: str, raw: Raw, clock: Clock) -> Sent:
     query = "select seq, flow, state from onward_calls where id = ?"
     row = db.execute(query, (id,)).fetchone()
     if row is None:
-        return Sent(is_known=False)
+        return Reply(is_known=False)
     call, flow, state = row
     if state is not None:
-        return Sent(is_known=True, fault=ended_already(flow, name))
+        return Reply(is_known=True, fault=ended_already(flow, name))
     is_first = db.execute(
         "insert into onward_signals(call, name, value, sent) values (?, ?, ?, ?) "
         "on conflict do nothing",
         (call, name, bytes(raw), time.time()),
     ).rowcount
     if not is_first:
-        return Sent(is_known=True, fault=sent_already(flow, name))
+        return Reply(is_known=True, fault=sent_already(flow, name))
     # A worker that holds the call reads the log. One that gave it back meanwhile left a due time.
     logged = db.execute(
         "insert into onward_log(call, path, at) select call, path, ? from onward_waits "
@@ -80,7 +68,7 @@ def send(db: Connection, id: str, name: str, raw: Raw, clock: Clock) -> Sent:
     if logged:
         query = "update onward_jobs set due = null where seq = ? and owner is null"
         db.execute(query, (call,))
-    return Sent(is_known=True)
+    return Reply(is_known=True)
 
 
 def look(

@@ -51,7 +51,7 @@ from onward.backends.temporal.submit import start_flow, start_step, too_large
 from onward.backends.temporal.unique_submit import submit_unique
 from onward.backends.temporal.wait import Listener
 from onward.catalog import Catalog
-from onward.fault import Fault, Moved, TooLarge
+from onward.fault import Conflict, Fault, Moved, TooLarge
 from onward.outcome import Outcome, one_of
 from onward.plan import Plan
 
@@ -183,10 +183,7 @@ class Core:
         sent = await self._connection.request(
             id, lambda client: signals.send(client, id, name, raw)
         )
-        if isinstance(sent, Failure):
-            return sent
-        conflict = sent.unwrap()
-        return Success(None) if conflict is None else Failure(conflict)
+        return sent.bind(_unless)
 
     async def history(
         self, id: str, /, after: str = "", limit: int = 1000
@@ -205,20 +202,14 @@ class Core:
         given_up = await self._connection.request(
             id, lambda client: status.give_up(client, id, moved)
         )
-        if isinstance(given_up, Failure):
-            return given_up
-        conflict = given_up.unwrap()
-        return Success(None) if conflict is None else Failure(conflict)
+        return given_up.bind(_unless)
 
     async def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
         return await self._connection.request(id, lambda client: single.call_of(client, id))
 
     async def forget(self, id: str, /) -> Result[None, Fault]:
         forgotten = await self._connection.request(id, lambda client: forget.forget(client, id))
-        if isinstance(forgotten, Failure):
-            return forgotten
-        conflict = forgotten.unwrap()
-        return Success(None) if conflict is None else Failure(conflict)
+        return forgotten.bind(_unless)
 
     async def serve(
         self,
@@ -268,3 +259,8 @@ class Core:
 
     async def unschedule(self, name: str, /) -> Result[None, Fault]:
         return await self._connection.request(name, lambda client: schedules.remove(client, name))
+
+
+def _unless(conflict: Conflict | None) -> Result[None, Fault]:
+    """What a request answers that was done, unless a conflict kept it from being done."""
+    return Success(None) if conflict is None else Failure(conflict)
