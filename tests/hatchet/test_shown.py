@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -107,6 +108,15 @@ class Dashboard:
         with urlopen(asked, timeout=30) as answer:
             return json.load(answer)
 
+    def run(self, id: str) -> Any:
+        """A run with its tasks. The engine shows it only some time after it answers for it."""
+        try:
+            return self.ask(f"workflow-runs/{id}")
+        except HTTPError as problem:
+            if problem.code != 404:
+                raise
+            return {"run": {"status": "not shown yet"}, "tasks": []}
+
     def _rows(self, **query: str) -> list[Any]:
         tenant = claims(self._token).sub
         since = self._since.isoformat()
@@ -120,13 +130,16 @@ class Dashboard:
 
     def tasks(self, id: str) -> dict[str, str]:
         """The states of a run's tasks, by their names without the namespace."""
-        tasks = self.ask(f"workflow-runs/{id}")["tasks"]
+        tasks = self.run(id)["tasks"]
         return {each["displayName"].rpartition("-")[0]: each["status"] for each in tasks}
 
     def children(self, id: str) -> dict[str, str]:
-        """The states of the runs that a run's only task started, by the names of their tasks."""
-        [task] = self.ask(f"workflow-runs/{id}")["tasks"]
-        rows = self._rows(parent_task_external_id=task["metadata"]["id"])
+        """The states of the runs that a run's tasks started, by the names of their tasks."""
+        rows = [
+            row
+            for task in self.run(id)["tasks"]
+            for row in self._rows(parent_task_external_id=task["metadata"]["id"])
+        ]
         names = (row["displayName"].rpartition("-")[0].rpartition("_")[2] for row in rows)
         return dict(zip(names, (row["status"] for row in rows), strict=True))
 
@@ -134,11 +147,11 @@ class Dashboard:
         """All that it shows of a run that has ended, with the logs of its tasks."""
         ends = ("COMPLETED", "FAILED")
         until(
-            lambda: self.ask(f"workflow-runs/{id}")["run"]["status"] in ends,
+            lambda: self.run(id)["run"]["status"] in ends,
             within=60,
             otherwise=lambda: "it does not show that the run has ended",
         )
-        run = self.ask(f"workflow-runs/{id}")
+        run = self.run(id)
         for part in (run["run"], *run["tasks"]):
             part.pop(without, None)
         tasks = [each["metadata"]["id"] for each in run["tasks"]]
