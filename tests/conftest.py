@@ -11,7 +11,7 @@ from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 
 from tests.engines.fixtures import rabbitmq, valkey
-from tests.engines.hatchet import hatchet
+from tests.engines.hatchet import hatchet, hatchet_starter
 from tests.engines.temporal import temporal
 
 # How long an example takes says more of the machine than of the code.
@@ -62,6 +62,8 @@ class OnlyModulesWithExamples:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(OnlyModulesWithExamples())
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(hatchet_starter())
 
 
 __all__ = ["hatchet", "rabbitmq", "temporal", "valkey"]

@@ -19,7 +19,7 @@ from tests.cli import pipeline
 from tests.cli.command import SECRET, environment, mistake, onward, printed
 from tests.cli.pipeline import parse, summed, twice
 from tests.cli.serving import PATIENCE, serving, started, wait_for_text
-from tests.engines.hatchet import GivenHatchet, Hatchet
+from tests.engines.hatchet import GivenHatchet
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
@@ -40,7 +40,7 @@ def on_temporal(temporal: Temporal) -> str:
 
 
 @pytest.fixture
-def on_hatchet(folder: Path, hatchet: Hatchet | GivenHatchet) -> str:
+def on_hatchet(folder: Path, hatchet: GivenHatchet) -> str:
     """A file that names it: the command is not texts of it by its environment."""
     given = hatchet.client_environment
     prefix = "HATCHET_CLIENT_"
@@ -218,7 +218,7 @@ def test_temporal_tells_its_version_and_who_serves_what(folder: Path, on_tempora
 
 
 def test_hatchet_tells_its_version_and_who_serves_what_and_shows_no_token(
-    folder: Path, hatchet: Hatchet | GivenHatchet, on_hatchet: str
+    folder: Path, hatchet: GivenHatchet, on_hatchet: str
 ) -> None:
     (folder / "more.py").write_text(
         "from onward import task\nfrom pipeline import parse\n"

@@ -16,8 +16,10 @@ import pytest
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.running import running
 from tests.engines.server import HOST, Server
+from tests.engines.shared import Starter, shared
 
 TOKEN = "HATCHET_CLIENT_TOKEN"
+SHARED = "hatchet"
 CURE = (
     f"set {TOKEN} and what else its clients need, or put hatchet-lite, hatchet-migrate, "
     "hatchet-admin and postgres on the PATH: see docs.hatchet.run/self-hosting"
@@ -268,7 +270,7 @@ class DurableHatchet(Hatchet):
 
 
 class GivenHatchet:
-    """An external engine that the environment names; no test may stop it."""
+    """An engine that this process has not started; no test may stop it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.client_environment: Mapping[str, str] = {
@@ -279,12 +281,25 @@ class GivenHatchet:
 
 
 @pytest.fixture(scope="session")
-def hatchet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hatchet | GivenHatchet]:
-    """The engine of a whole test run. A test that kills or pauses it must start it again."""
+def hatchet(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GivenHatchet]:
+    """The engine of a whole test run, of all its processes: the one that the environment names."""
     if os.environ.get(TOKEN):
         yield GivenHatchet(os.environ)
         return
-    yield from running(Hatchet, tmp_path_factory)
+    if reason := Hatchet.missing():
+        pytest.skip(reason)
+    if environment := shared(SHARED, request.config):
+        yield GivenHatchet(environment)
+        return
+    for server in running(Hatchet, tmp_path_factory):
+        yield GivenHatchet(server.client_environment)
+
+
+def hatchet_starter() -> Starter:
+    """Starts the engine for the processes of a test run."""
+    return Starter(SHARED, Hatchet.start)
 
 
 def _postgresql(program: str) -> Path | str | None:

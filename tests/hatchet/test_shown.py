@@ -38,6 +38,8 @@ from tests.engines.process import until
 from tests.hatchet.served import Engine, backend_on, fresh, serving
 
 MARKER = f"s3cr3t{fresh()}"
+PAGE = 500
+"""Of the runs that the engine lists, which other tests start as well."""
 
 
 @task
@@ -118,11 +120,15 @@ class Dashboard:
             return {"run": {"status": "not shown yet"}, "tasks": []}
 
     def _rows(self, **query: str) -> list[Any]:
-        tenant = claims(self._token).sub
-        since = self._since.isoformat()
-        path = f"tenants/{tenant}/workflow-runs"
-        found: Any = self.ask(path, since=since, only_tasks="false", limit="500", **query)
-        return list(found["rows"])
+        path = f"tenants/{claims(self._token).sub}/workflow-runs"
+        query |= {"since": self._since.isoformat(), "only_tasks": "false", "limit": str(PAGE)}
+        rows: list[Any] = []
+        is_last = False
+        while not is_last:
+            found = self.ask(path, offset=str(len(rows)), **query)["rows"]
+            rows += found
+            is_last = len(found) < PAGE
+        return rows
 
     def listed(self, status: str) -> set[str]:
         """The ids of the runs in the list of those with a status."""
