@@ -1,7 +1,7 @@
 """Imports the part of Hatchet's SDK that Onward uses: the messages of the engine's protocol.
 
-`import hatchet_sdk` takes seconds of CPU, nearly all of it for the client of the HTTP API, its models
-and the SDK's own worker, which Onward does not use.
+`import hatchet_sdk` takes seconds of CPU, nearly all of it for the client of the HTTP API, its
+models and the SDK's own worker, which Onward does not use.
 """
 
 from __future__ import annotations
