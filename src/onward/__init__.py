@@ -54,6 +54,7 @@ from onward.interpret import (
     work,
 )
 from onward.lazy import on_first_use
+from onward.limit import Limit
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
 from onward.secret import Secret
 from onward.unanswered import Unanswered
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from onward.explaining import explain
     from onward.flows.cases import Cases, case
     from onward.flows.fanouts import Items, each, together
+    from onward.flows.limiting import limited
     from onward.flows.passing import fixed, keep, spread, tee
     from onward.flows.signals import Signal
     from onward.flows.waiting import awaits, sleep
@@ -101,6 +103,7 @@ __all__ = [
     "Histories",
     "History",
     "Items",
+    "Limit",
     "ListedCall",
     "Lists",
     "Lost",
@@ -150,6 +153,7 @@ __all__ = [
     "history",
     "identity",
     "keep",
+    "limited",
     "local",
     "move",
     "pause_schedule",
@@ -190,6 +194,7 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.explaining": ("explain",),
         "onward.flows.cases": ("Cases", "case"),
         "onward.flows.fanouts": ("Items", "each", "together"),
+        "onward.flows.limiting": ("limited",),
         "onward.flows.passing": ("fixed", "keep", "spread", "tee"),
         "onward.flows.signals": ("Signal",),
         "onward.flows.waiting": ("awaits", "sleep"),

@@ -20,12 +20,14 @@ from msgspec import Struct
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
 from onward.context import CURRENT, Context
-from onward.fault import RETURN_IT, BadPayload, Fault, Raised, TimedOut, Unknown
+from onward.fault import RETURN_IT, BadPayload, Fault, Misconfigured, Raised, TimedOut, Unknown
 from onward.flows.flow import Task
+from onward.limit import hashed, key_text
 from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
-from onward.plan import Args, StepNode
+from onward.plan import Args, FusedNode, Runnable, StepNode
 from onward.policy import Delivery, type_name
 from onward.scope import in_cleanup
+from onward.secret import has_marks
 from onward.signature import Returned, call_async
 
 _TEXT_LIMIT = 16_384
@@ -247,6 +249,46 @@ def _arguments(
     if given.positional or given.keyword:
         args = Args(args.positional + given.positional, args.keyword | given.keyword)
     return task.signature.decode(args, find=lambda name: errors_of(tasks, name))
+
+
+def limit_key(step: Runnable, args: Args, tasks: Tasks) -> str | Faulted:
+    """The key of a step's limit; empty if the limit has none.
+
+    Args:
+        step: The step.
+        args: The value of the step before, or the call's own arguments.
+        tasks: The tasks that may run, of which one has the selector.
+
+    Returns:
+        The key, or the fault with which the step ends if it has none: its arguments do not fit, or
+        the selector raised.
+    """
+    if step.limit is None or not step.limit.keyed or isinstance(step, FusedNode):
+        return ""
+    try:
+        task = tasks[step.task]
+        positional, keyword = _arguments(task, step, args, tasks)
+    except Exception as problem:
+        outcome = _faulted(step, problem, tasks, 1).outcome
+        assert isinstance(outcome, Faulted)
+        return outcome
+    selector = None if task.policy.limit is None else task.policy.limit.key
+    if selector is None:
+        return _no_key(step, "this worker's task has no key for it. Serve the task with its limit")
+    try:
+        key = key_text(task.signature.select(selector, positional, keyword))
+    except BaseException as problem:
+        if _is_ctrl_c(problem):
+            raise
+        cause = raised(step.task, problem)
+        return _no_key(step, f"the function in key= raised {_brief(cause)}")
+    # Engines keep keys in the clear, and this one may be made of a secret.
+    is_secret = any(map(has_marks, (*args.positional, *args.keyword.values())))
+    return hashed(key) if is_secret else key
+
+
+def _no_key(step: StepNode, why: str) -> Faulted:
+    return faulted(Misconfigured(step.task, f"the limit has no key: {why}"))
 
 
 def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int) -> AttemptEnd:

@@ -151,6 +151,14 @@ class Signature(Struct, frozen=True):
             for name, raw in arguments.keyword.items()
         }
 
+    def select(
+        self, selector: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """What a selector gives for decoded arguments; it gets the defaults of the others too."""
+        bound = self.python.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return selector(*bound.args, **bound.kwargs)
+
     def give(self, value: Any, task: str) -> Outcome:
         """Makes an outcome of what the function returned.
 
@@ -256,6 +264,32 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
         misfit=_misfit(python, 1),
         never_returns=never_returns,
     )
+
+
+def check_selector(selector: Callable[..., Any], of: Signature, task: str) -> None:
+    """Raises TypeError if a selector cannot be called with the arguments of a task."""
+    names = ", ".join(of.python.parameters)
+    example = f"write key=lambda {names}: ..."
+    if inspect.iscoroutinefunction(selector):
+        raise TypeError(
+            f"the key of the limit of task {task!r} is async, and a key is computed at once: "
+            f"{example}"
+        )
+    try:
+        taken = inspect.signature(selector)
+    except ValueError:  # a function written in C that does not tell
+        return
+    kinds = inspect.Parameter
+    given = [each for each in of.python.parameters.values() if each.kind not in _VARIADIC]
+    args = [each.name for each in given if each.kind is not kinds.KEYWORD_ONLY]
+    kwargs = {each.name: _HOLE for each in given if each.kind is kinds.KEYWORD_ONLY}
+    try:
+        taken.bind(*args, **kwargs)
+    except TypeError as problem:
+        raise TypeError(
+            f"the key of the limit of task {task!r} does not take the task's parameters "
+            f"({names}): {problem}. It gets all of them: {example}"
+        ) from None
 
 
 def _called(fn: Callable[..., Any], hints: Mapping[str, Annotation]) -> inspect.Signature:

@@ -35,6 +35,7 @@ from onward import (
     Histories,
     History,
     Items,
+    Limit,
     ListedCall,
     Lists,
     Lost,
@@ -84,6 +85,7 @@ from onward import (
     history,
     identity,
     keep,
+    limited,
     local,
     move,
     pause_schedule,
@@ -539,6 +541,20 @@ def another_policy_or_name_is_the_same_type() -> None:
     assert [each.policy for each in tasks] == [Policy(), tasks[1].policy, Policy()]
 
 
+def site(url: str, *, encoding: str = "utf-8") -> str:
+    return url.split("/")[2]
+
+
+def a_limited_task_is_the_same_type() -> None:
+    assert_type(limited(fetch, Limit(concurrency=3))("u"), Call[bytes])
+    assert_type(limited(fetch, Limit(concurrency=3), key=site)("u"), Call[bytes])
+    assert_type(limited(double, Limit(rate=5), key=lambda n: n % 10)(1), Call[int])
+    assert_type((limited(double, Limit(rate=5, per=0.5)) >> double)(1), Call[int])
+    slow = Limit(concurrency=10, rate=1, per="hour", key=str, fair=True, name="slow")
+    assert_type(double.with_(limit=slow)(1), Call[int])
+    assert_type(fused(double >> double, limit=Limit(rate=1))(1), Call[int])
+
+
 def a_task_as_a_flow_without_the_names_of_its_parameters() -> None:
     a: Flow[[int], int] = given(double)
     b: Flow[[int], int] = identity >> double
@@ -943,6 +959,7 @@ def main() -> None:
     case_sends_each_type_to_its_step()
     rescue_takes_the_errors_out_again()
     another_policy_or_name_is_the_same_type()
+    a_limited_task_is_the_same_type()
     a_flow_may_be_used_as_something_wider()
     with_local = ThirdCancels(local(workers=2))
     assert run(twice(double), on=with_local) == Success(8)

@@ -18,6 +18,7 @@ from onward import (
     Flow,
     Histories,
     History,
+    Limit,
     Lists,
     Raised,
     Ref,
@@ -46,6 +47,7 @@ from onward import (
     history,
     identity,
     keep,
+    limited,
     local,
     pause_schedule,
     replay,
@@ -239,6 +241,25 @@ def the_wrong_arguments_for_a_flow() -> None:
 
 
 decision = Signal("decision", Malformed)
+
+
+def site(url: str, *, encoding: str = "utf-8") -> str:
+    return url
+
+
+def of_a_number(n: int) -> int:
+    return n
+
+
+def a_key_that_does_not_take_what_its_task_takes() -> None:
+    _ = limited(fetch, Limit(concurrency=3), key=of_a_number)  # E
+    _ = limited(start, Limit(concurrency=3), key=site)  # E
+    _ = limited(upper, Limit(concurrency=3), key=lambda word: word.nosuch)  # E
+    _ = limited(upper, Limit(concurrency=3), key=lambda word: [word])  # E
+    _ = limited(upper >> upper, Limit(concurrency=3))  # E
+    _ = Limit(concurrency="3")  # E
+    _ = Limit(rate=1, per="fortnight")  # E
+    _ = upper.with_(limit=5)  # E
 
 
 def a_wait_that_gives_another_type() -> None:

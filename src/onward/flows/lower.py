@@ -25,6 +25,7 @@ from onward.flows.nodes import (
     Together,
     kind,
 )
+from onward.flows.render import name_of
 from onward.plan import NO_ARGS, Args
 from onward.policy import delivery
 
@@ -63,7 +64,7 @@ def _of_tasks(chain: Chain) -> tuple[plan.Node, int] | None:
         if not isinstance(step, Task):
             return None
         known = step.computed
-        if known.lowered is None or known.tasks is None:
+        if known.lowered is None or known.tasks is None or step.policy.limit is not None:
             return None
         tasks[step.name] = step
         inside.append(known.lowered)
@@ -83,7 +84,7 @@ def _lower(flow: Node, given: Args) -> plan.Node:
         case Chain(steps):
             return plan.ChainNode((_lower(steps[0], given), *map(lower, steps[1:])))
         case Task(name, _, policy):
-            return plan.StepNode(task=name, given=given, **delivery(policy))
+            return plan.StepNode(task=name, given=given, **delivery(policy, name))
         case Identity():
             return plan.ChainNode(())
         case Given(inner, rest):
@@ -100,7 +101,8 @@ def _lower(flow: Node, given: Args) -> plan.Node:
         case Finally(body, cleanup):
             return plan.FinallyNode(lower(body), lower(cleanup))
         case Fused(body, policy):
-            return plan.FusedNode(body=_lower(body, given), **delivery(policy))
+            name = "" if policy.limit is None else name_of(body)
+            return plan.FusedNode(body=_lower(body, given), **delivery(policy, name))
         case Named(body, label):
             return plan.NamedNode(label, _lower(body, given))
         case Keep(step):

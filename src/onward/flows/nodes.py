@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from msgspec import Struct
 
+from onward.checks import check_name
 from onward.codec import Annotation, Codec
 from onward.flows.frozen import Compared
 from onward.plan import MAX_DEPTH, Args, OnFailure
 from onward.plan import Node as PlanNode
-from onward.policy import PLAIN, Policy, check_name
+from onward.policy import PLAIN, Policy
 from onward.routing import Route
-from onward.signature import Signature, signature_of
+from onward.signature import Signature, check_selector, signature_of
 
 if TYPE_CHECKING:
     from onward.flows.signals import Signal
@@ -100,6 +101,8 @@ class Task(_Signed):
     ) -> None:
         signature = signature_of(fn, name) if known is None else known
         check_name("task", name)
+        if policy.limit is not None and policy.limit.key is not None:
+            check_selector(policy.limit.key, signature, name)
         _begin(self, name=name, fn=fn, policy=policy, declared=declared, signature=signature)
 
     def __hash__(self) -> int:
@@ -236,6 +239,11 @@ class Fused(Node):
     policy: Policy = PLAIN
 
     def __init__(self, body: Node, policy: Policy = PLAIN) -> None:
+        if policy.limit is not None and policy.limit.key is not None:
+            raise TypeError(
+                "the limit of a fused flow has no key, because the key is a function of a task's "
+                "parameters: make a task of the flow, or leave out key="
+            )
         _begin(self, body=body, policy=policy)
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result
 
 from onward.backend import Submission
+from onward.checks import check_name
 from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
 from onward.flows.flow import AnyFlow, Call, Flow, Ref
@@ -21,7 +22,7 @@ from onward.flows.render import enclosed
 from onward.interpret.keys import id_of_key, new_id
 from onward.outcome import Outcome
 from onward.plan import MAX_TAG, MAX_TAGS, Plan
-from onward.policy import CallOptions, check_name
+from onward.policy import CallOptions
 
 if TYPE_CHECKING:
     from onward.catalog import Catalog
