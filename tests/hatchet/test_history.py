@@ -239,6 +239,7 @@ def test_a_wait_ends_when_it_would_have_ended(backend: HatchetBackend, file: Pat
     ref = submit(flow(str(file)), on=backend).unwrap()
     until(lambda: status(ref, on=backend).unwrap().state == "waiting")
     assert cancel(ref, on=backend) == Success(None)
+    until(lambda: "0" in by_path(page_of(backend, ref.id)))
     page = page_of(backend, ref.id)
     assert page.call.state == "cancelled"
     sleeping = by_path(page)["1"]
@@ -279,6 +280,23 @@ def test_steps_come_in_pages(backend: HatchetBackend) -> None:
             break
     assert sorted(itertools.chain.from_iterable(paths)) == [f"[{n}]" for n in range(7)]
     assert [len(page) for page in paths] == [3, 3, 1]
+
+
+def test_steps_that_the_engine_lists_late_are_waited_for(file: Path) -> None:
+    """So what has an outcome does not run again."""
+    with Double() as double, serving(double, catalog) as backend:
+        double.lag(1.0)
+        waits = begin >> sleep(0.01) >> flaky >> end
+        cleans_up = (begin >> flaky >> end).finally_(tidy)
+        for flow, paths in ((waits, ["0", "1", "2"]), (cleans_up, ["try.0", "try.1", "finally"])):
+            file.unlink(missing_ok=True)
+            ref = submit(flow(str(file)), on=backend).unwrap()
+            assert isinstance(result(ref, on=backend, timeout=60).failure(), Raised)
+            steps = by_path(page_of(backend, ref.id))
+            assert [path for path in paths if steps[path].outcome is not None] == paths
+            going_on = resume(ref, on=backend).unwrap()
+            assert result(going_on, on=backend, timeout=60) == Success(ref.id)
+            assert noted(file).count("begin") == 1
 
 
 def test_what_is_taken_over_has_a_limit(backend: HatchetBackend) -> None:

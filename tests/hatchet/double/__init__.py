@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Self
 
 import grpc.aio
@@ -89,6 +90,14 @@ class Double:
             self._engine.lost_events = events
 
         self._thread.call(lose)
+
+    def lag(self, seconds: float) -> None:
+        """Lists a run so much later than it begins, from now on."""
+
+        async def show_late() -> None:
+            self._engine.lag = timedelta(seconds=seconds)
+
+        self._thread.call(show_late)
 
     def go_away(self) -> None:
         """Stops answering, but keeps its state."""

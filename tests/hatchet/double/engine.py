@@ -156,6 +156,8 @@ class Engine:
         """For how many children it will store the key, but start no run."""
         self.lost_events = 0
         """How many events of workers its database will lose."""
+        self.lag = timedelta()
+        """How much later than a run begins its HTTP API shows it."""
         self._keys: dict[str, str] = {}
         self._children: dict[tuple[str, str], str] = {}
         self._queued: dict[Task, None] = {}
@@ -212,6 +214,11 @@ class Engine:
         self.runs[id] = run
         self._go_on(run)
         return id
+
+    def shown(self) -> list[Run]:
+        """The runs that its HTTP API shows."""
+        newest = datetime.now(UTC) - self.lag
+        return [run for run in self.runs.values() if run.created <= newest]
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Cancels runs or tasks that have not ended."""

@@ -288,7 +288,7 @@ def http(engine: Engine, token: str) -> web.Application:
         return web.json_response(shown.details(found))
 
     async def runs(request: web.Request) -> web.StreamResponse:
-        return web.json_response(shown.listed(engine.runs.values(), request.query))
+        return web.json_response(shown.listed(engine.shown(), request.query))
 
     async def events(request: web.Request) -> web.StreamResponse:
         rows = [

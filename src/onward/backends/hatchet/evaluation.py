@@ -78,6 +78,7 @@ class Evaluation:
         self._is_abandoned = is_abandoned
         self._on_idle = on_idle
         self._running: dict[str, str] = {}
+        self._started: set[str] = set()
         self._steps = 0
         self._reporter = Reporter(connection.client, task)
         self._is_waiting = False
@@ -114,6 +115,11 @@ class Evaluation:
     def has_cleanup(self) -> bool:
         """Whether a flow has begun whose cleanup has not ended."""
         return self._scope.has_cleanup
+
+    @property
+    def runs(self) -> int:
+        """How many runs of steps it has."""
+        return len(self._started)
 
     def close(self) -> None:
         """Ends the reports of what the flow waits for."""
@@ -181,6 +187,7 @@ class Evaluation:
                 break
             id = started.unwrap()
             self._running[id] = where
+            self._started.add(id)
             outcome, last = await self._outcome(id)
             del self._running[id]
             if self._cancels_branches and is_cancelled(outcome):
@@ -193,6 +200,7 @@ class Evaluation:
                 self.last = replace(last, earlier=())
                 return outcome
             # The engine stored the key, but then failed to start the run.
+            self._started.discard(id)
         return faulted(fault)
 
     async def _outcome(self, id: str) -> tuple[Outcome, LastAttempt | None]:

@@ -23,7 +23,7 @@ from onward.backends.hatchet.runs import CANCELLED, Run, RunDetails, RunPage, li
 from onward.backends.hatchet.wait_records import records_of_waits, signals_in
 from onward.fault import BadPayload, Fault, Unavailable
 from onward.outcome import Outcome, faulted
-from onward.plan import Plan, Runnable, Waiting, walk
+from onward.plan import Plan, Runnable, Waiting, has_cleanup, walk
 
 _AT_ONCE = 100
 _BYTES_AT_ONCE = 64 * 1024 * 1024
@@ -38,9 +38,19 @@ _EARLIER = timedelta(minutes=1)
 
 
 class _Call(Struct, frozen=True):
+    """A call.
+
+    Args:
+        id: Its id.
+        plan: Its plan.
+        details: What the HTTP API has of its own run.
+        steps: How many runs of steps it has at least.
+    """
+
     id: str
     plan: Plan
     details: RunDetails
+    steps: int
 
 
 class _Failed(Exception):
@@ -87,11 +97,12 @@ class Histories:
             return Failure(unknown(id))
         plan = found[1]
         outcome = await self._connection.cancelling.outcome(id, details)
-        call = _Call(id, plan, await self._run(id, is_over=details.done))
+        run = await self._run(id, is_over=details.done)
+        call = _Call(id, plan, run, outcomes.runs_of(details))
         steps = [*await self._own(call, details)]
         signals: dict[str, Raw] = {}
         if any(isinstance(node, Waiting) for node in walk(plan.root)):
-            rows = [row async for row in self._rows(call, 0)]
+            rows = await self._all_rows(call)
             signals = signals_in(rows)
             steps += [step for row in rows if (step := await self._step(call, row)) is not None]
             ended = None if outcome is None else call.details.run.finished_at
@@ -138,13 +149,22 @@ class Histories:
                 raise _Failed(Unavailable("", f"Hatchet's HTTP API does not know the run {id}"))
             await asyncio.sleep(_LOOKS)
 
+    async def _all_rows(self, call: _Call) -> list[Run]:
+        """The runs that belong to a call, once those of all its steps are shown."""
+        end = time.monotonic() + _LAGS
+        while True:
+            rows = [row async for row in self._rows(call, 0)]
+            if sum(map(_is_of_step, rows)) >= call.steps or time.monotonic() >= end:
+                return rows
+            await asyncio.sleep(_LOOKS)
+
     async def _rows(self, call: _Call, at: int) -> AsyncIterator[Run]:
         """The runs that belong to a call, from the first one on.
 
         The engine lists the newest first, and may get more of them meanwhile.
         """
         parent = ""
-        newest = await self._list(call, parent, None, 0, 1)
+        newest = await self._newest(call)
         if not newest.rows:  # an earlier release did not mark them
             parent = call.id
             newest = await self._list(call, parent, None, 0, 1)
@@ -155,6 +175,16 @@ class Histories:
             for row in reversed(page.rows):
                 yield row
             at += size
+
+    async def _newest(self, call: _Call) -> RunPage:
+        """The last run of a call, as soon as the HTTP API knows as many as the gRPC API."""
+        least = call.steps + has_cleanup(call.plan)  # which has a run that says that it has begun
+        end = time.monotonic() + _LAGS
+        while True:
+            newest = await self._list(call, "", None, 0, 1)
+            if newest.pagination.num_pages >= least or time.monotonic() >= end:
+                return newest
+            await asyncio.sleep(_LOOKS)
 
     async def _list(
         self, call: _Call, parent: str, until: datetime | None, offset: int, limit: int
@@ -205,11 +235,9 @@ class Histories:
 
     async def _step(self, call: _Call, row: Run) -> StepRecord | None:
         """The record of a run that belongs to a call; None if it is not a step that has begun."""
-        run_input = row.run_input
-        if run_input is None or not run_input.at or run_input.outcome or run_input.signal:
-            return None
-        root = step_records.step_in(run_input)
-        if root is None:
+        run_input = row.run_input if _is_of_step(row) else None
+        root = None if run_input is None else step_records.step_in(run_input)
+        if run_input is None or root is None:
             return None
         result = step_records.result_of(row)
         if result is not None:
@@ -233,3 +261,9 @@ class Histories:
         starts = marks.start_in(run.marks) if state == "queued" else None
         fault = kind_of(outcome)
         return CallRecord(call.id, plan.flow, state, run.created, ended, plan.tags, fault, starts)
+
+
+def _is_of_step(row: Run) -> bool:
+    """Whether a run that belongs to a call may be one of its steps."""
+    read = row.run_input
+    return read is not None and bool(read.at) and not (read.outcome or read.signal)

@@ -95,6 +95,7 @@ class StepResult(Struct, frozen=True, omit_defaults=True):
         kept: The id of the run that stores the value, if the value is too large to be sent to later
             steps together with the other values.
         last: The last attempt.
+        runs: How many runs of steps the call has, if it is not a DAG: text, as in `LastAttempt`.
     """
 
     error: str = ""
@@ -104,6 +105,7 @@ class StepResult(Struct, frozen=True, omit_defaults=True):
     skips: bool = msgspec.field(default=False, name="skipped")
     kept: str = ""
     last: LastAttempt | None = None
+    runs: str = ""
 
     @property
     def read(self) -> Outcome:

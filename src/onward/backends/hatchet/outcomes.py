@@ -128,6 +128,13 @@ def last_of(details: GetRunDetailsResponse) -> LastAttempt | None:
     return _last(_ended(details))
 
 
+def runs_of(details: GetRunDetailsResponse) -> int:
+    """Returns how many runs of steps a call has, as far as its worker reported it."""
+    ended = _ended(details) if details.done else []
+    reported = (result.runs for result in ended if result is not None)
+    return max((int(runs) for runs in reported if runs.isdecimal()), default=0)
+
+
 def last_of_event(results: Iterable[StepRunResult]) -> LastAttempt | None:
     """Returns a run's last attempt, from the stream's event."""
     return _last([decode_result(result.error or result.output) for result in results])

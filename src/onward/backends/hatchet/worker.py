@@ -250,6 +250,8 @@ class HatchetWorker:
         if assignment.last is not None and assignment.last.step:
             by = assignment.last.worker or self._name
             done = replace(done, last=replace(assignment.last, worker=by))
+        if assignment.evaluation is not None:
+            done = replace(done, runs=str(assignment.evaluation.runs))
         action, worker = assignment.action, assignment.worker.id
         telling = self._results.send(
             action, worker, done, name=assignment.name, plan=assignment.plan, share=assignment.share
