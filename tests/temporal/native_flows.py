@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from returns.result import Failure, Success
 
-    from onward import Fault, answer
+    from onward import answer
     from onward.backends.temporal.native import child
     from tests.temporal.served import Odd, crash, double, halve, hold, inc
 
@@ -22,14 +22,12 @@ class Caller:
 
     @workflow.run
     async def run(self, n: int) -> str:
-        flow = halved if n else crash
-        match answer(await child(flow(n), task_queue=QUEUE)):
+        call = halved(n) if n else (crash >> halve)(n)
+        match answer(await child(call, task_queue=QUEUE)):
             case Success(value):
                 return f"value {value}"
-            case Failure(Odd(number)):
-                return f"odd {number}"
-            case Failure(Fault() as fault):
-                return type(fault).__name__
+            case Failure(error):
+                return f"odd {error.number}" if isinstance(error, Odd) else type(error).__name__
 
 
 @workflow.defn

@@ -13,7 +13,6 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 from temporalio.worker import Replayer, Worker
 
-from onward.backends.temporal import TemporalBackend
 from tests.engines.process import until
 from tests.engines.temporal import Temporal
 from tests.temporal.native_flows import Caller, Hasty, Waiter

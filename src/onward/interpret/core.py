@@ -105,12 +105,17 @@ async def submit(
     check_backend(on, "submit")
     if isinstance(prepared, Fault):
         return Failure(prepared)
+    return (await submit_plan(caller, prepared, on)).map(flow.ref)
+
+
+async def submit_plan(caller: Caller, prepared: Submission, on: Submits) -> Result[str, Fault]:
+    """Submits a plan whose flow may not be known here, and returns the call's id."""
     if lacks := lacking(on, prepared.plan):
         return Failure(lacks[0])
     send = on.submit
     if prepared.unique is not None:
         if not isinstance(on, SubmitsUnique):
-            return Failure(Unsupported(flow.name, f"{on!r} has no unique calls"))
+            return Failure(Unsupported(prepared.plan.flow, f"{on!r} has no unique calls"))
         send = on.submit_unique
     sealed = outgoing(on, [prepared])
     if isinstance(sealed, Failure):
@@ -118,7 +123,7 @@ async def submit(
     with _observing(on, sealed.unwrap()) as (ready, answered):
         submitted = await caller.ask(send, *ready)
         answered(submitted)
-    return submitted.map(flow.ref)
+    return submitted
 
 
 async def submit_all(

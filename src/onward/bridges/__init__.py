@@ -1,0 +1,1 @@
+"""Backends made of others, and systems that exist with Onward in their middle."""
