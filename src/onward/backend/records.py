@@ -19,9 +19,9 @@ State: TypeAlias = Literal[
 ]
 """The state of a call. `failed` is a domain error or a fault; an unknown id has no state.
 
-A call is `waiting` while all that it does is to sleep, or to wait for a signal. It is `cancelling`
-if it was cancelled, or its deadline has passed, and cleanups still run. It is `moved` once another
-backend has it.
+A call is `waiting` while all that it does is to sleep, or to wait for a signal or for a limit. It
+is `cancelling` if it was cancelled, or its deadline has passed, and cleanups still run. It is
+`moved` once another backend has it.
 """
 
 
@@ -41,6 +41,7 @@ class Status(Struct, frozen=True):
         progress: The progress that the task last reported.
         signal: The name of the signal that the call waits for; empty if it waits for none.
         until: When the wait ends at the latest; None if the call waits for no moment.
+        limit: The name of the limit that the step waits for; empty if it waits for none.
 
     Example:
         >>> from onward import local, result, status, submit, task
@@ -53,7 +54,7 @@ class Status(Struct, frozen=True):
         <Success: 42>
         >>> status(ref, on=backend).unwrap()
         Status(state='done', task='double', step='0', attempt=1, progress=None, \
-signal='', until=None)
+signal='', until=None, limit='')
     """
 
     state: State
@@ -63,6 +64,7 @@ signal='', until=None)
     progress: Progress | None = None
     signal: str = ""
     until: datetime | None = None
+    limit: str = ""
 
     @property
     def settled(self) -> bool:

@@ -18,7 +18,7 @@ from onward.backend.adapters import (
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import LIMITS
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.local.core import Core
 from onward.backends.local.steps import needs_no_loop, releasing_slot, run_in_this_thread
@@ -39,7 +39,7 @@ class Local(
 ):
     """The backend that `local()` returns."""
 
-    lacks = LIMITS
+    lacks = NOTHING
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, LoopThread("onward-local", end=core.end_cleanly))

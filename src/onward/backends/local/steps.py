@@ -6,23 +6,25 @@ import asyncio
 import contextvars
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from onward.attempt import Attempts, LoopExecutor, ThreadExecutor, is_async
 from onward.backend import State, Status
 from onward.backend.support import step_context, step_name
+from onward.backends.local.limits import Limits
 from onward.backends.local.records import Records
 from onward.backends.local.waits import Waits
 from onward.catalog import Tasks
 from onward.context import Context, Progress
 from onward.coroutines import drive
 from onward.evaluate import evaluate
-from onward.execute import retried
-from onward.outcome import Outcome
+from onward.execute import limit_key, report_outcome, retried
+from onward.outcome import Faulted, Outcome
 from onward.plan import (
     Args,
     CaseNode,
@@ -44,6 +46,7 @@ from onward.pool import Slots
 from onward.scope import Scope
 
 T = TypeVar("T")
+_Make: TypeAlias = Callable[[contextvars.Context], Awaitable[Outcome]]
 
 _HELD_SLOTS: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
 
@@ -79,11 +82,14 @@ def releasing_slot(
 def needs_no_loop(node: Node, tasks: Tasks) -> bool:
     """Whether a flow has no async task, no timeout and no fan-out."""
     if type(node) is StepNode:
-        return node.timeout is None and not tasks[node.task].signature.is_async
+        is_plain = node.timeout is None and node.limit is None
+        return is_plain and not tasks[node.task].signature.is_async
     if type(node) is ChainNode:
         for step in node.steps:  # not `all`, which takes twice as long
             if type(step) is StepNode:  # the most common case, without a call
                 if step.timeout is not None or tasks[step.task].signature.is_async:
+                    return False
+                if step.limit is not None:
                     return False
             elif not needs_no_loop(step, tasks):
                 return False
@@ -92,8 +98,11 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.handler, tasks)
     if type(node) is FinallyNode:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.cleanup, tasks)
-    if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
+    if type(node) is NamedNode:
         return needs_no_loop(node.body, tasks)
+    if type(node) is FusedNode:
+        is_plain = node.timeout is None and node.limit is None
+        return is_plain and needs_no_loop(node.body, tasks)
     if type(node) is CaseNode:
         return all(needs_no_loop(branch, tasks) for branch in node.branches)
     if isinstance(node, _PASSING):
@@ -124,6 +133,10 @@ def run_in_this_thread(plan: Plan, tasks: Tasks, executor: ThreadExecutor) -> Ou
     return drive(evaluate(plan.root, plan.args, run_step, in_flight=1))
 
 
+async def _given(outcome: Outcome) -> Outcome:
+    return outcome
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """A submitted call and its status."""
@@ -142,6 +155,9 @@ class Run:
     progress: Progress | None = None
     waits: Waits = field(default_factory=Waits)
     records: Records = field(default_factory=Records)
+    limits: dict[str, tuple[Context, str]] = field(default_factory=dict)
+    """The steps that wait for a limit, by path, and the limit's name."""
+
     running: int = 0
     number: int = 0
     submitted: float = field(default_factory=time.time)
@@ -155,7 +171,20 @@ class Run:
         state, signal, until = self.state, "", None
         if state == "running" and not self.running and (current := self.waits.current):
             state, (signal, until) = "waiting", current
+        if state == "running" and self.limits and len(self.limits) == self.running:
+            context, limit = next(iter(self.limits.values()))
+            task, step, attempt = context.task, context.step, context.attempt
+            return Status("waiting", task, step, attempt, limit=limit)
         return Status(state, self.task, self.step, self.attempt, self.progress, signal, until)
+
+    @contextmanager
+    def limited(self, path: str, context: Context, limit: str) -> Iterator[Callable[[], object]]:
+        """Notes that a step waits for a limit; gives what to call when it has its place."""
+        self.limits[path] = context, limit
+        try:
+            yield lambda: self.limits.pop(path, None)
+        finally:
+            self.limits.pop(path, None)
 
     def on_attempt(self, context: Context) -> None:
         self.task, self.step, self.attempt = context.task, context.step, context.attempt
@@ -170,6 +199,7 @@ class Runtime:
 
     def __init__(self, workers: int) -> None:
         self.slots: Slots = Slots(workers)
+        self.limits: Limits = Limits()
         self.executor: LoopExecutor = LoopExecutor()
         self.without_slot: contextvars.Context = _empty_context(None)
         self.in_slot: contextvars.Context = _empty_context(self.slots)
@@ -213,6 +243,26 @@ class StepRunner:
             report=self._run.report,
         )
         make = partial(self._attempts.make, step, args, context, self._run.on_attempt)
+        if step.limit is None:
+            return await self._attempt_now(step, where, context, make)
+        key = limit_key(step, args, self._tasks)
+        if isinstance(key, Faulted):
+            report_outcome(self._tasks, context, key)
+            return await records.attempt(where, self._name(step), partial(_given, key))
+        with self._run.limited(where, context, step.limit.name) as is_over:
+            async with runtime.limits.place(step.limit, key) as begin:
+                is_over()
+
+                async def begun(variables: contextvars.Context) -> Outcome:
+                    begin()
+                    return await make(variables)
+
+                return await self._attempt_now(step, where, context, begun)
+
+    async def _attempt_now(
+        self, step: Runnable, where: str, context: Context, make: _Make
+    ) -> Outcome:
+        plan, runtime, records = self._run.plan, self._runtime, self._run.records
         if is_async(step, self._tasks):
             return await records.attempt(
                 where, self._name(step), partial(make, runtime.without_slot)
