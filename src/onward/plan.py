@@ -6,6 +6,7 @@ so that workers can refuse plans of later releases.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Annotated, Final, Literal, TypeAlias
@@ -263,9 +264,18 @@ class _Version(msgspec.Struct):
 _ENCODER = msgspec.json.Encoder()
 
 
+_MAKING: Final = threading.Lock()
+
+
 @cache
 def _decoders() -> tuple[Decoder[_Version], Decoder[Outlined], Decoder[Plan]]:
     # Not at import: making them takes long, and a client that only submits does not need them.
+    with _MAKING:  # msgspec crashes if two threads make decoders of the same types at once
+        return _made_decoders()
+
+
+@cache
+def _made_decoders() -> tuple[Decoder[_Version], Decoder[Outlined], Decoder[Plan]]:
     return Decoder(_Version), Decoder(Outlined), Decoder(Plan)
 
 

@@ -18,7 +18,7 @@ from onward.backend.adapters import (
     BlockingSubmitsUnique,
 )
 from onward.backend.additions import additions_of, with_additions
-from onward.backend.features import LIMITS
+from onward.backend.features import NOTHING
 from onward.backends.sqlite import connections, lower
 from onward.backends.sqlite.core import Core
 from onward.backends.sqlite.drive import drive, drive_async
@@ -45,7 +45,7 @@ class SqliteBackend(
     A caller that blocks does so in its own thread, and one that awaits on its own event loop.
     """
 
-    lacks = LIMITS
+    lacks = NOTHING
 
     def __init__(self, core: Core) -> None:
         super().__init__(core, core.thread)

@@ -267,6 +267,11 @@ class JobRunner:
         if job.is_over:
             await for_ever()  # the job's task is cancelled
 
+    async def let_go(self, job: Job) -> None:
+        """See `Host.let_go`."""
+        self._let_go(job)
+        await for_ever()  # the job's task is cancelled
+
     def queue_of(self, job: Job, step: Runnable) -> str:
         """See `Host.queue_of`."""
         return step.queue or job.queue or lower.QUEUE

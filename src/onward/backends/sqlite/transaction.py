@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import Submission
 from onward.backend.adapters import BlockingSubmitsUnique
-from onward.backend.features import LIMITS
+from onward.backend.features import NOTHING
 from onward.backends.sqlite import connections, schema, submit
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.clock import Clock, read_clock, start_clock
@@ -30,7 +30,7 @@ _BEGIN = "delete from onward_log where seq < 0"
 class SqliteTransaction(BlockingSubmitsUnique["Inside"]):
     """What `SqliteBackend.within` gives: submits in the transaction of a connection."""
 
-    lacks = LIMITS
+    lacks = NOTHING
 
     def __init__(self, core: Inside, shown: str) -> None:
         super().__init__(core)

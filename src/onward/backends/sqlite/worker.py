@@ -127,7 +127,8 @@ class Server:
         self._runner.cancel_all()
         with contextlib.suppress(*PROBLEMS, Refused, TimeoutError):  # the lease will run out
             async with asyncio.timeout(_LEAVING):
-                await self._resources.commits.on_loop(lambda db: lease.leave(db, self._serving.id))
+                id, clock = self._serving.id, self._resources.file.clock
+                await self._resources.commits.on_loop(lambda db: lease.leave(db, id, clock))
         self.ended.set()
 
 
