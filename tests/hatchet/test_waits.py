@@ -171,6 +171,27 @@ def test_an_evicted_flow_goes_on_when_its_wait_is_due(hatchet: Engine) -> None:
         assert result(ref, on=backend, timeout=60) == Success(3)
 
 
+def test_a_delayed_call_is_in_no_worker(hatchet: Engine) -> None:
+    """The double does not start a run at a moment, and so the worker keeps it there."""
+    with serving(hatchet, catalog, namespace=fresh(), holds=0.1) as backend:
+        ref = submit(order(1), on=backend, delay=600).unwrap()
+        until(lambda: is_evicted(hatchet, ref.id))
+        assert status(ref, on=backend).unwrap().state == "queued"
+        assert cancel(ref, on=backend) == Success(None)
+        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+
+
+@pytest.mark.long
+def test_a_delayed_call_goes_on_when_it_is_due(hatchet: Engine) -> None:
+    """The engine starts a run for that."""
+    begin = time.time()
+    with serving(hatchet, catalog, namespace=fresh(), holds=0.1) as backend:
+        ref = submit(order(1), on=backend, delay=24).unwrap()
+        until(lambda: is_evicted(hatchet, ref.id), patience=20)
+        assert result(ref, on=backend, timeout=120) == Success(2)
+        assert time.time() >= begin + 24
+
+
 def test_a_flow_that_was_assigned_twice_waits_on() -> None:
     with Double() as engine, serving(engine, catalog, namespace=fresh()) as own:
         ref = submit(approval(1), on=own).unwrap()

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -185,9 +185,8 @@ class Engine:
         child: tuple[str, str] | None = None
         marks = json.loads(request.additional_metadata)
         if request.HasField("parent_task_run_external_id"):
-            parent = self.tasks[request.parent_task_run_external_id].run
-            marks = parent.marks | marks
-            child = parent.id, request.child_key
+            child = self._child(request)
+            marks = self.runs[child[0]].marks | marks
             if child in self._children:
                 return self._children[child]
         if request.name not in self.workflows:
@@ -219,6 +218,35 @@ class Engine:
         """The runs that its HTTP API shows."""
         newest = datetime.now(UTC) - self.lag
         return [run for run in self.runs.values() if run.created <= newest]
+
+    def trigger_all(self, requests: Sequence[TriggerWorkflowRequest]) -> list[str]:
+        """Starts runs; raises `Taken`.
+
+        Like the real engine, it starts children that it knows once more, with the same ids, if some
+        of the runs are new. Such a task never ends, because its events are taken for the first's.
+        """
+        children = [
+            self._children.get(self._child(each))
+            for each in requests
+            if each.HasField("parent_task_run_external_id")
+        ]
+        known = [self.tasks[child] for child in children if child in self.tasks]
+        for task in known if len(known) < len(requests) else ():
+            self._queue(Task(task.run, task.spec, task.id, next(self._numbers)))
+        ids: list[str] = []
+        taken: Taken | None = None
+        for each in requests:
+            try:
+                ids.append(self.trigger(each))
+            except Taken as found:
+                taken = found
+        if taken is not None:
+            raise taken
+        return ids
+
+    def _child(self, request: TriggerWorkflowRequest) -> tuple[str, str]:
+        """By what the engine knows the child of a run."""
+        return self.tasks[request.parent_task_run_external_id].run.id, request.child_key
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Cancels runs or tasks that have not ended."""

@@ -95,16 +95,9 @@ class Services:
             return TriggerWorkflowResponse(workflow_run_id=engine.trigger(request))
 
         async def trigger_all(request: BulkTriggerWorkflowRequest) -> BulkTriggerWorkflowResponse:
-            ids: list[str] = []
-            taken: Taken | None = None
-            for each in request.workflows:
-                try:
-                    ids.append(engine.trigger(each))
-                except Taken as found:
-                    taken = found
-            if taken is not None:
-                raise taken
-            return BulkTriggerWorkflowResponse(workflow_run_ids=ids)
+            return BulkTriggerWorkflowResponse(
+                workflow_run_ids=engine.trigger_all(request.workflows)
+            )
 
         async def details(request: GetRunDetailsRequest) -> GetRunDetailsResponse:
             found = engine.details(request.external_id)

@@ -128,13 +128,25 @@ class AssignmentRunner:
         run_input, job = payload.input, assignment.job
         call = run_input.call or assignment.action.workflow_run_id
         if job.is_flow:
-            await asyncio.sleep(run_input.start - time.time())
+            await self._delay(assignment, plan, call, run_input.start)
             return result_of(await self._flow(assignment, plan, call), at=run_input.at, ends=True)
         if not isinstance(plan.root, Runnable):
             return await self._part(assignment, plan, payload, call)
         at = run_input.at or "0"
         outcome = await self._step(assignment, plan.root, plan.args, plan, call, at)
         return result_of(outcome, at=at, ends=True)
+
+    async def _delay(self, assignment: Assignment, plan: Plan, call: str, start: float) -> None:
+        """Waits until a delayed call begins; the engine has it meanwhile, as if it slept."""
+        if start <= time.time():
+            return
+
+        def evict() -> None:
+            if waits.active:
+                self._spawn(evict_later(self._connection, assignment, plan, waits))
+
+        waits = Waits(self._connection, plan, call, evict)
+        await waits.until(start)
 
     async def _part(
         self, assignment: Assignment, plan: Plan, payload: Payload, call: str

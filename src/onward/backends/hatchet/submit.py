@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Mapping
 
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import DesiredWorkerLabels, TriggerWorkflowRequest
@@ -32,7 +33,7 @@ class Parent(Struct, frozen=True):
 
     Args:
         task: The id of the engine's task that starts it.
-        place: The key of the run within that task. The engine starts one run for each key.
+        place: Its place within that task, for people.
     """
 
     task: str
@@ -96,7 +97,10 @@ class Submitter:
         if parent is not None:
             request.parent_task_run_external_id = parent.task
             request.child_index = 0
-            request.child_key = parent.place
+            # The run's idempotency key identifies it. If one request starts children with new keys
+            # and with known ones, the engine (0.104) starts the known ones once more, with the same
+            # ids. So no child key is used twice.
+            request.child_key = f"{parent.place} {uuid.uuid4().hex}"
         try:
             limit = await self._limit_for(size, patience)
             if size > limit:

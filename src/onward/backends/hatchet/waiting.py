@@ -73,6 +73,20 @@ class Waits:
             self._change()
         return await self._recorded(node, where, outcome)
 
+    async def until(self, moment: float) -> None:
+        """Waits until a delayed call begins.
+
+        Args:
+            moment: When it begins, in seconds since 1970.
+        """
+        self.active[""] = ("", moment)
+        self._change()
+        try:
+            await _slept(moment)
+        finally:
+            del self.active[""]
+            self._change()
+
     async def any_ended(self) -> bool:
         """Whether a signal has come for which these waits have not seen the end of its mailbox."""
         for mailbox in list(self._mailboxes):
