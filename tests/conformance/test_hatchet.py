@@ -16,13 +16,20 @@ from tests.hatchet.served import Engine, fresh, serving
 
 
 class TestHatchet(BackendSuite):
-    examples = 8
+    examples = 3
 
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, traces: Path, hatchet: Engine) -> Iterator[HatchetBackend]:
         with serving(hatchet, cls.catalog, namespace=fresh()) as backend:
             yield backend
+
+
+@pytest.mark.long
+class TestHatchetThoroughly(TestHatchet):
+    """The engine takes so long for a call that `make test` has few examples."""
+
+    examples = 20
 
 
 class TestHatchetDouble(BackendSuite):

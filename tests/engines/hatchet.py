@@ -68,6 +68,8 @@ class PostgreSQL(Server):
             "dynamic_shared_memory_type": "mmap",  # in the folder, where a kill may leave it
             "max_connections": 200,
             "timezone": "UTC",
+            "fsync": "off",  # no test takes the machine down
+            "full_page_writes": "off",
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [*_unprivileged(), _found("postgres"), "-D", self._data, *options]
@@ -84,8 +86,6 @@ class PostgreSQL(Server):
 
     def restart(self) -> Self:
         if not self._data.exists():
-            # Not synced: if the machine goes down now, so does the test run. What is written once
-            # the server runs, is.
             options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
             _run([*_unprivileged(), _found("initdb"), "-D", self._data, *options], self.folder)
         return super().restart()

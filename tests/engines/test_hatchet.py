@@ -122,6 +122,7 @@ def test_a_killed_engine_restarts_where_its_clients_look_for_it(server: Hatchet)
     assert server.client_environment == environment
 
 
+@pytest.mark.long
 def test_the_pid_is_that_of_the_engine_itself(server: Hatchet) -> None:
     command = ["ps", "-o", "comm=", "-p", str(server.pid)]
     name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -144,6 +145,7 @@ def test_a_paused_engine_is_unreachable_until_it_is_resumed(server: Hatchet) -> 
     assert server.is_up()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere ports cannot be kept")
 def test_nobody_is_given_the_ports_of_an_engine_that_is_down(server: Hatchet) -> None:
     server.kill()

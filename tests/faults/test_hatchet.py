@@ -40,10 +40,10 @@ from tests.faults.workers import Workers
 from tests.hatchet.served import backend_on, fresh, is_evicted
 from tests.hatchet.worker import tidy, wait_here
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-PATIENCE = 200
-"""The engine takes half a minute to miss a worker, and a lease of ours runs out after a minute."""
+PATIENCE = 300
+"""The engine takes half a minute to miss a worker, and stalls some DAGs for minutes."""
 
 
 @pytest.fixture(scope="module")
@@ -92,32 +92,29 @@ FLOWS: dict[str, AnyFlow] = {
 def test_workers_that_are_killed_lose_nothing(
     backend: HatchetBackend, workers: Workers, tmp_path: Path
 ) -> None:
-    """A task, a flow, and a fused flow, each while it runs; and all that waits behind them."""
+    """A task, a flow, and a fused flow, each while it runs; and all that waits behind them.
+
+    Another worker goes on with a flow where it was: the steps that have run are not run again.
+    """
     gate = tmp_path / "gate"
     refs = [submit(flow(str(gate)), on=backend).unwrap() for flow in FLOWS.values()]
     until(lambda: all(is_held(ref, workers) for ref in refs), within=60, otherwise=workers.tail)
+    begun = submit((step >> wait_here >> step)(1), on=backend).unwrap()
+    until(
+        lambda: "wait_here 2" in noted(workers.trace, begun.id), within=60, otherwise=workers.tail
+    )
     chains = [submit(chain(n), on=backend).unwrap() for n in range(10)]
     fans = [submit(fan_out([n, n]), on=backend).unwrap() for n in range(5)]
     workers.kill_all()
     gate.touch()
     for ref in refs:
         assert result(ref, on=backend, timeout=PATIENCE) == Success(str(gate)), workers.tail()
+    assert result(begun, on=backend, timeout=PATIENCE) == Success(3), workers.tail()
+    assert noted(workers.trace, begun.id).count("step 1") == 1
     found = [result(ref, on=backend, timeout=PATIENCE) for ref in chains]
     assert found == [Success(n + 3) for n in range(10)], workers.tail()
     found = [result(ref, on=backend, timeout=PATIENCE) for ref in fans]
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
-
-
-def test_the_steps_of_a_flow_that_have_run_are_not_run_again(
-    backend: HatchetBackend, workers: Workers, tmp_path: Path
-) -> None:
-    """When the worker dies that runs the flow, another one goes on where it was."""
-    ref = submit((step >> wait_here >> step)(1), on=backend).unwrap()
-    until(lambda: "wait_here 2" in noted(workers.trace, ref.id), within=60, otherwise=workers.tail)
-    workers.kill_all()
-    (tmp_path / "gate").touch()
-    assert result(ref, on=backend, timeout=PATIENCE) == Success(3), workers.tail()
-    assert noted(workers.trace, ref.id) == ["step 1", "wait_here 2", "wait_here 2", "step 2"]
 
 
 DECISION = Signal("decision", bool)
@@ -179,7 +176,12 @@ def is_waiting(ref: Ref[object, object], backend: HatchetBackend) -> bool:
 def test_an_engine_that_is_killed_forgets_nothing(
     server: Hatchet, backend: HatchetBackend, workers: Workers, tmp_path: Path
 ) -> None:
-    """Neither what runs, nor what waits, nor who waits for it."""
+    """Neither what runs, nor what waits, nor who waits for it, nor what has ended.
+
+    While it is away, nothing can be submitted.
+    """
+    ended = submit(chain(1), on=backend).unwrap()
+    assert result(ended, on=backend, timeout=PATIENCE) == Success(4)
     gate = tmp_path / "gate"
     held = submit((hold >> hold)(str(gate)), on=backend).unwrap()
     until(lambda: is_held(held, workers), within=60, otherwise=workers.tail)
@@ -189,10 +191,13 @@ def test_an_engine_that_is_killed_forgets_nothing(
         waiting = pool.submit(result, held, backend, timeout=PATIENCE)
         server.kill()
         gate.touch()
-        time.sleep(3)
+        assert isinstance(submit(step(1), on=backend).failure(), Unavailable)
+        assert isinstance(status(ended, on=backend).failure(), Unavailable)
         server.restart()
         server.take_over()
-        assert waiting.result(PATIENCE + 5) == Success(str(gate)), workers.tail()
+        assert waiting.result(PATIENCE + 60) == Success(str(gate)), workers.tail()
+    assert result(ended, on=backend, timeout=PATIENCE) == Success(4)
+    assert result(submit(step(1), on=backend).unwrap(), on=backend, timeout=PATIENCE) == Success(2)
     found = [result(ref, on=backend, timeout=PATIENCE) for ref in refs]
     assert found == [Success(n + 3) for n in range(10)], workers.tail()
     found = [result(ref, on=backend, timeout=PATIENCE) for ref in fans]
@@ -249,18 +254,3 @@ def submitted(flow: AnyFlow, value: object, backend: HatchetBackend) -> Ref[obje
     while isinstance(answer := submit(flow(value), on=backend, key=key), Failure):
         assert isinstance(answer.failure(), Unavailable)
     return answer.unwrap()
-
-
-def test_while_there_is_no_engine_nothing_can_be_submitted(
-    server: Hatchet, backend: HatchetBackend, workers: Workers
-) -> None:
-    """And what was, is still there afterwards."""
-    ref = submit(chain(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=PATIENCE) == Success(4)
-    server.kill()
-    assert isinstance(submit(step(1), on=backend).failure(), Unavailable)
-    assert isinstance(status(ref, on=backend).failure(), Unavailable)
-    server.restart()
-    server.take_over()
-    assert result(ref, on=backend, timeout=PATIENCE) == Success(4)
-    assert result(submit(step(1), on=backend).unwrap(), on=backend, timeout=PATIENCE) == Success(2)

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+import pytest
+
 from onward.backends.hatchet import HatchetBackend, hatchet, sdk
 from onward.backends.hatchet.limits import Limits
 from onward.backends.hatchet.settings import Address
@@ -55,6 +57,12 @@ def backend_on(
     if holds is None:
         return made
     return HatchetBackend(dataclasses.replace(made.settings, holds=holds), repr(made))
+
+
+long_on_the_engine = pytest.mark.parametrize(
+    "engine", [pytest.param("engine", marks=pytest.mark.long), "double"], indirect=True
+)
+"""For what takes long on the real engine, or is much like what `make test` runs there anyway."""
 
 
 def fresh() -> str:

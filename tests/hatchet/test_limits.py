@@ -143,6 +143,7 @@ def test_a_call_that_waits_for_its_limit_has_its_key_and_can_be_cancelled(real: 
         assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
 
 
+@pytest.mark.long
 def test_a_call_that_waits_for_its_rate_runs_in_a_later_window(real: Engine) -> None:
     """Eight calls at two a second take at least three windows."""
     with two_workers(real, {"inc": Limit(rate=2)}) as backend:

@@ -30,7 +30,7 @@ from onward import (
 )
 from onward.backends.hatchet import HatchetBackend, hatchet
 from onward.fault import BadPayload, Cancelled, Expired, Fault, TimedOut, TooLarge, Unavailable
-from tests.hatchet.served import Engine, backend_on, foreign_run, fresh, serving
+from tests.hatchet.served import Engine, backend_on, foreign_run, fresh, long_on_the_engine, serving
 
 MB = 1024 * 1024
 
@@ -137,11 +137,13 @@ def test_arguments_that_are_too_large_are_not_sent(backend: HatchetBackend) -> N
     assert isinstance(found, TooLarge)
 
 
+@long_on_the_engine
 def test_domain_errors_can_be_too_large(backend: HatchetBackend) -> None:
     assert run(refuse_much(1 * MB), on=backend, timeout=60) == Failure(Said("x" * MB))
     assert isinstance(run(refuse_much(5 * MB), on=backend, timeout=60).failure(), TooLarge)
 
 
+@long_on_the_engine
 def test_many_megabytes_are_submitted_in_several_requests(backend: HatchetBackend) -> None:
     refs = submit_all([length("x" * MB) for _ in range(9)], on=backend).unwrap()
     assert [result(ref, on=backend, timeout=60) for ref in refs] == [Success(MB)] * 9

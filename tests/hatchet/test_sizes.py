@@ -79,8 +79,8 @@ def test_a_step_with_large_arguments_and_a_large_value_is_read(backend: HatchetB
     [
         (six, 1_500_000, 1_500_000),
         (joined, 2_500_000, 5_000_000),
-        (pair, 2_500_000, ("x" * 2_500_000,) * 2),
-        (angled, 300_000, 300_000),
+        pytest.param(pair, 2_500_000, ("x" * 2_500_000,) * 2, marks=pytest.mark.long),
+        pytest.param(angled, 300_000, 300_000, marks=pytest.mark.long),
     ],
     ids=["a long chain", "a join", "a pair", "what the engine writes longer"],
 )

@@ -112,7 +112,10 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     yield from running(Secured, tmp_path_factory)
 
 
-@pytest.fixture(scope="module", params=["engine-mtls", "engine-tls", "double-mtls"])
+@pytest.fixture(
+    scope="module",
+    params=["engine-mtls", pytest.param("engine-tls", marks=pytest.mark.long), "double-mtls"],
+)
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine]:

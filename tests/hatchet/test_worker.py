@@ -17,7 +17,7 @@ from returns.result import Success
 from onward import Catalog, current, result, run, status, submit, task
 from onward.fault import Cancelled, TimedOut, Unknown
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, backend_on, fresh, serving
+from tests.hatchet.served import Engine, backend_on, fresh, long_on_the_engine, serving
 
 
 def _begin(gate: str) -> None:
@@ -109,6 +109,7 @@ def test_a_worker_sets_no_signal_handlers_starts_no_processes_and_ends_its_threa
         assert not thread.is_alive()
 
 
+@long_on_the_engine
 def test_a_worker_can_be_served_from_any_thread(engine: Engine) -> None:
     found: list[object] = []
 
@@ -192,11 +193,10 @@ def test_a_step_that_blocks_its_loop_blocks_no_request(engine: Engine, tmp_path:
         assert result(ref, on=backend, timeout=60) == Success(str(gate))
 
 
-def test_a_step_longer_than_its_lease_runs_once(engine: Engine, tmp_path: Path) -> None:
-    """The worker renews the lease."""
-    if isinstance(engine, Double):
-        pytest.skip("needs a real engine: the double has no leases")
-    with serving(engine, catalog, namespace=fresh(), lease=10.0) as backend:
+@pytest.mark.long
+def test_a_step_longer_than_its_lease_runs_once(hatchet: Engine, tmp_path: Path) -> None:
+    """The worker renews the lease. The double has none."""
+    with serving(hatchet, catalog, namespace=fresh(), lease=10.0) as backend:
         gate = tmp_path / "gate"
         ref = submit(hold(str(gate)), on=backend).unwrap()
         assert isinstance(result(ref, on=backend, timeout=14).failure(), TimedOut)
@@ -243,6 +243,7 @@ def test_a_queue_is_served_by_workers_that_name_it(engine: Engine) -> None:
             assert result(ref, on=backend, timeout=60) == Success(2)
 
 
+@long_on_the_engine
 def test_a_worker_takes_steps_only_from_its_queues(engine: Engine) -> None:
     """It takes no steps without a queue, and no flows."""
     backend = backend_on(engine, namespace=fresh())
@@ -319,6 +320,7 @@ def test_a_call_waits_a_moment_until_a_worker_declares_its_task(engine: Engine) 
     backend.close()
 
 
+@long_on_the_engine
 def test_a_task_that_no_worker_serves_any_more_is_unknown(engine: Engine) -> None:
     """As long as there are other workers. Without any, its calls wait."""
     namespace = fresh()
