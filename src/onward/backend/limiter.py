@@ -94,12 +94,17 @@ class Limiter:
         return [] if found is None else list(_handed(found, now))
 
     def begin(self, holder: str, now: float) -> None:
-        """Notes that who has a place begins now."""
+        """Notes that who has a place begins now; the last time counts too, if it began before."""
         request = self._requests[holder]
-        pool = self._pools[request.pool]
-        if holder in pool.handed:
+        if request.limit.rate is not None:
+            pool = self._pools[request.pool]
             pool.handed.discard(holder)
             pool.begun.append(now)
+
+    def has_place(self, holder: str) -> bool:
+        """Whether a holder has a place."""
+        request = self._requests.get(holder)
+        return request is not None and holder in self._pools[request.pool].holders
 
     def leave(self, holder: str) -> str | None:
         """Gives a place back, or waits for it no longer.

@@ -25,7 +25,7 @@ from onward.backend import (
     Submission,
     Worker,
 )
-from onward.backend.features import LIMITS
+from onward.backend.features import NOTHING
 from onward.backend.support import Patience, not_ended, unknown
 from onward.backends.celery import lower
 from onward.backends.celery.clock import to_remote
@@ -61,7 +61,7 @@ _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 class CeleryBackend(Core):
     """The backend that `celery()` returns."""
 
-    lacks = LIMITS
+    lacks = NOTHING
 
     def submit(self, submission: Submission, /) -> Result[str, Fault]:
         """See `Backend.submit`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onward.backends.celery.limit_scripts import LIMITS
 from onward.backends.celery.log_scripts import LOG
 from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN
 
@@ -150,10 +151,72 @@ return {'sent'}
 """
 )
 
+# A step whose lease is there runs already, and `BEGIN_STEP` says so.
+
+ASK = (
+    HOLDING
+    + NOTE_BEGUN
+    + LIMITS
+    + """
+local id, at, _, message, is_top, deadline, plan, received = unpack(ARGV, 1, 8)
+local name, pool, key, most, rate, window, lease = unpack(ARGV, 9)
+note_begun(KEYS[2], received)
+local base, member, now = 'onward:limit:' .. pool, at .. ' ' .. id, tonumber(clock())
+if not is_wanted(at, id) or redis.call('HEXISTS', KEYS[1], 'o:' .. at) == 1 then return 'pass' end
+local has_place = redis.call('ZSCORE', base .. ':places', member)
+if redis.call('EXISTS', KEYS[3]) == 1 and
+    (not has_place or redis.call('SISMEMBER', base .. ':ready', member) == 1) then
+    return 'pass'
+end
+redis.call('HSET', base, 'w', window, 'l', lease)
+for field, number in pairs({c = most, r = rate}) do
+    if number == '' then redis.call('HDEL', base, field)
+    else redis.call('HSET', base, field, number) end
+end
+redis.call('EXPIRE', base, math.max(86400, 2 * math.ceil(window)))
+if not has_place then
+    if redis.call('HEXISTS', base .. ':of', member) == 0 then
+        local number = redis.call('HINCRBY', base, 'seq', 1)
+        redis.call('HSET', base .. ':of', member, key)
+        redis.call('ZADD', base .. ':q:' .. key, number, member)
+        redis.call('ZADD', base .. ':keys', 'NX', number, key)
+        redis.call('HSET', KEYS[1], 'q:' .. at, name .. '\\t' .. pool, 'limits', 1)
+    end
+    hand_out(pool, member)
+    has_place = redis.call('ZSCORE', base .. ':places', member)
+end
+if has_place then
+    redis.call('SREM', base .. ':ready', member)
+    redis.call('ZADD', base .. ':places', now + lease, member)
+    if rate ~= '' then
+        redis.call('LPUSH', base .. ':begun', string.format('%.6f', now))
+        redis.call('LTRIM', base .. ':begun', 0, rate - 1)
+        redis.call('EXPIRE', base .. ':begun', math.ceil(window) + 1)
+    end
+    return 'begun'
+end
+if message == '' then return 'hold' end
+redis.call('ZREM', 'onward:due', member)  -- so that who sent it last does not drop it
+hold(id, at, 'inf', message, is_top, deadline, plan)
+return 'held'
+"""
+)
+
+LEAVE = (
+    COMMON
+    + LIMITS
+    + """
+local id, at = unpack(ARGV)
+local pool = string.match(redis.call('HGET', KEYS[1], 'q:' .. at) or '', '\\t(.*)$')
+if pool then leave(pool, at, id) end
+"""
+)
+
 # The score of a claimed entry is when the claim ends: the entry is due again then.
 
 CLAIM = (
     COMMON
+    + LIMITS
     + f"""
 local now, claimed, size = clock(), {{}}, 0
 local found = redis.call(
@@ -161,11 +224,14 @@ local found = redis.call(
 )
 for _, member in ipairs(found) do
     local at, id = string.match(member, '^(%S*) (.*)$')
-    local key = 'onward:' .. (id or '')
+    if at == '%' then hand_out(id) end
+    local key = 'onward:' .. (at ~= '%' and id or '')
     local known = redis.pcall('HMGET', key, 'plan', 'end', 'slot')
     local message = ''
     if at and at ~= '' and at ~= '!' then message = redis.pcall('HGET', key .. ':held', at) end
-    if not at or known.err or known[2] or not known[1] or type(message) ~= 'string' then
+    if at == '%' then
+        message = nil  -- it is a pool of a limit, and says itself when it is due again
+    elseif not at or known.err or known[2] or not known[1] or type(message) ~= 'string' then
         redis.call('ZREM', KEYS[1], member)
     else
         if size > {BYTES_AT_ONCE} then break end

@@ -12,6 +12,7 @@ from onward.backends.celery.branches import BranchLedger
 from onward.backends.celery.cells import Cells
 from onward.backends.celery.cleanups import CleanupLedger
 from onward.backends.celery.due import DueLedger
+from onward.backends.celery.limits import LimitLedger
 from onward.backends.celery.records import FailedAttempt, Records
 from onward.backends.celery.unique import UniqueLedger
 from onward.fault import Misconfigured
@@ -101,6 +102,11 @@ class Ledger(Protocol):
     @property
     def due(self) -> DueLedger:
         """What is due later."""
+        ...
+
+    @property
+    def limits(self) -> LimitLedger:
+        """The places of limits."""
         ...
 
     @property

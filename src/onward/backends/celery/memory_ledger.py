@@ -24,6 +24,7 @@ from onward.backends.celery.ledger import (
 )
 from onward.backends.celery.memory_cleanups import MemoryCleanups
 from onward.backends.celery.memory_due import MemoryDue
+from onward.backends.celery.memory_limits import MemoryLimits
 from onward.backends.celery.memory_log import log_begun, log_ended, log_failed
 from onward.backends.celery.memory_records import MemoryRecords
 from onward.backends.celery.memory_unique import MemoryUnique
@@ -45,6 +46,7 @@ class MemoryLedger:
         self._changed = threading.Condition(threading.RLock())
         self._calls: dict[str, dict[str, bytes]] = {}
         self.due: MemoryDue = MemoryDue(self._changed, self._calls)
+        self.limits: MemoryLimits = MemoryLimits(self._changed, self._calls, self.due)
         self.unique: MemoryUnique = MemoryUnique(self._changed, self._calls, self.due)
         self.cleanups: MemoryCleanups = MemoryCleanups(
             self._changed, self._calls, self.due, self.settle
@@ -75,6 +77,7 @@ class MemoryLedger:
     def delete(self, ids: Collection[str]) -> None:
         with self._changed:
             for id in ids:
+                self.limits.forget(id)
                 self._calls.pop(id, None)
                 self.due.delete(id)
 
@@ -180,6 +183,7 @@ class MemoryLedger:
                 log_ended(call, at, holder, is_end=True)
             self._ended.append((time.monotonic(), id))
             self.due.forget(id)
+            self.limits.forget(id)
             self.unique.advance(call.get("slot", b"").decode())
             self._changed.notify_all()
             return not is_decided

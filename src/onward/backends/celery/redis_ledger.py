@@ -32,6 +32,7 @@ from onward.backends.celery.outage import Outage, server_name
 from onward.backends.celery.records import FailedAttempt
 from onward.backends.celery.redis_cleanups import RedisCleanups
 from onward.backends.celery.redis_due import RedisDue
+from onward.backends.celery.redis_limits import RedisLimits
 from onward.backends.celery.redis_records import RedisRecords
 from onward.backends.celery.redis_unique import RedisUnique
 from onward.backends.celery.signing import Signer, sign, verify
@@ -105,6 +106,7 @@ class RedisLedger:
         self.due: RedisDue = RedisDue(
             client, self._retry, signer, timeouts.check_interval, self._renewed_plan
         )
+        self.limits: RedisLimits = RedisLimits(client, lease, self.due.held_args)
 
     def for_worker(self) -> RedisLedger:
         return self._for_worker()

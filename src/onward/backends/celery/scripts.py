@@ -14,7 +14,8 @@ All scripts use the server's clock. The keys are:
 `onward:due`: a sorted set of what is due later. The score is the time. The members are
     ` <id>`: a call that starts then,
     `<path> <id>`: a message that is sent then,
-    `! <id>`: a call that waits, and expires then.
+    `! <id>`: a call that waits, and expires then,
+    `% <pool>`: a pool of a limit that a worker looks at then; see `limit_scripts`.
 `onward:<id>:held`: a hash with the held messages of a call, by path.
 `onward:<id>:signals`: a hash with the values of the signals that were sent to a call.
 `onward:unique:<slot>`: a hash with the open calls of a key: `first`, and `next`, which comes after

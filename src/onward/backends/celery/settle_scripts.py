@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onward.backends.celery.limit_scripts import LIMITS
 from onward.backends.celery.log_scripts import LOG
 from onward.backends.celery.scripts import COMMON
 from onward.backends.celery.wait import NOTIFY
@@ -35,6 +36,7 @@ end
 
 SETTLES = (
     ADVANCE
+    + LIMITS
     + """
 -- Ends a call, if it has no end. The arguments are its id, end, outcome, and how long it is kept.
 local function settle(fault)
@@ -53,8 +55,9 @@ local function settle(fault)
     end
     redis.call('ZREM', 'onward:due', ' ' .. ARGV[1], '! ' .. ARGV[1])
     redis.call('DEL', KEYS[1] .. ':held')
-    local slot = redis.call('HGET', KEYS[1], 'slot')
+    local slot, limits = unpack(redis.call('HMGET', KEYS[1], 'slot', 'limits'))
     if slot then advance('onward:unique:' .. slot) end
+    if limits then leave_all(ARGV[1]) end
     --NOTIFY
     return 1
 end

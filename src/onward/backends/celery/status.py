@@ -29,15 +29,19 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
     """
     fields = entry.fields
     state: str = entry.end or ("running" if "task" in fields else "queued")
-    signal, until = "", None
+    signal, until, limit = "", None, ""
     if not entry.end and not any(name.startswith("b:") for name in fields):
         for due, _, awaited in _waits(fields):
             state, signal = "waiting", awaited
             if due != "inf":
                 until = datetime.fromtimestamp(to_local(float(due), now()), UTC)
             break
+        for name, text in fields.items() if state != "waiting" else ():
+            if name.startswith("q:"):
+                state, (limit, _, _) = "waiting", text.partition("\t")
+                break
     if not entry.end and "cancelling" in fields:
-        state, signal, until = "cancelling", "", None
+        state, signal, until, limit = "cancelling", "", None, ""
     if state not in _STATES or (entry.end and entry.outcome is None):
         return Failure(damaged(id))
     progress = None
@@ -55,6 +59,7 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
             progress,
             signal,
             until,
+            limit,
         )
     )
 

@@ -18,6 +18,7 @@ class StepRunner:
     """
 
     def __init__(self, tasks: Tasks) -> None:
+        self.tasks = tasks
         self._executor = ThreadExecutor()
         self._attempts = Attempts(tasks, self._executor)
 
