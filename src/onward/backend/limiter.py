@@ -35,10 +35,32 @@ class _Request(Struct):
     limit: StepLimit
 
 
+class Saved(Struct, frozen=True, omit_defaults=True):
+    """What there is of one pool, for a limiter that goes on elsewhere.
+
+    Args:
+        pool: Its name.
+        limit: Its limit; None if nothing has asked yet.
+        places: Who has a place.
+        handed: Who of them has not begun.
+        begun: When attempts began.
+        waiting: Who waits, by key, in turn.
+        over: When the last window of its rate is over.
+    """
+
+    pool: str
+    limit: StepLimit | None = None
+    places: tuple[str, ...] = ()
+    handed: tuple[str, ...] = ()
+    begun: tuple[float, ...] = ()
+    waiting: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    over: float = 0.0
+
+
 class _Pool(Struct):
     """The places that some steps share, and what waits for one."""
 
-    holders: set[str] = field(default_factory=set)
+    holders: OrderedDict[str, None] = field(default_factory=OrderedDict)
     handed: set[str] = field(default_factory=set)
     """Those who have a place and have not begun: until they do, they count as beginning now."""
 
@@ -50,6 +72,9 @@ class _Pool(Struct):
 
     window: float = 0.0
     """The longest window of its limits, with its margin."""
+
+    limit: StepLimit | None = None
+    """The limit of whoever asked last."""
 
     @property
     def next(self) -> _Request:
@@ -64,6 +89,44 @@ class Limiter:
         self._pools: dict[str, _Pool] = {}
         self._requests: dict[str, _Request] = {}
         self._swept_at = _SWEPT_AT
+
+    @classmethod
+    def of(cls, saved: Saved) -> Limiter:
+        """A limiter that goes on with one pool."""
+        limiter = cls()
+        if saved.limit is None:
+            return limiter
+        requests = limiter._requests
+        for key, holders in (("", saved.places), *saved.waiting):
+            for holder in holders:
+                requests[holder] = _Request(holder, saved.pool, key, saved.limit)
+        limiter._pools[saved.pool] = _Pool(
+            OrderedDict.fromkeys(saved.places),
+            set(saved.handed),
+            deque(saved.begun),
+            OrderedDict(
+                (key, OrderedDict((holder, requests[holder]) for holder in holders))
+                for key, holders in saved.waiting
+            ),
+            saved.limit.per + margin(saved.limit.per) if saved.limit.rate is not None else 0.0,
+            saved.limit,
+        )
+        return limiter
+
+    def saved(self, name: str) -> Saved:
+        """What there is of a pool."""
+        pool = self._pools.get(name)
+        if pool is None:
+            return Saved(name)
+        return Saved(
+            name,
+            pool.limit,
+            tuple(pool.holders),
+            tuple(sorted(pool.handed)),
+            tuple(pool.begun),
+            tuple((key, tuple(holders)) for key, holders in pool.waiting.items()),
+            pool.begun[-1] + pool.window if pool.begun else 0.0,
+        )
 
     def request(self, holder: str, limit: StepLimit, key: str, now: float) -> str:
         """Asks for a place; a holder that has asked before is asked for once.
@@ -84,6 +147,7 @@ class Limiter:
             request = self._requests[holder] = _Request(holder, pool, key, limit)
             shared = self._pools.setdefault(pool, _Pool())
             shared.waiting.setdefault(key, OrderedDict())[holder] = request
+            shared.limit = limit
             if limit.rate is not None:
                 shared.window = max(shared.window, limit.per + margin(limit.per))
         return pool
@@ -116,7 +180,7 @@ class Limiter:
         if request is None:
             return None
         pool = self._pools[request.pool]
-        pool.holders.discard(holder)
+        pool.holders.pop(holder, None)
         pool.handed.discard(holder)  # it never began
         queue = pool.waiting.get(request.key)
         if queue is not None and queue.pop(holder, None) is not None and not queue:
@@ -159,7 +223,7 @@ def _handed(pool: _Pool, now: float) -> Iterator[str]:
         del queue[request.holder]
         if queue:
             pool.waiting[request.key] = queue  # the other keys come first
-        pool.holders.add(request.holder)
+        pool.holders[request.holder] = None
         yield request.holder
 
 

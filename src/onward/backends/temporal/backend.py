@@ -31,7 +31,7 @@ from onward.backend.adapters import (
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import LIMITS
+from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backend.support import queues_served
 from onward.backends.temporal import (
@@ -78,7 +78,7 @@ class TemporalBackend(
 ):
     """The backend that `temporal()` returns."""
 
-    lacks = LIMITS
+    lacks = NOTHING
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))

@@ -108,6 +108,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True):
         deadline: When the call expires, in seconds since 1970.
         keyword: The names of the keyword arguments, whose values come last.
         trace: The plan's trace.
+        attempt: The number of the attempt, of a step with a limit: its workflow counts them.
     """
 
     call: str
@@ -118,6 +119,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True):
     deadline: float | None = None
     keyword: tuple[str, ...] = ()
     trace: dict[str, str] = {}
+    attempt: int = 1
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import State, Status, state_of
-from onward.backends.temporal import ending
+from onward.backends.temporal import ending, limit_message
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.message import (
     SINGLE,
@@ -114,7 +114,8 @@ async def _flow(client: Client, id: str) -> Status:
 
 async def _running(client: Client, id: str, found: WorkflowExecutionDescription) -> Status:
     raw = found.raw_description
-    pending = sorted(raw.pending_activities, key=_is_started, reverse=True)
+    steps = (it for it in raw.pending_activities if it.activity_type.name != limit_message.TYPE)
+    pending = sorted(steps, key=_is_started, reverse=True)
     if not pending:
         # A long flow continues in parts, which are child workflows.
         for child in raw.pending_children:
@@ -170,9 +171,11 @@ async def _ended(client: Client, id: str, state: State) -> Status:
             elif event.event_id in attempts:
                 step = event.activity_task_scheduled_event_attributes
                 times = attempts[event.event_id]
+                if step.activity_type.name == limit_message.TYPE:
+                    continue
                 with contextlib.suppress(MsgspecError, ValueError):  # it may not be Onward's
                     message = decode_step((await _decoded(client, step.input))[-1])
-                    return Status(state, message.name, message.at, times)
+                    return Status(state, message.name, message.at, times + message.attempt - 1)
                 return Status(state, step.activity_type.name, step.activity_id, times)
         token = page.next_page_token
         if not token:

@@ -22,6 +22,8 @@ from onward.backend.support import stop_on
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import with_size_limit
 from onward.backends.temporal.errors import StepError
+from onward.backends.temporal.limit_workflow import LimitWorkflow
+from onward.backends.temporal.places import PlaceKeeper
 from onward.backends.temporal.steps import EVERY, StepRunner
 from onward.backends.temporal.unique_workflow import UniqueWorkflow
 from onward.backends.temporal.workflow import FlowWorkflow
@@ -67,7 +69,7 @@ class TemporalWorker:
         workflow_queue: str,
         concurrency: int | None,
     ) -> None:
-        self._runner = StepRunner(catalog)
+        self._runner = StepRunner(catalog, PlaceKeeper(client, catalog.tasks, workflow_queue))
         self._workers = [
             self._worker(client, queue, concurrency, has_flows=queue == workflow_queue)
             for queue in task_queues
@@ -83,7 +85,7 @@ class TemporalWorker:
             client,
             task_queue=task_queue,
             activities=[self._runner.run],
-            workflows=[FlowWorkflow, UniqueWorkflow] if has_flows else [],
+            workflows=[FlowWorkflow, UniqueWorkflow, LimitWorkflow] if has_flows else [],
             # The workflow contains no user code, so it needs no sandbox.
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_activities=concurrency,
