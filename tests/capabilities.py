@@ -116,6 +116,17 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_flow_that_has_not_begun_is_not_cleaned_up",
     ),
     "`Cancels`": ("a_cancelled_call_ends",),
+    "`Limit`": (
+        "so_many_run_at_a_time",
+        "so_many_begin_within_a_window",
+        "each_key_has_a_limit_of_its_own",
+        "a_fair_limit_takes_turns_by_key",
+        "what_waits_for_a_limit_holds_no_slot",
+        "a_place_is_given_back_between_attempts",
+        "what_ends_while_it_waits_leaves_the_limit",
+        "a_fused_flow_has_a_limit_as_a_whole",
+        "a_key_that_raises_is_a_fault_of_its_step",
+    ),
     "Sleeps": (
         "a_sleep_gives_its_input",
         "a_sleep_lasts_at_least_its_delay",

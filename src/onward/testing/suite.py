@@ -11,12 +11,13 @@ import pytest
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.testing import choices, tasks
+from onward.testing import choices, limited, tasks
 from onward.testing.attempts import AttemptLaws
 from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.fanouts import FanOutLaws
+from onward.testing.limits import LimitLaws
 from onward.testing.listing import ListingLaws
 from onward.testing.moving import MovingLaws
 from onward.testing.resuming import ResumingLaws
@@ -36,6 +37,7 @@ class BackendSuite(
     CleanupLaws,
     FanOutLaws,
     WaitingLaws,
+    LimitLaws,
     ResumingLaws,
     ListingLaws,
     MovingLaws,
@@ -57,7 +59,7 @@ class BackendSuite(
         ...         return local()
     """
 
-    catalog: ClassVar[Catalog] = Catalog.of(tasks, choices)
+    catalog: ClassVar[Catalog] = Catalog.of(tasks, choices, limited)
     """The tasks that the backend's workers serve."""
 
     @pytest.fixture(scope="class")

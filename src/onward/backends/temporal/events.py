@@ -215,8 +215,8 @@ async def _decode(client: Client, notes: Sequence[tuple[Entry, Payload]]) -> Non
         else:
             note = decode_wait(raw)
             memo = event.workflow_properties_modified_event_attributes.upserted_memo.fields
-            if note is not None and BEGUN not in memo and note.until is not None:
-                note = None  # its timer is an entry
+            if note is not None and BEGUN not in memo and (note.until is not None or note.limit):
+                note = None  # its timer or its step is an entry
         if note is not None and note.path and note.path not in seen:
             seen.add(note.path)
             entry.note = note

@@ -20,7 +20,7 @@ from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.errors import failure
 from onward.backends.temporal.limit_message import Asked, holder_of, limiter_id, token_of
-from onward.backends.temporal.message import StepMessage, args_of, decode_step
+from onward.backends.temporal.message import WAITING, StepMessage, WaitNote, args_of, decode_step
 from onward.catalog import Tasks
 from onward.execute import limit_key, report_outcome
 from onward.limit import StepLimit
@@ -39,8 +39,11 @@ class WaitingSteps:
         for each in args:
             self._came.add(messages.decode(each.payload.data, str))
 
-    async def wait(self, token: str) -> None:
-        """Waits for the place of an attempt."""
+    async def wait(self, token: str, limit: str) -> None:
+        """Waits for the place of an attempt, and says so in the workflow's memo."""
+        if token not in self._came:
+            path, _, attempt = token.rpartition("#")
+            workflow.upsert_memo({WAITING: WaitNote(path=path, limit=limit, attempt=int(attempt))})
         await workflow.wait_condition(lambda: token in self._came)
         self._came.discard(token)
 
@@ -113,6 +116,7 @@ class PlaceKeeper:
                 key=message.key,
                 deadline=message.deadline,
                 trace=message.trace,
+                report=lambda progress: None,
             )
             report_outcome(self._tasks, context, key)
             raise failure(key)

@@ -27,15 +27,19 @@ from onward.backends.temporal.message import (
     SINGLE,
     WAITING,
     Heartbeat,
+    WaitNote,
     decode_heartbeat,
     decode_step,
     decode_wait,
+    name_of,
 )
 from onward.backends.temporal.paths import path_in
 from onward.backends.temporal.unique_lookup import drop, has_begun
 from onward.backends.temporal.wait import has_ended, outcome_of_call
 from onward.context import moment
 from onward.fault import Conflict, Moved
+from onward.past import node_at
+from onward.plan import Runnable
 from onward.scope import in_cleanup
 
 _FIRST_STEP = 5
@@ -144,8 +148,17 @@ async def _waiting(client: Client, id: str, found: WorkflowExecutionDescription)
     note = decode_wait((await _decoded(client, Payloads(payloads=[memo[WAITING]])))[0])
     if note is None:
         return None
+    if note.limit:
+        return await _limited(client, id, note)
     last = await _ended(client, id, "waiting")
     return replace(last, signal=note.signal, until=moment(note.until))
+
+
+async def _limited(client: Client, id: str, note: WaitNote) -> Status:
+    sent = await ending.sent_to(client, id)
+    step = None if sent is None else node_at(sent[0].root, note.path)
+    name = "" if sent is None or not isinstance(step, Runnable) else name_of(step, sent[0].flow)
+    return Status("waiting", name, note.path, note.attempt, limit=note.limit)
 
 
 async def _ended(client: Client, id: str, state: State) -> Status:

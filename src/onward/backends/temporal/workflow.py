@@ -218,6 +218,7 @@ class _StepRunner:
     async def _with_place(
         self, step: Runnable, args: Args, path: str, attempt: int, id: str
     ) -> Outcome:
+        assert step.limit is not None
         message = step_message(step, args, path, self._plan, self._origin)
         raw = encode(replace(message, attempt=attempt))
         size = size_of(args) + len(raw)
@@ -231,7 +232,7 @@ class _StepRunner:
         except ActivityError as error:
             return _outcome_of_error(error, message.name)
         try:
-            await self._limited.wait(token)
+            await self._limited.wait(token, step.limit.name)
             return await self._activity(step, args, path, id=id, attempt=attempt)
         finally:
             await places.leave(pool, token)
