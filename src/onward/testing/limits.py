@@ -33,14 +33,14 @@ class LimitLaws(Tools):
     def test_so_many_run_at_a_time(self, backend: Backend, traces: Path) -> None:
         """Of single calls, and of the items of an `each`, together."""
         law = self._law(backend)
-        calls = [limited.few_at_once(law, str(number)) for number in range(3 * AT_ONCE)]
+        calls = [limited.few_at_once(law, str(number)) for number in range(2 * AT_ONCE)]
         refs = submit_all(calls, on=backend).unwrap()
-        items = [(law, f"item{number}") for number in range(2 * AT_ONCE)]
+        items = [(law, f"item{number}") for number in range(AT_ONCE + 1)]
         wide = submit(each(spread(limited.few_at_once))(items), on=backend).unwrap()
         assert self._ended(refs, backend) == len(refs)
         assert result(wide, on=backend, timeout=self.patience).unwrap() == [key for _, key in items]
         spans = spans_of(traces, law)
-        assert len(spans) == 5 * AT_ONCE
+        assert len(spans) == 3 * AT_ONCE + 1
         assert most_at_once(spans) <= AT_ONCE
 
     def test_so_many_begin_within_a_window(self, backend: Backend, traces: Path) -> None:
@@ -71,11 +71,11 @@ class LimitLaws(Tools):
         law = self._law(backend)
         with gate(traces, law, "first"):
             first = self._began(limited.turns(law, "first"), backend, traces, law)
-            many = submit_all([limited.turns(law, "many")] * 6, on=backend).unwrap()
+            many = submit_all([limited.turns(law, "many")] * 4, on=backend).unwrap()
             self._waits(many, "turns", backend)
             few = submit(limited.turns(law, "few"), on=backend).unwrap()
             self._waits([few], "turns", backend)
-        assert self._ended([first, *many, few], backend) == 8
+        assert self._ended([first, *many, few], backend) == 6
         order = [span.key for span in sorted(spans_of(traces, law), key=lambda span: span.began)]
         assert order.index("few") <= 2
         assert most_at_once(spans_of(traces, law)) == 1
@@ -85,12 +85,12 @@ class LimitLaws(Tools):
         law = self._law(backend)
         with gate(traces, law, "first"):
             first = self._began(limited.one_of_two(law, "first"), backend, traces, law)
-            calls = [limited.other_of_two(law, str(number)) for number in range(12)]
+            calls = [limited.other_of_two(law, str(number)) for number in range(8)]
             waiting = submit_all(calls, on=backend).unwrap()
             self._waits(waiting, "onward-suite", backend)
             assert self._result(limited.free(law, "x"), backend) == Success("x")
             assert began_of(traces, law) == ["first"]
-        assert self._ended([first, *waiting], backend) == 13
+        assert self._ended([first, *waiting], backend) == 9
         assert most_at_once(spans_of(traces, law)) == 1
 
     def test_a_place_is_given_back_between_attempts(self, backend: Backend, traces: Path) -> None:

@@ -233,9 +233,12 @@ class _StepRunner:
             return _outcome_of_error(error, message.name)
         try:
             await self._limited.wait(token, step.limit.name)
-            return await self._activity(step, args, path, id=id, attempt=attempt)
-        finally:
+            outcome = await self._activity(step, args, path, id=id, attempt=attempt)
+        except (asyncio.CancelledError, Exception):  # not GeneratorExit: the worker forgets the run
             await places.leave(pool, token)
+            raise
+        await places.leave(pool, token)
+        return outcome
 
     async def _activity(
         self, step: Runnable, args: Args, path: str, /, *, id: str, attempt: int = 1
