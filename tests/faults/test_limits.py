@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from returns.result import Success
 
-from onward import Backend, Ref, connect, result, results, run, submit, submit_all
+from onward import Backend, Catalog, Ref, connect, result, results, run, submit, submit_all
 from onward.testing import limited
 from onward.testing.limits import began_of, gate, most_at_once, spans_of
 from onward.testing.traces import TRACE
@@ -41,7 +41,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def on(url: str) -> Iterator[Backend]:
-    backend = connect(url).unwrap()
+    backend: Any = connect(url).unwrap()
     yield backend
     backend.close()
 
@@ -100,10 +100,10 @@ def test_the_place_of_a_killed_worker_comes_free(
 
 @pytest.mark.parametrize("url", ["sqlite", "celery"], indirect=True)
 def test_no_more_than_the_limit_for_many_contenders(
-    url: str, on: Backend, served: Served, tmp_path: Path
+    url: str, on: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = served.start(concurrency=32)
-    served.start(concurrency=32)
+    monkeypatch.setenv(TRACE, str(tmp_path))
+    worker = on.serve(Catalog.of(limited), concurrency=32).unwrap()
     backends = [connect(url).unwrap() for _ in range(4)]
     refs: list[Ref[Any, Any]] = []
 
@@ -116,8 +116,9 @@ def test_no_more_than_the_limit_for_many_contenders(
         thread.start()
     for thread in threads:
         thread.join()
-    assert ended(refs, on) == 96, worker.tail()
+    assert ended(refs, on) == 96
     assert most_at_once(spans_of(tmp_path, LAW)) <= limited.AT_ONCE
+    worker.stop()
     for backend in backends:
         backend.close()
 

@@ -50,7 +50,11 @@ def limited(
         <Success: 25>
     """
     if not isinstance(task, Task):
-        raise TypeError(f"{task!r} is not a task: put @task on the function, or limit its tasks")
+        raise TypeError(
+            f"{task!r} is not a task: put @task on the function; for a flow, write "
+            "flow.with_(limit=...), which limits each of its tasks, or fused(flow, limit=...), "
+            "which makes one step of it"
+        )
     if not isinstance(limit, Limit):
         raise TypeError(f"a limit is a Limit, not {limit!r}: write Limit(concurrency=5)")
     return task.with_(limit=limit if key is None else replace(limit, key=key))
