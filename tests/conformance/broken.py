@@ -206,7 +206,8 @@ class _OtherLimits(Broken):
 
     def rewrite(self, node: Node) -> Node:
         if isinstance(node, StepNode | FusedNode) and node.limit is not None:
-            return replaced(node, limit=self.limit(node.limit))
+            changed: Node = replaced(node, limit=self.limit(node.limit))
+            return changed
         return node
 
 
@@ -218,14 +219,16 @@ class IgnoresLimits(_OtherLimits):
 class LetsOneMoreRun(_OtherLimits):
     def limit(self, limit: StepLimit) -> StepLimit | None:
         more = None if limit.concurrency is None else limit.concurrency + 1
-        return replaced(limit, concurrency=more)
+        changed: StepLimit = replaced(limit, concurrency=more)
+        return changed
 
 
 class CountsFixedWindows(_OtherLimits):
     """Lets the attempts of two windows begin where the first one ends."""
 
     def limit(self, limit: StepLimit) -> StepLimit | None:
-        return replaced(limit, per=limit.per / 2)
+        changed: StepLimit = replaced(limit, per=limit.per / 2)
+        return changed
 
 
 class HasOneLimitForAllKeys(_OtherLimits):
