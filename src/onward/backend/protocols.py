@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from msgspec import Raw
 from returns.result import Result
 
-from onward.backend.records import Diagnosis, Schedule, Status, Submission
+from onward.backend.records import Diagnosis, Schedule, Scheduled, Status, Submission
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -327,6 +327,18 @@ class Schedules(Backend, Protocol):
 
     def unschedule(self, name: str, /) -> Result[None, Fault]:
         """Deletes a schedule; the calls it made stay. `Unknown` if there is none."""
+        ...
+
+
+@runtime_checkable
+class ReadsSchedules(Schedules, Protocol):
+    """A backend that can say what a schedule calls, so that another one can take it over."""
+
+    def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """Returns a schedule and its plan; `Unknown` if there is none of this name.
+
+        It reads what the engine has now, even where its list of schedules lags behind.
+        """
         ...
 
 

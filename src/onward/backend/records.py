@@ -145,6 +145,18 @@ timezone='Europe/Berlin', paused=False, next_at=None, overlap='allow', catch_up=
     catch_up: int | None = None
 
 
+class Scheduled(Struct, frozen=True):
+    """A schedule, and the plan of its calls.
+
+    Args:
+        schedule: The schedule.
+        plan: The plan, without an id.
+    """
+
+    schedule: Schedule
+    plan: Plan
+
+
 class Finding(Struct, frozen=True):
     """A finding about an engine, for people to read.
 

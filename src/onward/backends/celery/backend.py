@@ -21,6 +21,7 @@ from onward.backend import (
     Diagnosis,
     HistoryPage,
     Schedule,
+    Scheduled,
     Status,
     Submission,
     Worker,
@@ -242,6 +243,19 @@ class CeleryBackend(Core):
         """See `Schedules.schedules`."""
         return self._of_schedules(lambda kept, _: kept.listed())
 
+    def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """See `ReadsSchedules.scheduled`."""
+        found = self._of_schedules(lambda kept, _: kept.scheduled(name))
+        if isinstance(found, Failure):
+            return Failure(found.failure())
+        read = found.unwrap()
+        if read is None:
+            return Failure(_no_schedule(name))
+        plan = read.plan
+        if plan.queue == self.queue:  # another backend has another default
+            plan = replace(plan, queue=None)
+        return Success(replace(read, plan=plan))
+
     def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `Schedules.pause_schedule`."""
         return self._of_schedule(name, lambda kept, now: kept.pause(name, now, is_paused=True))
@@ -262,7 +276,7 @@ class CeleryBackend(Core):
         if isinstance(answer, Failure):
             return answer
         if not answer.unwrap():
-            return Failure(Unknown(name, "no such schedule in the ledger"))
+            return Failure(_no_schedule(name))
         return Success(None)
 
     def _of_schedules(self, act: Callable[[ScheduleStore, float], T]) -> Result[T, Fault]:
@@ -309,6 +323,10 @@ class CeleryBackend(Core):
             return Success(worker)
         worker.stop(grace=1)
         return Failure(Unavailable("", "the worker could not receive messages within 10 s"))
+
+
+def _no_schedule(name: str) -> Unknown:
+    return Unknown(name, "no such schedule in the ledger")
 
 
 def _no_page(after: str) -> Misconfigured:

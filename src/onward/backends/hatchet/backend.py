@@ -14,6 +14,7 @@ from onward.backend import (
     Diagnosis,
     HistoryPage,
     Schedule,
+    Scheduled,
     Status,
     Submission,
     Worker,
@@ -24,7 +25,7 @@ from onward.backend.adapters import (
     BlockingFinds,
     BlockingLists,
     BlockingMoves,
-    BlockingSchedules,
+    BlockingReadsSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 class HatchetBackend(
     BlockingCancels["LazyBackend"],
-    BlockingSchedules["LazyBackend"],
+    BlockingReadsSchedules["LazyBackend"],
     BlockingSignals["LazyBackend"],
     BlockingFinds["LazyBackend"],
     BlockingMoves["LazyBackend"],
@@ -161,6 +162,10 @@ class LazyBackend:
     async def schedules(self) -> Result[list[Schedule], Fault]:
         """See `AsyncSchedules.schedules`."""
         return await self._connected().schedules()
+
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """See `AsyncReadsSchedules.scheduled`."""
+        return await self._connected().scheduled(name)
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `AsyncSchedules.pause_schedule`."""

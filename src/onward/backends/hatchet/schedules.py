@@ -9,10 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import Schedule
+from onward import plan as plans
+from onward.backend import Schedule, Scheduled
 from onward.backends.hatchet import marks, names
 from onward.backends.hatchet.http_api import HttpApi
-from onward.backends.hatchet.message import KEY, encode, input_of
+from onward.backends.hatchet.message import KEY, decode_input, encode, input_of, unwrapped
 from onward.backends.hatchet.submit import priority_of, undeclared, workflows_of
 from onward.fault import Fault, Misconfigured, Unavailable, Unknown, Unsupported
 from onward.plan import FusedNode, Plan, StepNode
@@ -102,6 +103,17 @@ class Crons:
         """See `AsyncSchedules.schedules`."""
         found = await self._list({})
         return found.map(lambda crons: sorted(map(_schedule, crons), key=lambda one: one.name))
+
+    async def read(self, name: str) -> Result[Scheduled, Fault]:
+        """See `AsyncReadsSchedules.scheduled`."""
+        found = await self._known(name)
+        if isinstance(found, Failure):
+            return Failure(found.failure())
+        cron = found.unwrap()[0]
+        run = decode_input(unwrapped(cron.input))
+        if run is None:
+            return Failure(Unavailable(name, "the input of its cron was not made by Onward"))
+        return plans.decode(run.plan.encode()).map(lambda plan: Scheduled(_schedule(cron), plan))
 
     async def enable(self, name: str, *, enabled: bool) -> Result[None, Fault]:
         """Resumes or pauses a schedule; `Unknown` if there is none."""

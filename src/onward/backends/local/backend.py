@@ -14,7 +14,7 @@ from onward.backend.adapters import (
     BlockingForgets,
     BlockingLists,
     BlockingMoves,
-    BlockingSchedules,
+    BlockingReadsSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
@@ -33,7 +33,7 @@ class Local(
     BlockingForgets[Core],
     BlockingLists[Core],
     BlockingMoves[Core],
-    BlockingSchedules[Core],
+    BlockingReadsSchedules[Core],
     BlockingSignals[Core],
     BlockingSubmitsUnique[Core],
 ):

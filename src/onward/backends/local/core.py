@@ -18,6 +18,7 @@ from onward.backend import (
     CallQuery,
     HistoryPage,
     Schedule,
+    Scheduled,
     State,
     Status,
     Submission,
@@ -227,6 +228,9 @@ class Core:
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
         return Success(self._timetable.listed())
+
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        return self._timetable.scheduled(name)
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         return self._timetable.pause(name, is_paused=True)

@@ -1,0 +1,38 @@
+"""Backends made of two others pass the suite."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onward import Backend, local
+from onward.backends.sqlite import sqlite
+from onward.bridges import routed
+from onward.testing import BackendSuite
+
+
+class TestRoutedBetweenLocals(BackendSuite):
+    examples = 12
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path) -> Iterator[Backend]:
+        backend = routed(local(), local(), by=50)
+        worker = backend.serve(cls.catalog).unwrap()
+        yield backend
+        worker.stop()
+        backend.close()
+
+
+class TestRoutedFromLocalToSqlite(BackendSuite):
+    examples = 6
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+        new = sqlite(tmp_path_factory.mktemp("sqlite") / "onward.db")
+        backend = routed(local(), new, by=50)
+        worker = backend.serve(cls.catalog).unwrap()
+        yield backend
+        worker.stop()
+        backend.close()
