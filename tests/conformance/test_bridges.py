@@ -11,6 +11,7 @@ from onward.bridges import routed
 from onward.testing import BackendSuite
 
 
+@pytest.mark.long
 class TestRoutedBetweenLocals(BackendSuite):
     examples = 12
 
@@ -25,7 +26,7 @@ class TestRoutedBetweenLocals(BackendSuite):
 
 
 class TestRoutedFromLocalToSqlite(BackendSuite):
-    examples = 6
+    examples = 3
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -18,7 +18,7 @@ from onward.backend import Histories, Moves, Submission
 from onward.backend.additions import additions_of
 from onward.bridges.asking import ask, find
 from onward.bridges.core import Bridge
-from onward.bridges.placing import CLAIM, Place
+from onward.bridges.placing import CLAIM, Place, arrive
 from onward.fault import Fault, Moved, Unavailable, Unsupported
 from onward.interpret.keys import new_id
 from onward.plan import fits_trace
@@ -110,14 +110,13 @@ async def _moved(bridge: Bridge, claim: Place, submission: Submission) -> Result
     given_up = await ask(cast(Moves, claim.backend).give_up, claim.id, said)
     if isinstance(given_up, Failure):
         return Failure(_to_repeat(plan.flow, given_up.failure()))
-    outcome = await ask(claim.backend.outcome, claim.id, 0.0)
-    if isinstance(outcome, Failure):
-        return Failure(_to_repeat(plan.flow, outcome.failure()))
-    there = await pair.moved_to(claim, outcome.unwrap())
-    if isinstance(there, Failure):
-        return Failure(_to_repeat(plan.flow, there.failure()))
-    place = there.unwrap() or claim  # which somebody has cancelled
-    return Success(pair.ref_of(place.backend, place.id))
+    arrived = await arrive(claim, said, pair.second, submission)
+    if isinstance(arrived, Failure):
+        return Failure(_to_repeat(plan.flow, arrived.failure()))
+    there = arrived.unwrap()
+    if there is None:  # somebody has cancelled it meanwhile
+        return Success(pair.ref_of(pair.first, claim.id))
+    return Success(pair.ref_of(pair.second, there))
 
 
 def _to_repeat(flow: str, fault: Fault) -> Fault:

@@ -20,6 +20,7 @@ from onward.backend import (
     Histories,
     Lists,
     Moves,
+    ReadsSchedules,
     Schedules,
     SchedulesHere,
     Signals,
@@ -34,6 +35,7 @@ from onward.backend.adapters import (
     BlockingHistories,
     BlockingLists,
     BlockingMoves,
+    BlockingReadsSchedules,
     BlockingSchedules,
     BlockingSignals,
     BlockingSubmits,
@@ -150,14 +152,18 @@ _OF_BOTH: dict[type, type] = {
     Diagnoses: BlockingDiagnoses,
     Explains: _Explains,
     Forgets: BlockingForgets,
+    Moves: BlockingMoves,
     Histories: BlockingHistories,
     Lists: BlockingLists,
-    Moves: BlockingMoves,
+    ReadsSchedules: BlockingReadsSchedules,
     Schedules: BlockingSchedules,
     Signals: BlockingSignals,
     SubmitsUnique: BlockingSubmitsUnique,
 }
-"""The capabilities that a bridge has if both of its backends have them, and what adapts them."""
+"""The capabilities that a bridge has if both of its backends have them, and what adapts them.
+
+One that includes another stands before it.
+"""
 
 
 def composed(core: Bridge, text: str) -> Backend:
@@ -178,8 +184,6 @@ def composed(core: Bridge, text: str) -> Backend:
     is_scheduling = BlockingSchedules in adapters
     if is_scheduling and (isinstance(first, SchedulesHere) or isinstance(second, SchedulesHere)):
         adapters.append(_SchedulesHere)
-    if BlockingMoves in adapters:
-        adapters.remove(BlockingHistories)  # which it is one of
     backend: Backend = _class_of(tuple(adapters))(core, text)
     one, other = additions_of(first), additions_of(second)
     observers = tuple(dict.fromkeys((*one.observers, *other.observers)))

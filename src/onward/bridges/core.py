@@ -23,6 +23,7 @@ from onward.backend import (
     Lists,
     Moves,
     Schedule,
+    Scheduled,
     Signals,
     Status,
     Submission,
@@ -266,6 +267,9 @@ class Bridge:
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
         return await owning.listed(self.pair)
+
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        return await owning.read(self.pair, name)
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         return await owning.change(self.pair, lambda owner: owner.pause_schedule, name)

@@ -7,8 +7,15 @@ from typing import cast
 
 from returns.result import Failure, Result, Success
 
-from onward.backend import Backend, Schedule, Schedules, SchedulesHere, Submission
-from onward.backend.protocols import ReadsSchedules
+from onward.backend import (
+    Backend,
+    ReadsSchedules,
+    Schedule,
+    Scheduled,
+    Schedules,
+    SchedulesHere,
+    Submission,
+)
 from onward.bridges.asking import ask
 from onward.bridges.placing import Pair
 from onward.fault import Fault, Unknown
@@ -65,6 +72,14 @@ async def listed(pair: Pair) -> Result[list[Schedule], Fault]:
             return Failure(found.failure())
         by_name |= {each.name: each for each in found.unwrap()}
     return Success([by_name[name] for name in sorted(by_name)])
+
+
+async def read(pair: Pair, name: str) -> Result[Scheduled, Fault]:
+    """A schedule and its plan, of the backend that has it."""
+    answer = await ask(cast(ReadsSchedules, pair.second).scheduled, name)
+    if isinstance(answer, Failure) and isinstance(answer.failure(), Unknown):
+        answer = await ask(cast(ReadsSchedules, pair.first).scheduled, name)
+    return answer
 
 
 async def change(

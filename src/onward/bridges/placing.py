@@ -150,7 +150,9 @@ def _is_claim(place: Place, moved: Moved, pair: Pair) -> bool:
     return is_first and pair.is_marked(moved.id)
 
 
-async def arrive(place: Place, moved: Moved, to: Backend) -> Result[str | None, Fault]:
+async def arrive(
+    place: Place, moved: Moved, to: Backend, like: Submission | None = None
+) -> Result[str | None, Fault]:
     """Submits a call that has left one backend to the one that it goes to.
 
     It may be repeated, by any process: the plan's id there is always the same.
@@ -159,6 +161,7 @@ async def arrive(place: Place, moved: Moved, to: Backend) -> Result[str | None, 
         place: The call where it was.
         moved: Where it goes.
         to: The backend that it goes to.
+        like: The submission, in the process that has it; its flow runs on a backend in the process.
 
     Returns:
         The call's id there; None if it has another outcome than that it moved, or has no plan.
@@ -173,7 +176,8 @@ async def arrive(place: Place, moved: Moved, to: Backend) -> Result[str | None, 
     trace = {name: text for name, text in page.plan.trace.items() if name != CLAIM}
     plan = replace(page.plan, id=moved.id, trace=trace)
     delay = 0.0 if moved.starts is None else max(0.0, moved.starts - time.time())
-    submitted = await ask(to.submit, Submission(plan, delay))
+    submission = replace(Submission(plan) if like is None else like, plan=plan, delay=delay)
+    submitted = await ask(to.submit, submission)
     if isinstance(submitted, Failure):
         return Failure(submitted.failure())
     id = submitted.unwrap()

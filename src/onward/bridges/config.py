@@ -1,0 +1,72 @@
+"""The settings of bridges, by URL and file: the URLs of two engines, and what decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict
+
+from msgspec.structs import replace
+from returns.result import Failure
+
+from onward.backend import Backend
+from onward.backend.additions import additions_of, set_additions
+from onward.bridges.dial import By
+from onward.engines import Engine
+from onward.url import parameters, split
+
+
+class RoutedSettings(TypedDict, total=False):
+    """See `onward.bridges.routed`. `dial` is the path of a file, in place of `by`."""
+
+    old: str
+    new: str
+    by: float
+    dial: str
+    name: str
+
+
+def _routed(settings: RoutedSettings) -> Backend:
+    from onward.bridges.routed import routed
+
+    if ("by" in settings) == ("dial" in settings):
+        raise ValueError("write by, a percentage, or dial, the path of a file: one of them")
+    by: By = Path(settings["dial"]) if "dial" in settings else settings["by"]
+    old, new = connected("old", settings.get("old")), connected("new", settings.get("new"))
+    return reachable(routed(old, new, by=by, name=settings.get("name", "new")))
+
+
+def connected(name: str, url: str | None) -> Backend:
+    """The backend of a bridge's setting; raises ValueError, which shows no password."""
+    from onward.config import connect
+
+    if not url:
+        raise ValueError(f"{name} is missing: it is the URL of an engine")
+    made = connect(url)
+    if isinstance(made, Failure):
+        raise ValueError(f"{name}: {made.failure().message}")
+    return made.unwrap()
+
+
+def reachable(bridge: Backend) -> Backend:
+    """Lets `connect` give a bridge the address that it was connected by."""
+    set_additions(bridge, replace(additions_of(bridge), reach=None))
+    return bridge
+
+
+def settings_of(known: type[Any]) -> Callable[[str], Any]:
+    """Reads the settings of a bridge from a URL, such as `routed://?old=...&new=...&by=25`."""
+
+    def from_url(url: str) -> Any:
+        parts = split(url)
+        if parts.netloc or parts.path.strip("/"):
+            raise ValueError(
+                f"a bridge has no host: write {parts.scheme}://? and its settings, and "
+                "percent-encode URLs that have parameters of their own"
+            )
+        return parameters(url, known)
+
+    return from_url
+
+
+ROUTED = Engine(RoutedSettings, _routed, settings_of(RoutedSettings))
