@@ -124,7 +124,9 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("block", of("yaml"), ids=where)
 def test_a_yaml_file_connects_to_each_of_its_engines(block: Block, tmp_path: Path) -> None:
     first, *rest = block.code.splitlines()
-    engines = [engine for engine in ("celery", "hatchet", "temporal") if f"{engine}:" in rest]
+    engines = [
+        engine for engine in ("celery", "hatchet", "routed", "temporal") if f"{engine}:" in rest
+    ]
     assert first in [f"backend: {engine}" for engine in engines]
     for engine in engines:
         file = tmp_path / f"{engine}.yaml"

@@ -7,7 +7,7 @@ from onward.lazy import on_first_use
 
 if TYPE_CHECKING:
     from onward.bridges.dial import Share, share
-    from onward.bridges.routed import routed
+    from onward.bridges.routing import routed
 
 __all__ = ["Share", "routed", "share"]
 
@@ -15,6 +15,6 @@ __getattr__: Callable[[str], object] = on_first_use(
     __name__,
     {
         "onward.bridges.dial": ("Share", "share"),
-        "onward.bridges.routed": ("routed",),
+        "onward.bridges.routing": ("routed",),
     },
 )

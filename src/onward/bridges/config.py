@@ -27,7 +27,7 @@ class RoutedSettings(TypedDict, total=False):
 
 
 def _routed(settings: RoutedSettings) -> Backend:
-    from onward.bridges.routed import routed
+    from onward.bridges.routing import routed
 
     if ("by" in settings) == ("dial" in settings):
         raise ValueError("write by, a percentage, or dial, the path of a file: one of them")
