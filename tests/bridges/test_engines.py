@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from onward import (
 )
 from onward.bridges import routed
 from onward.fault import Cancelled
+from onward.plan import Plan
 from tests.engines.process import until
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
@@ -71,6 +73,10 @@ PAIRS = [
 ]
 
 
+def turned(dial: list[float], plan: Plan) -> float:
+    return dial[0]
+
+
 def url_of(name: str, tmp_path: Path, request: pytest.FixtureRequest, stack: ExitStack) -> str:
     """The URL of an engine, which is started if it is not running."""
     match name:
@@ -106,7 +112,7 @@ def test_calls_are_routed(pair: tuple[Backend, Backend]) -> None:
     RAN.clear()
     old, new = pair
     dials = [[0.0] for _ in range(8)]
-    bridges = [routed(old, new, by=lambda _, dial=dial: dial[0]) for dial in dials]
+    bridges = [routed(old, new, by=partial(turned, dial)) for dial in dials]
     bridge = bridges[0]
     assert isinstance(bridge, Cancels)
     assert isinstance(bridge, Signals)

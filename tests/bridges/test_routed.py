@@ -7,8 +7,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import pytest
 from returns.result import Failure, Success
@@ -51,9 +52,10 @@ from onward import (
 from onward.backend import Diagnoses, Submission, SubmitsUnique
 from onward.backends.local import Local
 from onward.backends.sqlite import SqliteBackend, sqlite
-from onward.bridges import routed, share
-from onward.bridges.dial import ROUTE
+from onward.bridges import Share, routed, share
+from onward.bridges.dial import ROUTE, By
 from onward.fault import Cancelled, Misconfigured, Moved, Unknown, Unsupported
+from onward.plan import Plan
 
 RAN: Counter[str] = Counter()
 GO = Signal("go", int)
@@ -94,6 +96,21 @@ def pair() -> Iterator[tuple[Local, Local]]:
     new.close()
 
 
+@runtime_checkable
+class Full(Moves, Cancels, Signals, Lists, Schedules, Protocol):
+    """What a bridge between backends that have everything has."""
+
+
+def full(old: Backend, new: Backend, by: By) -> Full:
+    bridge = routed(old, new, by=by)
+    assert isinstance(bridge, Full)
+    return bridge
+
+
+def turned(dial: list[float], plan: Plan) -> float:
+    return dial[0]
+
+
 def is_new(text: object) -> bool:
     return str(text).endswith(".new")
 
@@ -107,13 +124,13 @@ def test_a_key_runs_on_one_engine_while_the_dial_moves(
     """32 submitters, each with a dial of its own that moves all the time."""
     old, new = files
     keys = [f"key {n}" for n in range(12)]
-    dials = [{"percent": 0.0} for _ in range(32)]
-    bridges = [routed(old, new, by=lambda plan, dial=dial: dial["percent"]) for dial in dials]
+    dials = [[0.0] for _ in range(32)]
+    bridges = [full(old, new, partial(turned, dial)) for dial in dials]
 
     def submitter(number: int) -> dict[str, str]:
         refs = {}
         for at, key in enumerate(keys):
-            dials[number]["percent"] = (0.0, 100.0, 50.0)[(number + at) % 3]
+            dials[number][0] = (0.0, 100.0, 50.0)[(number + at) % 3]
             refs[key] = submit(note(at), on=bridges[number], key=key).unwrap()
         return {key: str(ref) for key, ref in refs.items()}
 
@@ -158,7 +175,7 @@ def test_a_claim_whose_client_died_arrives(files: tuple[SqliteBackend, SqliteBac
     """Whoever asks for the call submits it, with the signals that it has got."""
     old, new = files
     flow = awaits(GO)
-    bridge = routed(old, new, by=100)
+    bridge = full(old, new, 100)
     ref = submit(flow(0), on=old, key="k", delay=600).unwrap()
     assert send(ref, GO, 7, on=old) == Success(None)
     claimed = Moved(flow.name, "its key went away", "", f"{ref.id}.new")
@@ -172,7 +189,7 @@ def test_a_claim_whose_client_died_arrives(files: tuple[SqliteBackend, SqliteBac
 
 def test_a_claim_that_was_cancelled_is_not_moved(pair: tuple[Local, Local]) -> None:
     old, new = pair
-    bridge = routed(old, new, by=100)
+    bridge = full(old, new, 100)
     ref = submit(note(1), on=old, key="k", delay=600).unwrap()
     assert cancel(ref, on=bridge) == Success(None)
     assert submit(note(1), on=bridge, key="k").unwrap() == ref
@@ -190,7 +207,7 @@ def test_a_repeated_submission_goes_the_same_way(pair: tuple[Local, Local]) -> N
     submissions = [Submission(plan, flow=note) for plan in plans if plan is not None]
 
     def chosen(percent: float) -> set[str]:
-        bridge = routed(old, new, by=percent)
+        bridge = full(old, new, percent)
         ids, again = ([bridge.submit(each).unwrap() for each in submissions] for _ in range(2))
         assert ids == again == bridge.submit_all(submissions).unwrap()
         return set(filter(is_new, ids))
@@ -203,9 +220,7 @@ def test_a_repeated_submission_goes_the_same_way(pair: tuple[Local, Local]) -> N
 def test_calls_are_found_wherever_they_are(pair: tuple[Local, Local]) -> None:
     """Those of before the bridge, those on either side of it, and those that were moved."""
     old, new = pair
-    bridge = routed(old, new, by=50)
-    assert isinstance(bridge, Moves)
-    assert isinstance(bridge, Lists)
+    bridge = full(old, new, 50)
     before = submit((awaits(GO) >> note)(0), on=old).unwrap()
     refs = submit_all([note(n) for n in range(20)], on=bridge).unwrap()
     assert {is_new(ref) for ref in refs} == {False, True}
@@ -249,8 +264,7 @@ def test_a_moved_call_is_found_by_its_old_ref(tmp_path: Path) -> None:
     old = connect(f"sqlite:///{tmp_path}/old.db").unwrap()
     new = connect(f"sqlite:///{tmp_path}/new.db").unwrap()
     assert isinstance(old, Moves)
-    bridge = routed(old, new, by=0)
-    assert isinstance(bridge, Cancels)
+    bridge = full(old, new, 0)
     ref = submit((awaits(GO) >> note)(0), on=bridge).unwrap()
     other = submit((awaits(GO) >> note)(0), on=bridge).unwrap()
     worker = bridge.serve(Catalog(note)).unwrap()
@@ -296,7 +310,7 @@ def test_a_bridge_has_what_both_have(pair: tuple[Local, Local]) -> None:
 
 def test_callers_that_await_use_the_same_bridge(pair: tuple[Local, Local]) -> None:
     old, new = pair
-    bridge = routed(old, new, by=50)
+    bridge = full(old, new, 50)
 
     async def both() -> list[object]:
         refs = (await aio.submit_all([note(n) for n in range(8)], on=bridge)).unwrap()
@@ -314,13 +328,13 @@ def goes(backend: Backend, call: Call[Any, Any], **options: Any) -> bool:
 
 
 def test_the_first_rule_that_applies_decides(pair: tuple[Local, Local]) -> None:
-    rules = [
+    rules: list[Share | float] = [
         share(100, report, where=lambda kind, copies=1: copies > 1),
         share(0, "report.*"),
         share(100, tags=["beta"]),
         0,
     ]
-    bridge = routed(*pair, by=rules)
+    bridge = full(*pair, rules)
     assert goes(bridge, report("x", 2))
     assert goes(bridge, report("x", copies=2))
     assert not goes(bridge, report("x"), tags=["beta"])
@@ -329,13 +343,13 @@ def test_the_first_rule_that_applies_decides(pair: tuple[Local, Local]) -> None:
 
 
 def test_a_function_decides_of_the_plan(pair: tuple[Local, Local]) -> None:
-    bridge = routed(*pair, by=lambda plan: plan.flow == "note")
+    bridge = full(*pair, lambda plan: plan.flow == "note")
     assert (goes(bridge, note(1)), goes(bridge, report("x"))) == (True, False)
 
 
 def test_a_rule_that_raises_is_a_fault(pair: tuple[Local, Local]) -> None:
     """Which does not show what it raised."""
-    bridge = routed(*pair, by=[share(100, report, where=lambda kind, copies=1: kind[99] == "x")])
+    bridge = full(*pair, [share(100, report, where=lambda kind, copies=1: kind[99] == "x")])
     fault = submit(report("secret"), on=bridge).failure()
     assert fault == Misconfigured("report.daily", "the rule that routes it raised IndexError")
 
@@ -346,7 +360,7 @@ def test_a_file_is_read_again_when_it_changes(
     """And a broken one changes nothing, and says so once."""
     dial = tmp_path / "dial.toml"
     dial.write_text("100")
-    bridge = routed(*pair, by=dial)
+    bridge = full(*pair, dial)
     assert goes(bridge, note(1))
     dial.write_text("share = 0\n[flows]\nnote = 100\n[tags]\nlater = 0")
     assert (goes(bridge, note(1)), goes(bridge, report("x"))) == (True, False)
@@ -367,7 +381,7 @@ def test_a_file_is_read_again_when_it_changes(
 def test_the_environment_overrides_the_dial(
     pair: tuple[Local, Local], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bridge = routed(*pair, by=100)
+    bridge = full(*pair, 100)
     for text, expected in (("old", False), ("new", True), ("0", False), ("100", True)):
         monkeypatch.setenv(ROUTE, text)
         assert goes(bridge, note(1)) is expected
@@ -395,8 +409,7 @@ def test_unique_keys_change_over_with_the_last_call(pair: tuple[Local, Local]) -
 def test_a_schedule_is_on_one_engine(pair: tuple[Local, Local]) -> None:
     """On the old one, or where it has been handed over to."""
     old, new = pair
-    bridge = routed(old, new, by=100)
-    assert isinstance(bridge, Schedules)
+    bridge = full(old, new, 100)
     schedule(note(1), on=bridge, name="a", every=3600).unwrap()
     assert [len(schedules(on=each).unwrap()) for each in (old, new)] == [1, 0]
     schedule(note(1), on=new, name="a", every=3600).unwrap()
@@ -413,7 +426,7 @@ def test_a_schedule_is_on_one_engine(pair: tuple[Local, Local]) -> None:
 
 
 def test_a_worker_serves_both(files: tuple[SqliteBackend, SqliteBackend]) -> None:
-    bridge = routed(*files, by=50)
+    bridge = full(*files, 50)
     refs = submit_all([note(n) for n in range(12)], on=bridge).unwrap()
     assert {is_new(ref) for ref in refs} == {False, True}
     stop = threading.Event()
