@@ -86,6 +86,12 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_delay_holds_a_call_back",
         "a_deadline_ends_a_call",
     ),
+    "Isolated steps": (
+        "an_isolated_step_means_the_same",
+        "a_step_whose_process_dies_is_lost_alone",
+        "a_timeout_ends_the_code_of_an_isolated_step",
+        "a_cancel_ends_the_code_of_an_isolated_step",
+    ),
     "Refs, results and progress": (
         "a_ref_can_be_made_of_its_text",
         "an_id_that_nobody_knows_is_unknown",

@@ -53,6 +53,7 @@ from onward.interpret import (
     unschedule,
     work,
 )
+from onward.isolation import Isolation
 from onward.lazy import on_first_use
 from onward.limit import Limit
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
@@ -102,6 +103,7 @@ __all__ = [
     "Forgets",
     "Histories",
     "History",
+    "Isolation",
     "Items",
     "Limit",
     "ListedCall",

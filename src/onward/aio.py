@@ -64,8 +64,10 @@ from onward.interpret.prepare import (
     work_fault,
 )
 from onward.interpret.scheduling import prepare_schedule
+from onward.interpret.serving import DRAIN, Serving, limits_fault
 from onward.interpret.unique import with_unique
 from onward.interpret.work import is_stopping
+from onward.isolation import Isolation
 from onward.policy import CallOptions
 
 if TYPE_CHECKING:
@@ -381,6 +383,9 @@ async def work(
     queues: Collection[str] | None = None,
     grace: float = 30.0,
     stop: Stop | None = None,
+    isolate: bool | Isolation = False,
+    max_tasks: int | None = None,
+    max_memory: float | None = None,
 ) -> Result[None, Fault]:
     """Serves a catalog as a worker until `stop` is set or the awaiting task is cancelled.
 
@@ -390,10 +395,28 @@ async def work(
 
     check_backend(on, "serve")
     check_stop(stop)
-    invalid = work_fault(catalog, concurrency, queues, grace)
+    invalid = work_fault(catalog, concurrency, queues, grace, isolate)
+    invalid = invalid or limits_fault(max_tasks, max_memory)
     if invalid is not None:
         return Failure(invalid)
-    catalog = core.served_catalog(catalog, on)
+    serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory)
+    try:
+        return await _worked(serving, on, concurrency, queues, grace, stop)
+    finally:
+        await asyncio.shield(asyncio.to_thread(serving.close))
+
+
+async def _worked(
+    served_as: Serving,
+    on: Backend,
+    concurrency: int | None,
+    queues: Collection[str] | None,
+    grace: float,
+    stop: Stop | None,
+) -> Result[None, Fault]:
+    import asyncio
+
+    catalog = served_as.catalog
     starting = AWAITS.ask(on.serve, catalog, concurrency=concurrency, queues=queues)
     serving = asyncio.ensure_future(starting)
     try:
@@ -404,10 +427,21 @@ async def work(
     if isinstance(served, Failure):
         return Failure(served.failure())
     worker = served.unwrap()
+
+    def is_told() -> bool:
+        return (stop is not None and stop.is_set()) or is_stopping(worker)
+
     try:
-        while not ((stop is not None and stop.is_set()) or is_stopping(worker)):
+        while not (is_told() or served_as.is_worn()):
             if await asyncio.to_thread(worker.wait, 0.1) and not is_stopping(worker):
                 return Failure(Unavailable("", "the worker ended without being asked to"))
+        if not is_told():
+            drained = asyncio.ensure_future(asyncio.to_thread(worker.stop, DRAIN))
+            while not is_told():
+                if drained.done():
+                    await drained  # raises what `stop` raised
+                    return Success(None)
+                await asyncio.wait([drained], timeout=0.1)
     finally:
         await asyncio.to_thread(worker.stop, grace)
     return Success(None)

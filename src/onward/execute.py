@@ -15,19 +15,30 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
 from onward.context import CURRENT, Context
-from onward.fault import RETURN_IT, BadPayload, Fault, Misconfigured, Raised, TimedOut, Unknown
-from onward.flows.flow import Task
+from onward.fault import (
+    RETURN_IT,
+    BadPayload,
+    Fault,
+    Lost,
+    Misconfigured,
+    Raised,
+    TimedOut,
+    Unknown,
+)
+from onward.flows.flow import AnyTask
+from onward.isolation import Isolation
 from onward.limit import hashed, key_text
 from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
 from onward.plan import Args, FusedNode, Runnable, StepNode
 from onward.policy import Delivery, type_name
 from onward.scope import in_cleanup
 from onward.secret import has_marks
+from onward.served import AttemptEnd, RunsIsolated, ServedTasks
 from onward.signature import Returned, call_async
 
 _TEXT_LIMIT = 16_384
@@ -35,13 +46,12 @@ _LINE_LIMIT = 500
 _LOGGER = logging.getLogger("onward.step")
 _RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 _TIMED_OUT = tuple(map(type_name, TimeoutError.__mro__))
+_LOST = tuple(map(type_name, ChildProcessError.__mro__))
 _CALLERS = (__name__, "onward.observe", "onward.signature")
 """The modules that call a task's function, whose frames tell its author nothing."""
 
-AnyTask: TypeAlias = Task[..., Any, Any]
 
-
-class ObservedTasks(dict[str, AnyTask]):
+class ObservedTasks(ServedTasks):
     """Tasks with observers, which follow each attempt."""
 
     def attempt(self) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
@@ -49,14 +59,48 @@ class ObservedTasks(dict[str, AnyTask]):
         raise NotImplementedError
 
 
-class AttemptEnd(Struct, frozen=True):
-    """How an attempt ended: its outcome, and the exception that the function raised."""
+def performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
+    """Calls the function of a sync task, in this thread. See `perform`."""
+    try:
+        task = tasks[step.task]
+        positional, keyword = _arguments(task, step, args, tasks)
+        return AttemptEnd(task.signature.give(task.fn(*positional, **keyword), task.name))
+    except BaseException as problem:
+        if _is_ctrl_c(problem):
+            raise
+        return _faulted(step, problem, tasks, context.attempt)
 
-    outcome: Outcome
-    problem: BaseException | None = None
+
+def performed_apart(
+    step: StepNode,
+    args: Args,
+    tasks: Tasks,
+    context: Context,
+    *,
+    children: RunsIsolated,
+    isolation: Isolation,
+    is_over: Callable[[], bool],
+) -> AttemptEnd:
+    """Calls the function of a task in a child process, while this thread waits. See `perform`."""
+    try:  # the child has no keys for secrets
+        signature = tasks[step.task].signature
+        step = replace(step, given=signature.opened(step.given))
+        args = signature.opened(args)
+    except (KeyError, Refused, ImportError) as problem:
+        return _faulted(step, problem, tasks, context.attempt)
+    ended = children.perform(step, args, tasks, context, isolation, is_over)
+    try:
+        return replace(ended, outcome=signature.sealed(ended.outcome))
+    except (Refused, ImportError) as problem:
+        return _faulted(step, problem, tasks, context.attempt)
 
 
-def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
+Perform: TypeAlias = Callable[[StepNode, Args, Tasks, Context], AttemptEnd]
+
+
+def perform(
+    step: StepNode, args: Args, tasks: Tasks, context: Context, call: Perform = performed
+) -> AttemptEnd:
     """Makes one attempt at a step of a sync task, in this thread and its context.
 
     Args:
@@ -64,6 +108,7 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Attem
         args: The value of the step before, or the call's own arguments.
         tasks: The tasks that may run.
         context: What `current()` returns from now on in this context.
+        call: Calls the function, which may be in another process.
 
     Returns:
         The outcome. An exception of the function becomes `Raised`.
@@ -73,22 +118,11 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Attem
     """
     CURRENT.set(context)
     if not isinstance(tasks, ObservedTasks):
-        return _performed(step, args, tasks, context)
+        return call(step, args, tasks, context)
     with tasks.attempt() as set_outcome:
-        ended = _performed(step, args, tasks, context)
+        ended = call(step, args, tasks, context)
         set_outcome(ended.outcome)
         return ended
-
-
-def _performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
-    try:
-        task = tasks[step.task]
-        positional, keyword = _arguments(task, step, args, tasks)
-        return AttemptEnd(task.signature.give(task.fn(*positional, **keyword), task.name))
-    except BaseException as problem:
-        if _is_ctrl_c(problem):
-            raise
-        return _faulted(step, problem, tasks, context.attempt)
 
 
 async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
@@ -174,9 +208,10 @@ def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
         text = f"failed in {times} and will be retried: {_brief(outcome.fault)}"
     else:
         text = f"failed: {_brief(outcome.fault)}"
-        if problem is not None and isinstance(outcome.fault, Raised):
-            trace = (type(problem), problem, _own_frames(problem))
+        if isinstance(outcome.fault, Raised):
             shown = outcome.fault.traceback
+            if problem is not None:  # it was raised in this process
+                trace = (type(problem), problem, _own_frames(problem))
     token = CURRENT.set(context)
     # A log handler is the user's code. If it raises, the step must not fail.
     with contextlib.suppress(Exception):
@@ -237,6 +272,8 @@ def is_retried(step: Delivery, outcome: Outcome, attempt: int) -> bool:
             pass
         case TimedOut():
             kinds = _TIMED_OUT
+        case Lost():
+            kinds = _LOST
         case _:
             return False
     return not set(kinds).isdisjoint(step.retry_on) and set(kinds).isdisjoint(step.retry_never)

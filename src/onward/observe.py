@@ -29,7 +29,7 @@ from onward.execute import ObservedTasks
 from onward.fault import Cancelled, Expired, Fault, Raised
 from onward.flows.flow import Task
 from onward.observer import Attempt, Observer, Sending
-from onward.outcome import Faulted, Outcome
+from onward.outcome import Failed, Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
 from onward.signature import call_async
 
@@ -175,8 +175,15 @@ class _Observed(ObservedTasks):
         faults = self._running[id(context)] = []
         try:
             with _attempt(self._observers) as attempt:
+
+                def take_note(outcome: Outcome) -> Outcome:
+                    if isinstance(outcome, Failed) and attempt.error is None:
+                        # Its function ran in another process.
+                        attempt.error = self[context.task].read(outcome).failure()
+                    return _take_note(faults, outcome)
+
                 try:
-                    yield partial(_take_note, faults)
+                    yield take_note
                 except asyncio.CancelledError:  # the caller's; one that a task raises is an outcome
                     faults.append(_interruption(context))
                     raise

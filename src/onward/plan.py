@@ -338,7 +338,7 @@ def checked_version(root: Node) -> int | BadPayload:
             inner = children(node)
         size += len(inner)
         for part in inner:
-            if type(part) is not StepNode or part.limit is not None:
+            if type(part) is not StepNode or part.limit is not None or part.isolate is not None:
                 todo.append(part)  # noqa: PERF401 - most often there is none
     return version if size <= MAX_NODES else _too_many()
 
@@ -356,7 +356,7 @@ _NEW: Final = frozenset(
 def _is_new(node: Node) -> bool:
     # `isinstance` takes several times as long for the Structs that a node is not.
     if type(node) is StepNode or type(node) is FusedNode:
-        return node.limit is not None
+        return node.limit is not None or node.isolate is not None
     if type(node) is RescueNode:
         return node.with_input
     return type(node) in _NEW or cancels_on_failure(node)

@@ -1,4 +1,4 @@
-"""Policies: retries, timeout, queue and priority of a step, as values.
+"""Policies: retries, timeout, queue, priority and isolation of a step, as values.
 
 Only this module lists the fields of a policy: in `Policy`, as options of `task`, `with_` and
 `fused` (`PolicyOptions`), and on the wire (`Delivery`). It also lists the fields that a whole call
@@ -15,6 +15,7 @@ from typing_extensions import Doc, TypedDict
 
 from onward.checks import MAX_SECONDS, NAME_LIMIT, check_name
 from onward.checks import check_policy_seconds as _seconds
+from onward.isolation import Isolation, check_isolate, isolation_of
 from onward.limit import Limit, StepLimit, on_wire
 
 MAX_ATTEMPTS = 10_000
@@ -203,6 +204,8 @@ class Policy(msgspec.Struct, frozen=True):
         priority: From 0 (least) to 9 (most urgent); None for the backend's default.
         limit: How many of its steps may run at the same time, or begin within a time, over all
             workers; None for no limit.
+        isolate: Whether its steps run in child processes, which a timeout or a cancel kills. An
+            `Isolation` also says when a process is replaced.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -221,6 +224,7 @@ class Policy(msgspec.Struct, frozen=True):
     queue: str | None = None
     priority: int | None = None
     limit: Limit | None = None
+    isolate: bool | Isolation = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.retry, Retry):
@@ -233,6 +237,7 @@ class Policy(msgspec.Struct, frozen=True):
             raise TypeError(
                 f"limit is a Limit, not {self.limit!r}: write limit=Limit(concurrency=5)"
             )
+        check_isolate(self.isolate)
 
 
 class PolicyOptions(TypedDict, total=False, closed=True):
@@ -243,6 +248,7 @@ class PolicyOptions(TypedDict, total=False, closed=True):
     queue: str | None
     priority: int | None
     limit: Limit | None
+    isolate: bool | Isolation | None
 
 
 class CallOptions(TypedDict, total=False, closed=True):
@@ -265,6 +271,7 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     queue: Name | None = None
     priority: _Priority | None = None
     limit: StepLimit | None = None
+    isolate: Isolation | None = None
 
 
 class CallDelivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -303,6 +310,7 @@ def delivery(policy: Policy, name: str) -> dict[str, Any]:
         "queue": policy.queue,
         "priority": policy.priority,
         "limit": None if policy.limit is None else on_wire(policy.limit, name),
+        "isolate": isolation_of(policy.isolate),
     }
 
 
@@ -313,6 +321,7 @@ def notes(policy: Policy) -> list[str]:
     words += [f"queue {policy.queue}"] if policy.queue is not None else []
     words += [f"priority {policy.priority}"] if policy.priority is not None else []
     words += [f"limit {policy.limit}"] if policy.limit is not None else []
+    words += ["isolated"] if policy.isolate is not False else []
     return words
 
 

@@ -298,12 +298,18 @@ class _Sealing(Signature, frozen=True):
         self, arguments: Args, *, find: Find | None = None, skip: int = 0
     ) -> tuple[list[Any], dict[str, Any]]:
         """See `Signature.decode`."""
-        opened = _args(arguments, self.sealer.opened)
-        return Signature.decode(self, opened, find=find, skip=skip)
+        return Signature.decode(self, self.opened(arguments), find=find, skip=skip)
+
+    def opened(self, arguments: Args) -> Args:
+        """See `Signature.opened`."""
+        return _args(arguments, self.sealer.opened)
 
     def give(self, value: Any, task: str) -> Outcome:
         """See `Signature.give`."""
-        outcome = Signature.give(self, value, task)
+        return self.sealed(Signature.give(self, value, task))
+
+    def sealed(self, outcome: Outcome) -> Outcome:
+        """See `Signature.sealed`."""
         try:
             return _of_outcome(outcome, self.sealer.sealed)
         except ImportError:

@@ -159,6 +159,14 @@ class Signature(Struct, frozen=True):
         bound.apply_defaults()
         return selector(*bound.args, **bound.kwargs)
 
+    def opened(self, arguments: Args) -> Args:
+        """The arguments with their secrets decrypted, if the worker has keys."""
+        return arguments
+
+    def sealed(self, outcome: Outcome) -> Outcome:
+        """An outcome with its secrets encrypted, if the worker has keys; raises Refused."""
+        return outcome
+
     def give(self, value: Any, task: str) -> Outcome:
         """Makes an outcome of what the function returned.
 

@@ -17,6 +17,7 @@ from onward import (
 )
 from onward import given as given_
 from onward.flows.flow import AnyFlow
+from onward.isolation import Isolation
 from onward.limit import StepLimit
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import (
@@ -87,6 +88,14 @@ PLANS: dict[str, Plan] = {
                 replace(STEP, limit=StepLimit("fetch", concurrency=3, keyed=True)),
                 FusedNode(body=STEP, limit=StepLimit("openai", rate=60, per=60.0)),
                 replace(STEP, limit=StepLimit("fair", 10, keyed=True, fair=True)),
+            )
+        )
+    ),
+    "isolated": of(
+        ChainNode(
+            (
+                replace(STEP, isolate=Isolation()),
+                FusedNode(body=STEP, isolate=Isolation(max_tasks=100, max_memory=512.0)),
             )
         )
     ),

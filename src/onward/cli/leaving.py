@@ -16,6 +16,7 @@ from onward.backend.additions import additions_of, with_additions
 from onward.catalog import Catalog
 from onward.cli.console import say
 from onward.fault import Cancelled, Fault
+from onward.interpret.serving import DRAIN
 from onward.observer import Attempt, Sending
 
 
@@ -63,7 +64,10 @@ class _AnnouncedWorker:
         self._stop.set()
         running = self._attempts.stop_within(grace)
         count = self._attempts.stops
-        if count > 1:
+        if grace >= DRAIN:
+            self._attempts.stops = count = 0  # a signal is the first one after that
+            say(f"enough: {_tasks(running)} running, and no more are taken", "yellow")
+        elif count > 1:
             say(f"second signal: {_tasks(running)} given back at once", "yellow")
         else:
             what = f"{_tasks(running)} running, with {grace:g} s to end"

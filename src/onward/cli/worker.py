@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Annotated, cast
 
 import typer
+from returns.result import Result
 
 from onward.backend import Backend
 from onward.catalog import Catalog
 from onward.cli.console import say, value_of
 from onward.cli.options import Config, On, connected_elsewhere
 from onward.cli.reload import Changes
+from onward.cli.restart import restart
 from onward.cli.target import catalog_of, files_of
-from onward.interpret import work
+from onward.fault import Fault
+from onward.interpret.work import worked
+from onward.isolation import Isolation
 from onward.logs import tell
 
 
@@ -42,6 +47,29 @@ def worker(
         float,
         typer.Option(metavar="SECONDS", min=0, help="How long running tasks may take to finish."),
     ] = 30.0,
+    isolate: Annotated[
+        bool,
+        typer.Option(
+            "--isolate",
+            help="Run all tasks in child processes, which a timeout or a cancel kills.",
+        ),
+    ] = False,
+    max_tasks: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Restart after N tasks; with --isolate, replace each child process after them.",
+        ),
+    ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MB",
+            min=1,
+            help="Restart with more memory than this; with --isolate, replace each such child.",
+        ),
+    ] = None,
     reload: Annotated[
         bool,
         typer.Option(
@@ -55,19 +83,34 @@ def worker(
     What does not finish goes to another worker. Modules are looked up in the current directory
     first.
 
+    A worker that restarts takes no more tasks, lets those that run finish, however long they take,
+    and starts again in the same process, which keeps its id.
+
     Example: `onward worker my.tasks --on celery+redis://localhost:6379/0 --concurrency 4`
 
     Exit codes: 0, it was stopped; 1, a fault (the engine was not reached), or an exception in a
     module; 2, a mistake in the command or the configuration.
     """
     changes = Changes() if reload else None
+    is_worn = False
     catalog = _loaded(modules, changes)
     if catalog is not None:
         with connected_elsewhere(on, config) as backend:
-            _serve(backend, catalog, concurrency, _names(queues), grace, changes)
-    if changes is not None and changes.found is not None:
+            limits = Isolation(max_tasks, max_memory)
+            serve = partial(
+                worked,
+                catalog,
+                concurrency=concurrency,
+                queues=_names(queues),
+                grace=grace,
+                isolate=limits if isolate else False,
+                max_tasks=None if isolate else max_tasks,
+                max_memory=None if isolate else max_memory,
+            )
+            is_worn = _serve(backend, catalog, serve, _names(queues), changes)
+    if is_worn or (changes is not None and changes.found is not None):
         say("restarting", "yellow")
-        changes.restart()
+        restart()
     say("stopped")
 
 
@@ -91,11 +134,11 @@ def _names(queues: str | None) -> list[str] | None:
 def _serve(
     backend: Backend,
     catalog: Catalog,
-    concurrency: int | None,
+    serve: Callable[..., Result[bool, Fault]],
     queues: Sequence[str] | None,
-    grace: float,
     changes: Changes | None,
-) -> None:
+) -> bool:
+    """Serves until it is stopped; True if the worker has reached one of its limits."""
     # Celery only logs a lost broker. A module may have set up its own handlers.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s")
     for each in logging.getLogger().handlers:
@@ -112,18 +155,12 @@ def _serve(
     serving = announced(_traced(backend), stop)
     if changes is not None:
         changes.watch(stop)
-    worked = work(
-        catalog,
-        on=cast(Backend, serving),  # `work` needs only `serve`
-        concurrency=concurrency,
-        queues=queues,
-        grace=grace,
-        stop=stop,
-    )
+    ended = serve(on=cast(Backend, serving), stop=stop)  # it needs only the backend's `serve`
     stop.set()
-    value_of(worked)
+    is_worn: bool = value_of(ended)
     if changes is not None and serving.was_stopped_again:
         changes.found = None  # the second signal stops it for good
+    return is_worn
 
 
 def _traced(backend: Backend) -> Backend:

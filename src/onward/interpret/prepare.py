@@ -20,6 +20,7 @@ from onward.flows.names import tasks_of
 from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
 from onward.interpret.keys import id_of_key, new_id
+from onward.isolation import Isolation, check_isolate
 from onward.outcome import Outcome
 from onward.plan import MAX_TAG, MAX_TAGS, Plan
 from onward.policy import CallOptions
@@ -191,7 +192,11 @@ def timeout_seconds(timeout: Timeout) -> float | Fault | None:
 
 
 def work_fault(
-    catalog: Catalog, concurrency: int | None, queues: Collection[str] | None, grace: float
+    catalog: Catalog,
+    concurrency: int | None,
+    queues: Collection[str] | None,
+    grace: float,
+    isolate: bool | Isolation,
 ) -> Fault | None:
     """The fault of invalid arguments of `work`. Raises TypeError if the catalog is none."""
     from onward.catalog import Catalog  # only workers pay for it
@@ -207,12 +212,21 @@ def work_fault(
             _check_queues(queues)
     except (TypeError, ValueError) as problem:
         return Misconfigured("queues", str(problem))
-    if concurrency is None:
-        return None
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+    try:
+        check_isolate(isolate)
+    except TypeError as problem:
+        return Misconfigured("isolate", str(problem))
+    if concurrency is not None and (
+        isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1
+    ):
         message = f"concurrency is a whole number of steps from 1 up, not {concurrency!r}"
         return Misconfigured("concurrency", message)
-    return None
+    is_isolated = isolate is not False
+    if not is_isolated and not any(task.policy.isolate for task in catalog.tasks.values()):
+        return None
+    from onward.processes.places import unreachable  # only who isolates steps pays for it
+
+    return unreachable(catalog.tasks, all_of_them=is_isolated)
 
 
 def _check_queues(queues: Collection[str]) -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.testing import choices, limited, tasks
+from onward.testing import choices, isolated, limited, tasks
 from onward.testing.attempts import AttemptLaws
 from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.fanouts import FanOutLaws
+from onward.testing.isolation import IsolationLaws
 from onward.testing.limits import LimitLaws
 from onward.testing.listing import ListingLaws
 from onward.testing.moving import MovingLaws
@@ -32,6 +33,7 @@ class BackendSuite(
     CompositionLaws,
     ValueLaws,
     AttemptLaws,
+    IsolationLaws,
     CallLaws,
     UniqueLaws,
     CleanupLaws,
@@ -59,7 +61,7 @@ class BackendSuite(
         ...         return local()
     """
 
-    catalog: ClassVar[Catalog] = Catalog.of(tasks, choices, limited)
+    catalog: ClassVar[Catalog] = Catalog.of(tasks, choices, limited, isolated)
     """The tasks that the backend's workers serve."""
 
     @pytest.fixture(scope="class")

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
-from onward.attempt import Interrupt, Interrupted
 from onward.backend.loop import Closed
 from onward.backend.support import step_context, step_name
 from onward.backends.celery import branches, lower
@@ -46,6 +45,7 @@ from onward.catalog import Catalog
 from onward.evaluate import handler_args
 from onward.execute import is_retried, report_outcome
 from onward.fault import Cancelled, Expired
+from onward.interrupt import Interrupt, Interrupted
 from onward.outcome import Faulted, Outcome
 from onward.plan import (
     Args,

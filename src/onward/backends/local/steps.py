@@ -43,6 +43,7 @@ from onward.plan import (
     TeeNode,
 )
 from onward.pool import Slots
+from onward.processes.children import Children
 from onward.scope import Scope
 
 T = TypeVar("T")
@@ -80,16 +81,15 @@ def releasing_slot(
 
 
 def needs_no_loop(node: Node, tasks: Tasks) -> bool:
-    """Whether a flow has no async task, no timeout and no fan-out."""
+    """Whether a flow has no async or isolated task, no timeout, no limit and no fan-out."""
     if type(node) is StepNode:
-        is_plain = node.timeout is None and node.limit is None
-        return is_plain and not tasks[node.task].signature.is_async
+        return _is_plain(node) and not tasks[node.task].signature.is_async
     if type(node) is ChainNode:
         for step in node.steps:  # not `all`, which takes twice as long
             if type(step) is StepNode:  # the most common case, without a call
                 if step.timeout is not None or tasks[step.task].signature.is_async:
                     return False
-                if step.limit is not None:
+                if step.limit is not None or step.isolate is not None:
                     return False
             elif not needs_no_loop(step, tasks):
                 return False
@@ -101,13 +101,16 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
     if type(node) is NamedNode:
         return needs_no_loop(node.body, tasks)
     if type(node) is FusedNode:
-        is_plain = node.timeout is None and node.limit is None
-        return is_plain and needs_no_loop(node.body, tasks)
+        return _is_plain(node) and needs_no_loop(node.body, tasks)
     if type(node) is CaseNode:
         return all(needs_no_loop(branch, tasks) for branch in node.branches)
     if isinstance(node, _PASSING):
         return needs_no_loop(node.body, tasks)
     return False
+
+
+def _is_plain(step: Runnable) -> bool:
+    return step.timeout is None and step.limit is None and step.isolate is None
 
 
 _PASSING: Final = (KeepNode, TeeNode, SpreadNode, FixedNode)
@@ -201,6 +204,7 @@ class Runtime:
         self.slots: Slots = Slots(workers)
         self.limits: Limits = Limits()
         self.executor: LoopExecutor = LoopExecutor()
+        self.children: Children = Children()
         self.without_slot: contextvars.Context = _empty_context(None)
         self.in_slot: contextvars.Context = _empty_context(self.slots)
 
@@ -213,7 +217,7 @@ class StepRunner:
         self._runtime = runtime
         self._run = run
         self._tasks = run.tasks
-        self._attempts = Attempts(run.tasks, runtime.executor)
+        self._attempts = Attempts(run.tasks, runtime.executor, runtime.children)
 
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         async def once(attempt: int) -> Outcome:
