@@ -12,11 +12,13 @@ from onward.backend import Schedules
 from onward.backends.hatchet import HatchetBackend
 from onward.testing import BackendSuite
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, fresh, serving
+from tests.hatchet.served import PATIENCE, Engine, fresh, serving
 
 
+@pytest.mark.timeout(3 * PATIENCE)
 class TestHatchet(BackendSuite):
     examples = 3
+    patience = PATIENCE
 
     @pytest.fixture(scope="class")
     @classmethod

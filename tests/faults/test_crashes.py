@@ -101,10 +101,10 @@ def test_a_call_that_goes_on_from_another_one_survives_its_worker(
     backend = celery(redis, lease=1.0)
     with onward_workers(tmp_path, redis, crash=(point, flag)) as workers:
         ref = submit(chain(1), on=backend).unwrap()
-        assert result(ref, on=backend, timeout=30) == Success(4), workers.tail()
+        assert result(ref, on=backend, timeout=60) == Success(4), workers.tail()
         flag.touch()
         again = fork(ref, "1", on=backend).unwrap()
-        assert result(again, on=backend, timeout=30) == Success(4), workers.tail()
-        until(lambda: not flag.exists(), within=10, otherwise=lambda: "nobody died")
+        assert result(again, on=backend, timeout=60) == Success(4), workers.tail()
+        until(lambda: not flag.exists(), within=60, otherwise=lambda: "nobody died")
         assert noted(workers.trace, again.id) == ["step 2", "step 3"]
     backend.close()

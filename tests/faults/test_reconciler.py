@@ -198,14 +198,14 @@ def test_a_lost_call_is_sent_once_even_if_several_reconcile_at_once(
     sent: list[str] = []
 
     def look(at: CeleryBackend) -> None:
-        start.wait(10)
+        start.wait(60)
         sent.extend(reconcile(at, patience=0.5))
 
     threads = [threading.Thread(target=look, args=(at,)) for at in others]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sent == [id]
     for at in others:
         at.close()

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 
 SOON = 0.5
 """When a call expires that is to, in seconds."""
-BEGINS = 6.0
+BEGINS = 15.0
 """How long a worker that has started may take to begin a step, in seconds."""
 OFTEN = ("all workers are killed", "the server is killed")
 """The storms of every run of the tests; the long form has them all."""

@@ -59,6 +59,9 @@ def backend_on(
     return HatchetBackend(dataclasses.replace(made.settings, holds=holds), repr(made))
 
 
+PATIENCE = 250.0
+"""How long a call may take: the engine stalls some DAGs for minutes."""
+
 long_on_the_engine = pytest.mark.parametrize(
     "engine", [pytest.param("engine", marks=pytest.mark.long), "double"], indirect=True
 )

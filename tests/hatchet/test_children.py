@@ -12,7 +12,7 @@ from returns.result import Success
 from onward import Catalog, result, submit
 from onward.backends.hatchet import HatchetBackend, sdk
 from onward.plan import VERSION, Args, Plan, StepNode
-from tests.hatchet.served import Engine, fresh, serving
+from tests.hatchet.served import PATIENCE, Engine, fresh, serving
 from tests.hatchet.test_worker import begun, hold, note, until
 
 
@@ -66,5 +66,5 @@ def test_steps_started_again_together_with_new_ones_run_once(
         until(lambda: begun(tmp_path) == 1)
         start_together(backend, flow.id, ["a", file], ["a", "b", file], ["a", "b", "c", file])
         gate.touch()
-        assert result(flow, on=backend, timeout=60) == Success(str(gate))
+        assert result(flow, on=backend, timeout=PATIENCE) == Success(str(gate))
     assert Path(file).read_text().split() == ["a", "b", "c"]

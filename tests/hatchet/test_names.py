@@ -9,7 +9,7 @@ from onward import Catalog, check, result, run, submit, task, together
 from onward.backends.hatchet import hatchet
 from onward.fault import Misconfigured, Unknown
 from onward.flows.flow import AnyFlow
-from tests.hatchet.served import Engine, backend_on, fresh, serving
+from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, serving
 
 OFFLINE = hatchet("e30.eyJzdWIiOiAiNzA3ZDA4NTUifQ.", "localhost:1")
 """Nobody listens there, so its answers need no engine."""
@@ -53,8 +53,8 @@ def test_dots_hyphens_and_underscores_are_accepted() -> None:
 def test_a_name_in_other_capitals_is_another_name(engine: Engine) -> None:
     """It is not confused with the task that Hatchet has for it."""
     with serving(engine, Catalog(named("fooBar")), namespace=fresh()) as backend:
-        assert run(named("fooBar")(1), on=backend, timeout=60) == Success(2)
-        found = run(named("FOOBAR", 2)(1), on=backend, timeout=60).failure()
+        assert run(named("fooBar")(1), on=backend, timeout=PATIENCE) == Success(2)
+        found = run(named("FOOBAR", 2)(1), on=backend, timeout=PATIENCE).failure()
         assert isinstance(found, Unknown)
         assert found.task == "FOOBAR"
 
@@ -68,7 +68,7 @@ def test_an_undeclared_task_is_unknown_at_once(engine: Engine) -> None:
     backend.close()
     with serving(engine, Catalog(named("inc")), namespace=fresh()) as backend:
         ref = submit((named("inc") >> ghost)(1), on=backend).unwrap()
-        found = result(ref, on=backend, timeout=60).failure()
+        found = result(ref, on=backend, timeout=PATIENCE).failure()
         assert isinstance(found, Unknown)
         assert found.task == "ghost"
 
@@ -79,5 +79,5 @@ def test_namespaces_are_separate(engine: Engine) -> None:
         serving(engine, Catalog(named("inc")), namespace=one) as here,
         serving(engine, Catalog(named("inc", 100)), namespace=other) as there,
     ):
-        assert run(named("inc")(1), on=here, timeout=60) == Success(2)
-        assert run(named("inc")(1), on=there, timeout=60) == Success(101)
+        assert run(named("inc")(1), on=here, timeout=PATIENCE) == Success(2)
+        assert run(named("inc")(1), on=there, timeout=PATIENCE) == Success(101)

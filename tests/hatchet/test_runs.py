@@ -30,7 +30,15 @@ from onward import (
 )
 from onward.backends.hatchet import HatchetBackend, hatchet
 from onward.fault import BadPayload, Cancelled, Expired, Fault, TimedOut, TooLarge, Unavailable
-from tests.hatchet.served import Engine, backend_on, foreign_run, fresh, long_on_the_engine, serving
+from tests.hatchet.served import (
+    PATIENCE,
+    Engine,
+    backend_on,
+    foreign_run,
+    fresh,
+    long_on_the_engine,
+    serving,
+)
 
 MB = 1024 * 1024
 
@@ -101,30 +109,30 @@ TEXTS = ["", "\0", "a\0b\\u0000", "é\u2028😀", "two\nlines", '"quoted" \\ and
 @pytest.mark.parametrize("text", TEXTS, ids=ascii)
 def test_texts_arrive_unchanged(text: str, backend: HatchetBackend) -> None:
     """As values, as domain errors, and in exceptions."""
-    assert run(echo(text), on=backend, timeout=60) == Success(text)
-    assert run((echo >> echo)(text), on=backend, timeout=60) == Success(text)
-    assert run(refuse(text), on=backend, timeout=60) == Failure(Said(text))
-    assert run(shout(text), on=backend, timeout=60).failure().message == text
+    assert run(echo(text), on=backend, timeout=PATIENCE) == Success(text)
+    assert run((echo >> echo)(text), on=backend, timeout=PATIENCE) == Success(text)
+    assert run(refuse(text), on=backend, timeout=PATIENCE) == Failure(Said(text))
+    assert run(shout(text), on=backend, timeout=PATIENCE).failure().message == text
 
 
 @pytest.mark.parametrize("number", [0, 2**63, -(2**100), 9007199254740993])
 def test_numbers_arrive_unchanged(number: int, backend: HatchetBackend) -> None:
     """The engine itself would convert them to floats."""
-    assert run(same(number), on=backend, timeout=60) == Success(number)
-    assert run((same >> same)(number), on=backend, timeout=60) == Success(number)
+    assert run(same(number), on=backend, timeout=PATIENCE) == Success(number)
+    assert run((same >> same)(number), on=backend, timeout=PATIENCE) == Success(number)
 
 
 def test_almost_four_megabytes_arrive(backend: HatchetBackend) -> None:
     size = 3_900_000
-    assert run(length("x" * size), on=backend, timeout=60) == Success(size)
-    assert run(big(size), on=backend, timeout=180) == Success(size)
-    assert len(run(fill(size), on=backend, timeout=60).unwrap()) == size
+    assert run(length("x" * size), on=backend, timeout=PATIENCE) == Success(size)
+    assert run(big(size), on=backend, timeout=PATIENCE) == Success(size)
+    assert len(run(fill(size), on=backend, timeout=PATIENCE).unwrap()) == size
 
 
 @pytest.mark.parametrize("flow", [fill, fill >> length, big, fused(fill), together(same, fill)])
 def test_larger_values_are_too_large_at_once(flow: object, backend: HatchetBackend) -> None:
     """Anywhere in a flow, and as a fault that can be rescued."""
-    found = run(flow(5 * MB), on=backend, timeout=60).failure()  # type: ignore[operator]  # a flow
+    found = run(flow(5 * MB), on=backend, timeout=PATIENCE).failure()  # type: ignore[operator]  # a flow
     assert isinstance(found, TooLarge)
     assert found.size > 4 * MB > found.limit
 
@@ -133,20 +141,20 @@ def test_arguments_that_are_too_large_are_not_sent(backend: HatchetBackend) -> N
     found = submit(length("x" * 5 * MB), on=backend).failure()
     assert isinstance(found, TooLarge)
     assert isinstance(submit_all([length("x" * 5 * MB)], on=backend).failure(), TooLarge)
-    found = run(each(fill)([3 * MB, 3 * MB]), on=backend, timeout=60).failure()
+    found = run(each(fill)([3 * MB, 3 * MB]), on=backend, timeout=PATIENCE).failure()
     assert isinstance(found, TooLarge)
 
 
 @long_on_the_engine
 def test_domain_errors_can_be_too_large(backend: HatchetBackend) -> None:
-    assert run(refuse_much(1 * MB), on=backend, timeout=60) == Failure(Said("x" * MB))
-    assert isinstance(run(refuse_much(5 * MB), on=backend, timeout=60).failure(), TooLarge)
+    assert run(refuse_much(1 * MB), on=backend, timeout=PATIENCE) == Failure(Said("x" * MB))
+    assert isinstance(run(refuse_much(5 * MB), on=backend, timeout=PATIENCE).failure(), TooLarge)
 
 
 @long_on_the_engine
 def test_many_megabytes_are_submitted_in_several_requests(backend: HatchetBackend) -> None:
     refs = submit_all([length("x" * MB) for _ in range(9)], on=backend).unwrap()
-    assert [result(ref, on=backend, timeout=60) for ref in refs] == [Success(MB)] * 9
+    assert [result(ref, on=backend, timeout=PATIENCE) for ref in refs] == [Success(MB)] * 9
 
 
 def test_a_key_submitted_by_many_threads_is_one_call(engine: Engine) -> None:
@@ -158,7 +166,7 @@ def test_a_key_submitted_by_many_threads_is_one_call(engine: Engine) -> None:
         ]
         refs = {each.result().unwrap() for each in submitting}
         assert len(refs) == 1
-        assert result(refs.pop(), on=backends[0], timeout=60) == Success(0.1)
+        assert result(refs.pop(), on=backends[0], timeout=PATIENCE) == Success(0.1)
     for each_ in backends:
         each_.close()
 
@@ -187,10 +195,10 @@ def test_a_dag_can_be_cancelled_and_expires(backend: HatchetBackend) -> None:
     ref = submit(slow(300.0), on=backend).unwrap()
     until_running(ref, backend)
     assert cancel(ref, on=backend) == Success(None)
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
     assert status(ref, on=backend).unwrap().state == "cancelled"
     ref = submit(slow(300.0), on=backend, deadline=2.0).unwrap()
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Expired)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Expired)
     assert status(ref, on=backend).unwrap().state == "expired"
 
 
@@ -202,8 +210,8 @@ def test_a_call_without_a_worker_expires(engine: Engine) -> None:
     backend = backend_on(engine, namespace=namespace)
     ref = submit(same(1), on=backend, deadline=1.0).unwrap()
     other = submit((same >> same)(1), on=backend, deadline=timedelta(seconds=1)).unwrap()
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Expired)
-    assert isinstance(result(other, on=backend, timeout=60).failure(), Expired)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Expired)
+    assert isinstance(result(other, on=backend, timeout=PATIENCE).failure(), Expired)
     assert status(ref, on=backend).unwrap().state == "expired"
     backend.close()
 
@@ -218,7 +226,7 @@ def until_running(ref: Ref[float, object], backend: HatchetBackend) -> None:
 def test_a_foreign_run_is_not_a_success(engine: Engine, backend: HatchetBackend) -> None:
     """Another program may start Onward's workflows, or have workflows of its own."""
     id = foreign_run(engine, f"{NAMESPACE}_same", '{"number": 1}')
-    found = result(same.ref(id), on=backend, timeout=60).failure()
+    found = result(same.ref(id), on=backend, timeout=PATIENCE).failure()
     assert isinstance(found, BadPayload)
     assert status(same.ref(id), on=backend).unwrap().state == "failed"
 

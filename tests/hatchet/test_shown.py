@@ -35,7 +35,7 @@ from onward.backends.hatchet.token import claims
 from onward.flows.flow import AnyFlow
 from onward.sealing import sealing
 from tests.engines.process import until
-from tests.hatchet.served import Engine, backend_on, fresh, serving
+from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, serving
 
 MARKER = f"s3cr3t{fresh()}"
 PAGE = 500
@@ -154,7 +154,7 @@ class Dashboard:
         ends = ("COMPLETED", "FAILED")
         until(
             lambda: self.run(id)["run"]["status"] in ends,
-            within=60,
+            within=PATIENCE,
             otherwise=lambda: "it does not show that the run has ended",
         )
         run = self.run(id)
@@ -179,7 +179,7 @@ def backend(hatchet: Engine) -> Iterator[HatchetBackend]:
 def ended(call: Call[Any, Any], backend: Any) -> str:
     """The id of a call that has ended."""
     ref = submit(call, on=backend).unwrap()
-    found = result(ref, on=backend, timeout=60)
+    found = result(ref, on=backend, timeout=PATIENCE)
     assert isinstance(found, Success) or not isinstance(found.failure(), BadPayload)
     return str(ref.id)
 
@@ -189,7 +189,7 @@ def test_what_fails_is_among_the_failed(backend: HatchetBackend, dashboard: Dash
     failed, saved = {ended(flow(1), backend) for flow in flows}, ended(rescued(1), backend)
     until(
         lambda: failed <= dashboard.listed("FAILED") and saved in dashboard.listed("COMPLETED"),
-        within=60,
+        within=PATIENCE,
         otherwise=lambda: "they are not in the lists",
     )
     assert not failed & dashboard.listed("COMPLETED")
@@ -201,13 +201,13 @@ def test_each_step_is_shown_as_what_became_of_it(
     """Also one that was rescued, which is a run of its own."""
     dag, saved = ended(fails(1), backend), ended(rescued(1), backend)
     states = {"inc": "COMPLETED", "breaks": "FAILED", "inc-2": "CANCELLED"}
-    until(lambda: dashboard.tasks(dag) == states, within=60, otherwise=lambda: "other states")
+    until(lambda: dashboard.tasks(dag) == states, within=PATIENCE, otherwise=lambda: "other states")
     until(
         lambda: (
             dashboard.children(saved)
             == {"breaks": "FAILED", "mends": "COMPLETED", "inc": "COMPLETED"}
         ),
-        within=60,
+        within=PATIENCE,
         otherwise=lambda: str(dashboard.children(saved)),
     )
 
@@ -223,7 +223,7 @@ def sealed(hatchet: Engine) -> Iterator[Any]:
         worker.start()
         until(
             lambda: isinstance(submit(opened(Secret("")), on=backend), Success),
-            within=60,
+            within=PATIENCE,
             otherwise=lambda: "no worker serves the catalog",
         )
         yield backend

@@ -38,7 +38,7 @@ from onward import (
 )
 from onward.backends.hatchet import HatchetBackend
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, backend_on, fresh, is_evicted, serving
+from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, is_evicted, serving
 
 DECISION = Signal("decision", bool)
 
@@ -83,7 +83,7 @@ def backend(engine: Engine) -> Iterator[HatchetBackend]:
         yield backend
 
 
-def until(condition: Callable[[], bool], patience: float = 60.0) -> None:
+def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "it did not become true in time"
@@ -97,7 +97,7 @@ def is_waiting(ref: Ref[Any, Any], backend: HatchetBackend) -> bool:
 def test_a_sleep_passes_its_input_on(backend: HatchetBackend) -> None:
     begin = time.time()
     flow = order >> sleep(0.5) >> together(order, sleep(0.1) >> order)
-    assert run(flow(1), on=backend, timeout=60) == Success((3, 3))
+    assert run(flow(1), on=backend, timeout=PATIENCE) == Success((3, 3))
     assert time.time() >= begin + 0.6
 
 
@@ -107,7 +107,7 @@ def test_a_signal_reaches_all_that_wait_for_it(backend: HatchetBackend) -> None:
     until(lambda: is_waiting(ref, backend))
     assert status(ref, on=backend).unwrap().signal == "decision"
     assert send(ref, DECISION, True, on=backend) == Success(None)
-    assert result(ref, on=backend, timeout=60) == Success((True, "3 True"))
+    assert result(ref, on=backend, timeout=PATIENCE) == Success((True, "3 True"))
 
 
 def test_the_first_value_of_a_signal_counts_and_an_early_one_is_kept(
@@ -116,30 +116,30 @@ def test_the_first_value_of_a_signal_counts_and_an_early_one_is_kept(
     ref = submit((sleep(0.5) >> approval)(1), on=backend).unwrap()
     assert send(ref, DECISION, True, on=backend) == Success(None)
     assert isinstance(send(ref, DECISION, False, on=backend).failure(), Conflict)
-    assert result(ref, on=backend, timeout=60) == Success("2 True")
+    assert result(ref, on=backend, timeout=PATIENCE) == Success("2 True")
     assert "ended" in send(ref, DECISION, False, on=backend).failure().message
 
 
 def test_a_signal_to_an_unknown_call_is_a_fault(backend: HatchetBackend) -> None:
     ref = submit(order(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=60) == Success(2)
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(2)
     unknown = Ref("5e6b7d5c-0000-4000-8000-00000000ffff", approval)
     assert isinstance(send(unknown, DECISION, True, on=backend).failure(), Unknown)
 
 
 def test_a_wait_without_a_signal_times_out(backend: HatchetBackend) -> None:
-    assert run(awaits(DECISION, timeout=0.2)(1), on=backend, timeout=60) == Failure(
+    assert run(awaits(DECISION, timeout=0.2)(1), on=backend, timeout=PATIENCE) == Failure(
         Unanswered("decision", 0.2)
     )
     flow = awaits(DECISION, timeout=0.2).rescue(give_up) >> sleep(0.1)
-    assert run(flow(1), on=backend, timeout=60) == Success(False)
+    assert run(flow(1), on=backend, timeout=PATIENCE) == Success(False)
 
 
 def test_a_call_that_waits_can_be_cancelled_and_can_expire(backend: HatchetBackend) -> None:
     ref = submit(approval(1), on=backend).unwrap()
     until(lambda: is_waiting(ref, backend))
     assert cancel(ref, on=backend) == Success(None)
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+    assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
     assert isinstance(send(ref, DECISION, True, on=backend).failure(), Conflict)
     assert isinstance(run(approval(1), on=backend, deadline=1).failure(), Expired)
 
@@ -156,7 +156,7 @@ def test_another_worker_goes_on_with_a_wait(engine: Engine) -> None:
         assert due is not None
     assert send(ref, DECISION, True, on=client) == Success(None)
     with serving(engine, catalog, namespace=namespace):
-        assert result(ref, on=client, timeout=60) == Success((True, True))
+        assert result(ref, on=client, timeout=PATIENCE) == Success((True, True))
     client.close()
 
 
@@ -168,13 +168,13 @@ def test_a_flow_that_waits_long_is_in_no_worker(engine: Engine) -> None:
         until(lambda: all(is_evicted(engine, ref.id) for ref in refs))
         assert {status(ref, on=backend).unwrap().signal for ref in refs} == {"decision"}
         assert send(refs[0], DECISION, True, on=backend) == Success(None)
-        assert result(refs[0], on=backend, timeout=60) == Success("1 True")
+        assert result(refs[0], on=backend, timeout=PATIENCE) == Success("1 True")
         assert cancel(refs[1], on=backend) == Success(None)
-        assert isinstance(result(refs[1], on=backend, timeout=60).failure(), Cancelled)
+        assert isinstance(result(refs[1], on=backend, timeout=PATIENCE).failure(), Cancelled)
     client = backend_on(engine, namespace=namespace)
     assert send(refs[2], DECISION, False, on=client) == Success(None)
     with serving(engine, catalog, namespace=namespace):
-        assert result(refs[2], on=client, timeout=60) == Success("3 False")
+        assert result(refs[2], on=client, timeout=PATIENCE) == Success("3 False")
     client.close()
 
 
@@ -184,7 +184,7 @@ def test_an_evicted_flow_goes_on_when_its_wait_is_due(hatchet: Engine) -> None:
     with serving(hatchet, catalog, namespace=fresh(), holds=0.1) as backend:
         ref = submit((order >> sleep(24) >> order)(1), on=backend).unwrap()
         until(lambda: is_evicted(hatchet, ref.id), patience=20)
-        assert result(ref, on=backend, timeout=60) == Success(3)
+        assert result(ref, on=backend, timeout=PATIENCE) == Success(3)
 
 
 def test_a_flow_with_a_running_step_stays_with_its_worker(engine: Engine, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_delayed_call_is_in_no_worker(hatchet: Engine) -> None:
         until(lambda: is_evicted(hatchet, ref.id))
         assert status(ref, on=backend).unwrap().state == "queued"
         assert cancel(ref, on=backend) == Success(None)
-        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+        assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
 
 
 @pytest.mark.long
@@ -246,7 +246,7 @@ def test_a_flow_that_was_assigned_twice_waits_on() -> None:
         until(lambda: is_waiting(ref, own))
         engine.take_away(ref.id)
         assert send(ref, DECISION, True, on=own) == Success(None)
-        assert result(ref, on=own, timeout=60) == Success("2 True")
+        assert result(ref, on=own, timeout=PATIENCE) == Success("2 True")
 
 
 def test_a_wait_that_outlasts_the_finished_steps_is_refused(backend: HatchetBackend) -> None:

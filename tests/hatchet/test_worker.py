@@ -15,9 +15,10 @@ import pytest
 from returns.result import Success
 
 from onward import Catalog, current, result, run, status, submit, task
+from onward.backends.hatchet import HatchetBackend
 from onward.fault import Cancelled, TimedOut, Unknown
 from tests.hatchet.double import Double
-from tests.hatchet.served import Engine, backend_on, fresh, long_on_the_engine, serving
+from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, long_on_the_engine, serving
 
 
 def _begin(gate: str) -> None:
@@ -75,7 +76,7 @@ def rare(n: int) -> int:
 catalog = Catalog(inc, hold, hold_thread, block, note)
 
 
-def until(condition: Callable[[], bool], patience: float = 60.0) -> None:
+def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "it did not become true in time"
@@ -84,6 +85,11 @@ def until(condition: Callable[[], bool], patience: float = 60.0) -> None:
 
 def begun(folder: Path) -> int:
     return len(list(folder.glob("begun-*")))
+
+
+def waiting(backend: HatchetBackend) -> set[str]:
+    """What the diagnosis says of steps that wait."""
+    return {each.text for each in backend.diagnose().unwrap().findings if each.what == "waiting"}
 
 
 def children() -> set[str]:
@@ -99,7 +105,7 @@ def test_a_worker_sets_no_signal_handlers_starts_no_processes_and_ends_its_threa
     before = [signal.getsignal(number) for number in numbers]
     processes, threads = children(), set(threading.enumerate())
     with serving(engine, catalog, namespace=fresh()) as backend:
-        assert run(inc(1), on=backend, timeout=60) == Success(2)
+        assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
         assert [signal.getsignal(number) for number in numbers] == before
         assert children() == processes
     assert children() == processes
@@ -115,7 +121,7 @@ def test_a_worker_can_be_served_from_any_thread(engine: Engine) -> None:
 
     def live() -> None:
         with serving(engine, catalog, namespace=fresh()) as backend:
-            found.append(run(inc(1), on=backend, timeout=60))
+            found.append(run(inc(1), on=backend, timeout=PATIENCE))
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -135,7 +141,7 @@ def test_stop_waits_for_running_steps(engine: Engine, tmp_path: Path) -> None:
     gate.touch()
     stopping.join(30)
     assert worker.wait(0)
-    assert result(ref, on=backend, timeout=60) == Success(str(gate))
+    assert result(ref, on=backend, timeout=PATIENCE) == Success(str(gate))
     assert begun(tmp_path) == 1
     backend.close()
 
@@ -151,12 +157,11 @@ def test_another_worker_takes_unfinished_steps_at_once(engine: Engine, tmp_path:
     until(lambda: begun(tmp_path) == 2)
     worker.stop(grace=0.1)
     # Without being returned, the real engine would give them out after 30 s, and the double never.
-    patience = 60.0 if isinstance(engine, Double) else 25.0
     with serving(engine, catalog, namespace=namespace):
-        until(lambda: begun(tmp_path) == 4, patience)
+        until(lambda: begun(tmp_path) == 4)
         gate.touch()
-        assert result(ref, on=backend, timeout=60) == Success(str(gate))
-        assert result(flow, on=backend, timeout=60) == Success(str(gate))
+        assert result(ref, on=backend, timeout=PATIENCE) == Success(str(gate))
+        assert result(flow, on=backend, timeout=PATIENCE) == Success(str(gate))
     backend.close()
 
 
@@ -166,7 +171,7 @@ def test_a_cancelled_step_sees_that_it_is_cancelled(engine: Engine, tmp_path: Pa
         ref = submit(hold_thread(str(tmp_path / "gate")), on=backend).unwrap()
         until(lambda: begun(tmp_path) == 1)
         assert backend.cancel(ref.id) == Success(None)
-        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+        assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
         until((tmp_path / "ended").exists)
 
 
@@ -176,7 +181,7 @@ def test_cancelling_a_flow_cancels_its_running_step(engine: Engine, tmp_path: Pa
         until(lambda: begun(tmp_path) == 1)
         assert backend.cancel(ref.id) == Success(None)
         until((tmp_path / "ended").exists)
-        assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+        assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
         assert begun(tmp_path) == 1
 
 
@@ -190,7 +195,7 @@ def test_a_step_that_blocks_its_loop_blocks_no_request(engine: Engine, tmp_path:
         for _ in range(5):
             assert status(ref, on=backend).unwrap().state == "running"
         gate.touch()
-        assert result(ref, on=backend, timeout=60) == Success(str(gate))
+        assert result(ref, on=backend, timeout=PATIENCE) == Success(str(gate))
 
 
 @pytest.mark.long
@@ -201,7 +206,7 @@ def test_a_step_longer_than_its_lease_runs_once(hatchet: Engine, tmp_path: Path)
         ref = submit(hold(str(gate)), on=backend).unwrap()
         assert isinstance(result(ref, on=backend, timeout=14).failure(), TimedOut)
         gate.touch()
-        assert result(ref, on=backend, timeout=60) == Success(str(gate))
+        assert result(ref, on=backend, timeout=PATIENCE) == Success(str(gate))
         assert begun(tmp_path) == 1
 
 
@@ -210,7 +215,7 @@ def test_a_step_that_the_engine_failed_to_start_is_started_again() -> None:
     with Double() as double, serving(double, catalog) as backend:
         for count in (1, 2, 1):
             double.break_off(count)
-            assert run((inc >> inc)(1), on=backend, timeout=60) == Success(3)
+            assert run((inc >> inc)(1), on=backend, timeout=PATIENCE) == Success(3)
 
 
 def test_urgent_calls_run_first(engine: Engine, tmp_path: Path) -> None:
@@ -224,10 +229,11 @@ def test_urgent_calls_run_first(engine: Engine, tmp_path: Path) -> None:
             for priority in (0, None, 9)
             for _ in range(2)
         ]
+        until(lambda: "6 steps of note wait" in waiting(backend))
         gate.touch()
-        result(first, on=backend, timeout=60)
+        result(first, on=backend, timeout=PATIENCE)
         for ref in refs:
-            result(ref, on=backend, timeout=60)
+            result(ref, on=backend, timeout=PATIENCE)
     assert Path(trace).read_text().split() == ["9", "9", "None", "None", "0", "0"]
 
 
@@ -235,12 +241,12 @@ def test_a_queue_is_served_by_workers_that_name_it(engine: Engine) -> None:
     """A step of another queue waits for a worker of that queue."""
     namespace = fresh()
     with serving(engine, Catalog(inc, rare), namespace=namespace) as backend:
-        assert run((inc >> rare)(1), on=backend, timeout=60) == Success(2)
+        assert run((inc >> rare)(1), on=backend, timeout=PATIENCE) == Success(2)
         ref = submit(inc(1), on=backend, queue="elsewhere").unwrap()
         assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
         assert status(ref, on=backend).unwrap().state == "queued"
         with serving(engine, Catalog(inc), namespace=namespace, queue="elsewhere"):
-            assert result(ref, on=backend, timeout=60) == Success(2)
+            assert result(ref, on=backend, timeout=PATIENCE) == Success(2)
 
 
 @long_on_the_engine
@@ -248,12 +254,12 @@ def test_a_worker_takes_steps_only_from_its_queues(engine: Engine) -> None:
     """It takes no steps without a queue, and no flows."""
     backend = backend_on(engine, namespace=fresh())
     worker = backend.serve(Catalog(inc, rare), queues=["rare"]).unwrap()
-    assert run(rare(1), on=backend, timeout=60) == Success(1)
+    assert run(rare(1), on=backend, timeout=PATIENCE) == Success(1)
     refs = [submit(flow(1), on=backend).unwrap() for flow in (inc, inc >> rare)]
     for ref in refs:
         assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
     other = backend.serve(Catalog(inc, rare), queues=["onward"]).unwrap()
-    assert [result(ref, on=backend, timeout=60) for ref in refs] == [Success(2), Success(2)]
+    assert [result(ref, on=backend, timeout=PATIENCE) for ref in refs] == [Success(2), Success(2)]
     worker.stop()
     other.stop()
     backend.close()
@@ -268,7 +274,7 @@ def test_a_reassigned_flow_keeps_its_running_steps(tmp_path: Path) -> None:
         double.take_away(ref.id)
         assert isinstance(result(ref, on=backend, timeout=1).failure(), TimedOut)
         gate.touch()
-        assert result(ref, on=backend, timeout=60) == Success(str(gate))
+        assert result(ref, on=backend, timeout=PATIENCE) == Success(str(gate))
         assert begun(tmp_path) == 2
 
 
@@ -289,7 +295,7 @@ def test_an_outcome_that_the_engines_database_refuses_is_reported_again(tmp_path
         double.lose_its_database(events=5)
         gate = tmp_path / "gate"
         gate.touch()
-        assert run(hold(str(gate)), on=backend, timeout=60) == Success(str(gate))
+        assert run(hold(str(gate)), on=backend, timeout=PATIENCE) == Success(str(gate))
         assert begun(tmp_path) == 1
 
 
@@ -302,7 +308,7 @@ def test_a_worker_logs_that_the_engine_is_back(caplog: pytest.LogCaptureFixture)
         double.come_back()
         until(lambda: "the worker reaches the engine again" in caplog.text, 30)
         assert "TLS" not in caplog.text
-        assert run(inc(1), on=backend, timeout=60) == Success(2)
+        assert run(inc(1), on=backend, timeout=PATIENCE) == Success(2)
 
 
 def test_a_call_waits_a_moment_until_a_worker_declares_its_task(engine: Engine) -> None:
@@ -313,9 +319,11 @@ def test_a_call_waits_a_moment_until_a_worker_declares_its_task(engine: Engine) 
         submitting = pool.submit(submit, inc(1), backend)
         time.sleep(0.7)
         with serving(engine, Catalog(inc), namespace=namespace) as hurried:
-            assert result(submitting.result(60).unwrap(), on=backend, timeout=60) == Success(2)
+            assert result(submitting.result(60).unwrap(), on=backend, timeout=PATIENCE) == Success(
+                2
+            )
             assert isinstance(submit(rare(1), on=hurried).failure(), Unknown)
-            found = run((inc >> rare)(1), on=hurried, timeout=60).failure()
+            found = run((inc >> rare)(1), on=hurried, timeout=PATIENCE).failure()
             assert isinstance(found, Unknown)
     backend.close()
 
@@ -331,8 +339,8 @@ def test_a_task_that_no_worker_serves_any_more_is_unknown(engine: Engine) -> Non
     assert isinstance(result(ref, on=backend, timeout=2).failure(), TimedOut)
     with serving(engine, Catalog(inc), namespace=namespace, unserved=1.0) as other:
         for each in (backend, other):
-            fault = result(ref, on=each, timeout=60).failure()
+            fault = result(ref, on=each, timeout=PATIENCE).failure()
             assert isinstance(fault, Unknown)
             assert fault.task == "note"
-        assert run(inc(1), on=other, timeout=60) == Success(2)
+        assert run(inc(1), on=other, timeout=PATIENCE) == Success(2)
     backend.close()

@@ -299,6 +299,18 @@ def crowd(n: int) -> int:
 
 
 @task
+def meet(n: int) -> bool:
+    """Whether another step of this task runs at the same time in the call, which it waits for."""
+    folder, end = Path(os.environ[TRACE]), time.monotonic() + 60
+    (folder / f"{current().id}.met.{n}").touch()
+    while len([*folder.glob(f"{current().id}.met.*")]) < 2:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@task
 def linger(seconds: float) -> float:
     """Takes so long, and reports progress; ends early if its call is cancelled."""
     _note(seconds)
