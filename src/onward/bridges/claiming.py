@@ -19,12 +19,17 @@ from onward.backend.additions import additions_of
 from onward.bridges.asking import ask, find
 from onward.bridges.core import Bridge
 from onward.bridges.placing import CLAIM, Place, arrive
-from onward.fault import Fault, Moved, Unavailable, Unsupported
+from onward.fault import Conflict, Fault, Moved, Unavailable, Unsupported
 from onward.interpret.keys import new_id
-from onward.plan import fits_trace
+from onward.outcome import moved_by
+from onward.plan import NO_ARGS, VERSION, Plan, StepNode, fits_trace
 
 GRACE = 600.0
 """The delay of a claim, in seconds. If its client dies, the call begins on the first engine."""
+
+_FLOW = "onward.claim"
+_FOREVER = 3650 * 86400.0
+"""The delay of a claim that is never to begin, in seconds."""
 
 _SOON = 60.0
 """How long after its submission a claim may be ended, in seconds."""
@@ -122,3 +127,32 @@ async def _moved(bridge: Bridge, claim: Place, submission: Submission) -> Result
 def _to_repeat(flow: str, fault: Fault) -> Fault:
     message = f"its key is claimed, and whether the call was submitted is not known: {fault}"
     return Unavailable(flow, message, "Submit it again with the same key.")
+
+
+async def decide_key(keeper: Moves, plan: Plan, wanted: str) -> Result[str, Fault]:
+    """Has a third backend decide which plan's id a key has, for all clients alike.
+
+    Args:
+        keeper: The backend that remembers it.
+        plan: The plan, with its key.
+        wanted: The id that it gets if nobody has decided before.
+
+    Returns:
+        The id that counts: this one, or the one of whoever came first.
+    """
+    claim = Plan(v=VERSION, id=plan.id, flow=_FLOW, root=StepNode(_FLOW), args=NO_ARGS)
+    submitted = await ask(keeper.submit, Submission(claim, _FOREVER))
+    if isinstance(submitted, Failure):
+        return Failure(submitted.failure())
+    id = submitted.unwrap()
+    moved = Moved(plan.flow, f"its key went to the call {wanted}", "", wanted)
+    given_up = await ask(keeper.give_up, id, moved)  # the first one counts
+    if isinstance(given_up, Failure):
+        return Failure(given_up.failure())
+    outcome = await ask(keeper.outcome, id, 0.0)
+    if isinstance(outcome, Failure):
+        return Failure(outcome.failure())
+    first = moved_by(outcome.unwrap())
+    if first is None:
+        return Failure(Conflict(plan.flow, "somebody has ended the claim of its key", ""))
+    return Success(first.id)

@@ -83,7 +83,7 @@ class BridgeBackend(BlockingFinds[Bridge]):
 
     def close(self) -> None:
         """Closes both backends. Submitted calls stay with the engines."""
-        for backend in self._core.pair.sides:
+        for backend in (*self._core.pair.sides, *self._core.others):
             backend.close()
 
     def serve(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from msgspec.structs import replace
 from returns.result import Failure
@@ -34,6 +34,38 @@ def _routed(settings: RoutedSettings) -> Backend:
     by: By = Path(settings["dial"]) if "dial" in settings else settings["by"]
     old, new = connected("old", settings.get("old")), connected("new", settings.get("new"))
     return reachable(routed(old, new, by=by, name=settings.get("name", "new")))
+
+
+class FailoverSettings(TypedDict, total=False):
+    """See `onward.bridges.failover`."""
+
+    first: str
+    second: str
+    claims: str
+    failures: int
+    reset: float
+    fresh: float
+    name: str
+
+
+class _Breaker(TypedDict, total=False):
+    failures: int
+    reset: float
+    fresh: float
+    name: str
+
+
+def _failover(settings: FailoverSettings) -> Backend:
+    from onward.bridges.failing_over import failover
+
+    others = {name: value for name, value in settings.items() if name in _Breaker.__annotations__}
+    first = connected("first", settings.get("first"))
+    second = connected("second", settings.get("second"))
+    claims = connected("claims", settings["claims"]) if "claims" in settings else None
+    try:
+        return reachable(failover(first, second, claims=claims, **cast("_Breaker", others)))
+    except TypeError as problem:
+        raise ValueError(str(problem)) from None
 
 
 def connected(name: str, url: str | None) -> Backend:
@@ -69,4 +101,5 @@ def settings_of(known: type[Any]) -> Callable[[str], Any]:
     return from_url
 
 
+FAILOVER = Engine(FailoverSettings, _failover, settings_of(FailoverSettings))
 ROUTED = Engine(RoutedSettings, _routed, settings_of(RoutedSettings))

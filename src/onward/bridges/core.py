@@ -52,6 +52,9 @@ class Bridge:
         pair: The two backends.
     """
 
+    others: tuple[Backend, ...] = ()
+    """Further backends that it closes."""
+
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
 
@@ -155,7 +158,7 @@ class Bridge:
         return Success(None)
 
     async def status(self, id: str, /) -> Result[Status, Fault]:
-        return (await self.pair.locate(id)).map(lambda found: found[1])
+        return (await self.pair.locate(id)).map(lambda found: self.pair.status_of(*found))
 
     # -- one call -----------------------------------------------------------------------------
 

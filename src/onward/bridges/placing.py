@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend, Histories, Signals, Status, Submission
@@ -24,6 +24,16 @@ class Place(NamedTuple):
 
     backend: Backend
     id: str
+
+
+class BridgeStatus(Status, frozen=True):
+    """What `status` gives on a bridge: a `Status` that says which engine has the call.
+
+    Args:
+        engine: The engine's URL without credentials, or its backend's text.
+    """
+
+    engine: str = ""
 
 
 class Pair:
@@ -84,6 +94,11 @@ class Pair:
             first = first or Failure(status.failure())
         assert first is not None
         return first
+
+    def status_of(self, place: Place, status: Status) -> BridgeStatus:
+        """A call's status, with the engine that has it."""
+        engine = additions_of(place.backend).address or repr(place.backend)
+        return BridgeStatus(**asdict(status) | {"engine": engine})
 
     async def _followed(self, place: Place, status: Status) -> Result[tuple[Place, Status], Fault]:
         """A call, or the one that it goes on as on the other backend."""
