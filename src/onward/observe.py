@@ -98,7 +98,7 @@ def submitting(
         for submission in submissions:
             plan = submission.plan
             trace = {DUE: repr(time.time() + submission.delay)}
-            sending = Sending(plan.id, plan.flow, trace)
+            sending = Sending(plan.id, plan.flow, trace, plan=plan, delay=submission.delay)
             for observer in observers:
                 _enter(stack, observer.sending, sending)
             if not _can_travel(trace):

@@ -8,16 +8,27 @@ from onward.lazy import on_first_use
 if TYPE_CHECKING:
     from onward.bridges.dial import Share, share
     from onward.bridges.failing_over import FailoverEvent, failover
+    from onward.bridges.mirroring import Comparison, mirror
     from onward.bridges.placing import BridgeStatus
     from onward.bridges.routing import routed
 
-__all__ = ["BridgeStatus", "FailoverEvent", "Share", "failover", "routed", "share"]
+__all__ = [
+    "BridgeStatus",
+    "Comparison",
+    "FailoverEvent",
+    "Share",
+    "failover",
+    "mirror",
+    "routed",
+    "share",
+]
 
 __getattr__: Callable[[str], object] = on_first_use(
     __name__,
     {
         "onward.bridges.dial": ("Share", "share"),
         "onward.bridges.failing_over": ("FailoverEvent", "failover"),
+        "onward.bridges.mirroring": ("Comparison", "mirror"),
         "onward.bridges.placing": ("BridgeStatus",),
         "onward.bridges.routing": ("routed",),
     },
