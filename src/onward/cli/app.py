@@ -10,6 +10,7 @@ import typer
 
 from onward.cli import (
     calls,
+    compat,
     dev,
     doctor,
     explain,
@@ -43,6 +44,7 @@ _PLAIN: tuple[Callable[..., None], ...] = (
     watch.watch,
     worker.worker,
     explain.explain,
+    compat.compat,
     doctor.doctor,
 )
 
