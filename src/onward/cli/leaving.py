@@ -61,15 +61,16 @@ class _AnnouncedWorker:
         say("ready: Ctrl-C or SIGTERM stops it", "green")
 
     def stop(self, grace: float = 30.0) -> None:
-        self._stop.set()
         running = self._attempts.stop_within(grace)
         count = self._attempts.stops
-        if grace >= DRAIN:
-            self._attempts.stops = count = 0  # a signal is the first one after that
+        if grace >= DRAIN:  # nobody has told it to stop, and a signal may still come
+            self._attempts.stops = count = 0
             say(f"enough: {_tasks(running)} running, and no more are taken", "yellow")
-        elif count > 1:
-            say(f"second signal: {_tasks(running)} given back at once", "yellow")
         else:
+            self._stop.set()
+        if count > 1:
+            say(f"second signal: {_tasks(running)} given back at once", "yellow")
+        elif count == 1:
             what = f"{_tasks(running)} running, with {grace:g} s to end"
             say(f"stopping: {what if running else 'nothing is running'}", "yellow")
         self._worker.stop(grace)

@@ -44,6 +44,7 @@ from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_v
 if TYPE_CHECKING:
     from onward.catalog import Catalog
     from onward.flows.signals import Signal
+    from onward.observer import Observer
 
 T = TypeVar("T")
 Value = TypeVar("Value")
@@ -351,10 +352,10 @@ def _schedule_fault(on: Schedules, name: str, method: str) -> Fault | None:
     return unsupported(on, name, method) or name_fault(name)
 
 
-def served_catalog(catalog: Catalog, on: Backend) -> Catalog:
+def served_catalog(catalog: Catalog, on: Backend, *more: Observer) -> Catalog:
     """The catalog as a worker serves it: its tasks decrypt secrets, and observers see attempts."""
     catalog = opening(on, catalog)
-    if not (observers := additions_of(on).observers):
+    if not (observers := (*additions_of(on).observers, *more)):
         return catalog
     from onward.observe import observed_catalog
 

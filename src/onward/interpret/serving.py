@@ -56,11 +56,8 @@ class Serving:
         isolated = isolate is not False or any(
             task.policy.isolate is not False for task in catalog.tasks.values()
         )
-        self.catalog: Catalog = core.served_catalog(catalog, on)
-        if max_tasks is not None:
-            from onward.observe import observed_catalog
-
-            self.catalog = observed_catalog(self.catalog, [self._counter])
+        counters = [] if max_tasks is None else [self._counter]
+        self.catalog: Catalog = core.served_catalog(catalog, on, *counters)
         if isolated:
             self._isolate(isolation_of(isolate), concurrency)
 
