@@ -22,18 +22,19 @@ from tests.engines.worker import WorkerProcess
 pytestmark = pytest.mark.faults
 
 LAW = "law"
-ENGINES = ("sqlite", "celery", "temporal")
+ENGINES = ("sqlite", pytest.param("celery", marks=pytest.mark.long), "temporal")
+"""The engines; the leases of Celery's ledger are long."""
 
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an engine whose leases are short."""
+    """The URL of an engine, with short leases where a URL can say so."""
     match request.param:
         case "sqlite":
             return f"sqlite:///{tmp_path}/onward.db?lease=2"
         case "celery":
             redis = request.getfixturevalue("redis")
-            return f"celery+{redis}?lease=2"
+            return f"celery+{redis}"
         case _:
             temporal: Temporal = request.getfixturevalue("temporal")
             return f"temporal://127.0.0.1:{temporal.port}/default?heartbeat=2&task_queue=limits"
