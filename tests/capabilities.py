@@ -131,6 +131,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "a_place_is_given_back_between_attempts",
         "what_ends_while_it_waits_leaves_the_limit",
         "a_fused_flow_has_a_limit_as_a_whole",
+        "a_flow_has_so_many_calls_at_a_time",
         "a_key_that_raises_is_a_fault_of_its_step",
     ),
     "Sleeps": (

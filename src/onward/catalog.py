@@ -73,7 +73,9 @@ class Catalog:
                 if isinstance(each, Task):
                     known = its_tasks.get(each.name, each)
                     its_tasks[each.name] = one_of_namesakes(known, each)
-                elif isinstance(each, Named) and named.setdefault(each.name, each) != each:
+                elif (
+                    isinstance(each, Named) and named.setdefault(each.name, each).body != each.body
+                ):
                     raise ValueError(
                         f"two flows are named {each.name!r}, {named[each.name].body!r} and "
                         f"{each.body!r}: give one of them another name"

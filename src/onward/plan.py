@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
+from onward.limit import StepLimit
 from onward.outcome import Outcome
 from onward.outline import Outlined, counted
 from onward.policy import CallDelivery, Delivery, Name
@@ -124,11 +125,12 @@ class FusedNode(Delivery, frozen=True, tag="fused", tag_field="op", omit_default
     body: Node
 
 
-class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op"):
-    """A body with a name."""
+class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op", omit_defaults=True):
+    """A body with a name, and a limit of its calls if it is the root of a plan."""
 
     name: Name
     body: Node
+    limit: StepLimit | None = None
 
 
 class KeepNode(msgspec.Struct, frozen=True, tag="keep", tag_field="op"):
@@ -235,6 +237,7 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
         trace: What observers added, such as a W3C trace context.
         tags: Short texts by which people find the call.
         past: What the call takes over, if it continues another one; such a plan is of version 2.
+        limit_key: The key of the limit of the flow's calls.
     """
 
     v: int
@@ -247,6 +250,12 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
     trace: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     tags: Annotated[tuple[_Tag, ...], Meta(max_length=MAX_TAGS)] = ()
     past: Past | None = None
+    limit_key: Annotated[str, Meta(max_length=MAX_TAG)] = ""
+
+    @property
+    def call_limit(self) -> StepLimit | None:
+        """The limit of calls of its flow, if the flow has one."""
+        return self.root.limit if type(self.root) is NamedNode else None
 
     @property
     def origin(self) -> str:
@@ -264,18 +273,12 @@ class _Version(msgspec.Struct):
 _ENCODER = msgspec.json.Encoder()
 
 
-_MAKING: Final = threading.Lock()
+_MAKING: Final = threading.Lock()  # msgspec crashes if two threads make decoders at once
 
 
 @cache
 def _decoders() -> tuple[Decoder[_Version], Decoder[Outlined], Decoder[Plan]]:
     # Not at import: making them takes long, and a client that only submits does not need them.
-    with _MAKING:  # msgspec crashes if two threads make decoders of the same types at once
-        return _made_decoders()
-
-
-@cache
-def _made_decoders() -> tuple[Decoder[_Version], Decoder[Outlined], Decoder[Plan]]:
     return Decoder(_Version), Decoder(Outlined), Decoder(Plan)
 
 
@@ -294,7 +297,8 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
         The plan; `Unsupported` if this release cannot read its version; `BadPayload` if the bytes
         are not a valid plan.
     """
-    of_version, of_outline, of_plan = _decoders()
+    with _MAKING:
+        of_version, of_outline, of_plan = _decoders()
     try:
         version = of_version.decode(raw).v
         if not VERSION <= version <= NEWEST:
@@ -357,6 +361,8 @@ def _is_new(node: Node) -> bool:
     # `isinstance` takes several times as long for the Structs that a node is not.
     if type(node) is StepNode or type(node) is FusedNode:
         return node.limit is not None or node.isolate is not None
+    if type(node) is NamedNode:
+        return node.limit is not None
     if type(node) is RescueNode:
         return node.with_input
     return type(node) in _NEW or cancels_on_failure(node)

@@ -33,6 +33,7 @@ from onward.plan import (
     FinallyNode,
     FixedNode,
     FusedNode,
+    NamedNode,
     Node,
     RescueNode,
     Runnable,
@@ -214,6 +215,11 @@ class _OtherLimits(Broken):
 class IgnoresLimits(_OtherLimits):
     def limit(self, limit: StepLimit) -> StepLimit | None:
         return None
+
+
+class IgnoresLimitsOfCalls(Broken):
+    def rewrite(self, node: Node) -> Node:
+        return replaced(node, limit=None) if isinstance(node, NamedNode) else node
 
 
 class LetsOneMoreRun(_OtherLimits):

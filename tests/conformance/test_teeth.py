@@ -39,6 +39,7 @@ CAUGHT = {
     "KeepsWhatItGaveUp": "test_a_call_that_moves_goes_on",
     "ForgetsWhatGoesOn": "test_a_forgotten_call_is_unknown",
     "IgnoresLimits": "test_so_many_run_at_a_time",
+    "IgnoresLimitsOfCalls": "test_a_flow_has_so_many_calls_at_a_time",
     "LetsOneMoreRun": "test_so_many_run_at_a_time",
     "CountsFixedWindows": "test_so_many_begin_within_a_window",
     "HasOneLimitForAllKeys": "test_each_key_has_a_limit_of_its_own",

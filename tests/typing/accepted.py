@@ -553,6 +553,8 @@ def a_limited_task_is_the_same_type() -> None:
     slow = Limit(concurrency=10, rate=1, per="hour", key=str, fair=True, name="slow")
     assert_type(double.with_(limit=slow)(1), Call[int])
     assert_type(fused(double >> double, limit=Limit(rate=1))(1), Call[int])
+    whole = (fetch >> given(parse, ",")).named("whole")
+    assert_type(limited(whole, Limit(concurrency=1), key=site)("u"), Call[list[int], Malformed])
 
 
 def a_task_as_a_flow_without_the_names_of_its_parameters() -> None:

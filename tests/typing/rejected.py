@@ -256,7 +256,7 @@ def a_key_that_does_not_take_what_its_task_takes() -> None:
     _ = limited(start, Limit(concurrency=3), key=site)  # E
     _ = limited(upper, Limit(concurrency=3), key=lambda word: word.nosuch)  # E
     _ = limited(upper, Limit(concurrency=3), key=lambda word: [word])  # E
-    _ = limited(upper >> upper, Limit(concurrency=3))  # E
+    _ = limited((upper >> upper).named("up"), Limit(concurrency=3), key=of_a_number)  # E
     _ = Limit(concurrency="3")  # E
     _ = Limit(rate=1, per="fortnight")  # E
     _ = upper.with_(limit=5)  # E

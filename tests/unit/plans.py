@@ -99,6 +99,10 @@ PLANS: dict[str, Plan] = {
             )
         )
     ),
+    "call-limit": replace(
+        of(NamedNode("ingest", STEP, StepLimit("ingest", concurrency=2, keyed=True))),
+        limit_key="ann",
+    ),
     "named": of(NamedNode("ingest", STEP)),
     "keep": of(KeepNode(STEP)),
     "tee": of(ChainNode((TeeNode(STEP), STEP))),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
+from returns.result import Success
 
 from onward import (
     Catalog,
@@ -13,14 +14,18 @@ from onward import (
     check,
     each,
     explain,
+    flow,
     fused,
     given,
     limited,
     local,
+    run,
     task,
 )
+from onward.backend import Submission
 from onward.execute import limit_key
 from onward.flows.flow import AnyTask
+from onward.interpret.prepare import prepare
 from onward.limit import StepLimit, on_wire
 from onward.outcome import Faulted
 from onward.plan import NEWEST, VERSION, Args, StepNode, version_of
@@ -98,8 +103,10 @@ def test_a_key_takes_what_the_task_takes() -> None:
         keyed(lambda customer: customer)
     with pytest.raises(TypeError, match="async"):
         keyed(later)
-    with pytest.raises(TypeError, match="not a task"):
-        limited(wrong(double >> double), Limit(concurrency=1))
+    with pytest.raises(TypeError, match="neither a task nor a flow with a name"):
+        limited(double >> double, Limit(concurrency=1))
+    with pytest.raises(TypeError, match="does not take the task's parameters"):
+        limited(flow(charge).named("charging"), Limit(1), key=wrong(lambda: 1))
     with pytest.raises(TypeError, match="a fused flow has no key"):
         fused(double, limit=Limit(1, key=lambda n: n))
 
@@ -193,3 +200,25 @@ def test_a_catalog_keeps_the_key_of_a_task_that_is_served_with_and_without() -> 
         assert catalog.tasks["charge"].policy.limit is not None
     with pytest.raises(ValueError, match="two different keys"):
         Catalog(by_key, keyed(lambda customer, amount, currency: currency))
+
+
+def test_the_key_of_a_flow_is_computed_when_its_call_is_submitted() -> None:
+    def by(customer: str, amount: int = 1, *, currency: str = "EUR") -> str:
+        return {"ann": "a"}[customer]
+
+    charging = limited(flow(charge).named("charging"), Limit(1), key=by)
+    prepared = prepare(charging("ann"), None, 0.0, None, {})
+    assert isinstance(prepared, Submission)
+    assert prepared.plan.limit_key == "a"
+    assert prepared.plan.call_limit == StepLimit("charging", 1, keyed=True)
+    assert run(charging("ann", 7), on=local()) == Success(7)
+    fault = run(charging("bob"), on=local()).failure()
+    assert isinstance(fault, Misconfigured)
+    assert "key= raised KeyError: 'bob'" in fault.message
+    each_item = limited(each(double).named("all"), Limit(1), key=len)
+    assert run(each_item([1, 2]), on=local()) == Success([2, 4])
+
+
+def test_a_catalog_serves_a_flow_with_and_without_its_limit() -> None:
+    plain = (double >> double).named("twice")
+    assert list(Catalog(plain, limited(plain, Limit(1)))) == ["double", "twice"]

@@ -12,6 +12,7 @@ from onward.plan import (
     AwaitsNode,
     FinallyNode,
     FusedNode,
+    NamedNode,
     Plan,
     SleepNode,
     StepNode,
@@ -20,11 +21,14 @@ from onward.plan import (
 )
 from onward.policy import Delivery
 
-Feature: TypeAlias = Literal["sleep", "awaits", "finally", "on_failure", "past", "limit"]
+Feature: TypeAlias = Literal[
+    "sleep", "awaits", "finally", "on_failure", "past", "limit", "call_limit"
+]
 """What a plan has that needs more of a backend than a step-runner for the evaluator.
 
 `finally` is a cleanup, `on_failure` a fan-out whose first failure cancels the other branches, and
-`past` is what a call takes over from one that it continues. `limit` is a limit of a step.
+`past` is what a call takes over from one that it continues. `limit` is a limit of a step, and
+`call_limit` one of the calls of a flow.
 """
 
 
@@ -63,7 +67,10 @@ PAST: Mapping[Feature, str] = MappingProxyType(
 """What a backend lacks whose calls always begin at the beginning."""
 
 LIMITS: Mapping[Feature, str] = MappingProxyType(
-    {"limit": "it cannot keep to a limit over all workers"}
+    {
+        "limit": "it cannot keep to a limit over all workers",
+        "call_limit": "it cannot keep to a limit over all workers",
+    }
 )
 """What a backend lacks that hands steps over as fast as workers take them."""
 
@@ -87,7 +94,24 @@ def lacking(backend: object, plan: Plan) -> list[Fault]:
         for feature in needed
         if feature in lacks
     ]
-    return faults + _limited_within_fused(plan) if "limit" in needed else faults
+    if "limit" in needed:
+        faults += _limited_within_fused(plan)
+    if "call_limit" in needed:
+        faults += _limited_within_a_flow(plan)
+    return faults
+
+
+def _limited_within_a_flow(plan: Plan) -> list[Fault]:
+    inside = (node for node in walk(plan.root) if node is not plan.root)
+    return [
+        Misconfigured(
+            node.name,
+            f"it has the limit {node.limit.name!r}, which counts whole calls of it, and it is a "
+            f"part of {plan.flow!r}: submit it as a call of its own, or give a limit to its tasks",
+        )
+        for node in inside
+        if isinstance(node, NamedNode) and node.limit is not None
+    ]
 
 
 def _limited_within_fused(plan: Plan) -> list[Fault]:
@@ -123,3 +147,5 @@ def _features(plan: Plan) -> Iterator[Feature]:
             yield "on_failure"
         elif isinstance(node, Delivery) and node.limit is not None:
             yield "limit"
+        elif isinstance(node, NamedNode) and node.limit is not None:
+            yield "call_limit"

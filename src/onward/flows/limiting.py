@@ -1,14 +1,15 @@
-"""`limited`, which gives a task a limit whose key a type checker compares with its parameters."""
+"""`limited`, whose key a type checker compares with the parameters of what it limits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, overload
 
 from msgspec.structs import replace
 
-from onward.flows.flow import Task
-from onward.limit import Limit
+from onward.flows.flow import AnyFlow, Flow, Named, Task
+from onward.flows.values import check_key
+from onward.limit import Limit, Selector
 
 Params = ParamSpec("Params")
 Value = TypeVar("Value")
@@ -16,29 +17,43 @@ Error = TypeVar("Error")
 Returned = TypeVar("Returned")
 
 
+@overload
 def limited(
-    task: Task[Params, Value, Error, Returned],
+    flow: Task[Params, Value, Error, Returned],
     limit: Limit,
     /,
     *,
     key: Callable[Params, str | int] | None = None,
-) -> Task[Params, Value, Error, Returned]:
-    """Gives a task a limit over all workers, with a key of its arguments.
+) -> Task[Params, Value, Error, Returned]: ...
+@overload
+def limited(
+    flow: Flow[Params, Value, Error],
+    limit: Limit,
+    /,
+    *,
+    key: Callable[Params, str | int] | None = None,
+) -> Flow[Params, Value, Error]: ...
+def limited(flow: AnyFlow, limit: Limit, /, *, key: Selector | None = None) -> AnyFlow:
+    """Gives a task, or the calls of a named flow, a limit over all workers.
 
-    `@task(limit=Limit(...))` does the same. Here, type checkers see that the key takes what the
-    task takes, and know the types of a lambda's parameters.
+    For a task, `@task(limit=Limit(...))` does the same. Here, type checkers see that the key takes
+    what the task takes, and know the types of a lambda's parameters.
+
+    For a named flow, the limit counts its calls: how many have begun and not ended, and how many
+    begin within a time. A call has its place from its first step to its end, also while it sleeps.
 
     Args:
-        task: The task.
+        flow: The task, or a flow with a name.
         limit: Its limit.
-        key: Gives the limit's key for the task's arguments, in place of `limit.key`. It takes the
-            same parameters as the task.
+        key: Gives the limit's key for the arguments, in place of `limit.key`. It takes the same
+            parameters as the task or the flow.
 
     Returns:
-        The task with the limit in its policy.
+        The task with the limit in its policy, or the flow with the limit.
 
     Raises:
-        TypeError: If `task` is no task, or the key does not take its parameters.
+        TypeError: If `flow` is neither a task nor a named flow, or the key does not take its
+            parameters.
 
     Example:
         >>> from onward import Limit, limited, local, run, task
@@ -48,13 +63,20 @@ def limited(
         >>> polite = limited(fetch, Limit(concurrency=2), key=lambda url: url.split("/")[2])
         >>> run(polite("https://example.org/a.csv"), on=local())
         <Success: 25>
+        >>> ingest = limited((fetch >> fetch).named("ingest"), Limit(concurrency=1))
     """
-    if not isinstance(task, Task):
-        raise TypeError(
-            f"{task!r} is not a task: put @task on the function; for a flow, write "
-            "flow.with_(limit=...), which limits each of its tasks, or fused(flow, limit=...), "
-            "which makes one step of it"
-        )
     if not isinstance(limit, Limit):
         raise TypeError(f"a limit is a Limit, not {limit!r}: write Limit(concurrency=5)")
-    return task.with_(limit=limit if key is None else replace(limit, key=key))
+    if key is not None:
+        limit = replace(limit, key=key)
+    if isinstance(flow, Task):
+        return flow.with_(limit=limit)
+    if not isinstance(flow, Named):
+        raise TypeError(
+            f"{flow!r} is neither a task nor a flow with a name: put @task on the function, or "
+            "write limited(flow.named(...), Limit(...)), which limits its calls; "
+            "flow.with_(limit=...) limits each of its tasks"
+        )
+    if limit.key is not None:
+        check_key(flow, limit.key)
+    return Named(flow.body, flow.label, limit)

@@ -26,6 +26,7 @@ from onward.flows.nodes import (
     kind,
 )
 from onward.flows.render import name_of
+from onward.limit import on_wire
 from onward.plan import NO_ARGS, Args
 from onward.policy import delivery
 
@@ -103,8 +104,9 @@ def _lower(flow: Node, given: Args) -> plan.Node:
         case Fused(body, policy):
             name = "" if policy.limit is None else name_of(body)
             return plan.FusedNode(body=_lower(body, given), **delivery(policy, name))
-        case Named(body, label):
-            return plan.NamedNode(label, _lower(body, given))
+        case Named(body, label) as named:
+            limit = None if named.limit is None else on_wire(named.limit, label)
+            return plan.NamedNode(label, _lower(body, given), limit)
         case Keep(step):
             return plan.KeepNode(lower(step))
         case Tee(step):

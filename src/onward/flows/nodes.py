@@ -16,6 +16,7 @@ from msgspec import Struct
 from onward.checks import check_name
 from onward.codec import Annotation, Codec
 from onward.flows.frozen import Compared
+from onward.limit import Limit
 from onward.plan import MAX_DEPTH, Args, OnFailure
 from onward.plan import Node as PlanNode
 from onward.policy import PLAIN, Policy
@@ -249,14 +250,17 @@ class Fused(Node):
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Named(Node):
-    """A flow with a name."""
+    """A flow with a name, and a limit of its calls if it has one."""
 
     body: Node
     label: str
+    limit: Limit | None = None
 
-    def __init__(self, body: Node, label: str) -> None:
+    __match_args__ = ("body", "label")
+
+    def __init__(self, body: Node, label: str, limit: Limit | None = None) -> None:
         check_name("flow", label)
-        _begin(self, body=body, label=label)
+        _begin(self, body=body, label=label, limit=limit)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)

@@ -14,16 +14,19 @@ from onward.backend import Submission
 from onward.checks import check_name
 from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
-from onward.flows.flow import AnyFlow, Call, Flow, Ref
+from onward.flows.flow import AnyFlow, Call, Flow, Named, Ref
 from onward.flows.lower import travelling
 from onward.flows.names import tasks_of
 from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
+from onward.flows.values import key_of
 from onward.interpret.keys import id_of_key, new_id
 from onward.isolation import Isolation, check_isolate
+from onward.limit import hashed, key_text
 from onward.outcome import Outcome
-from onward.plan import MAX_TAG, MAX_TAGS, Plan
+from onward.plan import MAX_TAG, MAX_TAGS, VERSION, Args, Plan
 from onward.policy import CallOptions
+from onward.secret import has_marks
 
 if TYPE_CHECKING:
     from onward.catalog import Catalog
@@ -72,6 +75,11 @@ def prepare(
     if isinstance(form, BadPayload):
         return replace(form, task=name)
     root, version = form
+    if version != VERSION:
+        limit_key = _limit_key(flow, call.args)
+        if isinstance(limit_key, Fault):
+            return limit_key
+        steps["limit_key"] = limit_key
     plan = Plan(
         v=version,
         id=id,
@@ -109,10 +117,30 @@ def prepare_all(
             first[id(flow)] = prepared
         else:
             plan = replace(like.plan, id=new_id(), args=args)
+            if plan.call_limit is not None:
+                limit_key = _limit_key(flow, args)
+                if isinstance(limit_key, Fault):
+                    return limit_key
+                plan = replace(plan, limit_key=limit_key)
             prepared = Submission(plan, like.delay, flow)
         flows.append(flow)
         submissions.append(prepared)
     return flows, submissions
+
+
+def _limit_key(flow: AnyFlow, args: Args) -> str | Fault:
+    """The key of the limit of a flow's calls; empty if it has none."""
+    limit = flow.limit if isinstance(flow, Named) else None
+    if limit is None or limit.key is None:
+        return ""
+    try:
+        key = key_text(key_of(flow, limit.key, args))
+    except Exception as problem:
+        text = " ".join(str(problem).split())[:200]
+        why = f"the function in key= raised {type(problem).__qualname__}: {text}"
+        return Misconfigured(flow.name, f"the limit has no key: {why}")
+    is_secret = any(map(has_marks, (*args.positional, *args.keyword.values())))
+    return hashed(key) if is_secret else key  # engines keep keys in the clear
 
 
 def refs_of(flows: Sequence[AnyFlow], ids: Sequence[str]) -> list[Ref[Any, Any]]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from onward.context import current
 from onward.flows.define import task
+from onward.flows.limiting import limited
+from onward.flows.passing import spread
 from onward.limit import Limit
 from onward.policy import Constant, Retry
 from onward.testing.traces import TRACE
@@ -78,7 +80,12 @@ def stumbles(law: str, key: str) -> str:
     return key
 
 
-@task(limit=Limit(concurrency=1, key=lambda law, key: {"known": "key"}[key]))
+def no_key(law: str, key: str) -> str:
+    """Raises for all keys but one."""
+    return {"known": "key"}[key]
+
+
+@task(limit=Limit(concurrency=1, key=no_key))
 def unkeyed(law: str, key: str) -> str:
     """A task whose key raises for all arguments but one."""
     return _span(law, key)
@@ -88,6 +95,35 @@ def unkeyed(law: str, key: str) -> str:
 def free(law: str, key: str) -> str:
     """A task without a limit."""
     return key
+
+
+@task
+def same(key: str) -> str:
+    """What it gets."""
+    return key
+
+
+@task
+def opens(law: str, key: str) -> tuple[str, str, float]:
+    """Begins what `closes` ends."""
+    with (Path(os.environ[TRACE]) / f"began-{law}").open("a") as file:
+        file.write(f"{key}\n")
+    return law, key, time.monotonic()
+
+
+@task
+def closes(law: str, key: str, began: float) -> str:
+    """Writes down when both steps of a call ran."""
+    time.sleep(0.02)
+    with (Path(os.environ[TRACE]) / f"spans-{law}").open("a") as file:
+        file.write(f"{key} {began!r} {time.monotonic()!r}\n")
+    return key
+
+
+whole_calls = limited(
+    (opens >> spread(closes)).named("onward-suite-calls"), Limit(concurrency=1), key=by_key
+)
+"""A flow with a limit of its calls."""
 
 
 class Span:

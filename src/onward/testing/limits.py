@@ -18,13 +18,14 @@ from onward.flows.combinators import fused, given
 from onward.flows.fanouts import each
 from onward.flows.flow import Call, Ref
 from onward.flows.passing import keep, spread
-from onward.interpret import cancel, result, results, run, status, submit, submit_all
+from onward.interpret import cancel, check, result, results, run, status, submit, submit_all
 from onward.limit import Limit
 from onward.testing import limited, tasks
 from onward.testing.limited import AT_ONCE, RATE, Span
 from onward.testing.tools import Tools
 
 _LIMIT: Feature = "limit"
+_CALL_LIMIT: Feature = "call_limit"
 
 
 class LimitLaws(Tools):
@@ -129,6 +130,20 @@ class LimitLaws(Tools):
         assert run(each(whole)([1, 2, 3]), on=backend, timeout=self.patience) == Success([4, 6, 8])
         flow = spread(limited.few_at_once) >> keep(given(limited.free, "x"))
         assert self._result(flow((law, "x")), backend) == Success(("x", "x"))
+
+    def test_a_flow_has_so_many_calls_at_a_time(self, backend: Backend, traces: Path) -> None:
+        """From the first step of a call to its last; other keys do not wait."""
+        law = self._law(backend)
+        if _CALL_LIMIT not in self.features(backend):
+            pytest.skip("the backend cannot keep to limits of whole calls")
+        calls = [limited.whole_calls(law, key) for key in ("a", "a", "b", "a")]
+        refs = submit_all(calls, on=backend).unwrap()
+        assert self._ended(refs, backend) == 4
+        spans = spans_of(traces, law)
+        assert sorted(span.key for span in spans) == ["a", "a", "a", "b"]
+        assert most_at_once([span for span in spans if span.key == "a"]) == 1
+        within = check((limited.whole_calls >> limited.same)(law, "a"), on=backend).failure()
+        assert isinstance(within[0], Misconfigured)
 
     def test_a_key_that_raises_is_a_fault_of_its_step(self, backend: Backend, traces: Path) -> None:
         """With the reason, and without a place taken."""

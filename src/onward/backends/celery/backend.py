@@ -58,6 +58,9 @@ _LOGGER = logging.getLogger("onward.celery")
 
 _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 
+_SOON = 1e-6
+"""The delay of a call that a worker is to start at once, in seconds."""
+
 
 class CeleryBackend(Core):
     """The backend that `celery()` returns."""
@@ -132,7 +135,10 @@ class CeleryBackend(Core):
             now = self.ledger.now()
             due = {at: to_remote(time, now) for at, time in plan.past.due.items()}
             plan = replace(plan, past=replace(plan.past, due=due))
-        return replace(submission, plan=replace(plan, queue=plan.queue or self.queue))
+        delay = submission.delay
+        if not delay and plan.call_limit is not None:
+            delay = _SOON  # a worker starts it when its limit has a place
+        return replace(submission, plan=replace(plan, queue=plan.queue or self.queue), delay=delay)
 
     def _due_in(self, submission: Submission) -> float:
         """In how many seconds a worker sends or expires a call; 0 if it is sent now."""

@@ -161,38 +161,21 @@ ASK = (
 local id, at, _, message, is_top, deadline, plan, received = unpack(ARGV, 1, 8)
 local name, pool, key, most, rate, window, lease = unpack(ARGV, 9)
 note_begun(KEYS[2], received)
-local base, member, now = 'onward:limit:' .. pool, at .. ' ' .. id, tonumber(clock())
+local base, member = 'onward:limit:' .. pool, at .. ' ' .. id
 if not is_wanted(at, id) or redis.call('HEXISTS', KEYS[1], 'o:' .. at) == 1 then return 'pass' end
 local has_place = redis.call('ZSCORE', base .. ':places', member)
 if redis.call('EXISTS', KEYS[3]) == 1 and
     (not has_place or redis.call('SISMEMBER', base .. ':ready', member) == 1) then
     return 'pass'
 end
-redis.call('HSET', base, 'w', window, 'l', lease)
-for field, number in pairs({c = most, r = rate}) do
-    if number == '' then redis.call('HDEL', base, field)
-    else redis.call('HSET', base, field, number) end
-end
-redis.call('EXPIRE', base, math.max(86400, 2 * math.ceil(window)))
+set_numbers(pool, most, rate, window, lease)
 if not has_place then
-    if redis.call('HEXISTS', base .. ':of', member) == 0 then
-        local number = redis.call('HINCRBY', base, 'seq', 1)
-        redis.call('HSET', base .. ':of', member, key)
-        redis.call('ZADD', base .. ':q:' .. key, number, member)
-        redis.call('ZADD', base .. ':keys', 'NX', number, key)
-        redis.call('HSET', KEYS[1], 'q:' .. at, name .. '\\t' .. pool, 'limits', 1)
-    end
+    enqueue(pool, member, key, KEYS[1], 'q:' .. at, name)
     hand_out(pool, member)
     has_place = redis.call('ZSCORE', base .. ':places', member)
 end
 if has_place then
-    redis.call('SREM', base .. ':ready', member)
-    redis.call('ZADD', base .. ':places', now + lease, member)
-    if rate ~= '' then
-        redis.call('LPUSH', base .. ':begun', string.format('%.6f', now))
-        redis.call('LTRIM', base .. ':begun', 0, rate - 1)
-        redis.call('EXPIRE', base .. ':begun', math.ceil(window) + 1)
-    end
+    note_begin(pool, member, rate, window, lease)
     return 'begun'
 end
 if message == '' then return 'hold' end
@@ -200,6 +183,39 @@ redis.call('ZREM', 'onward:due', member)  -- so that who sent it last does not d
 hold(id, at, 'inf', message, is_top, deadline, plan)
 return 'held'
 """
+)
+
+# A call as a whole, which starts when it has a place.
+
+ENTER = (
+    COMMON
+    + LIMITS
+    + """
+local id, deadline, name, pool, key, most, rate, window, lease = unpack(ARGV)
+local base, member, now = 'onward:limit:' .. pool, ' ' .. id, clock()
+if not is_wanted('', id) then return 0 end
+set_numbers(pool, most, rate, window, lease)
+local has_place = redis.call('ZSCORE', base .. ':places', member)
+if has_place and redis.call('SISMEMBER', base .. ':ready', member) == 0 then return 1 end
+if not has_place then
+    enqueue(pool, member, key, KEYS[1], 'q:', name)
+    hand_out(pool, member)
+    has_place = redis.call('ZSCORE', base .. ':places', member)
+end
+if has_place then
+    note_begin(pool, member, rate, window, lease)
+    if redis.call('HDEL', KEYS[1], 'held_back') == 1 then
+        redis.call('EXPIRE', KEYS[1], LONGEST_OPEN)
+    end
+    redis.call('ZADD', 'onward:open', 'XX', now, id)
+    return 1
+end
+redis.call('HSET', KEYS[1], 'held_back', 1)
+redis.call('ZADD', 'onward:open', 'XX', 'inf', id)  -- so that nobody sends it again
+redis.call('PERSIST', KEYS[1])
+if deadline ~= '' then add_due('! ' .. id, deadline) end
+return 0
+""".replace("LONGEST_OPEN", str(LONGEST_OPEN))
 )
 
 LEAVE = (

@@ -3,7 +3,8 @@
 Steps share the places of a pool. `onward:limit:<pool>` is a hash with the numbers of the limit as
 the last step that asked had them: `c`, how many may run, `r`, how many may begin within `w`
 seconds, and `l`, how many seconds a place is kept for a step that shows no activity. `seq` numbers
-what happens. Steps are named `<path> <id>`, as in `onward:due`. Beside it are the keys
+what happens. Steps are named `<path> <id>`, as in `onward:due`, and so are calls with a limit of
+their own, ` <id>`. Beside it are the keys
 
 `:places`: a sorted set of the steps that have a place. The score is until when it is kept. After
     that, it is kept as long as the step's lease is there.
@@ -50,7 +51,9 @@ local function drop_dead(base, now, lease)
     local late = redis.call('ZRANGE', base .. ':places', '-inf', now, 'BYSCORE')
     for _, member in ipairs(late) do
         local at, id = name_of_step(member)
-        if redis.call('EXISTS', 'onward:' .. id .. ':at:' .. at) == 1 then
+        local is_there = redis.call('EXISTS', 'onward:' .. id .. ':at:' .. at) == 1
+        if at == '' then is_there = is_wanted(at, id) end  -- a call as a whole
+        if is_there then
             redis.call('ZADD', base .. ':places', now + lease, member)
         else
             redis.call('ZREM', base .. ':places', member)
@@ -99,6 +102,40 @@ local function hand_out(pool, this)
     redis.call('EXPIRE', base, 86400)
 end
 
+-- Makes somebody wait for a place, who does not yet.
+local function enqueue(pool, member, key, record, field, name)
+    local base = 'onward:limit:' .. pool
+    if redis.call('HEXISTS', base .. ':of', member) == 1 then return end
+    local number = redis.call('HINCRBY', base, 'seq', 1)
+    redis.call('HSET', base .. ':of', member, key)
+    redis.call('ZADD', base .. ':q:' .. key, number, member)
+    redis.call('ZADD', base .. ':keys', 'NX', number, key)
+    redis.call('HSET', record, field, name .. '\\t' .. pool, 'limits', 1)
+end
+
+-- Sets the numbers of a limit.
+local function set_numbers(pool, most, rate, window, lease)
+    local base = 'onward:limit:' .. pool
+    redis.call('HSET', base, 'w', window, 'l', lease)
+    for field, number in pairs({c = most, r = rate}) do
+        if number == '' then redis.call('HDEL', base, field)
+        else redis.call('HSET', base, field, number) end
+    end
+    redis.call('EXPIRE', base, math.max(86400, 2 * math.ceil(window)))
+end
+
+-- Notes that who has a place begins.
+local function note_begin(pool, member, rate, window, lease)
+    local base, now = 'onward:limit:' .. pool, tonumber(clock())
+    redis.call('SREM', base .. ':ready', member)
+    redis.call('ZADD', base .. ':places', now + lease, member)
+    if rate ~= '' then
+        redis.call('LPUSH', base .. ':begun', string.format('%.6f', now))
+        redis.call('LTRIM', base .. ':begun', 0, rate - 1)
+        redis.call('EXPIRE', base .. ':begun', math.ceil(window) + 1)
+    end
+end
+
 local function leave(pool, at, id)
     local base, member = 'onward:limit:' .. pool, at .. ' ' .. id
     redis.call('HDEL', 'onward:' .. id, 'q:' .. at)
@@ -108,7 +145,7 @@ local function leave(pool, at, id)
     hand_out(pool)
 end
 
--- Takes the steps of a call that has ended out of all limits, but for those that run.
+-- Takes a call that has ended out of all limits, but for its steps that run.
 local function leave_all(id)
     local key = 'onward:' .. id
     for _, field in ipairs(redis.call('HKEYS', key)) do
@@ -118,7 +155,7 @@ local function leave_all(id)
             local base, member = 'onward:limit:' .. pool, at .. ' ' .. id
             local has_begun = redis.call('ZSCORE', base .. ':places', member)
                 and redis.call('SISMEMBER', base .. ':ready', member) == 0
-            if not has_begun then leave(pool, at, id) end
+            if at == '' or not has_begun then leave(pool, at, id) end
         end
     end
 end

@@ -35,6 +35,22 @@ class Ask(Struct, frozen=True, kw_only=True):
     route: str
 
 
+class Enter(Struct, frozen=True, kw_only=True):
+    """A call that starts when the limit of its flow has a place.
+
+    Args:
+        call: The call's id.
+        limit: The limit.
+        key: The limit's key.
+        deadline: When the call expires, by the ledger's clock.
+    """
+
+    call: str
+    limit: StepLimit
+    key: str
+    deadline: float | None = None
+
+
 class LimitLedger(Protocol):
     """The part of a ledger that hands out the places of limits."""
 
@@ -47,6 +63,10 @@ class LimitLedger(Protocol):
             ask: The step.
             hold: Its message, to be held if there is no place.
         """
+        ...
+
+    def enter(self, enter: Enter) -> bool:
+        """Whether a call as a whole has a place; it is due again when it has one."""
         ...
 
     def leave(self, call: str, at: str) -> None:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 
 from onward.backend.limiter import Limiter
-from onward.backends.celery.due import Hold
-from onward.backends.celery.limits import Ask, Place
+from onward.backends.celery.due import EXPIRY, START, Hold
+from onward.backends.celery.limits import Ask, Enter, Place
 from onward.backends.celery.memory_due import MemoryDue
 from onward.scope import in_cleanup
 
@@ -39,6 +39,9 @@ class MemoryLimits:
         self._opens: dict[str, float] = {}
         """When pools have a place again for what waits."""
 
+        self._entering = ""
+        """The call that asks just now, which needs no other start."""
+
         due.look = self._look
 
     def ask(self, ask: Ask, hold: Hold | None = None) -> Place:
@@ -63,6 +66,29 @@ class MemoryLimits:
             self._due.hold(hold, math.inf)
             return "held"
 
+    def enter(self, enter: Enter) -> bool:
+        holder = f" {enter.call}"
+        with self._changed:
+            record = self._calls.get(enter.call, {})
+            if "plan" not in record or "end" in record:
+                return False
+            pool = self._limiter.request(holder, enter.limit, enter.key, time.time())
+            if START not in self._steps.setdefault(enter.call, {}):
+                self._steps[enter.call][START] = pool
+                record["q:"] = f"{enter.limit.name}\t{pool}".encode()
+                if enter.deadline is not None:
+                    self._due.add(EXPIRY, enter.call, enter.deadline)
+            self._entering = enter.call
+            self._hand_out(pool)
+            self._entering = ""
+            if not self._limiter.has_place(holder):
+                record["held_back"] = b"1"
+                return False
+            if record.pop("held_back", None) is not None or "entered" not in record:
+                record["entered"] = b"1"
+                self._limiter.begin(holder, time.time())
+            return True
+
     def leave(self, call: str, at: str) -> None:
         with self._changed:
             pool = self._steps.get(call, {}).pop(at, None)
@@ -83,7 +109,10 @@ class MemoryLimits:
     def _hand_out(self, pool: str) -> None:
         for holder in self._limiter.hand_out(pool, time.time()):
             at, _, call = holder.partition(" ")
-            self._due.send_now(at, call)
+            if at == START and call != self._entering:
+                self._due.add(START, call, time.time())
+            elif at != START:
+                self._due.send_now(at, call)
         opens = self._limiter.opens_at(pool, time.time())
         if opens is None:
             self._opens.pop(pool, None)

@@ -38,6 +38,8 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
             break
         for name, text in fields.items() if state != "waiting" else ():
             if name.startswith("q:"):
+                if name == "q:" and "held_back" not in fields:
+                    continue  # it has begun
                 state, (limit, _, _) = "waiting", text.partition("\t")
                 break
     if not entry.end and "cancelling" in fields:

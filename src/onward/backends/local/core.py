@@ -278,8 +278,7 @@ class Core:
                 await self._serving.wait()
                 first, *others = (each.tasks for each in self._served)
                 run.tasks = ChainMap(dict(first), *map(dict, others)) if others else first
-            run.state = "running"
-            outcome = await self._evaluated(run)
+            outcome = await self._in_turn(run)
         except asyncio.CancelledError:
             if run.job is not asyncio.current_task():  # another submission has replaced this one
                 return
@@ -287,6 +286,18 @@ class Core:
         except BaseException as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(plan.flow, problem))
         self._finish(run, outcome, state_of(outcome))
+
+    async def _in_turn(self, run: Run) -> Outcome:
+        """Evaluates a call once the limit of its flow has a place."""
+        limit = run.plan.call_limit
+        if limit is None:
+            run.state = "running"
+            return await self._evaluated(run)
+        run.waits_for = limit.name
+        async with self.runtime.limits.place(limit, run.plan.limit_key) as begin:
+            begin()
+            run.waits_for, run.state = "", "running"
+            return await self._evaluated(run)
 
     async def _evaluated(self, run: Run) -> Outcome:
         plan = run.plan

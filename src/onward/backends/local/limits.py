@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from onward.backend.limiter import Limiter
@@ -21,7 +21,7 @@ class Limits:
         self._numbers = itertools.count()
 
     @asynccontextmanager
-    async def place(self, limit: StepLimit, key: str) -> AsyncIterator[Callable[[], None]]:
+    async def place(self, limit: StepLimit, key: str) -> AsyncGenerator[Callable[[], None]]:
         """Waits for a place, and holds it; gives what to call when the attempt begins."""
         loop, limiter, holder = asyncio.get_running_loop(), self._limiter, str(next(self._numbers))
         turn = self._turns[holder] = loop.create_future()

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -99,7 +99,7 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
     if type(node) is FinallyNode:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.cleanup, tasks)
     if type(node) is NamedNode:
-        return needs_no_loop(node.body, tasks)
+        return node.limit is None and needs_no_loop(node.body, tasks)
     if type(node) is FusedNode:
         return _is_plain(node) and needs_no_loop(node.body, tasks)
     if type(node) is CaseNode:
@@ -161,6 +161,9 @@ class Run:
     limits: dict[str, tuple[Context, str]] = field(default_factory=dict)
     """The steps that wait for a limit, by path, and the limit's name."""
 
+    waits_for: str = ""
+    """The limit of calls that it waits for."""
+
     running: int = 0
     number: int = 0
     submitted: float = field(default_factory=time.time)
@@ -174,6 +177,8 @@ class Run:
         state, signal, until = self.state, "", None
         if state == "running" and not self.running and (current := self.waits.current):
             state, (signal, until) = "waiting", current
+        if state == "queued" and self.waits_for:
+            return Status("waiting", limit=self.waits_for)
         if state == "running" and self.limits and len(self.limits) == self.running:
             context, limit = next(iter(self.limits.values()))
             task, step, attempt = context.task, context.step, context.attempt
@@ -181,7 +186,7 @@ class Run:
         return Status(state, self.task, self.step, self.attempt, self.progress, signal, until)
 
     @contextmanager
-    def limited(self, path: str, context: Context, limit: str) -> Iterator[Callable[[], object]]:
+    def limited(self, path: str, context: Context, limit: str) -> Generator[Callable[[], object]]:
         """Notes that a step waits for a limit; gives what to call when it has its place."""
         self.limits[path] = context, limit
         try:

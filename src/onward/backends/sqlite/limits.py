@@ -13,6 +13,9 @@ from onward.backends.sqlite.settle import decided
 from onward.limit import StepLimit
 from onward.scope import in_cleanup
 
+CALL = ""
+"""The path of a call as a whole."""
+
 NEVER = 1e15
 """When a job is due that waits for a place, in the file's time."""
 
@@ -65,6 +68,11 @@ def ask(db: Connection, request: Request, clock: Clock) -> Answer | None:
     if not in_cleanup(path) and decided(db, job.call) is not None:
         return Answer()  # the step is cancelled soon
     now, pool = clock.now(), limit.pool(request.key)
+    if path == CALL:  # a call that was given back meanwhile still has its place
+        query = "select begun from onward_places where call = ? and path = ? and begun is not null"
+        row = db.execute(query, (job.call, path)).fetchone()
+        if row is not None:
+            return Answer(began=row[0])
     _put(db, request, pool)
     opens = hand_out(db, pool, now)
     query = "select handed from onward_places where call = ? and path = ?"

@@ -27,6 +27,12 @@ from onward.limit import StepLimit
 from onward.outcome import Faulted
 from onward.plan import Args
 
+CALL = token_of("", 1)
+"""What names a call as a whole within its workflow."""
+
+WHOLE_CALL = b"null"
+"""Stands in place of a step's message, if a call as a whole asks."""
+
 
 class WaitingSteps:
     """The steps of a workflow that wait for places, and the places that came."""
@@ -71,12 +77,26 @@ async def ask(args: list[RawValue], queue: str | None, id: str) -> str:
     return messages.decode(given.payload.data, str)
 
 
+async def enter(limit: StepLimit, key: str, waiting: WaitingSteps) -> None:
+    """Waits until the limit of a flow's calls has a place for this one."""
+    asked = Asked(holder_of(CALL, workflow.info().workflow_id), limit, key)
+    sent = [raw_value(messages.encode(asked)), raw_value(WHOLE_CALL)]
+    await ask(sent, None, messages.ASKING)
+    await waiting.wait(CALL, limit.name)
+    if limit.rate is not None:
+        await _tell(messages.BEGIN, limit.pool(key), CALL)
+
+
 async def leave(pool: str, token: str) -> None:
     """Gives a place back, or waits for it no longer."""
+    await _tell(messages.LEAVE, pool, token)
+
+
+async def _tell(signal: str, pool: str, token: str) -> None:
     limiter = workflow.get_external_workflow_handle(limiter_id(pool))
     holder = messages.encode(holder_of(token, workflow.info().workflow_id))
     with contextlib.suppress(FailureError):  # it has ended, as whatever waited for places has
-        await limiter.signal(messages.LEAVE, args=[raw_value(holder)])
+        await limiter.signal(signal, args=[raw_value(holder)])
 
 
 class PlaceKeeper:
@@ -96,6 +116,9 @@ class PlaceKeeper:
     async def answer(self, args: Sequence[RawValue]) -> RawValue:
         """Asks for a place for a step; or, for a limit, says which calls have ended."""
         *values, last = [each.payload.data for each in args]
+        if last == WHOLE_CALL:
+            await self._start(messages.decode(values[0], Asked))
+            return raw_value(messages.encode(""))
         if not last.startswith(b"["):
             message = decode_step(last)
             return raw_value(messages.encode(await self._ask(message, values)))
@@ -120,8 +143,12 @@ class PlaceKeeper:
             )
             report_outcome(self._tasks, context, key)
             raise failure(key)
-        pool = limit.pool(key)
-        asked = Asked(_holder(message), limit, key)
+        await self._start(Asked(_holder(message), limit, key))
+        return limit.pool(key)
+
+    async def _start(self, asked: Asked) -> None:
+        """Sends a request to the workflow of its pool, and starts that if it does not run."""
+        pool = asked.limit.pool(asked.key)
         await self._client.start_workflow(
             messages.TYPE,
             args=[raw_value(messages.encode(Saved(pool)))],
@@ -133,7 +160,6 @@ class PlaceKeeper:
             start_signal_args=[raw_value(messages.encode(asked))],
             rpc_timeout=PROMPT,
         )
-        return pool
 
     async def _is_gone(self, holder: str) -> bool:
         try:

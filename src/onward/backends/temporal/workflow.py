@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 from returns.result import Failure
 from temporalio import workflow
@@ -56,6 +56,7 @@ from onward.backends.temporal.waits import Waits
 from onward.evaluate import Wait, evaluate
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled
+from onward.limit import StepLimit
 from onward.outcome import Outcome, Value, faulted
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Args, FusedNode, Node, Plan, Runnable, Waiting, has_cleanup
@@ -63,6 +64,8 @@ from onward.scope import RunStep, Scope
 
 _AT_ONCE = 2_000_000
 """How many bytes one workflow task may send. All of it is one message of at most 4 MB."""
+
+_ENTERED = Value(Raw(b"null"))
 
 _IN_FLIGHT = 100
 """How many items of an `each` without a limit run at the same time."""
@@ -113,7 +116,7 @@ async def _run(sent: Sequence[bytes], name: str, waits: Waits, limited: WaitingS
     root = split_part(plan.root) if options.at else split_into_parts(plan.root)
     runner = _StepRunner(plan, options, limited)
     await waits.until_begun(options.delay)
-    run = partial(
+    run: Callable[[RunStep], Coroutine[Any, Any, Outcome]] = partial(
         evaluate,
         root,
         plan.args,
@@ -122,8 +125,34 @@ async def _run(sent: Sequence[bytes], name: str, waits: Waits, limited: WaitingS
         wait=_waits(waits, plan, options),
         expand=_expanded,
     )
+    if plan.call_limit is not None and not options.at:
+        run = partial(_in_turn, run, plan.call_limit, plan.limit_key, limited)
     # Without cleanups, a call is terminated, and its deadline is the server's own time limit.
     return await (_cleaned_up(plan, options, runner, run) if has_cleanup(plan) else run(runner))
+
+
+async def _in_turn(
+    run: Callable[[RunStep], Coroutine[Any, Any, Outcome]],
+    limit: StepLimit,
+    key: str,
+    limited: WaitingSteps,
+    runner: RunStep,
+) -> Outcome:
+    """Runs a call while it has a place of the limit of its flow."""
+
+    async def enter() -> Outcome:
+        await places.enter(limit, key, limited)
+        return _ENTERED
+
+    try:
+        outcome = await (runner.guard(enter, "") if isinstance(runner, Scope) else enter())
+        if outcome is _ENTERED:
+            outcome = await run(runner)
+    except (asyncio.CancelledError, Exception):
+        await places.leave(limit.pool(key), places.CALL)
+        raise
+    await places.leave(limit.pool(key), places.CALL)
+    return outcome
 
 
 def _waits(waits: Waits, plan: Plan, options: FlowOptions) -> Wait:
