@@ -14,7 +14,6 @@ from onward import (
     check,
     each,
     explain,
-    flow,
     fused,
     given,
     limited,
@@ -81,7 +80,7 @@ async def later(customer: str, amount: int, *, currency: str) -> str:
 
 
 def keyed(key: Any) -> AnyTask:
-    return limited(charge, Limit(concurrency=1), key=key)
+    return charge.with_(limit=Limit(concurrency=1, key=key))
 
 
 def key_of(limited: AnyTask, *args: Any, **kwargs: Any) -> str | Faulted:
@@ -106,7 +105,7 @@ def test_a_key_takes_what_the_task_takes() -> None:
     with pytest.raises(TypeError, match="neither a task nor a flow with a name"):
         limited(double >> double, Limit(concurrency=1))
     with pytest.raises(TypeError, match="does not take the task's parameters"):
-        limited(flow(charge).named("charging"), Limit(1), key=wrong(lambda: 1))
+        limited(charge.named("charging"), Limit(1), key=wrong(lambda: 1))
     with pytest.raises(TypeError, match="a fused flow has no key"):
         fused(double, limit=Limit(1, key=lambda n: n))
 
@@ -206,7 +205,7 @@ def test_the_key_of_a_flow_is_computed_when_its_call_is_submitted() -> None:
     def by(customer: str, amount: int = 1, *, currency: str = "EUR") -> str:
         return {"ann": "a"}[customer]
 
-    charging = limited(flow(charge).named("charging"), Limit(1), key=by)
+    charging = limited(charge.named("charging"), Limit(1), key=by)
     prepared = prepare(charging("ann"), None, 0.0, None, {})
     assert isinstance(prepared, Submission)
     assert prepared.plan.limit_key == "a"

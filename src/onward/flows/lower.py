@@ -105,8 +105,8 @@ def _lower(flow: Node, given: Args) -> plan.Node:
             name = "" if policy.limit is None else name_of(body)
             return plan.FusedNode(body=_lower(body, given), **delivery(policy, name))
         case Named(body, label) as named:
-            limit = None if named.limit is None else on_wire(named.limit, label)
-            return plan.NamedNode(label, _lower(body, given), limit)
+            calls = None if named.limit is None else on_wire(named.limit, label)
+            return plan.NamedNode(label, _lower(body, given), calls)
         case Keep(step):
             return plan.KeepNode(lower(step))
         case Tee(step):
