@@ -302,13 +302,10 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
     try:
         version = of_version.decode(raw).v
         if not VERSION <= version <= NEWEST:
-            return Failure(
-                Unsupported(
-                    "",
-                    f"the plan has version {version}, and this release of Onward reads up to "
-                    f"{NEWEST}: upgrade the workers before the clients",
-                )
+            reads = (
+                f"the plan has version {version}, and this release of Onward reads up to {NEWEST}"
             )
+            return Failure(Unsupported("", f"{reads}: upgrade the workers before the clients"))
         if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
             count = counted(of_outline.decode(raw).root, MAX_NODES)
             if count > MAX_NODES:

@@ -65,7 +65,9 @@ def _of_tasks(chain: Chain) -> tuple[plan.Node, int] | None:
         if not isinstance(step, Task):
             return None
         known = step.computed
-        if known.lowered is None or known.tasks is None or step.policy.limit is not None:
+        if known.lowered is None or known.tasks is None:
+            return None
+        if step.policy.limit is not None or step.policy.isolate:  # the plan has a later version
             return None
         tasks[step.name] = step
         inside.append(known.lowered)
