@@ -302,13 +302,11 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
     try:
         version = of_version.decode(raw).v
         if not VERSION <= version <= NEWEST:
-            reads = (
-                f"the plan has version {version}, and this release of Onward reads up to {NEWEST}"
-            )
-            return Failure(Unsupported("", f"{reads}: upgrade the workers before the clients"))
+            found = f"the plan has version {version}, and this release of Onward reads up to"
+            cure = "upgrade the workers before the clients"
+            return Failure(Unsupported("", f"{found} {NEWEST}: {cure}"))
         if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
-            count = counted(of_outline.decode(raw).root, MAX_NODES)
-            if count > MAX_NODES:
+            if counted(of_outline.decode(raw).root, MAX_NODES) > MAX_NODES:
                 return Failure(_too_many())
         plan = of_plan.decode(raw)
     except RecursionError:
