@@ -305,9 +305,9 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
             found = f"the plan has version {version}, and this release of Onward reads up to"
             cure = "upgrade the workers before the clients"
             return Failure(Unsupported("", f"{found} {NEWEST}: {cure}"))
-        if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
-            if counted(of_outline.decode(raw).root, MAX_NODES) > MAX_NODES:
-                return Failure(_too_many())
+        may_be_too_many = raw.count(b'"op"') > MAX_NODES  # arguments may contain it too
+        if may_be_too_many and counted(of_outline.decode(raw).root, MAX_NODES) > MAX_NODES:
+            return Failure(_too_many())
         plan = of_plan.decode(raw)
     except RecursionError:
         return Failure(_too_deep())
