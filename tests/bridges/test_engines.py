@@ -27,14 +27,18 @@ from onward import (
     current,
     history,
     result,
+    schedule,
     send,
     status,
     submit,
     submit_all,
     task,
+    unschedule,
 )
+from onward.backend import ReadsSchedules
 from onward.bridges import routed
-from onward.fault import Cancelled
+from onward.bridges.handing_over import hand_over
+from onward.fault import Cancelled, Unknown
 from onward.plan import Plan
 from tests.engines.process import until
 from tests.engines.temporal import Temporal
@@ -154,3 +158,22 @@ def test_calls_are_routed(pair: tuple[Backend, Backend]) -> None:
         fault = result(other, on=bridge, timeout=PATIENCE).failure()
         assert isinstance(fault, Cancelled)
     worker.stop()
+
+
+@pytest.mark.parametrize("pair", PAIRS[1:3], indirect=True, ids="-".join)
+def test_a_schedule_is_handed_over(pair: tuple[Backend, Backend]) -> None:
+    """With its arguments; from then on the bridge declares it on the new engine."""
+    old, new = pair
+    bridge, run = routed(old, new, by=0), f"bridges.{os.urandom(4).hex()}"
+    assert isinstance(old, ReadsSchedules)
+    assert isinstance(new, ReadsSchedules)
+    assert isinstance(bridge, ReadsSchedules)
+    schedule(double(1), on=bridge, name=run, cron="0 0 1 1 *", tags=["x"]).unwrap()
+    hand_over(run, old, new).unwrap()
+    found = new.scheduled(run).unwrap()
+    assert (found.schedule.cron, found.plan.tags, found.plan.trace) == ("0 0 1 1 *", ("x",), {})
+    assert isinstance(old.scheduled(run).failure(), Unknown)
+    schedule(double(2), on=bridge, name=run, cron="0 0 1 1 *").unwrap()
+    assert isinstance(old.scheduled(run).failure(), Unknown)
+    assert new.scheduled(run).unwrap().plan.args == double(2).args
+    assert unschedule(run, on=bridge) == Success(None)

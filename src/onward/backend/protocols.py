@@ -302,8 +302,8 @@ class Schedules(Backend, Protocol):
 
         Args:
             schedule: Its name, either its cron or its `every`, its `overlap` and its `catch_up`,
-                all of them checked already. If the engine cannot do one of them, the answer is
-                `Unsupported`.
+                all of them checked already, and whether it begins as a paused one. If the engine
+                cannot do one of them, the answer is `Unsupported`.
             plan: The plan to run. It has no id: each run is a call of its own, and the backend
                 gives it an id.
 

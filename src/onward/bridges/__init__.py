@@ -7,6 +7,7 @@ from onward.lazy import on_first_use
 
 if TYPE_CHECKING:
     from onward.bridges.dial import Share, share
+    from onward.bridges.draining import Left, drain
     from onward.bridges.failing_over import FailoverEvent, failover
     from onward.bridges.mirroring import Comparison, mirror
     from onward.bridges.placing import BridgeStatus
@@ -16,7 +17,9 @@ __all__ = [
     "BridgeStatus",
     "Comparison",
     "FailoverEvent",
+    "Left",
     "Share",
+    "drain",
     "failover",
     "mirror",
     "routed",
@@ -27,6 +30,7 @@ __getattr__: Callable[[str], object] = on_first_use(
     __name__,
     {
         "onward.bridges.dial": ("Share", "share"),
+        "onward.bridges.draining": ("Left", "drain"),
         "onward.bridges.failing_over": ("FailoverEvent", "failover"),
         "onward.bridges.mirroring": ("Comparison", "mirror"),
         "onward.bridges.placing": ("BridgeStatus",),

@@ -31,7 +31,7 @@ def _routed(settings: RoutedSettings) -> Backend:
 
     if ("by" in settings) == ("dial" in settings):
         raise ValueError("write by, a percentage, or dial, the path of a file: one of them")
-    by: By = Path(settings["dial"]) if "dial" in settings else settings["by"]
+    by: By = Path(settings["dial"]) if "dial" in settings else settings.get("by", 0.0)
     old, new = connected("old", settings.get("old")), connected("new", settings.get("new"))
     return reachable(routed(old, new, by=by, name=settings.get("name", "new")))
 

@@ -69,7 +69,7 @@ def share(
 def share(percent: float, flow: str | None = None, *, tags: Collection[str] = ()) -> Share: ...
 def share(
     percent: float,
-    flow: AnyFlow | str | None = None,
+    flow: object = None,
     *,
     where: Callable[..., bool] | None = None,
     tags: Collection[str] = (),

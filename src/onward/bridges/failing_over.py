@@ -103,7 +103,7 @@ def failover(
         raise ValueError("first, second and claims are different backends")
     if claims is not None and not isinstance(claims, Moves):
         raise TypeError(f"{claims!r} cannot keep claims: its calls cannot be moved")
-    told = notify or (lambda _: None)
+    told = notify or _ignore
     health = Health(
         first, failures, reset, fresh, lambda state: _notify(told, FailoverEvent(state))
     )
@@ -186,6 +186,10 @@ class Failover(Bridge):
         if is_second and away is not None:
             return (await self._over([submission], away)).map(lambda ids: ids[0])
         return await self.put(submission, self.pair.sides[is_second])
+
+
+def _ignore(event: FailoverEvent) -> None:
+    pass
 
 
 def _notify(notify: Notify, event: FailoverEvent) -> None:

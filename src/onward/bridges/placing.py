@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import asdict, replace
 from returns.result import Failure, Result, Success
@@ -97,8 +97,13 @@ class Pair:
 
     def status_of(self, place: Place, status: Status) -> BridgeStatus:
         """A call's status, with the engine that has it."""
-        engine = additions_of(place.backend).address or repr(place.backend)
-        return BridgeStatus(**asdict(status) | {"engine": engine})
+        known: dict[str, Any] = asdict(status)
+        known["engine"] = (
+            known.get("engine")  # of a bridge within this one
+            or additions_of(place.backend).address
+            or repr(place.backend)
+        )
+        return BridgeStatus(**known)
 
     async def _followed(self, place: Place, status: Status) -> Result[tuple[Place, Status], Fault]:
         """A call, or the one that it goes on as on the other backend."""

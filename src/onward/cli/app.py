@@ -13,6 +13,7 @@ from onward.cli import (
     compat,
     dev,
     doctor,
+    draining,
     explain,
     listing,
     mirroring,
@@ -80,5 +81,6 @@ for _each in _ON_FLOWS:
     app.command(context_settings=PASSED_ON, add_help_option=False)(_each)
 for _each in _PLAIN:
     app.command()(_each)
+app.command(name="drain")(draining.drained)
 app.add_typer(schedules.app)
 app.add_typer(dev.app)

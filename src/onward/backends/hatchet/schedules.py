@@ -84,7 +84,7 @@ class Crons:
         for cron in old:
             if _is_same(cron, body):
                 return Success(_schedule(cron))
-        is_paused = any(not cron.enabled for cron in old)
+        is_paused = any(not cron.enabled for cron in old) if old else schedule.paused
         # The old cron is deleted first, because a name and a time must be unique in the engine.
         for cron in old:
             gone = await self._delete(cron)

@@ -51,7 +51,7 @@ class Timetable:
     def declare(self, schedule: Schedule, submission: Submission) -> Result[Schedule, Fault]:
         """See `Schedules.schedule`."""
         before, now = self._kept.get(schedule.name), time.time()
-        is_paused = before is not None and before.schedule.paused
+        is_paused = (schedule if before is None else before.schedule).paused
         kept = replace(schedule, paused=is_paused, next_at=None)
         try:
             timing = (

@@ -147,7 +147,7 @@ def _to_temporal(
             overlap=_OVERLAPS[schedule.overlap],
             catchup_window=timedelta(seconds=schedule.catch_up or CATCH_UP),
         ),
-        state=ScheduleState(note=f"{_NOTE_PREFIX}{declared}"),
+        state=ScheduleState(note=f"{_NOTE_PREFIX}{declared}", paused=schedule.paused),
     )
 
 
