@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from returns.result import Success
 
@@ -18,12 +19,11 @@ catalog = Catalog(inc, (inc >> inc).named("twice"))
 def look_for_undelivered(backend: HatchetBackend) -> None:
     """Does what each worker does every few seconds."""
     from onward.backends.hatchet.connection import Connection
-    from onward.backends.hatchet.undelivered import deliver_again
 
     async def look() -> None:
         connection = Connection(backend.settings)
         try:
-            await deliver_again(connection)
+            await connection.undelivered.look()
         finally:
             await connection.close()
 
@@ -42,6 +42,22 @@ def test_whoever_asks_for_its_outcome_has_it_delivered_again() -> None:
             found = [result(ref, on=client, timeout=60) for ref in refs]
         assert found == [Success(2), Success(3)]
         client.close()
+
+
+def test_many_that_ask_at_once_have_it_delivered_again_once() -> None:
+    """Of two deliveries at once, the engine would do neither, nor any other of its queue."""
+    with Double() as double:
+        with serving(double, catalog):
+            pass
+        clients = [backend_on(double) for _ in range(5)]
+        ref = submit(inc(1), on=clients[0]).unwrap()
+        double.fail_to_send(ref.id, ago=60)
+        with ThreadPoolExecutor() as pool:
+            for client in clients:
+                pool.submit(look_for_undelivered, client)
+        assert double.replays == [ref.id]
+        for client in clients:
+            client.close()
 
 
 def test_a_worker_finds_what_nobody_asks_for() -> None:

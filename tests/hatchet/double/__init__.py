@@ -77,6 +77,11 @@ class Double:
 
         self._thread.call(fail)
 
+    @property
+    def replays(self) -> list[str]:
+        """The tasks that somebody had delivered again."""
+        return list(self._engine.replays)
+
     def break_off(self, count: int) -> None:
         """Fails to start the runs of so many children, as if their worker had died meanwhile."""
 

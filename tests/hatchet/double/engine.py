@@ -56,6 +56,8 @@ class Engine:
         self.logs: dict[str, list[str]] = {}
         self.broken_off = 0
         """For how many children it will store the key, but start no run."""
+        self.replays: list[str] = []
+        """The tasks that somebody had delivered again."""
         self.lost_events = 0
         """How many events of workers its database will lose."""
         self.lag = timedelta()
@@ -263,8 +265,10 @@ class Engine:
     def replay(self, ids: Iterable[str]) -> None:
         """Queues tasks that have failed; leaves others as they are."""
         for id in ids:
+            self.replays.append(id)
             task = self.tasks[id]
             if task.status == RunStatus.FAILED:
+                task.note("RETRIED_BY_USER")
                 task.retries += 1
                 task.worker, task.error = None, ""
                 self._queue(task)

@@ -88,7 +88,6 @@ class Reader:
         self._http = http
         self._since: dict[str, float] = {}
         self._failed_since: dict[str, float] = {}
-        self._events_of: set[str] = set()
 
     async def is_there(self, id: str) -> bool:
         """Whether the engine knows a run of this id."""
@@ -118,20 +117,13 @@ class Reader:
                     continue
                 events = await events_of(self._http, task.external_id)
                 self._note_failure(details, events.failed_for)
-                if events.rows:
-                    self._events_of.add(task.external_id)
                 if events.is_cancelled:
                     task.status = RunStatus.CANCELLED
         return details
 
     async def outcome(self, details: GetRunDetailsResponse) -> Outcome | None:
-        """Returns the outcome of a run with these details; None if it has none yet.
-
-        A run that the engine could not hand to a worker is delivered again.
-        """
+        """Returns the outcome of a run with these details; None if it has none yet."""
         if self._may_be_delivered_again(details):
-            return None
-        if outcomes.is_without_result(details) and await self._is_replayed(details):
             return None
         kept = {id: await self.kept(id) for id in outcomes.kept_in(details)}
         return outcomes.of_details(details, kept)
@@ -142,21 +134,10 @@ class Reader:
             return False
         return time.monotonic() - self._note_failure(details, 0.0) < DELIVERED_AGAIN
 
-    async def _is_replayed(self, details: GetRunDetailsResponse) -> bool:
-        """Has the tasks of a run delivered again for which the engine only found dead workers."""
-        ids = outcomes.undelivered(details)
-        # Without the HTTP API it is not known whether somebody has cancelled it meanwhile.
-        if not ids or self._events_of.isdisjoint(ids):
-            return False
-        await self._client.replay(ids)
-        self._failed_since[_task_of(details)] = time.monotonic()
-        return True
-
     def _note_failure(self, details: GetRunDetailsResponse, seconds: float) -> float:
         """Notes that a run failed so many seconds ago, or before; returns since when it has."""
         if len(self._failed_since) >= _MOST:
             self._failed_since.clear()
-            self._events_of.clear()
         id, since = _task_of(details), time.monotonic() - seconds
         since = self._failed_since[id] = min(self._failed_since.get(id, since), since)
         return since

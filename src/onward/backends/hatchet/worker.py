@@ -31,7 +31,6 @@ from onward.backends.hatchet.results import Results
 from onward.backends.hatchet.runner import AssignmentRunner
 from onward.backends.hatchet.start_events import StartedEvents
 from onward.backends.hatchet.steps import StepRunner
-from onward.backends.hatchet.undelivered import watch_undelivered
 from onward.backends.hatchet.unserved_tasks import UnservedTasks
 from onward.catalog import Catalog
 from onward.execute import raised
@@ -129,7 +128,7 @@ class HatchetWorker:
         unserved = UnservedTasks(self._settings.unserved, self._find_unserved, self._take_unserved)
         self._service = [
             self._loop.create_task(each)
-            for each in (self._extend(), unserved.watch(), watch_undelivered(self._connection))
+            for each in (self._extend(), unserved.watch(), self._connection.undelivered.watch())
         ]
         self._spawn(remind(self._connection, self._catalog))
 
