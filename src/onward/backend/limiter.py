@@ -77,6 +77,11 @@ class _Pool(Struct):
     """The limit of whoever asked last."""
 
     @property
+    def over(self) -> float:
+        """When the window of the last attempt is over."""
+        return self.begun[-1] + self.window if self.begun else 0.0
+
+    @property
     def next(self) -> _Request:
         """The request that gets the next place."""
         return next(iter(next(iter(self.waiting.values())).values()))
@@ -113,6 +118,13 @@ class Limiter:
         )
         return limiter
 
+    def extent(self, name: str) -> tuple[bool, bool, float]:
+        """Whether anything waits in a pool and has a place of it, and when its window is over."""
+        pool = self._pools.get(name)
+        if pool is None:
+            return False, False, 0.0
+        return bool(pool.waiting), bool(pool.holders), pool.over
+
     def saved(self, name: str) -> Saved:
         """What there is of a pool."""
         pool = self._pools.get(name)
@@ -125,7 +137,7 @@ class Limiter:
             tuple(sorted(pool.handed)),
             tuple(pool.begun),
             tuple((key, tuple(holders)) for key, holders in pool.waiting.items()),
-            pool.begun[-1] + pool.window if pool.begun else 0.0,
+            pool.over,
         )
 
     def request(self, holder: str, limit: StepLimit, key: str, now: float) -> str:
@@ -202,8 +214,7 @@ class Limiter:
     def _sweep(self, now: float) -> None:
         """Forgets the pools that nothing holds, and whose last window is over."""
         for name, pool in list(self._pools.items()):
-            is_over = not pool.begun or pool.begun[-1] + pool.window <= now
-            if is_over and not pool.holders and not pool.waiting:
+            if pool.over <= now and not pool.holders and not pool.waiting:
                 del self._pools[name]
         self._swept_at = max(_SWEPT_AT, 2 * len(self._pools))
 

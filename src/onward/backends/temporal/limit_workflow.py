@@ -73,22 +73,23 @@ class LimitWorkflow:
                 await asyncio.gather(*map(self._grant, granted))
                 continue
             now = workflow.time()
-            state = self._limiter.saved(self._pool)
-            if not state.waiting and not state.places and state.over <= now:
+            some_wait, some_have_places, over = self._limiter.extent(self._pool)
+            if not some_wait and not some_have_places and over <= now:
                 return
             if workflow.info().is_continue_as_new_suggested():
+                state = self._limiter.saved(self._pool)
                 workflow.continue_as_new(args=[raw_value(messages.encode(state))])
-            looks = checked + (_CHECK if state.waiting else _CHECK_IDLE)
-            if not state.places:
-                looks = state.over
+            looks = checked + (_CHECK if some_wait else _CHECK_IDLE)
+            if not some_have_places:
+                looks = over
             opens = self._limiter.opens_at(self._pool, now)
             until = looks if opens is None else min(looks, opens)
             with contextlib.suppress(TimeoutError):
                 await workflow.wait_condition(
                     lambda: self._is_changed, timeout=max(until - now, 0.001)
                 )
-            if state.places and workflow.time() >= looks:
-                await self._free_dead(state.places[:_AT_ONCE])
+            if some_have_places and workflow.time() >= looks:
+                await self._free_dead(self._limiter.saved(self._pool).places[:_AT_ONCE])
                 checked = workflow.time()
 
     async def _grant(self, holder: str) -> None:
