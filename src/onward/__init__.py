@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from onward.flows.passing import fixed, keep, spread, tee
     from onward.flows.signals import Signal
     from onward.flows.waiting import awaits, sleep
+    from onward.health import Health
     from onward.interpret.histories import (
         AttemptHistory,
         History,
@@ -101,6 +102,7 @@ __all__ = [
     "Fault",
     "Flow",
     "Forgets",
+    "Health",
     "Histories",
     "History",
     "Isolation",
@@ -200,6 +202,7 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.flows.passing": ("fixed", "keep", "spread", "tee"),
         "onward.flows.signals": ("Signal",),
         "onward.flows.waiting": ("awaits", "sleep"),
+        "onward.health": ("Health",),
         "onward.interpret.histories": (
             "AttemptHistory",
             "History",

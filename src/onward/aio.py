@@ -66,13 +66,15 @@ from onward.interpret.prepare import (
 from onward.interpret.scheduling import prepare_schedule
 from onward.interpret.serving import DRAIN, Serving, limits_fault
 from onward.interpret.unique import with_unique
-from onward.interpret.work import is_stopping
+from onward.interpret.work import Unwatched, is_stopping, watching
 from onward.isolation import Isolation
 from onward.policy import CallOptions
 
 if TYPE_CHECKING:
     import asyncio
 
+    from onward.health import Health
+    from onward.health.watching import Watching
     from onward.interpret.bulk import Each
     from onward.interpret.histories import History, Replay
     from onward.interpret.listed import ListedCall, Listing, Moment
@@ -386,6 +388,7 @@ async def work(
     isolate: bool | Isolation = False,
     max_tasks: int | None = None,
     max_memory: float | None = None,
+    health: Health | None = None,
 ) -> Result[None, Fault]:
     """Serves a catalog as a worker until `stop` is set or the awaiting task is cancelled.
 
@@ -395,15 +398,19 @@ async def work(
 
     check_backend(on, "serve")
     check_stop(stop)
-    invalid = work_fault(catalog, concurrency, queues, grace, isolate)
+    invalid = work_fault(catalog, concurrency, queues, grace, isolate, health)
     invalid = invalid or limits_fault(max_tasks, max_memory)
     if invalid is not None:
         return Failure(invalid)
-    serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory)
-    try:
-        return await _worked(serving, on, concurrency, queues, grace, stop)
-    finally:
-        await asyncio.shield(asyncio.to_thread(serving.close))
+    with watching(health, catalog) as watched:
+        if isinstance(watched, Failure):
+            return Failure(watched.failure())
+        watch = watched.unwrap()
+        serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory, watch.observers)
+        try:
+            return await _worked(serving, on, concurrency, queues, grace, stop, watch)
+        finally:
+            await asyncio.shield(asyncio.to_thread(serving.close))
 
 
 async def _worked(
@@ -413,6 +420,7 @@ async def _worked(
     queues: Collection[str] | None,
     grace: float,
     stop: Stop | None,
+    watch: Watching | Unwatched,
 ) -> Result[None, Fault]:
     import asyncio
 
@@ -427,6 +435,7 @@ async def _worked(
     if isinstance(served, Failure):
         return Failure(served.failure())
     worker = served.unwrap()
+    watch.serve(worker)
 
     def is_told() -> bool:
         return (stop is not None and stop.is_set()) or is_stopping(worker)
@@ -436,12 +445,14 @@ async def _worked(
             if await asyncio.to_thread(worker.wait, 0.1) and not is_stopping(worker):
                 return Failure(Unavailable("", "the worker ended without being asked to"))
         if not is_told():
+            watch.drain()
             drained = asyncio.ensure_future(asyncio.to_thread(worker.stop, DRAIN))
             while not is_told():
                 if drained.done():
                     await drained  # raises what `stop` raised
                     return Success(None)
                 await asyncio.wait([drained], timeout=0.1)
+        watch.stop()
     finally:
         await asyncio.to_thread(worker.stop, grace)
     return Success(None)

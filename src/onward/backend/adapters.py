@@ -34,7 +34,15 @@ from onward.backend.guard import fault_of
 from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.loop import Closed, LoopThread
 from onward.backend.protocols import Worker
-from onward.backend.records import Diagnosis, Schedule, Scheduled, Status, Submission
+from onward.backend.records import (
+    Diagnosis,
+    Hearing,
+    Schedule,
+    Scheduled,
+    Status,
+    Submission,
+)
+from onward.backend.support import hearing_of
 from onward.backend.waits import wait_async
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured, Moved, Unavailable
@@ -119,6 +127,10 @@ class _LoopKeeper:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._worker.wait(timeout)
+
+    def hearing(self) -> Hearing | None:
+        """See `Hears.hearing`."""
+        return hearing_of(self._worker)
 
 
 # -- an async backend, for callers that block -------------------------------------------------

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from msgspec import Raw
 from returns.result import Result
 
-from onward.backend.records import Diagnosis, Schedule, Scheduled, Status, Submission
+from onward.backend.records import (
+    Diagnosis,
+    Hearing,
+    Schedule,
+    Scheduled,
+    Status,
+    Submission,
+)
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -45,6 +52,27 @@ class StopsRemotely(Worker, Protocol):
     @property
     def is_stopping(self) -> bool:
         """Whether one of those tools told it to stop."""
+        ...
+
+
+@runtime_checkable
+class Hears(Worker, Protocol):
+    """A worker that knows when its engine was last heard; `isinstance(worker, Hears)` tells.
+
+    Example:
+        >>> from onward import Catalog, local
+        >>> from onward.backend import Hears
+        >>> worker = local().serve(Catalog()).unwrap()
+        >>> isinstance(worker, Hears)
+        True
+        >>> worker.stop()
+    """
+
+    def hearing(self) -> Hearing | None:
+        """Says how long the engine has not answered; None if the worker cannot tell.
+
+        It returns at once. Whoever watches a worker asks every second or so.
+        """
         ...
 
 

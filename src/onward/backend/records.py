@@ -157,6 +157,29 @@ class Scheduled(Struct, frozen=True):
     plan: Plan
 
 
+class Hearing(Struct, frozen=True):
+    """How long a worker has heard nothing from its engine.
+
+    Args:
+        silent: The time since the engine answered, in seconds.
+        limit: How long the engine may be silent while all is well, in seconds.
+        slots: How many steps the worker can run at a time; None if it does not say.
+
+    Example:
+        >>> Hearing(silent=40.0, limit=15.0).is_deaf
+        True
+    """
+
+    silent: float
+    limit: float
+    slots: int | None = None
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the worker hears nothing."""
+        return self.silent > self.limit
+
+
 class Finding(Struct, frozen=True):
     """A finding about an engine, for people to read.
 

@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from msgspec.structs import replace
 from returns.result import Result
 
-from onward.backend import Backend, Worker
+from onward.backend import Backend, Hearing, StopsRemotely, Worker
 from onward.backend.additions import additions_of, with_additions
+from onward.backend.support import hearing_of
 from onward.catalog import Catalog
 from onward.cli.console import say
 from onward.fault import Cancelled, Fault
@@ -81,6 +82,13 @@ class _AnnouncedWorker:
 
     def wait(self, timeout: float | None = None) -> bool:
         return self._worker.wait(timeout)
+
+    @property
+    def is_stopping(self) -> bool:
+        return isinstance(self._worker, StopsRemotely) and self._worker.is_stopping
+
+    def hearing(self) -> Hearing | None:
+        return hearing_of(self._worker)
 
 
 class _Attempts:

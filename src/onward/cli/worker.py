@@ -15,12 +15,13 @@ from returns.result import Result
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.cli.console import say, value_of
+from onward.cli.console import USAGE, end, say, value_of
 from onward.cli.options import Config, On, connected_elsewhere
 from onward.cli.reload import Changes
 from onward.cli.restart import restart
 from onward.cli.target import catalog_of, files_of
 from onward.fault import Fault
+from onward.health import Health
 from onward.interpret.work import worked
 from onward.isolation import Isolation
 from onward.logs import tell
@@ -70,6 +71,21 @@ def worker(
             help="Restart with more memory than this; with --isolate, replace each such child.",
         ),
     ] = None,
+    health: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Answer /live, /ready and /metrics over HTTP. Default host: 127.0.0.1.",
+        ),
+    ] = None,
+    deaf: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="How long it may hear nothing from its engine before /live fails.",
+        ),
+    ] = 120.0,
     reload: Annotated[
         bool,
         typer.Option(
@@ -81,7 +97,7 @@ def worker(
 
     Running tasks then have --grace seconds to finish. A second SIGTERM or Ctrl-C ends that time.
     What does not finish goes to another worker. Modules are looked up in the current directory
-    first.
+    first. If systemd started it, it tells systemd when it is ready, alive and stopping.
 
     A worker that restarts takes no more tasks, lets those that run finish, however long they take,
     and starts again in the same process, which keeps its id.
@@ -91,6 +107,7 @@ def worker(
     Exit codes: 0, it was stopped; 1, a fault (the engine was not reached), or an exception in a
     module; 2, a mistake in the command or the configuration.
     """
+    watched = _health(health, deaf)
     changes = Changes() if reload else None
     is_worn = False
     catalog = _loaded(modules, changes)
@@ -103,6 +120,7 @@ def worker(
                 concurrency=concurrency,
                 queues=_names(queues),
                 grace=grace,
+                health=watched,
                 isolate=limits if isolate else False,
                 max_tasks=None if isolate else max_tasks,
                 max_memory=None if isolate else max_memory,
@@ -127,6 +145,18 @@ def _loaded(modules: list[str], changes: Changes | None) -> Catalog | None:
     return None
 
 
+def _health(address: str | None, deaf: float) -> Health:
+    """What `--health` and `--deaf` say. Without a port, only systemd is told, if it listens."""
+    if address is None:
+        return Health(deaf=deaf)
+    host, _, port = address.rpartition(":")
+    try:
+        return Health(int(port), host.strip("[]") or "127.0.0.1", deaf)
+    except ValueError as problem:
+        why = f" ({problem})" if port.isdecimal() else ""
+        end(USAGE, f"--health is a port, or a host and a port, not {address!r}{why}")
+
+
 def _names(queues: str | None) -> list[str] | None:
     return None if queues is None else [name.strip() for name in queues.split(",")]
 
@@ -143,6 +173,7 @@ def _serve(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s")
     for each in logging.getLogger().handlers:
         tell(each)
+    logging.getLogger("onward.health").setLevel(logging.INFO)  # it says where the health is
     from onward.cli.leaving import announced  # it imports more than --help needs
 
     say(f"onward {version('onward')} on {backend!r}", "bold")

@@ -30,6 +30,7 @@ from onward.secret import has_marks
 
 if TYPE_CHECKING:
     from onward.catalog import Catalog
+    from onward.health import Health
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -225,12 +226,19 @@ def work_fault(
     queues: Collection[str] | None,
     grace: float,
     isolate: bool | Isolation,
+    health: Health | None,
 ) -> Fault | None:
-    """The fault of invalid arguments of `work`. Raises TypeError if the catalog is none."""
+    """The fault of invalid arguments of `work`.
+
+    Raises TypeError if the catalog or the health is none.
+    """
     from onward.catalog import Catalog  # only workers pay for it
+    from onward.health import Health
 
     if not isinstance(catalog, Catalog):
         raise TypeError(f"{catalog!r} is not a Catalog: write Catalog(task, flow, ...)")
+    if health is not None and not isinstance(health, Health):
+        raise TypeError(f"{health!r} is not a Health: write Health(port=...)")
     try:
         seconds_of("grace", grace)
     except (TypeError, ValueError) as problem:

@@ -15,7 +15,7 @@ from onward.isolation import Isolation, isolation_of
 
 if TYPE_CHECKING:
     from onward.catalog import Catalog
-    from onward.observer import Attempt, Sending
+    from onward.observer import Attempt, Observer, Sending
 
 DRAIN = 86_400.0
 """How long running steps may take to finish before a worn worker ends, in seconds."""
@@ -38,6 +38,7 @@ class Serving:
         concurrency: How many steps run at a time; None if the backend decides.
         max_tasks: After how many steps the worker is worn; None for no limit.
         max_memory: With how much memory it is worn, in megabytes; None for no limit.
+        observers: They follow its attempts, besides the backend's own observers.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Serving:
         concurrency: int | None,
         max_tasks: int | None,
         max_memory: float | None,
+        observers: tuple[Observer, ...] = (),
     ) -> None:
         self._children: _Closes | None = None
         self._max_tasks, self._max_memory = max_tasks, max_memory
@@ -57,7 +59,7 @@ class Serving:
             task.policy.isolate is not False for task in catalog.tasks.values()
         )
         counters = [] if max_tasks is None else [self._counter]
-        self.catalog: Catalog = core.served_catalog(catalog, on, *counters)
+        self.catalog: Catalog = core.served_catalog(catalog, on, *observers, *counters)
         if isolated:
             self._isolate(isolation_of(isolate), concurrency)
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from onward.catalog import Catalog
+    from onward.health import Health
+    from onward.health.watching import Watching
+    from onward.observer import Observer
 
 
 def work(
@@ -33,6 +36,7 @@ def work(
     isolate: bool | Isolation = False,
     max_tasks: int | None = None,
     max_memory: float | None = None,
+    health: Health | None = None,
 ) -> Result[None, Fault]:
     """Serves a catalog as a worker until a signal or an event stops it.
 
@@ -59,6 +63,7 @@ def work(
         max_tasks: After how many steps the worker ends; None for no limit.
         max_memory: With how much resident memory the worker ends, in megabytes (10^6 bytes),
             without its child processes; None for no limit.
+        health: What it reports of its health, and where; None for nothing.
 
     Returns:
         None after the worker has stopped, or the `Fault` that kept it from starting.
@@ -84,6 +89,7 @@ def work(
         isolate=isolate,
         max_tasks=max_tasks,
         max_memory=max_memory,
+        health=health,
     ).map(lambda _: None)
 
 
@@ -98,21 +104,26 @@ def worked(
     isolate: bool | Isolation,
     max_tasks: int | None,
     max_memory: float | None,
+    health: Health | None,
 ) -> Result[bool, Fault]:
     """Does what `work` does, and says whether the worker ended because it was worn."""
     check_backend(on, "serve")
     check_stop(stop)
-    invalid = work_fault(catalog, concurrency, queues, grace, isolate)
+    invalid = work_fault(catalog, concurrency, queues, grace, isolate, health)
     invalid = invalid or limits_fault(max_tasks, max_memory)
     if invalid is not None:
         return Failure(invalid)
-    with _stop_signals() as signals:
-        serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory)
+    with _stop_signals() as signals, watching(health, catalog) as watched:
+        if isinstance(watched, Failure):
+            return Failure(watched.failure())
+        watch = watched.unwrap()
+        serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory, watch.observers)
         catalog = serving.catalog
         served = call_backend(on.serve, catalog, concurrency=concurrency, queues=queues)
         if isinstance(served, Failure):
             return Failure(served.failure())
         worker = served.unwrap()
+        watch.serve(worker)
 
         def is_told() -> bool:
             return bool(signals) or (stop is not None and stop.is_set()) or is_stopping(worker)
@@ -121,12 +132,49 @@ def worked(
             while not (is_told() or serving.is_worn()):
                 if worker.wait(0.1) and not is_stopping(worker):
                     return Failure(Unavailable("", "the worker ended without being asked to"))
-            if not is_told() and _drained(worker, is_told):
-                return Success(True)
+            if not is_told():
+                watch.drain()
+                if _drained(worker, is_told):
+                    return Success(True)
+            watch.stop()
             _stop_worker(worker, grace, signals)
         finally:
             serving.close()
     return Success(False)
+
+
+class Unwatched:
+    """Reports nothing."""
+
+    observers: tuple[Observer, ...] = ()
+    """None."""
+
+    def serve(self, worker: Worker) -> None:
+        """See `Watching.serve`."""
+
+    def drain(self) -> None:
+        """See `Watching.drain`."""
+
+    def stop(self) -> None:
+        """See `Watching.stop`."""
+
+
+@contextlib.contextmanager
+def watching(
+    health: Health | None, catalog: Catalog
+) -> Generator[Result[Watching | Unwatched, Fault]]:
+    """Reports the health of a worker that serves a catalog, if that is asked for."""
+    if health is None:
+        yield Success(Unwatched())
+        return
+    from onward.health.watching import watch_over  # only workers that report it pay for it
+
+    watched = watch_over(health, {*catalog.tasks, *catalog.flows})
+    try:
+        yield watched.map(lambda watch: watch)
+    finally:
+        if isinstance(watched, Success):
+            watched.unwrap().close()
 
 
 def is_stopping(worker: Worker) -> bool:

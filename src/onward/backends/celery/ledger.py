@@ -13,6 +13,7 @@ from onward.backends.celery.cells import Cells
 from onward.backends.celery.cleanups import CleanupLedger
 from onward.backends.celery.due import DueLedger
 from onward.backends.celery.limits import LimitLedger
+from onward.backends.celery.outage import Outage
 from onward.backends.celery.records import FailedAttempt, Records
 from onward.backends.celery.unique import UniqueLedger
 from onward.fault import Misconfigured
@@ -122,6 +123,11 @@ class Ledger(Protocol):
     @property
     def records(self) -> Records:
         """What it has recorded of calls."""
+        ...
+
+    @property
+    def outage(self) -> Outage:
+        """Logs when it is not reached."""
         ...
 
     def for_worker(self) -> Ledger:

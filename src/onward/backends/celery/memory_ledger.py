@@ -28,6 +28,7 @@ from onward.backends.celery.memory_limits import MemoryLimits
 from onward.backends.celery.memory_log import log_begun, log_ended, log_failed
 from onward.backends.celery.memory_records import MemoryRecords
 from onward.backends.celery.memory_unique import MemoryUnique
+from onward.backends.celery.outage import Outage
 from onward.backends.celery.records import FailedAttempt
 from onward.outcome import Outcome
 from onward.plan import Args, Past
@@ -43,6 +44,7 @@ class MemoryLedger:
     def __init__(self, keep: float) -> None:
         self._keep = keep
         self.cells: Cells = MemoryCells()
+        self.outage: Outage = Outage("the ledger", "")
         self._changed = threading.Condition(threading.RLock())
         self._calls: dict[str, dict[str, bytes]] = {}
         self.due: MemoryDue = MemoryDue(self._changed, self._calls)

@@ -68,9 +68,11 @@ class RedisLedger:
         *,
         is_for_worker: bool = False,
     ) -> None:
-        outage = Outage(server_name("the ledger", url), "this worker's records wait for it")
+        self.outage: Outage = Outage(
+            server_name("the ledger", url), "this worker's records wait for it"
+        )
         self._retry = (
-            ConnectionRetry(math.inf, outage)
+            ConnectionRetry(math.inf, self.outage)
             if is_for_worker
             else ConnectionRetry(timeouts.connect)
         )

@@ -35,6 +35,7 @@ from onward.backends.celery.message import (
     gathered,
     state_after,
 )
+from onward.backends.celery.outage import Outage
 from onward.backends.celery.places import Place, Places
 from onward.backends.celery.plumbing import Plumbing
 from onward.backends.celery.progress import ProgressWriter
@@ -70,6 +71,8 @@ class Runner:
     def __init__(self, core: Core, catalog: Catalog, worker: str, refusals: RefusalLog) -> None:
         self._core = core
         self._ledger = core.ledger.for_worker()
+        self.outage: Outage = self._ledger.outage
+        """Logs when the ledger is not reached."""
         self._steps = StepRunner(catalog.tasks)
         self._leases = Leases(self._ledger, core.lease, worker)
         self._progress = ProgressWriter(self._ledger)

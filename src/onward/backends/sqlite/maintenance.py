@@ -70,6 +70,10 @@ class Maintenance:
         """Looks no more."""
         self._closed.set()
 
+    def silent(self) -> float:
+        """How long it has not been able to look, in seconds."""
+        return time.monotonic() - self._looked
+
     def _run(self) -> None:
         every = min(_EVERY, self._resources.lease / 4)
         while not self._closed.is_set():

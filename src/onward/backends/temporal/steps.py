@@ -136,6 +136,11 @@ class StepRunner:
         details = activity.cancellation_details()
         return self._is_stopping if details is None else details.not_found or details.timed_out
 
+    @property
+    def running(self) -> int:
+        """How many steps run."""
+        return len(self._running)
+
     def give_up(self) -> None:
         """Ends the running steps, so that other workers take them over."""
         self._is_stopping = True
