@@ -225,6 +225,9 @@ class Diagnosis(Struct, frozen=True):
         knows_tasks: Whether a step goes only to workers that serve its task; if not, it goes to any
             worker of its queue.
         waiting_tasks: The number of waiting steps by task, on an engine without queue lengths.
+        running: The number of running steps, by queue or by task, as far as the engine counts them.
+        oldest: How long the oldest waiting step has waited, in seconds, by queue or by task, as far
+            as the engine knows.
     """
 
     queue: str
@@ -236,6 +239,8 @@ class Diagnosis(Struct, frozen=True):
     knows_capitals: bool = True
     knows_tasks: bool = False
     waiting_tasks: Mapping[str, int] = {}
+    running: Mapping[str, int] = {}
+    oldest: Mapping[str, float] = {}
 
 
 def state_of(outcome: Outcome) -> State:

@@ -15,8 +15,8 @@ from returns.result import Result
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.cli.console import USAGE, end, say, value_of
-from onward.cli.options import Config, On, connected_elsewhere
+from onward.cli.console import say, value_of
+from onward.cli.options import Config, On, connected_elsewhere, health_at
 from onward.cli.reload import Changes
 from onward.cli.restart import restart
 from onward.cli.target import catalog_of, files_of
@@ -147,14 +147,7 @@ def _loaded(modules: list[str], changes: Changes | None) -> Catalog | None:
 
 def _health(address: str | None, deaf: float) -> Health:
     """What `--health` and `--deaf` say. Without a port, only systemd is told, if it listens."""
-    if address is None:
-        return Health(deaf=deaf)
-    host, _, port = address.rpartition(":")
-    try:
-        return Health(int(port), host.strip("[]") or "127.0.0.1", deaf)
-    except ValueError as problem:
-        why = f" ({problem})" if port.isdecimal() else ""
-        end(USAGE, f"--health is a port, or a host and a port, not {address!r}{why}")
+    return Health(deaf=deaf) if address is None else health_at("--health", address, deaf)
 
 
 def _names(queues: str | None) -> list[str] | None:

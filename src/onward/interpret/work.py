@@ -129,10 +129,10 @@ def worked(
             return bool(signals) or (stop is not None and stop.is_set()) or is_stopping(worker)
 
         try:
-            while not (is_told() or serving.is_worn()):
+            while not (told := is_told()) and not serving.is_worn():
                 if worker.wait(0.1) and not is_stopping(worker):
                     return Failure(Unavailable("", "the worker ended without being asked to"))
-            if not is_told():
+            if not told:
                 watch.drain()
                 if _drained(worker, is_told):
                     return Success(True)

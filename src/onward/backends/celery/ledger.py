@@ -212,6 +212,10 @@ class Ledger(Protocol):
         """Returns the routes with messages that were sent so long ago and have not begun."""
         ...
 
+    def oldest_sent(self) -> Mapping[str, float]:
+        """Returns how long ago the oldest message was sent that has not begun, by queue."""
+        ...
+
     def note_empty(self, route: str, seconds: float) -> None:
         """Stores that a route is empty: messages sent so long ago must have been received."""
         ...

@@ -140,6 +140,9 @@ class MemoryLedger:
     def waiting_routes(self, seconds: float) -> list[str]:
         return []
 
+    def oldest_sent(self) -> Mapping[str, float]:
+        return {}
+
     def note_empty(self, route: str, seconds: float) -> None:
         pass
 

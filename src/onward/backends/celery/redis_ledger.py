@@ -240,6 +240,16 @@ class RedisLedger:
         found = self._find_waiting_routes([scripts.ROUTES], [seconds])
         return [route.decode(errors="replace") for route in found]
 
+    def oldest_sent(self) -> Mapping[str, float]:
+        now = self.clock()
+        oldest: dict[str, float] = {}
+        for raw in self._client.smembers(scripts.ROUTES):
+            route = raw.decode(errors="replace")  # a priority, a colon and a queue
+            for _, sent in self._client.zrange(f"{scripts.SENT}{route}", 0, 0, withscores=True):
+                queue = route.partition(":")[2]
+                oldest[queue] = max(oldest.get(queue, 0.0), now - float(sent))
+        return oldest
+
     def note_empty(self, route: str, seconds: float) -> None:
         while self._note_received([f"{scripts.SENT}{route}"], [seconds]) == _AT_ONCE:
             pass
