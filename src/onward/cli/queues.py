@@ -180,7 +180,7 @@ def _say(rows: list[_Row]) -> None:
 
 
 def _running(row: _Row) -> str:
-    return "" if row.running is None else f", {row.running} running"
+    return f", {row.running} running" if row.running else ""
 
 
 def _table(rows: list[_Row]) -> Table:
