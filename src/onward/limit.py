@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -187,4 +186,6 @@ def short(text: str, most: int) -> str:
 
 def hashed(text: str) -> str:
     """A hash of a text, in 32 letters and digits."""
+    from hashlib import sha256  # only long keys and those of secrets need it
+
     return sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
