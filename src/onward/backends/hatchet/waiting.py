@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import msgspec
 from msgspec import Raw
@@ -92,7 +92,7 @@ class Waits:
             self._change()
 
     @contextlib.contextmanager
-    def work(self) -> Iterator[None]:
+    def work(self) -> Generator[None]:
         """Notes that the flow does something else than to wait, as long as this is open."""
         self._at_work += 1
         self._change()
