@@ -56,12 +56,16 @@ def main(worker: Connection, life: int) -> None:
     # The worker decides when its children end: systemd, for one, signals all processes of a unit.
     # A handler, because processes that a step starts would inherit that a signal is ignored.
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"):
-        signal.signal(getattr(signal, name), lambda *_: None)
+        signal.signal(getattr(signal, name), _ignore)
     with contextlib.suppress(OSError):  # no Linux
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     with contextlib.suppress(Exception):  # stderr is closed
         faulthandler.enable()
     _Child(worker, _Life(life)).serve()
+
+
+def _ignore(_: int, __: object) -> None:
+    """Handles a signal that is not for this process."""
 
 
 class _Life:

@@ -227,6 +227,8 @@ class Children:
                     child.process.kill()
                     message = f"its isolated process did not start within {_STARTING:g} s"
                     raise _Stop(Lost(step.task, message))
+                case _:
+                    pass
 
     def _exchange(
         self,
@@ -259,6 +261,8 @@ class Children:
                         context.report(progress)
                 case Ended():
                     return answer
+                case _:
+                    pass
             now = time.monotonic()
             if now >= end:
                 process.kill()

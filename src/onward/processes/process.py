@@ -40,7 +40,7 @@ _CAUSES = {
         "library that it shows."
     ),
 }
-_CAUSES |= dict.fromkeys(("SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"), _CAUSES["SIGSEGV"])
+_CRASHES = ("SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 _EXITED = "Code of the task ended the process, such as os._exit: raise an exception instead."
 
 
@@ -127,7 +127,8 @@ class Process:
             name = signal.Signals(-code).name
         except ValueError:  # a real-time signal
             name = f"signal {-code}"
-        return f"was killed by {name}", _CAUSES.get(name, "Find out who sent this signal.")
+        alike = "SIGSEGV" if name in _CRASHES else name
+        return f"was killed by {name}", _CAUSES.get(alike, "Find out who sent this signal.")
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

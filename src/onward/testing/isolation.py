@@ -37,11 +37,16 @@ class IsolationLaws(Tools):
         self, backend: Backend, traces: Path
     ) -> None:
         """When the outcome is there, nothing runs any more."""
-        ref = submit(isolated.beat(1), on=backend).unwrap()
-        found = result(ref, on=backend, timeout=self.patience).failure()
-        assert isinstance(found, TimedOut)
-        assert not found.still_running
-        [pid] = {int(what.split()[1]) for what in what_ran(traces / ref.id)}
+        pids: set[int] = set()
+        for _ in range(5):  # a busy machine may take all of its time
+            ref = submit(isolated.beat(1), on=backend).unwrap()
+            found = result(ref, on=backend, timeout=self.patience).failure()
+            assert isinstance(found, TimedOut)
+            assert not found.still_running
+            pids = {int(what.split()[1]) for what in what_ran(traces / ref.id)}
+            if pids:
+                break
+        [pid] = pids
         assert not is_alive(pid)
 
     def test_a_cancel_ends_the_code_of_an_isolated_step(
