@@ -100,6 +100,11 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "status_says_where_a_call_is",
         "awaiting_gives_the_same",
     ),
+    "Resources": (
+        "a_resource_is_opened_once_in_a_process",
+        "each_attempt_has_a_resource_of_its_own",
+        "resources_work_within_flows",
+    ),
     "Keys": (
         "a_key_is_submitted_once",
         "a_key_belongs_to_its_flow",

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from onward.flows.limiting import limited
     from onward.flows.passing import fixed, keep, spread, tee
     from onward.flows.signals import Signal
+    from onward.flows.using import uses
     from onward.flows.waiting import awaits, sleep
     from onward.health import Health
     from onward.interpret.histories import (
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from onward.interpret.listed import ListedCall
     from onward.interpret.listing import calls, cancel_all, forget, resume_all
     from onward.interpret.repair import fork, history, move, replay, resume
+    from onward.resource import Resource
 
 __all__ = [
     "AttemptHistory",
@@ -120,6 +122,7 @@ __all__ = [
     "Ref",
     "Replay",
     "ReplayedStep",
+    "Resource",
     "Retry",
     "Schedule",
     "Schedules",
@@ -182,6 +185,7 @@ __all__ = [
     "together",
     "unschedule",
     "unwrap",
+    "uses",
     "work",
 ]
 
@@ -201,6 +205,7 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.flows.limiting": ("limited",),
         "onward.flows.passing": ("fixed", "keep", "spread", "tee"),
         "onward.flows.signals": ("Signal",),
+        "onward.flows.using": ("uses",),
         "onward.flows.waiting": ("awaits", "sleep"),
         "onward.health": ("Health",),
         "onward.interpret.histories": (
@@ -213,6 +218,7 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.interpret.listed": ("ListedCall",),
         "onward.interpret.listing": ("calls", "cancel_all", "forget", "resume_all"),
         "onward.interpret.repair": ("fork", "history", "move", "replay", "resume"),
+        "onward.resource": ("Resource",),
     },
 )
 

@@ -52,6 +52,7 @@ from onward.flows.flow import Call, Flow, Ref
 from onward.flows.signals import Signal
 from onward.interpret import check, core
 from onward.interpret.callers import AWAITS
+from onward.interpret.opening import WorkerResources
 from onward.interpret.prepare import (
     Deadline,
     Stop,
@@ -72,12 +73,14 @@ from onward.policy import CallOptions
 
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any
 
     from onward.health import Health
     from onward.health.watching import Watching
     from onward.interpret.bulk import Each
     from onward.interpret.histories import History, Replay
     from onward.interpret.listed import ListedCall, Listing, Moment
+    from onward.resource import Resource
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -389,6 +392,7 @@ async def work(
     max_tasks: int | None = None,
     max_memory: float | None = None,
     health: Health | None = None,
+    resources: Mapping[Resource[Any], object] | None = None,
 ) -> Result[None, Fault]:
     """Serves a catalog as a worker until `stop` is set or the awaiting task is cancelled.
 
@@ -402,15 +406,42 @@ async def work(
     invalid = invalid or limits_fault(max_tasks, max_memory)
     if invalid is not None:
         return Failure(invalid)
+    opens = WorkerResources(catalog, on, resources, isolate)
+    is_cancelled = False
+
+    def is_told() -> bool:
+        return is_cancelled or (stop is not None and stop.is_set())
+
     with watching(health, catalog) as watched:
         if isinstance(watched, Failure):
             return Failure(watched.failure())
         watch = watched.unwrap()
-        serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory, watch.observers)
+        opening = asyncio.ensure_future(asyncio.to_thread(opens.open, queues, is_told))
         try:
-            return await _worked(serving, on, concurrency, queues, grace, stop, watch)
+            problem = await asyncio.shield(opening)
+            if problem is not None:
+                return Failure(problem)
+            if opens.is_stopped:
+                return Success(None)
+            catalog, observers = opens.catalog, watch.observers
+            serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory, observers)
+            try:
+                return await _worked(serving, on, concurrency, queues, grace, stop, watch)
+            finally:
+                await asyncio.shield(asyncio.to_thread(serving.close))
+        except asyncio.CancelledError:
+            is_cancelled = True
+            raise
         finally:
-            await asyncio.shield(asyncio.to_thread(serving.close))
+            await asyncio.shield(asyncio.ensure_future(_closed(opening, opens)))
+
+
+async def _closed(opening: asyncio.Future[Fault | None], opens: WorkerResources) -> None:
+    """Waits until resources have been opened, and closes them."""
+    import asyncio
+
+    await asyncio.wait([opening])
+    await asyncio.to_thread(opens.close)
 
 
 async def _worked(

@@ -13,6 +13,7 @@ from onward.flows.flow import AnyFlow, AnyTask, Flow, Named, Task
 from onward.flows.frozen import immutable
 from onward.flows.names import one_of_namesakes
 from onward.flows.nodes import walk
+from onward.flows.unfinished import Unfinished
 from onward.limit import StepLimit, on_wire
 from onward.plan import walk as walk_nodes
 from onward.policy import Delivery, check_reserved
@@ -109,7 +110,7 @@ class Catalog:
             modules: Modules, or their names.
 
         Raises:
-            TypeError: If an argument is not a module.
+            TypeError: If an argument is not a module, or a task lacks a resource.
             ImportError: If there is no module of that name.
             ValueError: If the modules have no task, or if two tasks or flows share a name.
         """
@@ -118,6 +119,9 @@ class Catalog:
                 raise TypeError(f"{module!r} is not a module: write Catalog.of(my.tasks)")
         loaded = [importlib.import_module(m) if isinstance(m, str) else m for m in modules]
         values: list[Any] = [value for module in loaded for value in vars(module).values()]
+        for value in values:
+            if isinstance(value, Unfinished):
+                raise value.problem
         catalog = cls(*(value for value in values if isinstance(value, Flow)))
         if not catalog.tasks:
             names = ", ".join(module.__name__ for module in loaded)

@@ -26,6 +26,7 @@ from onward.catalog import Tasks
 from onward.context import Context, Progress
 from onward.coroutines import drive
 from onward.flows.flow import AnyTask
+from onward.opened import OpenResources
 from onward.processes.memory import memory
 from onward.processes.messages import (
     Answered,
@@ -41,6 +42,7 @@ from onward.processes.messages import (
 )
 from onward.processes.places import MAIN, tasks_in
 from onward.processes.records import forward
+from onward.resource import OPENS
 
 _FIRST_TO_GO = "500"
 """How much likelier the kernel kills this process than the worker when memory runs out."""
@@ -118,6 +120,8 @@ class _Child:
         self._life = life
         self._sending = threading.Lock()
         self._executor = ThreadExecutor()
+        self._resources = OpenResources()
+        OPENS.set(self._resources)
         self._attempts: dict[tuple[str, ...], Attempts] = {}
 
     def serve(self) -> None:
@@ -127,6 +131,7 @@ class _Child:
                     self._handle(decode_asked(self._worker.recv_bytes()))
         finally:
             self._executor.close()
+            self._resources.end()
 
     def _handle(self, asked: Load | Job) -> None:
         if isinstance(asked, Job):

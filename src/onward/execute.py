@@ -47,7 +47,20 @@ _LOGGER = logging.getLogger("onward.step")
 _RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 _TIMED_OUT = tuple(map(type_name, TimeoutError.__mro__))
 _LOST = tuple(map(type_name, ChildProcessError.__mro__))
-_CALLERS = (__name__, "onward.observe", "onward.signature")
+_CALLERS = frozenset(
+    (
+        __name__,
+        "onward.observe",
+        "onward.signature",
+        "onward.resource",
+        "onward.opened",
+        "onward.blocks",
+        "onward.backend.loop",
+        "asyncio.futures",
+        "contextlib",
+        "concurrent.futures._base",
+    )
+)
 """The modules that call a task's function, whose frames tell its author nothing."""
 
 
@@ -64,7 +77,7 @@ def performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Att
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
-        return AttemptEnd(task.signature.give(task.fn(*positional, **keyword), task.name))
+        return AttemptEnd(task.signature.give(task.called(*positional, **keyword), task.name))
     except BaseException as problem:
         if _is_ctrl_c(problem):
             raise
@@ -148,7 +161,7 @@ async def _performed_async(
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
-        value: Any = await call_async(task.fn, *positional, **keyword)
+        value: Any = await call_async(task.called, *positional, **keyword)
         return AttemptEnd(task.signature.give(value, task.name))
     except BaseException as problem:
         running = asyncio.current_task()
@@ -211,7 +224,7 @@ def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
         if isinstance(outcome.fault, Raised):
             shown = outcome.fault.traceback
             if problem is not None:  # it was raised in this process
-                trace = (type(problem), problem, _own_frames(problem))
+                trace = (type(problem), problem, own_frames(problem))
     token = CURRENT.set(context)
     # A log handler is the user's code. If it raises, the step must not fail.
     with contextlib.suppress(Exception):
@@ -346,7 +359,7 @@ def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
         problem: The exception, just caught.
         attempt: The number of the attempt, from 1.
     """
-    frames = _own_frames(problem)
+    frames = own_frames(problem)
     return Raised(
         task=task,
         error_type=type_name(type(problem)),
@@ -359,7 +372,7 @@ def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
     )
 
 
-def _own_frames(problem: BaseException) -> TracebackType | None:
+def own_frames(problem: BaseException) -> TracebackType | None:
     """An exception's traceback, from the task's own function on."""
     frames = problem.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__") in _CALLERS:

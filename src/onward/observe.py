@@ -27,7 +27,8 @@ from onward.catalog import Catalog, Tasks
 from onward.context import Context, current
 from onward.execute import ObservedTasks
 from onward.fault import Cancelled, Expired, Fault, Raised
-from onward.flows.flow import Task
+from onward.flows.flow import AnyTask
+from onward.flows.nodes import changed_task
 from onward.observer import Attempt, Observer, Sending
 from onward.outcome import Failed, Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
@@ -150,13 +151,7 @@ class _Observed(ObservedTasks):
         super().__init__(
             (
                 name,
-                Task(
-                    name,
-                    _with_observers(task, observers),
-                    task.policy,
-                    task.declared,
-                    task.signature,
-                ),
+                changed_task(task, called=_with_observers(task, observers)),
             )
             for name, task in tasks.items()
         )
@@ -213,8 +208,8 @@ def observed_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog
     return catalog.with_tasks(_Observed(catalog.tasks, observers))
 
 
-def _with_observers(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callable[..., Any]:
-    fn: Callable[..., Any] = task.fn
+def _with_observers(task: AnyTask, observers: Sequence[Observer]) -> Callable[..., Any]:
+    fn = task.called
     if task.signature.is_async:
 
         @wraps(fn)

@@ -19,7 +19,7 @@ from onward.backend import Submission
 from onward.backend.additions import Seals, additions_of, with_additions
 from onward.codec import Find, Refused
 from onward.fault import Fault, Misconfigured
-from onward.flows.flow import Task
+from onward.flows.nodes import changed_task
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args, Past, Plan, with_given
 from onward.secret import MARK, SEALED, has_marks
@@ -323,8 +323,7 @@ def _opening(tasks: Tasks, sealer: Seals) -> Tasks:
         return _Sealing(**parts)
 
     return {
-        name: Task(name, task.fn, task.policy, task.declared, opening(task.signature))
-        for name, task in tasks.items()
+        name: changed_task(task, signature=opening(task.signature)) for name, task in tasks.items()
     }
 
 

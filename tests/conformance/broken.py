@@ -17,12 +17,13 @@ from onward.backend import CallPage, CallQuery, HistoryPage, State, Submission, 
 from onward.backend.features import NOTHING
 from onward.backends.local import Local
 from onward.backends.local.core import Core
-from onward.backends.local.steps import Run, StepRunner
+from onward.backends.local.steps import Run, Runtime, StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
 from onward.execute import limit_key
 from onward.fault import Conflict, Moved, Raised, Unknown
 from onward.limit import StepLimit
+from onward.opened import OpenResources
 from onward.outcome import Failed, Faulted, Outcome, Value, faulted
 from onward.plan import (
     Args,
@@ -408,6 +409,16 @@ class _OneContext(LoopExecutor):
         self, work: Callable[[], T], variables: contextvars.Context, timeout: Timeout[T]
     ) -> T:
         return await super().run(partial(self._shared.run, work), variables, timeout)
+
+
+class OpensForEachCall(Broken):
+    """Opens the resources of tasks anew for each call."""
+
+    class BrokenCore(Core):
+        def steps(self, run: Run) -> StepRunner:
+            runtime = Runtime(4, OpenResources())
+            runtime.slots, runtime.executor = self.runtime.slots, self.runtime.executor
+            return StepRunner(runtime, run)
 
 
 class GivesNoWarning(Broken):

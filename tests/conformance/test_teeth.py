@@ -51,6 +51,7 @@ CAUGHT = {
     "HoldsAKeyForEver": "test_the_next_unique_call_comes_when_one_has_ended",
     "KeepsTheFirstArguments": "test_debounce_runs_the_last_arguments",
     "ForgetsWhatComesNext": "test_debounce_after_the_start_comes_next",
+    "OpensForEachCall": "test_a_resource_is_opened_once_in_a_process",
 }
 
 SUBJECT = """

@@ -5,8 +5,8 @@ import asyncio
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from tempfile import TemporaryDirectory
@@ -48,6 +48,7 @@ from onward import (
     Ref,
     Replay,
     ReplayedStep,
+    Resource,
     Retry,
     Schedule,
     Schedules,
@@ -110,6 +111,7 @@ from onward import (
     together,
     unschedule,
     unwrap,
+    uses,
     work,
 )
 from onward.backend import Submission, Transacts, Worker
@@ -943,7 +945,64 @@ def a_secret_keeps_the_type_of_what_it_holds(secret: Secret[str]) -> Secret[int 
     return secret
 
 
+# -- resources: which no caller passes ------------------------------------------------------------
+
+
+class Db:
+    def insert(self, rows: list[int]) -> int:
+        return len(rows)
+
+
+class Cache:
+    def seen(self, n: int) -> bool:
+        return n > 0
+
+
+@contextmanager
+def open_db() -> Generator[Db]:
+    yield Db()
+
+
+@asynccontextmanager
+async def open_cache(db: Db) -> AsyncGenerator[Cache]:
+    yield Cache()
+
+
+db = Resource(open_db)
+cache = Resource(open_cache, needs=(db,), scope="attempt")
+checked = Resource(open_db, check=lambda db: db.insert([]) == 0, check_every=60)
+
+
+@uses(db, queue="db")
+def insert(db: Db, rows: list[int], table: str = "rows") -> int:
+    return db.insert(rows)
+
+
+@uses(cache, timeout=30)
+async def look(cache: Cache, n: int) -> Result[str, Malformed]:
+    return Success("seen") if cache.seen(n) else Failure(Malformed(n))
+
+
+@uses(db)
+@uses(cache)
+def both(cache: Cache, db: Db, n: int) -> int:
+    return n
+
+
+def resources_are_not_passed() -> None:
+    assert_type(db, Resource[Db])
+    assert_type(cache, Resource[Cache])
+    assert_type(insert([1], table="x"), Call[int])
+    assert_type(insert.fn(Db(), [1]), int)
+    assert_type(look(1), Call[str, Malformed])
+    assert_type(both(1), Call[int])
+    assert_type(run(both(1), on=local()), Result[int, Fault])
+    numbers = each(both) >> given(insert, table="x") >> look
+    assert run(numbers([1, 2]), on=local(resources={db: Db()})) == Success("seen")
+
+
 def main() -> None:
+    resources_are_not_passed()
     """Runs all of it on the embedded backend."""
     a_call_has_the_value_and_the_errors_of_its_flow()
     asyncio.run(the_function_of_a_task_is_the_plain_one())

@@ -5,6 +5,8 @@
 and `# E: nobody` by none. At the end stand right programs that some checker refuses all the same.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from returns.result import Failure, Result, Success
@@ -22,6 +24,7 @@ from onward import (
     Lists,
     Raised,
     Ref,
+    Resource,
     Retry,
     Schedules,
     Secret,
@@ -68,6 +71,7 @@ from onward import (
     tee,
     together,
     unwrap,
+    uses,
     work,
 )
 from onward.backend import AsyncBackend, Transacts
@@ -729,6 +733,70 @@ def an_option_that_there_is_not() -> None:
     _ = run(double(1), on=local(), timout=1)  # E
     _ = run(double(1), on=local(), delay="1")  # E
     _ = submit(double(1), on=local(), timeout=1)  # E
+
+
+# -- resources ------------------------------------------------------------------------------------
+
+
+class Db:
+    pass
+
+
+@contextmanager
+def open_db() -> Generator[Db]:
+    yield Db()
+
+
+@contextmanager
+def open_view(db: Db) -> Generator[int]:
+    yield 1
+
+
+db = Resource(open_db)
+view = Resource(open_view, needs=(db,))
+
+
+@uses(db)
+def insert(db: Db, rows: list[int], table: str) -> int:
+    return len(rows)
+
+
+def a_resource_that_is_passed() -> None:
+    _ = insert(Db(), [1])  # E
+    _ = insert([1])  # E
+    _ = insert.fn([1], "x")  # E
+
+
+def a_value_that_the_task_behind_its_resource_cannot_take() -> None:
+    _ = double >> given(insert, table="x")  # E
+
+
+def a_function_without_a_parameter_for_its_resource() -> None:
+    @uses(db)  # E
+    def wrong(db: int, n: int) -> int:
+        return n
+
+    @uses(db)  # E
+    def none() -> int:
+        return 1
+
+    _ = wrong, none
+
+
+def resources_in_the_wrong_order() -> None:
+    @uses(db)  # E: mypy, pyright
+    @uses(view)  # E: not mypy
+    def swapped(db: Db, view: int, n: int) -> int:
+        return n
+
+    _ = swapped
+
+
+def a_resource_without_what_it_needs() -> None:
+    _ = Resource(open_view)  # E
+    _ = Resource(open_view, needs=(view,))  # E
+    _ = Resource(open_db, scope="thread")  # E
+    _ = uses(open_db)  # E
 
 
 # -- right, and refused all the same: limits of the checkers --------------------------------------

@@ -55,7 +55,7 @@ def one_of_namesakes(one: T, other: T) -> T:
     """
     if one is other:
         return one
-    if one.fn is not other.fn:
+    if one.fn is not other.fn or one.resources != other.resources:
         raise ValueError(
             f"two tasks are named {one.name!r}, one at {place(one.fn)} and one at "
             f"{place(other.fn)}: give one of them another name with @task(name=...)"

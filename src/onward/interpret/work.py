@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Generator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Generator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from returns.result import Failure, Result, Success
 
 from onward.backend import Backend, StopsRemotely, Worker
 from onward.backend.guard import call_backend
 from onward.fault import Fault, Unavailable
+from onward.interpret.opening import WorkerResources
 from onward.interpret.prepare import Stop, check_backend, check_stop, work_fault
 from onward.interpret.serving import DRAIN, Serving, limits_fault
 from onward.isolation import Isolation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from onward.health import Health
     from onward.health.watching import Watching
     from onward.observer import Observer
+    from onward.resource import Resource
 
 
 def work(
@@ -37,6 +39,7 @@ def work(
     max_tasks: int | None = None,
     max_memory: float | None = None,
     health: Health | None = None,
+    resources: Mapping[Resource[Any], object] | None = None,
 ) -> Result[None, Fault]:
     """Serves a catalog as a worker until a signal or an event stops it.
 
@@ -64,6 +67,8 @@ def work(
         max_memory: With how much resident memory the worker ends, in megabytes (10^6 bytes),
             without its child processes; None for no limit.
         health: What it reports of its health, and where; None for nothing.
+        resources: What tasks get in place of their resources, for tests: `{db: fake}`. A fake is
+            given as it is; another `Resource` is opened.
 
     Returns:
         None after the worker has stopped, or the `Fault` that kept it from starting.
@@ -90,6 +95,7 @@ def work(
         max_tasks=max_tasks,
         max_memory=max_memory,
         health=health,
+        resources=resources,
     ).map(lambda _: None)
 
 
@@ -105,6 +111,7 @@ def worked(
     max_tasks: int | None,
     max_memory: float | None,
     health: Health | None,
+    resources: Mapping[Resource[Any], object] | None = None,
 ) -> Result[bool, Fault]:
     """Does what `work` does, and says whether the worker ended because it was worn."""
     check_backend(on, "serve")
@@ -117,29 +124,45 @@ def worked(
         if isinstance(watched, Failure):
             return Failure(watched.failure())
         watch = watched.unwrap()
-        serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory, watch.observers)
-        catalog = serving.catalog
-        served = call_backend(on.serve, catalog, concurrency=concurrency, queues=queues)
-        if isinstance(served, Failure):
-            return Failure(served.failure())
-        worker = served.unwrap()
-        watch.serve(worker)
+        opens = WorkerResources(catalog, on, resources, isolate)
 
-        def is_told() -> bool:
-            return bool(signals) or (stop is not None and stop.is_set()) or is_stopping(worker)
+        def is_stopped() -> bool:
+            return bool(signals) or (stop is not None and stop.is_set())
 
         try:
-            while not (told := is_told()) and not serving.is_worn():
-                if worker.wait(0.1) and not is_stopping(worker):
-                    return Failure(Unavailable("", "the worker ended without being asked to"))
-            if not told:
-                watch.drain()
-                if _drained(worker, is_told):
-                    return Success(True)
-            watch.stop()
-            _stop_worker(worker, grace, signals)
+            problem = opens.open(queues, is_stopped)
+            if problem is not None:
+                return Failure(problem)
+            if opens.is_stopped:
+                return Success(False)
+            catalog, observers = opens.catalog, watch.observers
+            serving = Serving(catalog, on, isolate, concurrency, max_tasks, max_memory, observers)
+            try:
+                served = call_backend(
+                    on.serve, serving.catalog, concurrency=concurrency, queues=queues
+                )
+                if isinstance(served, Failure):
+                    return Failure(served.failure())
+                worker = served.unwrap()
+                watch.serve(worker)
+
+                def is_told() -> bool:
+                    return is_stopped() or is_stopping(worker)
+
+                while not (told := is_told()) and not serving.is_worn():
+                    if worker.wait(0.1) and not is_stopping(worker):
+                        return Failure(Unavailable("", "the worker ended without being asked to"))
+                if not told:
+                    watch.drain()
+                    if _drained(worker, is_told):
+                        return Success(True)
+                watch.stop()
+                _stop_worker(worker, grace, signals)
+            finally:
+                serving.close()
         finally:
-            serving.close()
+            count = len(signals)
+            opens.close(lambda: len(signals) > count)
     return Success(False)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.testing import choices, isolated, limited, tasks
+from onward.opened import with_resources
+from onward.testing import borrowing, choices, isolated, limited, tasks
 from onward.testing.attempts import AttemptLaws
 from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
@@ -21,6 +22,7 @@ from onward.testing.isolation import IsolationLaws
 from onward.testing.limits import LimitLaws
 from onward.testing.listing import ListingLaws
 from onward.testing.moving import MovingLaws
+from onward.testing.resources import ResourceLaws
 from onward.testing.resuming import ResumingLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.traces import TRACE
@@ -44,6 +46,7 @@ class BackendSuite(
     ListingLaws,
     MovingLaws,
     ScheduleLaws,
+    ResourceLaws,
 ):
     """The laws of Onward as a pytest class, for any backend.
 
@@ -61,8 +64,10 @@ class BackendSuite(
         ...         return local()
     """
 
-    catalog: ClassVar[Catalog] = Catalog.of(tasks, choices, limited, isolated)
-    """The tasks that the backend's workers serve."""
+    catalog: ClassVar[Catalog] = with_resources(
+        Catalog.of(tasks, choices, limited, isolated, borrowing)
+    )
+    """The tasks that the backend's workers serve, with what opens their resources."""
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -42,6 +42,7 @@ from onward.catalog import Catalog, Tasks
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import CLOSED, Cancelled, Fault, Moved, Unknown
+from onward.opened import OpenResources
 from onward.outcome import Outcome, faulted
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, has_cleanup
@@ -54,7 +55,8 @@ _GRACE = 30.0
 class Core:
     """The async backend behind `Local`; all of it runs on one event loop."""
 
-    def __init__(self, workers: int, keep: float) -> None:
+    def __init__(self, workers: int, keep: float, resources: OpenResources | None = None) -> None:
+        self.resources: OpenResources = resources or OpenResources()
         self.workers = workers
         self.runs: dict[str, Run] = {}
         self._here: dict[str, Run] = {}
@@ -66,7 +68,7 @@ class Core:
         self._with_cleanup: dict[Run, None] = {}
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
-        self.runtime: Runtime = Runtime(workers)
+        self.runtime: Runtime = Runtime(workers, self.resources)
         self._timetable = Timetable(self.submit, self._is_open)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:

@@ -44,6 +44,7 @@ from onward.plan import (
 )
 from onward.pool import Slots
 from onward.processes.children import Children
+from onward.resource import OPENS, Opens
 from onward.scope import Scope
 
 T = TypeVar("T")
@@ -52,9 +53,9 @@ _Make: TypeAlias = Callable[[contextvars.Context], Awaitable[Outcome]]
 _HELD_SLOTS: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
 
 
-def _empty_context(held: Slots | None) -> contextvars.Context:
+def _empty_context(held: Slots | None, base: contextvars.Context) -> contextvars.Context:
     """A context without the caller's variables, because no engine carries them to a task."""
-    variables = contextvars.Context()
+    variables = base.copy()
     if held is not None:
         variables.run(_HELD_SLOTS.set, held)
     return variables
@@ -116,9 +117,18 @@ def _is_plain(step: Runnable) -> bool:
 _PASSING: Final = (KeepNode, TeeNode, SpreadNode, FixedNode)
 
 
-def run_in_this_thread(plan: Plan, tasks: Tasks, executor: ThreadExecutor) -> Outcome:
-    """Runs a plan that `needs_no_loop` in the caller's thread."""
-    attempts, variables = Attempts(tasks, executor), _empty_context(_HELD_SLOTS.get())
+def run_in_this_thread(
+    plan: Plan, tasks: Tasks, executor: ThreadExecutor, base: contextvars.Context
+) -> Outcome:
+    """Runs a plan that `needs_no_loop` in the caller's thread.
+
+    Args:
+        plan: The plan.
+        tasks: Its tasks.
+        executor: Runs fused steps.
+        base: The context variables that tasks start with.
+    """
+    attempts, variables = Attempts(tasks, executor), _empty_context(_HELD_SLOTS.get(), base)
 
     async def attempt(step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
         if type(step) is StepNode:
@@ -203,15 +213,21 @@ class Run:
 
 
 class Runtime:
-    """What the steps of a backend run on: slots for sync steps, and an executor."""
+    """What the steps of a backend run on: slots for sync steps, and an executor.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        workers: How many sync steps run at the same time.
+        opens: What opens the resources of tasks.
+    """
+
+    def __init__(self, workers: int, opens: Opens) -> None:
         self.slots: Slots = Slots(workers)
         self.limits: Limits = Limits()
         self.executor: LoopExecutor = LoopExecutor()
         self.children: Children = Children()
-        self.without_slot: contextvars.Context = _empty_context(None)
-        self.in_slot: contextvars.Context = _empty_context(self.slots)
+        self.without_slot: contextvars.Context = contextvars.Context()
+        self.without_slot.run(OPENS.set, opens)
+        self.in_slot: contextvars.Context = _empty_context(self.slots, self.without_slot)
 
 
 class StepRunner:
