@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from msgspec.structs import replace
 
-from onward.flows.flow import AnyFlow, Flow, Named, Task
+from onward.flows.flow import AnyFlow, AnyTask, Flow, Named, Task
 from onward.flows.values import check_key
 from onward.limit import Limit, Selector
 
@@ -33,7 +33,7 @@ def limited(
     *,
     key: Callable[Params, str | int] | None = None,
 ) -> Flow[Params, Value, Error]: ...
-def limited(flow: AnyFlow, limit: Limit, /, *, key: Selector | None = None) -> AnyFlow:
+def limited(flow: object, limit: Limit, /, *, key: Selector | None = None) -> AnyFlow:
     """Gives a task, or the calls of a named flow, a limit over all workers.
 
     For a task, `@task(limit=Limit(...))` does the same. Here, type checkers see that the key takes
@@ -63,20 +63,23 @@ def limited(flow: AnyFlow, limit: Limit, /, *, key: Selector | None = None) -> A
         >>> polite = limited(fetch, Limit(concurrency=2), key=lambda url: url.split("/")[2])
         >>> run(polite("https://example.org/a.csv"), on=local())
         <Success: 25>
-        >>> ingest = limited((fetch >> fetch).named("ingest"), Limit(concurrency=1))
+        >>> ingest = limited(fetch.named("ingest"), Limit(concurrency=1))
+        >>> run(ingest("https://example.org/a.csv"), on=local())
+        <Success: 25>
     """
     if not isinstance(limit, Limit):
         raise TypeError(f"a limit is a Limit, not {limit!r}: write Limit(concurrency=5)")
     if key is not None:
         limit = replace(limit, key=key)
     if isinstance(flow, Task):
-        return flow.with_(limit=limit)
+        return cast(AnyTask, flow).with_(limit=limit)
     if not isinstance(flow, Named):
         raise TypeError(
             f"{flow!r} is neither a task nor a flow with a name: put @task on the function, or "
             "write limited(flow.named(...), Limit(...)), which limits its calls; "
             "flow.with_(limit=...) limits each of its tasks"
         )
+    named = cast("Named[..., Any, Any]", flow)
     if limit.key is not None:
-        check_key(flow, limit.key)
-    return Named(flow.body, flow.label, limit)
+        check_key(named, limit.key)
+    return Named(named.body, named.label, limit)
