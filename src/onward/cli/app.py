@@ -37,6 +37,7 @@ _PLAIN: tuple[Callable[..., None], ...] = (
     listing.calls,
     repair.history,
     repair.resume,
+    repair.replay,
     repair.fork,
     repair.forget,
     moving.move,

@@ -266,7 +266,10 @@ async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[
 async def forget(caller: Caller, ref: Ref[Value, Error], on: Forgets) -> Result[None, Fault]:
     """See `onward.forget`."""
     missing = unsupported(on, check_ref(ref).flow.name, "forget")
-    return Failure(missing) if missing else await caller.ask(on.forget, ref.id)
+    if missing is None:
+        return await caller.ask(on.forget, ref.id)
+    message = f"{on!r} has no forget: its engine deletes calls by its own retention alone"
+    return Failure(Unsupported(missing.task, message))
 
 
 async def send(
