@@ -7,7 +7,7 @@ import pytest
 
 from onward import Backend, local
 from onward.backends.sqlite import sqlite
-from onward.bridges import routed
+from onward.bridges import failover, routed
 from onward.testing import BackendSuite
 
 
@@ -33,6 +33,20 @@ class TestRoutedFromLocalToSqlite(BackendSuite):
     def backend(cls, traces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
         new = sqlite(tmp_path_factory.mktemp("sqlite") / "onward.db")
         backend = routed(local(), new, by=50)
+        worker = backend.serve(cls.catalog).unwrap()
+        yield backend
+        worker.stop()
+        backend.close()
+
+
+@pytest.mark.long
+class TestFailover(BackendSuite):
+    examples = 6
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, traces: Path) -> Iterator[Backend]:
+        backend = failover(local(), local())
         worker = backend.serve(cls.catalog).unwrap()
         yield backend
         worker.stop()

@@ -419,6 +419,15 @@ class Checks(Protocol):
 
 
 @runtime_checkable
+class ChecksSchedules(Protocol):
+    """A backend that can say what its engine cannot do of a schedule."""
+
+    def check_schedule(self, schedule: Schedule, /) -> list[Fault]:
+        """Returns what this engine cannot do of a schedule; empty if it can do all of it."""
+        ...
+
+
+@runtime_checkable
 class Explains(Protocol):
     """A backend that can show what its engine would run."""
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from onward.bridges.dial import Share, share
     from onward.bridges.draining import Left, drain
     from onward.bridges.failing_over import FailoverEvent, failover
+    from onward.bridges.migrating import Difference, differences
     from onward.bridges.mirroring import Comparison, mirror
     from onward.bridges.placing import BridgeStatus
     from onward.bridges.routing import routed
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BridgeStatus",
     "Comparison",
+    "Difference",
     "FailoverEvent",
     "Left",
     "Share",
+    "differences",
     "drain",
     "failover",
     "mirror",
@@ -32,6 +35,7 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.bridges.dial": ("Share", "share"),
         "onward.bridges.draining": ("Left", "drain"),
         "onward.bridges.failing_over": ("FailoverEvent", "failover"),
+        "onward.bridges.migrating": ("Difference", "differences"),
         "onward.bridges.mirroring": ("Comparison", "mirror"),
         "onward.bridges.placing": ("BridgeStatus",),
         "onward.bridges.routing": ("routed",),

@@ -26,14 +26,24 @@ class Place(NamedTuple):
     id: str
 
 
-class BridgeStatus(Status, frozen=True):
+class BridgeStatus(Status, frozen=True, eq=False):
     """What `status` gives on a bridge: a `Status` that says which engine has the call.
+
+    It equals a `Status` of the same call, whichever engine that is of.
 
     Args:
         engine: The engine's URL without credentials, or its backend's text.
     """
 
     engine: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Status):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in Status.__struct_fields__)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in Status.__struct_fields__))
 
 
 class Pair:

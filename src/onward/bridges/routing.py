@@ -16,6 +16,8 @@ from onward.bridges.core import Bridge
 from onward.bridges.dial import By, Decide, decider, forced, includes, share_of
 from onward.bridges.placing import Pair
 from onward.fault import Fault
+from onward.plan import VERSION, NamedNode, Plan, walk
+from onward.policy import Delivery
 from onward.sealing import changed_plan
 
 
@@ -30,6 +32,9 @@ def routed(old: Backend, new: Backend, /, *, by: By, name: str = "new") -> Backe
     engines are asked, the old one first. The keys of `unique=` stay with the old engine until
     all of a flow's calls go to the new one. A schedule stays where it is until `drain` hands it
     over; a new one is made on the old engine.
+
+    Calls with a `Limit` stay with the old engine too until all of a flow's calls go to the new one,
+    because each engine counts by itself.
 
     The variable `ONWARD_ROUTE` overrides the dial: `old`, `new`, or a percentage.
 
@@ -126,9 +131,21 @@ class Routed(Bridge):
         plan = submission.plan
         if plan.past is not None and plan.past.origin:
             return Success(self.pair.is_marked(plan.past.origin))  # it goes on where it was
-        return self._share(submission).map(lambda percent: includes(percent, id))
+        percent = self._share(submission)
+        if isinstance(percent, Failure) or percent.unwrap() in (0, 100):
+            return percent.map(bool)
+        if _is_limited(plan):  # each engine counts by itself
+            return Success(False)
+        return Success(includes(percent.unwrap(), id))
 
     def _share(self, submission: Submission) -> Result[float, Fault]:
         """The percentage of calls such as this one that go to the new backend."""
         plan, sealer = submission.plan, additions_of(self.pair.first).sealer
         return share_of(self._decide, plan if sealer is None else changed_plan(plan, sealer.opened))
+
+
+def _is_limited(plan: Plan) -> bool:
+    """Whether a step of a plan, or the whole call, has a limit."""
+    return plan.v != VERSION and any(
+        node.limit is not None for node in walk(plan.root) if isinstance(node, Delivery | NamedNode)
+    )

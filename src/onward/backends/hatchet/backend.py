@@ -72,6 +72,13 @@ class HatchetBackend(
             *retention.faults_in(plan, self.settings.keep),
         ]
 
+    def check_schedule(self, schedule: Schedule, /) -> list[Fault]:
+        """See `ChecksSchedules.check_schedule`."""
+        from onward.backends.hatchet.schedules import lacking  # which needs the SDK
+
+        fault = lacking(schedule)
+        return [] if fault is None else [fault]
+
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
         root = plan.root if plan.past is None else ChainNode((plan.root,))  # not as a DAG

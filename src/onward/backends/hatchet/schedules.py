@@ -62,9 +62,9 @@ class Crons:
 
     async def put(self, schedule: Schedule, plan: Plan) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
-        lacking = _lacking(schedule)
-        if lacking is not None:
-            return Failure(lacking)
+        refused = lacking(schedule)
+        if refused is not None:
+            return Failure(refused)
         found = await self._of(schedule.name)
         if isinstance(found, Failure):
             return found
@@ -195,7 +195,7 @@ class Crons:
         return (await self._http.request(method, url, query=query, body=body)).alt(_fault)
 
 
-def _lacking(schedule: Schedule) -> Unsupported | None:
+def lacking(schedule: Schedule) -> Unsupported | None:
     """The fault for a schedule that Hatchet's crons cannot do."""
     if schedule.overlap != "allow":
         message = (
