@@ -24,4 +24,9 @@ def merged(first: Diagnosis, second: Diagnosis) -> Diagnosis:
         knows_capitals=first.knows_capitals and second.knows_capitals,
         knows_tasks=first.knows_tasks and second.knows_tasks,
         waiting_tasks=dict(Counter(first.waiting_tasks) + Counter(second.waiting_tasks)),
+        running=dict(Counter(first.running) + Counter(second.running)),
+        oldest={
+            what: max(first.oldest.get(what, 0.0), second.oldest.get(what, 0.0))
+            for what in {**first.oldest, **second.oldest}
+        },
     )
