@@ -32,8 +32,10 @@ from onward import (
     Fault,
     Flow,
     Forgets,
+    Health,
     Histories,
     History,
+    Isolation,
     Items,
     Limit,
     ListedCall,
@@ -999,6 +1001,17 @@ def resources_are_not_passed() -> None:
     assert_type(run(both(1), on=local()), Result[int, Fault])
     numbers = each(both) >> given(insert, table="x") >> look
     assert run(numbers([1, 2]), on=local(resources={db: Db()})) == Success("seen")
+
+
+@task(isolate=Isolation(max_tasks=100), timeout=60)
+def render(page: str) -> bytes:
+    return page.encode()
+
+
+def a_worker_of_isolated_steps(on: Backend, stop: threading.Event) -> None:
+    served = Catalog(render)
+    health = Health(port=0)
+    assert_type(work(served, on=on, stop=stop, health=health), Result[None, Fault])
 
 
 def main() -> None:

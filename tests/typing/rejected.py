@@ -784,8 +784,8 @@ def a_function_without_a_parameter_for_its_resource() -> None:
 
 
 def resources_in_the_wrong_order() -> None:
-    @uses(db)  # E: mypy, pyright
-    @uses(view)  # E: not mypy
+    @uses(db)  # E: mypy
+    @uses(view)  # E
     def swapped(db: Db, view: int, n: int) -> int:
         return n
 

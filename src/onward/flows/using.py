@@ -50,7 +50,7 @@ class Using(
     __slots__ = ()
     if TYPE_CHECKING:
         # A plain task's `fn` takes what its callers give, and this one takes the resources too.
-        fn: Fn_co  # pyright: ignore[reportIncompatibleVariableOverride]
+        fn: Fn_co  # pyright: ignore[reportIncompatibleVariableOverride, reportIncompatibleMethodOverride]
     else:
         __signature__ = Parameters()
 
