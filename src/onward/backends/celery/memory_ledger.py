@@ -19,6 +19,8 @@ from onward.backends.celery.ledger import (
     Entry,
     Message,
     NewCall,
+    Outgoing,
+    Recorded,
     entry,
     kind_of_fault,
 )
@@ -40,6 +42,8 @@ _ARGS = msgspec.json.Decoder(Args)
 
 class MemoryLedger:
     """The ledger for `memory://`, where clients and workers are threads of this process."""
+
+    sends = False
 
     def __init__(self, keep: float) -> None:
         self._keep = keep
@@ -110,12 +114,20 @@ class MemoryLedger:
                 is_open, None, False, args=None if args is None else _ARGS.decode(args)
             )
 
-    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+    def record_outcome(
+        self,
+        id: str,
+        at: str,
+        holder: str,
+        outcome: bytes,
+        following: Outgoing | None = None,
+        tag: str = "",
+    ) -> Recorded:
         with self._changed:
             call = self._calls.get(id, {})
             call.pop(f"b:{at}", None)
             log_ended(call, at, holder)
-            return call.setdefault(f"o:{at}", outcome)
+            return Recorded(call.setdefault(f"o:{at}", outcome))
 
     def postpone(
         self, id: str, at: str, holder: str, delay: float, failed: FailedAttempt | None = None
@@ -172,6 +184,7 @@ class MemoryLedger:
         is_last: bool = False,
         at: str = "",
         holder: str = "",
+        tag: str = "",
     ) -> bool:
         with self._changed:
             call = self._calls.get(id)

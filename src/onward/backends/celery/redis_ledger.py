@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from onward import outcome as outcomes
-from onward.backends.celery import scripts, settle_scripts
+from onward.backends.celery import scripts, settle_scripts, step_scripts
 from onward.backends.celery.branches import RedisBranches, fan_outs
 from onward.backends.celery.cells import Cells, RedisCells
 from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
@@ -24,6 +24,8 @@ from onward.backends.celery.ledger import (
     Entry,
     Message,
     NewCall,
+    Outgoing,
+    Recorded,
     distrusted,
     entry,
     kind_of_fault,
@@ -66,8 +68,10 @@ class RedisLedger:
         signer: Signer | None = None,
         timeouts: Timeouts = _TIMEOUTS,
         *,
+        sends: bool = False,
         is_for_worker: bool = False,
     ) -> None:
+        self.sends = sends
         self.outage: Outage = Outage(
             server_name("the ledger", url), "this worker's records wait for it"
         )
@@ -80,7 +84,7 @@ class RedisLedger:
         client: Any = redis_at(url, timeouts, self._retry)
         self._client = client
         self._for_worker = partial(
-            RedisLedger, url, keep, lease, signer, timeouts, is_for_worker=True
+            RedisLedger, url, keep, lease, signer, timeouts, sends=sends, is_for_worker=True
         )
         self._keep = int(keep)
         self._lease = int(lease * 1000)
@@ -88,11 +92,11 @@ class RedisLedger:
         self.now: Callable[[], float] = Clock(self.clock).now
         self._add_calls = client.register_script(scripts.ADD_CALLS)
         self._note_sent = client.register_script(scripts.NOTE_SENT)
-        self._begin_step = client.register_script(scripts.BEGIN_STEP)
-        self._record_outcome = client.register_script(scripts.RECORD_OUTCOME)
-        self._update = client.register_script(scripts.UPDATE)
-        self._postpone = client.register_script(scripts.POSTPONE)
-        self._renew_lease = client.register_script(scripts.RENEW_LEASE)
+        self._begin_step = client.register_script(step_scripts.BEGIN_STEP)
+        self._record_outcome = client.register_script(step_scripts.RECORD_OUTCOME)
+        self._update = client.register_script(step_scripts.UPDATE)
+        self._postpone = client.register_script(step_scripts.POSTPONE)
+        self._renew_lease = client.register_script(step_scripts.RENEW_LEASE)
         self._find_lost = client.register_script(scripts.FIND_LOST)
         self._take_turn = client.register_script(scripts.TAKE_TURN)
         self._find_waiting_routes = client.register_script(scripts.FIND_WAITING_ROUTES)
@@ -128,7 +132,15 @@ class RedisLedger:
         for call in calls:
             plan = self._sign_plan(call.id, call.plan, call.delay)
             fields = [] if call.past is None else self._fields_of(call.id, call.past)
-            args += [call.id, plan, call.delay, call.about, len(fields), *fields]
+            args += [
+                call.id,
+                plan,
+                call.delay,
+                call.about,
+                *_sent(call.first),
+                len(fields),
+                *fields,
+            ]
         before = self._retry.failures
         added = self._add_calls([scripts.OPEN_CALLS, *(_key(call.id) for call in calls)], args)
         # After a retry, the first attempt may have stored the calls that now are known already.
@@ -210,12 +222,21 @@ class RedisLedger:
                 other_args = _ARGS.decode(read)
         return BeginResult(bool(is_open), outcome, bool(is_running), bool(is_cancelled), other_args)
 
-    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+    def record_outcome(
+        self,
+        id: str,
+        at: str,
+        holder: str,
+        outcome: bytes,
+        following: Outgoing | None = None,
+        tag: str = "",
+    ) -> Recorded:
         raw = sign(self._signer, outcome, "step", id, at)
-        counts = self._record_outcome(
-            [_key(id), _lease(id, at), scripts.OPEN_CALLS], [id, at, raw, holder]
-        )
-        return (counts and verify(self._signer, counts, "step", id, at)) or outcome
+        keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS]
+        args = [id, at, raw, holder, tag, *_sent(following)]
+        is_sent, other = self._record_outcome(keys, args)
+        stored = other and verify(self._signer, other, "step", id, at)
+        return Recorded(stored or outcome, bool(is_sent))
 
     def postpone(
         self, id: str, at: str, holder: str, delay: float, failed: FailedAttempt | None = None
@@ -285,11 +306,12 @@ class RedisLedger:
         is_last: bool = False,
         at: str = "",
         holder: str = "",
+        tag: str = "",
     ) -> bool:
         keys = [_key(id), scripts.OPEN_CALLS, _lease(id, at)]
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
         fault = kind_of_fault(outcome)
-        args = [id, end, raw, self._keep, int(is_last), fault, at, holder]
+        args = [id, end, raw, self._keep, int(is_last), fault, at, holder, tag]
         return bool(self._settle(keys, args))
 
     def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
@@ -326,3 +348,10 @@ def _key(id: str) -> str:
 
 def _lease(id: str, at: str) -> str:
     return f"onward:{id}:at:{at}"
+
+
+def _sent(each: Outgoing | None) -> tuple[str | bytes, ...]:
+    """The arguments of a script about a message that is sent."""
+    if each is None:
+        return ("", "", "", "")
+    return (each.message.id, each.message.route, each.list, each.raw)

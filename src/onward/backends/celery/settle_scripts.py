@@ -5,6 +5,7 @@ from __future__ import annotations
 from onward.backends.celery.limit_scripts import LIMITS
 from onward.backends.celery.log_scripts import LOG
 from onward.backends.celery.scripts import COMMON
+from onward.backends.celery.step_scripts import ACKNOWLEDGING
 from onward.backends.celery.wait import NOTIFY
 
 ADVANCE = """
@@ -70,8 +71,9 @@ SETTLE = (
     COMMON
     + SETTLES
     + LOG
+    + ACKNOWLEDGING
     + """
-local is_last, fault, at, holder = unpack(ARGV, 5)
+local is_last, fault, at, holder, tag = unpack(ARGV, 5)
 if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
 local decided = false
 if is_last == '1' then
@@ -86,6 +88,7 @@ if at ~= '' and not decided then
     log_ended(KEYS[1], at, holder, stamp(clock()) .. '=', true)
     redis.call('HDEL', KEYS[1], 'b:' .. at)
     if redis.call('GET', KEYS[3]) == holder then redis.call('DEL', KEYS[3]) end
+    acknowledge(tag)
 end
 return decided and 0 or 1
 """

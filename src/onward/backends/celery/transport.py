@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from queue import Empty
 from typing import Any
@@ -30,6 +30,17 @@ COMPRESSED = "it is compressed, and compressed messages are not accepted"
 
 _NO_RETRY = Retry(NoBackoff(), 0)
 
+ACKNOWLEDGED = "onward_acknowledged"
+"""The property of a message that says that the ledger has acknowledged it."""
+
+_NAMING = (
+    "global_keyprefix",
+    "priority_steps",
+    "sep",
+    "unacked_index_key",
+    "unacked_key",
+)
+
 _RECENTLY = 3.0
 """How long ago a BRPOP was sent if Redis is not silent, in seconds: it answers within one."""
 
@@ -38,6 +49,16 @@ _HEADER = 2
 
 _NO_PROPERTIES = b"\0\0"
 _PROPERTIES_AT = 12
+
+
+def names_keys(transport_options: Collection[str]) -> bool:
+    """Whether the options of a Redis transport change the names of its keys."""
+    return any(name in transport_options for name in _NAMING)
+
+
+def list_of(queue: str, priority: int) -> str:
+    """The list that has the messages of a queue at one priority, from 0 to 9."""
+    return f"{queue}{redis.Channel.sep}{priority}" if priority else queue
 
 
 class _RawMessage(kombu.message.Message):
@@ -85,6 +106,11 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Like kombu's, but frees the slot even if the acknowledgement fails."""
+        delivered: Any = self._delivered  # the messages, by their tags
+        message = delivered.get(delivery_tag)
+        if message is not None and message.properties.get(ACKNOWLEDGED):
+            virtual.QoS.ack(self, delivery_tag)
+            return
         try:
             super().ack(delivery_tag)
         except self.channel.connection_errors:
@@ -283,6 +309,7 @@ class Transport(redis.Transport):
         # Acknowledgement and redelivery use these properties, so the sender must not choose them.
         properties["delivery_tag"] = os.urandom(16).hex()
         properties["delivery_info"] = {"exchange": "", "routing_key": queue}
+        properties[ACKNOWLEDGED] = False
         super()._deliver(message, queue)
 
 
