@@ -217,6 +217,8 @@ class Channel(redis.Channel):
     @property
     def _connection_problems(self) -> tuple[type[Exception], ...]:
         """The exceptions that are not the fault of a message."""
+        if self.connection is None:  # it was closed meanwhile
+            return (Exception,)
         return (Empty, *self.connection_errors, *self._transport.channel_errors)
 
     def unblock(self) -> None:
