@@ -191,7 +191,7 @@ class Ledger(Protocol):
         ...
 
     def begin_step(
-        self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
+        self, message: Message, at: str, holder: str, attempt: int = 1, task: str = ""
     ) -> BeginResult:
         """Stores that a step begins, and leases it to a delivery of its message.
 
@@ -202,7 +202,7 @@ class Ledger(Protocol):
             at: The step's path within the call.
             holder: The name of the delivery that gets the lease.
             attempt: The number of the attempt.
-            fields: Fields of the call's record to set.
+            task: The step's name, for the call's status.
         """
         ...
 

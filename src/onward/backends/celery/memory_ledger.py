@@ -98,7 +98,7 @@ class MemoryLedger:
         return entry(found)
 
     def begin_step(
-        self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
+        self, message: Message, at: str, holder: str, attempt: int = 1, task: str = ""
     ) -> BeginResult:
         id, running = message.call, f"b:{at}"
         with self._changed:
@@ -107,7 +107,8 @@ class MemoryLedger:
             is_cancelled = "cancelling" in call and not in_cleanup(at)
             if outcome is not None or not is_open or is_cancelled or running in call:
                 return BeginResult(is_open, outcome, running in call, is_cancelled)
-            self.update(id, attempt=str(attempt), **fields, **{running: holder})
+            fields = {"attempt": str(attempt), "task": task, "step": at, "progress": ""}
+            self.update(id, **fields, **{running: holder})
             log_begun(call, at, holder, attempt)
             args = call.get(f"a:{at}")
             return BeginResult(

@@ -15,7 +15,7 @@ from onward import outcome as outcomes
 from onward.backends.celery import scripts, settle_scripts, step_scripts
 from onward.backends.celery.branches import RedisBranches, fan_outs
 from onward.backends.celery.cells import Cells, RedisCells
-from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
+from onward.backends.celery.client import ConnectionRetry, Script, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
 from onward.backends.celery.due_scripts import LONGEST_OPEN
 from onward.backends.celery.ledger import (
@@ -90,19 +90,19 @@ class RedisLedger:
         self._lease = int(lease * 1000)
         self._signer = signer
         self.now: Callable[[], float] = Clock(self.clock).now
-        self._add_calls = client.register_script(scripts.ADD_CALLS)
-        self._note_sent = client.register_script(scripts.NOTE_SENT)
-        self._begin_step = client.register_script(step_scripts.BEGIN_STEP)
-        self._record_outcome = client.register_script(step_scripts.RECORD_OUTCOME)
-        self._update = client.register_script(step_scripts.UPDATE)
-        self._postpone = client.register_script(step_scripts.POSTPONE)
-        self._renew_lease = client.register_script(step_scripts.RENEW_LEASE)
-        self._find_lost = client.register_script(scripts.FIND_LOST)
-        self._take_turn = client.register_script(scripts.TAKE_TURN)
-        self._find_waiting_routes = client.register_script(scripts.FIND_WAITING_ROUTES)
-        self._note_received = client.register_script(scripts.NOTE_RECEIVED)
-        self._claim_lost = client.register_script(scripts.CLAIM_LOST)
-        self._settle = client.register_script(settle_scripts.SETTLE)
+        self._add_calls = Script(client, scripts.ADD_CALLS)
+        self._note_sent = Script(client, scripts.NOTE_SENT)
+        self._begin_step = Script(client, step_scripts.BEGIN_STEP)
+        self._record_outcome = Script(client, step_scripts.RECORD_OUTCOME)
+        self._update = Script(client, step_scripts.UPDATE)
+        self._postpone = Script(client, step_scripts.POSTPONE)
+        self._renew_lease = Script(client, step_scripts.RENEW_LEASE)
+        self._find_lost = Script(client, scripts.FIND_LOST)
+        self._take_turn = Script(client, scripts.TAKE_TURN)
+        self._find_waiting_routes = Script(client, scripts.FIND_WAITING_ROUTES)
+        self._note_received = Script(client, scripts.NOTE_RECEIVED)
+        self._claim_lost = Script(client, scripts.CLAIM_LOST)
+        self._settle = Script(client, settle_scripts.SETTLE)
         self.branches: RedisBranches = RedisBranches(client, signer)
         self.records: RedisRecords = RedisRecords(client, signer, self._keep)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
@@ -202,13 +202,12 @@ class RedisLedger:
         return plan if until.isdigit() and int(until) > self.now() else None
 
     def begin_step(
-        self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
+        self, message: Message, at: str, holder: str, attempt: int = 1, task: str = ""
     ) -> BeginResult:
         id = message.call
-        fields |= {"attempt": str(attempt), f"b:{at}": ""}
-        keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS, f"{scripts.SENT}{message.route}"]
-        noted = [text for field in fields.items() for text in field]
-        args = [id, at, attempt, holder, self._lease, f"{message.id} {id}", *noted]
+        keys = [_key(id), _lease(id, at), f"{scripts.SENT}{message.route}"]
+        sent = f"{message.id} {id}"
+        args: list[str | bytes | float] = [id, at, attempt, holder, self._lease, sent, task]
         is_open, outcome, is_running, *more = self._begin_step(keys, args)
         if outcome is not None:
             outcome = verify(self._signer, outcome, "step", id, at)
@@ -232,7 +231,7 @@ class RedisLedger:
         tag: str = "",
     ) -> Recorded:
         raw = sign(self._signer, outcome, "step", id, at)
-        keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS]
+        keys = [_key(id), _lease(id, at)]
         args = [id, at, raw, holder, tag, *_sent(following)]
         is_sent, other = self._record_outcome(keys, args)
         stored = other and verify(self._signer, other, "step", id, at)
@@ -311,8 +310,8 @@ class RedisLedger:
         keys = [_key(id), scripts.OPEN_CALLS, _lease(id, at)]
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
         fault = kind_of_fault(outcome)
-        args = [id, end, raw, self._keep, int(is_last), fault, at, holder, tag]
-        return bool(self._settle(keys, args))
+        ends: list[str | bytes | float] = [id, end, raw, self._keep, int(is_last)]
+        return bool(self._settle(keys, [*ends, fault, at, holder, tag]))
 
     def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
         fields = ["plan", "end", "cancelling", *(f"x:{fan}" for fan in fan_outs(at))]

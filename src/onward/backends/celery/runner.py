@@ -230,15 +230,7 @@ class Runner:
             place = self._places.take(task, message, step, step.limit, args, received)
         attempt = (task.request.retries or 0) + 1
         holder = self._leases.holder()
-        begun = self._ledger.begin_step(
-            received,
-            message.at,
-            holder,
-            attempt,
-            task=name,
-            step=message.at,
-            progress="",
-        )
+        begun = self._ledger.begin_step(received, message.at, holder, attempt, name)
         if isinstance(place, Place) and (begun.outcome or not begun.is_open or begun.is_cancelled):
             place.leave()
         if begun.outcome is not None:

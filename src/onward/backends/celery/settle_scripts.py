@@ -86,7 +86,6 @@ end
 if settle(fault) == 0 then return 0 end
 if at ~= '' and not decided then
     log_ended(KEYS[1], at, holder, stamp(clock()) .. '=', true)
-    redis.call('HDEL', KEYS[1], 'b:' .. at)
     if redis.call('GET', KEYS[3]) == holder then redis.call('DEL', KEYS[3]) end
     acknowledge(tag)
 end

@@ -20,8 +20,8 @@ BEGIN_STEP = (
     + IN_CLEANUP
     + LOG
     + """
-local id, at, attempt, holder, lease, message = unpack(ARGV, 1, 6)
-note_begun(KEYS[4], message)
+local id, at, attempt, holder, lease, message, task = unpack(ARGV)
+note_begun(KEYS[3], message)
 local known =
     redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at, 'cancelling', 'a:' .. at)
 if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
@@ -34,9 +34,11 @@ if known[3] and tonumber(attempt) < tonumber(known[3])
     return {1, false, 1}  -- a later attempt is held
 end
 redis.call('SET', KEYS[2], holder, 'PX', lease)
-redis.call('HSET', KEYS[1], unpack(ARGV, 7))
 local now = clock()
-log_begun(KEYS[1], at, holder .. ' ' .. attempt .. ' ' .. stamp(now))
+log_begun(
+    KEYS[1], at, holder .. ' ' .. attempt .. ' ' .. stamp(now),
+    'b:' .. at, '', 'attempt', attempt, 'task', task, 'step', at, 'progress', ''
+)
 note_progress(id, now)
 return {1, false, 0, 0, known[5]}
 """
@@ -63,7 +65,6 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     end
     log_ended(KEYS[1], at, holder, stamp(now), true)
 end
-redis.call('HDEL', KEYS[1], 'b:' .. at)
 if redis.call('GET', KEYS[2]) == holder then redis.call('DEL', KEYS[2]) end
 if is_new == 0 then
     note_activity(id, now)

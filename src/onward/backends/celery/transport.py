@@ -12,6 +12,7 @@ from typing import Any
 
 import amqp
 import kombu.message
+import msgspec
 from amqp.method_framing import frame_handler
 from kombu.exceptions import ContentDisallowed
 from kombu.transport import pyamqp, redis, virtual
@@ -27,6 +28,8 @@ from onward.backends.celery.envelope import PLAIN, Refusal, envelope_error
 from onward.backends.celery.sentinel import PrimaryFinder
 
 COMPRESSED = "it is compressed, and compressed messages are not accepted"
+
+_ENCODER = msgspec.json.Encoder()
 
 _NO_RETRY = Retry(NoBackoff(), 0)
 
@@ -103,6 +106,16 @@ class QoS(redis.QoS):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unsent_acks: set[str] = set()
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Like kombu's, with an encoder of JSON that takes less time."""
+        where = message.delivery_info
+        raw = _ENCODER.encode((message._raw, where["exchange"], where["routing_key"]))
+        with self.pipe_or_acquire() as pipe:
+            pipe.zadd(self.unacked_index_key, {delivery_tag: time.time()})
+            pipe.hset(self.unacked_key, delivery_tag, raw)
+            pipe.execute()
+        virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Like kombu's, but frees the slot even if the acknowledgement fails."""
@@ -217,7 +230,7 @@ class Channel(redis.Channel):
     @property
     def _connection_problems(self) -> tuple[type[Exception], ...]:
         """The exceptions that are not the fault of a message."""
-        if self.connection is None:  # it was closed meanwhile
+        if getattr(self, "connection", None) is None:  # it was closed meanwhile
             return (Exception,)
         return (Empty, *self.connection_errors, *self._transport.channel_errors)
 
