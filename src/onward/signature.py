@@ -138,6 +138,12 @@ class Signature(Struct, frozen=True):
         """
         known, raws = self.positional, arguments.positional
         count, named = len(raws) + skip, len(known)
+        if count == named == 1 and raws and not arguments.keyword:  # the most common case
+            name, each = known[0]
+            try:
+                return [each.decode(raws[0], find)], {}
+            except Refused as refused:
+                raise refused.at(f".{name}") from None
         if count < named:
             self._check_given(count, arguments.keyword)
         args: list[Any] = []
