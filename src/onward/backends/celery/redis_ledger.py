@@ -31,6 +31,7 @@ from onward.backends.celery.ledger import (
     kind_of_fault,
 )
 from onward.backends.celery.outage import Outage, server_name
+from onward.backends.celery.packed import joined, restored
 from onward.backends.celery.records import FailedAttempt
 from onward.backends.celery.redis_cleanups import RedisCleanups
 from onward.backends.celery.redis_due import RedisDue
@@ -174,9 +175,9 @@ class RedisLedger:
             self._note_sent([], args[start : start + _ARGS_AT_ONCE])
 
     def read(self, id: str) -> Entry | None:
-        found = self._client.hgetall(_key(id))
+        found = joined(self._client.hgetall(_key(id)))
         if b"plan" in found:
-            found[b"plan"] = self._verify_plan(id, found[b"plan"]) or b""
+            found[b"plan"] = self._verify_plan(id, restored(id, found[b"plan"])) or b""
         if b"outcome" in found:
             found[b"outcome"] = outcomes.encode(self._outcome(id, found[b"outcome"]))
         return entry(found)

@@ -9,6 +9,7 @@ from typing import Any
 from onward import outcome as outcomes
 from onward.backends.celery import record_scripts
 from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.packed import joined, restored
 from onward.backends.celery.records import (
     Forgotten,
     ListedPage,
@@ -118,11 +119,10 @@ class RedisRecords:
 
     def _earlier(self, id: str) -> list[StepLog]:
         """The steps of a call that has no log, or not all of its steps in it."""
-        fields = self._client.hkeys(f"onward:{id}")
+        fields = joined(self._client.hgetall(f"onward:{id}"))
         texts = list(map(_decoded, fields))
-        numbers = [text for text in texts if text.startswith("l:")]
-        parts = self._client.hmget(f"onward:{id}", numbers) if numbers else []
-        logs = {log.path: log for part in parts for log in parse_log(_decoded(part or b""))}
+        parts = [value for name, value in fields.items() if name.startswith(b"l:")]
+        logs = {log.path: log for part in parts for log in parse_log(_decoded(part))}
         for text in texts:
             if text.startswith(("o:", "w:", "b:")):
                 logs.setdefault(text[2:], StepLog(text[2:], ()))
@@ -130,6 +130,7 @@ class RedisRecords:
 
     def _plan(self, id: str, raw: bytes) -> bytes | None:
         """A plan, also one that may no longer be sent; None if its signature is not valid."""
+        raw = restored(id, raw)
         if self._signer is None:
             return verify(None, raw)
         read = self._signer.verify(raw, "plan", id)

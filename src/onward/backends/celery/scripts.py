@@ -35,9 +35,11 @@ which a call ends when its cleanups have ended, and `ends` is its state then.
 
 `refused` says why a worker has refused a message of the call, since when it made no progress.
 `about` has the time of submission, and the flow and the tags for lists; `ended` has the time of the
-end, and the kind of the fault if one ended it. `log_scripts` describes the log. A call
-that continues another one begins with `o:<path>`, the outcomes that it takes over, `a:<path>`,
-other arguments for a step, and `d:<path>`, when a wait ends at the latest.
+end, and the kind of the fault if one ended it. A call that continues another one begins with
+`o:<path>`, the outcomes that it takes over, `a:<path>`, other arguments for a step, and `d:<path>`,
+when a wait ends at the latest.
+
+`log_scripts` describes the log, and `packed` how the record of a call that has ended is packed.
 """
 
 from __future__ import annotations
@@ -54,6 +56,23 @@ _MOST_LISTED = 1_000_000
 
 _AT_ONCE = 1_000
 """How many entries a script handles, so that it does not block Redis for long."""
+
+PIECE = 64
+"""How long the pieces of a value are in a packed record: as long as Redis stores compactly."""
+
+WHOLE = f"""
+-- The value of a field, given the first piece of it if the record is packed.
+local function whole(key, field, first)
+    if not first or #first ~= {PIECE} then return first end
+    local pieces, number = {{first}}, 0
+    repeat
+        number = number + 1
+        local piece = redis.call('HGET', key, field .. '#' .. number)
+        pieces[number + 1] = piece or ''
+    until not piece
+    return table.concat(pieces)
+end
+"""
 
 COMMON = """
 local function clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onward.backends.celery.limit_scripts import LIMITS
 from onward.backends.celery.log_scripts import LOG
+from onward.backends.celery.packed import PACKING
 from onward.backends.celery.scripts import COMMON
 from onward.backends.celery.step_scripts import ACKNOWLEDGING
 from onward.backends.celery.wait import NOTIFY
@@ -72,6 +73,7 @@ SETTLE = (
     + SETTLES
     + LOG
     + ACKNOWLEDGING
+    + PACKING
     + """
 local is_last, fault, at, holder, tag = unpack(ARGV, 5)
 if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
@@ -89,6 +91,7 @@ if at ~= '' and not decided then
     if redis.call('GET', KEYS[3]) == holder then redis.call('DEL', KEYS[3]) end
     acknowledge(tag)
 end
+pack(KEYS[1], ARGV[1], ARGV[4])
 return decided and 0 or 1
 """
 )

@@ -51,12 +51,14 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
     with contextlib.suppress(ValueError):  # the field may be damaged
         done, total, note = reported.split(" ", 2)
         progress = Progress(float(done), float(total) if total != "-" else None, note)
-    attempt = fields.get("attempt", "")
+    # A packed record leaves them out where they are those of most calls.
+    step, attempt = ("0", "1") if entry.end and "task" in fields else ("", "")
+    step, attempt = fields.get("step", step), fields.get("attempt", attempt)
     return Success(
         Status(
             cast(State, state),
             fields.get("task", ""),
-            fields.get("step", ""),
+            step,
             int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
             progress,
             signal,

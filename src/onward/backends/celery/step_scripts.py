@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onward.backends.celery.log_scripts import LOG
-from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN, SENDING
+from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN, SENDING, WHOLE
 
 ACKNOWLEDGING = """
 -- Acknowledges a message, as kombu does, if the broker is this Redis.
@@ -19,12 +19,15 @@ BEGIN_STEP = (
     + NOTE_BEGUN
     + IN_CLEANUP
     + LOG
+    + WHOLE
     + """
 local id, at, attempt, holder, lease, message, task = unpack(ARGV)
 note_begun(KEYS[3], message)
 local known =
     redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at, 'cancelling', 'a:' .. at)
-if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
+if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then
+    return {0, whole(KEYS[1], 'o:' .. at, known[2]), 0}
+end
 if known[2] then return {1, known[2], 0} end
 if known[4] and not in_cleanup(at) then return {1, false, 0, 1} end
 local held_by = redis.call('GET', KEYS[2])
@@ -54,6 +57,7 @@ RECORD_OUTCOME = (
     + LOG
     + SENDING
     + ACKNOWLEDGING
+    + WHOLE
     + """
 local id, at, outcome, holder, tag, message, route, list, raw = unpack(ARGV)
 local now, is_new, is_sent = clock(), 0, 0
@@ -75,7 +79,8 @@ elseif message ~= '' then
         is_sent = 1
     end
 end
-return {is_sent, is_new == 0 and redis.call('HGET', KEYS[1], 'o:' .. at)}
+local field = 'o:' .. at
+return {is_sent, is_new == 0 and whole(KEYS[1], field, redis.call('HGET', KEYS[1], field))}
 """
 )
 

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from onward.backends.celery.client import BackendClosed, Script
+from onward.backends.celery.scripts import WHOLE
 from onward.fault import BadPayload, Fault
 from onward.outcome import Outcome, faulted
 
@@ -41,15 +42,15 @@ _GATHERING = 50e-6
 
 # Returns the index and the outcome of each call that has ended: false for a call that is not known,
 # and a number for a damaged record.
-_FIND_ENDED = """
-local found, channel = {}, ARGV[1]
+_FIND_ENDED = f"""{WHOLE}
+local found, channel = {{}}, ARGV[1]
 for index = 2, #ARGV do
     local id = ARGV[index]
     local key = 'onward:' .. id
     local known = redis.pcall('HMGET', key, 'end', 'outcome', 'listeners')
     local outcome
     if known.err then outcome = 1
-    elseif known[1] then outcome = known[2] or 1
+    elseif known[1] then outcome = whole(key, 'outcome', known[2]) or 1
     elseif redis.call('HEXISTS', key, 'plan') == 0 then outcome = redis.call('EXISTS', key)
     elseif channel ~= '' and not string.find(known[3] or '', channel, 1, true) then
         -- Old channels are not removed; keeping only the newest ones limits the length.
