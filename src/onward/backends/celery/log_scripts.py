@@ -8,7 +8,7 @@ its text. A line has, with spaces between,
 - the name of the delivery that made the attempt; `~` for a wait,
 - the number of the attempt; for a wait, when it ends at the latest, or `inf`,
 - when it began,
-- when it ended, if it has. A `=` after it says that the outcome is that of the call.
+- when it ended, if it has; `=` if its outcome is that of the call, which ended then.
 
 The lines of one path are in the same field. `l` is the number of the last one, and `c:<path>` that
 of a step or wait without an outcome. `e:<path>:<number>` is how an attempt failed that another one

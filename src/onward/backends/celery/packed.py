@@ -3,13 +3,15 @@
 Redis stores a hash compactly if all of its values are short. So a longer value is split, and what
 follows its first piece is in the fields `<field>#1`, `<field>#2` and so on. Parts that most plans
 have are replaced by one byte each, which JSON cannot contain. What only an open call needs is left
-out: `step` if it is `0`, and `attempt` if it is `1`, among others.
+out, and so are `step` if it is `0`, `attempt` if it is `1`, and the text of `task` if it is the
+flow's name.
 
 A record stays as it is if it is long, or if a step still runs, which will write to its log.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from onward.backends.celery.scripts import PIECE
@@ -21,6 +23,7 @@ _MOST_FIELDS = 120
 """How many fields a packed record has at most; Redis stores more than 128 in another way."""
 
 _PHRASES = (
+    '","root":{"op":"step","task":"<flow>"},"args":{"positional":[',
     '{"queue":"',
     '","v":1,"id":"<id>","flow":"',
     '","root":',
@@ -30,7 +33,9 @@ _PHRASES = (
     '"}]},"args":{"positional":[',
     '"},"args":{"positional":[',
 )
-"""What is replaced in a plan, by the bytes from 1 on. `<id>` stands for the call's id."""
+"""What is replaced in a plan, by the bytes from 1 on; `<id>` and `<flow>` by those of the call."""
+
+_FLOW = re.compile(rb'"flow":"([^"]*)"')
 
 _LUA_PHRASES = ", ".join(f"'{phrase}'" for phrase in _PHRASES)
 
@@ -49,10 +54,11 @@ local function replaced(text, part, by)
     return text
 end
 
-local function shortened(plan, id)
+local function shortened(plan, id, flow)
     if string.find(plan, '%c') then return plan end
     for number, phrase in ipairs(phrases) do
-        plan = replaced(plan, replaced(phrase, '<id>', id), string.char(number))
+        phrase = replaced(replaced(phrase, '<id>', id), '<flow>', flow)
+        plan = replaced(plan, phrase, string.char(number))
     end
     return plan
 end
@@ -60,6 +66,7 @@ end
 -- Packs the record of a call that has ended, and that is kept for so many seconds.
 local function pack(key, id, keep)
     local fields, found, size = redis.call('HGETALL', key), {{}}, 0
+    local flow = string.match(redis.call('HGET', key, 'plan') or '', '"flow":"([^"]*)"') or ''
     for index = 1, #fields, 2 do
         local name, value = fields[index], fields[index + 1]
         local kind = string.sub(name, 1, 2)
@@ -67,7 +74,8 @@ local function pack(key, id, keep)
         if kind == 'b:' or kind == 'c:' or size > {_MOST} then return end
         local is_usual = (name == 'step' and value == '0') or (name == 'attempt' and value == '1')
         if not (temporary[name] or is_usual) then
-            if name == 'plan' then value = shortened(value, id) end
+            if name == 'plan' then value = shortened(value, id, flow) end
+            if name == 'task' and value == flow then value = '' end
             found[#found + 1], found[#found + 2] = name, string.sub(value, 1, {PIECE})
             for number = 1, math.floor((#value - 1) / {PIECE}) do
                 local first = number * {PIECE}
@@ -86,8 +94,12 @@ end
 
 def restored(id: str, plan: bytes) -> bytes:
     """A plan, as it was before it was packed."""
-    for number, phrase in enumerate(_PHRASES, 1):
-        plan = plan.replace(bytes([number]), phrase.replace("<id>", id).encode())
+    for number, phrase in reversed(list(enumerate(_PHRASES, 1))):
+        text = phrase.replace("<id>", id).encode()
+        if b"<flow>" in text and bytes([number]) in plan:
+            flow = _FLOW.search(plan)
+            text = text.replace(b"<flow>", flow.group(1) if flow else b"")
+        plan = plan.replace(bytes([number]), text)
     return plan
 
 

@@ -87,7 +87,7 @@ if is_last == '1' then
 end
 if settle(fault) == 0 then return 0 end
 if at ~= '' and not decided then
-    log_ended(KEYS[1], at, holder, stamp(clock()) .. '=', true)
+    log_ended(KEYS[1], at, holder, '=', true)
     if redis.call('GET', KEYS[3]) == holder then redis.call('DEL', KEYS[3]) end
     acknowledge(tag)
 end

@@ -12,6 +12,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import State, Status
 from onward.backends.celery.clock import to_local
 from onward.backends.celery.ledger import Entry
+from onward.backends.celery.records import decode_about
 from onward.backends.celery.wait import damaged
 from onward.context import Progress
 from onward.fault import Fault
@@ -51,13 +52,16 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
     with contextlib.suppress(ValueError):  # the field may be damaged
         done, total, note = reported.split(" ", 2)
         progress = Progress(float(done), float(total) if total != "-" else None, note)
+    task = fields.get("task", "")
     # A packed record leaves them out where they are those of most calls.
     step, attempt = ("0", "1") if entry.end and "task" in fields else ("", "")
+    if entry.end and "task" in fields and not task:
+        task = decode_about(fields.get("about", "").partition(" ")[2].encode()).flow
     step, attempt = fields.get("step", step), fields.get("attempt", attempt)
     return Success(
         Status(
             cast(State, state),
-            fields.get("task", ""),
+            task,
             step,
             int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
             progress,
