@@ -23,7 +23,7 @@ from onward.plan import Args, Past
 IN_CLEANUP = "finally"
 """The path of a step in a cleanup."""
 
-_NOT_STATUS = (b"o:", b"x:", b"a:", b"c:", b"d:", b"e:", b"l:")
+_NOT_STATUS = (b"o:", b"x:", b"a:", b"c:", b"d:", b"e:")
 """How the fields of a record begin that say nothing of the call's status."""
 
 

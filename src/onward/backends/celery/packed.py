@@ -3,8 +3,7 @@
 Redis stores a hash compactly if all of its values are short. So a longer value is split, and what
 follows its first piece is in the fields `<field>#1`, `<field>#2` and so on. Parts that most plans
 have are replaced by one byte each, which JSON cannot contain. What only an open call needs is left
-out, and so are `step` if it is `0`, `attempt` if it is `1`, and the text of `task` if it is the
-flow's name.
+out, and so are `step` if it is `0`, `attempt` if it is `1`, and `task` if it is the flow's name.
 
 A record stays as it is if it is long, or if a step still runs, which will write to its log.
 """
@@ -24,6 +23,7 @@ _MOST_FIELDS = 120
 
 _PHRASES = (
     '","root":{"op":"step","task":"<flow>"},"args":{"positional":[',
+    '{"queue":"onward","v":1,"id":"<id>","flow":"',
     '{"queue":"',
     '","v":1,"id":"<id>","flow":"',
     '","root":',
@@ -73,9 +73,9 @@ local function pack(key, id, keep)
         size = size + #name + #value
         if kind == 'b:' or kind == 'c:' or size > {_MOST} then return end
         local is_usual = (name == 'step' and value == '0') or (name == 'attempt' and value == '1')
+            or (name == 'task' and value == flow)
         if not (temporary[name] or is_usual) then
             if name == 'plan' then value = shortened(value, id, flow) end
-            if name == 'task' and value == flow then value = '' end
             found[#found + 1], found[#found + 2] = name, string.sub(value, 1, {PIECE})
             for number = 1, math.floor((#value - 1) / {PIECE}) do
                 local first = number * {PIECE}

@@ -270,13 +270,13 @@ def listed(id: str, state: str, about: bytes | None, ended: bytes | None) -> Lis
         decode_about(rest),
         state,
         _time(submitted.decode(errors="replace")),
-        _time(at.decode(errors="replace")),
+        _time(at.decode(errors="replace"), unit=1 if b"." in at else 1e-6),
         fault.decode(errors="replace"),
     )
 
 
-def _time(text: str) -> float | None:
+def _time(text: str, unit: float = 1) -> float | None:
     try:
-        return float(text)
+        return float(text) * unit
     except ValueError:  # there is none, or the ledger is damaged
         return None

@@ -35,9 +35,9 @@ which a call ends when its cleanups have ended, and `ends` is its state then.
 
 `refused` says why a worker has refused a message of the call, since when it made no progress.
 `about` has the time of submission, and the flow and the tags for lists; `ended` has the time of the
-end, and the kind of the fault if one ended it. A call that continues another one begins with
-`o:<path>`, the outcomes that it takes over, `a:<path>`, other arguments for a step, and `d:<path>`,
-when a wait ends at the latest.
+end, in microseconds, and the kind of the fault if one ended it. A call that continues another one
+begins with `o:<path>`, the outcomes that it takes over, `a:<path>`, other arguments for a step, and
+`d:<path>`, when a wait ends at the latest.
 
 `log_scripts` describes the log, and `packed` how the record of a call that has ended is packed.
 """

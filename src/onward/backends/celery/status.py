@@ -12,7 +12,7 @@ from returns.result import Failure, Result, Success
 from onward.backend import State, Status
 from onward.backends.celery.clock import to_local
 from onward.backends.celery.ledger import Entry
-from onward.backends.celery.records import decode_about
+from onward.backends.celery.records import IN_WAIT, decode_about, parse_log
 from onward.backends.celery.wait import damaged
 from onward.context import Progress
 from onward.fault import Fault
@@ -52,12 +52,12 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
     with contextlib.suppress(ValueError):  # the field may be damaged
         done, total, note = reported.split(" ", 2)
         progress = Progress(float(done), float(total) if total != "-" else None, note)
-    task = fields.get("task", "")
-    # A packed record leaves them out where they are those of most calls.
-    step, attempt = ("0", "1") if entry.end and "task" in fields else ("", "")
-    if entry.end and "task" in fields and not task:
-        task = decode_about(fields.get("about", "").partition(" ")[2].encode()).flow
-    step, attempt = fields.get("step", step), fields.get("attempt", attempt)
+    task, step, attempt = "", "", ""
+    if entry.end and _has_begun(fields):  # a packed record may leave them out
+        flow = decode_about(fields.get("about", "").partition(" ")[2].encode()).flow
+        task, step, attempt = flow, "0", "1"
+    task, step = fields.get("task", task), fields.get("step", step)
+    attempt = fields.get("attempt", attempt)
     return Success(
         Status(
             cast(State, state),
@@ -70,6 +70,12 @@ def status_of(id: str, entry: Entry, now: Callable[[], float]) -> Result[Status,
             limit,
         )
     )
+
+
+def _has_begun(fields: Mapping[str, str]) -> bool:
+    """Whether the log of a call has an attempt at a step."""
+    logs = (parse_log(text, None) for name, text in fields.items() if name.startswith("l:"))
+    return any(line.holder != IN_WAIT for log in logs for each in log for line in each.lines)
 
 
 def _waits(fields: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
