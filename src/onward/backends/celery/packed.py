@@ -42,7 +42,7 @@ _LUA_PHRASES = ", ".join(f"'{phrase}'" for phrase in _PHRASES)
 PACKING = f"""
 local phrases = {{{_LUA_PHRASES}}}
 local temporary = {{
-    waits = true, progress = true, quiet = true, checks = true, revived = true, refused = true
+    waits = true, progress = true, quiet = true, checks = true, revived = true
 }}
 
 local function replaced(text, part, by)
