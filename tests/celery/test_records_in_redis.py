@@ -263,9 +263,11 @@ def test_a_record_is_packed_and_reads_as_before(size: int, redis: Any, valkey: V
         assert [call.flow for call in backend.calls(CallQuery()).unwrap().calls] == [flow.name]
 
 
-def test_the_status_of_a_packed_call_of_one_task_has_all_of_it(redis: Any, valkey: Valkey) -> None:
+def test_a_packed_call_of_one_task_reads_as_before(redis: Any, valkey: Valkey) -> None:
     with serving(made(valkey)) as backend:
         ref = done(grows(1), backend)
         assert not redis.hexists(f"onward:{ref.id}", "task")
         where = status(ref, on=backend).unwrap()
         assert (where.state, where.task, where.step, where.attempt) == ("done", "grows", "0", 1)
+        plan = history(ref, on=backend).unwrap().plan
+        assert (plan.id, plan.flow, plan.root) == (ref.id, "grows", grows.node)

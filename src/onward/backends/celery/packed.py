@@ -35,7 +35,7 @@ _PHRASES = (
 )
 """What is replaced in a plan, by the bytes from 1 on; `<id>` and `<flow>` by those of the call."""
 
-_FLOW = re.compile(rb'"flow":"([^"]*)"')
+_FLOW = re.compile(rb'"flow":"([^"\x01]*)')
 
 _LUA_PHRASES = ", ".join(f"'{phrase}'" for phrase in _PHRASES)
 
