@@ -257,6 +257,7 @@ def test_a_record_is_packed_and_reads_as_before(size: int, redis: Any, valkey: V
         assert result(ref, on=backend, timeout=30) == Success("x" * size)
         found = history(ref, on=backend).unwrap()
         assert [step.result for step in found.steps] == [Success("x" * size)] * 2
+        assert found.plan is not None
         assert (found.plan.flow, found.plan.id) == (flow.name, ref.id)
         where = status(ref, on=backend).unwrap()
         assert (where.state, where.task, where.step) == ("done", grows_again.name, "1")
@@ -270,4 +271,5 @@ def test_a_packed_call_of_one_task_reads_as_before(redis: Any, valkey: Valkey) -
         where = status(ref, on=backend).unwrap()
         assert (where.state, where.task, where.step, where.attempt) == ("done", "grows", "0", 1)
         plan = history(ref, on=backend).unwrap().plan
+        assert plan is not None
         assert (plan.id, plan.flow, plan.root) == (ref.id, "grows", grows.node)
