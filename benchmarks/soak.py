@@ -56,7 +56,7 @@ class Load(NamedTuple):
     waiters: int
 
 
-FULL, FAST = Load(200_000, 50_000, 2_000), Load(2_000, 2_000, 200)
+FULL, FAST = Load(200_000, 50_000, 2_000), Load(5_000, 6_000, 200)
 
 
 class Contender(Protocol):

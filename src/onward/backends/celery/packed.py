@@ -13,7 +13,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from onward.backends.celery.scripts import PIECE
+PIECE = 64
+"""How long the pieces of a value are in a packed record: as long as Redis stores compactly."""
+
+WHOLE = f"""
+-- The value of a field, given the first piece of it if the record is packed.
+local function whole(key, field, first)
+    if not first or #first ~= {PIECE} then return first end
+    local pieces, number = {{first}}, 0
+    repeat
+        number = number + 1
+        local piece = redis.call('HGET', key, field .. '#' .. number)
+        pieces[number + 1] = piece or ''
+    until not piece
+    return table.concat(pieces)
+end
+"""
 
 _MOST = 4_000
 """How many bytes a record has at most that is packed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from onward.backends.celery.scripts import COMMON, WHOLE
+from onward.backends.celery.packed import WHOLE
+from onward.backends.celery.scripts import COMMON
 
 AT_ONCE = 1_000
 """How many calls or steps one script handles, so that it does not block Redis for long."""

@@ -57,23 +57,6 @@ _MOST_LISTED = 1_000_000
 _AT_ONCE = 1_000
 """How many entries a script handles, so that it does not block Redis for long."""
 
-PIECE = 64
-"""How long the pieces of a value are in a packed record: as long as Redis stores compactly."""
-
-WHOLE = f"""
--- The value of a field, given the first piece of it if the record is packed.
-local function whole(key, field, first)
-    if not first or #first ~= {PIECE} then return first end
-    local pieces, number = {{first}}, 0
-    repeat
-        number = number + 1
-        local piece = redis.call('HGET', key, field .. '#' .. number)
-        pieces[number + 1] = piece or ''
-    until not piece
-    return table.concat(pieces)
-end
-"""
-
 COMMON = """
 local function clock()
     local at = redis.call('TIME')

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from onward.backends.celery.log_scripts import LOG
-from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN, SENDING, WHOLE
+from onward.backends.celery.packed import WHOLE
+from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN, SENDING
 
 ACKNOWLEDGING = """
 -- Acknowledges a message, as kombu does, if the broker is this Redis.

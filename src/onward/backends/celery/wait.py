@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from onward.backends.celery.client import BackendClosed, Script
-from onward.backends.celery.scripts import WHOLE
+from onward.backends.celery.packed import WHOLE
 from onward.fault import BadPayload, Fault
 from onward.outcome import Outcome, faulted
 
