@@ -1,6 +1,8 @@
 """Somebody's Celery app, which runs in a process of its own."""
 
 import os
+import time
+from pathlib import Path
 
 from celery import Celery
 
@@ -15,6 +17,24 @@ celery_calls(app, on=connect(os.environ["ONWARD"]).unwrap())
 @app.task(name="shop.price")
 def price(item: str) -> int:
     return len(item)
+
+
+class CardDeclined(Exception):
+    """A bank's answer."""
+
+
+@app.task(name="shop.charge")
+def charge(card: str, cents: int = 100) -> dict[str, object]:
+    if card == "bad":
+        raise CardDeclined(f"no {cents}")
+    return {"card": card, "cents": cents}
+
+
+@app.task(name="shop.hold")
+def hold(folder: str) -> None:
+    Path(folder, "begun").touch()
+    while not Path(folder, "let-go").exists():
+        time.sleep(0.01)
 
 
 @app.task(name="shop.bill")

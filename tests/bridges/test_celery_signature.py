@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from celery import Celery, chain, chord, group
 
-from onward import connect
 from onward.bridges.celery import celery_signature
-from tests.bridges.flows import CATALOG, breaks, halve, halved, hold, inc, total
+from tests.bridges.flows import breaks, halve, halved, hold, inc, total
 from tests.engines.process import until
-from tests.engines.valkey import Valkey
-from tests.engines.worker import WorkerProcess
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def shop(valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
-    """The app, with a worker; and a worker of Onward's."""
-    folder = tmp_path_factory.mktemp("shop")
-    at, url = f"sqlite:///{folder}/onward.db", f"{valkey.url.rpartition('/')[0]}/13"
-    app = Celery("shop", broker=url, backend=url, set_as_current=False)
-    app.conf.task_default_queue = uuid4().hex
-    with (
-        closing(connect(at).unwrap()) as backend,
-        WorkerProcess.module(
-            *("celery", "-A", "tests.bridges.shop", "worker", "--pool", "threads"),
-            *("--concurrency", "1", "-l", "INFO"),
-            log=folder / "log",
-            folder=ROOT,
-            environment={"SHOP": url, "ONWARD": at, "QUEUE": app.conf.task_default_queue},
-        ),
-    ):
-        worker = backend.serve(CATALOG).unwrap()
-        yield app
-        worker.stop(0)
-    app.close()
 
 
 def price(app: Celery, item: str) -> Any:

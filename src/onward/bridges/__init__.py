@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from onward.lazy import on_first_use
 
 if TYPE_CHECKING:
+    from onward.bridges import adopted, hatchet, temporal
+    from onward.bridges.celery import celery_calls, celery_signature
     from onward.bridges.dial import Share, share
     from onward.bridges.draining import Left, drain
     from onward.bridges.failing_over import FailoverEvent, failover
@@ -21,17 +23,24 @@ __all__ = [
     "FailoverEvent",
     "Left",
     "Share",
+    "adopted",
+    "celery_calls",
+    "celery_signature",
     "differences",
     "drain",
     "failover",
+    "hatchet",
     "mirror",
     "routed",
     "share",
+    "temporal",
 ]
 
 __getattr__: Callable[[str], object] = on_first_use(
     __name__,
     {
+        "onward.bridges": ("adopted", "hatchet", "temporal"),
+        "onward.bridges.celery": ("celery_calls", "celery_signature"),
         "onward.bridges.dial": ("Share", "share"),
         "onward.bridges.draining": ("Left", "drain"),
         "onward.bridges.failing_over": ("FailoverEvent", "failover"),

@@ -83,15 +83,15 @@ class TemporalBackend(
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))
-        self._address = address
+        self.address: Address = address
 
     def __repr__(self) -> str:
-        at = self._address
+        at = self.address
         return f"temporal({at.target!r}, namespace={at.namespace!r}, task_queue={at.task_queue!r})"
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
-        return lower.explain(plan, self._address.task_queue)
+        return lower.explain(plan, self.address.task_queue)
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """See `Checks.check`."""
