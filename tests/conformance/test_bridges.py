@@ -5,14 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from onward import Backend, local
+from onward import Backend, local, results, submit_all
 from onward.backends.sqlite import sqlite
 from onward.bridges import failover, routed
-from onward.testing import BackendSuite
+from onward.testing import BackendSuite, borrowing
+
+
+class BridgeSuite(BackendSuite):
+    """The suite for a bridge, whose worker is one of each engine."""
+
+    def test_a_resource_is_opened_once_in_a_process(self, backend: Backend, traces: Path) -> None:
+        """By the worker of each engine."""
+        wanted = [borrowing.at_desk(n) for n in range(16)]
+        refs = submit_all(wanted, on=backend).unwrap()
+        found = results(refs, on=backend, timeout=self.patience)
+        desks = {each.unwrap() for _, each in found}
+        assert len(desks) <= 2
 
 
 @pytest.mark.long
-class TestRoutedBetweenLocals(BackendSuite):
+class TestRoutedBetweenLocals(BridgeSuite):
     examples = 12
 
     @pytest.fixture(scope="class")
@@ -25,7 +37,7 @@ class TestRoutedBetweenLocals(BackendSuite):
         backend.close()
 
 
-class TestRoutedFromLocalToSqlite(BackendSuite):
+class TestRoutedFromLocalToSqlite(BridgeSuite):
     examples = 3
 
     @pytest.fixture(scope="class")
@@ -40,7 +52,7 @@ class TestRoutedFromLocalToSqlite(BackendSuite):
 
 
 @pytest.mark.long
-class TestFailover(BackendSuite):
+class TestFailover(BridgeSuite):
     examples = 6
 
     @pytest.fixture(scope="class")
