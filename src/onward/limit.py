@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Final, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from onward.checks import MAX_SECONDS, NAME_LIMIT, check_name, check_policy_seconds
+
+if TYPE_CHECKING:
+    import inspect
 
 Per: TypeAlias = Literal["second", "minute", "hour", "day"]
 """The length of a rate's window, by name."""
@@ -189,3 +192,43 @@ def hashed(text: str) -> str:
     from hashlib import sha256  # only long keys and those of secrets need it
 
     return sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def check_selector(
+    selector: Selector, parameters: Mapping[str, inspect.Parameter], task: str
+) -> None:
+    """Raises TypeError if a selector cannot be called with the arguments of a task.
+
+    Args:
+        selector: The selector.
+        parameters: The parameters of the task.
+        task: The task's name.
+    """
+    import inspect  # only programs with such limits pay for it
+
+    names = ", ".join(parameters)
+    example = f"write key=lambda {names}: ..."
+    if inspect.iscoroutinefunction(selector):
+        raise TypeError(
+            f"the key of the limit of task {task!r} is async, and a key is computed at once: "
+            f"{example}"
+        )
+    try:
+        taken = inspect.signature(selector)
+    except ValueError:  # a function written in C that does not tell
+        return
+    kinds = inspect.Parameter
+    given = [
+        each
+        for each in parameters.values()
+        if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
+    ]
+    args = [each.name for each in given if each.kind is not kinds.KEYWORD_ONLY]
+    kwargs = {each.name: None for each in given if each.kind is kinds.KEYWORD_ONLY}
+    try:
+        taken.bind(*args, **kwargs)
+    except TypeError as problem:
+        raise TypeError(
+            f"the key of the limit of task {task!r} does not take the task's parameters "
+            f"({names}): {problem}. It gets all of them: {example}"
+        ) from None

@@ -287,32 +287,6 @@ _Called: TypeAlias = tuple[inspect.Signature, dict[str, Annotation]]
 """A function's signature, and the annotations of its parameters and its value."""
 
 
-def check_selector(selector: Callable[..., Any], of: Signature, task: str) -> None:
-    """Raises TypeError if a selector cannot be called with the arguments of a task."""
-    names = ", ".join(of.python.parameters)
-    example = f"write key=lambda {names}: ..."
-    if inspect.iscoroutinefunction(selector):
-        raise TypeError(
-            f"the key of the limit of task {task!r} is async, and a key is computed at once: "
-            f"{example}"
-        )
-    try:
-        taken = inspect.signature(selector)
-    except ValueError:  # a function written in C that does not tell
-        return
-    kinds = inspect.Parameter
-    given = [each for each in of.python.parameters.values() if each.kind not in _VARIADIC]
-    args = [each.name for each in given if each.kind is not kinds.KEYWORD_ONLY]
-    kwargs = {each.name: _HOLE for each in given if each.kind is kinds.KEYWORD_ONLY}
-    try:
-        taken.bind(*args, **kwargs)
-    except TypeError as problem:
-        raise TypeError(
-            f"the key of the limit of task {task!r} does not take the task's parameters "
-            f"({names}): {problem}. It gets all of them: {example}"
-        ) from None
-
-
 def _called(fn: Callable[..., Any], hints: dict[str, Annotation]) -> _Called:
     """A function's own signature, or that of the wrapped function if it passes arguments on."""
     own = inspect.signature(fn, follow_wrapped=False)

@@ -12,7 +12,6 @@ from onward.backend.protocols import (
     Explains,
     Finds,
     Forgets,
-    Hears,
     Histories,
     Lists,
     Moves,
@@ -21,12 +20,10 @@ from onward.backend.protocols import (
     Schedules,
     SchedulesHere,
     Signals,
-    StopsRemotely,
     Submits,
     SubmitsUnique,
     Transacts,
     Watches,
-    Worker,
 )
 from onward.backend.records import (
     Diagnosis,
@@ -42,6 +39,7 @@ from onward.backend.records import (
     Unique,
     state_of,
 )
+from onward.backend.workers import Hears, StopsRemotely, Worker
 from onward.lazy import on_first_use
 
 if TYPE_CHECKING:

@@ -33,7 +33,6 @@ from onward.backend.async_protocols import (
 from onward.backend.guard import fault_of
 from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.loop import Closed, LoopThread
-from onward.backend.protocols import Worker
 from onward.backend.records import (
     Diagnosis,
     Hearing,
@@ -44,6 +43,7 @@ from onward.backend.records import (
 )
 from onward.backend.support import hearing_of
 from onward.backend.waits import wait_async
+from onward.backend.workers import Worker
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured, Moved, Unavailable
 from onward.outcome import Outcome

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Raw
 from returns.result import Result
 
-from onward.backend.protocols import Worker
 from onward.backend.records import Diagnosis, Schedule, Scheduled, Status, Submission
+from onward.backend.workers import Worker
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan

@@ -15,12 +15,12 @@ from returns.result import Result
 
 from onward.backend.records import (
     Diagnosis,
-    Hearing,
     Schedule,
     Scheduled,
     Status,
     Submission,
 )
+from onward.backend.workers import Worker
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -28,52 +28,6 @@ from onward.plan import Plan
 if TYPE_CHECKING:
     from onward.backend.history import CallPage, CallQuery, HistoryPage
     from onward.catalog import Catalog
-
-
-class Worker(Protocol):
-    """A worker that serves a catalog until it is stopped."""
-
-    def stop(self, grace: float = 30.0) -> None:
-        """Takes no more steps, and waits for the running ones for at most `grace` seconds.
-
-        To shorten the wait, call it again from another thread with fewer seconds.
-        """
-        ...
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits for at most `timeout` seconds until the worker has stopped; True once it has."""
-        ...
-
-
-@runtime_checkable
-class StopsRemotely(Worker, Protocol):
-    """A worker that the engine's own tools can stop too."""
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether one of those tools told it to stop."""
-        ...
-
-
-@runtime_checkable
-class Hears(Worker, Protocol):
-    """A worker that knows when its engine was last heard; `isinstance(worker, Hears)` tells.
-
-    Example:
-        >>> from onward import Catalog, local
-        >>> from onward.backend import Hears
-        >>> worker = local().serve(Catalog()).unwrap()
-        >>> isinstance(worker, Hears)
-        True
-        >>> worker.stop()
-    """
-
-    def hearing(self) -> Hearing | None:
-        """Says how long the engine has not answered; None if the worker cannot tell.
-
-        It returns at once. Whoever watches a worker asks every second or so.
-        """
-        ...
 
 
 class Submits(Protocol):

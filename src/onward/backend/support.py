@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
-from onward.backend.protocols import Hears, Worker
 from onward.backend.records import Hearing
+from onward.backend.workers import Hears, Worker
 from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
 from onward.fault import Conflict, Expired, Unknown

@@ -16,12 +16,12 @@ from msgspec import Struct
 from onward.checks import check_name
 from onward.codec import Annotation, Codec
 from onward.flows.frozen import Compared
-from onward.limit import Limit
+from onward.limit import Limit, check_selector
 from onward.plan import MAX_DEPTH, Args, OnFailure
 from onward.plan import Node as PlanNode
 from onward.policy import PLAIN, Policy
 from onward.routing import Route
-from onward.signature import Signature, check_selector, signature_of
+from onward.signature import Signature, signature_of
 
 if TYPE_CHECKING:
     from onward.flows.signals import Signal
@@ -115,7 +115,7 @@ class Task(_Signed):
             signature = signature_of(fn, name, len(resources))
         check_name("task", name)
         if policy.limit is not None and policy.limit.key is not None:
-            check_selector(policy.limit.key, signature, name)
+            check_selector(policy.limit.key, signature.python.parameters, name)
         _begin(
             self,
             name=name,

@@ -34,10 +34,10 @@ from onward.flows.nodes import (
     kind,
     parts,
 )
-from onward.limit import Selector
+from onward.limit import Selector, check_selector
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
-from onward.signature import Signature, check_selector
+from onward.signature import Signature
 from onward.unanswered import AWAITS, errors_of_awaits
 
 Before: TypeAlias = Callable[[], "Reader"]
@@ -207,7 +207,7 @@ def check_key(flow: Node, key: Selector) -> None:
         if is_single(flow):
             return
         flow = head(flow)
-    check_selector(key, flow.signature, flow.name)
+    check_selector(key, flow.signature.python.parameters, flow.name)
 
 
 def key_of(flow: Node, key: Selector, args: Args) -> str | int:
