@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
@@ -169,7 +169,7 @@ class Outbox:
     @contextmanager
     def relaying(
         self, connect: Callable[[], AbstractContextManager[object]], every: float = 1.0
-    ) -> Iterator[None]:
+    ) -> Generator[None]:
         """Relays on a thread while this is entered, as beside a worker or a web server.
 
         An error of the database or the engine is logged, and tried again.

@@ -125,7 +125,7 @@ class Failover(Bridge):
         super().__init__(pair)
         self._health = health
         self._claims = claims
-        self.others = () if claims is None else (claims,)
+        self.others: tuple[Backend, ...] = () if claims is None else (claims,)
         self._notify = notify
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:

@@ -6,7 +6,7 @@ engines, such as arguments and outcomes, is its JSON as bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeAlias
 
@@ -124,12 +124,12 @@ def where_of(context: Context) -> Where:
     )
 
 
-encode = msgspec.msgpack.Encoder().encode
+encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 
 _ASKED: msgspec.msgpack.Decoder[Asked] = msgspec.msgpack.Decoder(Asked)
 _ANSWERED: msgspec.msgpack.Decoder[Answered] = msgspec.msgpack.Decoder(Answered)
-decode_asked = _ASKED.decode
-decode_answered = _ANSWERED.decode
-encode_json = msgspec.json.Encoder().encode
-decode_step = msgspec.json.Decoder(StepNode).decode
-decode_args = msgspec.json.Decoder(Args).decode
+decode_asked: Callable[[bytes], Asked] = _ASKED.decode
+decode_answered: Callable[[bytes], Answered] = _ANSWERED.decode
+encode_json: Callable[[object], bytes] = msgspec.json.Encoder().encode
+decode_step: Callable[[bytes], StepNode] = msgspec.json.Decoder(StepNode).decode
+decode_args: Callable[[bytes], Args] = msgspec.json.Decoder(Args).decode

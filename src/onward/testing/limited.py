@@ -12,6 +12,7 @@ from pathlib import Path
 
 from onward.context import current
 from onward.flows.define import task
+from onward.flows.flow import Flow
 from onward.flows.limiting import limited
 from onward.flows.passing import spread
 from onward.limit import Limit
@@ -120,7 +121,7 @@ def closes(law: str, key: str, began: float) -> str:
     return key
 
 
-whole_calls = limited(
+whole_calls: Flow[[str, str], str] = limited(
     (opens >> spread(closes)).named("onward-suite-calls"), Limit(concurrency=1), key=by_key
 )
 """A flow with a limit of its calls."""
@@ -131,7 +132,9 @@ class Span:
 
     def __init__(self, line: str) -> None:
         key, began, ended = line.split(" ")
-        self.key, self.began, self.ended = key, float(began), float(ended)
+        self.key: str = key
+        self.began: float = float(began)
+        self.ended: float = float(ended)
 
 
 def _span(law: str, key: str) -> str:

@@ -32,8 +32,7 @@ from onward.outcome import Outcome
 from onward.plan import Plan
 
 # The sandbox keeps msgspec from finding a fault's fields later, within a workflow.
-for kind in KINDS.values():
-    msgspec.json.Decoder(kind)
+_DECODERS = tuple(map(msgspec.json.Decoder, KINDS.values()))
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")

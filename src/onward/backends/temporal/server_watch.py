@@ -58,7 +58,7 @@ class ServerWatch:
         }
         self._is_full = is_full
         self._heard = now = time.monotonic()
-        self._polls = dict.fromkeys(task_queues, (0, now))
+        self._polls: dict[str, tuple[int, float]] = dict.fromkeys(task_queues, (0, now))
         """What the server says of when the worker last polled, and when it first said so."""
         self._outage = Outage(
             "onward.temporal",
