@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from onward.interpret.listed import ListedCall
     from onward.interpret.listing import calls, cancel_all, forget, resume_all
     from onward.interpret.repair import fork, history, move, replay, resume
+    from onward.middleware import Middleware
     from onward.resource import Resource
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "ListedCall",
     "Lists",
     "Lost",
+    "Middleware",
     "Misconfigured",
     "Moved",
     "Moves",
@@ -218,6 +220,7 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.interpret.listed": ("ListedCall",),
         "onward.interpret.listing": ("calls", "cancel_all", "forget", "resume_all"),
         "onward.interpret.repair": ("fork", "history", "move", "replay", "resume"),
+        "onward.middleware": ("Middleware",),
         "onward.resource": ("Resource",),
     },
 )

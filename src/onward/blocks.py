@@ -183,8 +183,8 @@ def within(enter: Callable[[ExitStack], Callable[[], T]]) -> T:
     with_value: list[T] = []
     try:
         with ExitStack() as stack:
-            work = enter(stack)
             try:
+                work = enter(stack)
                 with_value.append(work())
             except BaseException as problem:
                 ending.raised(problem)
@@ -205,8 +205,8 @@ async def within_async(
     with_value: list[T] = []
     try:
         async with AsyncExitStack() as stack:
-            work = await enter(stack)
             try:
+                work = await enter(stack)
                 with_value.append(await work())
             except BaseException as problem:
                 ending.raised(problem)

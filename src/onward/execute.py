@@ -12,8 +12,9 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -38,7 +39,7 @@ from onward.plan import Args, FusedNode, Runnable, StepNode
 from onward.policy import Delivery, type_name
 from onward.scope import in_cleanup
 from onward.secret import has_marks
-from onward.served import AttemptEnd, RunsIsolated, ServedTasks
+from onward.served import AttemptEnd, Perform, PerformAsync, RunsIsolated, ServedTasks
 from onward.signature import Returned, call_async
 
 _TEXT_LIMIT = 16_384
@@ -55,6 +56,7 @@ _CALLERS = frozenset(
         "onward.resource",
         "onward.opened",
         "onward.blocks",
+        "onward.middleware",
         "onward.backend.loop",
         "asyncio.futures",
         "contextlib",
@@ -79,7 +81,7 @@ def performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Att
         positional, keyword = _arguments(task, step, args, tasks)
         return AttemptEnd(task.signature.give(task.called(*positional, **keyword), task.name))
     except BaseException as problem:
-        if _is_ctrl_c(problem):
+        if is_ctrl_c(problem):
             raise
         return _faulted(step, problem, tasks, context.attempt)
 
@@ -108,9 +110,6 @@ def performed_apart(
         return _faulted(step, problem, tasks, context.attempt)
 
 
-Perform: TypeAlias = Callable[[StepNode, Args, Tasks, Context], AttemptEnd]
-
-
 def perform(
     step: StepNode, args: Args, tasks: Tasks, context: Context, call: Perform = performed
 ) -> AttemptEnd:
@@ -130,6 +129,10 @@ def perform(
         KeyboardInterrupt: If Ctrl-C was pressed and this is the main thread.
     """
     CURRENT.set(context)
+    if not isinstance(tasks, ServedTasks):
+        return call(step, args, tasks, context)
+    if tasks.middleware is not None:
+        call = partial(tasks.middleware.perform, call)
     if not isinstance(tasks, ObservedTasks):
         return call(step, args, tasks, context)
     with tasks.attempt() as set_outcome:
@@ -145,10 +148,15 @@ async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Conte
         asyncio.CancelledError: If the caller cancelled the attempt.
     """
     CURRENT.set(context)
-    if not isinstance(tasks, ObservedTasks):
+    if not isinstance(tasks, ServedTasks):
         return await _performed_async(step, args, tasks, context)
+    call: PerformAsync = _performed_async
+    if tasks.middleware is not None:
+        call = partial(tasks.middleware.perform_async, call)
+    if not isinstance(tasks, ObservedTasks):
+        return await call(step, args, tasks, context)
     with tasks.attempt() as set_outcome:
-        ended = await _performed_async(step, args, tasks, context)
+        ended = await call(step, args, tasks, context)
         set_outcome(ended.outcome)
         return ended
 
@@ -328,7 +336,7 @@ def limit_key(step: Runnable, args: Args, tasks: Tasks) -> str | Faulted:
     try:
         key = key_text(task.signature.select(selector, positional, keyword))
     except BaseException as problem:
-        if _is_ctrl_c(problem):
+        if is_ctrl_c(problem):
             raise
         cause = raised(step.task, problem)
         return _no_key(step, f"the function in key= raised {_brief(cause)}")
@@ -380,7 +388,7 @@ def own_frames(problem: BaseException) -> TracebackType | None:
     return frames
 
 
-def _is_ctrl_c(problem: BaseException) -> bool:
+def is_ctrl_c(problem: BaseException) -> bool:
     """Whether Ctrl-C caused a KeyboardInterrupt, rather than a `raise` in the task's own code.
 
     Both are the same exception in Python. But a signal interrupts only the main thread, and not at
@@ -406,7 +414,7 @@ def _text(make: Callable[[], str]) -> str:
     try:
         text = make()
     except BaseException as problem:
-        if _is_ctrl_c(problem):
+        if is_ctrl_c(problem):
             raise
         text = f"(its text cannot be read: {type(problem).__name__})"
     if len(text) > _TEXT_LIMIT:

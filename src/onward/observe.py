@@ -24,7 +24,7 @@ from returns.result import Failure, Result
 from onward.backend import Submission
 from onward.backend.additions import additions_of, with_additions
 from onward.catalog import Catalog, Tasks
-from onward.context import Context, current
+from onward.context import Context, current, is_same_attempt
 from onward.execute import ObservedTasks
 from onward.fault import Cancelled, Expired, Fault, Raised
 from onward.flows.flow import AnyTask
@@ -32,6 +32,7 @@ from onward.flows.nodes import changed_task
 from onward.observer import Attempt, Observer, Sending
 from onward.outcome import Failed, Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
+from onward.served import ServedTasks
 from onward.signature import call_async
 
 __all__ = ["DUE", "Attempt", "Observer", "Sending", "observed", "observed_catalog", "submitting"]
@@ -155,6 +156,9 @@ class _Observed(ObservedTasks):
             )
             for name, task in tasks.items()
         )
+        if isinstance(tasks, ServedTasks):
+            self.isolation, self.children = tasks.isolation, tasks.children
+            self.middleware = tasks.middleware
         self._observers = observers
         self._running: dict[int, list[Fault]] = {}
         """The faults of each running attempt so far, by the identity of its context."""
@@ -240,7 +244,7 @@ def _attempt(observers: Sequence[Observer]) -> Generator[Attempt]:
     attempt = _GOING_ON.get(None)
     with ExitStack() as stack:
         # With a mapping that is not `ObservedTasks`, the attempt begins with the function.
-        if attempt is None or attempt.context is not context:
+        if attempt is None or not is_same_attempt(attempt.context, context):
             attempt = Attempt(context, _queued(context))
             stack.callback(_GOING_ON.reset, _GOING_ON.set(attempt))
             for observer in observers:

@@ -1,9 +1,10 @@
-"""Tasks as a worker serves them, and how an attempt at one ended."""
+"""Tasks as a worker serves them, what surrounds attempts at them, and how an attempt ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections import ChainMap
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -30,6 +31,31 @@ class AttemptEnd(Struct, frozen=True):
     was_cancelled: bool = False
 
 
+Perform: TypeAlias = Callable[[StepNode, Args, Tasks, Context], AttemptEnd]
+"""Makes one attempt at a step of a sync task, in this thread."""
+
+PerformAsync: TypeAlias = Callable[
+    [StepNode, Args, Tasks, Context], Coroutine[Any, Any, AttemptEnd]
+]
+"""Makes one attempt at a step of an async task, on this event loop."""
+
+
+class Surrounds(Protocol):
+    """Surrounds attempts; see `onward.middleware`."""
+
+    def perform(
+        self, call: Perform, step: StepNode, args: Args, tasks: Tasks, context: Context
+    ) -> AttemptEnd:
+        """Makes one attempt at a step, in this thread."""
+        ...
+
+    async def perform_async(
+        self, call: PerformAsync, step: StepNode, args: Args, tasks: Tasks, context: Context
+    ) -> AttemptEnd:
+        """Makes one attempt at a step, on this event loop."""
+        ...
+
+
 class RunsIsolated(Protocol):
     """Runs steps in child processes; see `onward.processes.children`."""
 
@@ -54,6 +80,53 @@ class ServedTasks(dict[str, AnyTask]):
 
     children: RunsIsolated | None = None
     """Runs isolated steps; None for the child processes of whoever makes the attempts."""
+
+    middleware: Surrounds | None = None
+    """What surrounds each attempt."""
+
+
+class SharedTasks(ServedTasks):
+    """The tasks of several workers in one process.
+
+    Each task has the middleware of the first worker that has it. All steps are isolated if one of
+    the workers isolates its steps.
+    """
+
+    def __init__(self, workers: Sequence[Tasks]) -> None:
+        super().__init__(ChainMap(*map(dict, workers)))
+        served = [tasks for tasks in workers if isinstance(tasks, ServedTasks)]
+        self.isolation = next((each.isolation for each in served if each.isolation), None)
+        if any(each.middleware is not None for each in served):
+            self.middleware = _OfEach(workers)
+
+
+class _OfEach:
+    """The middleware of each worker around its own tasks."""
+
+    def __init__(self, workers: Sequence[Tasks]) -> None:
+        self._workers = workers
+
+    def _of(self, task: str) -> Surrounds | None:
+        tasks = next((tasks for tasks in self._workers if task in tasks), self._workers[0])
+        return tasks.middleware if isinstance(tasks, ServedTasks) else None
+
+    def perform(
+        self, call: Perform, step: StepNode, args: Args, tasks: Tasks, context: Context
+    ) -> AttemptEnd:
+        """See `Surrounds.perform`."""
+        its = self._of(step.task)
+        if its is None:
+            return call(step, args, tasks, context)
+        return its.perform(call, step, args, tasks, context)
+
+    async def perform_async(
+        self, call: PerformAsync, step: StepNode, args: Args, tasks: Tasks, context: Context
+    ) -> AttemptEnd:
+        """See `Surrounds.perform_async`."""
+        its = self._of(step.task)
+        if its is None:
+            return await call(step, args, tasks, context)
+        return await its.perform_async(call, step, args, tasks, context)
 
 
 def isolation_for(step: Delivery, tasks: Tasks) -> Isolation | None:

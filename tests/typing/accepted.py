@@ -6,12 +6,13 @@ import sqlite3
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from tempfile import TemporaryDirectory
 from typing import Never, NoReturn, assert_type
 
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward import (
@@ -41,6 +42,7 @@ from onward import (
     ListedCall,
     Lists,
     Lost,
+    Middleware,
     Misconfigured,
     Moved,
     Moves,
@@ -117,7 +119,9 @@ from onward import (
     work,
 )
 from onward.backend import Submission, Transacts, Worker
+from onward.backends.local import Local
 from onward.backends.sqlite import sqlite
+from onward.middleware import Refused, with_middleware
 from onward.outcome import Outcome
 from onward.plan import Plan
 
@@ -1001,6 +1005,26 @@ def resources_are_not_passed() -> None:
     assert_type(run(both(1), on=local()), Result[int, Fault])
     numbers = each(both) >> given(insert, table="x") >> look
     assert run(numbers([1, 2]), on=local(resources={db: Db()})) == Success("seen")
+
+
+# -- middleware: around attempts of all tasks -----------------------------------------------------
+
+
+@contextmanager
+def switches(context: Context) -> Generator[None]:
+    if context.task == "insert":
+        raise Refused("inserts are switched off")
+    yield
+
+
+@asynccontextmanager
+async def tenants(context: Context) -> AsyncGenerator[Context | None]:
+    yield None if context.trace else replace(context, trace={"tenant": "acme"})
+
+
+def middleware_keeps_the_type_of_its_backend(first: Middleware) -> None:
+    assert_type(with_middleware(local(), first, switches, tenants), Local)
+    _ = with_middleware(local(), lambda _: suppress(OSError))
 
 
 @task(isolate=Isolation(max_tasks=100), timeout=60)

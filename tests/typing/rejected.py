@@ -6,7 +6,7 @@ and `# E: nobody` by none. At the end stand right programs that some checker ref
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from returns.result import Failure, Result, Success
@@ -16,6 +16,7 @@ from onward import (
     Call,
     Cancels,
     Catalog,
+    Context,
     Fault,
     Flow,
     Histories,
@@ -75,6 +76,7 @@ from onward import (
     work,
 )
 from onward.backend import AsyncBackend, Transacts
+from onward.middleware import Refused, with_middleware
 
 
 @dataclass(frozen=True)
@@ -781,6 +783,16 @@ def a_function_without_a_parameter_for_its_resource() -> None:
         return 1
 
     _ = wrong, none
+
+
+def what_is_no_middleware(backend: Backend) -> None:
+    def undecorated(context: Context) -> Generator[None]:
+        yield
+
+    _ = with_middleware(backend, undecorated)  # E
+    _ = with_middleware(backend, open_db)  # E
+    _ = with_middleware(backend, lambda _: nullcontext("acme"))  # E
+    raise Refused(7)  # E
 
 
 def resources_in_the_wrong_order() -> None:

@@ -93,7 +93,7 @@ class Submission(Struct, frozen=True):
         delay: The delay before it starts, in seconds.
         flow: The flow that the plan was made from, for a backend that runs it in this process. None
             if only the plan is known.
-        observed: The flow's tasks, if observers follow their attempts.
+        observed: The flow's tasks, if observers follow their attempts or middleware surrounds them.
         unique: What it shares with other submissions, for `SubmitsUnique.submit_unique`.
     """
 

@@ -41,7 +41,7 @@ from onward.backend.adapters import (
     BlockingSubmits,
     BlockingSubmitsUnique,
 )
-from onward.backend.additions import additions_of, set_additions
+from onward.backend.additions import Additions, additions_of, set_additions
 from onward.backend.features import LACKED_BY_DEFAULT, Feature
 from onward.bridges.asking import CALLER
 from onward.bridges.core import Bridge
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from onward.backend import Schedule, Submission, Worker
     from onward.catalog import Catalog
+    from onward.served import Surrounds
 
 T = TypeVar("T")
 
@@ -167,7 +168,7 @@ One that includes another stands before it.
 
 
 def composed(core: Bridge, text: str) -> Backend:
-    """The backend of a bridge, with the observers and keys of its backends.
+    """The backend of a bridge, with the observers, middleware and keys of its backends.
 
     Args:
         core: What the bridge does.
@@ -189,9 +190,26 @@ def composed(core: Bridge, text: str) -> Backend:
     observers = tuple(dict.fromkeys((*one.observers, *other.observers)))
     sealer, reach = one.sealer or other.sealer, one.reach or other.reach
     set_additions(
-        backend, replace(one, observers=observers, sealer=sealer, address="", reach=reach)
+        backend,
+        replace(
+            one,
+            observers=observers,
+            sealer=sealer,
+            address="",
+            reach=reach,
+            middleware=_middleware(one, other),
+        ),
     )
     return backend
+
+
+def _middleware(one: Additions, other: Additions) -> Surrounds | None:
+    """The middleware of both backends, each once."""
+    if one.middleware is None or other.middleware is None or one.middleware is other.middleware:
+        return one.middleware or other.middleware
+    from onward.middleware import Joined
+
+    return Joined(one.middleware, other.middleware)
 
 
 @cache

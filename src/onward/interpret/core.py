@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import (
@@ -42,9 +43,10 @@ from onward.outcome import Outcome, moved_by
 from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_value
 
 if TYPE_CHECKING:
-    from onward.catalog import Catalog
+    from onward.catalog import Catalog, Tasks
     from onward.flows.signals import Signal
     from onward.observer import Observer
+    from onward.served import Surrounds
 
 T = TypeVar("T")
 Value = TypeVar("Value")
@@ -72,12 +74,12 @@ async def run(
     if wait is None and prepared.plan.key is None and prepared.unique is None:
         added = additions_of(on)
         if run_here is not None and not added.observers:
-            if added.sealer is None:
+            if added.sealer is None and added.middleware is None:
                 return _read(flow, await caller.ask(run_here, prepared))
             ready = outgoing(on, [prepared])
             if isinstance(ready, Failure):
                 return ready
-            answer = await caller.ask(run_here, *ready.unwrap())
+            answer = await caller.ask(run_here, *_surrounded(on, ready.unwrap()))
             return read(Ref(prepared.plan.id, flow), incoming(on, answer), None)
     submitted = await submit(caller, flow, prepared, on)
     if isinstance(submitted, Failure):
@@ -314,7 +316,7 @@ async def schedule(
     sealed = outgoing(on, [submission])
     if isinstance(sealed, Failure):
         return sealed
-    [ready] = sealed.unwrap()
+    [ready] = _surrounded(on, sealed.unwrap())
     if isinstance(on, SchedulesHere):
         if observers := additions_of(on).observers:
             from onward.observe import following_attempts
@@ -356,19 +358,44 @@ def _schedule_fault(on: Schedules, name: str, method: str) -> Fault | None:
 
 
 def served_catalog(catalog: Catalog, on: Backend, *more: Observer) -> Catalog:
-    """The catalog as a worker serves it: its tasks decrypt secrets, and observers see attempts."""
-    catalog = opening(on, catalog)
-    if not (observers := (*additions_of(on).observers, *more)):
+    """The catalog as a worker serves it.
+
+    Its tasks decrypt secrets, the backend's middleware surrounds attempts, and observers see them.
+    """
+    catalog, added = opening(on, catalog), additions_of(on)
+    if added.middleware is not None:
+        catalog = catalog.with_tasks(_within(catalog.tasks, added.middleware))
+    if not (observers := (*added.observers, *more)):
         return catalog
     from onward.observe import observed_catalog
 
     return observed_catalog(catalog, observers)
 
 
+def _surrounded(on: object, submissions: list[Submission]) -> list[Submission]:
+    """Submissions whose attempts in this process go through the backend's middleware."""
+    middleware = additions_of(on).middleware
+    if middleware is None:
+        return submissions
+    return [
+        each if each.tasks is None else replace(each, observed=_within(each.tasks, middleware))
+        for each in submissions
+    ]
+
+
+def _within(tasks: Tasks, middleware: Surrounds) -> Tasks:
+    from onward.served import ServedTasks
+
+    served = ServedTasks(tasks)
+    served.middleware = middleware
+    return served
+
+
 def _observing(
     on: Submits, submissions: list[Submission]
 ) -> AbstractContextManager[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
     """Notifies the backend's observers, if it has any, of a submission."""
+    submissions = _surrounded(on, submissions)
     if not (observers := additions_of(on).observers):
         return nullcontext((submissions, lambda _: None))
     from onward.observe import submitting  # only calls with observers pay for it

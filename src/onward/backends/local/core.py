@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Raw
@@ -47,6 +47,7 @@ from onward.outcome import Outcome, faulted
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, has_cleanup
 from onward.scope import Scope
+from onward.served import SharedTasks
 
 _GRACE = 30.0
 """How long cleanups may take when the backend is closed or the process ends, in seconds."""
@@ -278,8 +279,8 @@ class Core:
                 run.after = None
             if run.tasks is None:
                 await self._serving.wait()
-                first, *others = (each.tasks for each in self._served)
-                run.tasks = ChainMap(dict(first), *map(dict, others)) if others else first
+                served = [each.tasks for each in self._served]
+                run.tasks = SharedTasks(served) if len(served) > 1 else served[0]
             outcome = await self._in_turn(run)
         except asyncio.CancelledError:
             if run.job is not asyncio.current_task():  # another submission has replaced this one
