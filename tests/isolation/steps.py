@@ -2,10 +2,13 @@
 
 import asyncio
 import ctypes
+import itertools
 import logging
 import os
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +18,12 @@ from returns.result import Failure, Result, Success
 from onward import (
     Context,
     Isolation,
+    Resource,
     Secret,
     current,
     progress,
     task,
+    uses,
 )
 from onward.fault import Fault
 
@@ -136,3 +141,21 @@ def starts_another(file: str) -> int:
 @task(isolate=True)
 def reveals(token: Secret[str]) -> Secret[str]:
     return Secret(token.get_secret_value().upper())
+
+
+@contextmanager
+def open_place() -> Generator[tuple[int, int]]:
+    yield os.getpid(), next(OPENED)
+
+
+OPENED = itertools.count(1)
+
+
+@uses(Resource(open_place), isolate=True)
+def place(place: tuple[int, int], n: int) -> tuple[int, tuple[int, int]]:
+    return os.getpid(), place
+
+
+@uses(Resource(open_place), isolate=True)
+async def place_async(place: tuple[int, int], n: int) -> tuple[int, tuple[int, int]]:
+    return os.getpid(), place

@@ -65,6 +65,14 @@ def test_children_are_used_again_by_sync_and_async_steps(backend: Backend) -> No
     assert chain[0] != os.getpid() == run(steps.here(1), on=backend).unwrap()
 
 
+def test_a_resource_is_opened_once_in_the_child(backend: Backend) -> None:
+    for which, opened in ((steps.place, 1), (steps.place_async, 2)):
+        for _ in range(2):
+            pid, (its, number) = run(which(1), on=backend).unwrap()
+            assert os.getpid() != pid == its
+            assert number == opened
+
+
 def test_branches_run_in_children_of_their_own(backend: Backend) -> None:
     one, other = run(together(steps.pid, fused(steps.pid >> steps.pid))(1), on=backend).unwrap()
     assert os.getpid() not in (one, other)
