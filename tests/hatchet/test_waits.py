@@ -195,10 +195,10 @@ def test_a_flow_with_a_running_step_stays_with_its_worker(engine: Engine, tmp_pa
         ref = submit(flow(folder), on=backend).unwrap()
         for count in (1, 2, 3):
             until(lambda count=count: begun(tmp_path) == count)  # type: ignore[misc]  # bound now
-            assert run(sleep(0.5)(1), on=backend, timeout=60) == Success(1)
+            assert run(sleep(0.5)(1), on=backend, timeout=250) == Success(1)
             (tmp_path / f"gate-{count}").touch()
         assert send(ref, DECISION, True, on=backend) == Success(None)
-        assert result(ref, on=backend, timeout=60) == Success((True, folder))
+        assert result(ref, on=backend, timeout=250) == Success((True, folder))
 
 
 def test_a_flow_whose_sleep_is_over_stays_with_the_next_worker(
@@ -212,10 +212,10 @@ def test_a_flow_whose_sleep_is_over_stays_with_the_next_worker(
         until(lambda: begun(tmp_path) == 1)
     with serving(engine, catalog, namespace=namespace, holds=0.1):
         until(lambda: begun(tmp_path) == 2)
-        assert run(sleep(0.5)(1), on=backend, timeout=60) == Success(1)
+        assert run(sleep(0.5)(1), on=backend, timeout=250) == Success(1)
         for count in (1, 2):
             (tmp_path / f"gate-{count}").touch()
-        assert result(ref, on=backend, timeout=60) == Success(folder)
+        assert result(ref, on=backend, timeout=250) == Success(folder)
     backend.close()
 
 

@@ -163,12 +163,12 @@ def _check_named(name: str, codecs: Signature) -> None:
 
 def _sent(codecs: Signature, how: How, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Args:
     """The arguments as JSON, in the way that the engine takes them."""
-    if how == "as given":
-        return codecs.encode(args, kwargs)
     bound = codecs.python.bind(*args, **kwargs)
     if how == "by name":
         return codecs.encode((), bound.arguments)
     bound.apply_defaults()
+    if how == "as given":
+        return codecs.encode(bound.args, bound.kwargs)
     return codecs.encode(tuple(bound.arguments.values()), {})
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onward.backend import Backend
-from onward.bridges.draining import Left, drain
 from onward.cli.console import NOT_YET, say, say_json, value_of
 from onward.cli.options import Json, Timeout, connected_elsewhere
+
+if TYPE_CHECKING:
+    from onward.bridges.draining import Left
 
 
 def drained(
@@ -39,6 +41,8 @@ def drained(
     end = None if timeout is None else time.monotonic() + timeout
     shown = None
     with connected_elsewhere(url, None) as old, _elsewhere(to) as new:
+        from onward.bridges.draining import drain  # it imports more than --help needs
+
         for each in drain(old, to=new, every=every):
             left = value_of(each)
             if left != shown:

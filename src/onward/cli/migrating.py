@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from onward.bridges.migrating import differences
 from onward.cli.console import USAGE, end, say, say_json, value_of
 from onward.cli.options import Json, connected_elsewhere
 from onward.cli.target import catalog_of
@@ -37,6 +36,8 @@ def migrate(
         )
     catalog = catalog_of(modules)
     with connected_elsewhere(old, None) as one, connected_elsewhere(new, None) as other:
+        from onward.bridges.migrating import differences  # it imports more than --help needs
+
         found = value_of(differences(one, other, catalog))
     for each in found:
         if as_json:

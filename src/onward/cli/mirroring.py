@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from returns.result import Failure
 
 from onward import interpret
 from onward.backend import Backend, Histories, Lists, Submission
-from onward.bridges.mirroring import Comparison, compared, copied
 from onward.cli.console import fail, say, say_json, value_of, warn
 from onward.cli.moments import moment
 from onward.cli.options import Config, Json, On, connected_elsewhere
@@ -18,6 +17,9 @@ from onward.cli.target import flow_of
 from onward.fault import Unsupported
 from onward.outcome import Failed, Outcome, Value
 from onward.sealing import incoming, incoming_history, outgoing
+
+if TYPE_CHECKING:
+    from onward.bridges.mirroring import Comparison
 
 
 def mirror(
@@ -88,6 +90,8 @@ def _mirrored(ref: str, primary: Histories, shadow: Backend, timeout: float) -> 
     if call.submitted is not None and call.ended is not None:
         took = (call.ended - call.submitted).total_seconds()
     began = time.monotonic()
+    from onward.bridges.mirroring import compared, copied  # it imports more than --help needs
+
     [ready] = value_of(outgoing(shadow, [Submission(copied(plan))]))
     id = value_of(shadow.submit(ready))
     answer = incoming(shadow, shadow.outcome(id, timeout))

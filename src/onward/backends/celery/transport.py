@@ -255,7 +255,8 @@ class Channel(redis.Channel):
         known: Any = getattr(waiting, "handshake_metadata", None)
         client = known.get("id", known.get(b"id")) if isinstance(known, dict) else None
         if client is not None and not is_silent:
-            with contextlib.suppress(RedisError, OSError):
+            # The worker's own thread may close the connection, which then has no buffer any more.
+            with contextlib.suppress(RedisError, OSError, AttributeError):
                 self._create_client().execute_command("CLIENT UNBLOCK", int(client))
 
     def _brpop_read(self, **options: Any) -> Any:

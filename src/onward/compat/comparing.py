@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from onward.compat.schemas import refusals
-from onward.compat.snapshot import Parameter, Snapshot, TaskShape
+from onward.compat.shapes import Parameter, Snapshot, TaskShape
 
 BEFORE = "calls made before the change"
 BESIDE = "workers and clients from before the change, while both run"
