@@ -29,7 +29,6 @@ MADE_BY = {
 }
 LACKING = {
     ("`debounce=`", "TestHatchet"),
-    ("`Limit`", "TestHatchet"),
     ("`Schedules`: `overlap` and `catch_up`", "TestHatchet"),
 }
 """What a backend refuses although it has the capability."""

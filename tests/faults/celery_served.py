@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from celery.backends.redis import RedisBackend
-from kombu.transport.redis import Channel
-from kombu.transport.virtual import Transport
+from kombu.transport.redis import Channel, QoS
 
 from onward import work
 from onward.backends.celery import celery
@@ -29,7 +28,7 @@ from onward.backends.celery.schedules import ScheduleStore
 from tests.faults.served import THREADS, catalog, keep
 
 POINTS: dict[str, tuple[type, str, bool]] = {
-    "popped": (Transport, "_deliver", False),
+    "popped": (QoS, "append", False),
     "begun": (RedisLedger, "begin_step", True),
     "recorded": (RedisLedger, "record_outcome", True),
     "put off": (RedisLedger, "postpone", True),

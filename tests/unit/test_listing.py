@@ -147,9 +147,7 @@ def test_an_engine_that_cannot_list_or_delete_says_so() -> None:
     can: Any = there
     [answer] = calls(on=can)
     assert isinstance(answer.failure(), Unsupported)
-    cannot = forget(inc.ref("id"), on=can).failure()
-    assert isinstance(cannot, Unsupported)
-    assert "its own retention" in cannot.message
+    assert isinstance(forget(inc.ref("id"), on=can).failure(), Unsupported)
     there.close()
 
 

@@ -115,11 +115,9 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         try:
             return Call(self, values.encode(self, args, kwargs))
         except Refused as refused:
-            advice = functions.not_passed(self)
-            return Call(self, BadPayload(self.name, refused.reason, refused.path, advice))
+            return Call(self, BadPayload(self.name, refused.reason, refused.path))
         except TypeError as problem:
-            advice = functions.not_passed(self)
-            raise TypeError(f"{self.name}: {problem}{advice and f'. {advice}'}") from None
+            raise TypeError(f"{self.name}: {problem}") from None
 
     def __rshift__(
         self, other: Step[Value_co, Next, NextError], /

@@ -11,7 +11,6 @@ from onward.backends.hatchet.records import Records
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.signals import Signals
 from onward.backends.hatchet.submit import Submitter
-from onward.backends.hatchet.undelivered import Undelivered
 from onward.backends.hatchet.wait import Waiter
 
 
@@ -36,11 +35,8 @@ class Connection:
         )
         self.records: Records = Records(self.client, self.submitter, self.reader)
         self.moved: MovedCalls = MovedCalls(self.http, settings, self.records)
-        self.undelivered: Undelivered = Undelivered(
-            self.client, self.http, self.reader, self.records, settings
-        )
         self.cancelling: Cancelling = Cancelling(
-            self.client, self.reader, self.submitter, self.records, self.moved, self.undelivered
+            self.client, self.reader, self.submitter, self.records, self.moved
         )
         self.waiter: Waiter = Waiter(self.client, self.reader, self.cancelling)
         self.signals: Signals = Signals(

@@ -2,17 +2,13 @@
 
 The engine keeps an evicted task until something restores it: the worker that delivers a signal, or
 a run that the engine starts when the wait is due. Then a worker evaluates the flow again; its
-finished steps keep their outcomes, and its waits their due times. Nothing restores a flow for
-which a step runs, or whose signal has come before, so such a flow must not be evicted.
+finished steps keep their outcomes, and its waits their due times.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Collection
-from functools import partial
 
 from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
@@ -26,9 +22,12 @@ _SHORTEST = 20.0
 The engine looks for runs to start every five seconds.
 """
 
+_PATIENCE = 60.0
+"""How long the check after an eviction is retried while the engine is away, in seconds."""
+
 
 async def evict_later(
-    connection: Connection, assignment: Assignment, plan: Plan, waits: Waits, version: int
+    connection: Connection, assignment: Assignment, plan: Plan, waits: Waits
 ) -> None:
     """Evicts a flow that does nothing but wait for some time, if its wait may take long.
 
@@ -37,67 +36,34 @@ async def evict_later(
         assignment: The flow's assignment.
         plan: The flow.
         waits: The flow's waits.
-        version: Their version when the flow began to do nothing else.
     """
-
-    def is_over() -> bool:
-        return waits.version != version or assignment.task.done()
-
-    while True:
-        await asyncio.wait([assignment.task], timeout=connection.settings.holds)
-        if is_over():
-            return
-        if waits.are_known:
-            break
+    version = waits.version
+    await asyncio.wait([assignment.task], timeout=connection.settings.holds)
     first = _first_moment(plan, waits)
-    if first - time.time() < _SHORTEST:
+    if waits.version != version or assignment.task.done() or first - time.time() < _SHORTEST:
         return
     task = assignment.action.task_run_external_id
     try:
-        if first < math.inf:
+        if first < float("inf"):
             await connection.signals.wake_at(task, first)
-        # Whoever delivers a signal restores a flow that is evicted within the next two seconds. A
-        # signal that came earlier is looked for here, because this worker may die after the next
-        # request.
-        if await _any_ended(connection, waits.mailboxes) or is_over():
+        if waits.version != version or assignment.task.done():
             return
-    except RpcError:
-        return  # the worker holds it, as before
-    assignment.is_evicting = True
-    if not await _evict(connection, task):
+        assignment.is_evicting = True
+        is_evicted = await connection.client.evict(task)
+    except (RpcError, asyncio.InvalidStateError):
+        is_evicted = False  # the worker holds it, as before
+    if not is_evicted:
         assignment.is_evicting = False
         return
-    has_gone_on, mailboxes = waits.version != version, waits.mailboxes
     assignment.is_cancelled.set()
     assignment.task.cancel()
     # A signal that came between the last look and the eviction found nothing to restore.
-    if has_gone_on or await _any_ended(connection, mailboxes, math.inf):
-        await with_retries(lambda: connection.client.restore(task), math.inf)
-
-
-async def _evict(connection: Connection, task: str) -> bool:
-    """Evicts a task; False if the worker has it, as before."""
-    try:
-        return await connection.client.evict(task)
-    except (RpcError, asyncio.InvalidStateError):
-        # The engine may have done it. To restore a task that is not evicted changes nothing.
-        await with_retries(lambda: connection.client.restore(task), math.inf)
-        return False
-
-
-async def _any_ended(
-    connection: Connection, mailboxes: Collection[str], patience: float = 0.0
-) -> bool:
-    """Whether a signal has come for which a flow waits."""
-    for mailbox in mailboxes:
-        details = await with_retries(partial(connection.client.details, mailbox), patience)
-        if details is None or details.done:
-            return True
-    return False
+    if waits.version != version or await waits.any_ended():
+        await with_retries(lambda: connection.client.restore(task), _PATIENCE)
 
 
 def _first_moment(plan: Plan, waits: Waits) -> float:
     moments = [until for _, until in waits.active.values() if until is not None]
     if plan.deadline is not None:
         moments.append(plan.deadline)
-    return min(moments, default=math.inf)
+    return min(moments, default=float("inf"))

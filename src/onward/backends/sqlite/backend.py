@@ -13,7 +13,7 @@ from onward.backend.adapters import (
     BlockingForgets,
     BlockingLists,
     BlockingMoves,
-    BlockingReadsSchedules,
+    BlockingSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
@@ -33,7 +33,7 @@ T = TypeVar("T")
 class SqliteBackend(
     BlockingCancels[Core],
     BlockingSignals[Core],
-    BlockingReadsSchedules[Core],
+    BlockingSchedules[Core],
     BlockingDiagnoses[Core],
     BlockingLists[Core],
     BlockingMoves[Core],

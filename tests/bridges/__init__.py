@@ -1,1 +1,0 @@
-"""Systems that exist, and Onward in their middle."""
