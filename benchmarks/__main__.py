@@ -1,4 +1,4 @@
-"""`python -m benchmarks [overhead|celery|hatchet|sqlite|temporal|waits]`: one of them, or all."""
+"""`python -m benchmarks NAME`: one of them, or all without a name; `--help` lists them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyperf  # type: ignore[import-untyped]  # it ships no types
 import benchmarks
 from benchmarks.celery import measure as measure_celery
 from benchmarks.hatchet import measure as measure_hatchet
+from benchmarks.isolated import measure as measure_isolated
 from benchmarks.overhead import measure as measure_overhead
 from benchmarks.sqlite import measure as measure_sqlite
 from benchmarks.temporal import measure as measure_temporal
@@ -18,6 +19,7 @@ BENCHMARKS = {
     "overhead": measure_overhead,
     "celery": measure_celery,
     "hatchet": measure_hatchet,
+    "isolated": measure_isolated,
     "sqlite": measure_sqlite,
     "temporal": measure_temporal,
     "waits": measure_waits,

@@ -53,7 +53,9 @@ from onward.interpret import (
     unschedule,
     work,
 )
+from onward.isolation import Isolation
 from onward.lazy import on_first_use
+from onward.limit import Limit
 from onward.policy import Backoff, Constant, Exponential, Policy, Retry
 from onward.secret import Secret
 from onward.unanswered import Unanswered
@@ -66,9 +68,12 @@ if TYPE_CHECKING:
     from onward.explaining import explain
     from onward.flows.cases import Cases, case
     from onward.flows.fanouts import Items, each, together
+    from onward.flows.limiting import limited
     from onward.flows.passing import fixed, keep, spread, tee
     from onward.flows.signals import Signal
+    from onward.flows.using import uses
     from onward.flows.waiting import awaits, sleep
+    from onward.health import Health
     from onward.interpret.histories import (
         AttemptHistory,
         History,
@@ -79,6 +84,8 @@ if TYPE_CHECKING:
     from onward.interpret.listed import ListedCall
     from onward.interpret.listing import calls, cancel_all, forget, resume_all
     from onward.interpret.repair import fork, history, move, replay, resume
+    from onward.middleware import Middleware
+    from onward.resource import Resource
 
 __all__ = [
     "AttemptHistory",
@@ -98,12 +105,16 @@ __all__ = [
     "Fault",
     "Flow",
     "Forgets",
+    "Health",
     "Histories",
     "History",
+    "Isolation",
     "Items",
+    "Limit",
     "ListedCall",
     "Lists",
     "Lost",
+    "Middleware",
     "Misconfigured",
     "Moved",
     "Moves",
@@ -113,6 +124,7 @@ __all__ = [
     "Ref",
     "Replay",
     "ReplayedStep",
+    "Resource",
     "Retry",
     "Schedule",
     "Schedules",
@@ -150,6 +162,7 @@ __all__ = [
     "history",
     "identity",
     "keep",
+    "limited",
     "local",
     "move",
     "pause_schedule",
@@ -174,6 +187,7 @@ __all__ = [
     "together",
     "unschedule",
     "unwrap",
+    "uses",
     "work",
 ]
 
@@ -190,9 +204,12 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.explaining": ("explain",),
         "onward.flows.cases": ("Cases", "case"),
         "onward.flows.fanouts": ("Items", "each", "together"),
+        "onward.flows.limiting": ("limited",),
         "onward.flows.passing": ("fixed", "keep", "spread", "tee"),
         "onward.flows.signals": ("Signal",),
+        "onward.flows.using": ("uses",),
         "onward.flows.waiting": ("awaits", "sleep"),
+        "onward.health": ("Health",),
         "onward.interpret.histories": (
             "AttemptHistory",
             "History",
@@ -203,6 +220,8 @@ __getattr__: Callable[[str], object] = on_first_use(
         "onward.interpret.listed": ("ListedCall",),
         "onward.interpret.listing": ("calls", "cancel_all", "forget", "resume_all"),
         "onward.interpret.repair": ("fork", "history", "move", "replay", "resume"),
+        "onward.middleware": ("Middleware",),
+        "onward.resource": ("Resource",),
     },
 )
 

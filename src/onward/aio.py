@@ -28,7 +28,7 @@ from collections.abc import (
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, Unpack, overload
 
-from returns.result import Failure, Result, Success
+from returns.result import Result
 
 from onward.backend import (
     Backend,
@@ -44,33 +44,26 @@ from onward.backend import (
     Signals,
     Status,
     Submits,
-    Worker,
 )
-from onward.catalog import Catalog
-from onward.fault import Fault, Unavailable
+from onward.fault import Fault
 from onward.flows.flow import Call, Flow, Ref
 from onward.flows.signals import Signal
 from onward.interpret import check, core
+from onward.interpret.awaited import work
 from onward.interpret.callers import AWAITS
 from onward.interpret.prepare import (
     Deadline,
-    Stop,
     Timeout,
     Waiting,
     check_backend,
-    check_stop,
     prepare,
     prepare_all,
-    work_fault,
 )
 from onward.interpret.scheduling import prepare_schedule
 from onward.interpret.unique import with_unique
-from onward.interpret.work import is_stopping
 from onward.policy import CallOptions
 
 if TYPE_CHECKING:
-    import asyncio
-
     from onward.interpret.bulk import Each
     from onward.interpret.histories import History, Replay
     from onward.interpret.listed import ListedCall, Listing, Moment
@@ -370,53 +363,3 @@ async def resume_schedule(name: str, /, on: Schedules) -> Result[None, Fault]:
 async def unschedule(name: str, /, on: Schedules) -> Result[None, Fault]:
     """Removes a schedule. See `onward.unschedule`."""
     return await core.unschedule(AWAITS, name, on)
-
-
-async def work(
-    catalog: Catalog,
-    /,
-    on: Backend,
-    *,
-    concurrency: int | None = None,
-    queues: Collection[str] | None = None,
-    grace: float = 30.0,
-    stop: Stop | None = None,
-) -> Result[None, Fault]:
-    """Serves a catalog as a worker until `stop` is set or the awaiting task is cancelled.
-
-    It installs no signal handlers. See `onward.work` for the arguments and the answer.
-    """
-    import asyncio
-
-    check_backend(on, "serve")
-    check_stop(stop)
-    invalid = work_fault(catalog, concurrency, queues, grace)
-    if invalid is not None:
-        return Failure(invalid)
-    catalog = core.served_catalog(catalog, on)
-    starting = AWAITS.ask(on.serve, catalog, concurrency=concurrency, queues=queues)
-    serving = asyncio.ensure_future(starting)
-    try:
-        served = await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        await asyncio.shield(asyncio.ensure_future(_stopped(serving, grace)))
-        raise
-    if isinstance(served, Failure):
-        return Failure(served.failure())
-    worker = served.unwrap()
-    try:
-        while not ((stop is not None and stop.is_set()) or is_stopping(worker)):
-            if await asyncio.to_thread(worker.wait, 0.1) and not is_stopping(worker):
-                return Failure(Unavailable("", "the worker ended without being asked to"))
-    finally:
-        await asyncio.to_thread(worker.stop, grace)
-    return Success(None)
-
-
-async def _stopped(serving: asyncio.Future[Result[Worker, Fault]], grace: float) -> None:
-    """Waits until a worker has started, and stops it."""
-    import asyncio
-
-    served = await serving
-    if isinstance(served, Success):
-        await asyncio.to_thread(served.unwrap().stop, grace)

@@ -10,13 +10,13 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextvars import Context as Variables
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -26,22 +26,24 @@ from onward.context import Context, Progress
 from onward.coroutines import drive
 from onward.evaluate import IN_FLIGHT, evaluate
 from onward.execute import (
-    AttemptEnd,
     is_retried,
     log,
     notify_observers,
     perform,
     perform_async,
+    performed_apart,
     retried,
 )
 from onward.fault import Raised, TimedOut
+from onward.interrupt import INTERRUPT, AsyncWork, Interrupt, Interrupted
+from onward.isolation import Isolation
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args, FusedNode, Runnable, StepNode
 from onward.policy import Delivery
 from onward.pool import Threads
+from onward.served import AttemptEnd, RunsIsolated, ServedTasks, isolation_for
 
 T = TypeVar("T")
-AsyncWork: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,48 +114,6 @@ class LoopExecutor:
         await asyncio.sleep(seconds)
 
 
-class Interrupted(BaseException):
-    """Ends an attempt whose call has ended meanwhile, so that nobody needs its outcome."""
-
-
-class Interrupt:
-    """Ends one attempt of a `ThreadExecutor` early, where its async task awaits."""
-
-    def __init__(self) -> None:
-        self.is_set: bool = False
-        self._cancel: Callable[[], object] = lambda: None
-
-    def set(self) -> None:
-        """Cancels the async task that runs, and each later one. Any thread may call it."""
-        self.is_set = True
-        self._cancel()
-
-    def within(self, work: Callable[[], T]) -> T:
-        """Runs work in this thread, and lets `set` end its attempts.
-
-        Raises:
-            Interrupted: If `set` was called.
-        """
-        variables = copy_context()
-        variables.run(_INTERRUPT.set, self)
-        return variables.run(work)
-
-    async def over(self, work: AsyncWork[T]) -> T:
-        """Runs an async function on this event loop, until it ends or `set` is called."""
-        job, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert job is not None
-        self._cancel = lambda: loop.call_soon_threadsafe(job.cancel)
-        try:
-            if self.is_set:
-                raise asyncio.CancelledError
-            return await work()
-        finally:
-            self._cancel = lambda: None
-
-
-_INTERRUPT: ContextVar[Interrupt | None] = ContextVar("onward_interrupt", default=None)
-
-
 class ThreadExecutor:
     """Runs sync tasks in the thread that calls `drive`, and async tasks on a loop beside it."""
 
@@ -180,7 +140,7 @@ class ThreadExecutor:
 
     async def run_async(self, work: AsyncWork[T], variables: Variables, timeout: Timeout[T]) -> T:
         """See `Executor.run_async`."""
-        interrupt = _INTERRUPT.get() or Interrupt()
+        interrupt = INTERRUPT.get() or Interrupt()
         try:
             return self._loop.call(
                 partial(interrupt.over, partial(_with_timeout, work, variables, timeout))
@@ -263,11 +223,19 @@ class Attempts:
     Args:
         tasks: The tasks that may run.
         executor: Runs them; None for the running event loop and threads beside it.
+        children: Runs isolated steps, unless the tasks say what does; None for child processes of
+            its own.
     """
 
-    def __init__(self, tasks: Tasks, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        executor: Executor | None = None,
+        children: RunsIsolated | None = None,
+    ) -> None:
         self._tasks = tasks
         self._executor = LoopExecutor() if executor is None else executor
+        self._children = children
 
     async def make(
         self,
@@ -327,6 +295,12 @@ class Attempts:
     ) -> Outcome:
         on_attempt(context)
         tasks, executor, is_async_task = self._tasks, self._executor, is_async(step, self._tasks)
+        isolation = isolation_for(step, tasks)
+        if isolation is not None:
+            ended = await self._isolated(step, args, context, isolation, variables)
+            if not isinstance(ended.outcome, Value):
+                log(step, context, ended)
+            return ended.outcome
         timeout = _NO_TIMEOUT
         if step.timeout is not None:
             late = partial(self._late, step, context, may_go_on=not is_async_task)
@@ -345,6 +319,38 @@ class Attempts:
             log(step, context, ended)
         return ended.outcome
 
+    async def _isolated(
+        self,
+        step: StepNode,
+        args: Args,
+        context: Context,
+        isolation: Isolation,
+        variables: Variables | None,
+    ) -> AttemptEnd:
+        """Makes an attempt in a child process, which its timeout and a cancel kill."""
+        children, interrupt = self._its_children(), INTERRUPT.get()
+
+        def is_over() -> bool:
+            return context.is_cancelled() or (interrupt is not None and interrupt.is_set)
+
+        call = partial(performed_apart, children=children, isolation=isolation, is_over=is_over)
+        work = partial(perform, step, args, self._tasks, context, call)
+        fresh = copy_context() if variables is None else variables.copy()
+        ended = await self._executor.run(work, fresh, _NO_TIMEOUT)
+        if ended.was_cancelled and interrupt is not None:
+            raise Interrupted
+        return ended
+
+    def _its_children(self) -> RunsIsolated:
+        tasks = self._tasks
+        if isinstance(tasks, ServedTasks) and tasks.children is not None:
+            return tasks.children
+        if self._children is None:
+            from onward.processes.children import Children  # only who isolates pays for it
+
+            self._children = Children()
+        return self._children
+
     def _late(self, step: StepNode, context: Context, *, may_go_on: bool) -> AttemptEnd:
         late = AttemptEnd(_timed_out(step, context, may_go_on=may_go_on))
         notify_observers(self._tasks, context, late.outcome)
@@ -360,6 +366,9 @@ class Attempts:
         variables: Variables | None,
     ) -> Outcome:
         async def run_step(inner: Runnable, args: Args, where: str) -> Outcome:
+            if step.isolate is not None and inner.isolate is None:
+                inner = replace(inner, isolate=step.isolate)
+
             async def once(attempt: int) -> Outcome:
                 if state.is_over:
                     raise _Stopped
@@ -391,9 +400,9 @@ class Attempts:
 
 
 def is_async(step: Runnable, tasks: Tasks) -> bool:
-    """Whether a step runs an async task, which holds no thread while it waits."""
+    """Whether a step runs an async task on a loop here, and holds no thread while it waits."""
     task = tasks.get(step.task) if isinstance(step, StepNode) else None
-    return task is not None and task.signature.is_async
+    return task is not None and task.signature.is_async and isolation_for(step, tasks) is None
 
 
 def _cancelled_itself(context: Context) -> Outcome:
@@ -405,6 +414,11 @@ def _cancelled_itself(context: Context) -> Outcome:
 
 def _timed_out(step: Delivery, context: Context, *, may_go_on: bool) -> Outcome:
     assert step.timeout is not None
-    note = " (a sync task's thread runs on, because Python cannot stop it)" if may_go_on else ""
+    note = ""
+    if may_go_on:
+        note = (
+            " (a sync task's thread runs on, because Python cannot stop it; with isolate=True, a "
+            "timeout ends it)"
+        )
     message = f"no value after {step.timeout:g} s{note}"
     return faulted(TimedOut(context.task, message, step.timeout, context.attempt))

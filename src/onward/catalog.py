@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeAlias
@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 from onward.codec import Tagged
 from onward.flows.flow import AnyFlow, AnyTask, Flow, Named, Task
 from onward.flows.frozen import immutable
-from onward.flows.names import refuse_namesakes
+from onward.flows.names import one_of_namesakes
 from onward.flows.nodes import walk
+from onward.flows.unfinished import Unfinished
+from onward.limit import StepLimit, on_wire
 from onward.plan import walk as walk_nodes
 from onward.policy import Delivery, check_reserved
 from onward.unanswered import AWAITS, errors_of_awaits
@@ -70,12 +72,16 @@ class Catalog:
                 if isinstance(each, Task | Named):
                     check_reserved(each.name)
                 if isinstance(each, Task):
-                    refuse_namesakes(its_tasks.setdefault(each.name, each), each)
-                elif isinstance(each, Named) and named.setdefault(each.name, each) != each:
+                    known = its_tasks.get(each.name, each)
+                    its_tasks[each.name] = one_of_namesakes(known, each)
+                elif (
+                    isinstance(each, Named) and named.setdefault(each.name, each).body != each.body
+                ):
                     raise ValueError(
                         f"two flows are named {each.name!r}, {named[each.name].body!r} and "
                         f"{each.body!r}: give one of them another name"
                     )
+        check_shared_limits(its_tasks.values())
         for name in named.keys() & its_tasks.keys():
             raise ValueError(f"a task and a flow are both named {name!r}: rename one of them")
         object.__setattr__(self, "tasks", MappingProxyType(its_tasks))
@@ -104,7 +110,7 @@ class Catalog:
             modules: Modules, or their names.
 
         Raises:
-            TypeError: If an argument is not a module.
+            TypeError: If an argument is not a module, or a task lacks a resource.
             ImportError: If there is no module of that name.
             ValueError: If the modules have no task, or if two tasks or flows share a name.
         """
@@ -113,6 +119,9 @@ class Catalog:
                 raise TypeError(f"{module!r} is not a module: write Catalog.of(my.tasks)")
         loaded = [importlib.import_module(m) if isinstance(m, str) else m for m in modules]
         values: list[Any] = [value for module in loaded for value in vars(module).values()]
+        for value in values:
+            if isinstance(value, Unfinished):
+                raise value.problem
         catalog = cls(*(value for value in values if isinstance(value, Flow)))
         if not catalog.tasks:
             names = ", ".join(module.__name__ for module in loaded)
@@ -147,6 +156,21 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({', '.join(self)})"
+
+
+def check_shared_limits(tasks: Iterable[AnyTask]) -> None:
+    """Raises ValueError if tasks share the name of a limit, and its numbers differ."""
+    known: dict[str, tuple[str, StepLimit]] = {}
+    for task in tasks:
+        if task.policy.limit is None:
+            continue
+        limit = on_wire(task.policy.limit, task.name)
+        other, its = known.setdefault(limit.name, (task.name, limit))
+        if its != limit:
+            raise ValueError(
+                f"tasks {other!r} and {task.name!r} share the limit {limit.name!r}, and its "
+                "numbers differ: give both the same Limit, or each a name of its own"
+            )
 
 
 def errors_of(tasks: Tasks, name: str) -> Tagged | None:

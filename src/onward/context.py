@@ -67,6 +67,16 @@ class Context(Struct, frozen=True):
         return self.is_cancelled()
 
 
+def is_same_attempt(one: Context, other: Context) -> bool:
+    """Whether two contexts are of the same attempt; middleware may have changed the rest."""
+    return (one.id, one.task, one.step, one.attempt) == (
+        other.id,
+        other.task,
+        other.step,
+        other.attempt,
+    )
+
+
 def moment(seconds: float | None) -> datetime | None:
     """Converts a plan's deadline, in seconds since 1970, to a datetime."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -12,20 +12,34 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from onward.catalog import Tasks, errors_of
 from onward.codec import Refused
 from onward.context import CURRENT, Context
-from onward.fault import RETURN_IT, BadPayload, Fault, Raised, TimedOut, Unknown
-from onward.flows.flow import Task
+from onward.fault import (
+    RETURN_IT,
+    BadPayload,
+    Fault,
+    Lost,
+    Misconfigured,
+    Raised,
+    TimedOut,
+    Unknown,
+)
+from onward.flows.flow import AnyTask
+from onward.isolation import Isolation
+from onward.limit import hashed, key_text
 from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
-from onward.plan import Args, StepNode
+from onward.plan import Args, FusedNode, Runnable, StepNode
 from onward.policy import Delivery, type_name
 from onward.scope import in_cleanup
+from onward.secret import has_marks
+from onward.served import AttemptEnd, Perform, PerformAsync, RunsIsolated, ServedTasks
 from onward.signature import Returned, call_async
 
 _TEXT_LIMIT = 16_384
@@ -33,13 +47,26 @@ _LINE_LIMIT = 500
 _LOGGER = logging.getLogger("onward.step")
 _RAISING = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 _TIMED_OUT = tuple(map(type_name, TimeoutError.__mro__))
-_CALLERS = (__name__, "onward.observe", "onward.signature")
+_LOST = tuple(map(type_name, ChildProcessError.__mro__))
+_CALLERS = frozenset(
+    (
+        __name__,
+        "onward.observe",
+        "onward.signature",
+        "onward.resource",
+        "onward.opened",
+        "onward.blocks",
+        "onward.middleware",
+        "onward.backend.loop",
+        "asyncio.futures",
+        "contextlib",
+        "concurrent.futures._base",
+    )
+)
 """The modules that call a task's function, whose frames tell its author nothing."""
 
-AnyTask: TypeAlias = Task[..., Any, Any]
 
-
-class ObservedTasks(dict[str, AnyTask]):
+class ObservedTasks(ServedTasks):
     """Tasks with observers, which follow each attempt."""
 
     def attempt(self) -> AbstractContextManager[Callable[[Outcome], Outcome]]:
@@ -47,14 +74,45 @@ class ObservedTasks(dict[str, AnyTask]):
         raise NotImplementedError
 
 
-class AttemptEnd(Struct, frozen=True):
-    """How an attempt ended: its outcome, and the exception that the function raised."""
+def performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
+    """Calls the function of a sync task, in this thread. See `perform`."""
+    try:
+        task = tasks[step.task]
+        positional, keyword = _arguments(task, step, args, tasks)
+        return AttemptEnd(task.signature.give(task.called(*positional, **keyword), task.name))
+    except BaseException as problem:
+        if is_ctrl_c(problem):
+            raise
+        return _faulted(step, problem, tasks, context.attempt)
 
-    outcome: Outcome
-    problem: BaseException | None = None
+
+def performed_apart(
+    step: StepNode,
+    args: Args,
+    tasks: Tasks,
+    context: Context,
+    *,
+    children: RunsIsolated,
+    isolation: Isolation,
+    is_over: Callable[[], bool],
+) -> AttemptEnd:
+    """Calls the function of a task in a child process, while this thread waits. See `perform`."""
+    try:  # the child has no keys for secrets
+        signature = tasks[step.task].signature
+        step = replace(step, given=signature.opened(step.given))
+        args = signature.opened(args)
+    except (KeyError, Refused, ImportError) as problem:
+        return _faulted(step, problem, tasks, context.attempt)
+    ended = children.perform(step, args, tasks, context, isolation, is_over)
+    try:
+        return replace(ended, outcome=signature.sealed(ended.outcome))
+    except (Refused, ImportError) as problem:
+        return _faulted(step, problem, tasks, context.attempt)
 
 
-def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
+def perform(
+    step: StepNode, args: Args, tasks: Tasks, context: Context, call: Perform = performed
+) -> AttemptEnd:
     """Makes one attempt at a step of a sync task, in this thread and its context.
 
     Args:
@@ -62,6 +120,7 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Attem
         args: The value of the step before, or the call's own arguments.
         tasks: The tasks that may run.
         context: What `current()` returns from now on in this context.
+        call: Calls the function, which may be in another process.
 
     Returns:
         The outcome. An exception of the function becomes `Raised`.
@@ -70,23 +129,16 @@ def perform(step: StepNode, args: Args, tasks: Tasks, context: Context) -> Attem
         KeyboardInterrupt: If Ctrl-C was pressed and this is the main thread.
     """
     CURRENT.set(context)
+    if not isinstance(tasks, ServedTasks):
+        return call(step, args, tasks, context)
+    if tasks.middleware is not None:
+        call = partial(tasks.middleware.perform, call)
     if not isinstance(tasks, ObservedTasks):
-        return _performed(step, args, tasks, context)
+        return call(step, args, tasks, context)
     with tasks.attempt() as set_outcome:
-        ended = _performed(step, args, tasks, context)
+        ended = call(step, args, tasks, context)
         set_outcome(ended.outcome)
         return ended
-
-
-def _performed(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
-    try:
-        task = tasks[step.task]
-        positional, keyword = _arguments(task, step, args, tasks)
-        return AttemptEnd(task.signature.give(task.fn(*positional, **keyword), task.name))
-    except BaseException as problem:
-        if _is_ctrl_c(problem):
-            raise
-        return _faulted(step, problem, tasks, context.attempt)
 
 
 async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Context) -> AttemptEnd:
@@ -96,10 +148,15 @@ async def perform_async(step: StepNode, args: Args, tasks: Tasks, context: Conte
         asyncio.CancelledError: If the caller cancelled the attempt.
     """
     CURRENT.set(context)
-    if not isinstance(tasks, ObservedTasks):
+    if not isinstance(tasks, ServedTasks):
         return await _performed_async(step, args, tasks, context)
+    call: PerformAsync = _performed_async
+    if tasks.middleware is not None:
+        call = partial(tasks.middleware.perform_async, call)
+    if not isinstance(tasks, ObservedTasks):
+        return await call(step, args, tasks, context)
     with tasks.attempt() as set_outcome:
-        ended = await _performed_async(step, args, tasks, context)
+        ended = await call(step, args, tasks, context)
         set_outcome(ended.outcome)
         return ended
 
@@ -112,7 +169,7 @@ async def _performed_async(
     try:
         task = tasks[step.task]
         positional, keyword = _arguments(task, step, args, tasks)
-        value: Any = await call_async(task.fn, *positional, **keyword)
+        value: Any = await call_async(task.called, *positional, **keyword)
         return AttemptEnd(task.signature.give(value, task.name))
     except BaseException as problem:
         running = asyncio.current_task()
@@ -172,9 +229,10 @@ def log(step: Delivery, context: Context, ended: AttemptEnd) -> None:
         text = f"failed in {times} and will be retried: {_brief(outcome.fault)}"
     else:
         text = f"failed: {_brief(outcome.fault)}"
-        if problem is not None and isinstance(outcome.fault, Raised):
-            trace = (type(problem), problem, _own_frames(problem))
+        if isinstance(outcome.fault, Raised):
             shown = outcome.fault.traceback
+            if problem is not None:  # it was raised in this process
+                trace = (type(problem), problem, own_frames(problem))
     token = CURRENT.set(context)
     # A log handler is the user's code. If it raises, the step must not fail.
     with contextlib.suppress(Exception):
@@ -235,6 +293,8 @@ def is_retried(step: Delivery, outcome: Outcome, attempt: int) -> bool:
             pass
         case TimedOut():
             kinds = _TIMED_OUT
+        case Lost():
+            kinds = _LOST
         case _:
             return False
     return not set(kinds).isdisjoint(step.retry_on) and set(kinds).isdisjoint(step.retry_never)
@@ -247,6 +307,46 @@ def _arguments(
     if given.positional or given.keyword:
         args = Args(args.positional + given.positional, args.keyword | given.keyword)
     return task.signature.decode(args, find=lambda name: errors_of(tasks, name))
+
+
+def limit_key(step: Runnable, args: Args, tasks: Tasks) -> str | Faulted:
+    """The key of a step's limit; empty if the limit has none.
+
+    Args:
+        step: The step.
+        args: The value of the step before, or the call's own arguments.
+        tasks: The tasks that may run, of which one has the selector.
+
+    Returns:
+        The key, or the fault with which the step ends if it has none: its arguments do not fit, or
+        the selector raised.
+    """
+    if step.limit is None or not step.limit.keyed or isinstance(step, FusedNode):
+        return ""
+    try:
+        task = tasks[step.task]
+        positional, keyword = _arguments(task, step, args, tasks)
+    except Exception as problem:
+        outcome = _faulted(step, problem, tasks, 1).outcome
+        assert isinstance(outcome, Faulted)
+        return outcome
+    selector = None if task.policy.limit is None else task.policy.limit.key
+    if selector is None:
+        return _no_key(step, "this worker's task has no key for it. Serve the task with its limit")
+    try:
+        key = key_text(task.signature.select(selector, positional, keyword))
+    except BaseException as problem:
+        if is_ctrl_c(problem):
+            raise
+        cause = raised(step.task, problem)
+        return _no_key(step, f"the function in key= raised {_brief(cause)}")
+    # Engines keep keys in the clear, and this one may be made of a secret.
+    is_secret = any(map(has_marks, (*args.positional, *args.keyword.values())))
+    return hashed(key) if is_secret else key
+
+
+def _no_key(step: StepNode, why: str) -> Faulted:
+    return faulted(Misconfigured(step.task, f"the limit has no key: {why}"))
 
 
 def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int) -> AttemptEnd:
@@ -267,7 +367,7 @@ def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
         problem: The exception, just caught.
         attempt: The number of the attempt, from 1.
     """
-    frames = _own_frames(problem)
+    frames = own_frames(problem)
     return Raised(
         task=task,
         error_type=type_name(type(problem)),
@@ -280,7 +380,7 @@ def raised(task: str, problem: BaseException, attempt: int = 1) -> Raised:
     )
 
 
-def _own_frames(problem: BaseException) -> TracebackType | None:
+def own_frames(problem: BaseException) -> TracebackType | None:
     """An exception's traceback, from the task's own function on."""
     frames = problem.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__") in _CALLERS:
@@ -288,7 +388,7 @@ def _own_frames(problem: BaseException) -> TracebackType | None:
     return frames
 
 
-def _is_ctrl_c(problem: BaseException) -> bool:
+def is_ctrl_c(problem: BaseException) -> bool:
     """Whether Ctrl-C caused a KeyboardInterrupt, rather than a `raise` in the task's own code.
 
     Both are the same exception in Python. But a signal interrupts only the main thread, and not at
@@ -314,7 +414,7 @@ def _text(make: Callable[[], str]) -> str:
     try:
         text = make()
     except BaseException as problem:
-        if _is_ctrl_c(problem):
+        if is_ctrl_c(problem):
             raise
         text = f"(its text cannot be read: {type(problem).__name__})"
     if len(text) > _TEXT_LIMIT:

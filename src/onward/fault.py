@@ -143,12 +143,13 @@ class Cancelled(Fault, Struct, frozen=True):
 
 
 class Lost(Fault, Struct, frozen=True):
-    """The workers of a step died again and again, and no delivery is left.
+    """The process of an isolated step died, or workers died again and again on a step.
 
     Args:
         task: The task that ran.
         message: What happened.
         deliveries: How often the step was delivered to a worker.
+        advice: What to do about it; empty if that is to find out why workers die.
 
     Example:
         >>> print(Lost("store", "its workers died", deliveries=50))
@@ -156,11 +157,17 @@ class Lost(Fault, Struct, frozen=True):
 (memory, signals), then submit it again.
     """
 
-    _cure: ClassVar[str] = "Find out why its workers die (memory, signals), then submit it again."
-
     task: str
     message: str
     deliveries: int = 1
+    advice: str = ""
+
+    @property
+    def cure(self) -> str:
+        """What to do about it."""
+        return (
+            self.advice or "Find out why its workers die (memory, signals), then submit it again."
+        )
 
     def _what(self) -> str:
         is_said = self.deliveries == 1 or str(self.deliveries) in self.message

@@ -74,5 +74,7 @@ class Json(logging.Formatter):
         line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, "")}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        elif record.exc_text:  # it was raised in another process
+            line["exception"] = record.exc_text
         # Not msgspec: a message may have a lone surrogate, for instance from a file's name.
         return json.dumps(line, default=str)

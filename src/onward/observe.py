@@ -24,13 +24,15 @@ from returns.result import Failure, Result
 from onward.backend import Submission
 from onward.backend.additions import additions_of, with_additions
 from onward.catalog import Catalog, Tasks
-from onward.context import Context, current
+from onward.context import Context, current, is_same_attempt
 from onward.execute import ObservedTasks
 from onward.fault import Cancelled, Expired, Fault, Raised
-from onward.flows.flow import Task
+from onward.flows.flow import AnyTask
+from onward.flows.nodes import changed_task
 from onward.observer import Attempt, Observer, Sending
-from onward.outcome import Faulted, Outcome
+from onward.outcome import Failed, Faulted, Outcome
 from onward.plan import MAX_TRACE, fits_trace
+from onward.served import ServedTasks
 from onward.signature import call_async
 
 __all__ = ["DUE", "Attempt", "Observer", "Sending", "observed", "observed_catalog", "submitting"]
@@ -98,7 +100,7 @@ def submitting(
         for submission in submissions:
             plan = submission.plan
             trace = {DUE: repr(time.time() + submission.delay)}
-            sending = Sending(plan.id, plan.flow, trace)
+            sending = Sending(plan.id, plan.flow, trace, plan=plan, delay=submission.delay)
             for observer in observers:
                 _enter(stack, observer.sending, sending)
             if not _can_travel(trace):
@@ -150,16 +152,13 @@ class _Observed(ObservedTasks):
         super().__init__(
             (
                 name,
-                Task(
-                    name,
-                    _with_observers(task, observers),
-                    task.policy,
-                    task.declared,
-                    task.signature,
-                ),
+                changed_task(task, called=_with_observers(task, observers)),
             )
             for name, task in tasks.items()
         )
+        if isinstance(tasks, ServedTasks):
+            self.isolation, self.children = tasks.isolation, tasks.children
+            self.middleware = tasks.middleware
         self._observers = observers
         self._running: dict[int, list[Fault]] = {}
         """The faults of each running attempt so far, by the identity of its context."""
@@ -175,8 +174,15 @@ class _Observed(ObservedTasks):
         faults = self._running[id(context)] = []
         try:
             with _attempt(self._observers) as attempt:
+
+                def take_note(outcome: Outcome) -> Outcome:
+                    if isinstance(outcome, Failed) and attempt.error is None:
+                        # Its function ran in another process.
+                        attempt.error = self[context.task].read(outcome).failure()
+                    return _take_note(faults, outcome)
+
                 try:
-                    yield partial(_take_note, faults)
+                    yield take_note
                 except asyncio.CancelledError:  # the caller's; one that a task raises is an outcome
                     faults.append(_interruption(context))
                     raise
@@ -206,8 +212,8 @@ def observed_catalog(catalog: Catalog, observers: Sequence[Observer]) -> Catalog
     return catalog.with_tasks(_Observed(catalog.tasks, observers))
 
 
-def _with_observers(task: Task[..., Any, Any], observers: Sequence[Observer]) -> Callable[..., Any]:
-    fn: Callable[..., Any] = task.fn
+def _with_observers(task: AnyTask, observers: Sequence[Observer]) -> Callable[..., Any]:
+    fn = task.called
     if task.signature.is_async:
 
         @wraps(fn)
@@ -238,7 +244,7 @@ def _attempt(observers: Sequence[Observer]) -> Generator[Attempt]:
     attempt = _GOING_ON.get(None)
     with ExitStack() as stack:
         # With a mapping that is not `ObservedTasks`, the attempt begins with the function.
-        if attempt is None or attempt.context is not context:
+        if attempt is None or not is_same_attempt(attempt.context, context):
             attempt = Attempt(context, _queued(context))
             stack.callback(_GOING_ON.reset, _GOING_ON.set(attempt))
             for observer in observers:

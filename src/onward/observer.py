@@ -8,6 +8,7 @@ from typing import Protocol
 
 from onward.context import Context
 from onward.fault import Fault
+from onward.plan import Plan
 
 
 @dataclass(slots=True)
@@ -19,12 +20,16 @@ class Sending:
         flow: The flow's name.
         trace: What travels with the plan. An observer may add to it before the call is sent.
         fault: Why the call was not submitted, if it was not.
+        plan: What is submitted, without what the observers add to it.
+        delay: The delay before it starts, in seconds.
     """
 
     id: str
     flow: str
     trace: dict[str, str]
     fault: Fault | None = None
+    plan: Plan | None = field(default=None, repr=False)
+    delay: float = 0.0
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -240,6 +240,47 @@ def node_at(root: Node, path: str) -> Runnable | Waiting | None:
         node = part
     node = _inner(node)
     return node if isinstance(node, Runnable | Waiting) else None
+
+
+def standing(root: Node) -> Iterator[tuple[tuple[str, ...], Runnable | Waiting]]:
+    """The steps and waits of a plan by the parts of their paths, in order.
+
+    Those of an `each` stand at `[…]`, for how many items it has is not in the plan.
+
+    Args:
+        root: The plan's node.
+
+    Example:
+        >>> chain = ChainNode((StepNode(task="a"), EachNode(StepNode(task="b"))))
+        >>> [("".join(parts), node.task) for parts, node in standing(chain)]
+        [('0', 'a'), ('1[…]', 'b')]
+    """
+    for parts, node in _standing(root, ()):
+        yield parts or ("0",), node
+
+
+def _standing(
+    node: Node, at: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Runnable | Waiting]]:
+    node = _inner(node)
+    if isinstance(node, Runnable | Waiting):
+        yield at, node
+        return
+    match node:
+        case ChainNode(parts):
+            names = [str(index) for index in range(len(parts))]
+        case TogetherNode() | CaseNode():
+            names = [f"[{index}]" for index in range(len(children(node)))]
+        case EachNode():
+            names = ["[…]"]
+        case RescueNode():
+            names = ["try", "rescue"]
+        case FinallyNode():
+            names = ["try", "finally"]
+        case _:  # keep and tee
+            names = ["[1]"]
+    for name, part in zip(names, children(node), strict=True):
+        yield from _standing(part, (*at, name))
 
 
 def branch_at(root: Node, path: str) -> str:

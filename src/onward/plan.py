@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.fault import ONLY_ONWARD, SMALLER, BadPayload, Fault, Unsupported
+from onward.limit import StepLimit
 from onward.outcome import Outcome
 from onward.outline import Outlined, counted
 from onward.policy import CallDelivery, Delivery, Name
@@ -124,11 +125,12 @@ class FusedNode(Delivery, frozen=True, tag="fused", tag_field="op", omit_default
     body: Node
 
 
-class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op"):
-    """A body with a name."""
+class NamedNode(msgspec.Struct, frozen=True, tag="named", tag_field="op", omit_defaults=True):
+    """A body with a name, and a limit of its calls if it is the root of a plan."""
 
     name: Name
     body: Node
+    limit: StepLimit | None = None
 
 
 class KeepNode(msgspec.Struct, frozen=True, tag="keep", tag_field="op"):
@@ -235,6 +237,7 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
         trace: What observers added, such as a W3C trace context.
         tags: Short texts by which people find the call.
         past: What the call takes over, if it continues another one; such a plan is of version 2.
+        limit_key: The key of the limit of the flow's calls.
     """
 
     v: int
@@ -247,6 +250,12 @@ class Plan(CallDelivery, frozen=True, omit_defaults=True, kw_only=True):
     trace: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
     tags: Annotated[tuple[_Tag, ...], Meta(max_length=MAX_TAGS)] = ()
     past: Past | None = None
+    limit_key: Annotated[str, Meta(max_length=MAX_TAG)] = ""
+
+    @property
+    def call_limit(self) -> StepLimit | None:
+        """The limit of calls of its flow, if the flow has one."""
+        return self.root.limit if type(self.root) is NamedNode else None
 
     @property
     def origin(self) -> str:
@@ -293,17 +302,12 @@ def decode(raw: bytes) -> Result[Plan, Fault]:
     try:
         version = of_version.decode(raw).v
         if not VERSION <= version <= NEWEST:
-            return Failure(
-                Unsupported(
-                    "",
-                    f"the plan has version {version}, and this release of Onward reads up to "
-                    f"{NEWEST}: upgrade the workers before the clients",
-                )
-            )
-        if raw.count(b'"op"') > MAX_NODES:  # arguments may contain it too
-            count = counted(of_outline.decode(raw).root, MAX_NODES)
-            if count > MAX_NODES:
-                return Failure(_too_many())
+            found = f"the plan has version {version}, and this release of Onward reads up to"
+            cure = "upgrade the workers before the clients"
+            return Failure(Unsupported("", f"{found} {NEWEST}: {cure}"))
+        may_be_too_many = raw.count(b'"op"') > MAX_NODES  # arguments may contain it too
+        if may_be_too_many and counted(of_outline.decode(raw).root, MAX_NODES) > MAX_NODES:
+            return Failure(_too_many())
         plan = of_plan.decode(raw)
     except RecursionError:
         return Failure(_too_deep())
@@ -333,7 +337,7 @@ def checked_version(root: Node) -> int | BadPayload:
             inner = children(node)
         size += len(inner)
         for part in inner:
-            if type(part) is not StepNode:
+            if type(part) is not StepNode or part.limit is not None or part.isolate is not None:
                 todo.append(part)  # noqa: PERF401 - most often there is none
     return version if size <= MAX_NODES else _too_many()
 
@@ -350,6 +354,10 @@ _NEW: Final = frozenset(
 
 def _is_new(node: Node) -> bool:
     # `isinstance` takes several times as long for the Structs that a node is not.
+    if type(node) is StepNode or type(node) is FusedNode:
+        return node.limit is not None or node.isolate is not None
+    if type(node) is NamedNode:
+        return node.limit is not None
     if type(node) is RescueNode:
         return node.with_input
     return type(node) in _NEW or cancels_on_failure(node)

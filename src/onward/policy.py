@@ -1,4 +1,4 @@
-"""Policies: retries, timeout, queue and priority of a step, as values.
+"""Policies: retries, timeout, queue, priority and isolation of a step, as values.
 
 Only this module lists the fields of a policy: in `Policy`, as options of `task`, `with_` and
 `fused` (`PolicyOptions`), and on the wire (`Delivery`). It also lists the fields that a whole call
@@ -13,11 +13,14 @@ import msgspec
 from msgspec import Meta
 from typing_extensions import Doc, TypedDict
 
-MAX_ATTEMPTS = 10_000
-MAX_SECONDS = 365 * 24 * 3600.0
-_NAME_LIMIT = 200
+from onward.checks import MAX_SECONDS, NAME_LIMIT, check_name
+from onward.checks import check_policy_seconds as _seconds
+from onward.isolation import Isolation, check_isolate, isolation_of
+from onward.limit import Limit, StepLimit, on_wire
 
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=_NAME_LIMIT)]
+MAX_ATTEMPTS = 10_000
+
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=NAME_LIMIT)]
 """A name on the wire."""
 
 _Priority: TypeAlias = Annotated[int, Meta(ge=0, le=9)]
@@ -31,16 +34,6 @@ _RESERVED = {
 }
 """The prefixes of names that an engine's workers use for their own tasks, and their owners."""
 _PREFIXES = tuple(_RESERVED)
-
-
-def _seconds(what: str, value: float, *, zero: bool = True) -> None:
-    least = "0 or more" if zero else "more than 0"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} is a number of seconds, not {value!r}: write {what}=30.0")
-    if not 0 <= value <= MAX_SECONDS or (value == 0 and not zero):
-        raise ValueError(
-            f"{what} is {least} and at most {MAX_SECONDS:.0f} seconds (a year), not {value!r}"
-        )
 
 
 def _jitter(value: float) -> None:
@@ -209,6 +202,10 @@ class Policy(msgspec.Struct, frozen=True):
         timeout: How long one attempt may take, in seconds; None for no limit.
         queue: The queue of its steps; None for the backend's own.
         priority: From 0 (least) to 9 (most urgent); None for the backend's default.
+        limit: How many of its steps may run at the same time, or begin within a time, over all
+            workers; None for no limit.
+        isolate: Whether its steps run in child processes, which a timeout or a cancel kills. An
+            `Isolation` also says when a process is replaced.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -226,6 +223,8 @@ class Policy(msgspec.Struct, frozen=True):
     timeout: float | None = None
     queue: str | None = None
     priority: int | None = None
+    limit: Limit | None = None
+    isolate: bool | Isolation = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.retry, Retry):
@@ -234,6 +233,11 @@ class Policy(msgspec.Struct, frozen=True):
             _seconds("timeout", self.timeout, zero=False)
         check_queue(self.queue)
         check_priority(self.priority)
+        if self.limit is not None and not isinstance(self.limit, Limit):
+            raise TypeError(
+                f"limit is a Limit, not {self.limit!r}: write limit=Limit(concurrency=5)"
+            )
+        check_isolate(self.isolate)
 
 
 class PolicyOptions(TypedDict, total=False, closed=True):
@@ -243,6 +247,8 @@ class PolicyOptions(TypedDict, total=False, closed=True):
     timeout: float | None
     queue: str | None
     priority: int | None
+    limit: Limit | None
+    isolate: bool | Isolation | None
 
 
 class CallOptions(TypedDict, total=False, closed=True):
@@ -264,6 +270,8 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
     queue: Name | None = None
     priority: _Priority | None = None
+    limit: StepLimit | None = None
+    isolate: Isolation | None = None
 
 
 class CallDelivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -278,8 +286,13 @@ class CallDelivery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     priority: _Priority | None = None
 
 
-def delivery(policy: Policy) -> dict[str, Any]:
-    """A policy as the fields of a `Delivery`."""
+def delivery(policy: Policy, name: str) -> dict[str, Any]:
+    """A policy as the fields of a `Delivery`.
+
+    Args:
+        policy: The policy.
+        name: The name of the task or the fused flow, after which its limit is named.
+    """
     retry = policy.retry
     if retry.attempts == 1:
         fields: dict[str, Any] = {}
@@ -296,6 +309,8 @@ def delivery(policy: Policy) -> dict[str, Any]:
         "timeout": timeout,
         "queue": policy.queue,
         "priority": policy.priority,
+        "limit": None if policy.limit is None else on_wire(policy.limit, name),
+        "isolate": isolation_of(policy.isolate),
     }
 
 
@@ -305,6 +320,8 @@ def notes(policy: Policy) -> list[str]:
     words += [f"timeout {policy.timeout:g} s"] if policy.timeout is not None else []
     words += [f"queue {policy.queue}"] if policy.queue is not None else []
     words += [f"priority {policy.priority}"] if policy.priority is not None else []
+    words += [f"limit {policy.limit}"] if policy.limit is not None else []
+    words += ["isolated"] if policy.isolate is not False else []
     return words
 
 
@@ -337,18 +354,6 @@ def check_priority(priority: int | None) -> None:
         raise TypeError(f"priority is a whole number from 0 to 9, not {priority!r}")
     if not 0 <= priority <= 9:
         raise ValueError(f"priority is from 0 (least) to 9 (most urgent), not {priority}")
-
-
-def check_name(what: str, name: str) -> None:
-    """Raises TypeError or ValueError for a name that an engine would refuse or change."""
-    if not isinstance(name, str):
-        raise TypeError(f"a {what}'s name is a text, not {name!r}")
-    if not name or len(name) > _NAME_LIMIT or not name.isascii() or not name.isprintable():
-        raise ValueError(
-            f"a {what}'s name is 1 to {_NAME_LIMIT} printable ASCII characters, not {name!r}"
-        )
-    if any(letter.isspace() for letter in name):
-        raise ValueError(f"a {what}'s name has no spaces: write {'_'.join(name.split())!r}")
 
 
 def check_reserved(name: str) -> None:

@@ -19,7 +19,7 @@ from onward.backend import Submission
 from onward.backend.additions import Seals, additions_of, with_additions
 from onward.codec import Find, Refused
 from onward.fault import Fault, Misconfigured
-from onward.flows.flow import Task
+from onward.flows.nodes import changed_task
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args, Past, Plan, with_given
 from onward.secret import MARK, SEALED, has_marks
@@ -298,12 +298,18 @@ class _Sealing(Signature, frozen=True):
         self, arguments: Args, *, find: Find | None = None, skip: int = 0
     ) -> tuple[list[Any], dict[str, Any]]:
         """See `Signature.decode`."""
-        opened = _args(arguments, self.sealer.opened)
-        return Signature.decode(self, opened, find=find, skip=skip)
+        return Signature.decode(self, self.opened(arguments), find=find, skip=skip)
+
+    def opened(self, arguments: Args) -> Args:
+        """See `Signature.opened`."""
+        return _args(arguments, self.sealer.opened)
 
     def give(self, value: Any, task: str) -> Outcome:
         """See `Signature.give`."""
-        outcome = Signature.give(self, value, task)
+        return self.sealed(Signature.give(self, value, task))
+
+    def sealed(self, outcome: Outcome) -> Outcome:
+        """See `Signature.sealed`."""
         try:
             return _of_outcome(outcome, self.sealer.sealed)
         except ImportError:
@@ -317,8 +323,7 @@ def _opening(tasks: Tasks, sealer: Seals) -> Tasks:
         return _Sealing(**parts)
 
     return {
-        name: Task(name, task.fn, task.policy, task.declared, opening(task.signature))
-        for name, task in tasks.items()
+        name: changed_task(task, signature=opening(task.signature)) for name, task in tasks.items()
     }
 
 

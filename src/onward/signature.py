@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import types
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Never, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
 
 from msgspec import Raw, Struct
 from returns.result import Failure, Result, Success
@@ -15,6 +17,7 @@ from onward.outcome import Failed, Faulted, Outcome, Value
 from onward.plan import Args
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _HOLE = object()
 _EMPTY = inspect.Parameter.empty
 
@@ -135,6 +138,12 @@ class Signature(Struct, frozen=True):
         """
         known, raws = self.positional, arguments.positional
         count, named = len(raws) + skip, len(known)
+        if count == named == 1 and raws and not arguments.keyword:  # the most common case
+            name, each = known[0]
+            try:
+                return [each.decode(raws[0], find)], {}
+            except Refused as refused:
+                raise refused.at(f".{name}") from None
         if count < named:
             self._check_given(count, arguments.keyword)
         args: list[Any] = []
@@ -150,6 +159,22 @@ class Signature(Struct, frozen=True):
             name: _decode(name, self._by_name(name), raw, find)
             for name, raw in arguments.keyword.items()
         }
+
+    def select(
+        self, selector: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """What a selector gives for decoded arguments; it gets the defaults of the others too."""
+        bound = self.python.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return selector(*bound.args, **bound.kwargs)
+
+    def opened(self, arguments: Args) -> Args:
+        """The arguments with their secrets decrypted, if the worker has keys."""
+        return arguments
+
+    def sealed(self, outcome: Outcome) -> Outcome:
+        """An outcome with its secrets encrypted, if the worker has keys; raises Refused."""
+        return outcome
 
     def give(self, value: Any, task: str) -> Outcome:
         """Makes an outcome of what the function returned.
@@ -192,20 +217,20 @@ class Signature(Struct, frozen=True):
         return found
 
 
-def signature_of(fn: Callable[..., Any], task: str) -> Signature:
+def signature_of(fn: Callable[..., Any], task: str, skip: int = 0) -> Signature:
     """The signature of a task's function.
 
     Args:
         fn: A plain function, sync or async.
         task: The task's name, for messages.
+        skip: How many of its first parameters the worker gives, and not the caller.
 
     Raises:
         TypeError: If it is not a plain function, or an annotation is missing or has no codec; the
             message names the parameter.
     """
     _check_kind(fn, task)
-    hints = _hints(fn, task)
-    python = _called(fn, hints)
+    python, hints = _called_without(skip, fn, task) if skip else _called(fn, _hints(fn, task))
     positional: list[tuple[str, Codec]] = []
     keyword: dict[str, Codec] = {}
     rest = others = None
@@ -258,14 +283,43 @@ def signature_of(fn: Callable[..., Any], task: str) -> Signature:
     )
 
 
-def _called(fn: Callable[..., Any], hints: Mapping[str, Annotation]) -> inspect.Signature:
+_Called: TypeAlias = tuple[inspect.Signature, dict[str, Annotation]]
+"""A function's signature, and the annotations of its parameters and its value."""
+
+
+def _called(fn: Callable[..., Any], hints: dict[str, Annotation]) -> _Called:
     """A function's own signature, or that of the wrapped function if it passes arguments on."""
     own = inspect.signature(fn, follow_wrapped=False)
     inner = getattr(fn, "__wrapped__", None)
     passes_on = any(each.kind in _VARIADIC for each in own.parameters.values())
     if inner is None or (not passes_on and own.parameters.keys() <= hints.keys()):
-        return own
+        return own, hints
     return _called(inner, hints)
+
+
+def _called_without(skip: int, fn: Callable[..., Any], task: str) -> _Called:
+    """A function's signature without its first parameters, whose annotations may be of any kind."""
+    known = _own_annotations(fn)
+    own, _ = _called(fn, known)
+    parameters = list(own.parameters.values())
+    given = parameters[:skip]
+    if len(given) < skip or any(each.kind not in _BY_POSITION for each in given):
+        raise TypeError(
+            f"task {task!r} ({place(fn)}) has no parameter for a resource that it uses: its first "
+            "parameters take its resources by position, and its own arguments come after them"
+        )
+    for each in given:
+        known.pop(each.name, None)
+    return own.replace(parameters=parameters[skip:]), _hints(fn, task, known)
+
+
+def _own_annotations(fn: Callable[..., Any]) -> dict[str, Any]:
+    """A function's annotations as they stand; a name that cannot be looked up stays a reference."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(fn, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(fn)
 
 
 def _may_await(fn: Callable[..., Any]) -> bool:
@@ -325,9 +379,16 @@ def _check_kind(fn: Callable[..., Any], task: str) -> None:
         )
 
 
-def _hints(fn: Callable[..., Any], task: str) -> dict[str, Annotation]:
+def _hints(
+    fn: Callable[..., Any], task: str, known: Mapping[str, Any] | None = None
+) -> dict[str, Annotation]:
+    """The annotations of a function, looked up: all of them, or those that are given."""
     try:
-        return get_type_hints(fn, include_extras=True)
+        if known is None:
+            return get_type_hints(fn, include_extras=True)
+        names: dict[str, Any] = getattr(inspect.unwrap(fn), "__globals__", {})
+        annotated = types.SimpleNamespace(__annotations__=known)
+        return get_type_hints(annotated, globalns=names, include_extras=True)
     except NameError as problem:
         raise TypeError(
             f"an annotation of task {task!r} ({place(fn)}) cannot be looked up: {problem}. "

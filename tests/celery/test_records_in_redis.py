@@ -22,16 +22,29 @@ from onward import (
     history,
     result,
     resume,
+    status,
     submit,
     task,
 )
 from onward.backend import CallQuery
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
+from onward.backends.celery.packed import joined as put_together
+from onward.backends.celery.packed import restored
 from onward.backends.celery.reconciler import MAX_SENDS, reconcile
 from onward.fault import Lost
 from tests.engines.process import until
 from tests.engines.valkey import Valkey
+
+
+def unpack(redis: Any, id: str) -> None:
+    """Writes the record of a call that has ended as it was before, so that a test can change it."""
+    key = f"onward:{id}"
+    fields = put_together(redis.hgetall(key))
+    fields[b"plan"] = restored(id, fields[b"plan"])
+    redis.delete(key)
+    redis.hset(key, mapping=fields)
+
 
 RAN: list[str] = []
 MENDED = threading.Event()
@@ -67,6 +80,11 @@ def grows(n: int) -> str:
 
 
 @task
+def grows_again(text: str) -> str:
+    return text
+
+
+@task
 def total(ns: list[int]) -> int:
     note()
     return sum(ns)
@@ -77,7 +95,7 @@ def joined(texts: list[str]) -> int:
     return len(texts)
 
 
-CATALOG = Catalog(inc, far, breaks, grows, total, joined)
+CATALOG = Catalog(inc, far, breaks, grows, grows_again, total, joined)
 
 
 @pytest.fixture
@@ -118,6 +136,7 @@ def test_with_signing_what_was_changed_is_found_out(redis: Any, valkey: Valkey) 
     with serving(made(valkey, signing_keys=[b"k" * 32])) as backend:
         ref = done((inc >> inc >> breaks)(1), backend)
         key = f"onward:{ref.id}"
+        unpack(redis, ref.id)
         redis.hset(key, "o:1", redis.hget(key, "o:0"))  # valid, at another place
         first, second, _ = history(ref, on=backend).unwrap().steps
         assert first.result == Success(2)
@@ -128,6 +147,7 @@ def test_with_signing_what_was_changed_is_found_out(redis: Any, valkey: Valkey) 
         again = resume(ref, on=backend).unwrap()
         assert result(again, on=backend, timeout=30) == Success(3)
         last = f"onward:{again.id}"
+        unpack(redis, again.id)
         log = redis.hget(last, "l:0")
         redis.hset(last, "l:0", log.replace(b"\n2 ", b"\n0 "))  # as if the first one gave it
         moved = next(step for step in backend.history(again.id).unwrap().steps if step.path == "0")
@@ -142,6 +162,7 @@ def test_with_signing_what_was_changed_is_found_out(redis: Any, valkey: Valkey) 
 def test_a_call_of_an_earlier_release_is_read_as_far_as_it_goes(redis: Any, valkey: Valkey) -> None:
     with serving(made(valkey)) as backend:
         ref = done((each(inc) >> total >> breaks)([1] * 11), backend)
+        unpack(redis, ref.id)
         redis.hdel(f"onward:{ref.id}", "about", "ended", "l", "l:0")
         RAN.clear()
         paths = [step.path for step in history(ref, on=backend).unwrap().steps]
@@ -223,3 +244,32 @@ def test_an_expired_call_leaves_the_lists(redis: Any, valkey: Valkey) -> None:
             within=20,
             otherwise=lambda: str(redis.zrange("onward:calls", 0, -1)),
         )
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 128, 1_000, 10_000])
+def test_a_record_is_packed_and_reads_as_before(size: int, redis: Any, valkey: Valkey) -> None:
+    with serving(made(valkey)) as backend:
+        flow = grows >> grows_again
+        ref = done(flow(size), backend)
+        key = f"onward:{ref.id}"
+        assert redis.object("encoding", key) == (b"hashtable" if size > 1_000 else b"listpack")
+        assert 0 < redis.ttl(key) <= 24 * 3600
+        assert result(ref, on=backend, timeout=30) == Success("x" * size)
+        found = history(ref, on=backend).unwrap()
+        assert [step.result for step in found.steps] == [Success("x" * size)] * 2
+        assert found.plan is not None
+        assert (found.plan.flow, found.plan.id) == (flow.name, ref.id)
+        where = status(ref, on=backend).unwrap()
+        assert (where.state, where.task, where.step) == ("done", grows_again.name, "1")
+        assert [call.flow for call in backend.calls(CallQuery()).unwrap().calls] == [flow.name]
+
+
+def test_a_packed_call_of_one_task_reads_as_before(redis: Any, valkey: Valkey) -> None:
+    with serving(made(valkey)) as backend:
+        ref = done(grows(1), backend)
+        assert not redis.hexists(f"onward:{ref.id}", "task")
+        where = status(ref, on=backend).unwrap()
+        assert (where.state, where.task, where.step, where.attempt) == ("done", "grows", "0", 1)
+        plan = history(ref, on=backend).unwrap().plan
+        assert plan is not None
+        assert (plan.id, plan.flow, plan.root) == (ref.id, "grows", grows.node)

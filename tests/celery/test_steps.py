@@ -6,13 +6,13 @@ import threading
 import pytest
 
 from onward import Catalog, fused, task
-from onward.attempt import Interrupt
 from onward.backend.loop import Closed
 from onward.backends.celery.steps import StepRunner
 from onward.context import Context
 from onward.fault import Fault
 from onward.flows.flow import Flow
 from onward.interpret.prepare import prepare
+from onward.interrupt import Interrupt
 from onward.plan import Runnable
 
 BEGUN = threading.Event()

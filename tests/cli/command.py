@@ -32,7 +32,7 @@ def onward(
         env=environment() | (extra or {}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -83,10 +83,12 @@ def test_history_shows_where_a_call_stopped_and_fork_and_resume_go_on_from_it(
     assert tree.splitlines()[0] == f"summed  {ref}  failed"
     assert "✗ 0  parse" in tree
     assert 'Malformed {"text":"1;2"}' in tree
+    assert "· 1  total" in tree
     data = json.loads(printed("history", ref, "--json", "--on", on, folder=folder))
     assert [step["path"] for step in data["steps"]] == ["0"]
     chart = printed("history", ref, "--mermaid", "--on", on, folder=folder)
     assert chart.startswith("flowchart TD\n")
+    assert '["total"]:::ahead' in chart
     new = printed("resume", ref, "--on", on, folder=folder).strip()
     assert printed("resume", ref, "--on", on, folder=folder).strip() == new != ref
     error = printed("result", new, "--on", on, folder=folder, code=3)
@@ -100,6 +102,32 @@ def test_history_shows_where_a_call_stopped_and_fork_and_resume_go_on_from_it(
     assert "nothing to resume" in refused
     unknown = mistake("fork", ref, "--at", "9", "--on", on, folder=folder, code=1)
     assert "no step of the call has begun at '9'" in unknown
+
+
+def test_resume_with_other_arguments_and_more_time(folder: Path, on: str) -> None:
+    [call] = lines("--flow", "summed", "--failed", folder=folder, on=on)
+    resume = ["resume", call["ref"], "--on", on]
+    typed = [*resume, "--flow", "pipeline:summed", "--deadline", "60"]
+    assert "--args needs --flow" in mistake(*resume, "--args", "[1]", folder=folder)
+    assert "a JSON list or object" in mistake(*typed, "--args", "1,2", folder=folder)
+    wrong = mistake(*typed, "--args", "[5]", folder=folder, code=1)
+    assert "Expected `str`" in wrong
+    new = printed(*typed, "--args", '["1,2,4"]', folder=folder).strip()
+    assert json.loads(printed("result", new, "--on", on, folder=folder))["value"] == 7
+
+
+def test_replay_says_where_todays_code_differs(folder: Path, on: str) -> None:
+    [call] = lines("--flow", "summed", "--state", "done", folder=folder, on=on)
+    replay = ["replay", call["ref"], "--on", on, "--flow"]
+    same = printed(*replay, "pipeline:summed", folder=folder)
+    assert same == "  0  parse\n  1  total\n"
+    (folder / "newer.py").write_text(
+        "from pipeline import parse, total, twice\nsummed = parse >> total >> twice\n"
+    )
+    differs = printed(*replay, "newer:summed", folder=folder, code=3)
+    assert differs.splitlines()[2] == "≠ 2  twice: the call had no step here"
+    data = printed(*replay, "newer:summed", "--json", folder=folder, code=3)
+    assert [json.loads(line)["difference"] for line in data.splitlines()] == [None, None, "added"]
 
 
 def test_many_are_resumed_and_cancelled_after_a_dry_run_and_a_yes(folder: Path, on: str) -> None:

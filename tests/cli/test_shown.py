@@ -25,6 +25,10 @@ def inc(n: int) -> int:
         (Status("queued"), "queued"),
         (Status("running", "fetch", "0", 2), "running   fetch at 0, attempt 2"),
         (
+            Status("waiting", "fetch", "0", 1, limit="openai"),
+            "waiting   fetch at 0: for its limit openai",
+        ),
+        (
             Status("waiting", "fetch", "0", 1, signal="approved"),
             "waiting   after fetch at 0: for the signal approved",
         ),

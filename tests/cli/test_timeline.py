@@ -49,6 +49,21 @@ def total(numbers: list[int]) -> int:
 
 
 @task
+def number_at(numbers: list[str], at: str) -> list[str]:
+    return numbers[int(at) :]
+
+
+@task
+def blamed(error: Fault) -> list[str]:
+    raise LookupError(error.message)
+
+
+@task
+def tidy(text: str) -> None:
+    pass
+
+
+@task
 def refuse(number: int) -> Result[int, str]:
     return Failure("too <small>")
 
@@ -92,7 +107,7 @@ def test_the_tree_shows_each_step_at_its_place_with_attempts_and_faults(backend:
     assert title == f"summed  {found.call.id}  failed"
     assert submitted.startswith("submitted 2")
     assert tags == "tags: nightly"
-    first, around, good, bad, one, two = steps
+    first, around, good, bad, one, two, ahead = steps
     assert "✓ 0  split" in first
     assert around.endswith("1")
     assert "✓ 1[0]  number" in good
@@ -101,6 +116,17 @@ def test_the_tree_shows_each_step_at_its_place_with_attempts_and_faults(backend:
     for line, at in ((one, "attempt 1"), (two, "attempt 2")):
         assert at in line
         assert "Raised ValueError: invalid literal" in line
+    assert "· 2  total" in ahead
+
+
+def test_what_has_not_begun_is_shown_but_for_what_may_never(backend: Local) -> None:
+    """A handler of what has not failed, the other branches of a case, more items of an each."""
+    body = split >> given(number_at, "x").rescue(blamed) >> each(number) >> total
+    found = record(ended(body.finally_(tidy)("1"), backend), backend)
+    assert [line.split("· ")[1] for line in drawn(found) if "· " in line] == [
+        "try.2[…]  number",
+        "try.3  total",
+    ]
 
 
 def test_tracebacks_are_for_who_asks(backend: Local) -> None:

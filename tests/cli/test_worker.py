@@ -15,7 +15,8 @@ from onward.outcome import Value
 from onward.plan import VERSION, Args, ChainNode, Plan, StepNode
 from tests.cli.command import SECRET
 from tests.cli.pipeline import Malformed, hold, linger, summed, twice
-from tests.cli.serving import PATIENCE, serving, wait_for_file, wait_for_text
+from tests.cli.serving import PATIENCE, serving, started, wait_for_file, wait_for_text
+from tests.engines.process import until
 from tests.engines.rabbitmq import RabbitMQ
 from tests.engines.temporal import Temporal
 from tests.engines.valkey import Valkey
@@ -210,3 +211,30 @@ def test_a_worker_takes_steps_from_the_queues_that_it_is_given_and_no_other(
         with serving(folder, url, "--queues", f"{db}, {own}"):
             assert result(waiting, on=backend, timeout=PATIENCE) == Success(2)
             assert run((twice >> queued)(1), on=backend, timeout=PATIENCE) == Success(4)
+
+
+def test_a_worker_whose_resource_does_not_open_ends_with_1_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(
+        "from contextlib import contextmanager\n"
+        "from onward import Resource, uses\n"
+        "@contextmanager\n"
+        "def open_pool():\n"
+        "    raise ConnectionRefusedError('no database at db:5432')\n"
+        "    yield\n"
+        "@uses(Resource(open_pool))\n"
+        "def use(pool: int, n: int) -> int:\n"
+        "    return n\n"
+    )
+    on = f"sqlite:///{tmp_path}/onward.db"
+    with started("worker", "pipeline", "--on", on, folder=tmp_path) as worker:
+        until(
+            lambda: worker.exit_code() is not None,
+            within=PATIENCE,
+            otherwise=lambda: f"It never ended:\n{worker.tail()}",
+        )
+        assert worker.exit_code() == 1
+        said = worker.tail()
+    assert "open_pool" in said
+    assert "no database at db:5432" in said
+    assert "The worker has not started" in said
+    assert "onward/interpret" not in said

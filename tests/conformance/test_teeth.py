@@ -38,11 +38,20 @@ CAUGHT = {
     "ListsACallTwice": "test_calls_are_listed_in_pages",
     "KeepsWhatItGaveUp": "test_a_call_that_moves_goes_on",
     "ForgetsWhatGoesOn": "test_a_forgotten_call_is_unknown",
+    "IgnoresLimits": "test_so_many_run_at_a_time",
+    "IgnoresLimitsOfCalls": "test_a_flow_has_so_many_calls_at_a_time",
+    "LetsOneMoreRun": "test_so_many_run_at_a_time",
+    "CountsFixedWindows": "test_so_many_begin_within_a_window",
+    "HasOneLimitForAllKeys": "test_each_key_has_a_limit_of_its_own",
+    "FirstComeFirstServed": "test_a_fair_limit_takes_turns_by_key",
+    "KeepsAPlaceBetweenAttempts": "test_a_place_is_given_back_between_attempts",
+    "WaitsInASlot": "test_what_waits_for_a_limit_holds_no_slot",
     "RunsAKeyTwice": "test_a_key_is_submitted_once",
     "OpensAUniqueCallTwice": "test_of_a_unique_key_one_call_is_open",
     "HoldsAKeyForEver": "test_the_next_unique_call_comes_when_one_has_ended",
     "KeepsTheFirstArguments": "test_debounce_runs_the_last_arguments",
     "ForgetsWhatComesNext": "test_debounce_after_the_start_comes_next",
+    "OpensForEachCall": "test_a_resource_is_opened_once_in_a_process",
 }
 
 SUBJECT = """

@@ -29,6 +29,7 @@ MADE_BY = {
 }
 LACKING = {
     ("`debounce=`", "TestHatchet"),
+    ("`Limit`", "TestHatchet"),
     ("`Schedules`: `overlap` and `catch_up`", "TestHatchet"),
 }
 """What a backend refuses although it has the capability."""

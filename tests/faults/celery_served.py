@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from celery.backends.redis import RedisBackend
-from kombu.transport.redis import Channel, QoS
+from kombu.transport.redis import Channel
+from kombu.transport.virtual import Transport
 
 from onward import work
 from onward.backends.celery import celery
@@ -28,7 +29,7 @@ from onward.backends.celery.schedules import ScheduleStore
 from tests.faults.served import THREADS, catalog, keep
 
 POINTS: dict[str, tuple[type, str, bool]] = {
-    "popped": (QoS, "append", False),
+    "popped": (Transport, "_deliver", False),
     "begun": (RedisLedger, "begin_step", True),
     "recorded": (RedisLedger, "record_outcome", True),
     "put off": (RedisLedger, "postpone", True),

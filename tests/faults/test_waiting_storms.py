@@ -22,6 +22,7 @@ from tests.faults.waiting_storm import waiting_storm
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 SHORT = Size(chains=24, fan_outs=0, kills=2, pace=0.05)
+MANY = Size(chains=150, fan_outs=0, kills=12, pace=0.05)
 ENGINES: list[tuple[type[Server], Engine]] = [
     (NoServer, SQLITE),
     (Valkey, CELERY),
@@ -31,9 +32,9 @@ ENGINES: list[tuple[type[Server], Engine]] = [
 ]
 
 
-def assert_right(engine: Engine, disruption: str, folder: Path) -> None:
+def assert_right(engine: Engine, disruption: str, folder: Path, size: Size = SHORT) -> None:
     with patch.dict(os.environ):  # Hatchet's clients find their engine by it
-        tally = waiting_storm(engine, disruption, SHORT, folder)
+        tally = waiting_storm(engine, disruption, size, folder)
     assert (tally.lost, tally.hung, tally.wrong) == (0, 0, 0), tally
 
 
@@ -56,3 +57,12 @@ def test_a_storm_changes_no_outcome_of_waiting_calls(
     if reason := server.missing():
         pytest.skip(reason)
     assert_right(engine, disruption, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_many_calls_wait_on_hatchet_while_workers_are_killed(tmp_path: Path) -> None:
+    """So many that flows which are taken over start their steps together with others' new ones."""
+    if reason := DurableHatchet.missing():
+        pytest.skip(reason)
+    assert_right(HATCHET, "one of the workers is killed", tmp_path, MANY)

@@ -316,7 +316,7 @@ def test_a_lost_call_is_listed_and_goes_on(file: Path) -> None:
             pass
         client = backend_on(double)
         ref = submit(begin(str(file)), on=client).unwrap()
-        double.fail_to_send(ref.id, ago=60)
+        double.fail_to_send(ref.id, ago=60, error="its workers died")
         client.close()
         with serving(double, catalog) as backend:
             (call,) = listed(backend, CallQuery(frozenset(["lost"])))

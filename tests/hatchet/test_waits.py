@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from onward import (
     awaits,
     cancel,
     check,
+    current,
     keep,
     result,
     run,
@@ -57,8 +59,22 @@ def give_up(error: Unanswered | Fault) -> bool:
     return False
 
 
+@task
+def begin(folder: str) -> str:
+    """Notes that it has begun, and waits until it may end."""
+    number = begun(Path(folder)) + 1
+    (Path(folder) / f"begun-{number}").touch()
+    while not (Path(folder) / f"gate-{number}").exists() and not current().cancelled:
+        time.sleep(0.01)
+    return folder
+
+
+def begun(folder: Path) -> int:
+    return len(list(folder.glob("begun-*")))
+
+
 approval = (order >> keep(awaits(DECISION)) >> spread(book)).named("approval")
-catalog = Catalog(order, book, give_up, approval)
+catalog = Catalog(order, book, begin, give_up, approval)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +185,38 @@ def test_an_evicted_flow_goes_on_when_its_wait_is_due(hatchet: Engine) -> None:
         ref = submit((order >> sleep(24) >> order)(1), on=backend).unwrap()
         until(lambda: is_evicted(hatchet, ref.id), patience=20)
         assert result(ref, on=backend, timeout=PATIENCE) == Success(3)
+
+
+def test_a_flow_with_a_running_step_stays_with_its_worker(engine: Engine, tmp_path: Path) -> None:
+    """Also one whose step began after it had done nothing but wait for a moment."""
+    folder = str(tmp_path)
+    flow = together(awaits(DECISION), begin >> begin >> begin)
+    with serving(engine, catalog, namespace=fresh(), holds=0.1) as backend:
+        ref = submit(flow(folder), on=backend).unwrap()
+        for count in (1, 2, 3):
+            until(lambda count=count: begun(tmp_path) == count)  # type: ignore[misc]  # bound now
+            assert run(sleep(0.5)(1), on=backend, timeout=250) == Success(1)
+            (tmp_path / f"gate-{count}").touch()
+        assert send(ref, DECISION, True, on=backend) == Success(None)
+        assert result(ref, on=backend, timeout=250) == Success((True, folder))
+
+
+def test_a_flow_whose_sleep_is_over_stays_with_the_next_worker(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """The sleep ends at once there, and then a step runs."""
+    namespace, folder = fresh(), str(tmp_path)
+    with serving(engine, catalog, namespace=namespace):
+        backend = backend_on(engine, namespace=namespace)
+        ref = submit((sleep(0.1) >> begin)(folder), on=backend).unwrap()
+        until(lambda: begun(tmp_path) == 1)
+    with serving(engine, catalog, namespace=namespace, holds=0.1):
+        until(lambda: begun(tmp_path) == 2)
+        assert run(sleep(0.5)(1), on=backend, timeout=250) == Success(1)
+        for count in (1, 2):
+            (tmp_path / f"gate-{count}").touch()
+        assert result(ref, on=backend, timeout=250) == Success(folder)
+    backend.close()
 
 
 def test_a_delayed_call_is_in_no_worker(hatchet: Engine) -> None:

@@ -151,6 +151,20 @@ def test_resume_of_a_resumed_call_keeps_what_both_did(backend: Local, switch: Sw
     assert {id for _, id in switch.ran} == {ref.id}
 
 
+def test_a_call_that_goes_on_here_does_not_go_on_elsewhere_too(
+    backend: Local, switch: Switch
+) -> None:
+    ref = failed(backend)
+    again = resume(ref, on=backend).unwrap()
+    other = local()
+    refused = resume(ref, on=backend, to=other).failure()
+    assert isinstance(refused, Conflict)
+    assert again.id in refused.message
+    assert isinstance(result(again, on=backend, timeout=PATIENCE), Failure)
+    assert isinstance(result(resume(again, on=backend, to=other).unwrap(), on=other), Failure)
+    other.close()
+
+
 def test_a_ref_of_any_flow_can_be_resumed(backend: Local, switch: Switch) -> None:
     ref = failed(backend)
     switch.is_broken = False
@@ -407,7 +421,7 @@ def test_a_call_that_goes_on_keeps_its_secrets_encrypted(switch: Switch) -> None
     wrong = resume(ref, on=one, args=[7]).failure()
     assert isinstance(wrong, BadPayload)
     switch.is_broken = False
-    for backend in (one, other):
+    for backend in (other, one):
         again = resume(ref, on=one, to=backend).unwrap()
         plan = backend.history(again.id).unwrap().plan
         assert plan is not None

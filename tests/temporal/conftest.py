@@ -110,7 +110,7 @@ def until_status(
 @contextmanager
 def working(on: TemporalBackend, folder: Path, *options: str) -> Iterator[WorkerProcess]:
     """A worker for a backend, in a process of its own; ready when entered."""
-    at = on._address
+    at = on.address
     url = f"temporal://{at.target}/{at.namespace}?task_queue={at.task_queue}"
     with WorkerProcess.module(
         *("onward", "worker", "tests.temporal.served", *options, "--on", url),

@@ -124,7 +124,7 @@ def test_a_call_whose_second_step_waits_for_a_worker_is_running(
     workerless: TemporalBackend, backend: TemporalBackend, other: TemporalBackend
 ) -> None:
     """No worker polls the queue of the second step."""
-    later = inc.with_(queue=workerless._address.task_queue)
+    later = inc.with_(queue=workerless.address.task_queue)
     ref = submit((inc >> later)(1), on=backend).unwrap()
     found = until_status(ref, other, lambda now: now.step == "1")
     assert (found.state, found.task, found.attempt) == ("running", "inc", 1)

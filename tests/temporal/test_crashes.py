@@ -46,7 +46,7 @@ def test_a_step_is_lost_once_its_workers_died_too_often(
     is_flow: bool, workerless: TemporalBackend, sdk: Sdk, tmp_path: Path
 ) -> None:
     """As a single task, and in a flow."""
-    task_queue = workerless._address.task_queue
+    task_queue = workerless.address.task_queue
     folder = tmp_path / "shared"
     plan = plan_for(folder)
     id = plan.id if is_flow else f"{SINGLE}{plan.id}"
@@ -96,7 +96,7 @@ def test_a_step_is_lost_once_its_workers_died_too_often(
 
 
 def worker(on: TemporalBackend, log: Path) -> WorkerProcess:
-    at = on._address
+    at = on.address
     url = f"temporal://{at.target}/{at.namespace}?task_queue={at.task_queue}"
     command = ("onward", "worker", "tests.temporal.served", "--on", url)
     return WorkerProcess.module(*command, log=log, folder=ROOT)

@@ -91,7 +91,7 @@ def test_a_second_diagnosis_soon_after_does_not_ask_the_workers_again(
 
 
 def test_the_tasks_of_a_foreign_worker_are_unknown(workerless: TemporalBackend) -> None:
-    at = workerless._address
+    at = workerless.address
     worker = workerless.serve(Catalog(inc)).unwrap()
     with foreign_worker(at.target, at.task_queue):
         seen = seen_on(workerless, workers=2)
@@ -115,7 +115,7 @@ def test_a_diagnosis_leaves_nothing_behind(workerless: TemporalBackend, sdk: Sdk
     worker.stop(0)
 
     async def left(client: Client) -> list[str]:
-        query = f"TaskQueue = '{workerless._address.task_queue}'"
+        query = f"TaskQueue = '{workerless.address.task_queue}'"
         return [each.activity_type async for each in client.list_activities(query)]
 
     until(lambda: sdk.run(left) == ["inc"], within=60, otherwise=lambda: f"it has {sdk.run(left)}")

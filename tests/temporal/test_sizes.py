@@ -68,7 +68,7 @@ def test_submit_all_submits_none_if_one_is_too_large(workerless: TemporalBackend
     after = submit(flow("small"), on=workerless).unwrap()
 
     async def found(client: Client) -> list[str]:
-        query = f'TaskQueue = "{workerless._address.task_queue}"'
+        query = f'TaskQueue = "{workerless.address.task_queue}"'
         return [each.id async for each in client.list_workflows(query)]
 
     until(lambda: bool(sdk.run(found)), within=60, otherwise=lambda: "it is not listed")

@@ -25,7 +25,7 @@ def at(url: str) -> TemporalBackend:
 
 
 def address(url: str) -> tuple[str, str, str, float]:
-    found = at(url)._address
+    found = at(url).address
     return found.target, found.namespace, found.task_queue, found.heartbeat
 
 
@@ -80,8 +80,8 @@ def test_an_api_key_comes_from_the_environment_and_is_never_shown(
 ) -> None:
     monkeypatch.setenv("TEMPORAL_API_KEY", f"{SECRET}\n")  # like the content of a file
     backend = at("temporal://127.0.0.1:1/ns")
-    assert backend._address.api_key == SECRET
-    for shown in (repr(backend), str(backend), repr(backend._address), repr(vars(backend))):
+    assert backend.address.api_key == SECRET
+    for shown in (repr(backend), str(backend), repr(backend.address), repr(vars(backend))):
         assert SECRET not in shown
     fault = submit(inc(1), on=backend).failure()  # nobody listens there
     assert isinstance(fault, Unavailable)
@@ -91,25 +91,25 @@ def test_an_api_key_comes_from_the_environment_and_is_never_shown(
 
 def test_headers_are_never_shown() -> None:
     backend = temporal("h", rpc_metadata={"authorization": SECRET})
-    assert SECRET not in repr(backend) + repr(vars(backend)) + repr(backend._address)
+    assert SECRET not in repr(backend) + repr(vars(backend)) + repr(backend.address)
 
 
 @pytest.mark.parametrize(("url", "tls"), [("", None), ("?tls=true", True), ("?tls=false", False)])
 def test_tls_is_on_or_off_or_depends_on_the_api_key(url: str, tls: bool | None) -> None:
-    assert at(f"temporal://h{url}")._address.tls is tls
+    assert at(f"temporal://h{url}").address.tls is tls
 
 
 def test_tls_reads_its_files(tmp_path: Path) -> None:
     for name in ("ca", "cert", "key"):
         (tmp_path / f"{name}.pem").write_text(f"the {name}")
     query = "&".join(f"tls_{name}={tmp_path}/{name}.pem" for name in ("ca", "cert", "key"))
-    tls = at(f"temporal://h?{query}&tls_server_name=inner")._address.tls
+    tls = at(f"temporal://h?{query}&tls_server_name=inner").address.tls
     assert isinstance(tls, TLSConfig)
     assert tls.server_root_ca_cert == b"the ca"
     assert tls.client_cert == b"the cert"
     assert tls.client_private_key == b"the key"
     assert tls.domain == "inner"
-    assert at(f"temporal://h?tls=true&{query}")._address.tls is not None
+    assert at(f"temporal://h?tls=true&{query}").address.tls is not None
     assert "the key" not in repr(at(f"temporal://h?{query}"))
 
 

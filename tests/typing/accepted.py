@@ -5,13 +5,14 @@ import asyncio
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from tempfile import TemporaryDirectory
 from typing import Never, NoReturn, assert_type
 
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward import (
@@ -32,12 +33,16 @@ from onward import (
     Fault,
     Flow,
     Forgets,
+    Health,
     Histories,
     History,
+    Isolation,
     Items,
+    Limit,
     ListedCall,
     Lists,
     Lost,
+    Middleware,
     Misconfigured,
     Moved,
     Moves,
@@ -47,6 +52,7 @@ from onward import (
     Ref,
     Replay,
     ReplayedStep,
+    Resource,
     Retry,
     Schedule,
     Schedules,
@@ -84,6 +90,7 @@ from onward import (
     history,
     identity,
     keep,
+    limited,
     local,
     move,
     pause_schedule,
@@ -108,10 +115,13 @@ from onward import (
     together,
     unschedule,
     unwrap,
+    uses,
     work,
 )
 from onward.backend import Submission, Transacts, Worker
+from onward.backends.local import Local
 from onward.backends.sqlite import sqlite
+from onward.middleware import Refused, with_middleware
 from onward.outcome import Outcome
 from onward.plan import Plan
 
@@ -539,6 +549,22 @@ def another_policy_or_name_is_the_same_type() -> None:
     assert [each.policy for each in tasks] == [Policy(), tasks[1].policy, Policy()]
 
 
+def site(url: str, *, encoding: str = "utf-8") -> str:
+    return url.split("/")[2]
+
+
+def a_limited_task_is_the_same_type() -> None:
+    assert_type(limited(fetch, Limit(concurrency=3))("u"), Call[bytes])
+    assert_type(limited(fetch, Limit(concurrency=3), key=site)("u"), Call[bytes])
+    assert_type(limited(double, Limit(rate=5), key=lambda n: n % 10)(1), Call[int])
+    assert_type((limited(double, Limit(rate=5, per=0.5)) >> double)(1), Call[int])
+    slow = Limit(concurrency=10, rate=1, per="hour", key=str, fair=True, name="slow")
+    assert_type(double.with_(limit=slow)(1), Call[int])
+    assert_type(fused(double >> double, limit=Limit(rate=1))(1), Call[int])
+    whole = (fetch >> given(parse, ",")).named("whole")
+    assert_type(limited(whole, Limit(concurrency=1), key=site)("u"), Call[list[int], Malformed])
+
+
 def a_task_as_a_flow_without_the_names_of_its_parameters() -> None:
     a: Flow[[int], int] = given(double)
     b: Flow[[int], int] = identity >> double
@@ -925,7 +951,95 @@ def a_secret_keeps_the_type_of_what_it_holds(secret: Secret[str]) -> Secret[int 
     return secret
 
 
+# -- resources: which no caller passes ------------------------------------------------------------
+
+
+class Db:
+    def insert(self, rows: list[int]) -> int:
+        return len(rows)
+
+
+class Cache:
+    def seen(self, n: int) -> bool:
+        return n > 0
+
+
+@contextmanager
+def open_db() -> Generator[Db]:
+    yield Db()
+
+
+@asynccontextmanager
+async def open_cache(db: Db) -> AsyncGenerator[Cache]:
+    yield Cache()
+
+
+db = Resource(open_db)
+cache = Resource(open_cache, needs=(db,), scope="attempt")
+checked = Resource(open_db, check=lambda db: db.insert([]) == 0, check_every=60)
+
+
+@uses(db, queue="db")
+def insert(db: Db, rows: list[int], table: str = "rows") -> int:
+    return db.insert(rows)
+
+
+@uses(cache, timeout=30)
+async def look(cache: Cache, n: int) -> Result[str, Malformed]:
+    return Success("seen") if cache.seen(n) else Failure(Malformed(n))
+
+
+@uses(db)
+@uses(cache)
+def both(cache: Cache, db: Db, n: int) -> int:
+    return n
+
+
+def resources_are_not_passed() -> None:
+    assert_type(db, Resource[Db])
+    assert_type(cache, Resource[Cache])
+    assert_type(insert([1], table="x"), Call[int])
+    assert_type(insert.fn(Db(), [1]), int)
+    assert_type(look(1), Call[str, Malformed])
+    assert_type(both(1), Call[int])
+    assert_type(run(both(1), on=local()), Result[int, Fault])
+    numbers = each(both) >> given(insert, table="x") >> look
+    assert run(numbers([1, 2]), on=local(resources={db: Db()})) == Success("seen")
+
+
+# -- middleware: around attempts of all tasks -----------------------------------------------------
+
+
+@contextmanager
+def switches(context: Context) -> Generator[None]:
+    if context.task == "insert":
+        raise Refused("inserts are switched off")
+    yield
+
+
+@asynccontextmanager
+async def tenants(context: Context) -> AsyncGenerator[Context | None]:
+    yield None if context.trace else replace(context, trace={"tenant": "acme"})
+
+
+def middleware_keeps_the_type_of_its_backend(first: Middleware) -> None:
+    assert_type(with_middleware(local(), first, switches, tenants), Local)
+    _ = with_middleware(local(), lambda _: suppress(OSError))
+
+
+@task(isolate=Isolation(max_tasks=100), timeout=60)
+def render(page: str) -> bytes:
+    return page.encode()
+
+
+def a_worker_of_isolated_steps(on: Backend, stop: threading.Event) -> None:
+    served = Catalog(render)
+    health = Health(port=0)
+    assert_type(work(served, on=on, stop=stop, health=health), Result[None, Fault])
+
+
 def main() -> None:
+    resources_are_not_passed()
     """Runs all of it on the embedded backend."""
     a_call_has_the_value_and_the_errors_of_its_flow()
     asyncio.run(the_function_of_a_task_is_the_plain_one())
@@ -943,6 +1057,7 @@ def main() -> None:
     case_sends_each_type_to_its_step()
     rescue_takes_the_errors_out_again()
     another_policy_or_name_is_the_same_type()
+    a_limited_task_is_the_same_type()
     a_flow_may_be_used_as_something_wider()
     with_local = ThirdCancels(local(workers=2))
     assert run(twice(double), on=with_local) == Success(8)

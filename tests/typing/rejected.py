@@ -5,6 +5,8 @@
 and `# E: nobody` by none. At the end stand right programs that some checker refuses all the same.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from returns.result import Failure, Result, Success
@@ -14,13 +16,16 @@ from onward import (
     Call,
     Cancels,
     Catalog,
+    Context,
     Fault,
     Flow,
     Histories,
     History,
+    Limit,
     Lists,
     Raised,
     Ref,
+    Resource,
     Retry,
     Schedules,
     Secret,
@@ -46,6 +51,7 @@ from onward import (
     history,
     identity,
     keep,
+    limited,
     local,
     pause_schedule,
     replay,
@@ -66,9 +72,11 @@ from onward import (
     tee,
     together,
     unwrap,
+    uses,
     work,
 )
 from onward.backend import AsyncBackend, Transacts
+from onward.middleware import Refused, with_middleware
 
 
 @dataclass(frozen=True)
@@ -239,6 +247,25 @@ def the_wrong_arguments_for_a_flow() -> None:
 
 
 decision = Signal("decision", Malformed)
+
+
+def site(url: str, *, encoding: str = "utf-8") -> str:
+    return url
+
+
+def of_a_number(n: int) -> int:
+    return n
+
+
+def a_key_that_does_not_take_what_its_task_takes() -> None:
+    _ = limited(fetch, Limit(concurrency=3), key=of_a_number)  # E
+    _ = limited(start, Limit(concurrency=3), key=site)  # E
+    _ = limited(upper, Limit(concurrency=3), key=lambda word: word.nosuch)  # E
+    _ = limited(upper, Limit(concurrency=3), key=lambda word: [word])  # E
+    _ = limited((upper >> upper).named("up"), Limit(concurrency=3), key=of_a_number)  # E
+    _ = Limit(concurrency="3")  # E
+    _ = Limit(rate=1, per="fortnight")  # E
+    _ = upper.with_(limit=5)  # E
 
 
 def a_wait_that_gives_another_type() -> None:
@@ -708,6 +735,80 @@ def an_option_that_there_is_not() -> None:
     _ = run(double(1), on=local(), timout=1)  # E
     _ = run(double(1), on=local(), delay="1")  # E
     _ = submit(double(1), on=local(), timeout=1)  # E
+
+
+# -- resources ------------------------------------------------------------------------------------
+
+
+class Db:
+    pass
+
+
+@contextmanager
+def open_db() -> Generator[Db]:
+    yield Db()
+
+
+@contextmanager
+def open_view(db: Db) -> Generator[int]:
+    yield 1
+
+
+db = Resource(open_db)
+view = Resource(open_view, needs=(db,))
+
+
+@uses(db)
+def insert(db: Db, rows: list[int], table: str) -> int:
+    return len(rows)
+
+
+def a_resource_that_is_passed() -> None:
+    _ = insert(Db(), [1])  # E
+    _ = insert([1])  # E
+    _ = insert.fn([1], "x")  # E
+
+
+def a_value_that_the_task_behind_its_resource_cannot_take() -> None:
+    _ = double >> given(insert, table="x")  # E
+
+
+def a_function_without_a_parameter_for_its_resource() -> None:
+    @uses(db)  # E
+    def wrong(db: int, n: int) -> int:
+        return n
+
+    @uses(db)  # E
+    def none() -> int:
+        return 1
+
+    _ = wrong, none
+
+
+def what_is_no_middleware(backend: Backend) -> None:
+    def undecorated(context: Context) -> Generator[None]:
+        yield
+
+    _ = with_middleware(backend, undecorated)  # E
+    _ = with_middleware(backend, open_db)  # E
+    _ = with_middleware(backend, lambda _: nullcontext("acme"))  # E
+    raise Refused(7)  # E
+
+
+def resources_in_the_wrong_order() -> None:
+    @uses(db)  # E: mypy
+    @uses(view)  # E
+    def swapped(db: Db, view: int, n: int) -> int:
+        return n
+
+    _ = swapped
+
+
+def a_resource_without_what_it_needs() -> None:
+    _ = Resource(open_view)  # E
+    _ = Resource(open_view, needs=(view,))  # E
+    _ = Resource(open_db, scope="thread")  # E
+    _ = uses(open_db)  # E
 
 
 # -- right, and refused all the same: limits of the checkers --------------------------------------

@@ -1,6 +1,7 @@
 """Plans that tests share."""
 
 from msgspec import Raw
+from msgspec.structs import replace
 from returns.result import Failure
 
 from onward import (
@@ -16,6 +17,8 @@ from onward import (
 )
 from onward import given as given_
 from onward.flows.flow import AnyFlow
+from onward.isolation import Isolation
+from onward.limit import StepLimit
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import (
     NEWEST,
@@ -78,6 +81,27 @@ PLANS: dict[str, Plan] = {
     "finally": of(ChainNode((STEP, FinallyNode(STEP, CAREFUL)))),
     "fused": of(
         FusedNode(body=ChainNode((STEP, STEP)), attempts=2, backoff=Constant(2.0), timeout=9.5)
+    ),
+    "limit": of(
+        ChainNode(
+            (
+                replace(STEP, limit=StepLimit("fetch", concurrency=3, keyed=True)),
+                FusedNode(body=STEP, limit=StepLimit("openai", rate=60, per=60.0)),
+                replace(STEP, limit=StepLimit("fair", 10, keyed=True, fair=True)),
+            )
+        )
+    ),
+    "isolated": of(
+        ChainNode(
+            (
+                replace(STEP, isolate=Isolation()),
+                FusedNode(body=STEP, isolate=Isolation(max_tasks=100, max_memory=512.0)),
+            )
+        )
+    ),
+    "call-limit": replace(
+        of(NamedNode("ingest", STEP, StepLimit("ingest", concurrency=2, keyed=True))),
+        limit_key="ann",
     ),
     "named": of(NamedNode("ingest", STEP)),
     "keep": of(KeepNode(STEP)),

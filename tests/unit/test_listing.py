@@ -147,7 +147,9 @@ def test_an_engine_that_cannot_list_or_delete_says_so() -> None:
     can: Any = there
     [answer] = calls(on=can)
     assert isinstance(answer.failure(), Unsupported)
-    assert isinstance(forget(inc.ref("id"), on=can).failure(), Unsupported)
+    cannot = forget(inc.ref("id"), on=can).failure()
+    assert isinstance(cannot, Unsupported)
+    assert "its own retention" in cannot.message
     there.close()
 
 

@@ -29,6 +29,7 @@ from onward import (
 from onward.backend import Submission
 from onward.flows.flow import AnyFlow
 from onward.interpret.prepare import prepare
+from onward.limit import StepLimit
 from onward.plan import (
     MAX_DEPTH,
     NEWEST,
@@ -129,6 +130,8 @@ backoffs = st.builds(Constant, seconds, st.floats(0, 1)) | st.builds(
 )
 
 
+some_counts = st.none() | st.integers(1, 1_000_000)
+
 DELIVERY: dict[str, SearchStrategy[Any]] = {
     "attempts": st.integers(1, 10_000),
     "backoff": backoffs,
@@ -137,6 +140,8 @@ DELIVERY: dict[str, SearchStrategy[Any]] = {
     "timeout": st.none() | seconds,
     "queue": st.none() | names,
     "priority": st.none() | st.integers(0, 9),
+    "limit": st.none()
+    | st.builds(StepLimit, names, some_counts, some_counts, seconds, st.booleans(), st.booleans()),
 }
 
 

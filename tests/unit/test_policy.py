@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from returns.result import Failure, Result
 
-from onward import Constant, Exponential, Policy, Raised, Retry, fused, local, run, task
+from onward import Constant, Exponential, Isolation, Policy, Raised, Retry, fused, local, run, task
+from onward.checks import MAX_SECONDS
 from onward.policy import (
-    MAX_SECONDS,
     Backoff,
     CallDelivery,
     CallOptions,
@@ -96,6 +96,12 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "queue with a space": (lambda: Policy(queue="a b"), ValueError, "write 'a_b'"),
     "queue in Greek": (lambda: Policy(queue="βάση"), ValueError, "ASCII"),
     "priority over nine": (lambda: Policy(priority=10), ValueError, "most urgent"),
+    "isolate as text": (lambda: Policy(isolate=wrong("yes")), TypeError, "write isolate=True"),
+    "no task at all": (lambda: Isolation(max_tasks=0), ValueError, "1 or more"),
+    "tasks and a half": (lambda: Isolation(max_tasks=wrong(1.5)), TypeError, "max_tasks=100"),
+    "no memory": (lambda: Isolation(max_memory=0), ValueError, "more than 0"),
+    "memory as text": (lambda: Isolation(max_memory=wrong("1G")), TypeError, "max_memory=500"),
+    "limit as number": (lambda: Policy(limit=wrong(5)), TypeError, r"Limit\(concurrency=5\)"),
     "priority as text": (lambda: Policy(priority=wrong("high")), TypeError, "from 0 to 9"),
     "priority as truth": (lambda: Policy(priority=True), TypeError, "from 0 to 9"),
 }
@@ -184,7 +190,7 @@ def test_every_list_of_policy_fields_has_the_same_fields() -> None:
     assert set(PolicyOptions.__annotations__) == fields
     assert set(CallOptions.__annotations__) <= fields
     assert set(CallDelivery.__struct_fields__) == set(CallOptions.__annotations__)
-    assert set(Delivery.__struct_fields__) == set(delivery(Policy(Retry(2))))
+    assert set(Delivery.__struct_fields__) == set(delivery(Policy(Retry(2)), "task"))
     assert set(Delivery.__struct_fields__) >= fields - {"retry"}
 
 

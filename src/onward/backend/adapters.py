@@ -24,6 +24,7 @@ from onward.backend.async_protocols import (
     AsyncHistories,
     AsyncLists,
     AsyncMoves,
+    AsyncReadsSchedules,
     AsyncSchedules,
     AsyncSignals,
     AsyncSubmits,
@@ -32,9 +33,17 @@ from onward.backend.async_protocols import (
 from onward.backend.guard import fault_of
 from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.loop import Closed, LoopThread
-from onward.backend.protocols import Worker
-from onward.backend.records import Diagnosis, Schedule, Status, Submission
+from onward.backend.records import (
+    Diagnosis,
+    Hearing,
+    Schedule,
+    Scheduled,
+    Status,
+    Submission,
+)
+from onward.backend.support import hearing_of
 from onward.backend.waits import wait_async
+from onward.backend.workers import Worker
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured, Moved, Unavailable
 from onward.outcome import Outcome
@@ -55,6 +64,10 @@ class SubmitsUniqueCore(AsyncSubmits, AsyncSubmitsUnique, Protocol):
 
 class SchedulesCore(AsyncBackend, AsyncSchedules, Protocol):
     """An async backend that has schedules."""
+
+
+class ReadsSchedulesCore(AsyncBackend, AsyncReadsSchedules, Protocol):
+    """An async backend that can say what a schedule calls."""
 
 
 class SignalsCore(AsyncBackend, AsyncSignals, Protocol):
@@ -90,6 +103,7 @@ Core = TypeVar("Core", bound=AsyncBackend)
 CancelsCoreT = TypeVar("CancelsCoreT", bound=CancelsCore)
 SubmitsUniqueCoreT = TypeVar("SubmitsUniqueCoreT", bound=SubmitsUniqueCore)
 SchedulesCoreT = TypeVar("SchedulesCoreT", bound=SchedulesCore)
+ReadsSchedulesCoreT = TypeVar("ReadsSchedulesCoreT", bound=ReadsSchedulesCore)
 SignalsCoreT = TypeVar("SignalsCoreT", bound=SignalsCore)
 HistoriesCoreT = TypeVar("HistoriesCoreT", bound=HistoriesCore)
 ListsCoreT = TypeVar("ListsCoreT", bound=ListsCore)
@@ -113,6 +127,10 @@ class _LoopKeeper:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._worker.wait(timeout)
+
+    def hearing(self) -> Hearing | None:
+        """See `Hears.hearing`."""
+        return hearing_of(self._worker)
 
 
 # -- an async backend, for callers that block -------------------------------------------------
@@ -305,6 +323,14 @@ class BlockingSchedules(Blocking[SchedulesCoreT]):
     def unschedule(self, name: str, /) -> Result[None, Fault]:
         """See `Schedules.unschedule`."""
         return self._wait(lambda: self._core.unschedule(name))
+
+
+class BlockingReadsSchedules(BlockingSchedules[ReadsSchedulesCoreT]):
+    """`ReadsSchedules` over an async backend."""
+
+    def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """See `ReadsSchedules.scheduled`."""
+        return self._wait(lambda: self._core.scheduled(name))
 
 
 class BlockingDiagnoses(Blocking[DiagnosesCoreT]):

@@ -1,8 +1,8 @@
-"""What is added to a backend: observers, keys, and how `connect` reached it.
+"""What is added to a backend: observers, middleware, keys, and how `connect` reached it.
 
-Backends do not know about them. `observed` and `sealing` copy the backend and store the additions
-in one attribute of the copy. The interpreters read that, and pass it on explicitly: in what they
-submit, and in the tasks of the catalog that they have a backend serve.
+Backends do not know about them. `observed`, `with_middleware` and `sealing` copy the backend and
+store the additions in one attribute of the copy. The interpreters read that, and pass it on
+explicitly: in what they submit, and in the tasks of the catalog that they have a backend serve.
 
 A backend that wraps another would need a class for each set of capabilities, because those are
 looked up by `isinstance`, and it would no longer be a `CeleryBackend`. Another parameter of `serve`
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # only backends that have additions pay for it
     from onward.backend.protocols import Backend
     from onward.fault import Fault
     from onward.observer import Observer
+    from onward.served import Surrounds
 
 _ATTRIBUTE = "_onward_additions"
 
@@ -50,12 +51,14 @@ class Additions(Struct, frozen=True):
         sealer: Encrypts the secrets of its calls.
         address: The URL that it was connected by, without credentials; empty if there is none.
         reach: Connects to another backend by such a URL.
+        middleware: Surrounds the attempts of its workers.
     """
 
     observers: tuple[Observer, ...] = ()
     sealer: Seals | None = None
     address: str = ""
     reach: Callable[[str], Result[Backend, Fault]] | None = None
+    middleware: Surrounds | None = None
 
 
 _NOTHING = Additions()

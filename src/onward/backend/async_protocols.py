@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Raw
 from returns.result import Result
 
-from onward.backend.protocols import Worker
-from onward.backend.records import Diagnosis, Schedule, Status, Submission
+from onward.backend.records import Diagnosis, Schedule, Scheduled, Status, Submission
+from onward.backend.workers import Worker
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -149,6 +149,14 @@ class AsyncSchedules(Protocol):
 
     async def unschedule(self, name: str, /) -> Result[None, Fault]:
         """Like `Schedules.unschedule`."""
+        ...
+
+
+class AsyncReadsSchedules(AsyncSchedules, Protocol):
+    """`ReadsSchedules`, for callers that await."""
+
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """Like `ReadsSchedules.scheduled`."""
         ...
 
 

@@ -33,6 +33,7 @@ class LoopThread:
             down, the process crashes.
         end: What is still awaited on the loop when it is told to end, for at most `_LONGEST_END`
             seconds. It must not refer to this object.
+        at_exit: Whether it ends by itself when the program ends; False if something else ends it.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class LoopThread:
         name: str,
         linger: float = 0.0,
         end: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        at_exit: bool = True,
     ) -> None:
+        self._at_exit = at_exit
         self._name = name
         self._linger = linger
         self._end = end
@@ -48,7 +51,12 @@ class LoopThread:
         self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         self._is_closed = False
         self._process = os.getpid()
-        self._stop: Callable[[], object] = lambda: None
+        self._stop: (
+            weakref.finalize[
+                [asyncio.AbstractEventLoop, threading.Thread, threading.Event], LoopThread
+            ]
+            | None
+        ) = None
 
     def start(self, start: Callable[[], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
         """Starts a coroutine on the loop, and the loop if it is not running; raises `Closed`."""
@@ -73,12 +81,19 @@ class LoopThread:
                 self._running = loop, thread
                 # The thread and the finalizer must not refer to this object, or it is never freed.
                 self._stop = weakref.finalize(self, _stop_loop, loop, thread, has_ended)
+                self._stop.atexit = self._at_exit
             return asyncio.run_coroutine_threadsafe(_started(start), self._running[0])
 
     @property
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._is_closed
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its loop has been needed so far, in this process, and it was not closed."""
+        has_begun = self._running is not None and self._process == os.getpid()
+        return has_begun and not self._is_closed
 
     def is_this_thread(self) -> bool:
         """Whether the caller runs on the loop's own thread."""
@@ -111,7 +126,15 @@ class LoopThread:
         """Ends the loop and its thread for good, and cancels what runs on it."""
         with self._lock:
             self._is_closed = True
-        self._stop()
+        if self._stop is not None:
+            self._stop()
+
+    def abandon(self) -> None:
+        """Lets go of the loop without an end, because something blocks its thread."""
+        with self._lock:
+            self._is_closed = True
+        if self._stop is not None:
+            self._stop.detach()
 
 
 class Closed(Exception):

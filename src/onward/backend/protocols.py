@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from msgspec import Raw
 from returns.result import Result
 
-from onward.backend.records import Diagnosis, Schedule, Status, Submission
+from onward.backend.records import (
+    Diagnosis,
+    Schedule,
+    Scheduled,
+    Status,
+    Submission,
+)
+from onward.backend.workers import Worker
 from onward.fault import Fault, Moved
 from onward.outcome import Outcome
 from onward.plan import Plan
@@ -21,31 +28,6 @@ from onward.plan import Plan
 if TYPE_CHECKING:
     from onward.backend.history import CallPage, CallQuery, HistoryPage
     from onward.catalog import Catalog
-
-
-class Worker(Protocol):
-    """A worker that serves a catalog until it is stopped."""
-
-    def stop(self, grace: float = 30.0) -> None:
-        """Takes no more steps, and waits for the running ones for at most `grace` seconds.
-
-        To shorten the wait, call it again from another thread with fewer seconds.
-        """
-        ...
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits for at most `timeout` seconds until the worker has stopped; True once it has."""
-        ...
-
-
-@runtime_checkable
-class StopsRemotely(Worker, Protocol):
-    """A worker that the engine's own tools can stop too."""
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether one of those tools told it to stop."""
-        ...
 
 
 class Submits(Protocol):
@@ -302,8 +284,8 @@ class Schedules(Backend, Protocol):
 
         Args:
             schedule: Its name, either its cron or its `every`, its `overlap` and its `catch_up`,
-                all of them checked already. If the engine cannot do one of them, the answer is
-                `Unsupported`.
+                all of them checked already, and whether it begins as a paused one. If the engine
+                cannot do one of them, the answer is `Unsupported`.
             plan: The plan to run. It has no id: each run is a call of its own, and the backend
                 gives it an id.
 
@@ -327,6 +309,18 @@ class Schedules(Backend, Protocol):
 
     def unschedule(self, name: str, /) -> Result[None, Fault]:
         """Deletes a schedule; the calls it made stay. `Unknown` if there is none."""
+        ...
+
+
+@runtime_checkable
+class ReadsSchedules(Schedules, Protocol):
+    """A backend that can say what a schedule calls, so that another one can take it over."""
+
+    def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """Returns a schedule and its plan; `Unknown` if there is none of this name.
+
+        It reads what the engine has now, even where its list of schedules lags behind.
+        """
         ...
 
 
@@ -375,6 +369,15 @@ class Checks(Protocol):
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """Returns what this engine cannot run of a plan; empty if it can run all of it."""
+        ...
+
+
+@runtime_checkable
+class ChecksSchedules(Protocol):
+    """A backend that can say what its engine cannot do of a schedule."""
+
+    def check_schedule(self, schedule: Schedule, /) -> list[Fault]:
+        """Returns what this engine cannot do of a schedule; empty if it can do all of it."""
         ...
 
 

@@ -19,9 +19,9 @@ State: TypeAlias = Literal[
 ]
 """The state of a call. `failed` is a domain error or a fault; an unknown id has no state.
 
-A call is `waiting` while all that it does is to sleep, or to wait for a signal. It is `cancelling`
-if it was cancelled, or its deadline has passed, and cleanups still run. It is `moved` once another
-backend has it.
+A call is `waiting` while all that it does is to sleep, or to wait for a signal or for a limit. It
+is `cancelling` if it was cancelled, or its deadline has passed, and cleanups still run. It is
+`moved` once another backend has it.
 """
 
 
@@ -41,6 +41,7 @@ class Status(Struct, frozen=True):
         progress: The progress that the task last reported.
         signal: The name of the signal that the call waits for; empty if it waits for none.
         until: When the wait ends at the latest; None if the call waits for no moment.
+        limit: The name of the limit that the step waits for; empty if it waits for none.
 
     Example:
         >>> from onward import local, result, status, submit, task
@@ -53,7 +54,7 @@ class Status(Struct, frozen=True):
         <Success: 42>
         >>> status(ref, on=backend).unwrap()
         Status(state='done', task='double', step='0', attempt=1, progress=None, \
-signal='', until=None)
+signal='', until=None, limit='')
     """
 
     state: State
@@ -63,6 +64,7 @@ signal='', until=None)
     progress: Progress | None = None
     signal: str = ""
     until: datetime | None = None
+    limit: str = ""
 
     @property
     def settled(self) -> bool:
@@ -91,7 +93,7 @@ class Submission(Struct, frozen=True):
         delay: The delay before it starts, in seconds.
         flow: The flow that the plan was made from, for a backend that runs it in this process. None
             if only the plan is known.
-        observed: The flow's tasks, if observers follow their attempts.
+        observed: The flow's tasks, if observers follow their attempts or middleware surrounds them.
         unique: What it shares with other submissions, for `SubmitsUnique.submit_unique`.
     """
 
@@ -143,6 +145,41 @@ timezone='Europe/Berlin', paused=False, next_at=None, overlap='allow', catch_up=
     catch_up: int | None = None
 
 
+class Scheduled(Struct, frozen=True):
+    """A schedule, and the plan of its calls.
+
+    Args:
+        schedule: The schedule.
+        plan: The plan, without an id.
+    """
+
+    schedule: Schedule
+    plan: Plan
+
+
+class Hearing(Struct, frozen=True):
+    """How long a worker has heard nothing from its engine.
+
+    Args:
+        silent: The time since the engine answered, in seconds.
+        limit: How long the engine may be silent while all is well, in seconds.
+        slots: How many steps the worker can run at a time; None if it does not say.
+
+    Example:
+        >>> Hearing(silent=40.0, limit=15.0).is_deaf
+        True
+    """
+
+    silent: float
+    limit: float
+    slots: int | None = None
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the worker hears nothing."""
+        return self.silent > self.limit
+
+
 class Finding(Struct, frozen=True):
     """A finding about an engine, for people to read.
 
@@ -188,6 +225,9 @@ class Diagnosis(Struct, frozen=True):
         knows_tasks: Whether a step goes only to workers that serve its task; if not, it goes to any
             worker of its queue.
         waiting_tasks: The number of waiting steps by task, on an engine without queue lengths.
+        running: The number of running steps, by queue or by task, as far as the engine counts them.
+        oldest: How long the oldest waiting step has waited, in seconds, by queue or by task, as far
+            as the engine knows.
     """
 
     queue: str
@@ -199,6 +239,8 @@ class Diagnosis(Struct, frozen=True):
     knows_capitals: bool = True
     knows_tasks: bool = False
     waiting_tasks: Mapping[str, int] = {}
+    running: Mapping[str, int] = {}
+    oldest: Mapping[str, float] = {}
 
 
 def state_of(outcome: Outcome) -> State:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
+from onward.backend.records import Hearing
+from onward.backend.workers import Hears, Worker
 from onward.catalog import Catalog
 from onward.context import Context, Progress, moment
 from onward.fault import Conflict, Expired, Unknown
@@ -16,6 +19,9 @@ from onward.plan import Node, Runnable, SleepNode, StepNode, Waiting
 from onward.scope import in_cleanup
 
 T = TypeVar("T")
+
+BLOCKED = 15.0
+"""How long a worker's event loop may be blocked until the worker counts as deaf, in seconds."""
 
 OUTAGE = 60.0
 """How long a waiting caller tolerates an engine that does not answer, in seconds."""
@@ -164,6 +170,70 @@ def stop_on(
         leaving.close()
         return False
     return True
+
+
+def hearing_of(worker: Worker) -> Hearing | None:
+    """How long a worker has heard nothing from its engine; None if it cannot tell.
+
+    Args:
+        worker: Any worker.
+    """
+    return worker.hearing() if isinstance(worker, Hears) else None
+
+
+class Echo:
+    """Says how long something that was asked has not answered.
+
+    Args:
+        ask: Asks, without waiting; the answer is a call of `heard`.
+        clock: Returns the time in seconds.
+
+    Example:
+        >>> time = 0.0
+        >>> echo = Echo(lambda: None, clock=lambda: time)
+        >>> echo.silent()
+        0.0
+        >>> time = 7.0
+        >>> echo.silent()
+        7.0
+        >>> echo.heard()
+        >>> echo.silent()
+        0.0
+    """
+
+    def __init__(
+        self, ask: Callable[[], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._since: float | None = None
+
+    def heard(self) -> None:
+        """Notes the answer."""
+        self._since = None
+
+    def silent(self) -> float:
+        """How long the answer has not come, in seconds. Asks again if it has."""
+        since = self._since
+        if since is None:
+            since = self._since = self._clock()
+            self._ask()
+        return self._clock() - since
+
+
+def loop_echo(loop: asyncio.AbstractEventLoop) -> Echo:
+    """Says how long an event loop has been blocked, or has been closed.
+
+    Args:
+        loop: The loop; ask from any thread.
+    """
+
+    def ask() -> None:
+        with contextlib.suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(echo.heard)
+
+    echo = Echo(ask)
+    return echo
 
 
 def first_match(table: Mapping[str, T], text: str) -> T | None:

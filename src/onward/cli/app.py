@@ -10,10 +10,14 @@ import typer
 
 from onward.cli import (
     calls,
+    compat,
     dev,
     doctor,
+    draining,
     explain,
     listing,
+    migrating,
+    mirroring,
     moving,
     refs,
     repair,
@@ -34,13 +38,17 @@ _PLAIN: tuple[Callable[..., None], ...] = (
     listing.calls,
     repair.history,
     repair.resume,
+    repair.replay,
     repair.fork,
     repair.forget,
     moving.move,
+    mirroring.mirror,
+    migrating.migrate,
     schedules.schedules,
     watch.watch,
     worker.worker,
     explain.explain,
+    compat.compat,
     doctor.doctor,
 )
 
@@ -76,5 +84,6 @@ for _each in _ON_FLOWS:
     app.command(context_settings=PASSED_ON, add_help_option=False)(_each)
 for _each in _PLAIN:
     app.command()(_each)
+app.command(name="drain")(draining.drained)
 app.add_typer(schedules.app)
 app.add_typer(dev.app)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Raw, Struct
 
+from onward.checks import check_name
 from onward.cli.console import USAGE, end
 from onward.codec import Codec, Refused
 from onward.codec.base import check_keys
@@ -18,7 +19,6 @@ from onward.flows import nodes, values
 from onward.flows.flow import AnyFlow, Call
 from onward.flows.signals import Signal
 from onward.interpret.signals import signal_named
-from onward.policy import check_name
 from onward.url import instead_of
 
 _AS_JSON = """'"text"', 5, true or '{"approved": true}'"""

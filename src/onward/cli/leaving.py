@@ -11,11 +11,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from msgspec.structs import replace
 from returns.result import Result
 
-from onward.backend import Backend, Worker
+from onward.backend import Backend, Hearing, StopsRemotely, Worker
 from onward.backend.additions import additions_of, with_additions
+from onward.backend.support import hearing_of
 from onward.catalog import Catalog
 from onward.cli.console import say
 from onward.fault import Cancelled, Fault
+from onward.interpret.serving import DRAIN
 from onward.observer import Attempt, Sending
 
 
@@ -60,12 +62,16 @@ class _AnnouncedWorker:
         say("ready: Ctrl-C or SIGTERM stops it", "green")
 
     def stop(self, grace: float = 30.0) -> None:
-        self._stop.set()
         running = self._attempts.stop_within(grace)
         count = self._attempts.stops
+        if grace >= DRAIN:  # nobody has told it to stop, and a signal may still come
+            self._attempts.stops = count = 0
+            say(f"enough: {_tasks(running)} running, and no more are taken", "yellow")
+        else:
+            self._stop.set()
         if count > 1:
             say(f"second signal: {_tasks(running)} given back at once", "yellow")
-        else:
+        elif count == 1:
             what = f"{_tasks(running)} running, with {grace:g} s to end"
             say(f"stopping: {what if running else 'nothing is running'}", "yellow")
         self._worker.stop(grace)
@@ -76,6 +82,13 @@ class _AnnouncedWorker:
 
     def wait(self, timeout: float | None = None) -> bool:
         return self._worker.wait(timeout)
+
+    @property
+    def is_stopping(self) -> bool:
+        return isinstance(self._worker, StopsRemotely) and self._worker.is_stopping
+
+    def hearing(self) -> Hearing | None:
+        return hearing_of(self._worker)
 
 
 class _Attempts:

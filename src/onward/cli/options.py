@@ -14,6 +14,7 @@ from returns.result import Failure
 from onward.backend import Backend, RunsHere
 from onward.cli.console import USAGE, end, fail, for_program
 from onward.config import connect
+from onward.health import Health
 from onward.policy import CallOptions
 
 On: TypeAlias = Annotated[
@@ -101,3 +102,13 @@ def refuse_memory(backend: Backend) -> None:
     if getattr(backend, "is_in_memory", False):
         it = "no other process can submit to celery+memory://: it"
         end(USAGE, f"{it} {_HERE}. Name a broker's URL")
+
+
+def health_at(option: str, address: str, deaf: float = 120.0) -> Health:
+    """Reads where to answer over HTTP: a port, or a host and a port."""
+    host, _, port = address.rpartition(":")
+    try:
+        return Health(int(port), host.strip("[]") or "127.0.0.1", deaf)
+    except ValueError as problem:
+        why = f" ({problem})" if port.isdecimal() else ""
+        end(USAGE, f"{option} is a port, or a host and a port, not {address!r}{why}")

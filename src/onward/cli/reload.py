@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
 
 from onward.cli.console import say
 
@@ -50,12 +49,6 @@ class Changes:
                 return False
             pause.wait(_PAUSE)
         return True
-
-    def restart(self) -> NoReturn:
-        """Restarts the command in this process, which keeps its id."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
     def _is_changed(self, files: Iterable[Path]) -> bool:
         for file in files:

@@ -74,7 +74,7 @@ def text_of_status(status: Status) -> str:
     if status.attempt > 1:
         where.append(f"attempt {status.attempt}")
     place = ", ".join(filter(None, where))
-    if status.state == "waiting" and status.task:  # which has ended: what waits is no task
+    if status.state == "waiting" and status.task and not status.limit:  # the task has ended
         place = f"after {place}"
     more = text_of_wait(status) or text_of_progress(status)
     return f"{status.state:<9} {': '.join(filter(None, (place, more)))}".rstrip()
@@ -82,6 +82,8 @@ def text_of_status(status: Status) -> str:
 
 def text_of_wait(status: Status) -> str:
     """What the call waits for."""
+    if status.limit:
+        return f"for its limit {status.limit}"
     signal = f"for the signal {status.signal}" if status.signal else ""
     until = "" if status.until is None else f"until {text_of_time(status.until)}"
     return f"{signal} {until}".strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Raw, Struct, field
@@ -21,15 +21,15 @@ from onward.cli.records import (
     when,
 )
 from onward.fault import Raised
-from onward.interpret.recorded import Recorded, named_at
+from onward.interpret.recorded import Recorded, named, named_at
 from onward.outcome import Faulted, Outcome, Value
-from onward.past import places_of
+from onward.past import branch_at, places_of, standing
 from onward.plan import Plan
 from onward.sealing import changed_plan
 from onward.secret import masked
 
-_STYLES = {"✓": "green", "✗": "red", "▸": "yellow"}
-_CLASSES = {"✓": "done", "✗": "failed", "▸": "open"}
+_STYLES = {"✓": "green", "✗": "red", "▸": "yellow", "·": "dim"}
+_CLASSES = {"✓": "done", "✗": "failed", "▸": "open", "·": "ahead"}
 
 
 class Place(Struct):
@@ -38,19 +38,36 @@ class Place(Struct):
     Args:
         step: The step or the wait at it; None if it only holds others.
         taken_over: Whether its outcome is another call's, which this one continues.
+        is_ahead: Whether it has not begun.
         inner: The places within it, by the next part of their paths.
     """
 
     step: StepRecord | None = None
     taken_over: bool = False
+    is_ahead: bool = False
     inner: dict[str, Place] = field(default_factory=dict)
 
-    def at(self, path: str) -> Place:
-        """The place at a path within this one, made if there is none."""
+    @property
+    def sign(self) -> str:
+        """What became of its step, as one letter."""
+        if self.is_ahead or self.step is None:
+            return "·"
+        if self.step.outcome is None:
+            return "▸"
+        return "✓" if isinstance(self.step.outcome, Value) else "✗"
+
+    def at(self, parts: Sequence[str]) -> Place:
+        """The place at the parts of a path within this one, made if there is none."""
         place = self
-        for part in places_of(path):
+        for part in parts:
             place = place.inner.setdefault(part, Place())
         return place
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything at it or within it has begun."""
+        is_begun = self.step is not None and not self.is_ahead
+        return is_begun or any(inner.has_begun for inner in self.inner.values())
 
     def ordered(self) -> list[tuple[str, Place]]:
         """The places within it, in the order of the flow."""
@@ -63,12 +80,46 @@ def _rank(part: str) -> tuple[int, str]:
 
 
 def places(found: Recorded) -> Place:
-    """All places of a call at which something happened, or was taken over."""
+    """All places of a call: where something happened or was taken over, and what is ahead."""
     root = Place()
     for step, taken_over in all_steps(found):
-        place = root.at(step.path)
+        place = root.at(places_of(step.path))
         place.step, place.taken_over = step, taken_over
+    if found.plan is not None and not isinstance(found.outcome, Value):
+        _add_ahead(root, found.plan)
     return root
+
+
+def _add_ahead(root: Place, plan: Plan) -> None:
+    """Adds the steps and waits that have not begun, but for those that may never.
+
+    These are handlers, and the other branches of a case.
+    """
+    for parts, node in list(standing(plan.root)):
+        path = "".join(each if each.startswith("[") else f".{each}" for each in parts).lstrip(".")
+        if "rescue" in parts or _is_settled(root, plan, parts):
+            continue
+        place = root.at(parts)
+        if place.step is None:
+            place.step = StepRecord(path, *named(node, plan.flow))
+            place.is_ahead = True
+
+
+def _is_settled(root: Place, plan: Plan, parts: Sequence[str]) -> bool:
+    """Whether the items of an each have begun, or another branch of a case than that of a path."""
+    place = root
+    for index, part in enumerate(parts):
+        begun = {name for name, inner in place.inner.items() if inner.has_begun}
+        path = ".".join(parts[: index + 1])
+        is_choice = part == "[…]" or branch_at(plan.root, path).replace(".", "") == "".join(
+            parts[: index + 1]
+        )
+        if is_choice and begun - {part}:
+            return True
+        if part not in place.inner:
+            return False
+        place = place.inner[part]
+    return False
 
 
 def all_steps(found: Recorded) -> Iterator[tuple[StepRecord, bool]]:
@@ -81,12 +132,6 @@ def all_steps(found: Recorded) -> Iterator[tuple[StepRecord, bool]]:
                 yield StepRecord(path, task, kind, outcome), True
     for step in found.steps.values():
         yield step, False
-
-
-def _sign(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "▸"
-    return "✓" if isinstance(outcome, Value) else "✗"
 
 
 # -- a tree -----------------------------------------------------------------------------------
@@ -129,16 +174,16 @@ def _grow(branch: Tree, place: Place, path: str, *, tracebacks: bool) -> None:
         if inner.step is None:
             twig = branch.add(Text(joined, "dim"))
         else:
-            twig = branch.add(_line(inner.step, taken_over=inner.taken_over))
+            twig = branch.add(_line(inner, inner.step))
             _attempts(twig, inner.step, tracebacks=tracebacks)
         _grow(twig, inner, joined, tracebacks=tracebacks)
 
 
-def _line(step: StepRecord, *, taken_over: bool) -> Text:
-    sign = _sign(step.outcome)
+def _line(place: Place, step: StepRecord) -> Text:
+    sign = place.sign
     parts: list[str | tuple[str, str]] = [(f"{sign} ", _STYLES[sign]), (f"{step.path}  ", "dim")]
-    parts.append((name_of(step), "bold"))
-    if taken_over:
+    parts.append((name_of(step), "dim" if place.is_ahead else "bold"))
+    if place.taken_over:
         parts.append(("  taken over", "dim"))
     if step.began is not None:
         parts.append((f"  {when(step.began)}", "dim"))
@@ -215,6 +260,7 @@ def chart(found: Recorded) -> str:
         "classDef done stroke:#2a2",
         "classDef failed stroke:#c22",
         "classDef open stroke:#ca0,stroke-dasharray:4",
+        "classDef ahead stroke:#999,color:#777,stroke-dasharray:2",
     ]
     return "\n".join(lines)
 
@@ -224,7 +270,7 @@ def _draw(lines: list[str], place: Place, before: list[str], arrow: str = "-->")
     if place.step is not None:
         name = f"n{len(lines)}"
         title = f"{name_of(place.step)}{_note(place)}"
-        lines.append(f'{name}["{_quoted(title)}"]:::{_CLASSES[_sign(place.step.outcome)]}')
+        lines.append(f'{name}["{_quoted(title)}"]:::{_CLASSES[place.sign]}')
         lines += [f"{one} {arrow} {name}" for one in before]
         before, arrow = [name], "-->"
     ends: list[str] = []

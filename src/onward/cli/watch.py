@@ -43,6 +43,14 @@ def watch(
     queue: Annotated[
         bool, typer.Option("--queue", help="Watch the queues and their workers instead.")
     ] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --queue: look once, and end.")] = False,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="With --queue: answer /queues over HTTP; on 127.0.0.1 unless there is a host.",
+        ),
+    ] = None,
     on: On = None,
     config: Config = None,
     timeout: Timeout = None,
@@ -64,8 +72,10 @@ def watch(
         if timeout is not None:
             end(USAGE, "--timeout is for a call; the queues are watched until Ctrl-C")
         with connected_elsewhere(on, config) as backend:
-            watch_queues(backend, as_json=as_json)
+            watch_queues(backend, as_json=as_json, once=once, serve=serve)
         return
+    if once or serve is not None:
+        end(USAGE, "--once and --serve are for the queues, with --queue")
     reader = None if flow is None else flow_of(flow)
     then = goes_on(ref, on, config)
     with connected_elsewhere(on, config) as backend:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Annotated, cast
 
 import typer
+from returns.result import Result
 
 from onward.backend import Backend
 from onward.catalog import Catalog
 from onward.cli.console import say, value_of
-from onward.cli.options import Config, On, connected_elsewhere
+from onward.cli.options import Config, On, connected_elsewhere, health_at
 from onward.cli.reload import Changes
+from onward.cli.restart import restart
 from onward.cli.target import catalog_of, files_of
-from onward.interpret import work
+from onward.fault import Fault
+from onward.health import Health
+from onward.interpret.work import worked
+from onward.isolation import Isolation
 from onward.logs import tell
 
 
@@ -42,6 +48,44 @@ def worker(
         float,
         typer.Option(metavar="SECONDS", min=0, help="How long running tasks may take to finish."),
     ] = 30.0,
+    isolate: Annotated[
+        bool,
+        typer.Option(
+            "--isolate",
+            help="Run all tasks in child processes, which a timeout or a cancel kills.",
+        ),
+    ] = False,
+    max_tasks: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Restart after N tasks; with --isolate, replace each child process after them.",
+        ),
+    ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MB",
+            min=1,
+            help="Restart with more memory than this; with --isolate, replace each such child.",
+        ),
+    ] = None,
+    health: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Answer /live, /ready and /metrics over HTTP. Default host: 127.0.0.1.",
+        ),
+    ] = None,
+    deaf: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="How long it may hear nothing from its engine before /live fails.",
+        ),
+    ] = 120.0,
     reload: Annotated[
         bool,
         typer.Option(
@@ -53,21 +97,38 @@ def worker(
 
     Running tasks then have --grace seconds to finish. A second SIGTERM or Ctrl-C ends that time.
     What does not finish goes to another worker. Modules are looked up in the current directory
-    first.
+    first. If systemd started it, it tells systemd when it is ready, alive and stopping.
+
+    A worker that restarts takes no more tasks, lets those that run finish, however long they take,
+    and starts again in the same process, which keeps its id.
 
     Example: `onward worker my.tasks --on celery+redis://localhost:6379/0 --concurrency 4`
 
     Exit codes: 0, it was stopped; 1, a fault (the engine was not reached), or an exception in a
     module; 2, a mistake in the command or the configuration.
     """
+    watched = _health(health, deaf)
     changes = Changes() if reload else None
+    is_worn = False
     catalog = _loaded(modules, changes)
     if catalog is not None:
         with connected_elsewhere(on, config) as backend:
-            _serve(backend, catalog, concurrency, _names(queues), grace, changes)
-    if changes is not None and changes.found is not None:
+            limits = Isolation(max_tasks, max_memory)
+            serve = partial(
+                worked,
+                catalog,
+                concurrency=concurrency,
+                queues=_names(queues),
+                grace=grace,
+                health=watched,
+                isolate=limits if isolate else False,
+                max_tasks=None if isolate else max_tasks,
+                max_memory=None if isolate else max_memory,
+            )
+            is_worn = _serve(backend, catalog, serve, _names(queues), changes)
+    if is_worn or (changes is not None and changes.found is not None):
         say("restarting", "yellow")
-        changes.restart()
+        restart()
     say("stopped")
 
 
@@ -84,6 +145,11 @@ def _loaded(modules: list[str], changes: Changes | None) -> Catalog | None:
     return None
 
 
+def _health(address: str | None, deaf: float) -> Health:
+    """What `--health` and `--deaf` say. Without a port, only systemd is told, if it listens."""
+    return Health(deaf=deaf) if address is None else health_at("--health", address, deaf)
+
+
 def _names(queues: str | None) -> list[str] | None:
     return None if queues is None else [name.strip() for name in queues.split(",")]
 
@@ -91,15 +157,16 @@ def _names(queues: str | None) -> list[str] | None:
 def _serve(
     backend: Backend,
     catalog: Catalog,
-    concurrency: int | None,
+    serve: Callable[..., Result[bool, Fault]],
     queues: Sequence[str] | None,
-    grace: float,
     changes: Changes | None,
-) -> None:
+) -> bool:
+    """Serves until it is stopped; True if the worker has reached one of its limits."""
     # Celery only logs a lost broker. A module may have set up its own handlers.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s%(call)s")
     for each in logging.getLogger().handlers:
         tell(each)
+    logging.getLogger("onward.health").setLevel(logging.INFO)  # it says where the health is
     from onward.cli.leaving import announced  # it imports more than --help needs
 
     say(f"onward {version('onward')} on {backend!r}", "bold")
@@ -112,18 +179,12 @@ def _serve(
     serving = announced(_traced(backend), stop)
     if changes is not None:
         changes.watch(stop)
-    worked = work(
-        catalog,
-        on=cast(Backend, serving),  # `work` needs only `serve`
-        concurrency=concurrency,
-        queues=queues,
-        grace=grace,
-        stop=stop,
-    )
+    ended = serve(on=cast(Backend, serving), stop=stop)  # it needs only the backend's `serve`
     stop.set()
-    value_of(worked)
+    is_worn: bool = value_of(ended)
     if changes is not None and serving.was_stopped_again:
         changes.found = None  # the second signal stops it for good
+    return is_worn
 
 
 def _traced(backend: Backend) -> Backend:

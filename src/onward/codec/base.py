@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 
 from onward.codec.same import difference
+from onward.codec.schemas import Schema
 
 Annotation: TypeAlias = object
 """A type annotation. Type checkers have no narrower type for it."""
@@ -50,6 +51,10 @@ class Codec(ABC):
     @abstractmethod
     def kinds(self) -> frozenset[str]:
         """The kinds of JSON that it may write."""
+
+    @abstractmethod
+    def schema(self) -> Schema:
+        """The JSON Schema of what it writes, and of what it accepts."""
 
     @abstractmethod
     def write(self, value: Any) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from msgspec import Raw
 
 from onward.codec.base import Annotation, Codec, Refused
+from onward.codec.schemas import Schema
 
 Check: TypeAlias = Callable[[Any], bool]
 
@@ -33,6 +34,11 @@ class Checked(Codec):
     @property
     def kinds(self) -> frozenset[str]:
         return self._inner.kinds
+
+    def schema(self) -> Schema:
+        inner = self._inner.schema()
+        checks = [*inner.get("checks", ()), *(condition for condition, _ in self._checks)]
+        return {**inner, "checks": checks}
 
     def write(self, value: Any) -> bytes:
         return self._inner.write(value)

@@ -21,6 +21,7 @@ from onward.codec.base import (
 from onward.codec.limits import MAX_EXPONENT, check_hashes, has_large_exponent
 from onward.codec.plain import not_finite
 from onward.codec.same import NOT_FINITE, field_names, is_model
+from onward.codec.schemas import Schema, inlined
 from onward.secret import all_unmarked, has_marks, holds_secrets, revealed
 
 _UNSET, _VALUE = f"{RESERVED}unset", f"{RESERVED}value"
@@ -70,6 +71,9 @@ class PydanticCodec(Codec):
         kind: Any = self.annotation
         is_object = is_model(kind) and "root" not in kind.model_fields
         return frozenset((OBJECT,)) if is_object or field_names(kind) else KINDS_OF_JSON
+
+    def schema(self) -> Schema:
+        return inlined(self._adapted().json_schema())
 
     def encode(self, value: Any) -> bytes:
         try:

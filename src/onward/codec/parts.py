@@ -16,6 +16,7 @@ from typing_extensions import is_typeddict
 from onward.codec.base import ARRAY, KINDS_OF_JSON, OBJECT, RESERVED, Annotation, Codec, Refused
 from onward.codec.limits import check_items
 from onward.codec.same import field_names
+from onward.codec.schemas import Schema
 
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
@@ -34,6 +35,9 @@ class Recursive(Codec):
     @property
     def kinds(self) -> frozenset[str]:
         return KINDS_OF_JSON if self.made is None else self.made.kinds
+
+    def schema(self) -> Schema:
+        return {"$ref": getattr(self.annotation, "__name__", str(self.annotation))}
 
     def write(self, value: Any) -> bytes:
         assert self.made is not None
@@ -59,6 +63,11 @@ class ItemsOf(Codec):
     @property
     def kinds(self) -> frozenset[str]:
         return frozenset((ARRAY,))
+
+    def schema(self) -> Schema:
+        is_set = self._kind in (set, frozenset)
+        unique = {"uniqueItems": True} if is_set else {}
+        return {"type": "array", "items": self._inner.schema(), **unique}
 
     def write(self, value: Any) -> bytes:
         expected = (set, frozenset) if self._kind in (set, frozenset) else (list, tuple)
@@ -88,6 +97,10 @@ class TupleOf(Codec):
     @property
     def kinds(self) -> frozenset[str]:
         return frozenset((ARRAY,))
+
+    def schema(self) -> Schema:
+        count, items = len(self._inner), [each.schema() for each in self._inner]
+        return {"type": "array", "prefixItems": items, "minItems": count, "maxItems": count}
 
     def write(self, value: Any) -> bytes:
         if not isinstance(value, tuple | list):
@@ -123,6 +136,9 @@ class DictOf(Codec):
     @property
     def kinds(self) -> frozenset[str]:
         return frozenset((OBJECT,))
+
+    def schema(self) -> Schema:
+        return {"type": "object", "additionalProperties": self._inner.schema()}
 
     def write(self, value: Any) -> bytes:
         if not isinstance(value, dict):
@@ -190,6 +206,25 @@ class RecordOf(Codec):
     @property
     def _is_array(self) -> bool:
         return issubclass(self._kind, tuple)
+
+    def schema(self) -> Schema:
+        fields = {name: each.schema() for name, each in self._fields.items()}
+        if self._is_array:
+            least = sum(map(self._is_required, fields))
+            items = list(fields.values())
+            return {
+                "type": "array",
+                "prefixItems": items,
+                "minItems": least,
+                "maxItems": len(items),
+            }
+        required = [self._names[name] for name in fields if self._is_required(name)]
+        return {
+            "title": self._kind.__name__,
+            "type": "object",
+            "properties": {self._names[name]: each for name, each in fields.items()},
+            "required": required,
+        }
 
     def write(self, value: Any) -> bytes:
         if is_typeddict(self._kind):

@@ -27,6 +27,7 @@ from onward.codec.base import (
 )
 from onward.codec.limits import check_hashes
 from onward.codec.same import NOT_FINITE, difference, is_model
+from onward.codec.schemas import Schema, of_plain
 
 
 class Plain(Codec):
@@ -48,6 +49,9 @@ class Plain(Codec):
     @property
     def kinds(self) -> frozenset[str]:
         return _kinds_of(inspect.type_info(self.annotation))
+
+    def schema(self) -> Schema:
+        return of_plain(self.annotation)
 
     def encode(self, value: Any) -> bytes:
         """Writes a value as JSON, and checks that it reads back the same; raises `Refused`."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from onward.codec.base import KINDS_OF_JSON, OBJECT, Annotation, Codec, Refused, kind_of
+from onward.codec.schemas import Schema
 from onward.secret import MARK, unmarked
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
@@ -26,6 +27,9 @@ class SecretOf(Codec):
     @property
     def kinds(self) -> frozenset[str]:
         return KINDS_OF_JSON  # it also reads values that were sent before they were secret
+
+    def schema(self) -> Schema:
+        return self._inner.schema()  # it also reads values that were sent before they were secret
 
     def write(self, value: Any) -> bytes:
         kind = get_origin(self._kind) or self._kind

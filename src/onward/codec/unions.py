@@ -13,6 +13,7 @@ from onward.codec.annotations import classes_of, members, tag_of
 from onward.codec.base import OBJECT, Annotation, Codec, Find, Refused, kind_of
 from onward.codec.plain import Plain
 from onward.codec.same import difference
+from onward.codec.schemas import Schema
 from onward.codec.tags import Tag, decode_fault, encode_fault, read_tag, tagged
 from onward.fault import KINDS, Fault
 
@@ -69,6 +70,15 @@ class Tagged(Codec):
         if not self._bare:
             return frozenset((OBJECT,))
         return frozenset(kind for member in self._bare for kind in member.codec.kinds)
+
+    def schema(self) -> Schema:
+        if self._bare:
+            return {"anyOf": [member.codec.schema() for member in self._bare]}
+        tagged: list[Schema] = [
+            {"title": name, "value": member.codec.schema()}
+            for name, member in self._members.items()
+        ]
+        return {"oneOf": [*tagged, *({"title": name} for name in sorted(self._faults))]}
 
     def encode(self, value: Any, task: str = "") -> bytes:
         """Encodes a value with the name of its type; raises `Refused`.

@@ -115,9 +115,11 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         try:
             return Call(self, values.encode(self, args, kwargs))
         except Refused as refused:
-            return Call(self, BadPayload(self.name, refused.reason, refused.path))
+            advice = functions.not_passed(self)
+            return Call(self, BadPayload(self.name, refused.reason, refused.path, advice))
         except TypeError as problem:
-            raise TypeError(f"{self.name}: {problem}") from None
+            advice = functions.not_passed(self)
+            raise TypeError(f"{self.name}: {problem}{advice and f'. {advice}'}") from None
 
     def __rshift__(
         self, other: Step[Value_co, Next, NextError], /

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from dataclasses import replace
 
@@ -43,3 +44,20 @@ def unpickled(module: str, name: str, policy: Policy) -> Node:
     if task.policy == policy:
         return task
     return replace(task, policy=policy, declared=task.declared or task.policy)
+
+
+def not_passed(flow: Node) -> str:
+    """Advice for callers who may have passed a resource; empty if the flow is no such task."""
+    if not isinstance(flow, Task) or not flow.resources:
+        return ""
+    names = " and ".join(each.name for each in flow.resources)
+    return f"Leave out {names}, which the worker gives to the task, and check the other arguments."
+
+
+class Parameters:
+    """The signature of a task, as `inspect.signature` shows it: without its resources."""
+
+    def __get__(self, task: Task | None, kind: type) -> inspect.Signature:
+        if task is None:
+            raise AttributeError("__signature__")
+        return task.signature.python

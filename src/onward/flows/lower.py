@@ -25,6 +25,8 @@ from onward.flows.nodes import (
     Together,
     kind,
 )
+from onward.flows.render import name_of
+from onward.limit import on_wire
 from onward.plan import NO_ARGS, Args
 from onward.policy import delivery
 
@@ -65,6 +67,8 @@ def _of_tasks(chain: Chain) -> tuple[plan.Node, int] | None:
         known = step.computed
         if known.lowered is None or known.tasks is None:
             return None
+        if step.policy.limit is not None or step.policy.isolate:  # the plan has a later version
+            return None
         tasks[step.name] = step
         inside.append(known.lowered)
     if len(tasks) < len(inside) or len(inside) >= plan.MAX_NODES:
@@ -83,7 +87,7 @@ def _lower(flow: Node, given: Args) -> plan.Node:
         case Chain(steps):
             return plan.ChainNode((_lower(steps[0], given), *map(lower, steps[1:])))
         case Task(name, _, policy):
-            return plan.StepNode(task=name, given=given, **delivery(policy))
+            return plan.StepNode(task=name, given=given, **delivery(policy, name))
         case Identity():
             return plan.ChainNode(())
         case Given(inner, rest):
@@ -100,9 +104,11 @@ def _lower(flow: Node, given: Args) -> plan.Node:
         case Finally(body, cleanup):
             return plan.FinallyNode(lower(body), lower(cleanup))
         case Fused(body, policy):
-            return plan.FusedNode(body=_lower(body, given), **delivery(policy))
-        case Named(body, label):
-            return plan.NamedNode(label, _lower(body, given))
+            name = "" if policy.limit is None else name_of(body)
+            return plan.FusedNode(body=_lower(body, given), **delivery(policy, name))
+        case Named(body, label) as named:
+            calls = None if named.limit is None else on_wire(named.limit, label)
+            return plan.NamedNode(label, _lower(body, given), calls)
         case Keep(step):
             return plan.KeepNode(lower(step))
         case Tee(step):

@@ -9,20 +9,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
 
 from msgspec import Struct
 
+from onward.checks import check_name
 from onward.codec import Annotation, Codec
 from onward.flows.frozen import Compared
+from onward.limit import Limit, check_selector
 from onward.plan import MAX_DEPTH, Args, OnFailure
 from onward.plan import Node as PlanNode
-from onward.policy import PLAIN, Policy, check_name
+from onward.policy import PLAIN, Policy
 from onward.routing import Route
 from onward.signature import Signature, signature_of
 
 if TYPE_CHECKING:
     from onward.flows.signals import Signal
+    from onward.resource import Resource
+
+
+_Task = TypeVar("_Task", bound="Task")
 
 
 class Computed(Struct):
@@ -73,8 +79,11 @@ def _set(node: Node, **values: object) -> None:
 
 
 class _Signed(Node):
-    # A base class, because `signature` is not a field.
-    __slots__ = ("signature",)
+    # A base class, because these are not fields.
+    __slots__ = ("called", "signature")
+
+    called: Callable[..., Any]
+    """What a worker calls: the function, or what gives it its resources."""
 
     signature: Signature
 
@@ -87,8 +96,9 @@ class Task(_Signed):
     fn: Callable[..., Any]
     policy: Policy = PLAIN
     declared: Policy | None = field(default=None, compare=False)
+    resources: tuple[Resource[Any], ...] = ()
 
-    __match_args__ = ("name", "fn", "policy")
+    __match_args__ = ("name", "fn", "policy", "resources")
 
     def __init__(
         self,
@@ -96,14 +106,52 @@ class Task(_Signed):
         fn: Callable[..., Any],
         policy: Policy = PLAIN,
         declared: Policy | None = None,
-        known: Signature | None = None,
+        resources: tuple[Resource[Any], ...] = (),
+        *,
+        signature: Signature | None = None,
+        called: Callable[..., Any] | None = None,
     ) -> None:
-        signature = signature_of(fn, name) if known is None else known
+        if signature is None:
+            signature = signature_of(fn, name, len(resources))
         check_name("task", name)
-        _begin(self, name=name, fn=fn, policy=policy, declared=declared, signature=signature)
+        if policy.limit is not None and policy.limit.key is not None:
+            check_selector(policy.limit.key, signature.python.parameters, name)
+        _begin(
+            self,
+            name=name,
+            fn=fn,
+            policy=policy,
+            declared=declared,
+            resources=resources,
+            signature=signature,
+            called=fn if called is None else called,
+        )
+        if resources and called is None:
+            from onward.resource import calling  # only tasks with resources pay for it
+
+            _set(self, called=calling(self, None, is_async=signature.is_async))
 
     def __hash__(self) -> int:
         return hash((self.name, self.fn))  # enough, and several times as fast as all of it
+
+
+def changed_task(
+    task: _Task,
+    *,
+    policy: Policy | None = None,
+    signature: Signature | None = None,
+    called: Callable[..., Any] | None = None,
+) -> _Task:
+    """The task with another policy, other codecs, or something else that a worker calls."""
+    return type(task)(
+        task.name,
+        task.fn,
+        task.policy if policy is None else policy,
+        task.declared if policy is None else task.declared or task.policy,
+        task.resources,
+        signature=task.signature if signature is None else signature,
+        called=task.called if called is None else called,
+    )
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -236,19 +284,27 @@ class Fused(Node):
     policy: Policy = PLAIN
 
     def __init__(self, body: Node, policy: Policy = PLAIN) -> None:
+        if policy.limit is not None and policy.limit.key is not None:
+            raise TypeError(
+                "the limit of a fused flow has no key, because the key is a function of a task's "
+                "parameters: make a task of the flow, or leave out key="
+            )
         _begin(self, body=body, policy=policy)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Named(Node):
-    """A flow with a name."""
+    """A flow with a name, and a limit of its calls if it has one."""
 
     body: Node
     label: str
+    limit: Limit | None = None
 
-    def __init__(self, body: Node, label: str) -> None:
+    __match_args__ = ("body", "label")
+
+    def __init__(self, body: Node, label: str, limit: Limit | None = None) -> None:
         check_name("flow", label)
-        _begin(self, body=body, label=label)
+        _begin(self, body=body, label=label, limit=limit)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)

@@ -28,6 +28,7 @@ from onward.flows.nodes import (
     Task,
     Tee,
     Together,
+    changed_task,
     kind,
 )
 from onward.policy import PLAIN, CallOptions, Policy, PolicyOptions
@@ -90,10 +91,8 @@ def _without_none(options: PolicyOptions | CallOptions) -> dict[str, Any]:
 def with_policy(flow: Node, changes: Mapping[str, Any]) -> Node:
     """The flow with changed fields in the policy of each task and fused part."""
     match kind(flow):
-        case Task(name, fn, policy) as task:
-            declared = task.declared or policy
-            policy = replace_struct(policy, **changes)
-            return type(task)(name, fn, policy, declared, task.signature)
+        case Task(policy=policy) as task:
+            return changed_task(task, policy=replace_struct(policy, **changes))
         case Identity() | Sleep() | Awaits():
             return flow
         case (Given(inner) | Fixed(inner)) as given:

@@ -112,8 +112,9 @@ def describe(flow: Node) -> Description:
             options = "".join(f", {each}" for each in _differences(policy, PLAIN))
             title, name = f"fused{_brackets(notes(policy))}", name_of(body)
             return Description(title, "fused(", f"{options})", drawn="frame", name=name)
-        case Named(_, label):
-            return Description(label, "", f".named({label!r})", drawn="frame", name=label)
+        case Named(_, label) as named:
+            title = label if named.limit is None else f"{label} (limit {named.limit})"
+            return Description(title, "", f".named({label!r})", drawn="frame", name=label)
         case Keep():
             return Description("keep", "keep(", ")", drawn="frame")
         case Tee():

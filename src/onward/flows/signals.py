@@ -6,9 +6,9 @@ import builtins
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from onward.checks import check_name
 from onward.codec import Codec, codec
 from onward.flows.frozen import Compared, immutable
-from onward.policy import check_name
 
 S = TypeVar("S")
 

@@ -34,6 +34,7 @@ from onward.flows.nodes import (
     kind,
     parts,
 )
+from onward.limit import Selector, check_selector
 from onward.outcome import Failed, Outcome, Value
 from onward.plan import Args
 from onward.signature import Signature
@@ -198,6 +199,26 @@ def decode(flow: Node, args: Args, skip: int = 0) -> tuple[list[Any], dict[str, 
             return list(map(takes(flow).read, args.positional)), {}
         flow = head(flow)
     return flow.signature.decode(args, skip=skip)
+
+
+def check_key(flow: Node, key: Selector) -> None:
+    """Raises TypeError if the key of a limit cannot be called with the arguments of a flow."""
+    while not isinstance(flow, Task):
+        if is_single(flow):
+            return
+        flow = head(flow)
+    check_selector(key, flow.signature.python.parameters, flow.name)
+
+
+def key_of(flow: Node, key: Selector, args: Args) -> str | int:
+    """What the key of a limit gives for the arguments of a flow; raises whatever the key raises."""
+    positional, keyword = decode(flow, args)
+    while not isinstance(flow, Task):
+        if is_single(flow):
+            return key(*positional, **keyword)
+        flow = head(flow)
+    found: str | int = flow.signature.select(key, positional, keyword)
+    return found
 
 
 def takes(flow: Node) -> Reader:

@@ -45,7 +45,7 @@ V = TypeVar("V")
 E = TypeVar("E")
 
 NewArgs: TypeAlias = Sequence[object] | Mapping[str, object]
-"""Arguments by position, or by name."""
+"""Arguments by position, or by name; as `Raw`, they are JSON that is read by the step's types."""
 
 
 async def resume(
@@ -68,6 +68,8 @@ async def resume(
     plan = _resumed(found, ref, deadline)
     if isinstance(plan, Fault):
         return Failure(plan)
+    if target is not on and isinstance(await caller.ask(on.status, plan.id), Success):
+        return Failure(_resumed_here(ref, plan.id))
     if args is not None:
         known = await caller.ask(on.status, plan.id)
         if isinstance(known, Success):
@@ -179,6 +181,11 @@ def _resumed_before(ref: Ref[V, E], id: str) -> Conflict:
     return Conflict(ref.id, message, f"Resume {id} with these arguments, once it has failed.")
 
 
+def _resumed_here(ref: Ref[V, E], id: str) -> Conflict:
+    message = f"the call goes on where it was already, as {id}: elsewhere it would be a second one"
+    return Conflict(ref.id, message, f"Move {id}; or resume it there, once it has failed.")
+
+
 def _no_step(ref: Ref[V, E], at: str, known: Sequence[str]) -> Unknown:
     paths = list(dict.fromkeys(known))
     shown = ", ".join(paths[:20]) + (", ..." if len(paths) > 20 else "")
@@ -247,6 +254,16 @@ def _encoded(signature: Signature, given: Args, args: NewArgs) -> Args:
     """
     positional: Sequence[object] = () if isinstance(args, Mapping) else args
     keyword: Mapping[str, object] = args if isinstance(args, Mapping) else {}
+    positional = [
+        signature.at(at).decode(bytes(each)) if isinstance(each, Raw) else each
+        for at, each in enumerate(positional)
+    ]
+    keyword = {
+        name: codec.decode(bytes(each))
+        if isinstance(each, Raw) and (codec := signature.keyword.get(name, signature.others))
+        else each
+        for name, each in keyword.items()
+    }
     if given == NO_ARGS:
         return signature.encode(positional, keyword)
     if keyword:

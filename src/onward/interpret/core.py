@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward.backend import (
@@ -42,8 +43,10 @@ from onward.outcome import Outcome, moved_by
 from onward.sealing import all_incoming, incoming, opening, outgoing, outgoing_value
 
 if TYPE_CHECKING:
-    from onward.catalog import Catalog
+    from onward.catalog import Catalog, Tasks
     from onward.flows.signals import Signal
+    from onward.observer import Observer
+    from onward.served import Surrounds
 
 T = TypeVar("T")
 Value = TypeVar("Value")
@@ -71,12 +74,12 @@ async def run(
     if wait is None and prepared.plan.key is None and prepared.unique is None:
         added = additions_of(on)
         if run_here is not None and not added.observers:
-            if added.sealer is None:
+            if added.sealer is None and added.middleware is None:
                 return _read(flow, await caller.ask(run_here, prepared))
             ready = outgoing(on, [prepared])
             if isinstance(ready, Failure):
                 return ready
-            answer = await caller.ask(run_here, *ready.unwrap())
+            answer = await caller.ask(run_here, *_surrounded(on, ready.unwrap()))
             return read(Ref(prepared.plan.id, flow), incoming(on, answer), None)
     submitted = await submit(caller, flow, prepared, on)
     if isinstance(submitted, Failure):
@@ -105,12 +108,17 @@ async def submit(
     check_backend(on, "submit")
     if isinstance(prepared, Fault):
         return Failure(prepared)
+    return (await submit_plan(caller, prepared, on)).map(flow.ref)
+
+
+async def submit_plan(caller: Caller, prepared: Submission, on: Submits) -> Result[str, Fault]:
+    """Submits a plan whose flow may not be known here, and returns the call's id."""
     if lacks := lacking(on, prepared.plan):
         return Failure(lacks[0])
     send = on.submit
     if prepared.unique is not None:
         if not isinstance(on, SubmitsUnique):
-            return Failure(Unsupported(flow.name, f"{on!r} has no unique calls"))
+            return Failure(Unsupported(prepared.plan.flow, f"{on!r} has no unique calls"))
         send = on.submit_unique
     sealed = outgoing(on, [prepared])
     if isinstance(sealed, Failure):
@@ -118,7 +126,7 @@ async def submit(
     with _observing(on, sealed.unwrap()) as (ready, answered):
         submitted = await caller.ask(send, *ready)
         answered(submitted)
-    return submitted.map(flow.ref)
+    return submitted
 
 
 async def submit_all(
@@ -260,7 +268,10 @@ async def cancel(caller: Caller, ref: Ref[Value, Error], on: Cancels) -> Result[
 async def forget(caller: Caller, ref: Ref[Value, Error], on: Forgets) -> Result[None, Fault]:
     """See `onward.forget`."""
     missing = unsupported(on, check_ref(ref).flow.name, "forget")
-    return Failure(missing) if missing else await caller.ask(on.forget, ref.id)
+    if missing is None:
+        return await caller.ask(on.forget, ref.id)
+    message = f"{on!r} has no forget: its engine deletes calls by its own retention alone"
+    return Failure(Unsupported(missing.task, message))
 
 
 async def send(
@@ -305,7 +316,7 @@ async def schedule(
     sealed = outgoing(on, [submission])
     if isinstance(sealed, Failure):
         return sealed
-    [ready] = sealed.unwrap()
+    [ready] = _surrounded(on, sealed.unwrap())
     if isinstance(on, SchedulesHere):
         if observers := additions_of(on).observers:
             from onward.observe import following_attempts
@@ -346,20 +357,45 @@ def _schedule_fault(on: Schedules, name: str, method: str) -> Fault | None:
     return unsupported(on, name, method) or name_fault(name)
 
 
-def served_catalog(catalog: Catalog, on: Backend) -> Catalog:
-    """The catalog as a worker serves it: its tasks decrypt secrets, and observers see attempts."""
-    catalog = opening(on, catalog)
-    if not (observers := additions_of(on).observers):
+def served_catalog(catalog: Catalog, on: Backend, *more: Observer) -> Catalog:
+    """The catalog as a worker serves it.
+
+    Its tasks decrypt secrets, the backend's middleware surrounds attempts, and observers see them.
+    """
+    catalog, added = opening(on, catalog), additions_of(on)
+    if added.middleware is not None:
+        catalog = catalog.with_tasks(_within(catalog.tasks, added.middleware))
+    if not (observers := (*added.observers, *more)):
         return catalog
     from onward.observe import observed_catalog
 
     return observed_catalog(catalog, observers)
 
 
+def _surrounded(on: object, submissions: list[Submission]) -> list[Submission]:
+    """Submissions whose attempts in this process go through the backend's middleware."""
+    middleware = additions_of(on).middleware
+    if middleware is None:
+        return submissions
+    return [
+        each if each.tasks is None else replace(each, observed=_within(each.tasks, middleware))
+        for each in submissions
+    ]
+
+
+def _within(tasks: Tasks, middleware: Surrounds) -> Tasks:
+    from onward.served import ServedTasks
+
+    served = ServedTasks(tasks)
+    served.middleware = middleware
+    return served
+
+
 def _observing(
     on: Submits, submissions: list[Submission]
 ) -> AbstractContextManager[tuple[list[Submission], Callable[[Result[Any, Fault]], None]]]:
     """Notifies the backend's observers, if it has any, of a submission."""
+    submissions = _surrounded(on, submissions)
     if not (observers := additions_of(on).observers):
         return nullcontext((submissions, lambda _: None))
     from onward.observe import submitting  # only calls with observers pay for it

@@ -11,20 +11,26 @@ from msgspec.structs import replace
 from returns.result import Failure, Result
 
 from onward.backend import Submission
+from onward.checks import check_name
 from onward.context import current
 from onward.fault import BadPayload, Expired, Fault, Misconfigured, TimedOut, Unsupported
-from onward.flows.flow import AnyFlow, Call, Flow, Ref
+from onward.flows.flow import AnyFlow, Call, Flow, Named, Ref
 from onward.flows.lower import travelling
 from onward.flows.names import tasks_of
 from onward.flows.options import call_options, check_call_options
 from onward.flows.render import enclosed
+from onward.flows.values import key_of
 from onward.interpret.keys import id_of_key, new_id
+from onward.isolation import Isolation, check_isolate
+from onward.limit import hashed, key_text
 from onward.outcome import Outcome
-from onward.plan import MAX_TAG, MAX_TAGS, Plan
-from onward.policy import CallOptions, check_name
+from onward.plan import MAX_TAG, MAX_TAGS, VERSION, Args, Plan
+from onward.policy import CallOptions
+from onward.secret import has_marks
 
 if TYPE_CHECKING:
     from onward.catalog import Catalog
+    from onward.health import Health
 
 Value = TypeVar("Value")
 Error = TypeVar("Error")
@@ -70,6 +76,11 @@ def prepare(
     if isinstance(form, BadPayload):
         return replace(form, task=name)
     root, version = form
+    if version != VERSION:
+        limit_key = _limit_key(flow, call.args)
+        if isinstance(limit_key, Fault):
+            return limit_key
+        steps["limit_key"] = limit_key
     plan = Plan(
         v=version,
         id=id,
@@ -107,10 +118,30 @@ def prepare_all(
             first[id(flow)] = prepared
         else:
             plan = replace(like.plan, id=new_id(), args=args)
+            if plan.call_limit is not None:
+                limit_key = _limit_key(flow, args)
+                if isinstance(limit_key, Fault):
+                    return limit_key
+                plan = replace(plan, limit_key=limit_key)
             prepared = Submission(plan, like.delay, flow)
         flows.append(flow)
         submissions.append(prepared)
     return flows, submissions
+
+
+def _limit_key(flow: AnyFlow, args: Args) -> str | Fault:
+    """The key of the limit of a flow's calls; empty if it has none."""
+    limit = flow.limit if isinstance(flow, Named) else None
+    if limit is None or limit.key is None:
+        return ""
+    try:
+        key = key_text(key_of(flow, limit.key, args))
+    except Exception as problem:
+        text = " ".join(str(problem).split())[:200]
+        why = f"the function in key= raised {type(problem).__qualname__}: {text}"
+        return Misconfigured(flow.name, f"the limit has no key: {why}")
+    is_secret = any(map(has_marks, (*args.positional, *args.keyword.values())))
+    return hashed(key) if is_secret else key  # engines keep keys in the clear
 
 
 def refs_of(flows: Sequence[AnyFlow], ids: Sequence[str]) -> list[Ref[Any, Any]]:
@@ -190,13 +221,24 @@ def timeout_seconds(timeout: Timeout) -> float | Fault | None:
 
 
 def work_fault(
-    catalog: Catalog, concurrency: int | None, queues: Collection[str] | None, grace: float
+    catalog: Catalog,
+    concurrency: int | None,
+    queues: Collection[str] | None,
+    grace: float,
+    isolate: bool | Isolation,
+    health: Health | None,
 ) -> Fault | None:
-    """The fault of invalid arguments of `work`. Raises TypeError if the catalog is none."""
+    """The fault of invalid arguments of `work`.
+
+    Raises TypeError if the catalog or the health is none.
+    """
     from onward.catalog import Catalog  # only workers pay for it
+    from onward.health import Health
 
     if not isinstance(catalog, Catalog):
         raise TypeError(f"{catalog!r} is not a Catalog: write Catalog(task, flow, ...)")
+    if health is not None and not isinstance(health, Health):
+        raise TypeError(f"{health!r} is not a Health: write Health(port=...)")
     try:
         seconds_of("grace", grace)
     except (TypeError, ValueError) as problem:
@@ -206,12 +248,21 @@ def work_fault(
             _check_queues(queues)
     except (TypeError, ValueError) as problem:
         return Misconfigured("queues", str(problem))
-    if concurrency is None:
-        return None
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+    try:
+        check_isolate(isolate)
+    except TypeError as problem:
+        return Misconfigured("isolate", str(problem))
+    if concurrency is not None and (
+        isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1
+    ):
         message = f"concurrency is a whole number of steps from 1 up, not {concurrency!r}"
         return Misconfigured("concurrency", message)
-    return None
+    is_isolated = isolate is not False
+    if not is_isolated and not any(task.policy.isolate for task in catalog.tasks.values()):
+        return None
+    from onward.processes.places import unreachable  # only who isolates steps pays for it
+
+    return unreachable(catalog.tasks, all_of_them=is_isolated)
 
 
 def _check_queues(queues: Collection[str]) -> None:

@@ -72,7 +72,8 @@ def resume(
 
     The new call has an id of its own, which depends on the old one's only. So a call that is
     resumed twice goes on once, and both answers are the same ref. `current().id` and
-    `current().key` are those of the first call.
+    `current().key` are those of the first call. Engines know nothing of each other: resume a call
+    to one other engine only, or it goes on once on each. To change the engine later, use `move`.
 
     Args:
         ref: What `submit` gave, or `flow.ref(text)` in another process.
@@ -85,10 +86,11 @@ def resume(
             the old call's deadline, unless it has passed.
 
     Returns:
-        The ref of the new call. `Conflict` if the call is done or has not ended, or if its plan is
-        not kept; `Moved` if it has gone to another backend, where it can be resumed; `BadPayload`
-        if the arguments do not suit the step; `Misconfigured` if there are arguments, and not
-        exactly one step failed; `Unknown` if the backend does not know the id.
+        The ref of the new call. `Conflict` if the call is done or has not ended, if its plan is not
+        kept, or if it is to go on elsewhere and has been resumed where it was; `Moved` if it has
+        gone to another backend, where it can be resumed; `BadPayload` if the arguments do not suit
+        the step; `Misconfigured` if there are arguments, and not exactly one step failed; `Unknown`
+        if the backend does not know the id.
 
     Example:
         >>> from onward import local, result, resume, submit, task

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from onward.backend import Overlap, Schedule, Submission
 from onward.backend.schedules import check_cron
+from onward.checks import check_name
 from onward.fault import Fault, Misconfigured
 from onward.flows.flow import Call
 from onward.interpret.prepare import prepare, seconds_of
-from onward.policy import CallOptions, check_name
+from onward.policy import CallOptions
 
 _OVERLAPS: tuple[str, ...] = get_args(Overlap)
 

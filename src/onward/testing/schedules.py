@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
 from onward import aio
-from onward.backend import Backend, Overlap, Schedule, Schedules
+from onward.backend import Backend, Overlap, ReadsSchedules, Schedule, Schedules
 from onward.fault import (
     Fault,
     Unknown,
@@ -116,6 +116,20 @@ class ScheduleLaws(Tools):
             )
             assert replace(made.unwrap(), next_at=None) == expected
             self.until(lambda: self.listed(names[0], clock) == [expected])  # noqa: B023 - at once
+
+    def test_a_schedule_can_be_read_with_its_plan(
+        self, backend: Backend, names: tuple[str, str]
+    ) -> None:
+        """So that another backend can take it over, whichever queue it has by default."""
+        clock = self.clock(backend)
+        if not isinstance(clock, ReadsSchedules):
+            pytest.skip("this backend does not have the capability ReadsSchedules")
+        call = (tasks.inc >> tasks.double)(20)
+        made = schedule(call, on=clock, name=names[0], cron="30 2 28 2 *", tags=["a b"]).unwrap()
+        found = clock.scheduled(names[0]).unwrap()
+        assert replace(found.schedule, next_at=None) == replace(made, next_at=None)
+        assert (found.plan.tags, found.plan.queue, found.plan.args) == (("a b",), None, call.args)
+        assert isinstance(clock.scheduled(names[1]).failure(), Unknown)
 
     def test_the_runs_of_a_schedule_overlap_are_left_out_or_wait(
         self, backend: Backend, traces: Path

@@ -11,14 +11,18 @@ import pytest
 
 from onward.backend import Backend
 from onward.catalog import Catalog
-from onward.testing import choices, tasks
+from onward.opened import with_resources
+from onward.testing import borrowing, choices, isolated, limited, tasks
 from onward.testing.attempts import AttemptLaws
 from onward.testing.calls import CallLaws
 from onward.testing.cleanups import CleanupLaws
 from onward.testing.composition import CompositionLaws
 from onward.testing.fanouts import FanOutLaws
+from onward.testing.isolation import IsolationLaws
+from onward.testing.limits import LimitLaws
 from onward.testing.listing import ListingLaws
 from onward.testing.moving import MovingLaws
+from onward.testing.resources import ResourceLaws
 from onward.testing.resuming import ResumingLaws
 from onward.testing.schedules import ScheduleLaws
 from onward.testing.traces import TRACE
@@ -31,15 +35,18 @@ class BackendSuite(
     CompositionLaws,
     ValueLaws,
     AttemptLaws,
+    IsolationLaws,
     CallLaws,
     UniqueLaws,
     CleanupLaws,
     FanOutLaws,
     WaitingLaws,
+    LimitLaws,
     ResumingLaws,
     ListingLaws,
     MovingLaws,
     ScheduleLaws,
+    ResourceLaws,
 ):
     """The laws of Onward as a pytest class, for any backend.
 
@@ -57,8 +64,10 @@ class BackendSuite(
         ...         return local()
     """
 
-    catalog: ClassVar[Catalog] = Catalog.of(tasks, choices)
-    """The tasks that the backend's workers serve."""
+    catalog: ClassVar[Catalog] = with_resources(
+        Catalog.of(tasks, choices, limited, isolated, borrowing)
+    )
+    """The tasks that the backend's workers serve, with what opens their resources."""
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -67,13 +67,20 @@ class Double:
 
         self._thread.call(take)
 
-    def fail_to_send(self, id: str, ago: float = 0.0) -> None:
+    def fail_to_send(
+        self, id: str, ago: float = 0.0, error: str = "Could not send task to worker"
+    ) -> None:
         """Shows a task as failed, as if its delivery to a dead worker had failed so long ago."""
 
         async def fail() -> None:
-            self._engine.fail_to_send(id, ago)
+            self._engine.fail_to_send(id, ago, error)
 
         self._thread.call(fail)
+
+    @property
+    def replays(self) -> list[str]:
+        """The tasks that somebody had delivered again."""
+        return list(self._engine.replays)
 
     def break_off(self, count: int) -> None:
         """Fails to start the runs of so many children, as if their worker had died meanwhile."""

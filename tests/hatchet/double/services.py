@@ -53,6 +53,8 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     GetRunDetailsRequest,
     GetRunDetailsResponse,
     IdempotencyCollisionError,
+    ReplayTasksRequest,
+    ReplayTasksResponse,
     RunStatus,
 )
 from hatchet_sdk.contracts.workflows_pb2 import (
@@ -109,6 +111,10 @@ class Services:
             engine.cancel(request.external_ids)
             return CancelTasksResponse(cancelled_tasks=request.external_ids)
 
+        async def replay(request: ReplayTasksRequest) -> ReplayTasksResponse:
+            engine.replay(request.external_ids)
+            return ReplayTasksResponse(replayed_tasks=request.external_ids)
+
         async def register(request: WorkerRegisterRequest) -> WorkerRegisterResponse:
             return WorkerRegisterResponse(worker_id=engine.register(request))
 
@@ -149,6 +155,7 @@ class Services:
                 "PutWorkflow": self._unary(put_workflow, CreateWorkflowVersionRequest),
                 "GetRunDetails": self._unary(details, GetRunDetailsRequest),
                 "CancelTasks": self._unary(cancel, CancelTasksRequest),
+                "ReplayTasks": self._unary(replay, ReplayTasksRequest),
             },
             "v1.V1Dispatcher": {
                 "DurableTask": grpc.stream_stream_rpc_method_handler(

@@ -10,7 +10,7 @@ from typing import Any
 from hatchet_sdk.contracts.v1.workflows_pb2 import RunStatus
 from multidict import MultiMapping
 
-from tests.hatchet.double.engine import Run, Task
+from tests.hatchet.double.states import Run, Task
 
 
 def details(run: Run) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from onward.backend import (
     Diagnosis,
     HistoryPage,
     Schedule,
+    Scheduled,
     Status,
     Submission,
     Worker,
@@ -37,6 +38,7 @@ from onward.backends.celery.records import About, encode_about
 from onward.backends.celery.redis_ledger import RedisLedger
 from onward.backends.celery.schedules import ScheduleStore
 from onward.backends.celery.status import status_of
+from onward.backends.celery.submit import TaskMessage, send_all
 from onward.backends.celery.unique import UniqueCall, add_unique
 from onward.catalog import Catalog
 from onward.fault import Fault, Misconfigured, Unavailable, Unknown
@@ -56,6 +58,9 @@ _PAUSE = 0.2
 _LOGGER = logging.getLogger("onward.celery")
 
 _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
+
+_SOON = 1e-6
+"""The delay of a call that a worker is to start at once, in seconds."""
 
 
 class CeleryBackend(Core):
@@ -95,25 +100,54 @@ class CeleryBackend(Core):
         """See `Backend.submit_all`."""
         ids: list[str] = []
         for batch in _batches(map(self._addressed, submissions)):
-            some = [submission.plan.id for submission, _ in batch]
+            firsts = self._first_messages(submission for submission, _ in batch)
+            calls = [
+                self._new_call(*each, first) for each, first in zip(batch, firsts, strict=True)
+            ]
             try:
-                is_new = self.ledger.add([self._new_call(it, raw) for it, raw in batch])
+                is_new = self.ledger.add(calls)
             except (RedisError, OSError) as problem:
                 return Failure(unavailable(LEDGER, problem, batch[0][0].plan.flow))
             # From here on a call must not be withdrawn: others may have submitted it with the same
             # key. If this client cannot send it, the reconciler will.
-            self._publish_or_leave(it for it, _ in compress(batch, is_new) if not it.delay)
-            ids += some
+            added = list(compress(zip(batch, firsts, strict=True), is_new))
+            self._publish_or_leave(
+                [it for (it, _), first in added if first is None and not it.delay],
+                [] if self.ledger.sends else [first for _, first in added if first is not None],
+            )
+            ids += [call.id for call in calls]
         return Success(ids)
 
-    def _new_call(self, submission: Submission, raw: bytes) -> NewCall:
-        plan = submission.plan
-        return NewCall(plan.id, raw, self._due_in(submission), _about(plan), plan.past)
+    def _first_messages(self, submissions: Iterable[Submission]) -> list[TaskMessage | None]:
+        """The first messages of calls; None from the first call on that Celery has to send."""
+        found: list[TaskMessage | None] = []
+        is_left_to_celery = False
+        for each in submissions:
+            is_sent_now = not (each.delay or is_left_to_celery)
+            found.append(self.first_message(each.plan) if is_sent_now else None)
+            is_left_to_celery |= is_sent_now and found[-1] is None
+        return found
 
-    def _publish_or_leave(self, submissions: Iterable[Submission]) -> None:
-        """Sends calls to the broker, or leaves them to the reconciler if it is not reached."""
+    def _new_call(self, submission: Submission, raw: bytes, first: TaskMessage | None) -> NewCall:
+        plan = submission.plan
+        sent = None if first is None else self.outgoing(first)
+        return NewCall(plan.id, raw, self._due_in(submission), _about(plan), plan.past, sent)
+
+    def _publish_or_leave(
+        self, submissions: Iterable[Submission], messages: Sequence[TaskMessage] = ()
+    ) -> None:
+        """Sends calls to the broker, or leaves them to the reconciler if it is not reached.
+
+        Args:
+            submissions: The calls.
+            messages: Messages of other calls, which the ledger has stored as sent.
+        """
+        if not (submissions or messages):
+            return
         try:
             with self.publish_deadline.of(self.timeouts.connect):
+                if messages:
+                    send_all(self.app, self.timeouts, messages)
                 self.publish(submissions)
         except NOT_REACHED as problem:
             why = self.unavailable(problem).message
@@ -131,7 +165,10 @@ class CeleryBackend(Core):
             now = self.ledger.now()
             due = {at: to_remote(time, now) for at, time in plan.past.due.items()}
             plan = replace(plan, past=replace(plan.past, due=due))
-        return replace(submission, plan=replace(plan, queue=plan.queue or self.queue))
+        delay = submission.delay
+        if not delay and plan.call_limit is not None:
+            delay = _SOON  # a worker starts it when its limit has a place
+        return replace(submission, plan=replace(plan, queue=plan.queue or self.queue), delay=delay)
 
     def _due_in(self, submission: Submission) -> float:
         """In how many seconds a worker sends or expires a call; 0 if it is sent now."""
@@ -242,6 +279,19 @@ class CeleryBackend(Core):
         """See `Schedules.schedules`."""
         return self._of_schedules(lambda kept, _: kept.listed())
 
+    def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """See `ReadsSchedules.scheduled`."""
+        found = self._of_schedules(lambda kept, _: kept.scheduled(name))
+        if isinstance(found, Failure):
+            return Failure(found.failure())
+        read = found.unwrap()
+        if read is None:
+            return Failure(_no_schedule(name))
+        plan = read.plan
+        if plan.queue == self.queue:  # another backend has another default
+            plan = replace(plan, queue=None)
+        return Success(replace(read, plan=plan))
+
     def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `Schedules.pause_schedule`."""
         return self._of_schedule(name, lambda kept, now: kept.pause(name, now, is_paused=True))
@@ -262,7 +312,7 @@ class CeleryBackend(Core):
         if isinstance(answer, Failure):
             return answer
         if not answer.unwrap():
-            return Failure(Unknown(name, "no such schedule in the ledger"))
+            return Failure(_no_schedule(name))
         return Success(None)
 
     def _of_schedules(self, act: Callable[[ScheduleStore, float], T]) -> Result[T, Fault]:
@@ -309,6 +359,10 @@ class CeleryBackend(Core):
             return Success(worker)
         worker.stop(grace=1)
         return Failure(Unavailable("", "the worker could not receive messages within 10 s"))
+
+
+def _no_schedule(name: str) -> Unknown:
+    return Unknown(name, "no such schedule in the ledger")
 
 
 def _no_page(after: str) -> Misconfigured:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kombu.transport.virtual import Channel as VirtualChannel
 
+from onward.backend import Hearing
 from onward.backends.celery.client import Timeouts
 from onward.backends.celery.outage import Outage
 from onward.backends.celery.transport import Channel
@@ -32,8 +33,13 @@ class BrokerWatch:
         self._consumer = consumer
         self._ended = threading.Event()
         self._bytes: tuple[int, int] | None = None
-        self._last = time.monotonic()
+        self._last = self._heard = time.monotonic()
         threading.Thread(target=self._run, name="onward-broker-watch", daemon=True).start()
+
+    def hearing(self) -> Hearing:
+        """Says how long the worker has heard nothing, or was not subscribed to its queues."""
+        # The checks come at intervals, and silence counts on the second one.
+        return Hearing(time.monotonic() - self._heard, self._patience() + 2 * _INTERVAL)
 
     def close(self) -> None:
         """Stops watching."""
@@ -42,7 +48,10 @@ class BrokerWatch:
     def _run(self) -> None:
         was_silent = False
         while not self._ended.wait(_INTERVAL):
-            silent = time.monotonic() - self._last_heard()
+            heard = self._last_heard()
+            silent = time.monotonic() - heard
+            if self._is_subscribed():
+                self._heard = heard
             problem = getattr(self._consumer(), "problem", None)
             is_silent = silent > self._patience()
             # Silence counts on the second check, because a wait for messages may just have begun.
@@ -63,6 +72,14 @@ class BrokerWatch:
     def _channel(self) -> Any:
         consumer = getattr(self._consumer(), "task_consumer", None)
         return getattr(consumer, "channel", None)
+
+    def _is_subscribed(self) -> bool:
+        """Whether the broker is to send messages of all queues on the open channel."""
+        consumer: Any = getattr(self._consumer(), "task_consumer", None)
+        channel = self._channel()
+        if channel is None or not getattr(channel, "is_open", True):
+            return False
+        return all(consumer.consuming_from(queue) for queue in consumer.queues)
 
     def _last_heard(self) -> float:
         """When the broker was last heard, by the monotonic clock."""

@@ -11,14 +11,15 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
+from hashlib import sha1
 from typing import Any, TypeVar
 
 from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.client import Redis
 from redis.connection import BlockingConnectionPool
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -195,6 +196,27 @@ class ConnectionRetry(Retry):
                 self._thread.is_attempt = False
             if failures > 1 or self.is_unlimited:
                 self._stopped.wait(_PAUSE)
+
+
+class Script:
+    """A Lua script, which costs this process less to run than redis-py's own.
+
+    Args:
+        client: A client of Redis. (Any: redis-py's types cover two kinds of client at once.)
+        text: The script.
+    """
+
+    def __init__(self, client: Any, text: str) -> None:
+        self._client = client
+        self._text = text
+        self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], args: Iterable[str | bytes | float]) -> Any:
+        """Runs it; raises redis-py's errors."""
+        try:
+            return self._client.execute_command("EVALSHA", self._sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return self._client.execute_command("EVAL", self._text, len(keys), *keys, *args)
 
 
 class PublishDeadline(threading.local):

@@ -26,12 +26,20 @@ from onward.backends.celery.dead_letters import DeadLetters
 from onward.backends.celery.deadlines import Deadlines
 from onward.backends.celery.errors import LEDGER, NOT_REACHED, server_of, unavailable
 from onward.backends.celery.known import beginning
-from onward.backends.celery.ledger import Ledger, Message
+from onward.backends.celery.ledger import Ledger, Message, Outgoing
 from onward.backends.celery.message import CallState
 from onward.backends.celery.signing import Signer
-from onward.backends.celery.submit import RecordingAMQP, TaskMessage, send_all, task_message
+from onward.backends.celery.submit import (
+    RecordingAMQP,
+    TaskMessage,
+    list_item,
+    send_all,
+    task_message,
+)
+from onward.backends.celery.transport import list_of
 from onward.fault import Cancelled, Fault, Moved, Unavailable
 from onward.outcome import Faulted, faulted
+from onward.plan import Plan
 
 _TIMEOUTS = Timeouts()
 
@@ -101,13 +109,25 @@ class Core:
         to_parts = partial(lower.to_parts, is_again=is_again, is_cancelled=is_cancelled)
         plans_sent = [each.plan for each in submissions]
         lowered = [(plan.id, *beginning(to_parts(plan), plan)) for plan in plans_sent]
-        for are_single, some in groupby(lowered, lambda each: all(map(_is_single, each[1]))):
+        for are_single, some in groupby(lowered, lambda each: _are_single(each[1])):
             if are_single:
                 self.send_messages([self._task_message(*each) for each in some])
                 continue
             for id, parts, state in some:
                 # Every message of the call carries the call's id as its root id.
                 self.canvas.signature(parts, state).apply_async(root_id=id)
+
+    def first_message(self, plan: Plan) -> TaskMessage | None:
+        """Makes the first message of a call; None if the call has fan-outs, which Celery sends."""
+        parts, state = beginning(lower.to_parts(plan), plan)
+        return self._task_message(plan.id, parts, state) if _are_single(parts) else None
+
+    def outgoing(self, message: TaskMessage) -> Outgoing:
+        """Describes a message that the ledger stores as sent, and sends if it can."""
+        if not self.ledger.sends:
+            return Outgoing(message.message)
+        at = list_of(message.queue, message.priority)
+        return Outgoing(message.message, at, list_item(message))
 
     def send_messages(self, messages: Sequence[TaskMessage]) -> None:
         """Sends messages to the broker, in their order."""
@@ -215,5 +235,5 @@ def _close_idle(pool: ConnectionPool) -> None:
         connection.release()
 
 
-def _is_single(part: lower.Part) -> bool:
-    return isinstance(part, lower.SingleTask)
+def _are_single(parts: Iterable[lower.Part]) -> bool:
+    return all(isinstance(part, lower.SingleTask) for part in parts)

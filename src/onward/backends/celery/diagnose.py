@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -34,7 +35,13 @@ def make_diagnosis(core: Core, queues: Collection[str]) -> Diagnosis:
         served = {queue for worker in workers for queue in worker.queues}
         known = sorted({core.queue, *core.queues, *queues, *served})
         waiting = {queue: _waiting(broker, queue) for queue in known}
-    return Diagnosis(core.queue, tuple(findings), workers, waiting, clock)
+        running = dict.fromkeys(known, 0) | (_running(core, broker) if workers else {})
+        oldest = {
+            queue: age for queue, age in core.ledger.oldest_sent().items() if waiting.get(queue)
+        }
+    return Diagnosis(
+        core.queue, tuple(findings), workers, waiting, clock, running=running, oldest=oldest
+    )
 
 
 def _broker(broker: Connection) -> str:
@@ -114,3 +121,10 @@ def _waiting(broker: Connection, queue: str) -> int:
             return int(channel.queue_declare(queue, passive=True).message_count)
         except broker.channel_errors:  # the queue does not exist
             return 0
+
+
+def _running(core: Core, broker: Connection) -> dict[str, int]:
+    """Counts the messages that the workers are busy with, by queue."""
+    inspect: Any = core.app.control.inspect(timeout=_PATIENCE, connection=broker)
+    active = [each for found in (inspect.active() or {}).values() for each in found]
+    return Counter(str(each["delivery_info"]["routing_key"]) for each in active)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onward.backends.celery.limit_scripts import LIMITS
 from onward.backends.celery.log_scripts import LOG
 from onward.backends.celery.scripts import COMMON, IN_CLEANUP, NOTE_BEGUN
 
@@ -150,10 +151,88 @@ return {'sent'}
 """
 )
 
+# A step whose lease is there runs already, and `BEGIN_STEP` says so.
+
+ASK = (
+    HOLDING
+    + NOTE_BEGUN
+    + LIMITS
+    + """
+local id, at, _, message, is_top, deadline, plan, received = unpack(ARGV, 1, 8)
+local name, pool, key, most, rate, window, lease = unpack(ARGV, 9)
+note_begun(KEYS[2], received)
+local base, member = 'onward:limit:' .. pool, at .. ' ' .. id
+if not is_wanted(at, id) or redis.call('HEXISTS', KEYS[1], 'o:' .. at) == 1 then return 'pass' end
+local has_place = redis.call('ZSCORE', base .. ':places', member)
+if redis.call('EXISTS', KEYS[3]) == 1 and
+    (not has_place or redis.call('SISMEMBER', base .. ':ready', member) == 1) then
+    return 'pass'
+end
+set_numbers(pool, most, rate, window, lease)
+if not has_place then
+    enqueue(pool, member, key, KEYS[1], 'q:' .. at, name)
+    hand_out(pool, member)
+    has_place = redis.call('ZSCORE', base .. ':places', member)
+end
+if has_place then
+    note_begin(pool, member, rate, window, lease)
+    return 'begun'
+end
+if message == '' then return 'hold' end
+redis.call('ZREM', 'onward:due', member)  -- so that who sent it last does not drop it
+hold(id, at, 'inf', message, is_top, deadline, plan)
+return 'held'
+"""
+)
+
+# A call as a whole, which starts when it has a place.
+
+ENTER = (
+    COMMON
+    + LIMITS
+    + """
+local id, deadline, name, pool, key, most, rate, window, lease = unpack(ARGV)
+local base, member, now = 'onward:limit:' .. pool, ' ' .. id, clock()
+if not is_wanted('', id) then return 0 end
+set_numbers(pool, most, rate, window, lease)
+local has_place = redis.call('ZSCORE', base .. ':places', member)
+if has_place and redis.call('SISMEMBER', base .. ':ready', member) == 0 then return 1 end
+if not has_place then
+    enqueue(pool, member, key, KEYS[1], 'q:', name)
+    hand_out(pool, member)
+    has_place = redis.call('ZSCORE', base .. ':places', member)
+end
+if has_place then
+    note_begin(pool, member, rate, window, lease)
+    if redis.call('HDEL', KEYS[1], 'held_back') == 1 then
+        redis.call('EXPIRE', KEYS[1], LONGEST_OPEN)
+    end
+    redis.call('ZADD', 'onward:open', 'XX', now, id)
+    return 1
+end
+redis.call('HSET', KEYS[1], 'held_back', 1)
+redis.call('ZADD', 'onward:open', 'XX', 'inf', id)  -- so that nobody sends it again
+redis.call('PERSIST', KEYS[1])
+if deadline ~= '' then add_due('! ' .. id, deadline) end
+return 0
+""".replace("LONGEST_OPEN", str(LONGEST_OPEN))
+)
+
+LEAVE = (
+    COMMON
+    + LIMITS
+    + """
+local id, at = unpack(ARGV)
+local pool = string.match(redis.call('HGET', KEYS[1], 'q:' .. at) or '', '\\t(.*)$')
+if pool then leave(pool, at, id) end
+"""
+)
+
 # The score of a claimed entry is when the claim ends: the entry is due again then.
 
 CLAIM = (
     COMMON
+    + LIMITS
     + f"""
 local now, claimed, size = clock(), {{}}, 0
 local found = redis.call(
@@ -161,11 +240,14 @@ local found = redis.call(
 )
 for _, member in ipairs(found) do
     local at, id = string.match(member, '^(%S*) (.*)$')
-    local key = 'onward:' .. (id or '')
+    if at == '%' then hand_out(id) end
+    local key = 'onward:' .. (at ~= '%' and id or '')
     local known = redis.pcall('HMGET', key, 'plan', 'end', 'slot')
     local message = ''
     if at and at ~= '' and at ~= '!' then message = redis.pcall('HGET', key .. ':held', at) end
-    if not at or known.err or known[2] or not known[1] or type(message) ~= 'string' then
+    if at == '%' then
+        message = nil  -- it is a pool of a limit, and says itself when it is due again
+    elseif not at or known.err or known[2] or not known[1] or type(message) ~= 'string' then
         redis.call('ZREM', KEYS[1], member)
     else
         if size > {BYTES_AT_ONCE} then break end

@@ -10,7 +10,8 @@ from onward import outcome as outcomes
 from onward.backend import state_of
 from onward.backend.support import expired
 from onward.backends.celery.core import Core
-from onward.backends.celery.ledger import Ledger
+from onward.backends.celery.ledger import Ledger, Outgoing
+from onward.backends.celery.lower import output_path_of
 from onward.backends.celery.message import (
     CallState,
     Failing,
@@ -20,6 +21,8 @@ from onward.backends.celery.message import (
     state_after,
     state_after_cancel,
 )
+from onward.backends.celery.submit import next_message
+from onward.backends.celery.transport import ACKNOWLEDGED
 from onward.fault import Cancelled
 from onward.outcome import Outcome, faulted
 from onward.scope import in_cleanup
@@ -59,9 +62,12 @@ class Ends:
             is_last=True,
             at=message.at if holder and not is_late else "",
             holder=holder,
+            tag=self._tag(task) if holder and not is_late else "",
         )
         if holder and (is_late or not is_settled):
-            self.record(message, outcome, holder)
+            self._record(message, outcome, holder)
+        elif holder:
+            self._acknowledged(task)
         task.request.chain = None
         return state
 
@@ -70,17 +76,54 @@ class Ends:
     ) -> CallState:
         """Stores the outcome of a step that has run; returns the call's state after it."""
         state = state_after(outcome, message)
-        if not ends_with(state, message):
-            stored = self.record(message, outcome, holder)
-            if stored != outcome:  # the lease ran out, and another worker was faster
-                state = state_after(stored, message)
+        if ends_with(state, message):
+            return self.end_if_last(task, state, message, holder)
+        following = self._following(task, state, message)
+        tag = "" if following is None else self._tag(task)
+        stored, is_sent = self._record(message, outcome, holder, following, tag)
+        if is_sent:
+            self._acknowledged(task)
+            task.request.chain = None
+            return state
+        if stored != outcome:  # the lease ran out, and another worker was faster
+            state = state_after(stored, message)
         return self.end_if_last(task, state, message, holder)
 
-    def record(self, message: StepMessage, outcome: Outcome, holder: str) -> Outcome:
-        """Stores the outcome of a step; returns the one that counts."""
+    def _record(
+        self,
+        message: StepMessage,
+        outcome: Outcome,
+        holder: str,
+        following: Outgoing | None = None,
+        tag: str = "",
+    ) -> tuple[Outcome, bool]:
+        """Stores the outcome of a step; returns the one that counts, and what else was done."""
         raw = outcomes.encode(outcome)
-        stored = self._ledger.record_outcome(message.call, message.at, holder, raw)
-        return outcome if stored == raw else outcomes.decode(stored)
+        stored, is_sent = self._ledger.record_outcome(
+            message.call, message.at, holder, raw, following, tag
+        )
+        return outcome if stored == raw else outcomes.decode(stored), is_sent
+
+    def _following(
+        self, task: CeleryTask[Any, Any], state: CallState, message: StepMessage
+    ) -> Outgoing | None:
+        """The message that follows a step, if the ledger can send it."""
+        if not self._ledger.sends or isinstance(state, Failing):
+            return None
+        text = self._core.canvas.signed_state(state, message.call, output_path_of(message))
+        following = next_message(task.request, text)
+        return None if following is None else self._core.outgoing(following)
+
+    def _tag(self, task: CeleryTask[Any, Any]) -> str:
+        """The broker's name for the delivery of a task's message, if the ledger can use it."""
+        request: Any = task.request
+        return str(request.properties["delivery_tag"]) if self._ledger.sends else ""
+
+    def _acknowledged(self, task: CeleryTask[Any, Any]) -> None:
+        """Notes that the ledger has acknowledged a task's message, if it can."""
+        request: Any = task.request
+        if self._ledger.sends:
+            request.properties[ACKNOWLEDGED] = True
 
     def expires(self, message: StepMessage) -> bool:
         """Ends a call whose deadline has passed; returns whether it has. A cleanup has none."""

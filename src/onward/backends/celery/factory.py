@@ -17,8 +17,12 @@ from onward.backends.celery.memory_ledger import MemoryLedger
 from onward.backends.celery.redis_ledger import RedisLedger
 from onward.backends.celery.result_backend import Results
 from onward.backends.celery.signing import Signer
+from onward.backends.celery.transport import names_keys
 from onward.policy import check_queue, check_seconds
 from onward.sealing import sealing
+
+_READDRESSING = {"broker_read_url", "broker_transport", "broker_url", "broker_write_url"}
+"""The Celery settings by which messages go to another broker."""
 
 
 def celery(
@@ -99,7 +103,11 @@ def celery(
         settings.setdefault("result_backend", "cache+memory://")
         settings.setdefault("task_ignore_result", False)
     else:
-        ledger = RedisLedger(kept_at, keep, lease, signer, timeouts)
+        # The broker and the ledger in one Redis: the ledger can send and acknowledge by itself.
+        is_one = kept_at == broker_url and not (
+            names_keys(at_broker or ()) or _READDRESSING & set(settings)
+        )
+        ledger = RedisLedger(kept_at, keep, lease, signer, timeouts, sends=is_one)
         # Celery's result backends name the scheme of a socket differently than its brokers do.
         at = kept_at.removeprefix("redis+") if scheme == urls.SOCKET else kept_at
         if urls.is_sentinel(kept_at):

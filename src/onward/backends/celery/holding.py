@@ -79,6 +79,14 @@ class Holding:
         self._ledger.due.hold_retry(hold, holder, failed)
         raise retry
 
+    def held(self, task: CeleryTask[Any, Any], message: StepMessage) -> Hold:
+        """Makes of a task's message one that the ledger can hold for as long as it must."""
+        again = self._again(task, message, math.inf)
+        renew = partial(self._core.canvas.renewed, delay=math.inf)
+        with captured(self._core.amqp, renew) as taken:
+            task.signature_from_request(**again).apply_async()
+        return _hold(message, math.inf, taken)
+
     def wait(
         self,
         task: CeleryTask[Any, Any],

@@ -12,6 +12,8 @@ from onward.backends.celery.branches import BranchLedger
 from onward.backends.celery.cells import Cells
 from onward.backends.celery.cleanups import CleanupLedger
 from onward.backends.celery.due import DueLedger
+from onward.backends.celery.limits import LimitLedger
+from onward.backends.celery.outage import Outage
 from onward.backends.celery.records import FailedAttempt, Records
 from onward.backends.celery.unique import UniqueLedger
 from onward.fault import Misconfigured
@@ -21,35 +23,8 @@ from onward.plan import Args, Past
 IN_CLEANUP = "finally"
 """The path of a step in a cleanup."""
 
-_NOT_STATUS = (b"o:", b"x:", b"a:", b"c:", b"d:", b"e:", b"l:")
+_NOT_STATUS = (b"o:", b"x:", b"a:", b"c:", b"d:", b"e:")
 """How the fields of a record begin that say nothing of the call's status."""
-
-
-class NewCall(NamedTuple):
-    """A call to be stored.
-
-    Args:
-        id: Its id.
-        plan: Its plan, encoded.
-        delay: Its delay in seconds. A worker sends a delayed call when it is due.
-        about: What lists show of it, encoded; see `records`.
-        past: What it takes over from another call, by the ledger's clock.
-    """
-
-    id: str
-    plan: bytes
-    delay: float = 0.0
-    about: bytes = b""
-    past: Past | None = None
-
-
-class Entry(Struct, frozen=True):
-    """The ledger's record of a call."""
-
-    plan: bytes
-    end: str
-    outcome: Outcome | None
-    fields: dict[str, str]
 
 
 class Message(NamedTuple):
@@ -64,6 +39,49 @@ class Message(NamedTuple):
     def route(self) -> str:
         """A queue at one priority: its messages are received in the order they were sent."""
         return f"{self.priority}:{self.queue}"
+
+
+class Outgoing(NamedTuple):
+    """A message that is sent with what the ledger stores.
+
+    Args:
+        message: The message.
+        list: The list of its queue, if the ledger's Redis is the broker; empty if it is not.
+        raw: The message, as it is in that list.
+    """
+
+    message: Message
+    list: str = ""
+    raw: bytes = b""
+
+
+class NewCall(NamedTuple):
+    """A call to be stored.
+
+    Args:
+        id: Its id.
+        plan: Its plan, encoded.
+        delay: Its delay in seconds. A worker sends a delayed call when it is due.
+        about: What lists show of it, encoded; see `records`.
+        past: What it takes over from another call, by the ledger's clock.
+        first: Its first message, if it is sent now.
+    """
+
+    id: str
+    plan: bytes
+    delay: float = 0.0
+    about: bytes = b""
+    past: Past | None = None
+    first: Outgoing | None = None
+
+
+class Entry(Struct, frozen=True):
+    """The ledger's record of a call."""
+
+    plan: bytes
+    end: str
+    outcome: Outcome | None
+    fields: dict[str, str]
 
 
 class BeginResult(Struct, frozen=True):
@@ -85,8 +103,25 @@ class BeginResult(Struct, frozen=True):
     args: Args | None = None
 
 
+class Recorded(NamedTuple):
+    """The ledger's answer when a worker stores the outcome of a step.
+
+    Args:
+        outcome: The outcome that is stored.
+        is_sent: Whether the next message is sent, and the message of the step acknowledged.
+    """
+
+    outcome: bytes
+    is_sent: bool = False
+
+
 class Ledger(Protocol):
     """Keeps a record of each call, and the schedules."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether it sends and acknowledges messages itself, because its Redis is the broker."""
+        ...
 
     @property
     def cells(self) -> Cells:
@@ -104,6 +139,11 @@ class Ledger(Protocol):
         ...
 
     @property
+    def limits(self) -> LimitLedger:
+        """The places of limits."""
+        ...
+
+    @property
     def unique(self) -> UniqueLedger:
         """Which call of a key is open."""
         ...
@@ -118,6 +158,11 @@ class Ledger(Protocol):
         """What it has recorded of calls."""
         ...
 
+    @property
+    def outage(self) -> Outage:
+        """Logs when it is not reached."""
+        ...
+
     def for_worker(self) -> Ledger:
         """The same ledger for a worker, which retries during any outage.
 
@@ -126,7 +171,7 @@ class Ledger(Protocol):
         ...
 
     def add(self, calls: Sequence[NewCall]) -> list[bool]:
-        """Stores new calls, and what they take over from others.
+        """Stores new calls, what they take over from others, and their first messages as sent.
 
         Returns:
             Whether each call is new; False for an id that the ledger has already.
@@ -146,7 +191,7 @@ class Ledger(Protocol):
         ...
 
     def begin_step(
-        self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
+        self, message: Message, at: str, holder: str, attempt: int = 1, task: str = ""
     ) -> BeginResult:
         """Stores that a step begins, and leases it to a delivery of its message.
 
@@ -157,12 +202,29 @@ class Ledger(Protocol):
             at: The step's path within the call.
             holder: The name of the delivery that gets the lease.
             attempt: The number of the attempt.
-            fields: Fields of the call's record to set.
+            task: The step's name, for the call's status.
         """
         ...
 
-    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
-        """Stores a step's outcome, unless it has one; returns the one that is stored."""
+    def record_outcome(
+        self,
+        id: str,
+        at: str,
+        holder: str,
+        outcome: bytes,
+        following: Outgoing | None = None,
+        tag: str = "",
+    ) -> Recorded:
+        """Stores a step's outcome, unless it has one.
+
+        Args:
+            id: The call's id.
+            at: The step's path.
+            holder: The name of the delivery that has run the step.
+            outcome: The outcome.
+            following: The message to send if the outcome is stored.
+            tag: The broker's name for the delivery, which is acknowledged with that.
+        """
         ...
 
     def postpone(
@@ -200,6 +262,10 @@ class Ledger(Protocol):
         """Returns the routes with messages that were sent so long ago and have not begun."""
         ...
 
+    def oldest_sent(self) -> Mapping[str, float]:
+        """Returns how long ago the oldest message was sent that has not begun, by queue."""
+        ...
+
     def note_empty(self, route: str, seconds: float) -> None:
         """Stores that a route is empty: messages sent so long ago must have been received."""
         ...
@@ -234,6 +300,7 @@ class Ledger(Protocol):
         is_last: bool = False,
         at: str = "",
         holder: str = "",
+        tag: str = "",
     ) -> bool:
         """Stores a call's outcome.
 
@@ -245,6 +312,7 @@ class Ledger(Protocol):
                 ends as was decided then, and not with this outcome.
             at: The path of that step, if it has just run.
             holder: The name of the delivery that holds the step's lease.
+            tag: The broker's name for this delivery, which is acknowledged with that.
 
         Returns:
             Whether it is the call's outcome now. If not, the outcome of the step is not stored.

@@ -8,7 +8,7 @@ its text. A line has, with spaces between,
 - the name of the delivery that made the attempt; `~` for a wait,
 - the number of the attempt; for a wait, when it ends at the latest, or `inf`,
 - when it began,
-- when it ended, if it has. A `=` after it says that the outcome is that of the call.
+- when it ended, if it has; `=` if its outcome is that of the call, which ended then.
 
 The lines of one path are in the same field. `l` is the number of the last one, and `c:<path>` that
 of a step or wait without an outcome. `e:<path>:<number>` is how an attempt failed that another one
@@ -32,8 +32,9 @@ local function stamp(at)
     return string.sub(at, 1, -4)
 end
 
-local function log_begun(key, at, line)
-    local number = redis.call('HGET', key, 'c:' .. at)
+-- Notes the beginning of an attempt, or of a wait, and sets further fields.
+local function log_begun(key, at, line, ...)
+    local number, current = unpack(redis.call('HMGET', key, 'c:' .. at, 'l'))
     local field
     if number then
         field = redis.call('HGET', key, 'l:' .. number) or ''
@@ -43,7 +44,7 @@ local function log_begun(key, at, line)
             field = string.sub(field, 1, first - 1) .. string.sub(field, last)
         end
     else
-        number = redis.call('HGET', key, 'l') or '0'
+        number = current or '0'
         field = redis.call('HGET', key, 'l:' .. number) or ''
         if #field > {_FULL} then
             number, field = string.format('%d', (tonumber(number) or 0) + 1), ''
@@ -51,15 +52,15 @@ local function log_begun(key, at, line)
         end
     end
     local text = field .. '\\n' .. at .. ' ' .. line
-    redis.call('HSET', key, 'c:' .. at, number, 'l:' .. number, text)
+    redis.call('HSET', key, 'c:' .. at, number, 'l:' .. number, text, ...)
 end
 
 -- Notes the end of an attempt, or of a wait. A path has further lines until it has an outcome.
 local function log_ended(key, at, holder, text, has_outcome)
     local number = redis.call('HGET', key, 'c:' .. at)
+    if has_outcome then redis.call('HDEL', key, 'b:' .. at, 'c:' .. at) end
     local field = number and redis.call('HGET', key, 'l:' .. number)
     if not field then return end
-    if has_outcome then redis.call('HDEL', key, 'c:' .. at) end
     local line = string.find(field, '\\n' .. at .. ' ' .. holder .. ' ', 1, true)
     if not line then return end
     local last = string.find(field, '\\n', line + 1, true) or #field + 1

@@ -30,6 +30,15 @@ class MemoryDue:
         self._is_new = False
         """Whether an entry was written since a worker last claimed what was due."""
 
+        self.look: Callable[[float], float | None] = lambda now: None
+        """Called with the time when a worker looks at what is due; returns when it must again."""
+
+    def send_now(self, at: str, call: str) -> None:
+        """Makes a held message due at once, if it is held."""
+        with self._changed:
+            if (call, at) in self._held:
+                self.add(at, call, time.time())
+
     def add(self, at: str, call: str, due: float) -> None:
         """Adds an entry."""
         with self._changed:
@@ -80,7 +89,7 @@ class MemoryDue:
             if record is not None and "end" not in record:
                 record.pop(f"b:{hold.at}", None)
                 log_failed(record, hold.at, holder, failed)
-                self._hold(hold, time.time() + hold.seconds)
+                self.hold(hold, time.time() + hold.seconds)
 
     def begin_wait(self, wait: Wait, hold: Hold | None = None) -> Answer:
         with self._changed:
@@ -115,7 +124,7 @@ class MemoryDue:
             if not known:
                 log_begun(record, wait.at, IN_WAIT, due)
             record[place] = f"{due!r} {wait.signal}".encode()
-            self._hold(hold, due)
+            self.hold(hold, due)
             return Answer("held")
 
     def send(self, call: str, signal: str, value: bytes) -> Sent:
@@ -133,7 +142,7 @@ class MemoryDue:
                     self.add(at, call, time.time())
             return "sent"
 
-    def _hold(self, hold: Hold, due: float) -> None:
+    def hold(self, hold: Hold, due: float) -> None:
         """Holds a message until it is due."""
         with self._changed:
             self._held[hold.call, hold.at] = hold.message
@@ -145,6 +154,7 @@ class MemoryDue:
         with self._changed:
             self._is_new = False
             now = time.time()
+            next_look = self.look(now)
             claimed: list[DueEntry] = []
             for call, entries in self._due.items():
                 for at, due in entries.items():
@@ -154,7 +164,8 @@ class MemoryDue:
                             self._calls.get(call, {})["begun"] = b"1"
                         message = self._held.get((call, at), b"")
                         claimed.append(DueEntry(at, call, repr(now + lease), message))
-            first = min((due for each in self._due.values() for due in each.values()), default=None)
+            dues = [due for each in self._due.values() for due in each.values()]
+            first = min(dues if next_look is None else [*dues, next_look], default=None)
             return Claims(claimed, None if first is None else first - now)
 
     def release(self, entries: Sequence[DueEntry]) -> None:

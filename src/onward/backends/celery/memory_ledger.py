@@ -19,14 +19,18 @@ from onward.backends.celery.ledger import (
     Entry,
     Message,
     NewCall,
+    Outgoing,
+    Recorded,
     entry,
     kind_of_fault,
 )
 from onward.backends.celery.memory_cleanups import MemoryCleanups
 from onward.backends.celery.memory_due import MemoryDue
+from onward.backends.celery.memory_limits import MemoryLimits
 from onward.backends.celery.memory_log import log_begun, log_ended, log_failed
 from onward.backends.celery.memory_records import MemoryRecords
 from onward.backends.celery.memory_unique import MemoryUnique
+from onward.backends.celery.outage import Outage
 from onward.backends.celery.records import FailedAttempt
 from onward.outcome import Outcome
 from onward.plan import Args, Past
@@ -39,12 +43,16 @@ _ARGS = msgspec.json.Decoder(Args)
 class MemoryLedger:
     """The ledger for `memory://`, where clients and workers are threads of this process."""
 
+    sends = False
+
     def __init__(self, keep: float) -> None:
         self._keep = keep
         self.cells: Cells = MemoryCells()
+        self.outage: Outage = Outage("the ledger", "")
         self._changed = threading.Condition(threading.RLock())
         self._calls: dict[str, dict[str, bytes]] = {}
         self.due: MemoryDue = MemoryDue(self._changed, self._calls)
+        self.limits: MemoryLimits = MemoryLimits(self._changed, self._calls, self.due)
         self.unique: MemoryUnique = MemoryUnique(self._changed, self._calls, self.due)
         self.cleanups: MemoryCleanups = MemoryCleanups(
             self._changed, self._calls, self.due, self.settle
@@ -75,6 +83,7 @@ class MemoryLedger:
     def delete(self, ids: Collection[str]) -> None:
         with self._changed:
             for id in ids:
+                self.limits.forget(id)
                 self._calls.pop(id, None)
                 self.due.delete(id)
 
@@ -89,7 +98,7 @@ class MemoryLedger:
         return entry(found)
 
     def begin_step(
-        self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
+        self, message: Message, at: str, holder: str, attempt: int = 1, task: str = ""
     ) -> BeginResult:
         id, running = message.call, f"b:{at}"
         with self._changed:
@@ -98,19 +107,28 @@ class MemoryLedger:
             is_cancelled = "cancelling" in call and not in_cleanup(at)
             if outcome is not None or not is_open or is_cancelled or running in call:
                 return BeginResult(is_open, outcome, running in call, is_cancelled)
-            self.update(id, attempt=str(attempt), **fields, **{running: holder})
+            fields = {"attempt": str(attempt), "task": task, "step": at, "progress": ""}
+            self.update(id, **fields, **{running: holder})
             log_begun(call, at, holder, attempt)
             args = call.get(f"a:{at}")
             return BeginResult(
                 is_open, None, False, args=None if args is None else _ARGS.decode(args)
             )
 
-    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+    def record_outcome(
+        self,
+        id: str,
+        at: str,
+        holder: str,
+        outcome: bytes,
+        following: Outgoing | None = None,
+        tag: str = "",
+    ) -> Recorded:
         with self._changed:
             call = self._calls.get(id, {})
             call.pop(f"b:{at}", None)
             log_ended(call, at, holder)
-            return call.setdefault(f"o:{at}", outcome)
+            return Recorded(call.setdefault(f"o:{at}", outcome))
 
     def postpone(
         self, id: str, at: str, holder: str, delay: float, failed: FailedAttempt | None = None
@@ -134,6 +152,9 @@ class MemoryLedger:
 
     def waiting_routes(self, seconds: float) -> list[str]:
         return []
+
+    def oldest_sent(self) -> Mapping[str, float]:
+        return {}
 
     def note_empty(self, route: str, seconds: float) -> None:
         pass
@@ -164,6 +185,7 @@ class MemoryLedger:
         is_last: bool = False,
         at: str = "",
         holder: str = "",
+        tag: str = "",
     ) -> bool:
         with self._changed:
             call = self._calls.get(id)
@@ -180,6 +202,7 @@ class MemoryLedger:
                 log_ended(call, at, holder, is_end=True)
             self._ended.append((time.monotonic(), id))
             self.due.forget(id)
+            self.limits.forget(id)
             self.unique.advance(call.get("slot", b"").decode())
             self._changed.notify_all()
             return not is_decided

@@ -47,7 +47,7 @@ class MemoryRecords:
             logs = [
                 log
                 for name in names[first : first + limit]
-                for log in parse_log(call[name].decode())
+                for log in parse_log(call[name].decode(), None)
             ]
             raw = call.get("outcome")
             return RecordedPage(

@@ -1,19 +1,14 @@
-"""Logs when a server cannot be reached, and when it is back."""
+"""Names servers in logs, and logs when one cannot be reached."""
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from urllib.parse import urlsplit
 
-from onward.backends.celery.throttle import CAUSE
-
-_LOGGER = logging.getLogger("onward.celery")
+from onward.backend import outage
 
 
-class Outage:
-    """Logs one line when a server is not reached, and one when it is reached again.
+class Outage(outage.Outage):
+    """An outage of the broker or the ledger.
 
     Args:
         what: The server, without secrets, such as `the ledger at redis://localhost:6379`.
@@ -21,35 +16,7 @@ class Outage:
     """
 
     def __init__(self, what: str, meanwhile: str) -> None:
-        self._what = what
-        self._meanwhile = meanwhile
-        self._lock = threading.Lock()
-        self._since: float | None = None
-
-    def fails(self, problem: object, since: float | None = None) -> None:
-        """Notes that the server is not reached, since a time of the monotonic clock or now."""
-        with self._lock:
-            if self._since is not None:
-                return
-            self._since = time.monotonic() if since is None else since
-        _LOGGER.warning(
-            "%s is not reached (%s): %s",
-            self._what,
-            problem,
-            self._meanwhile,
-            extra={CAUSE: f"{self._what} is away"},
-        )
-
-    def works(self) -> None:
-        """Notes that the server is reached."""
-        if self._since is None:  # the usual case, without the lock
-            return
-        with self._lock:
-            since, self._since = self._since, None
-        if since is not None:
-            away = time.monotonic() - since
-            cause = {CAUSE: f"{self._what} is back"}
-            _LOGGER.warning("%s is reached again, after %.0f s", self._what, away, extra=cause)
+        super().__init__("onward.celery", what, meanwhile)
 
 
 def server_name(what: str, url: str) -> str:

@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Collection
 from typing import Any
 
 from kombu import Connection
 
 from onward import plan as plans
-from onward.backend import Submission
+from onward.backend import Hearing, Submission
 from onward.backends.celery.core import Core
 from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.errors import NOT_REACHED
 from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.outage import Outage
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.execute import report_outcome
@@ -38,6 +40,9 @@ PATIENCE = 1.5
 
 MAX_SENDS = 50
 """How often a call is sent again before it fails as `Lost`."""
+
+_SLACK = 5.0
+"""How long a search may take that is not slow, in seconds."""
 
 _DAMAGED = ("WRONGTYPE", "not an integer")
 """Redis' errors for a record that Onward did not write."""
@@ -53,12 +58,15 @@ class Reconciler:
         backend: The worker's backend.
         tasks: The tasks that it serves.
         refusals: Why it has refused messages.
+        outage: Logs when the ledger is not reached.
     """
 
-    def __init__(self, backend: Core, tasks: Tasks, refusals: RefusalLog) -> None:
+    def __init__(self, backend: Core, tasks: Tasks, refusals: RefusalLog, outage: Outage) -> None:
+        self._outage = outage
         self._backend = backend
         self._tasks = tasks
         self._refusals = refusals
+        self._heard = time.monotonic()
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="onward-reconcile", daemon=True).start()
 
@@ -66,14 +74,24 @@ class Reconciler:
         """Stops looking."""
         self._ended.set()
 
+    def hearing(self) -> Hearing:
+        """Says how long the ledger has not answered."""
+        return Hearing(time.monotonic() - self._heard, 2 * self._backend.lease + _SLACK)
+
     def _run(self) -> None:
         ledger = self._backend.ledger
         while not self._ended.wait(self._backend.lease / 4):
-            # Other parts log that the broker or the ledger is not reached. The next search is soon.
-            with contextlib.suppress(Exception):
+            try:
+                has_turn = ledger.take_turn()  # one worker at a time looks
+            except Exception as problem:
+                self._outage.fails(problem)
+                continue
+            self._heard = time.monotonic()
+            self._outage.works()
+            with contextlib.suppress(Exception):  # the next search is soon
                 for id, why in self._refusals.take_reasons().items():
                     ledger.update(id, refused=why)
-                if ledger.take_turn():  # one worker at a time looks
+                if has_turn:
                     reconcile(self._backend, tasks=self._tasks)
                     ledger.records.sweep()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onward.backends.celery.packed import WHOLE
 from onward.backends.celery.scripts import COMMON
 
 AT_ONCE = 1_000
@@ -29,6 +30,7 @@ end
 
 READ = (
     STATE
+    + WHOLE
     + """
 local first, count = tonumber(ARGV[1]), tonumber(ARGV[2])
 local known = redis.call(
@@ -38,10 +40,12 @@ if not known[1] then return false end
 local last = tonumber(known[5]) or 0
 local parts = {}
 for number = first, math.min(last, first + count - 1) do
-    parts[#parts + 1] = redis.call('HGET', KEYS[1], 'l:' .. number) or ''
+    local field = 'l:' .. number
+    parts[#parts + 1] = whole(KEYS[1], field, redis.call('HGET', KEYS[1], field)) or ''
 end
 return {
-    known[1], known[2], known[3], known[4], state_of(KEYS[1], known[6], known[7], known[8]),
+    whole(KEYS[1], 'plan', known[1]), whole(KEYS[1], 'outcome', known[2]),
+    whole(KEYS[1], 'about', known[3]), known[4], state_of(KEYS[1], known[6], known[7], known[8]),
     redis.call('HGETALL', KEYS[1] .. ':signals'), last, parts,
     redis.call('ZSCORE', 'onward:due', ' ' .. string.sub(KEYS[1], #'onward:' + 1))
 }
@@ -50,12 +54,13 @@ return {
 
 # The arguments are, for each step, how many fields it has, and the fields.
 
-READ_STEPS = f"""
+READ_STEPS = f"""{WHOLE}
 local found, size, place = {{}}, 0, 1
 while place <= #ARGV and (#found == 0 or size < {BYTES_AT_ONCE}) do
     local count = tonumber(ARGV[place])
     local values = redis.call('HMGET', KEYS[1], unpack(ARGV, place + 1, place + count))
     for index = 1, count do
+        values[index] = whole(KEYS[1], ARGV[place + index], values[index])
         if values[index] then size = size + #values[index] end
     end
     found[#found + 1] = values
@@ -74,6 +79,7 @@ return found
 
 LIST = (
     STATE
+    + WHOLE
     + """
 local id, score, since, ends, count = unpack(ARGV)
 local first = 0
@@ -97,7 +103,7 @@ for index = 1, #found, 2 do
     local known = redis.pcall('HMGET', key, 'about', 'ended', 'end', 'cancelling', 'task', 'plan')
     if not known.err and known[6] then
         local state = state_of(key, known[3], known[4], known[5])
-        rows[#rows + 1] = {id, score, known[1], known[2], state}
+        rows[#rows + 1] = {id, score, whole(key, 'about', known[1]), known[2], state}
     end
 end
 return {rows, is_over and 1 or 0, last}

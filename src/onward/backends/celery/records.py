@@ -209,16 +209,22 @@ class Records(Protocol):
         ...
 
 
-def parse_log(text: str) -> list[StepLog]:
-    """Reads a part of a call's log, which has all lines about its paths."""
+def parse_log(text: str, ended_at: float | None) -> list[StepLog]:
+    """Reads a part of a call's log, which has all lines about its paths.
+
+    Args:
+        text: The part.
+        ended_at: When the call ended; None if it has not.
+    """
     found: dict[str, list[AttemptLog]] = {}
     for line in text.split("\n"):
         path, *parts = line.split(" ")
         if len(parts) >= 3:
             holder, number, began, *ended = parts
             last = ended[-1] if ended else ""
-            is_end = last.endswith("=")
-            log = AttemptLog(holder, number, _time(began), _time(last.rstrip("=")), is_end)
+            is_end = last.endswith("=")  # an earlier release also writes the time before it
+            end = ended_at if last == "=" else _time(last.rstrip("="))
+            log = AttemptLog(holder, number, _time(began), end, is_end)
             found.setdefault(path, []).append(log)
     return [StepLog(path, tuple(lines)) for path, lines in found.items()]
 
@@ -264,13 +270,13 @@ def listed(id: str, state: str, about: bytes | None, ended: bytes | None) -> Lis
         decode_about(rest),
         state,
         _time(submitted.decode(errors="replace")),
-        _time(at.decode(errors="replace")),
+        _time(at.decode(errors="replace"), unit=1 if b"." in at else 1e-6),
         fault.decode(errors="replace"),
     )
 
 
-def _time(text: str) -> float | None:
+def _time(text: str, unit: float = 1) -> float | None:
     try:
-        return float(text)
+        return float(text) * unit
     except ValueError:  # there is none, or the ledger is damaged
         return None

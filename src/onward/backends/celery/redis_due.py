@@ -57,13 +57,13 @@ class RedisDue:
         keys = [f"onward:{hold.call}", f"onward:{hold.call}:at:{hold.at}"]
         number, outcome = failed
         outcome = sign(self._signer, outcome, "attempt", hold.call, hold.at, str(number))
-        self._hold_retry(keys, [*self._args(hold), holder, number + 1, number, outcome])
+        self._hold_retry(keys, [*self.held_args(hold), holder, number + 1, number, outcome])
 
     def begin_wait(self, wait: Wait, hold: Hold | None = None) -> Answer:
         key = f"onward:{wait.call}"
         args: list[str | bytes | float | int] = [wait.call, wait.at, "", "", 0, "", ""]
         if hold is not None:
-            args = self._args(hold)
+            args = self.held_args(hold)
         args[2] = "inf" if math.isinf(wait.seconds) else wait.seconds
         args += [wait.signal, f"{wait.message} {wait.call}"]
         kind, *more = self._begin_wait([key, f"{SENT}{wait.route}"], args)
@@ -88,7 +88,8 @@ class RedisDue:
             return "sent"  # the first attempt has stored it
         return cast(Sent, sent.decode())
 
-    def _args(self, hold: Hold) -> list[str | bytes | float | int]:
+    def held_args(self, hold: Hold) -> list[str | bytes | float | int]:
+        """The arguments by which a script holds a message."""
         return [
             hold.call,
             hold.at,

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from onward import outcome as outcomes
-from onward.backends.celery import scripts, settle_scripts
+from onward.backends.celery import scripts, settle_scripts, step_scripts
 from onward.backends.celery.branches import RedisBranches, fan_outs
 from onward.backends.celery.cells import Cells, RedisCells
-from onward.backends.celery.client import ConnectionRetry, Timeouts, redis_at
+from onward.backends.celery.client import ConnectionRetry, Script, Timeouts, redis_at
 from onward.backends.celery.clock import Clock
 from onward.backends.celery.due_scripts import LONGEST_OPEN
 from onward.backends.celery.ledger import (
@@ -24,14 +24,18 @@ from onward.backends.celery.ledger import (
     Entry,
     Message,
     NewCall,
+    Outgoing,
+    Recorded,
     distrusted,
     entry,
     kind_of_fault,
 )
 from onward.backends.celery.outage import Outage, server_name
+from onward.backends.celery.packed import joined, restored
 from onward.backends.celery.records import FailedAttempt
 from onward.backends.celery.redis_cleanups import RedisCleanups
 from onward.backends.celery.redis_due import RedisDue
+from onward.backends.celery.redis_limits import RedisLimits
 from onward.backends.celery.redis_records import RedisRecords
 from onward.backends.celery.redis_unique import RedisUnique
 from onward.backends.celery.signing import Signer, sign, verify
@@ -65,11 +69,15 @@ class RedisLedger:
         signer: Signer | None = None,
         timeouts: Timeouts = _TIMEOUTS,
         *,
+        sends: bool = False,
         is_for_worker: bool = False,
     ) -> None:
-        outage = Outage(server_name("the ledger", url), "this worker's records wait for it")
+        self.sends = sends
+        self.outage: Outage = Outage(
+            server_name("the ledger", url), "this worker's records wait for it"
+        )
         self._retry = (
-            ConnectionRetry(math.inf, outage)
+            ConnectionRetry(math.inf, self.outage)
             if is_for_worker
             else ConnectionRetry(timeouts.connect)
         )
@@ -77,25 +85,25 @@ class RedisLedger:
         client: Any = redis_at(url, timeouts, self._retry)
         self._client = client
         self._for_worker = partial(
-            RedisLedger, url, keep, lease, signer, timeouts, is_for_worker=True
+            RedisLedger, url, keep, lease, signer, timeouts, sends=sends, is_for_worker=True
         )
         self._keep = int(keep)
         self._lease = int(lease * 1000)
         self._signer = signer
         self.now: Callable[[], float] = Clock(self.clock).now
-        self._add_calls = client.register_script(scripts.ADD_CALLS)
-        self._note_sent = client.register_script(scripts.NOTE_SENT)
-        self._begin_step = client.register_script(scripts.BEGIN_STEP)
-        self._record_outcome = client.register_script(scripts.RECORD_OUTCOME)
-        self._update = client.register_script(scripts.UPDATE)
-        self._postpone = client.register_script(scripts.POSTPONE)
-        self._renew_lease = client.register_script(scripts.RENEW_LEASE)
-        self._find_lost = client.register_script(scripts.FIND_LOST)
-        self._take_turn = client.register_script(scripts.TAKE_TURN)
-        self._find_waiting_routes = client.register_script(scripts.FIND_WAITING_ROUTES)
-        self._note_received = client.register_script(scripts.NOTE_RECEIVED)
-        self._claim_lost = client.register_script(scripts.CLAIM_LOST)
-        self._settle = client.register_script(settle_scripts.SETTLE)
+        self._add_calls = Script(client, scripts.ADD_CALLS)
+        self._note_sent = Script(client, scripts.NOTE_SENT)
+        self._begin_step = Script(client, step_scripts.BEGIN_STEP)
+        self._record_outcome = Script(client, step_scripts.RECORD_OUTCOME)
+        self._update = Script(client, step_scripts.UPDATE)
+        self._postpone = Script(client, step_scripts.POSTPONE)
+        self._renew_lease = Script(client, step_scripts.RENEW_LEASE)
+        self._find_lost = Script(client, scripts.FIND_LOST)
+        self._take_turn = Script(client, scripts.TAKE_TURN)
+        self._find_waiting_routes = Script(client, scripts.FIND_WAITING_ROUTES)
+        self._note_received = Script(client, scripts.NOTE_RECEIVED)
+        self._claim_lost = Script(client, scripts.CLAIM_LOST)
+        self._settle = Script(client, settle_scripts.SETTLE)
         self.branches: RedisBranches = RedisBranches(client, signer)
         self.records: RedisRecords = RedisRecords(client, signer, self._keep)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
@@ -105,6 +113,7 @@ class RedisLedger:
         self.due: RedisDue = RedisDue(
             client, self._retry, signer, timeouts.check_interval, self._renewed_plan
         )
+        self.limits: RedisLimits = RedisLimits(client, lease, self.due.held_args)
 
     def for_worker(self) -> RedisLedger:
         return self._for_worker()
@@ -124,7 +133,15 @@ class RedisLedger:
         for call in calls:
             plan = self._sign_plan(call.id, call.plan, call.delay)
             fields = [] if call.past is None else self._fields_of(call.id, call.past)
-            args += [call.id, plan, call.delay, call.about, len(fields), *fields]
+            args += [
+                call.id,
+                plan,
+                call.delay,
+                call.about,
+                *_sent(call.first),
+                len(fields),
+                *fields,
+            ]
         before = self._retry.failures
         added = self._add_calls([scripts.OPEN_CALLS, *(_key(call.id) for call in calls)], args)
         # After a retry, the first attempt may have stored the calls that now are known already.
@@ -158,9 +175,9 @@ class RedisLedger:
             self._note_sent([], args[start : start + _ARGS_AT_ONCE])
 
     def read(self, id: str) -> Entry | None:
-        found = self._client.hgetall(_key(id))
+        found = joined(self._client.hgetall(_key(id)))
         if b"plan" in found:
-            found[b"plan"] = self._verify_plan(id, found[b"plan"]) or b""
+            found[b"plan"] = self._verify_plan(id, restored(id, found[b"plan"])) or b""
         if b"outcome" in found:
             found[b"outcome"] = outcomes.encode(self._outcome(id, found[b"outcome"]))
         return entry(found)
@@ -186,13 +203,12 @@ class RedisLedger:
         return plan if until.isdigit() and int(until) > self.now() else None
 
     def begin_step(
-        self, message: Message, at: str, holder: str, attempt: int = 1, **fields: str
+        self, message: Message, at: str, holder: str, attempt: int = 1, task: str = ""
     ) -> BeginResult:
         id = message.call
-        fields |= {"attempt": str(attempt), f"b:{at}": ""}
-        keys = [_key(id), _lease(id, at), scripts.OPEN_CALLS, f"{scripts.SENT}{message.route}"]
-        noted = [text for field in fields.items() for text in field]
-        args = [id, at, attempt, holder, self._lease, f"{message.id} {id}", *noted]
+        keys = [_key(id), _lease(id, at), f"{scripts.SENT}{message.route}"]
+        sent = f"{message.id} {id}"
+        args: list[str | bytes | float] = [id, at, attempt, holder, self._lease, sent, task]
         is_open, outcome, is_running, *more = self._begin_step(keys, args)
         if outcome is not None:
             outcome = verify(self._signer, outcome, "step", id, at)
@@ -206,12 +222,21 @@ class RedisLedger:
                 other_args = _ARGS.decode(read)
         return BeginResult(bool(is_open), outcome, bool(is_running), bool(is_cancelled), other_args)
 
-    def record_outcome(self, id: str, at: str, holder: str, outcome: bytes) -> bytes:
+    def record_outcome(
+        self,
+        id: str,
+        at: str,
+        holder: str,
+        outcome: bytes,
+        following: Outgoing | None = None,
+        tag: str = "",
+    ) -> Recorded:
         raw = sign(self._signer, outcome, "step", id, at)
-        counts = self._record_outcome(
-            [_key(id), _lease(id, at), scripts.OPEN_CALLS], [id, at, raw, holder]
-        )
-        return (counts and verify(self._signer, counts, "step", id, at)) or outcome
+        keys = [_key(id), _lease(id, at)]
+        args = [id, at, raw, holder, tag, *_sent(following)]
+        is_sent, other = self._record_outcome(keys, args)
+        stored = other and verify(self._signer, other, "step", id, at)
+        return Recorded(stored or outcome, bool(is_sent))
 
     def postpone(
         self, id: str, at: str, holder: str, delay: float, failed: FailedAttempt | None = None
@@ -235,6 +260,16 @@ class RedisLedger:
     def waiting_routes(self, seconds: float) -> list[str]:
         found = self._find_waiting_routes([scripts.ROUTES], [seconds])
         return [route.decode(errors="replace") for route in found]
+
+    def oldest_sent(self) -> Mapping[str, float]:
+        now = self.clock()
+        oldest: dict[str, float] = {}
+        for raw in self._client.smembers(scripts.ROUTES):
+            route = raw.decode(errors="replace")  # a priority, a colon and a queue
+            for _, sent in self._client.zrange(f"{scripts.SENT}{route}", 0, 0, withscores=True):
+                queue = route.partition(":")[2]
+                oldest[queue] = max(oldest.get(queue, 0.0), now - float(sent))
+        return oldest
 
     def note_empty(self, route: str, seconds: float) -> None:
         while self._note_received([f"{scripts.SENT}{route}"], [seconds]) == _AT_ONCE:
@@ -271,12 +306,13 @@ class RedisLedger:
         is_last: bool = False,
         at: str = "",
         holder: str = "",
+        tag: str = "",
     ) -> bool:
         keys = [_key(id), scripts.OPEN_CALLS, _lease(id, at)]
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
         fault = kind_of_fault(outcome)
-        args = [id, end, raw, self._keep, int(is_last), fault, at, holder]
-        return bool(self._settle(keys, args))
+        ends: list[str | bytes | float] = [id, end, raw, self._keep, int(is_last)]
+        return bool(self._settle(keys, [*ends, fault, at, holder, tag]))
 
     def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:
         fields = ["plan", "end", "cancelling", *(f"x:{fan}" for fan in fan_outs(at))]
@@ -312,3 +348,10 @@ def _key(id: str) -> str:
 
 def _lease(id: str, at: str) -> str:
     return f"onward:{id}:at:{at}"
+
+
+def _sent(each: Outgoing | None) -> tuple[str | bytes, ...]:
+    """The arguments of a script about a message that is sent."""
+    if each is None:
+        return ("", "", "", "")
+    return (each.message.id, each.message.route, each.list, each.raw)

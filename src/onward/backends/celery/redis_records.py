@@ -9,6 +9,7 @@ from typing import Any
 from onward import outcome as outcomes
 from onward.backends.celery import record_scripts
 from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.packed import joined, restored
 from onward.backends.celery.records import (
     Forgotten,
     ListedPage,
@@ -63,17 +64,17 @@ class RedisRecords:
         if not found:
             return None
         plan, outcome, about, ended, state, signals, last, parts, starts = found
-        following = ""
+        call, following = listed(id, _decoded(state), about, ended), ""
         # A worker of an earlier release has left no log of what it ran.
         if kind == _EARLIER or about is None or not (after or any(parts)):
-            logs = self._earlier(id)[skipped:]
+            logs = self._earlier(id, call.ended)[skipped:]
             if len(logs) > limit:
                 following = f"{_EARLIER} 0 {skipped + limit}"
             places = [(_EARLIER, 0, skipped + index) for index in range(len(logs))]
         else:
             logs, places = [], []
             for number, part in enumerate(parts, first):
-                for index, log in enumerate(parse_log(_decoded(part))):
+                for index, log in enumerate(parse_log(_decoded(part), call.ended)):
                     if number > first or index >= skipped:
                         logs.append(log)
                         places.append(("", number, index))
@@ -84,7 +85,7 @@ class RedisRecords:
             following = " ".join(map(str, places[len(steps)]))
         names = [_decoded(name) for name in signals[::2]]
         return RecordedPage(
-            listed(id, _decoded(state), about, ended),
+            call,
             self._plan(id, plan),
             steps,
             None if outcome is None else self._outcome(id, outcome, "outcome"),
@@ -116,13 +117,12 @@ class RedisRecords:
 
         return [step_of(log, values, read) for log, values in zip(logs, found, strict=False)]
 
-    def _earlier(self, id: str) -> list[StepLog]:
+    def _earlier(self, id: str, ended_at: float | None) -> list[StepLog]:
         """The steps of a call that has no log, or not all of its steps in it."""
-        fields = self._client.hkeys(f"onward:{id}")
+        fields = joined(self._client.hgetall(f"onward:{id}"))
         texts = list(map(_decoded, fields))
-        numbers = [text for text in texts if text.startswith("l:")]
-        parts = self._client.hmget(f"onward:{id}", numbers) if numbers else []
-        logs = {log.path: log for part in parts for log in parse_log(_decoded(part or b""))}
+        parts = [value for name, value in fields.items() if name.startswith(b"l:")]
+        logs = {log.path: log for part in parts for log in parse_log(_decoded(part), ended_at)}
         for text in texts:
             if text.startswith(("o:", "w:", "b:")):
                 logs.setdefault(text[2:], StepLog(text[2:], ()))
@@ -130,6 +130,7 @@ class RedisRecords:
 
     def _plan(self, id: str, raw: bytes) -> bytes | None:
         """A plan, also one that may no longer be sent; None if its signature is not valid."""
+        raw = restored(id, raw)
         if self._signer is None:
             return verify(None, raw)
         read = self._signer.verify(raw, "plan", id)

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from onward import outcome as outcomes
-from onward.attempt import Interrupt, Interrupted
 from onward.backend.loop import Closed
 from onward.backend.support import step_context, step_name
 from onward.backends.celery import branches, lower
@@ -36,6 +35,8 @@ from onward.backends.celery.message import (
     gathered,
     state_after,
 )
+from onward.backends.celery.outage import Outage
+from onward.backends.celery.places import Place, Places
 from onward.backends.celery.plumbing import Plumbing
 from onward.backends.celery.progress import ProgressWriter
 from onward.backends.celery.reader import Reader
@@ -43,8 +44,9 @@ from onward.backends.celery.request import NotRun, Request, StepFailed, step_fai
 from onward.backends.celery.steps import StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import handler_args
-from onward.execute import is_retried
+from onward.execute import is_retried, report_outcome
 from onward.fault import Cancelled, Expired
+from onward.interrupt import Interrupt, Interrupted
 from onward.outcome import Faulted, Outcome
 from onward.plan import (
     Args,
@@ -69,11 +71,14 @@ class Runner:
     def __init__(self, core: Core, catalog: Catalog, worker: str, refusals: RefusalLog) -> None:
         self._core = core
         self._ledger = core.ledger.for_worker()
+        self.outage: Outage = self._ledger.outage
+        """Logs when the ledger is not reached."""
         self._steps = StepRunner(catalog.tasks)
         self._leases = Leases(self._ledger, core.lease, worker)
         self._progress = ProgressWriter(self._ledger)
         self._holding = Holding(core, self._ledger)
         self._ends = Ends(core, self._ledger)
+        self._places = Places(self._ledger, self._holding, catalog.tasks)
         self._plumbing = Plumbing(core.canvas, self._ledger, self._ends, self._holding)
         self._reader = Reader(self._ledger, core.signer, refusals)
         self._is_giving_up = False
@@ -188,6 +193,8 @@ class Runner:
             may_have_begun = task.name == lower.FINALLY and message.is_again
             cancelled = None if may_have_begun else self._cancelled_branch(message)
             if cancelled is not None:
+                if isinstance(message.do, Runnable) and message.do.limit is not None:
+                    self._ledger.limits.leave(message.call, message.at)
                 return cancelled
         if isinstance(state, Continuing):
             state = replace(state, past="")
@@ -218,17 +225,14 @@ class Runner:
         received: Message,
     ) -> CallState:
         name = step_name(step, message.flow)
+        place: Place | Faulted | None = None
+        if step.limit is not None:
+            place = self._places.take(task, message, step, step.limit, args, received)
         attempt = (task.request.retries or 0) + 1
         holder = self._leases.holder()
-        begun = self._ledger.begin_step(
-            received,
-            message.at,
-            holder,
-            attempt,
-            task=name,
-            step=message.at,
-            progress="",
-        )
+        begun = self._ledger.begin_step(received, message.at, holder, attempt, name)
+        if isinstance(place, Place) and (begun.outcome or not begun.is_open or begun.is_cancelled):
+            place.leave()
         if begun.outcome is not None:
             return self._ends.end_if_last(
                 task, state_after(outcomes.decode(begun.outcome), message), message
@@ -238,11 +242,11 @@ class Runner:
         if begun.is_running:
             # The other delivery continues the call. If its worker dies, the call is sent again.
             raise Ignore("another delivery of this message is running")
-        if self._ends.expires(message):
-            return self._ends.cancelled(task, message)
         args = begun.args or args
         try:
-            outcome = self._attempt(step, args, message, attempt, holder)
+            if self._ends.expires(message):
+                return self._ends.cancelled(task, message)
+            outcome = self._attempt(step, args, message, attempt, holder, place)
         except Interrupted:
             cancelled = self._cancelled_branch(message)
             if cancelled is not None:
@@ -250,13 +254,22 @@ class Runner:
                 return cancelled
             self._ends.expires(message)
             return self._ends.cancelled(task, message)
+        finally:
+            if isinstance(place, Place):
+                place.leave()
         if is_retried(step, outcome, attempt):
             wait = step.backoff.delay(attempt, random.random())
             self._holding.retry(task, message, wait, outcome, holder)
         return self._ends.after_step(task, outcome, message, holder)
 
     def _attempt(
-        self, step: Runnable, args: Args, message: StepMessage, attempt: int, holder: str
+        self,
+        step: Runnable,
+        args: Args,
+        message: StepMessage,
+        attempt: int,
+        holder: str,
+        place: Place | Faulted | None,
     ) -> Outcome:
         """Makes an attempt at a step; raises `Interrupted` if the call ends meanwhile."""
         interrupt = Interrupt()
@@ -277,6 +290,11 @@ class Runner:
                 report=progress.report,
                 is_cancelled=progress.is_cancelled,
             )
+            if isinstance(place, Faulted):
+                report_outcome(self._steps.tasks, context, place)
+                return place
+            if place is not None:
+                place.begin()
             return self._steps.attempt(step, args, context, interrupt)
 
     def _cancelled_branch(self, message: StepMessage) -> CallState | None:

@@ -11,7 +11,7 @@ from msgspec import MsgspecError, Struct
 from msgspec.structs import replace
 
 from onward import plan as plans
-from onward.backend import Schedule
+from onward.backend import Schedule, Scheduled
 from onward.backend.schedules import Timing, begin, change, is_same, shown
 from onward.backends.celery.cells import Cells
 from onward.backends.celery.signing import Signer, sign, verify
@@ -73,6 +73,13 @@ class ScheduleStore:
         """The schedules there are, by name."""
         kept = sorted(self.all(), key=lambda each: each.record.schedule.name)
         return [shown(each.record.schedule, each.record.timing) for each in kept]
+
+    def scheduled(self, name: str) -> Scheduled | None:
+        """A schedule and its plan; None if there is none of that name that can be read."""
+        record, plan = self._read(name, self.cells.record(name)), self.plan_of(name)
+        if record is None or plan is None:
+            return None
+        return Scheduled(shown(record.schedule, record.timing), plan)
 
     def pause(self, name: str, now: float, *, is_paused: bool) -> bool:
         """Pauses or resumes a schedule; returns whether there is one of that name."""

@@ -14,7 +14,8 @@ All scripts use the server's clock. The keys are:
 `onward:due`: a sorted set of what is due later. The score is the time. The members are
     ` <id>`: a call that starts then,
     `<path> <id>`: a message that is sent then,
-    `! <id>`: a call that waits, and expires then.
+    `! <id>`: a call that waits, and expires then,
+    `% <pool>`: a pool of a limit that a worker looks at then; see `limit_scripts`.
 `onward:<id>:held`: a hash with the held messages of a call, by path.
 `onward:<id>:signals`: a hash with the values of the signals that were sent to a call.
 `onward:unique:<slot>`: a hash with the open calls of a key: `first`, and `next`, which comes after
@@ -34,14 +35,14 @@ which a call ends when its cleanups have ended, and `ends` is its state then.
 
 `refused` says why a worker has refused a message of the call, since when it made no progress.
 `about` has the time of submission, and the flow and the tags for lists; `ended` has the time of the
-end, and the kind of the fault if one ended it. `log_scripts` describes the log. A call
-that continues another one begins with `o:<path>`, the outcomes that it takes over, `a:<path>`,
-other arguments for a step, and `d:<path>`, when a wait ends at the latest.
+end, in microseconds, and the kind of the fault if one ended it. A call that continues another one
+begins with `o:<path>`, the outcomes that it takes over, `a:<path>`, other arguments for a step, and
+`d:<path>`, when a wait ends at the latest.
+
+`log_scripts` describes the log, and `packed` how the record of a call that has ended is packed.
 """
 
 from __future__ import annotations
-
-from onward.backends.celery.log_scripts import LOG
 
 OPEN_CALLS = "onward:open"
 ROUTES = "onward:routes"
@@ -117,23 +118,42 @@ local function list_call(id, now, number, about)
 end
 """
 
+SENDING = """
+-- Notes that a message of a call is being sent. If the broker is this Redis, sends it too.
+-- Returns whether it has been sent.
+local function send(id, message, route, at, list, raw)
+    redis.call('ZADD', 'onward:sent:' .. route, at, message .. ' ' .. id)
+    redis.call('SADD', 'onward:routes', route)
+    return list ~= '' and type(redis.pcall('LPUSH', list, raw)) == 'number'
+end
+"""
+
+# If the message cannot be sent, the call is in the ledger all the same, and counts as lost later.
+
 ADD_CALLS = (
     COMMON
     + LISTING
+    + SENDING
     + """
 local now, added, place = clock(), {}, 2
 for index = 2, #KEYS do
-    local id, plan, delay, about, count = unpack(ARGV, place, place + 4)
-    place = place + 5
-    added[index - 1] = redis.call('HSETNX', KEYS[index], 'plan', plan)
+    local key = KEYS[index]
+    local id, plan, delay, about, message, route, list, raw, count = unpack(ARGV, place, place + 8)
+    place = place + 9
+    added[index - 1] = redis.call('HSETNX', key, 'plan', plan)
     if added[index - 1] == 1 then
-        redis.call('EXPIRE', KEYS[index], math.ceil(delay + ARGV[1]))
+        redis.call('EXPIRE', key, math.ceil(delay + ARGV[1]))
         redis.call('ZADD', KEYS[1], now + delay, id)
         list_call(id, now, index - 2, about)
         for field = place, place + count - 1, 2 do
-            redis.call('HSET', KEYS[index], ARGV[field], ARGV[field + 1])
+            redis.call('HSET', key, ARGV[field], ARGV[field + 1])
         end
         if tonumber(delay) > 0 then add_due(' ' .. id, now + delay) end
+        if message ~= '' then
+            redis.call('HSET', key, 'waits', 1)
+            -- Each message gets a time of its own, so that their order is known.
+            send(id, message, route, now + index / 1e6, list, raw)
+        end
     end
     place = place + count
 end
@@ -150,7 +170,6 @@ for index = 1, #ARGV, 3 do
     local key = 'onward:' .. id
     if redis.call('EXISTS', key) == 1 then
         local sent = 'onward:sent:' .. route
-        -- Each message gets a time of its own, so that their order is known.
         if redis.call('ZADD', sent, now + index / 3e6, message .. ' ' .. id) == 1 then
             redis.pcall('HINCRBY', key, 'waits', 1)
         end
@@ -183,98 +202,6 @@ local function in_cleanup(at)
     return string.find('.' .. at .. '.', '%.finally[.%[]') ~= nil
 end
 """
-
-BEGIN_STEP = (
-    COMMON
-    + NOTE_BEGUN
-    + IN_CLEANUP
-    + LOG
-    + """
-local id, at, attempt, holder, lease, message = unpack(ARGV, 1, 6)
-note_begun(KEYS[4], message)
-local known =
-    redis.call('HMGET', KEYS[1], 'end', 'o:' .. at, 'r:' .. at, 'cancelling', 'a:' .. at)
-if known[1] or redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return {0, known[2], 0} end
-if known[2] then return {1, known[2], 0} end
-if known[4] and not in_cleanup(at) then return {1, false, 0, 1} end
-local held_by = redis.call('GET', KEYS[2])
-if held_by and held_by ~= holder then return {1, false, 1} end
-if known[3] and tonumber(attempt) < tonumber(known[3])
-    and redis.call('HEXISTS', 'onward:' .. id .. ':held', at) == 1 then
-    return {1, false, 1}  -- a later attempt is held
-end
-redis.call('SET', KEYS[2], holder, 'PX', lease)
-redis.call('HSET', KEYS[1], unpack(ARGV, 7))
-local now = clock()
-log_begun(KEYS[1], at, holder .. ' ' .. attempt .. ' ' .. stamp(now))
-note_progress(id, now)
-return {1, false, 0, 0, known[5]}
-"""
-)
-
-# The script must not write to a record that has expired: it would be kept forever.
-
-RECORD_OUTCOME = (
-    COMMON
-    + LOG
-    + """
-local id, at, outcome, holder = unpack(ARGV)
-local now = clock()
-if redis.call('EXISTS', KEYS[1]) == 1 then
-    if redis.call('HSETNX', KEYS[1], 'o:' .. at, outcome) == 1 then
-        redis.call('HDEL', KEYS[1], 'revived', 'refused')
-        note_progress(id, now)
-    end
-    log_ended(KEYS[1], at, holder, stamp(now), true)
-end
-redis.call('HDEL', KEYS[1], 'b:' .. at)
-if redis.call('GET', KEYS[2]) == holder then redis.call('DEL', KEYS[2]) end
-note_activity(id, now)
-return redis.call('HGET', KEYS[1], 'o:' .. at)
-"""
-)
-
-UPDATE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
-"""
-
-POSTPONE = (
-    COMMON
-    + LOG
-    + """
-local id, at, delay, holder, number, outcome = unpack(ARGV)
-if redis.call('GET', KEYS[1]) == holder then redis.call('DEL', KEYS[1]) end
-log_failed(KEYS[3], at, holder, clock(), number, outcome)
-note_activity(id, clock() + delay)
-"""
-)
-
-RENEW_LEASE = (
-    COMMON
-    + IN_CLEANUP
-    + """
--- Whether a fan-out around a step has failed, and the step does not belong to a cleanup in it.
-local function is_cancelled(key, at)
-    local open = string.find(at, '[', 1, true)
-    while open do
-        if not in_cleanup(string.sub(at, open))
-            and redis.call('HEXISTS', key, 'x:' .. string.sub(at, 1, open - 1)) == 1 then
-            return true
-        end
-        open = string.find(at, '[', open + 1, true)
-    end
-    return false
-end
-local known = redis.call('HMGET', KEYS[2], 'end', 'cancelling')
-if known[1] or (known[2] and not in_cleanup(ARGV[4])) then return 0 end
-if is_cancelled(KEYS[2], ARGV[4]) then return 0 end
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[2] then return 1 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-note_activity(ARGV[1], clock())
-return 1
-"""
-)
 
 # If no worker has looked for a while, the ledger may have been away, so that no worker could renew
 # its leases. The workers get time for that before any call counts as lost.

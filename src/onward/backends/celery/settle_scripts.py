@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from onward.backends.celery.limit_scripts import LIMITS
 from onward.backends.celery.log_scripts import LOG
+from onward.backends.celery.packed import PACKING
 from onward.backends.celery.scripts import COMMON
+from onward.backends.celery.step_scripts import ACKNOWLEDGING
 from onward.backends.celery.wait import NOTIFY
 
 ADVANCE = """
@@ -35,11 +38,14 @@ end
 
 SETTLES = (
     ADVANCE
+    + LIMITS
     + """
 -- Ends a call, if it has no end. The arguments are its id, end, outcome, and how long it is kept.
 local function settle(fault)
     if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 0 then return 0 end
-    redis.call('HSET', KEYS[1], 'outcome', ARGV[3], 'ended', clock() .. ' ' .. fault)
+    -- Redis stores a number in fewer bytes than a text.
+    local ended = string.gsub(clock(), '%.', '') .. (fault == '' and '' or ' ' .. fault)
+    redis.call('HSET', KEYS[1], 'outcome', ARGV[3], 'ended', ended)
     redis.call('EXPIRE', KEYS[1], ARGV[4])
     redis.call('EXPIRE', KEYS[1] .. ':signals', ARGV[4])
     redis.call('ZREM', KEYS[2], ARGV[1])
@@ -53,8 +59,9 @@ local function settle(fault)
     end
     redis.call('ZREM', 'onward:due', ' ' .. ARGV[1], '! ' .. ARGV[1])
     redis.call('DEL', KEYS[1] .. ':held')
-    local slot = redis.call('HGET', KEYS[1], 'slot')
+    local slot, limits = unpack(redis.call('HMGET', KEYS[1], 'slot', 'limits'))
     if slot then advance('onward:unique:' .. slot) end
+    if limits then leave_all(ARGV[1]) end
     --NOTIFY
     return 1
 end
@@ -67,8 +74,10 @@ SETTLE = (
     COMMON
     + SETTLES
     + LOG
+    + ACKNOWLEDGING
+    + PACKING
     + """
-local is_last, fault, at, holder = unpack(ARGV, 5)
+local is_last, fault, at, holder, tag = unpack(ARGV, 5)
 if redis.call('HEXISTS', KEYS[1], 'plan') == 0 then return 0 end
 local decided = false
 if is_last == '1' then
@@ -80,10 +89,11 @@ if is_last == '1' then
 end
 if settle(fault) == 0 then return 0 end
 if at ~= '' and not decided then
-    log_ended(KEYS[1], at, holder, stamp(clock()) .. '=', true)
-    redis.call('HDEL', KEYS[1], 'b:' .. at)
+    log_ended(KEYS[1], at, holder, '=', true)
     if redis.call('GET', KEYS[3]) == holder then redis.call('DEL', KEYS[3]) end
+    acknowledge(tag)
 end
+pack(KEYS[1], ARGV[1], ARGV[4])
 return decided and 0 or 1
 """
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from onward.attempt import Attempts, Interrupt, ThreadExecutor
+from onward.attempt import Attempts, ThreadExecutor
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.coroutines import drive
+from onward.interrupt import Interrupt
 from onward.outcome import Outcome
 from onward.plan import Args, Runnable
 
@@ -18,6 +19,7 @@ class StepRunner:
     """
 
     def __init__(self, tasks: Tasks) -> None:
+        self.tasks = tasks
         self._executor = ThreadExecutor()
         self._attempts = Attempts(tasks, self._executor)
 

@@ -57,23 +57,65 @@ def task_message(chain: Sequence[Signature[Any]], call: str) -> TaskMessage:
     """
     first, *rest = chain
     options = first.options
-    headers = {
-        "lang": "py",
-        "task": first.task,
-        "id": _id(),
-        "root_id": call,
-        "parent_id": None,
-        "group": None,
-        "eta": None,
-        "argsrepr": repr(first.args)[:_SHOWN],
-        "kwargsrepr": options["kwargsrepr"],
-    }
+    headers = _headers(str(first.task), _id(), call, None, repr(first.args), options["kwargsrepr"])
     after = [
         {**each, "options": {**each.options, "task_id": _id(), "root_id": call}}
         for each in reversed(rest)
     ]
     body = _ENCODER.encode((tuple(map(str, first.args)), first.kwargs, {"chain": after or None}))
     return TaskMessage(options["queue"], options["priority"], headers, body)
+
+
+def next_message(request: Any, state: str) -> TaskMessage | None:
+    """Makes the message of the task that follows another one in a chain, as Celery would.
+
+    Args:
+        request: Celery's request of the other task.
+        state: The call's state after that task.
+
+    Returns:
+        The message; None if Celery has to send it, because it is no such task.
+    """
+    match request.chain:
+        case [
+            *after,
+            {
+                "task": str(name),
+                "args": [],
+                "kwargs": dict(kwargs),
+                "options": {
+                    "queue": str(queue),
+                    "priority": int(priority),
+                    "kwargsrepr": str(shown),
+                    "task_id": str(id),
+                    "root_id": str(call),
+                    **others,
+                },
+                "subtask_type": None,
+                "immutable": False,
+            },
+        ] if not (others or request.chord or request.callbacks):
+            headers = _headers(name, id, call, request.id, repr((state,)), shown)
+            body = _ENCODER.encode(((str(state),), kwargs, {"chain": after or None}))
+            return TaskMessage(queue, priority, headers, body)
+        case _:
+            return None
+
+
+def _headers(
+    name: str, id: str, call: str, parent: str | None, args: str, kwargs: str
+) -> dict[str, object]:
+    return {
+        "lang": "py",
+        "task": name,
+        "id": id,
+        "root_id": call,
+        "parent_id": parent,
+        "group": None,
+        "eta": None,
+        "argsrepr": args[:_SHOWN],
+        "kwargsrepr": kwargs,
+    }
 
 
 def send_all(app: Celery, timeouts: Timeouts, messages: Sequence[TaskMessage]) -> None:
@@ -95,7 +137,7 @@ def _send(
     channel: Any = producer.channel
     if isinstance(channel, transport.Channel):
         for (queue, priority), some in groupby(messages, lambda each: (each.queue, each.priority)):
-            channel.put_all(queue, priority, map(_as_list_item, some))
+            channel.put_all(queue, priority, map(list_item, some))
     elif isinstance(channel, amqp.Channel) and len(messages) > 1:
         for queue in {each.queue for each in messages}:
             producer.maybe_declare(app.amqp.queues[queue])
@@ -116,7 +158,7 @@ def _send(
             )
 
 
-def _as_list_item(task_message: TaskMessage) -> bytes:
+def list_item(task_message: TaskMessage) -> bytes:
     """Encodes a message as kombu stores it in a list of Redis."""
     properties = {
         "correlation_id": task_message.headers["id"],

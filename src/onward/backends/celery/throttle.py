@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Hashable, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
+from onward.backend.outage import CAUSE
+
 EVERY = 1.0
 """The time between two records of one cause, in seconds."""
 
@@ -18,9 +20,6 @@ _TRACEBACK_EVERY = 60.0
 
 _MAX_CAUSES = 1_000
 """How many causes are remembered; the oldest is forgotten first."""
-
-CAUSE = "cause"
-"""The attribute of a record that names its cause, unless that is the line that logs."""
 
 
 class _Held(NamedTuple):

@@ -1,8 +1,9 @@
 """Waiters for outcomes. All waits of a process share one connection.
 
 In one round trip, a waiting client checks whether the call has ended, and adds its Redis channel to
-the call's record. When the call ends, the outcome is published to that channel. A publication can
-get lost, and older workers do not publish, so the client also polls once a second.
+the call's record. When the call ends, the outcome is published to that channel. A client that waits
+for the first of many calls, again and again, need not check the others again. A publication can get
+lost, and older workers do not publish, so the client also polls once a second.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from onward.backends.celery.client import BackendClosed
+from onward.backends.celery.client import BackendClosed, Script
+from onward.backends.celery.packed import WHOLE
 from onward.fault import BadPayload, Fault
 from onward.outcome import Outcome, faulted
 
@@ -40,15 +42,15 @@ _GATHERING = 50e-6
 
 # Returns the index and the outcome of each call that has ended: false for a call that is not known,
 # and a number for a damaged record.
-_FIND_ENDED = """
-local found, channel = {}, ARGV[1]
+_FIND_ENDED = f"""{WHOLE}
+local found, channel = {{}}, ARGV[1]
 for index = 2, #ARGV do
     local id = ARGV[index]
     local key = 'onward:' .. id
     local known = redis.pcall('HMGET', key, 'end', 'outcome', 'listeners')
     local outcome
     if known.err then outcome = 1
-    elseif known[1] then outcome = known[2] or 1
+    elseif known[1] then outcome = whole(key, 'outcome', known[2]) or 1
     elseif redis.call('HEXISTS', key, 'plan') == 0 then outcome = redis.call('EXISTS', key)
     elseif channel ~= '' and not string.find(known[3] or '', channel, 1, true) then
         -- Old channels are not removed; keeping only the newest ones limits the length.
@@ -73,6 +75,9 @@ end
 redis.call('HDEL', KEYS[1], 'listeners')
 """
 """The part of the script that ends a call which publishes the outcome: a fragment of Lua."""
+
+_MOST_LISTENED = 100_000
+"""How many calls whose end a client may hear of it knows at most. It asks again for the others."""
 
 DecodeOutcome = Callable[[str, bytes], Outcome]
 Found = dict[str, Outcome | None]
@@ -107,7 +112,7 @@ class Waiters:
         self._client = client
         self._decode = decode
         self._patience = patience
-        self._find_ended_script = client.register_script(_FIND_ENDED)
+        self._find_ended_script = Script(client, _FIND_ENDED)
         self._is_closed = False
         self._reset()
 
@@ -116,6 +121,7 @@ class Waiters:
         self._channel = secrets.token_hex(8)
         self._changed = threading.Condition()
         self._by_id: dict[str, set[Waiter]] = {}
+        self._listened: set[str] = set()
         self._is_running = False
         self._is_listening = False
         self._problem: Exception | None = None
@@ -160,10 +166,16 @@ class Waiters:
         with self._changed:
             for id in ids:
                 self._by_id.setdefault(id, set()).add(waiter)
+            new = [id for id in ids if id not in self._listened]
+            if len(self._listened) > _MOST_LISTENED:
+                self._listened.clear()
+            self._listened.update(new)  # before it is asked, for its end may be heard at once
         try:
-            self._deliver(self._find_ended(ids, self._channel))
+            self._deliver(self._find_ended(new, self._channel))
         except BaseException:
             self.remove(waiter)
+            with self._changed:
+                self._listened.difference_update(new)
             raise
         return waiter
 
@@ -203,6 +215,7 @@ class Waiters:
     def _deliver(self, ended: Iterable[tuple[str, Outcome | None]]) -> None:
         for id, outcome in ended:
             with self._changed:
+                self._listened.discard(id)  # its end is not published again
                 waiters = list(self._by_id.get(id, ()))
                 for waiter in waiters:
                     waiter.found[id] = outcome
@@ -240,6 +253,7 @@ class Waiters:
             except Exception as problem:  # a client that is closed meanwhile may raise any
                 with self._changed:
                     self._is_listening = False
+                    self._listened.clear()
                     if self._must_end():
                         return
                     is_away = isinstance(problem, RedisError | OSError)
@@ -252,6 +266,7 @@ class Waiters:
         is_idle = not self._by_id and time.monotonic() - self._used > _IDLE
         if self._is_closed or is_idle:
             self._is_running = self._is_listening = False
+            self._listened.clear()
         return not self._is_running
 
     def _listen(self, pubsub: Any) -> bool:

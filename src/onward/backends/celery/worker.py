@@ -14,9 +14,10 @@ from typing import Any
 
 from celery import _state as celery_state
 from celery.bootsteps import CLOSE  # type: ignore[attr-defined]  # not in the stubs
+from msgspec.structs import replace
 from returns.result import Result
 
-from onward.backend import Submission
+from onward.backend import Hearing, Submission
 from onward.backend.support import queues_served
 from onward.backends.celery.broker_watch import BrokerWatch
 from onward.backends.celery.client import ConnectionRetry
@@ -118,7 +119,7 @@ class CeleryWorker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._controller: Any = None
-        self._reconciler = Reconciler(core, catalog.tasks, self._refusals)
+        self._reconciler = Reconciler(core, catalog.tasks, self._refusals, self._runner.outage)
         self._publisher = Publisher(core)
         self._scheduler = Scheduler(core, submit)
         outage = Outage(
@@ -209,3 +210,9 @@ class CeleryWorker:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._ended.wait(timeout)
+
+    def hearing(self) -> Hearing:
+        """See `Hears.hearing`. It needs both the broker and the ledger."""
+        heard = (self._broker_watch.hearing(), self._reconciler.hearing())
+        worst = max(heard, key=lambda each: each.silent - each.limit)
+        return replace(worst, slots=self._options["concurrency"])

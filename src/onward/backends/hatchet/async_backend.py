@@ -18,6 +18,7 @@ from onward.backend import (
     Diagnosis,
     HistoryPage,
     Schedule,
+    Scheduled,
     State,
     Status,
     Submission,
@@ -323,6 +324,10 @@ class AsyncHatchetBackend:
     async def schedules(self) -> Result[list[Schedule], Fault]:
         """See `AsyncSchedules.schedules`."""
         return await self._crons.all()
+
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """See `AsyncReadsSchedules.scheduled`."""
+        return await self._crons.read(name)
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `AsyncSchedules.pause_schedule`."""

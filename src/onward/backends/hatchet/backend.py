@@ -14,6 +14,7 @@ from onward.backend import (
     Diagnosis,
     HistoryPage,
     Schedule,
+    Scheduled,
     Status,
     Submission,
     Worker,
@@ -24,11 +25,11 @@ from onward.backend.adapters import (
     BlockingFinds,
     BlockingLists,
     BlockingMoves,
-    BlockingSchedules,
+    BlockingReadsSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import NOTHING
+from onward.backend.features import LIMITS
 from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, lower, retention, sdk
 from onward.backends.hatchet.settings import Settings
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 class HatchetBackend(
     BlockingCancels["LazyBackend"],
-    BlockingSchedules["LazyBackend"],
+    BlockingReadsSchedules["LazyBackend"],
     BlockingSignals["LazyBackend"],
     BlockingFinds["LazyBackend"],
     BlockingMoves["LazyBackend"],
@@ -53,7 +54,7 @@ class HatchetBackend(
 ):
     """The backend that `hatchet()` returns."""
 
-    lacks = NOTHING
+    lacks = LIMITS
 
     def __init__(self, settings: Settings, text: str) -> None:
         lazy = LazyBackend(settings)
@@ -70,6 +71,13 @@ class HatchetBackend(
             *limits.faults_in(plan.root, self.settings.limits),
             *retention.faults_in(plan, self.settings.keep),
         ]
+
+    def check_schedule(self, schedule: Schedule, /) -> list[Fault]:
+        """See `ChecksSchedules.check_schedule`."""
+        from onward.backends.hatchet.schedules import lacking  # which needs the SDK
+
+        fault = lacking(schedule)
+        return [] if fault is None else [fault]
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
@@ -161,6 +169,10 @@ class LazyBackend:
     async def schedules(self) -> Result[list[Schedule], Fault]:
         """See `AsyncSchedules.schedules`."""
         return await self._connected().schedules()
+
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """See `AsyncReadsSchedules.scheduled`."""
+        return await self._connected().scheduled(name)
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `AsyncSchedules.pause_schedule`."""

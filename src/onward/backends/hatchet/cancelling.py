@@ -31,6 +31,7 @@ from onward.backends.hatchet.outcomes import (
 from onward.backends.hatchet.reader import DELIVERED_AGAIN, Reader
 from onward.backends.hatchet.records import NOTHING, Records
 from onward.backends.hatchet.submit import Submitter
+from onward.backends.hatchet.undelivered import Undelivered
 from onward.fault import Cancelled, Fault
 from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import Plan
@@ -55,6 +56,7 @@ class Cancelling:
         submitter: Starts runs.
         records: Stores which calls have begun.
         moved: Says which calls were moved; their runs are cancelled, and clean nothing up.
+        undelivered: Delivers again what was not delivered.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Cancelling:
         submitter: Submitter,
         records: Records,
         moved: MovedCalls,
+        undelivered: Undelivered,
     ) -> None:
         self._client = client
         self._reader = reader
         self._submitter = submitter
         self._records = records
         self._moved = moved
+        self._undelivered = undelivered
 
     async def begin(self, plan: Plan, call: str) -> Result[bool, Fault]:
         """Notes that a call begins; False if it was cancelled before it began."""
@@ -98,7 +102,7 @@ class Cancelling:
             RpcError: If the engine is not reached.
             Oversized: If a run cannot be read, now or later.
         """
-        outcome = await self._reader.outcome(details)
+        outcome = await self._outcome(call, details)
         found = input_and_plan(details) if was_cancelled(details) or outcome is None else None
         if found is not None and outcome is not None and not found[0].call:
             moved = await self._moved.of(call)
@@ -113,7 +117,13 @@ class Cancelling:
         if run is None:
             return outcome
         ended = await self._reader.details(run)
-        return None if ended is None else await self._reader.outcome(ended)
+        return None if ended is None else await self._outcome(run, ended)
+
+    async def _outcome(self, run: str, details: GetRunDetailsResponse) -> Outcome | None:
+        outcome = await self._reader.outcome(details)
+        if outcome is not None and await self._undelivered.deliver_again(run, details):
+            return None
+        return outcome
 
     async def _has_begun(self, plan: Plan, call: str) -> bool:
         begun = await self.has_begun(plan, call, _LOOK)

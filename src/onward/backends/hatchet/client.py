@@ -33,7 +33,6 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     RestoreEvictedTaskResponse,
     RuntimeInfo,
     StepActionEvent,
-    StepActionEventType,
     SubscribeToWorkflowRunsRequest,
     WorkerLabels,
     WorkerListenRequest,
@@ -57,6 +56,8 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
     CreateWorkflowVersionResponse,
     GetRunDetailsRequest,
     GetRunDetailsResponse,
+    ReplayTasksRequest,
+    ReplayTasksResponse,
 )
 from hatchet_sdk.contracts.workflows_pb2 import (
     BulkTriggerWorkflowRequest,
@@ -68,6 +69,7 @@ from hatchet_sdk.contracts.workflows_pb2 import (
     WorkflowVersion,
 )
 
+from onward.backends.hatchet.action_events import now
 from onward.backends.hatchet.channel import channel, padding
 from onward.backends.hatchet.errors import (
     RpcError,
@@ -145,6 +147,9 @@ class Client:
         )
         self._cancel = self._unary(
             "/v1.AdminService/CancelTasks", CancelTasksRequest, CancelTasksResponse
+        )
+        self._replay = self._unary(
+            "/v1.AdminService/ReplayTasks", ReplayTasksRequest, ReplayTasksResponse
         )
         self._register = self._unary(
             "/Dispatcher/Register", WorkerRegisterRequest, WorkerRegisterResponse
@@ -283,6 +288,10 @@ class Client:
         """Asks the engine to cancel runs."""
         await self._cancel(CancelTasksRequest(external_ids=ids))
 
+    async def replay(self, ids: Sequence[str]) -> None:
+        """Has tasks delivered again that have failed; leaves those that run as they are."""
+        await self._replay(ReplayTasksRequest(external_ids=ids))
+
     async def register(
         self, name: str, actions: Sequence[str], slots: dict[str, int], labels: Sequence[str]
     ) -> str:
@@ -404,37 +413,6 @@ class Client:
             return answer
 
         return send
-
-
-def event_of(
-    action: AssignedAction, worker: str, kind: StepActionEventType, since: Timestamp
-) -> StepActionEvent:
-    """Makes an event of an action.
-
-    Args:
-        action: The action.
-        worker: The worker's id.
-        kind: The type of the event.
-        since: The time of the event.
-    """
-    return StepActionEvent(
-        worker_id=worker,
-        job_id=action.job_id,
-        job_run_id=action.job_run_id,
-        task_id=action.task_id,
-        task_run_external_id=action.task_run_external_id,
-        action_id=action.action_id,
-        event_timestamp=since,
-        event_type=kind,
-        retry_count=action.retry_count,
-    )
-
-
-def now() -> Timestamp:
-    """Returns the current time."""
-    moment = Timestamp()
-    moment.GetCurrentTime()
-    return moment
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from onward.backends.hatchet.records import Records
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.signals import Signals
 from onward.backends.hatchet.submit import Submitter
+from onward.backends.hatchet.undelivered import Undelivered
 from onward.backends.hatchet.wait import Waiter
 
 
@@ -35,8 +36,11 @@ class Connection:
         )
         self.records: Records = Records(self.client, self.submitter, self.reader)
         self.moved: MovedCalls = MovedCalls(self.http, settings, self.records)
+        self.undelivered: Undelivered = Undelivered(
+            self.client, self.http, self.reader, self.records, settings
+        )
         self.cancelling: Cancelling = Cancelling(
-            self.client, self.reader, self.submitter, self.records, self.moved
+            self.client, self.reader, self.submitter, self.records, self.moved, self.undelivered
         )
         self.waiter: Waiter = Waiter(self.client, self.reader, self.cancelling)
         self.signals: Signals = Signals(

@@ -97,7 +97,9 @@ async def make_diagnosis(
     ahead = answer.unwrap().ahead
     there = time.time() + (ahead or 0.0)
     alive = [worker for worker in rows.unwrap().rows if _is_alive(worker, there)]
-    waits = _own(await waiting(http, settings.tenant), await _workflows(http, tenant), settings)
+    counts = _own(await waiting(http, settings.tenant), await _workflows(http, tenant), settings)
+    waits = {action: each for action, each in counts.items() if each.count}
+    prefix = settings.prefix
     served = {action for worker in alive for action in worker.actions or ()}
     findings += _waits(waits, served, settings.prefix, there)
     return Success(
@@ -106,8 +108,12 @@ async def make_diagnosis(
             findings=tuple(findings),
             workers=_workers(alive, settings.prefix),
             clock=ahead,
-            waiting_tasks={
-                _name(action, settings.prefix): each.count for action, each in waits.items()
+            waiting_tasks={_name(action, prefix): each.count for action, each in waits.items()},
+            running={_name(action, prefix): each.running for action, each in counts.items()},
+            oldest={
+                _name(action, prefix): max(0.0, there - each.oldest)
+                for action, each in waits.items()
+                if each.oldest is not None
             },
         )
     )
@@ -125,7 +131,8 @@ async def unserved(http: HttpApi, settings: Settings) -> set[str] | None:
     rows = _read(answer.unwrap().raw, _Workers, settings.server_url).value_or(None)
     if rows is None:
         return None
-    waits = await waiting(http, settings.tenant)
+    counts = await waiting(http, settings.tenant)
+    waits = {action: each for action, each in counts.items() if each.count}
     now = time.time() + (answer.unwrap().ahead or 0.0)
     served = {
         action for worker in rows.rows if _is_alive(worker, now) for action in worker.actions or ()

@@ -79,7 +79,6 @@ class Evaluation:
         self._on_idle = on_idle
         self._running: dict[str, str] = {}
         self._started: set[str] = set()
-        self._steps = 0
         self._reporter = Reporter(connection.client, task)
         self._is_waiting = False
         self._cancels_branches = any(map(cancels_on_failure, walk(plan.root)))
@@ -139,9 +138,8 @@ class Evaluation:
 
     def _note(self) -> None:
         """Reports what the flow waits for, if all that it does is to wait."""
-        waits = self.waits.active
-        if waits and not self._steps:
-            where, (signal, until) = next(iter(waits.items()))
+        if self.waits.is_idle:
+            where, (signal, until) = next(iter(self.waits.active.items()))
             self._reporter.on_wait(where, signal, until)
             self._is_waiting = True
             self._on_idle(self.waits)
@@ -150,17 +148,13 @@ class Evaluation:
             self._is_waiting = False
 
     async def _run_step(self, step: Runnable, args: Args, where: str) -> Outcome:
-        self._steps += 1
-        self._note()
         try:
-            return await self._start_step(step, args, where)
+            with self.waits.work():
+                return await self._start_step(step, args, where)
         except asyncio.CancelledError:
             if not self._is_abandoned():  # the scope has cancelled this step alone
                 self._spawn(self._end_step(where))
             raise
-        finally:
-            self._steps -= 1
-            self._note()
 
     async def _start_step(self, step: Runnable, args: Args, where: str) -> Outcome:
         past = None if self._plan.past is None else Past(self._plan.past.origin)

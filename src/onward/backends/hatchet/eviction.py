@@ -2,13 +2,17 @@
 
 The engine keeps an evicted task until something restores it: the worker that delivers a signal, or
 a run that the engine starts when the wait is due. Then a worker evaluates the flow again; its
-finished steps keep their outcomes, and its waits their due times.
+finished steps keep their outcomes, and its waits their due times. Nothing restores a flow for
+which a step runs, or whose signal has come before, so such a flow must not be evicted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Collection
+from functools import partial
 
 from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
@@ -22,12 +26,9 @@ _SHORTEST = 20.0
 The engine looks for runs to start every five seconds.
 """
 
-_PATIENCE = 60.0
-"""How long the check after an eviction is retried while the engine is away, in seconds."""
-
 
 async def evict_later(
-    connection: Connection, assignment: Assignment, plan: Plan, waits: Waits
+    connection: Connection, assignment: Assignment, plan: Plan, waits: Waits, version: int
 ) -> None:
     """Evicts a flow that does nothing but wait for some time, if its wait may take long.
 
@@ -36,34 +37,67 @@ async def evict_later(
         assignment: The flow's assignment.
         plan: The flow.
         waits: The flow's waits.
+        version: Their version when the flow began to do nothing else.
     """
-    version = waits.version
-    await asyncio.wait([assignment.task], timeout=connection.settings.holds)
+
+    def is_over() -> bool:
+        return waits.version != version or assignment.task.done()
+
+    while True:
+        await asyncio.wait([assignment.task], timeout=connection.settings.holds)
+        if is_over():
+            return
+        if waits.are_known:
+            break
     first = _first_moment(plan, waits)
-    if waits.version != version or assignment.task.done() or first - time.time() < _SHORTEST:
+    if first - time.time() < _SHORTEST:
         return
     task = assignment.action.task_run_external_id
     try:
-        if first < float("inf"):
+        if first < math.inf:
             await connection.signals.wake_at(task, first)
-        if waits.version != version or assignment.task.done():
+        # Whoever delivers a signal restores a flow that is evicted within the next two seconds. A
+        # signal that came earlier is looked for here, because this worker may die after the next
+        # request.
+        if await _any_ended(connection, waits.mailboxes) or is_over():
             return
-        assignment.is_evicting = True
-        is_evicted = await connection.client.evict(task)
-    except (RpcError, asyncio.InvalidStateError):
-        is_evicted = False  # the worker holds it, as before
-    if not is_evicted:
+    except RpcError:
+        return  # the worker holds it, as before
+    assignment.is_evicting = True
+    if not await _evict(connection, task):
         assignment.is_evicting = False
         return
+    has_gone_on, mailboxes = waits.version != version, waits.mailboxes
     assignment.is_cancelled.set()
     assignment.task.cancel()
     # A signal that came between the last look and the eviction found nothing to restore.
-    if waits.version != version or await waits.any_ended():
-        await with_retries(lambda: connection.client.restore(task), _PATIENCE)
+    if has_gone_on or await _any_ended(connection, mailboxes, math.inf):
+        await with_retries(lambda: connection.client.restore(task), math.inf)
+
+
+async def _evict(connection: Connection, task: str) -> bool:
+    """Evicts a task; False if the worker has it, as before."""
+    try:
+        return await connection.client.evict(task)
+    except (RpcError, asyncio.InvalidStateError):
+        # The engine may have done it. To restore a task that is not evicted changes nothing.
+        await with_retries(lambda: connection.client.restore(task), math.inf)
+        return False
+
+
+async def _any_ended(
+    connection: Connection, mailboxes: Collection[str], patience: float = 0.0
+) -> bool:
+    """Whether a signal has come for which a flow waits."""
+    for mailbox in mailboxes:
+        details = await with_retries(partial(connection.client.details, mailbox), patience)
+        if details is None or details.done:
+            return True
+    return False
 
 
 def _first_moment(plan: Plan, waits: Waits) -> float:
     moments = [until for _, until in waits.active.values() if until is not None]
     if plan.deadline is not None:
         moments.append(plan.deadline)
-    return min(moments, default=float("inf"))
+    return min(moments, default=math.inf)

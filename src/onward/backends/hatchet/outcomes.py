@@ -48,6 +48,14 @@ def of_event(results: Iterable[StepRunResult]) -> Outcome | None:
     return _found([decode_result(result.error or result.output) for result in results])
 
 
+UNDELIVERED = "Could not send task to worker"
+"""The beginning of the engine's error for a task that no worker could be given.
+
+It takes a worker for alive for half a minute after its last sign of life, hands a task to dead
+workers again and again, and gives it up after ten times, which may be over sooner.
+"""
+
+
 def kept_in(details: GetRunDetailsResponse) -> list[str]:
     """Returns the ids of the runs that store values which the outcome of this run needs."""
     ended = _ended(details) if details.done else []
@@ -99,6 +107,15 @@ def is_without_result(details: GetRunDetailsResponse) -> bool:
     The engine has given up, or will deliver the run once more in some seconds.
     """
     return details.done and _has_failed(details) and _found(_ended(details)) is None
+
+
+def undelivered(details: GetRunDetailsResponse) -> list[str]:
+    """Returns the tasks of a run that the engine gave up because their workers did not answer."""
+    return [
+        task.external_id
+        for task in details.task_runs.values()
+        if task.status == RunStatus.FAILED and task.error.startswith(UNDELIVERED)
+    ]
 
 
 def _has_failed(details: GetRunDetailsResponse) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from hatchet_sdk.contracts.dispatcher_pb2 import AssignedAction
@@ -53,6 +54,11 @@ class Registration:
         self._tasks: list[asyncio.Task[None]] = []
         self._stream: Actions | None = None
         self._is_taking = True
+        self._heard = time.monotonic()
+
+    def silent(self) -> float:
+        """How long the engine has not answered a heartbeat, in seconds."""
+        return time.monotonic() - self._heard
 
     async def open(self) -> asyncio.Task[None]:
         """Registers the worker, and starts to receive actions.
@@ -113,6 +119,7 @@ class Registration:
             try:
                 if self.id and self._stream is not None:
                     await self._client.heartbeat(self.id)
+                    self._heard = time.monotonic()
                     self.ready.set()
                     self._note(None)
                     refused = 0

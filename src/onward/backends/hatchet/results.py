@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure
 
-from onward.backends.hatchet.client import event_of, now
+from onward.backends.hatchet.action_events import event_of, now
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import (
     RpcError,

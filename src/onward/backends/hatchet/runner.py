@@ -143,7 +143,7 @@ class AssignmentRunner:
 
         def evict() -> None:
             if waits.active:
-                self._spawn(evict_later(self._connection, assignment, plan, waits))
+                self._evict_later(assignment, plan, waits)
 
         waits = Waits(self._connection, plan, call, evict)
         await waits.until(start)
@@ -226,7 +226,7 @@ class AssignmentRunner:
 
         def on_idle(waits: Waits) -> None:
             if ended is None and assignment.action.task_run_external_id == call:
-                self._spawn(evict_later(self._connection, assignment, plan, waits))
+                self._evict_later(assignment, plan, waits)
 
         evaluation = assignment.evaluation = Evaluation(
             self._connection,
@@ -247,6 +247,9 @@ class AssignmentRunner:
             raise
         finally:
             evaluation.close()
+
+    def _evict_later(self, assignment: Assignment, plan: Plan, waits: Waits) -> None:
+        self._spawn(evict_later(self._connection, assignment, plan, waits, waits.version))
 
     async def _abandoned(self, assignment: Assignment, evaluation: Evaluation) -> None:
         """Cancels the running steps of a flow, unless another worker continues the flow."""

@@ -36,6 +36,7 @@ class Run(Struct, frozen=True, rename="camel"):
         metadata: Its id, and when it was submitted.
         status: Its state.
         task_external_id: The id of its task.
+        workflow_run_external_id: The id of the run, if it is a task of one.
         started_at: When it began.
         finished_at: When it ended.
         error_message: How it failed.
@@ -47,6 +48,7 @@ class Run(Struct, frozen=True, rename="camel"):
     metadata: _Metadata
     status: str
     task_external_id: str = ""
+    workflow_run_external_id: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error_message: str | None = None
@@ -149,6 +151,7 @@ async def list_runs(
     offset: int = 0,
     limit: int = 100,
     has_payloads: bool = False,
+    only_tasks: bool = False,
 ) -> Result[RunPage, Fault]:
     """Lists runs, the newest first.
 
@@ -163,9 +166,10 @@ async def list_runs(
         offset: How many to leave out.
         limit: How many to return.
         has_payloads: Whether to return their inputs and outputs.
+        only_tasks: Whether to list the tasks of runs instead.
     """
     query = [
-        ("only_tasks", "false"),
+        ("only_tasks", str(only_tasks).lower()),
         ("since", (since or _EARLIEST).isoformat()),
         ("offset", str(offset)),
         ("limit", str(limit)),

@@ -9,10 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import Schedule
+from onward import plan as plans
+from onward.backend import Schedule, Scheduled
 from onward.backends.hatchet import marks, names
 from onward.backends.hatchet.http_api import HttpApi
-from onward.backends.hatchet.message import KEY, encode, input_of
+from onward.backends.hatchet.message import KEY, decode_input, encode, input_of, unwrapped
 from onward.backends.hatchet.submit import priority_of, undeclared, workflows_of
 from onward.fault import Fault, Misconfigured, Unavailable, Unknown, Unsupported
 from onward.plan import FusedNode, Plan, StepNode
@@ -61,9 +62,9 @@ class Crons:
 
     async def put(self, schedule: Schedule, plan: Plan) -> Result[Schedule, Fault]:
         """See `AsyncSchedules.schedule`."""
-        lacking = _lacking(schedule)
-        if lacking is not None:
-            return Failure(lacking)
+        refused = lacking(schedule)
+        if refused is not None:
+            return Failure(refused)
         found = await self._of(schedule.name)
         if isinstance(found, Failure):
             return found
@@ -83,7 +84,7 @@ class Crons:
         for cron in old:
             if _is_same(cron, body):
                 return Success(_schedule(cron))
-        is_paused = any(not cron.enabled for cron in old)
+        is_paused = any(not cron.enabled for cron in old) if old else schedule.paused
         # The old cron is deleted first, because a name and a time must be unique in the engine.
         for cron in old:
             gone = await self._delete(cron)
@@ -102,6 +103,17 @@ class Crons:
         """See `AsyncSchedules.schedules`."""
         found = await self._list({})
         return found.map(lambda crons: sorted(map(_schedule, crons), key=lambda one: one.name))
+
+    async def read(self, name: str) -> Result[Scheduled, Fault]:
+        """See `AsyncReadsSchedules.scheduled`."""
+        found = await self._known(name)
+        if isinstance(found, Failure):
+            return Failure(found.failure())
+        cron = found.unwrap()[0]
+        run = decode_input(unwrapped(cron.input))
+        if run is None:
+            return Failure(Unavailable(name, "the input of its cron was not made by Onward"))
+        return plans.decode(run.plan.encode()).map(lambda plan: Scheduled(_schedule(cron), plan))
 
     async def enable(self, name: str, *, enabled: bool) -> Result[None, Fault]:
         """Resumes or pauses a schedule; `Unknown` if there is none."""
@@ -183,7 +195,7 @@ class Crons:
         return (await self._http.request(method, url, query=query, body=body)).alt(_fault)
 
 
-def _lacking(schedule: Schedule) -> Unsupported | None:
+def lacking(schedule: Schedule) -> Unsupported | None:
     """The fault for a schedule that Hatchet's crons cannot do."""
     if schedule.overlap != "allow":
         message = (

@@ -15,7 +15,8 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     BatchActionEventItem,
 )
 
-from onward.backends.hatchet.client import Client, event_of, now
+from onward.backends.hatchet.action_events import event_of, now
+from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.errors import RpcError
 
 _GATHERS = 0.02

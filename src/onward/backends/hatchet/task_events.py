@@ -66,6 +66,11 @@ class TaskEvents(Struct, frozen=True):
         )
 
     @property
+    def replays(self) -> int:
+        """How often somebody has had the task delivered again."""
+        return sum(event.event_type == "RETRIED_BY_USER" for event in self.rows)
+
+    @property
     def failed_for(self) -> float:
         """How long ago it failed last, in seconds; 0 if that is not known."""
         moments = [event.timestamp for event in self.rows if event.event_type == "FAILED"]

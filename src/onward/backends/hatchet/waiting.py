@@ -7,9 +7,10 @@ the timer, and the engine stores when it is due: a worker that takes the flow ov
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import msgspec
 from msgspec import Raw
@@ -38,7 +39,7 @@ class Waits:
         connection: The connections to the engine.
         plan: The flow.
         call: The call's id.
-        changed: Called when a wait begins or ends.
+        changed: Called when a wait, or something else that the flow does, begins or ends.
     """
 
     def __init__(
@@ -47,17 +48,19 @@ class Waits:
         self.active: dict[str, tuple[str, float | None]] = {}
         """The waits that have begun, by path: the signal, if any, and the due time, if any."""
         self.version: int = 0
-        """Changes with `active`."""
+        """Changes whenever the flow goes on."""
         self._connection = connection
         self._plan = plan
         self._call = call
         self._changed = changed
-        self._mailboxes: set[str] = set()
+        self._mailboxes: dict[str, str] = {}
+        self._at_work = 0
 
     async def __call__(self, node: Waiting, where: str, /) -> Outcome:
         """Waits; see `onward.evaluate.Wait`."""
         seconds = node.seconds if isinstance(node, SleepNode) else node.timeout
-        due = None if seconds is None else await self._due(where, seconds)
+        with self.work():
+            due = None if seconds is None else await self._due(where, seconds)
         if isinstance(due, Failure):
             return faulted(due.failure())
         until = None if due is None else due.unwrap()
@@ -65,13 +68,14 @@ class Waits:
         self._change()
         try:
             if isinstance(node, AwaitsNode):
-                outcome = await self._signal(node, until)
+                outcome = await self._signal(node, where, until)
             else:
                 outcome = await _slept(until or 0.0)
         finally:
             del self.active[where]
             self._change()
-        return await self._recorded(node, where, outcome)
+        with self.work():
+            return await self._recorded(node, where, outcome)
 
     async def until(self, moment: float) -> None:
         """Waits until a delayed call begins.
@@ -87,13 +91,32 @@ class Waits:
             del self.active[""]
             self._change()
 
-    async def any_ended(self) -> bool:
-        """Whether a signal has come for which these waits have not seen the end of its mailbox."""
-        for mailbox in list(self._mailboxes):
-            details = await self._connection.client.details(mailbox)
-            if details is None or details.done:
-                return True
-        return False
+    @contextlib.contextmanager
+    def work(self) -> Generator[None]:
+        """Notes that the flow does something else than to wait, as long as this is open."""
+        self._at_work += 1
+        self._change()
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            self._change()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the flow does nothing but wait."""
+        return bool(self.active) and not self._at_work
+
+    @property
+    def are_known(self) -> bool:
+        """Whether the engine knows for which signals the flow waits."""
+        signals = {at for at, (signal, _) in self.active.items() if signal}
+        return self._mailboxes.keys() >= signals
+
+    @property
+    def mailboxes(self) -> set[str]:
+        """The mailboxes of the signals that the flow waits for."""
+        return {self._mailboxes[at] for at in self.active if at in self._mailboxes}
 
     def _change(self) -> None:
         self.version += 1
@@ -101,7 +124,7 @@ class Waits:
 
     async def close(self) -> None:
         """Ends what the engine still has of these waits, because the call has ended."""
-        await self._connection.signals.end(self._mailboxes)
+        await self._connection.signals.end(self._mailboxes.values())
 
     async def _due(self, where: str, seconds: float) -> Result[float, Fault]:
         """Returns when a wait is due: as many seconds after it first began."""
@@ -112,13 +135,13 @@ class Waits:
         first = stored.unwrap()
         return Success(_MOMENT.decode(first.raw if isinstance(first, Value) else due.raw))
 
-    async def _signal(self, node: AwaitsNode, until: float | None) -> Outcome:
+    async def _signal(self, node: AwaitsNode, where: str, until: float | None) -> Outcome:
         signals = self._connection.signals
         for generation in itertools.count():
             mailbox = await signals.mailbox(self._call, generation, node.signal)
             if isinstance(mailbox, Failure):
                 return faulted(mailbox.failure())
-            self._mailboxes.add(mailbox.unwrap())
+            self._mailboxes[where] = mailbox.unwrap()
             left = None if until is None else until - time.time()
             received = await signals.receive(
                 self._call, mailbox.unwrap(), generation, node.signal, left
@@ -128,7 +151,7 @@ class Waits:
             record = received.unwrap()
             if record is None:
                 return unanswered(node)
-            self._mailboxes.discard(mailbox.unwrap())
+            del self._mailboxes[where]
             if record.outcome is not None:
                 return record.outcome
         raise AssertionError("the loop has no end")

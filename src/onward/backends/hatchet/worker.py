@@ -17,7 +17,8 @@ from typing import Any
 from hatchet_sdk.contracts.dispatcher_pb2 import ActionType, AssignedAction
 from msgspec.structs import replace
 
-from onward.backend.support import queues_served, stop_on
+from onward.backend import Hearing
+from onward.backend.support import loop_echo, queues_served, stop_on
 from onward.backends.hatchet import declare, diagnose, submit
 from onward.backends.hatchet.assignment import Assignment
 from onward.backends.hatchet.connection import Connection
@@ -46,6 +47,9 @@ _TRIES = 4
 _PATIENCE = 30.0
 _LINGERS = 1.2
 """How long the engine may still assign steps to a paused worker, in seconds."""
+
+_DEAF = 20.0
+"""How long heartbeats may go unanswered, in seconds: one is late, and another one follows."""
 
 _UNSERVED = 10.0
 """How long a worker takes unserved steps, in seconds."""
@@ -96,6 +100,7 @@ class HatchetWorker:
         self._is_leaving = False
         self._is_giving_back = False
         self._ended = threading.Event()
+        self._echo = loop_echo(self._loop)
 
     async def start(self) -> None:
         """Declares its workflows, and starts to receive actions.
@@ -127,7 +132,8 @@ class HatchetWorker:
             raise
         unserved = UnservedTasks(self._settings.unserved, self._find_unserved, self._take_unserved)
         self._service = [
-            self._loop.create_task(each) for each in (self._extend(), unserved.watch())
+            self._loop.create_task(each)
+            for each in (self._extend(), unserved.watch(), self._connection.undelivered.watch())
         ]
         self._spawn(remind(self._connection, self._catalog))
 
@@ -287,6 +293,11 @@ class HatchetWorker:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._ended.wait(timeout)
+
+    def hearing(self) -> Hearing:
+        """See `Hears.hearing`. The engine refuses heartbeats of a worker that does not listen."""
+        silent = max(self._echo.silent(), *(each.silent() for each in self._registrations))
+        return Hearing(silent, _DEAF, self._slots[STEPS])
 
     async def _leave(self, grace: float) -> None:
         workers = self._registrations

@@ -6,11 +6,14 @@ import os
 
 from onward.backends.local.backend import Local
 from onward.backends.local.core import Core
+from onward.opened import NOTHING, Instead, OpenResources
 
 __all__ = ["Local", "local"]
 
 
-def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
+def local(
+    *, workers: int | None = None, keep: float = 3600.0, resources: Instead = NOTHING
+) -> Local:
     """The embedded backend: runs calls in this process, on its own threads and event loop.
 
     It needs no worker, because a call brings its own tasks. Calls are lost when the process ends,
@@ -22,6 +25,8 @@ def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
         workers: How many steps of sync tasks run at the same time; None for four more than there
             are processors. Steps of async tasks share one event loop and do not count.
         keep: How long the outcome of a finished call is kept, in seconds.
+        resources: What tasks get in place of their resources, for tests: `{db: fake}`. A fake is
+            given as it is; another `Resource` is opened.
 
     Returns:
         The backend.
@@ -47,4 +52,4 @@ def local(*, workers: int | None = None, keep: float = 3600.0) -> Local:
         raise TypeError(f"keep is a number of seconds, not {keep!r}")
     if not keep >= 0:
         raise ValueError(f"keep is a number of seconds from 0 up, not {keep}")
-    return Local(Core(workers or (os.cpu_count() or 1) + 4, keep))
+    return Local(Core(workers or (os.cpu_count() or 1) + 4, keep, OpenResources(resources)))

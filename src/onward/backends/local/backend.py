@@ -14,7 +14,7 @@ from onward.backend.adapters import (
     BlockingForgets,
     BlockingLists,
     BlockingMoves,
-    BlockingSchedules,
+    BlockingReadsSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
@@ -22,8 +22,11 @@ from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.local.core import Core
 from onward.backends.local.steps import needs_no_loop, releasing_slot, run_in_this_thread
+from onward.catalog import Tasks
 from onward.fault import Fault
+from onward.opened import OpenResources
 from onward.outcome import Outcome
+from onward.plan import Plan
 
 T = TypeVar("T")
 
@@ -33,7 +36,7 @@ class Local(
     BlockingForgets[Core],
     BlockingLists[Core],
     BlockingMoves[Core],
-    BlockingSchedules[Core],
+    BlockingReadsSchedules[Core],
     BlockingSignals[Core],
     BlockingSubmitsUnique[Core],
 ):
@@ -44,6 +47,8 @@ class Local(
     def __init__(self, core: Core) -> None:
         super().__init__(core, LoopThread("onward-local", end=core.end_cleanly))
         self._core = core
+        self.resources: OpenResources = core.resources
+        """The resources of the tasks that it runs, and of a worker that serves it."""
         self._here = ThreadExecutor()
 
     def __repr__(self) -> str:
@@ -57,14 +62,22 @@ class Local(
     ) -> Result[T, Fault]:
         return await super()._await(releasing_slot(self._core.runtime.slots, start))
 
+    def close(self) -> None:
+        """Ends the calls that run, and closes resources."""
+        super().close()
+        self.resources.end()
+
     def run_here(self, submission: Submission, /) -> Result[Outcome, Fault]:
         """See `RunsHere.run_here`. A plain chain of sync tasks runs without a thread and a loop."""
         plan, tasks = submission.plan, submission.tasks
         is_at_once = plan.deadline is None and not submission.delay
         is_open = not self._thread.is_closed  # a closed loop answers below with a fault
         if tasks is not None and is_open and is_at_once and needs_no_loop(plan.root, tasks):
-            return Success(run_in_this_thread(plan, tasks, self._here))
+            return Success(self._run_at_once(plan, tasks))
         return self._wait(lambda: self._core.run_here(submission))
+
+    def _run_at_once(self, plan: Plan, tasks: Tasks) -> Outcome:
+        return run_in_this_thread(plan, tasks, self._here, self._core.runtime.without_slot)
 
     def schedule_here(
         self, schedule: Schedule, submission: Submission, /

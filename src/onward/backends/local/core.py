@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections import ChainMap, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Raw
@@ -18,6 +18,7 @@ from onward.backend import (
     CallQuery,
     HistoryPage,
     Schedule,
+    Scheduled,
     State,
     Status,
     Submission,
@@ -41,10 +42,12 @@ from onward.catalog import Catalog, Tasks
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import CLOSED, Cancelled, Fault, Moved, Unknown
+from onward.opened import OpenResources
 from onward.outcome import Outcome, faulted
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, has_cleanup
 from onward.scope import Scope
+from onward.served import SharedTasks
 
 _GRACE = 30.0
 """How long cleanups may take when the backend is closed or the process ends, in seconds."""
@@ -53,7 +56,8 @@ _GRACE = 30.0
 class Core:
     """The async backend behind `Local`; all of it runs on one event loop."""
 
-    def __init__(self, workers: int, keep: float) -> None:
+    def __init__(self, workers: int, keep: float, resources: OpenResources | None = None) -> None:
+        self.resources: OpenResources = resources or OpenResources()
         self.workers = workers
         self.runs: dict[str, Run] = {}
         self._here: dict[str, Run] = {}
@@ -65,7 +69,7 @@ class Core:
         self._with_cleanup: dict[Run, None] = {}
         self._served: list[Catalog] = []
         self._serving = asyncio.Event()
-        self.runtime: Runtime = Runtime(workers)
+        self.runtime: Runtime = Runtime(workers, self.resources)
         self._timetable = Timetable(self.submit, self._is_open)
 
     async def submit(self, submission: Submission, /) -> Result[str, Fault]:
@@ -228,6 +232,9 @@ class Core:
     async def schedules(self) -> Result[list[Schedule], Fault]:
         return Success(self._timetable.listed())
 
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        return self._timetable.scheduled(name)
+
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         return self._timetable.pause(name, is_paused=True)
 
@@ -272,10 +279,9 @@ class Core:
                 run.after = None
             if run.tasks is None:
                 await self._serving.wait()
-                first, *others = (each.tasks for each in self._served)
-                run.tasks = ChainMap(dict(first), *map(dict, others)) if others else first
-            run.state = "running"
-            outcome = await self._evaluated(run)
+                served = [each.tasks for each in self._served]
+                run.tasks = SharedTasks(served) if len(served) > 1 else served[0]
+            outcome = await self._in_turn(run)
         except asyncio.CancelledError:
             if run.job is not asyncio.current_task():  # another submission has replaced this one
                 return
@@ -283,6 +289,18 @@ class Core:
         except BaseException as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(plan.flow, problem))
         self._finish(run, outcome, state_of(outcome))
+
+    async def _in_turn(self, run: Run) -> Outcome:
+        """Evaluates a call once the limit of its flow has a place."""
+        limit = run.plan.call_limit
+        if limit is None:
+            run.state = "running"
+            return await self._evaluated(run)
+        run.waits_for = limit.name
+        async with self.runtime.limits.place(limit, run.plan.limit_key) as begin:
+            begin()
+            run.waits_for, run.state = "", "running"
+            return await self._evaluated(run)
 
     async def _evaluated(self, run: Run) -> Outcome:
         plan = run.plan

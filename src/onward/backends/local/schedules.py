@@ -13,7 +13,7 @@ from weakref import WeakMethod
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import Schedule, Submission
+from onward.backend import Schedule, Scheduled, Submission
 from onward.backend.schedules import Timing, advance, begin, change, shown
 from onward.fault import Fault, Misconfigured, Unknown
 
@@ -51,7 +51,7 @@ class Timetable:
     def declare(self, schedule: Schedule, submission: Submission) -> Result[Schedule, Fault]:
         """See `Schedules.schedule`."""
         before, now = self._kept.get(schedule.name), time.time()
-        is_paused = before is not None and before.schedule.paused
+        is_paused = (schedule if before is None else before.schedule).paused
         kept = replace(schedule, paused=is_paused, next_at=None)
         try:
             timing = (
@@ -66,6 +66,13 @@ class Timetable:
     def listed(self) -> list[Schedule]:
         """See `Schedules.schedules`."""
         return [shown(kept.schedule, kept.timing) for _, kept in sorted(self._kept.items())]
+
+    def scheduled(self, name: str) -> Result[Scheduled, Fault]:
+        """See `ReadsSchedules.scheduled`."""
+        kept = self._kept.get(name)
+        if kept is None:
+            return Failure(_unknown(name))
+        return Success(Scheduled(shown(kept.schedule, kept.timing), kept.submission.plan))
 
     def pause(self, name: str, *, is_paused: bool) -> Result[None, Fault]:
         """Pauses or resumes a schedule; `Unknown` if there is none of this name."""

@@ -6,23 +6,25 @@ import asyncio
 import contextvars
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from onward.attempt import Attempts, LoopExecutor, ThreadExecutor, is_async
 from onward.backend import State, Status
 from onward.backend.support import step_context, step_name
+from onward.backends.local.limits import Limits
 from onward.backends.local.records import Records
 from onward.backends.local.waits import Waits
 from onward.catalog import Tasks
 from onward.context import Context, Progress
 from onward.coroutines import drive
 from onward.evaluate import evaluate
-from onward.execute import retried
-from onward.outcome import Outcome
+from onward.execute import limit_key, report_outcome, retried
+from onward.outcome import Faulted, Outcome
 from onward.plan import (
     Args,
     CaseNode,
@@ -41,16 +43,19 @@ from onward.plan import (
     TeeNode,
 )
 from onward.pool import Slots
+from onward.processes.children import Children
+from onward.resource import OPENS, Opens
 from onward.scope import Scope
 
 T = TypeVar("T")
+_Make: TypeAlias = Callable[[contextvars.Context], Awaitable[Outcome]]
 
 _HELD_SLOTS: ContextVar[Slots | None] = ContextVar("onward_held_slot", default=None)
 
 
-def _empty_context(held: Slots | None) -> contextvars.Context:
+def _empty_context(held: Slots | None, base: contextvars.Context) -> contextvars.Context:
     """A context without the caller's variables, because no engine carries them to a task."""
-    variables = contextvars.Context()
+    variables = base.copy()
     if held is not None:
         variables.run(_HELD_SLOTS.set, held)
     return variables
@@ -77,13 +82,15 @@ def releasing_slot(
 
 
 def needs_no_loop(node: Node, tasks: Tasks) -> bool:
-    """Whether a flow has no async task, no timeout and no fan-out."""
+    """Whether a flow has no async or isolated task, no timeout, no limit and no fan-out."""
     if type(node) is StepNode:
-        return node.timeout is None and not tasks[node.task].signature.is_async
+        return _is_plain(node) and not tasks[node.task].signature.is_async
     if type(node) is ChainNode:
         for step in node.steps:  # not `all`, which takes twice as long
             if type(step) is StepNode:  # the most common case, without a call
                 if step.timeout is not None or tasks[step.task].signature.is_async:
+                    return False
+                if step.limit is not None or step.isolate is not None:
                     return False
             elif not needs_no_loop(step, tasks):
                 return False
@@ -92,8 +99,10 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.handler, tasks)
     if type(node) is FinallyNode:
         return needs_no_loop(node.body, tasks) and needs_no_loop(node.cleanup, tasks)
-    if type(node) is NamedNode or (type(node) is FusedNode and node.timeout is None):
-        return needs_no_loop(node.body, tasks)
+    if type(node) is NamedNode:
+        return node.limit is None and needs_no_loop(node.body, tasks)
+    if type(node) is FusedNode:
+        return _is_plain(node) and needs_no_loop(node.body, tasks)
     if type(node) is CaseNode:
         return all(needs_no_loop(branch, tasks) for branch in node.branches)
     if isinstance(node, _PASSING):
@@ -101,12 +110,25 @@ def needs_no_loop(node: Node, tasks: Tasks) -> bool:
     return False
 
 
+def _is_plain(step: Runnable) -> bool:
+    return step.timeout is None and step.limit is None and step.isolate is None
+
+
 _PASSING: Final = (KeepNode, TeeNode, SpreadNode, FixedNode)
 
 
-def run_in_this_thread(plan: Plan, tasks: Tasks, executor: ThreadExecutor) -> Outcome:
-    """Runs a plan that `needs_no_loop` in the caller's thread."""
-    attempts, variables = Attempts(tasks, executor), _empty_context(_HELD_SLOTS.get())
+def run_in_this_thread(
+    plan: Plan, tasks: Tasks, executor: ThreadExecutor, base: contextvars.Context
+) -> Outcome:
+    """Runs a plan that `needs_no_loop` in the caller's thread.
+
+    Args:
+        plan: The plan.
+        tasks: Its tasks.
+        executor: Runs fused steps.
+        base: The context variables that tasks start with.
+    """
+    attempts, variables = Attempts(tasks, executor), _empty_context(_HELD_SLOTS.get(), base)
 
     async def attempt(step: Runnable, args: Args, where: str, attempt: int) -> Outcome:
         if type(step) is StepNode:
@@ -122,6 +144,10 @@ def run_in_this_thread(plan: Plan, tasks: Tasks, executor: ThreadExecutor) -> Ou
         return retried(step, once, executor.pause, random.random)
 
     return drive(evaluate(plan.root, plan.args, run_step, in_flight=1))
+
+
+async def _given(outcome: Outcome) -> Outcome:
+    return outcome
 
 
 @dataclass(slots=True, eq=False)
@@ -142,6 +168,12 @@ class Run:
     progress: Progress | None = None
     waits: Waits = field(default_factory=Waits)
     records: Records = field(default_factory=Records)
+    limits: dict[str, tuple[Context, str]] = field(default_factory=dict)
+    """The steps that wait for a limit, by path, and the limit's name."""
+
+    waits_for: str = ""
+    """The limit of calls that it waits for."""
+
     running: int = 0
     number: int = 0
     submitted: float = field(default_factory=time.time)
@@ -155,7 +187,22 @@ class Run:
         state, signal, until = self.state, "", None
         if state == "running" and not self.running and (current := self.waits.current):
             state, (signal, until) = "waiting", current
+        if state == "queued" and self.waits_for:
+            return Status("waiting", limit=self.waits_for)
+        if state == "running" and self.limits and len(self.limits) == self.running:
+            context, limit = next(iter(self.limits.values()))
+            task, step, attempt = context.task, context.step, context.attempt
+            return Status("waiting", task, step, attempt, limit=limit)
         return Status(state, self.task, self.step, self.attempt, self.progress, signal, until)
+
+    @contextmanager
+    def limited(self, path: str, context: Context, limit: str) -> Generator[Callable[[], object]]:
+        """Notes that a step waits for a limit; gives what to call when it has its place."""
+        self.limits[path] = context, limit
+        try:
+            yield lambda: self.limits.pop(path, None)
+        finally:
+            self.limits.pop(path, None)
 
     def on_attempt(self, context: Context) -> None:
         self.task, self.step, self.attempt = context.task, context.step, context.attempt
@@ -166,13 +213,21 @@ class Run:
 
 
 class Runtime:
-    """What the steps of a backend run on: slots for sync steps, and an executor."""
+    """What the steps of a backend run on: slots for sync steps, and an executor.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        workers: How many sync steps run at the same time.
+        opens: What opens the resources of tasks.
+    """
+
+    def __init__(self, workers: int, opens: Opens) -> None:
         self.slots: Slots = Slots(workers)
+        self.limits: Limits = Limits()
         self.executor: LoopExecutor = LoopExecutor()
-        self.without_slot: contextvars.Context = _empty_context(None)
-        self.in_slot: contextvars.Context = _empty_context(self.slots)
+        self.children: Children = Children()
+        self.without_slot: contextvars.Context = contextvars.Context()
+        self.without_slot.run(OPENS.set, opens)
+        self.in_slot: contextvars.Context = _empty_context(self.slots, self.without_slot)
 
 
 class StepRunner:
@@ -183,7 +238,7 @@ class StepRunner:
         self._runtime = runtime
         self._run = run
         self._tasks = run.tasks
-        self._attempts = Attempts(run.tasks, runtime.executor)
+        self._attempts = Attempts(run.tasks, runtime.executor, runtime.children)
 
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         async def once(attempt: int) -> Outcome:
@@ -213,6 +268,26 @@ class StepRunner:
             report=self._run.report,
         )
         make = partial(self._attempts.make, step, args, context, self._run.on_attempt)
+        if step.limit is None:
+            return await self._attempt_now(step, where, context, make)
+        key = limit_key(step, args, self._tasks)
+        if isinstance(key, Faulted):
+            report_outcome(self._tasks, context, key)
+            return await records.attempt(where, self._name(step), partial(_given, key))
+        with self._run.limited(where, context, step.limit.name) as is_over:
+            async with runtime.limits.place(step.limit, key) as begin:
+                is_over()
+
+                async def begun(variables: contextvars.Context) -> Outcome:
+                    begin()
+                    return await make(variables)
+
+                return await self._attempt_now(step, where, context, begun)
+
+    async def _attempt_now(
+        self, step: Runnable, where: str, context: Context, make: _Make
+    ) -> Outcome:
+        plan, runtime, records = self._run.plan, self._runtime, self._run.records
         if is_async(step, self._tasks):
             return await records.attempt(
                 where, self._name(step), partial(make, runtime.without_slot)

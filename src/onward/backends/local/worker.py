@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from onward.backend.support import stop_on
+from onward.backend import Hearing
+from onward.backend.support import BLOCKED, Echo, loop_echo, stop_on
 
 
 @dataclass(slots=True)
@@ -18,6 +19,10 @@ class LocalWorker:
     loop: asyncio.AbstractEventLoop
     leave: Callable[[float], Coroutine[Any, Any, None]]
     stopped: threading.Event = field(default_factory=threading.Event)
+    echo: Echo = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.echo = loop_echo(self.loop)
 
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""
@@ -28,3 +33,7 @@ class LocalWorker:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self.stopped.wait(timeout)
+
+    def hearing(self) -> Hearing:
+        """See `Hears.hearing`."""
+        return Hearing(self.echo.silent(), BLOCKED)

@@ -13,7 +13,7 @@ from onward.backend.adapters import (
     BlockingForgets,
     BlockingLists,
     BlockingMoves,
-    BlockingSchedules,
+    BlockingReadsSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
@@ -33,7 +33,7 @@ T = TypeVar("T")
 class SqliteBackend(
     BlockingCancels[Core],
     BlockingSignals[Core],
-    BlockingSchedules[Core],
+    BlockingReadsSchedules[Core],
     BlockingDiagnoses[Core],
     BlockingLists[Core],
     BlockingMoves[Core],

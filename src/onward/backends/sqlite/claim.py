@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from onward.backends.sqlite import places
 from onward.backends.sqlite.attempts import Attempt, put_attempts
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.settle import Last, Ran, decided, settle
@@ -273,6 +274,7 @@ def put_delegated(db: Connection, seq: int, call: int, record: Record, clock: Cl
     """Records the outcome of a delegated step, for the worker that has its call."""
     put_step(db, call, record)
     db.execute("delete from onward_jobs where seq = ?", (seq,))
+    places.remove(db, "call = ? and path = ?", (call, record.path), clock.now())
     db.execute(
         "insert into onward_log(call, path, at) values (?, ?, ?)", (call, record.path, clock.now())
     )
@@ -300,6 +302,7 @@ def withdraw(db: Connection, job: Claimed, path: str, clock: Clock) -> None:
         return
     query = "delete from onward_jobs where call = ? and path = ?"
     if db.execute(query, (job.call, path)).rowcount:
+        places.remove(db, "call = ? and path = ?", (job.call, path), clock.now())
         db.execute("insert into onward_log(call, at) values (?, ?)", (job.call, clock.now()))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
 from functools import partial
 from sqlite3 import Connection
 
+from onward.backend.support import Echo
 from onward.backends.sqlite import claim
 from onward.backends.sqlite.claim import Claimed, Outlook
 from onward.backends.sqlite.errors import PROBLEMS, Refused
@@ -51,6 +53,7 @@ class Claimer:
         self._is_closed = False
         self._was_full = False
         self._timer: asyncio.TimerHandle | None = None
+        self._echo = Echo(self._ask)
         runtime.freed = self._freed
         self._start()
 
@@ -67,6 +70,14 @@ class Claimer:
     def wake(self) -> None:
         """Wakes it up to look for jobs."""
         self._wake.set()
+
+    def silent(self) -> float:
+        """How long it has not answered a request to look for jobs, in seconds, on any thread."""
+        return self._echo.silent()
+
+    def _ask(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     async def close(self) -> None:
         """Claims no more jobs, and waits for the claim that is under way."""
@@ -86,6 +97,7 @@ class Claimer:
                 await self._wake.wait()
                 self._wake.clear()
                 await self._take_all()
+                self._echo.heard()
             except (*PROBLEMS, Refused) as problem:
                 self._resources.outage.fails(problem)
                 self._loop.call_later(_AGAIN, self._wake.set)

@@ -16,7 +16,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from returns.result import Failure, Result, Success
 
-from onward.backend import Diagnosis, Schedule, Status, Submission, Worker
+from onward.backend import Diagnosis, Schedule, Scheduled, Status, Submission, Worker
 from onward.backend.history import CallPage, CallQuery, HistoryPage
 from onward.backend.loop import LoopThread
 from onward.backend.support import Patience, queues_served, unknown
@@ -284,6 +284,16 @@ class Core:
         """See `AsyncSchedules.schedules`."""
         return Success(await self._read(schedules.listed))
 
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        """See `AsyncReadsSchedules.scheduled`."""
+        found = await self._read(partial(schedules.scheduled, name=name))
+        if found is None:
+            return Failure(self._no_schedule(name))
+        plan = found.plan
+        if plan.queue == self.queue:  # another backend has another default
+            plan = replace(plan, queue=None)
+        return Success(replace(found, plan=plan))
+
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         """See `AsyncSchedules.pause_schedule`."""
         pause = partial(schedules.pause, name=name, is_paused=True)
@@ -302,7 +312,10 @@ class Core:
     def _of_schedule(self, name: str, is_known: bool) -> Result[None, Fault]:
         if is_known:
             return Success(None)
-        return Failure(Unknown(name, f"no such schedule in {self.file.path}"))
+        return Failure(self._no_schedule(name))
+
+    def _no_schedule(self, name: str) -> Unknown:
+        return Unknown(name, f"no such schedule in {self.file.path}")
 
     # -- the rest ------------------------------------------------------------------------------
 

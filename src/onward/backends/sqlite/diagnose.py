@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import time
 from collections.abc import Collection, Iterator
 
 from onward.backend import Diagnosis, Finding, SeenWorker
@@ -33,7 +34,33 @@ def look(db: sqlite3.Connection, file: File, queue: str, queues: Collection[str]
     waiting = dict.fromkeys((queue, *queues), 0)
     waiting |= {name: 0 for worker in workers for name in worker.queues}
     waiting |= dict(counted.fetchall())
-    return Diagnosis(queue, tuple(_findings(db, file)), workers, waiting, 0.0)
+    running = dict.fromkeys(waiting, 0)
+    taken = "select queue, count(*) from onward_jobs where owner is not null group by queue"
+    running |= dict(db.execute(taken).fetchall())
+    return Diagnosis(
+        queue,
+        tuple(_findings(db, file)),
+        workers,
+        waiting,
+        0.0,
+        running=running,
+        oldest=dict(_oldest(db, file)),
+    )
+
+
+def _oldest(db: sqlite3.Connection, file: File) -> Iterator[tuple[str, float]]:
+    """How long calls have waited for their first step, or something for its time, by queue."""
+    now = file.clock.now()
+    rows = db.execute(
+        "select jobs.queue, max(case when jobs.due is null then ? - calls.submitted "
+        "else ? - jobs.due end) from onward_jobs as jobs join onward_calls as calls "
+        "on calls.seq = jobs.call "
+        "where jobs.owner is null and (jobs.due <= ? or (jobs.due is null and jobs.claims = 0)) "
+        "group by jobs.queue",
+        (time.time(), now, now),
+    )
+    for name, age in rows.fetchall():
+        yield name, max(0.0, age)
 
 
 def _findings(db: sqlite3.Connection, file: File) -> Iterator[Finding]:

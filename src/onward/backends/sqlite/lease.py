@@ -14,6 +14,7 @@ import msgspec
 
 from onward import outcome as outcomes
 from onward.backends.sqlite import clock as clocks
+from onward.backends.sqlite import places
 from onward.backends.sqlite.attempts import give_up
 from onward.backends.sqlite.claim import Record, put_delegated
 from onward.backends.sqlite.clock import Clock
@@ -94,9 +95,10 @@ def renew(db: Connection, worker: int, until: float) -> bool:
     return changed.rowcount > 0
 
 
-def leave(db: Connection, worker: int) -> None:
+def leave(db: Connection, worker: int, clock: Clock) -> None:
     """Gives back all that a worker has, and forgets it."""
     give_up(db, worker)
+    places.free_of_worker(db, worker, clock.now())
     db.execute("update onward_jobs set owner = null, claim = null where owner = ?", (worker,))
     db.execute("delete from onward_workers where id = ?", (worker,))
 
@@ -116,6 +118,7 @@ def take_over(db: Connection, workers: Collection[int], clock: Clock) -> list[Lo
     lost: list[LostCall] = []
     for worker in workers:
         give_up(db, worker)
+        places.free_of_worker(db, worker, clock.now())
         db.execute(
             "update onward_jobs set owner = null, claim = null, deaths = deaths + 1 "
             "where owner = ?",

@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from onward.backends.sqlite import lease, retention, schedules, schema
+from onward.backends.sqlite import lease, places, retention, schedules, schema
 from onward.backends.sqlite.clock import note_time
 from onward.backends.sqlite.errors import PROBLEMS, Refused
 from onward.backends.sqlite.lease import LostCall
@@ -70,6 +70,10 @@ class Maintenance:
         """Looks no more."""
         self._closed.set()
 
+    def silent(self) -> float:
+        """How long it has not been able to look, in seconds."""
+        return time.monotonic() - self._looked
+
     def _run(self) -> None:
         every = min(_EVERY, self._resources.lease / 4)
         while not self._closed.is_set():
@@ -116,7 +120,7 @@ class Maintenance:
         self._found = self._resources.file.identity
         if self._found != self._identity:
             # In a copy of the file, this worker may own what it no longer holds.
-            lease.leave(db, self._worker)
+            lease.leave(db, self._worker, clock)
         has_lease = lease.renew(db, self._worker, now + self._resources.lease)
         if schema.version_of(db) > schema.VERSION:
             return Report([], has_lease, is_old=True)
@@ -126,6 +130,7 @@ class Maintenance:
         if time.monotonic() - self._looked < self._resources.lease / 2:
             lost = lease.take_over(db, lease.gone(db, now, self._worker), clock)
         expire(db, clock)
+        places.look_over(db, now)
         schedules.make_due(db, self._resources.queue, clock)
         note_time(db, now)
         self._renewed = time.monotonic()

@@ -18,12 +18,13 @@ from returns.result import Failure
 from onward import outcome as outcomes
 from onward import plan as plans
 from onward.backend.support import expired
-from onward.backends.sqlite import claim, lower
+from onward.backends.sqlite import claim, limits, lower
 from onward.backends.sqlite.attempts import write_running
 from onward.backends.sqlite.claim import Claimed, Record
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import PROBLEMS, Refused
 from onward.backends.sqlite.jobs import Job, Runtime
+from onward.backends.sqlite.limits import Answer, Request
 from onward.backends.sqlite.message import CallHead, StepMessage, head_of, read
 from onward.backends.sqlite.resources import Resources, Serving
 from onward.backends.sqlite.settle import decided, expire
@@ -33,6 +34,7 @@ from onward.backends.sqlite.wakeup import Changes
 from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import BadPayload
+from onward.limit import StepLimit
 from onward.outcome import Faulted, Outcome, faulted
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, Runnable
@@ -144,6 +146,8 @@ class JobRunner:
             is_again = job.claimed.is_again or plan.past is not None
             job.scope = Scope(run_step, runner.known if is_again else None)
             await self._cancel_if_decided(job, job.scope)  # from now on, it hears of it
+        if (limit := plan.call_limit) is not None:
+            await self._enter(job, limit, plan.limit_key)
         try:
             wait = waits_with_past(WaitRunner(self, job, runner), plan.past)
             outcome = await evaluate(plan.root, plan.args, job.scope or run_step, wait=wait)
@@ -156,6 +160,20 @@ class JobRunner:
         if deadline is not None and deadline <= self.clock.now():
             outcome, is_all = faulted(expired(plan.flow)), False
         await self._end(job, outcome, record, is_all=is_all)
+
+    async def _enter(self, job: Job, limit: StepLimit, key: str) -> None:
+        """Goes on once the limit of the call's flow has a place; gives the job back until then."""
+        request = Request(job.claimed, limits.CALL, "", limit, key, may_park=True)
+        answers: list[Answer] = []
+
+        def ask(db: Connection) -> bool:
+            answer = limits.ask(db, request, self.clock)
+            answers[:] = [] if answer is None else [answer]  # it may be done again
+            return answer is not None
+
+        await self.write(job, ask)
+        if answers[0].is_parked:
+            await self.let_go(job)
 
     async def _cancel_if_decided(self, job: Job, scope: Scope) -> None:
         """Cancels a call's steps if the call was cancelled, or has expired, before."""
@@ -266,6 +284,11 @@ class JobRunner:
             await self._let_go_after(self._put_off(job, self.clock.now()), job)
         if job.is_over:
             await for_ever()  # the job's task is cancelled
+
+    async def let_go(self, job: Job) -> None:
+        """See `Host.let_go`."""
+        self._let_go(job)
+        await for_ever()  # the job's task is cancelled
 
     def queue_of(self, job: Job, step: Runnable) -> str:
         """See `Host.queue_of`."""

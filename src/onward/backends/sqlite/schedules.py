@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from onward import plan as plans
-from onward.backend import Schedule, Submission
+from onward.backend import Schedule, Scheduled, Submission
 from onward.backend.schedules import Timing, advance, begin, change, shown
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.submit import calls_of, put
@@ -50,6 +50,14 @@ def listed(db: Connection) -> list[Schedule]:
     """The schedules there are, by name."""
     rows = db.execute(f"select {_COLUMNS} from onward_schedules order by name")
     return [shown(kept.schedule, kept.timing) for kept in map(_kept, rows)]
+
+
+def scheduled(db: Connection, name: str) -> Scheduled | None:
+    """A schedule and its plan; None if there is none of that name."""
+    kept = _find(db, name)
+    if kept is None:
+        return None
+    return Scheduled(shown(kept.schedule, kept.timing), plans.decode(kept.plan).unwrap())
 
 
 def pause(db: Connection, name: str, *, is_paused: bool) -> bool:

@@ -206,7 +206,40 @@ create index onward_failures on onward_calls (state, seq, flow, submitted, fault
 - `onward_numbers` has the largest `seq` of a call that was ever deleted, so that none comes again.
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS, _UNIQUE, _OVERLAPS, _HISTORY)
+_LIMITS = """
+create table onward_places (
+    seq integer primary key,
+    pool text not null,
+    key text not null,
+    turn integer not null,
+    call integer not null,
+    path text not null,
+    job integer not null,
+    task text not null,
+    name text not null,
+    concurrency integer,
+    rate integer,
+    window real not null,
+    handed real,
+    begun real,
+    unique (call, path)
+);
+create index onward_turns on onward_places (pool, turn, seq) where handed is null;
+create index onward_keys on onward_places (pool, key, turn) where handed is null;
+create index onward_held on onward_places (pool, begun) where handed is not null;
+
+create table onward_begun (pool text not null, at real not null, until real not null);
+create index onward_begun_at on onward_begun (pool, at);
+create index onward_begun_until on onward_begun (until);
+"""
+"""Limits of steps, see `onward.backends.sqlite.places`. What is what:
+
+- `onward_places` has the steps that have a place of a limit, or wait for one. `handed` is when it
+  got the place, and `begun` when its attempt began.
+- `onward_begun` has the attempts of limits with a rate that began within their last window.
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _WAITS, _UNIQUE, _OVERLAPS, _HISTORY, _LIMITS)
 VERSION = len(MIGRATIONS)
 """The version of the schema that this release writes."""
 

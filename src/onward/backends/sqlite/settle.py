@@ -14,6 +14,7 @@ from onward import outcome as outcomes
 from onward import plan as plans
 from onward.backend import state_of
 from onward.backend.support import expired, is_cancelling
+from onward.backends.sqlite import places
 from onward.backends.sqlite.attempts import not_over, read_running, write_running
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import Reply
@@ -91,6 +92,7 @@ def settle(
     db.execute("delete from onward_jobs where seq = ?", (seq,))
     db.execute("delete from onward_jobs where call = ? and path is not null", (seq,))
     db.execute("delete from onward_waits where call = ?", (seq,))
+    places.remove(db, "call = ?", (seq,), clock.now())
     db.execute("insert into onward_log(call, at) values (?, ?)", (seq, clock.now()))
     return True
 
@@ -161,6 +163,10 @@ def end_early(db: Connection, seq: int, outcome: Faulted, clock: Clock) -> None:
     for part, path in db.execute(query, (seq,)).fetchall():
         if not in_cleanup(path):
             db.execute("delete from onward_jobs where seq = ?", (part,))
+    query = "select path from onward_places where call = ? and begun is null"
+    for (path,) in db.execute(query, (seq,)).fetchall():
+        if not in_cleanup(path):
+            places.remove(db, "call = ? and path = ?", (seq, path), clock.now())
     db.execute("insert into onward_log(call, at) values (?, ?)", (seq, clock.now()))
 
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from sqlite3 import Connection
 from typing import Protocol
 
 from onward import outcome as outcomes
+from onward.backend.limiter import margin
 from onward.backend.support import step_context, step_name
-from onward.backends.sqlite import claim
+from onward.backends.sqlite import claim, limits
 from onward.backends.sqlite.attempts import Attempt, Running
 from onward.backends.sqlite.claim import Record
 from onward.backends.sqlite.clock import Clock
 from onward.backends.sqlite.errors import LARGEST, too_large
 from onward.backends.sqlite.jobs import Job, Runtime
+from onward.backends.sqlite.limits import Answer, Request
 from onward.backends.sqlite.message import StepMessage, write
-from onward.execute import is_retried
-from onward.outcome import Outcome, faulted
+from onward.context import Context
+from onward.execute import is_retried, limit_key, report_outcome
+from onward.outcome import Faulted, Outcome, faulted
 from onward.plan import Args, Past, Runnable, StepNode
 
 _SOON = 0.05
 """How long a step of a fan-out waits for a slot here, in seconds, before others can have it."""
+
+_LONGEST = 30.0
+"""How long a step waits for a place before it asks again, in seconds."""
 
 _PATIENCE = 0.25
 """How long a job that has not begun waits for a slot here, in seconds, before others can have it.
@@ -68,6 +75,10 @@ class Host(Protocol):
 
     async def give_back(self, job: Job) -> None:
         """Lets another worker have a job at once, if that can be written; it ends here then."""
+        ...
+
+    async def let_go(self, job: Job) -> None:
+        """Ends a job here that was given back."""
         ...
 
     def queue_of(self, job: Job, step: Runnable) -> str:
@@ -195,8 +206,7 @@ class StepRunner:
         self, step: Runnable, args: Args, path: str, attempt: int, *, has_slot: bool
     ) -> tuple[Outcome, float]:
         """Makes one attempt; gives its outcome, and when it began, in seconds since 1970."""
-        job, runtime = self._job, self._host.runtime
-        head = job.head
+        job, head = self._job, self._job.head
         context = step_context(
             step,
             call=head.id,
@@ -209,26 +219,108 @@ class StepRunner:
             report=job.report,
             is_cancelled=lambda: job.is_over,
         )
+        in_slot = partial(self._in_slot, step, args, context)
+        if step.limit is not None:
+            return await self._limited(step, args, context, in_slot, has_slot=has_slot)
         with job.active():
             if not has_slot:
                 await self._take_slot(step)
-            began, start = time.time(), time.monotonic()
-            job.running[path] = Running(path, context.task, attempt, began)
-            try:
-                outcome = await runtime.attempts.make(
-                    step, args, context, job.on_attempt, runtime.variables
-                )
-            except asyncio.CancelledError:
-                job.interrupted[path] = job.running[path]
-                raise
-            else:
-                return outcome, began
-            finally:
-                del job.running[path]
-                runtime.took(time.monotonic() - start)
-                runtime.slots.add(1)
-                if not isinstance(step, StepNode):
-                    job.on_attempt(context)  # the fused step has ended, not a task within it
+            return await in_slot()
+
+    async def _in_slot(self, step: Runnable, args: Args, context: Context) -> tuple[Outcome, float]:
+        job, runtime, path, attempt = self._job, self._host.runtime, context.step, context.attempt
+        began, start = time.time(), time.monotonic()
+        job.running[path] = Running(path, context.task, attempt, began)
+        try:
+            outcome = await runtime.attempts.make(
+                step, args, context, job.on_attempt, runtime.variables
+            )
+        except asyncio.CancelledError:
+            job.interrupted[path] = job.running[path]
+            raise
+        else:
+            return outcome, began
+        finally:
+            del job.running[path]
+            runtime.took(time.monotonic() - start)
+            runtime.slots.add(1)
+            if not isinstance(step, StepNode):
+                job.on_attempt(context)  # the fused step has ended, not a task within it
+
+    async def _limited(
+        self,
+        step: Runnable,
+        args: Args,
+        context: Context,
+        in_slot: Callable[[], Awaitable[tuple[Outcome, float]]],
+        *,
+        has_slot: bool,
+    ) -> tuple[Outcome, float]:
+        """Makes an attempt once its limit has a place; what waits for that holds no slot."""
+        job, host, path, slots = self._job, self._host, context.step, self._host.runtime.slots
+        assert step.limit is not None
+        key = limit_key(step, args, host.runtime.tasks)
+        if isinstance(key, Faulted):
+            if has_slot:
+                slots.add(1)
+            report_outcome(host.runtime.tasks, context, key)
+            return key, time.time()
+        # Beside a fan-out, other steps of the job may run.
+        may_park = job.claimed.path is not None or "[" not in path
+        request = Request(job.claimed, path, context.task, step.limit, key, may_park)
+        give_back = partial(limits.give_back, job=job.claimed, path=path, clock=host.clock)
+        try:
+            with host.arrivals(job, path) as arrived:
+                while True:
+                    arrived.clear()
+                    with job.active():
+                        if not has_slot:
+                            await self._take_slot(step)
+                        has_slot = False
+                        answer = await self._ask_in_slot(request)
+                        if answer.began is not None:
+                            outcome = await in_slot()
+                            await host.write(job, give_back)
+                            return outcome
+                    with job.waiting(), contextlib.suppress(TimeoutError):
+                        if answer.is_parked:
+                            await host.let_go(job)
+                        left = (answer.opens or limits.NEVER) - host.clock.now()
+                        async with asyncio.timeout(min(max(0.0, left), _LONGEST)):
+                            await arrived.wait()
+        except asyncio.CancelledError:
+            if not job.is_over:  # the step was cancelled, and its call goes on
+                host.write_soon(give_back)
+            raise
+
+    async def _ask_in_slot(self, request: Request) -> Answer:
+        """Asks for a place; without one, it frees the slot."""
+        host, found = self._host, list[Answer]()
+
+        def ask(db: Connection) -> bool:
+            answer = limits.ask(db, request, host.clock)
+            found[:] = [] if answer is None else [answer]  # it may be done again
+            return answer is not None
+
+        try:
+            await host.write(self._job, ask)
+            [answer] = found
+            if answer.began is not None and request.limit.rate is not None:
+                await self._begin_now(request, answer.began)
+        except BaseException:
+            host.runtime.slots.add(1)
+            raise
+        if answer.began is None:
+            host.runtime.slots.add(1)
+        return answer
+
+    async def _begin_now(self, request: Request, began: float) -> None:
+        """Corrects when an attempt begins, as long as that is later than was written down."""
+        host, most = self._host, margin(request.limit.per) / 2
+        while (now := host.clock.now()) - began > most:
+            late = partial(limits.begin_late, request=request, began=began, now=now)
+            await host.write(self._job, late)
+            began = now
 
     async def _take_slot(self, step: Runnable) -> None:
         job, host = self._job, self._host

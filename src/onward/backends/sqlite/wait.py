@@ -72,6 +72,8 @@ STATE = (
     "when calls.outcome is not null then 'cancelling' "
     "when (jobs.owner is null or jobs.waiting) and exists "
     "(select 1 from onward_waits where call = calls.seq) then 'waiting' "
+    "when jobs.owner is null and exists "
+    "(select 1 from onward_places where call = calls.seq and begun is null) then 'waiting' "
     "when jobs.owner is not null or jobs.task is not null then 'running' else 'queued' end"
 )
 """A call's state, where `calls` is its row and `jobs` that of its job, if it has one."""
@@ -95,8 +97,13 @@ def status_of(db: Connection, id: str, clock: Clock) -> Status | None:
     until = None
     if state == "waiting":
         query = "select signal, due from onward_waits where call = ? order by rowid limit 1"
-        signal, due = db.execute(query, (seq,)).fetchone() or (None, None)  # it may end meanwhile
+        found = db.execute(query, (seq,)).fetchone()
+        signal, due = found or (None, None)  # it may end meanwhile
         until = None if due is None else moment(clock.to_epoch(due))
+        query = "select task, path, name from onward_places where call = ? and begun is null"
+        place = None if found is not None else db.execute(query, (seq,)).fetchone()
+        if place is not None:
+            return Status("waiting", place[0], place[1], now_attempt or 0, limit=place[2])
     return Status(
         state,
         now_task or "",

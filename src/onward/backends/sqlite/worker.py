@@ -11,6 +11,7 @@ import socket
 import threading
 from contextvars import Context as Variables
 
+from onward.backend import Hearing
 from onward.backend.loop import Closed, LoopThread
 from onward.backends.sqlite import lease
 from onward.backends.sqlite.claimer import Claimer
@@ -25,6 +26,9 @@ from onward.execute import report_outcome
 
 SLOTS = 16
 """How many steps a worker runs at a time, by default."""
+
+_LEASES = 3.0
+"""After how many leases without a look at the file a worker counts as deaf."""
 
 _LEAVING = 5.0
 """How long giving back may take, in seconds, where the file cannot be written just now."""
@@ -105,6 +109,11 @@ class Server:
                 )
             )
 
+    def hearing(self) -> Hearing:
+        """See `Hears.hearing`. It hears from the file as long as it can look for jobs there."""
+        silent = max(self._claimer.silent(), self._maintenance.silent())
+        return Hearing(silent, _LEASES * self._resources.lease, self._serving.slots)
+
     async def leave(self, grace: float) -> None:
         """Takes up no more, and gives back what has not ended after so many seconds."""
         self._end_by = min(self._end_by, self._loop.time() + grace)
@@ -127,7 +136,8 @@ class Server:
         self._runner.cancel_all()
         with contextlib.suppress(*PROBLEMS, Refused, TimeoutError):  # the lease will run out
             async with asyncio.timeout(_LEAVING):
-                await self._resources.commits.on_loop(lambda db: lease.leave(db, self._serving.id))
+                id, clock = self._serving.id, self._resources.file.clock
+                await self._resources.commits.on_loop(lambda db: lease.leave(db, id, clock))
         self.ended.set()
 
 
@@ -154,3 +164,7 @@ class SqliteWorker:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._server.ended.wait(timeout)
+
+    def hearing(self) -> Hearing:
+        """See `Hears.hearing`."""
+        return self._server.hearing()

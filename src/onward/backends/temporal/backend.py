@@ -16,6 +16,7 @@ from onward.backend import (
     Diagnosis,
     HistoryPage,
     Schedule,
+    Scheduled,
     Status,
     Submission,
     Worker,
@@ -27,7 +28,7 @@ from onward.backend.adapters import (
     BlockingForgets,
     BlockingLists,
     BlockingMoves,
-    BlockingSchedules,
+    BlockingReadsSchedules,
     BlockingSignals,
     BlockingSubmitsUnique,
 )
@@ -72,7 +73,7 @@ class TemporalBackend(
     BlockingMoves["Core"],
     BlockingLists["Core"],
     BlockingForgets["Core"],
-    BlockingSchedules["Core"],
+    BlockingReadsSchedules["Core"],
     BlockingDiagnoses["Core"],
     BlockingSubmitsUnique["Core"],
 ):
@@ -82,15 +83,15 @@ class TemporalBackend(
 
     def __init__(self, address: Address) -> None:
         super().__init__(Core(address), LoopThread("onward-temporal", _LINGER))
-        self._address = address
+        self.address: Address = address
 
     def __repr__(self) -> str:
-        at = self._address
+        at = self.address
         return f"temporal({at.target!r}, namespace={at.namespace!r}, task_queue={at.task_queue!r})"
 
     def explain(self, plan: Plan, /) -> str:
         """See `Explains.explain`."""
-        return lower.explain(plan, self._address.task_queue)
+        return lower.explain(plan, self.address.task_queue)
 
     def check(self, plan: Plan, /) -> list[Fault]:
         """See `Checks.check`."""
@@ -246,6 +247,9 @@ class Core:
 
     async def schedules(self) -> Result[list[Schedule], Fault]:
         return await self._connection.request("", schedules.list_all)
+
+    async def scheduled(self, name: str, /) -> Result[Scheduled, Fault]:
+        return await self._connection.request(name, lambda client: schedules.read(client, name))
 
     async def pause_schedule(self, name: str, /) -> Result[None, Fault]:
         return await self._connection.request(

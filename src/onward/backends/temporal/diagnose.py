@@ -51,13 +51,18 @@ async def make_diagnosis(
     )
     queues_of: dict[str, set[str]] = {}
     waiting: dict[str, int] = {}
+    oldest: dict[str, float] = {}
     for queue in sorted({address.task_queue, *queues}):
         steps = await _queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
         waiting[queue] = steps.stats.approximate_backlog_count
         found = [steps]
+        ages = [steps.stats.approximate_backlog_age.ToTimedelta()]
         if queue == address.task_queue:
             found.append(await _queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW))
             waiting[queue] += found[-1].stats.approximate_backlog_count
+            ages.append(found[-1].stats.approximate_backlog_age.ToTimedelta())
+        if waiting[queue]:
+            oldest[queue] = max(ages).total_seconds()
         for poller in (poller for each in found for poller in each.pollers):
             if time.time() - poller.last_access_time.seconds < _GONE:
                 queues_of.setdefault(poller.identity, set()).add(queue)
@@ -67,7 +72,7 @@ async def make_diagnosis(
         SeenWorker(name, frozenset(queues_of[name]), probe.tasks.get(name))
         for name in sorted(queues_of)
     )
-    return Diagnosis(address.task_queue, findings, workers, waiting, probe.clock)
+    return Diagnosis(address.task_queue, findings, workers, waiting, probe.clock, oldest=oldest)
 
 
 async def _ask(

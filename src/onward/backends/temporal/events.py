@@ -13,6 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from onward.backends.temporal import limit_message
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.ending import sent_in
 from onward.backends.temporal.message import (
@@ -42,12 +43,14 @@ class Entry:
         started: When a worker began its last attempt, for a step that has ended.
         ended: How it ended.
         note: What is known of a wait.
+        earlier: The attempts before this one, of a step with a limit.
     """
 
     event: HistoryEvent
     started: HistoryEvent | None = None
     ended: HistoryEvent | None = None
     note: WaitNote | None = None
+    earlier: tuple[Entry, ...] = ()
 
     @property
     def child(self) -> str:
@@ -57,7 +60,8 @@ class Entry:
     @property
     def activity(self) -> str:
         """The id of the activity that runs a step; empty for a part or a wait."""
-        return self.event.activity_task_scheduled_event_attributes.activity_id
+        scheduled = self.event.activity_task_scheduled_event_attributes
+        return "" if scheduled.activity_type.name == limit_message.TYPE else scheduled.activity_id
 
 
 @dataclass(slots=True)
@@ -133,7 +137,7 @@ async def parse(
         events[0],
         events[-1] if events[-1].WhichOneof("attributes") in _ENDS else None,
         await sent_in(client, events[0]),
-        [entry for entry in entries if entry.child or entry.activity or entry.note],
+        _joined(entry for entry in entries if entry.child or entry.activity or entry.note),
         await _signals(client, events),
         {each.activity_id: each for each in pending},
         [
@@ -182,6 +186,21 @@ def _entries(events: Iterable[HistoryEvent]) -> tuple[list[Entry], list[tuple[En
     return list(entries.values()), notes
 
 
+def _joined(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries, with all attempts at a step in one: each may be an activity of its own."""
+    joined: list[Entry] = []
+    places: dict[str, int] = {}
+    for entry in entries:
+        before = places.setdefault(entry.activity, len(joined)) if entry.activity else len(joined)
+        if before == len(joined):
+            joined.append(entry)
+        else:
+            last = joined[before]
+            entry.earlier = (*last.earlier, last)
+            joined[before] = entry
+    return joined
+
+
 async def _decode(client: Client, notes: Sequence[tuple[Entry, Payload]]) -> None:
     """Notes in each entry of a wait what is known of it, once for each wait."""
     payloads = Payloads(payloads=[payload for _, payload in notes])
@@ -196,8 +215,8 @@ async def _decode(client: Client, notes: Sequence[tuple[Entry, Payload]]) -> Non
         else:
             note = decode_wait(raw)
             memo = event.workflow_properties_modified_event_attributes.upserted_memo.fields
-            if note is not None and BEGUN not in memo and note.until is not None:
-                note = None  # its timer is an entry
+            if note is not None and BEGUN not in memo and (note.until is not None or note.limit):
+                note = None  # its timer or its step is an entry
         if note is not None and note.path and note.path not in seen:
             seen.add(note.path)
             entry.note = note
@@ -208,7 +227,7 @@ async def _signals(client: Client, events: Iterable[HistoryEvent]) -> Mapping[st
     for event in events:
         if event.HasField("workflow_execution_signaled_event_attributes"):
             signal = event.workflow_execution_signaled_event_attributes
-            if signal.signal_name not in found:
+            if signal.signal_name not in found and signal.signal_name != limit_message.PLACE:
                 raw = value_of_signal(await decoded(client, signal.input))
                 if raw is not None:
                     found[signal.signal_name] = Signal(event, raw)

@@ -16,7 +16,7 @@ from temporalio.client import ActivityExecution, Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import CallPage, CallQuery, CallRecord, matches, state_of
-from onward.backends.temporal import unique_message
+from onward.backends.temporal import limit_message, unique_message
 from onward.backends.temporal.message import SINGLE, TAGS, workflow_type
 from onward.backends.temporal.records import kind_of_fault, start_of
 from onward.backends.temporal.status import status_of
@@ -67,6 +67,7 @@ class _Lister:
             # A call with a key is a child of the workflow that holds its key. Other children are
             # parts of calls.
             f"(ParentWorkflowId IS NULL OR WorkflowId STARTS_WITH {_text(unique_message.PREFIX)})",
+            f"WorkflowType != {_text(limit_message.TYPE)}",
             f"(WorkflowType != {type_} OR ExecutionStatus = 'Running')",
             f"WorkflowType IN ({flow}, {type_})" if query.flow else "",
             wanted,

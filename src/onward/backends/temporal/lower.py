@@ -105,9 +105,12 @@ def awaits_any(root: Node) -> bool:
 def is_single(plan: Plan) -> bool:
     """Whether a call runs as a single activity, without a workflow.
 
-    Activities have no memo for tags, and begin with no outcomes of another call.
+    Activities have no memo for tags, begin with no outcomes of another call, and cannot wait for
+    the place of a limit.
     """
-    return isinstance(plan.root, Runnable) and not plan.tags and plan.past is None
+    root = plan.root
+    is_alone = isinstance(root, Runnable) and root.limit is None
+    return is_alone and not plan.tags and plan.past is None
 
 
 def retry_policy(step: Runnable, crashes: int = CRASHES) -> RetryPolicy:

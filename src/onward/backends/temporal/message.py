@@ -89,11 +89,15 @@ class WaitNote(Struct, frozen=True, omit_defaults=True):
         signal: The signal's name; empty for a sleep.
         until: When the wait ends at the latest, in seconds since 1970; None without a timeout.
         path: The wait's path.
+        limit: The name of the limit, for a step that waits for its place.
+        attempt: The number of that step's attempt.
     """
 
     signal: str = ""
     until: float | None = None
     path: str = ""
+    limit: str = ""
+    attempt: int = 0
 
 
 class StepMessage(Struct, frozen=True, omit_defaults=True):
@@ -108,6 +112,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True):
         deadline: When the call expires, in seconds since 1970.
         keyword: The names of the keyword arguments, whose values come last.
         trace: The plan's trace.
+        attempt: The number of the attempt, of a step with a limit: its workflow counts them.
     """
 
     call: str
@@ -118,6 +123,7 @@ class StepMessage(Struct, frozen=True, omit_defaults=True):
     deadline: float | None = None
     keyword: tuple[str, ...] = ()
     trace: dict[str, str] = {}
+    attempt: int = 1
 
     @property
     def name(self) -> str:

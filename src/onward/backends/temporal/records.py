@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msgspec import Raw
+from msgspec.structs import replace
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.failure.v1 import Failure
@@ -19,6 +21,7 @@ from onward.backends.temporal.events import Entry, Events, Signal, time_of
 from onward.backends.temporal.message import WaitNote, outcome_of_value
 from onward.backends.temporal.paths import without_parts
 from onward.context import moment
+from onward.execute import is_retried
 from onward.fault import Cancelled, TooLarge
 from onward.outcome import Faulted, Outcome, Value, faulted
 from onward.past import node_at
@@ -77,6 +80,11 @@ async def _step(client: Client, events: Events, entry: Entry, plan: Plan | None)
     path = entry.activity if plan is None else without_parts(plan.root, entry.activity)
     outcome = None if entry.ended is None else await _outcome(client, entry.ended, name)
     attempts = await _attempts(client, events, entry, name, outcome)
+    if entry.earlier:
+        attempts = await _all_attempts(client, events, entry, name, attempts)
+    node = None if plan is None else node_at(plan.root, path)
+    if isinstance(node, Runnable) and node.limit is not None and outcome is not None:
+        outcome = None if is_retried(node, outcome, len(entry.earlier) + 1) else outcome
     is_first = bool(attempts) and attempts[0].number == 1 and attempts[0].began is not None
     return StepRecord(
         path,
@@ -86,7 +94,20 @@ async def _step(client: Client, events: Events, entry: Entry, plan: Plan | None)
         attempts,
         # Only the last attempt has a time. If it is not the first one, the step was begun between.
         attempts[0].began if is_first else time_of(entry.event),
-        None if entry.ended is None else time_of(entry.ended),
+        None if entry.ended is None or outcome is None else time_of(entry.ended),
+    )
+
+
+async def _all_attempts(
+    client: Client, events: Events, entry: Entry, name: str, last: Sequence[AttemptRecord]
+) -> tuple[AttemptRecord, ...]:
+    """The attempts at a step with a limit, each of which was an activity."""
+    found: list[AttemptRecord] = []
+    for each in entry.earlier:
+        outcome = None if each.ended is None else await _outcome(client, each.ended, name)
+        found += await _attempts(client, events, each, name, outcome)
+    return tuple(
+        replace(attempt, number=number) for number, attempt in enumerate([*found, *last], 1)
     )
 
 

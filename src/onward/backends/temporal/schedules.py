@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 import msgspec
 from msgspec.structs import replace
+from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Client,
     ScheduleActionStartWorkflow,
@@ -20,11 +22,11 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.client import Schedule as Scheduled
+from temporalio.client import Schedule as TemporalSchedule
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward import plan as plans
-from onward.backend import Overlap, Schedule
+from onward.backend import Overlap, Schedule, Scheduled
 from onward.backend.schedules import CATCH_UP
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import raw_value
@@ -74,6 +76,24 @@ async def list_all(client: Client) -> list[Schedule]:
     return sorted(found, key=lambda schedule: schedule.name)
 
 
+async def read(client: Client, name: str) -> Scheduled:
+    """Returns a schedule and its plan; raises RPCError."""
+    found = await client.get_schedule_handle(name).describe(rpc_timeout=PROMPT)
+    declared = _from_note(found.schedule.state.note)
+    action = found.schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)
+    plan = None
+    if declared is not None:
+        payloads = cast("Sequence[Payload]", action.args)  # as the server gave them
+        [raw, *_] = await client.data_converter.decode(payloads)
+        plan = plans.decode(raw).value_or(None)
+    if declared is None or plan is None:
+        raise _not_ours()
+    return Scheduled(
+        _shown(declared, found.schedule.state.paused, found.info.next_action_times), plan
+    )
+
+
 async def pause(client: Client, name: str, *, is_paused: bool) -> None:
     """Pauses or resumes a schedule; raises RPCError."""
 
@@ -96,12 +116,16 @@ async def remove(client: Client, name: str) -> None:
 def _refuse_others(found: ScheduleDescription) -> None:
     """Raises RPCError if Onward did not make a schedule, as if it did not exist."""
     if _from_note(found.schedule.state.note) is None:
-        raise RPCError("Onward made no schedule of this name", RPCStatusCode.NOT_FOUND, b"")
+        raise _not_ours()
+
+
+def _not_ours() -> RPCError:
+    return RPCError("Onward made no schedule of this name", RPCStatusCode.NOT_FOUND, b"")
 
 
 def _to_temporal(
     schedule: Schedule, plan: Plan, options: FlowOptions, task_queue: str
-) -> Scheduled:
+) -> TemporalSchedule:
     if schedule.cron is not None:
         spec = ScheduleSpec(cron_expressions=[schedule.cron], time_zone_name=schedule.timezone)
     else:
@@ -109,7 +133,7 @@ def _to_temporal(
         every = timedelta(seconds=schedule.every)
         spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)])
     declared = msgspec.json.encode(replace(schedule, paused=False, next_at=None)).decode()
-    return Scheduled(
+    return TemporalSchedule(
         action=ScheduleActionStartWorkflow(
             workflow_type(plan.flow),
             args=[raw_value(plans.encode(plan)), raw_value(encode(options))],
@@ -123,7 +147,7 @@ def _to_temporal(
             overlap=_OVERLAPS[schedule.overlap],
             catchup_window=timedelta(seconds=schedule.catch_up or CATCH_UP),
         ),
-        state=ScheduleState(note=f"{_NOTE_PREFIX}{declared}"),
+        state=ScheduleState(note=f"{_NOTE_PREFIX}{declared}", paused=schedule.paused),
     )
 
 

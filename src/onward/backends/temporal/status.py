@@ -21,21 +21,25 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from onward.backend import State, Status, state_of
-from onward.backends.temporal import ending
+from onward.backends.temporal import ending, limit_message
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.message import (
     SINGLE,
     WAITING,
     Heartbeat,
+    WaitNote,
     decode_heartbeat,
     decode_step,
     decode_wait,
+    name_of,
 )
 from onward.backends.temporal.paths import path_in
 from onward.backends.temporal.unique_lookup import drop, has_begun
 from onward.backends.temporal.wait import has_ended, outcome_of_call
 from onward.context import moment
 from onward.fault import Conflict, Moved
+from onward.past import node_at
+from onward.plan import Runnable
 from onward.scope import in_cleanup
 
 _FIRST_STEP = 5
@@ -114,7 +118,8 @@ async def _flow(client: Client, id: str) -> Status:
 
 async def _running(client: Client, id: str, found: WorkflowExecutionDescription) -> Status:
     raw = found.raw_description
-    pending = sorted(raw.pending_activities, key=_is_started, reverse=True)
+    steps = (it for it in raw.pending_activities if it.activity_type.name != limit_message.TYPE)
+    pending = sorted(steps, key=_is_started, reverse=True)
     if not pending:
         # A long flow continues in parts, which are child workflows.
         for child in raw.pending_children:
@@ -143,8 +148,17 @@ async def _waiting(client: Client, id: str, found: WorkflowExecutionDescription)
     note = decode_wait((await _decoded(client, Payloads(payloads=[memo[WAITING]])))[0])
     if note is None:
         return None
+    if note.limit:
+        return await _limited(client, id, note)
     last = await _ended(client, id, "waiting")
     return replace(last, signal=note.signal, until=moment(note.until))
+
+
+async def _limited(client: Client, id: str, note: WaitNote) -> Status:
+    sent = await ending.sent_to(client, id)
+    step = None if sent is None else node_at(sent[0].root, note.path)
+    name = "" if sent is None or not isinstance(step, Runnable) else name_of(step, sent[0].flow)
+    return Status("waiting", name, note.path, note.attempt, limit=note.limit)
 
 
 async def _ended(client: Client, id: str, state: State) -> Status:
@@ -170,9 +184,11 @@ async def _ended(client: Client, id: str, state: State) -> Status:
             elif event.event_id in attempts:
                 step = event.activity_task_scheduled_event_attributes
                 times = attempts[event.event_id]
+                if step.activity_type.name == limit_message.TYPE:
+                    continue
                 with contextlib.suppress(MsgspecError, ValueError):  # it may not be Onward's
                     message = decode_step((await _decoded(client, step.input))[-1])
-                    return Status(state, message.name, message.at, times)
+                    return Status(state, message.name, message.at, times + message.attempt - 1)
                 return Status(state, step.activity_type.name, step.activity_id, times)
         token = page.next_page_token
         if not token:

@@ -18,7 +18,7 @@ from temporalio.common import RawValue
 
 from onward.attempt import Attempts
 from onward.backend.support import expired, step_context
-from onward.backends.temporal import probe
+from onward.backends.temporal import limit_message, probe
 from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.errors import StepError, failure
 from onward.backends.temporal.message import (
@@ -32,6 +32,7 @@ from onward.backends.temporal.message import (
     omitted,
     unreadable,
 )
+from onward.backends.temporal.places import PlaceKeeper
 from onward.catalog import Catalog
 from onward.context import Context, Progress
 from onward.execute import is_retried
@@ -48,7 +49,8 @@ _LOGGER = logging.getLogger("onward.temporal")
 class StepRunner:
     """Runs the steps of a catalog's tasks, each as an activity with the task's name."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, places: PlaceKeeper) -> None:
+        self._places = places
         self._attempts = Attempts(catalog.tasks)
         self._tasks = catalog.tasks
         self._running: set[asyncio.Task[object]] = set()
@@ -60,6 +62,8 @@ class StepRunner:
         info = activity.info()
         if info.activity_type == probe.NAME and not args:
             return probe.answer(self._tasks)
+        if info.activity_type == limit_message.TYPE:
+            return await self._places.answer(args)
         *values, last = [each.payload.data for each in args] or [b""]
         try:
             message = decode_step(last)
@@ -70,7 +74,7 @@ class StepRunner:
         if missing is not None and not isinstance(missing, Value):
             raise _logged(message.name, missing)
         reported = [decode_heartbeat(raw) for raw in info.heartbeat_details]
-        attempt = reported[0].attempt if reported else 1
+        attempt = reported[0].attempt if reported else message.attempt
         heartbeats = Heartbeater(
             Heartbeat(attempt, message.name, message.at), info.heartbeat_timeout
         )
@@ -79,6 +83,8 @@ class StepRunner:
                 outcome = await self._attempt(message, step_args, heartbeats)
         except asyncio.CancelledError:
             if not self._is_reassigned():
+                if message.step.limit is not None:
+                    await self._places.leave(message, message.step.limit, step_args)
                 raise
             lost = Lost(message.name, "its worker stopped before it had an outcome")
             raise failure(faulted(lost), retry_after=0) from None
@@ -88,8 +94,8 @@ class StepRunner:
         if isinstance(outcome, Value):
             return raw_value(outcome.raw)
         step = message.step
-        if not is_retried(step, outcome, attempt):
-            raise failure(outcome)
+        if step.limit is not None or not is_retried(step, outcome, attempt):
+            raise failure(outcome)  # of a step with a limit, its workflow makes the next attempt
         wait = step.backoff.delay(attempt, random.random())
         if message.deadline is not None and time.time() + wait >= message.deadline:
             raise failure(faulted(expired(message.flow)))
@@ -111,6 +117,8 @@ class StepRunner:
             report=heartbeats.report,
         )
         with heartbeats.running():
+            if message.step.limit is not None:
+                await self._places.begin(message, message.step.limit, args)
             return await self._attempts.make(message.step, args, context, heartbeats.on_attempt)
 
     @contextlib.contextmanager
@@ -127,6 +135,11 @@ class StepRunner:
         """Whether another worker takes over an interrupted step, rather than the call ending."""
         details = activity.cancellation_details()
         return self._is_stopping if details is None else details.not_found or details.timed_out
+
+    @property
+    def running(self) -> int:
+        """How many steps run."""
+        return len(self._running)
 
     def give_up(self) -> None:
         """Ends the running steps, so that other workers take them over."""

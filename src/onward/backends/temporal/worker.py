@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from datetime import timedelta
 
+from msgspec.structs import replace
 from temporalio import activity
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
@@ -18,10 +19,14 @@ from temporalio.worker import (
     Worker,
 )
 
+from onward.backend import Hearing
 from onward.backend.support import stop_on
 from onward.backends.temporal.client import PROMPT
 from onward.backends.temporal.converter import with_size_limit
 from onward.backends.temporal.errors import StepError
+from onward.backends.temporal.limit_workflow import LimitWorkflow
+from onward.backends.temporal.places import PlaceKeeper
+from onward.backends.temporal.server_watch import ServerWatch
 from onward.backends.temporal.steps import EVERY, StepRunner
 from onward.backends.temporal.unique_workflow import UniqueWorkflow
 from onward.backends.temporal.workflow import FlowWorkflow
@@ -33,6 +38,9 @@ from onward.catalog import Catalog
 _WORKFLOW_POLLERS = PollerBehaviorSimpleMaximum(2)
 _STEP_POLLERS = PollerBehaviorAutoscaling(minimum=1, maximum=100, initial=1)
 """How many polls a worker keeps open: few while it is idle."""
+
+_SLOTS = 100
+"""How many steps of a task queue the SDK runs at a time by default."""
 
 _PATIENCE = timedelta(days=1)
 """How long the SDK waits for steps when it shuts down. `stop` has its own grace period."""
@@ -67,11 +75,16 @@ class TemporalWorker:
         workflow_queue: str,
         concurrency: int | None,
     ) -> None:
-        self._runner = StepRunner(catalog)
+        self._runner = StepRunner(catalog, PlaceKeeper(client, catalog.tasks, workflow_queue))
         self._workers = [
             self._worker(client, queue, concurrency, has_flows=queue == workflow_queue)
             for queue in task_queues
         ]
+        slots = concurrency or _SLOTS
+        self._slots = slots * len(task_queues)
+        self._watch = ServerWatch(
+            client, task_queues, workflow_queue, lambda: self._runner.running >= slots
+        )
         self._loop = asyncio.get_running_loop()
         self._ended = threading.Event()
         self._running = asyncio.create_task(self._run())
@@ -83,7 +96,7 @@ class TemporalWorker:
             client,
             task_queue=task_queue,
             activities=[self._runner.run],
-            workflows=[FlowWorkflow, UniqueWorkflow] if has_flows else [],
+            workflows=[FlowWorkflow, UniqueWorkflow, LimitWorkflow] if has_flows else [],
             # The workflow contains no user code, so it needs no sandbox.
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_activities=concurrency,
@@ -102,6 +115,7 @@ class TemporalWorker:
 
     async def _run(self) -> None:
         runs = [asyncio.create_task(worker.run()) for worker in self._workers]
+        watching = asyncio.create_task(self._watch.run())
         try:
             await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
             await self._shut_down()
@@ -109,6 +123,7 @@ class TemporalWorker:
                 if problem := run.exception():
                     _LOGGER.error("the worker ended: %s", problem)
         finally:
+            watching.cancel()
             self._ended.set()
 
     async def _shut_down(self) -> None:
@@ -128,6 +143,10 @@ class TemporalWorker:
     def wait(self, timeout: float | None = None) -> bool:
         """See `Worker.wait`."""
         return self._ended.wait(timeout)
+
+    def hearing(self) -> Hearing:
+        """See `Hears.hearing`."""
+        return replace(self._watch.hearing(), slots=self._slots)
 
 
 async def start(

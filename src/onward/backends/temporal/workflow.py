@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 from returns.result import Failure
 from temporalio import workflow
@@ -21,8 +21,10 @@ from temporalio.exceptions import ActivityError, CancelledError, ChildWorkflowEr
 
 from onward import plan as plans
 from onward.backend.support import expired
+from onward.backends.temporal import places
 from onward.backends.temporal.converter import raw_value
 from onward.backends.temporal.errors import failure, outcome_of
+from onward.backends.temporal.limit_message import ASKING, PLACE, token_of
 from onward.backends.temporal.lower import (
     LONGEST,
     Part,
@@ -49,10 +51,12 @@ from onward.backends.temporal.message import (
     workflow_type,
 )
 from onward.backends.temporal.paths import part_number, past_of_part, path_in
+from onward.backends.temporal.places import WaitingSteps
 from onward.backends.temporal.waits import Waits
 from onward.evaluate import Wait, evaluate
-from onward.execute import raised
+from onward.execute import is_retried, raised
 from onward.fault import Cancelled
+from onward.limit import StepLimit
 from onward.outcome import Outcome, Value, faulted
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Args, FusedNode, Node, Plan, Runnable, Waiting, has_cleanup
@@ -60,6 +64,8 @@ from onward.scope import RunStep, Scope
 
 _AT_ONCE = 2_000_000
 """How many bytes one workflow task may send. All of it is one message of at most 4 MB."""
+
+_ENTERED = Value(Raw(b"null"))
 
 _IN_FLIGHT = 100
 """How many items of an `each` without a limit run at the same time."""
@@ -71,11 +77,15 @@ class FlowWorkflow:
 
     def __init__(self) -> None:
         self._waits = Waits()
+        self._limited = WaitingSteps()
 
     @workflow.signal(dynamic=True)
     def on_signal(self, name: str, args: Sequence[RawValue]) -> None:
         """Takes the value of any signal."""
-        self._waits.receive(name, args)
+        if name == PLACE:
+            self._limited.receive(args)
+        else:
+            self._waits.receive(name, args)
 
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> RawValue:
@@ -85,7 +95,7 @@ class FlowWorkflow:
             outcome = omitted(args, name)
             if outcome is None:
                 sent = [each.payload.data for each in args]
-                outcome = checked(await _run(sent, name, self._waits), name)
+                outcome = checked(await _run(sent, name, self._waits, self._limited), name)
         except Exception as problem:  # a bug of Onward: what a step raises is an outcome
             outcome = faulted(raised(name, problem))
         if isinstance(outcome, Value):
@@ -93,7 +103,7 @@ class FlowWorkflow:
         raise failure(outcome)
 
 
-async def _run(sent: Sequence[bytes], name: str, waits: Waits) -> Outcome:
+async def _run(sent: Sequence[bytes], name: str, waits: Waits, limited: WaitingSteps) -> Outcome:
     try:
         raw, raw_options = sent
         options = decode_options(raw_options)
@@ -104,9 +114,9 @@ async def _run(sent: Sequence[bytes], name: str, waits: Waits) -> Outcome:
         return faulted(decoded.failure())
     plan = decoded.unwrap()
     root = split_part(plan.root) if options.at else split_into_parts(plan.root)
-    runner = _StepRunner(plan, options)
+    runner = _StepRunner(plan, options, limited)
     await waits.until_begun(options.delay)
-    run = partial(
+    run: Callable[[RunStep], Coroutine[Any, Any, Outcome]] = partial(
         evaluate,
         root,
         plan.args,
@@ -115,8 +125,34 @@ async def _run(sent: Sequence[bytes], name: str, waits: Waits) -> Outcome:
         wait=_waits(waits, plan, options),
         expand=_expanded,
     )
+    if plan.call_limit is not None and not options.at:
+        run = partial(_in_turn, run, plan.call_limit, plan.limit_key, limited)
     # Without cleanups, a call is terminated, and its deadline is the server's own time limit.
     return await (_cleaned_up(plan, options, runner, run) if has_cleanup(plan) else run(runner))
+
+
+async def _in_turn(
+    run: Callable[[RunStep], Coroutine[Any, Any, Outcome]],
+    limit: StepLimit,
+    key: str,
+    limited: WaitingSteps,
+    runner: RunStep,
+) -> Outcome:
+    """Runs a call while it has a place of the limit of its flow."""
+
+    async def enter() -> Outcome:
+        await places.enter(limit, key, limited)
+        return _ENTERED
+
+    try:
+        outcome = await (runner.guard(enter, "") if isinstance(runner, Scope) else enter())
+        if outcome is _ENTERED:
+            outcome = await run(runner)
+    except (asyncio.CancelledError, Exception):
+        await places.leave(limit.pool(key), places.CALL)
+        raise
+    await places.leave(limit.pool(key), places.CALL)
+    return outcome
 
 
 def _waits(waits: Waits, plan: Plan, options: FlowOptions) -> Wait:
@@ -182,8 +218,9 @@ def _outcome_of_error(error: ActivityError | ChildWorkflowError, name: str) -> O
 class _StepRunner:
     """Runs steps as activities, and parts as child workflows if the history is long."""
 
-    def __init__(self, plan: Plan, options: FlowOptions) -> None:
+    def __init__(self, plan: Plan, options: FlowOptions, limited: WaitingSteps) -> None:
         self._plan = plan
+        self._limited = limited
         self._options = options
         self._call = plan.id or workflow.info().workflow_id
         self._origin = self._call if plan.past is None else plan.past.origin or self._call
@@ -193,12 +230,51 @@ class _StepRunner:
     async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
         if isinstance(step, Part):
             return await self._as_child(step, args, where)
-        run = steps_with_past(partial(self._activity, id=where), self._plan.past)
+        activity = self._activity if step.limit is None else self._in_turn
+        run = steps_with_past(partial(activity, id=where), self._plan.past)
         return await run(step, args, self._path(where))
 
-    async def _activity(self, step: Runnable, args: Args, path: str, /, *, id: str) -> Outcome:
+    async def _in_turn(self, step: Runnable, args: Args, path: str, /, *, id: str) -> Outcome:
+        """Runs a step with a limit, which has a place during each attempt."""
+        attempt = 1
+        while True:
+            outcome = await self._with_place(step, args, path, attempt, id)
+            if not is_retried(step, outcome, attempt):
+                return outcome
+            await workflow.sleep(step.backoff.delay(attempt, workflow.random().random()))
+            attempt += 1
+
+    async def _with_place(
+        self, step: Runnable, args: Args, path: str, attempt: int, id: str
+    ) -> Outcome:
+        assert step.limit is not None
+        message = step_message(step, args, path, self._plan, self._origin)
+        raw = encode(replace(message, attempt=attempt))
+        size = size_of(args) + len(raw)
+        if size > LIMIT:
+            return too_large(message.name, size)
+        await self._wait_for_room(size)
+        sent, token = [*map(raw_value, values(args)), raw_value(raw)], token_of(path, attempt)
+        try:
+            asking = f"{id}{ASKING}{attempt}"
+            pool = await places.ask(sent, step.queue or self._plan.queue, asking)
+        except ActivityError as error:
+            return _outcome_of_error(error, message.name)
+        try:
+            await self._limited.wait(token, step.limit.name)
+            outcome = await self._activity(step, args, path, id=id, attempt=attempt)
+        except (asyncio.CancelledError, Exception):  # not GeneratorExit: the worker forgets the run
+            await places.leave(pool, token)
+            raise
+        await places.leave(pool, token)
+        return outcome
+
+    async def _activity(
+        self, step: Runnable, args: Args, path: str, /, *, id: str, attempt: int = 1
+    ) -> Outcome:
         name = name_of(step, self._plan.flow)
-        message = encode(step_message(step, args, path, self._plan, self._origin))
+        sent = step_message(step, args, path, self._plan, self._origin)
+        message = encode(sent if attempt == 1 else replace(sent, attempt=attempt))
         size = size_of(args) + len(message)
         if size > LIMIT:
             return too_large(name, size)
@@ -212,7 +288,10 @@ class _StepRunner:
                 activity_id=id,
                 start_to_close_timeout=LONGEST,
                 heartbeat_timeout=timedelta(seconds=self._options.heartbeat),
-                retry_policy=retry_policy(step, self._options.crashes),
+                retry_policy=retry_policy(
+                    step if step.limit is None else replace(step, attempts=1),
+                    self._options.crashes,
+                ),
                 priority=priority_of(step, self._plan),
             )
         except ActivityError as error:

@@ -1,0 +1,1 @@
+"""Systems that exist, and Onward in their middle."""
