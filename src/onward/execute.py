@@ -34,11 +34,11 @@ from onward.fault import (
 from onward.flows.flow import AnyTask
 from onward.isolation import Isolation
 from onward.limit import hashed, key_text
-from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted
+from onward.outcome import Failed, Faulted, Outcome, Value, error_type, faulted, unreadable
 from onward.plan import Args, FusedNode, Runnable, StepNode
 from onward.policy import Delivery, type_name
 from onward.scope import in_cleanup
-from onward.secret import has_marks
+from onward.secret import NO_KEY, has_marks
 from onward.served import AttemptEnd, Perform, PerformAsync, RunsIsolated, ServedTasks
 from onward.signature import Returned, call_async
 
@@ -355,7 +355,10 @@ def _faulted(step: StepNode, problem: BaseException, tasks: Tasks, attempt: int)
         return AttemptEnd(faulted(Unknown(step.task, message)))
     if isinstance(problem, Refused):
         advice = RETURN_IT if isinstance(problem, Returned) else ""
-        return AttemptEnd(faulted(BadPayload(step.task, problem.reason, problem.path, advice)))
+        refusal = BadPayload(step.task, problem.reason, problem.path, advice)
+        if NO_KEY in problem.reason and not advice:  # another worker may have the key
+            return AttemptEnd(unreadable(step.task, "its arguments", refusal))
+        return AttemptEnd(faulted(refusal))
     return AttemptEnd(faulted(raised(step.task, problem, attempt)), problem)
 
 

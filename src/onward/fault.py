@@ -143,7 +143,7 @@ class Cancelled(Fault, Struct, frozen=True):
 
 
 class Lost(Fault, Struct, frozen=True):
-    """The process of an isolated step died, or workers died again and again on a step.
+    """Workers died again and again, the process of an isolated step did, or none can read the call.
 
     Args:
         task: The task that ran.

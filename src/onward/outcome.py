@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from onward.codec import Refused, decode_fault, encode_fault
 from onward.codec.tags import read_tag
-from onward.fault import ONLY_ONWARD, BadPayload, Fault, Moved, Unknown
+from onward.fault import ONLY_ONWARD, BadPayload, Fault, Lost, Moved, Unknown
 
 
 class Value(msgspec.Struct, frozen=True, tag="value", tag_field="outcome"):
@@ -46,6 +46,24 @@ Outcome: TypeAlias = Value | Failed | Faulted
 def faulted(fault: Fault) -> Faulted:
     """Makes an outcome of a fault."""
     return Faulted(msgspec.Raw(encode_fault(fault)))
+
+
+def unreadable(flow: str, what: str, why: Fault) -> Faulted:
+    """The outcome of a call, or of a step, that a worker cannot read: a dead letter.
+
+    Args:
+        flow: The name of the call's flow; empty if that cannot be read either.
+        what: What cannot be read, such as `its plan`.
+        why: The reason.
+
+    Example:
+        >>> from onward import BadPayload
+        >>> print(unreadable("ingest", "its plan", BadPayload("", "not a valid plan")).fault)
+        ingest: its plan cannot be read (BadPayload: not a valid plan). Remove the cause, then \
+resume it.
+    """
+    message = f"{what} cannot be read ({type(why).__name__}: {why.message.rstrip('.')})"
+    return faulted(Lost(flow, message, advice="Remove the cause, then resume it."))
 
 
 def error_type(failed: Failed) -> str:

@@ -18,6 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 MARK = "$onward.secret"
 SEALED = "$onward.sealed"
+NO_KEY = "no key here decrypts it"
 HIDDEN = "***"
 
 _MARKS = rb'"\$onward\.(secret|sealed)"'
@@ -139,7 +140,7 @@ def unmarked(data: Mapping[str, Any], otherwise: Any) -> Any:
     """
     if len(data) == 1 and SEALED in data:
         raise ValueError(
-            "it is encrypted, and no key here decrypts it: give this process the same keys as the "
+            f"it is encrypted, and {NO_KEY}: give this process the same keys as the "
             'one that encrypted it (ONWARD_SECRET_KEYS), and pip install "onward[secrets]"'
         )
     return data[MARK] if len(data) == 1 and MARK in data else otherwise

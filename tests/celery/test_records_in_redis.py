@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
@@ -33,6 +33,7 @@ from onward.backends.celery.packed import joined as put_together
 from onward.backends.celery.packed import restored
 from onward.backends.celery.reconciler import MAX_SENDS, reconcile
 from onward.fault import Lost
+from onward.plan import NEWEST
 from tests.engines.process import until
 from tests.engines.valkey import Valkey
 
@@ -216,6 +217,37 @@ def test_a_lost_call_is_listed_with_its_reason_and_resumed(redis: Any, valkey: V
     fault = result(ref, on=backend, timeout=1).failure()
     assert isinstance(fault, Lost)
     assert "no JSON" in str(fault)
+    with serving(backend):
+        again = resume(ref, on=backend).unwrap()
+        assert result(again, on=backend, timeout=30) == Success(3)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda plan: plan.replace(b'"v":1', b'"v":%d' % (NEWEST + 1), 1),
+        lambda plan: plan[:-7],
+        lambda plan: b"\xff\xfe",
+    ],
+)
+def test_a_call_whose_plan_cannot_be_read_is_a_dead_letter_that_goes_on_once_it_can(
+    spoil: Callable[[bytes], bytes], redis: Any, valkey: Valkey
+) -> None:
+    backend = made(valkey)
+    ref = submit((inc >> inc)(1), on=backend).unwrap()
+    plan = redis.hget(f"onward:{ref.id}", "plan")
+    redis.hset(f"onward:{ref.id}", mapping={"waits": 0, "plan": spoil(plan)})
+    redis.delete(backend.queue, *redis.keys("onward:sent:*"))
+    redis.zadd("onward:open", {ref.id: 1})
+    reconcile(backend, patience=0)
+    [listed] = backend.calls(CallQuery(frozenset({"lost"}))).unwrap().calls
+    assert (listed.id, listed.state, listed.fault) == (ref.id, "failed", "Lost")
+    fault = result(ref, on=backend, timeout=1).failure()
+    assert isinstance(fault, Lost)
+    assert "its plan cannot be read (" in str(fault)
+    assert "plan" in str(resume(ref, on=backend).failure())
+    unpack(redis, ref.id)
+    redis.hset(f"onward:{ref.id}", "plan", plan)
     with serving(backend):
         again = resume(ref, on=backend).unwrap()
         assert result(again, on=backend, timeout=30) == Success(3)

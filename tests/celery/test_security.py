@@ -29,11 +29,13 @@ from onward import (
     Retry,
     Signal,
     awaits,
+    calls,
     connect,
     each,
     given,
     keep,
     result,
+    resume,
     run,
     send,
     sleep,
@@ -51,7 +53,7 @@ from onward.backends.celery.message import Continuing, decode_step
 from onward.backends.celery.reconciler import reconcile
 from onward.backends.celery.signing import MIN_KEY_SIZE, SIGNATURE_SIZE, Signer
 from onward.backends.celery.submit import TaskMessage
-from onward.fault import Fault
+from onward.fault import Fault, Lost
 from tests.engines.process import until
 from tests.engines.valkey import Valkey
 
@@ -456,8 +458,13 @@ def test_signatures_of_a_removed_key_are_refused(
         refusal(caplog, "it is not signed for this task with a key of this worker")
         reconcile(worker, patience=0)
         assert_distrusted(ended(client, ref))
-        assert_distrusted(ended(worker, ref))
+        assert_unread(ended(worker, ref))
+        assert [found.unwrap().ref.id for found in calls(on=worker, state="lost")] == [ref.id]
+        assert_distrusted(resume(ref, on=worker))
     assert not trace.exists()
+    with working(url, [NEW, OLD]) as worker:  # now it can be read
+        assert ended(worker, resume(ref, on=worker).unwrap()) == Success("true")
+    assert trace.read_text() == "true\n"
 
 
 def test_a_call_without_a_signature_fails_with_a_reason(
@@ -479,11 +486,20 @@ def test_a_signed_call_fails_at_once_with_a_reason_on_a_worker_without_keys(
         refusal(caplog, "it is signed, and this worker has no signing keys")
         assert_distrusted(ended(client, ref))
         # The message itself ended the call, and not the reconciler later.
-        assert "a message of it has no valid signature" in str(ended(worker, ref).failure())
+        assert_unread(ended(worker, ref))
+        assert "a message of it cannot be read" in str(ended(worker, ref).failure())
     assert not trace.exists()
+    with working(url, [NEW]) as worker:
+        assert ended(worker, resume(ref, on=worker).unwrap()) == Success("true")
 
 
-def assert_distrusted(outcome: Result[str, Fault]) -> None:
+def assert_unread(outcome: Result[str, Fault]) -> None:
+    fault = outcome.failure()
+    assert isinstance(fault, Lost)
+    assert "give clients and workers the same keys" in fault.message
+
+
+def assert_distrusted(outcome: Result[object, Fault]) -> None:
     fault = outcome.failure()
     assert isinstance(fault, Misconfigured)
     assert fault.task == "signing_keys"
@@ -505,7 +521,7 @@ def test_a_plan_that_was_changed_in_the_ledger_is_not_sent_again(
     ):
         redis.hset(f"onward:{ref.id}", "plan", forged)
         assert reconcile(client, patience=0) == []
-    assert_distrusted(ended(client, ref))
+    assert_unread(ended(client, ref))
 
 
 def test_a_plan_of_another_call_is_not_sent(redis: Any, client: CeleryBackend) -> None:

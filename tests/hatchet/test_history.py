@@ -38,12 +38,13 @@ from onward import (
     task,
     together,
 )
+from onward import plan as plans
 from onward.backend import CallQuery, CallRecord, HistoryPage, StepRecord, Submission
 from onward.backends.hatchet import HatchetBackend
-from onward.fault import Raised, TooLarge
+from onward.fault import Lost, Raised, TooLarge
 from onward.outcome import Faulted, Outcome, Value
 from onward.past import taken_over
-from onward.plan import NEWEST, Past, Plan
+from onward.plan import NEWEST, Args, Past, Plan, StepNode
 from tests.hatchet.double import Double
 from tests.hatchet.served import PATIENCE, Engine, backend_on, fresh, serving
 
@@ -105,6 +106,7 @@ def noted(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+TWICE = StepNode(task="twice")
 fixed_steps = (begin >> flaky >> end).named("fixed_steps")
 catalog = Catalog(begin, flaky, end, twice, twice_text, ignore, tidy, last, fixed_steps)
 
@@ -323,6 +325,23 @@ def test_a_lost_call_is_listed_and_goes_on(file: Path) -> None:
             assert (call.id, call.state, call.fault) == (ref.id, "failed", "Lost")
             going_on = resume(ref, on=backend).unwrap()
             assert result(going_on, on=backend, timeout=PATIENCE) == Success(str(file))
+
+
+def test_a_call_of_a_later_release_is_a_dead_letter_that_goes_on_after_an_upgrade(
+    backend: HatchetBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = uuid.uuid4().hex
+    later = Plan(v=NEWEST + 1, id=id, flow="twice", root=TWICE, args=Args((Raw(b"4"),)), tags=(id,))
+    ref = twice.ref(backend.submit(Submission(later)).unwrap())
+    fault = result(ref, on=backend, timeout=PATIENCE).failure()
+    assert isinstance(fault, Lost)
+    assert "upgrade the workers" in fault.message
+    assert "upgrade the workers" in str(resume(ref, on=backend).failure())
+    query = CallQuery(frozenset(["lost"]), tags=frozenset([id]))
+    until(lambda: [call.id for call in listed(backend, query)] == [ref.id])
+    monkeypatch.setattr(plans, "NEWEST", NEWEST + 1)  # as if this were that release
+    again = resume(ref, on=backend).unwrap()
+    assert result(again, on=backend, timeout=PATIENCE) == Success(8)
 
 
 def listed(backend: HatchetBackend, query: CallQuery) -> list[CallRecord]:

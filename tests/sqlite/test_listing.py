@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +18,17 @@ from onward import (
     Misconfigured,
     Raised,
     Retry,
+    Secret,
     Signal,
     Unknown,
     awaits,
+    calls,
     cancel,
+    given,
+    history,
     keep,
     result,
+    resume,
     send,
     status,
     submit,
@@ -35,6 +40,8 @@ from onward.backends.sqlite import SqliteBackend
 from onward.backends.sqlite.client import File
 from onward.backends.sqlite.lease import MOST_DEATHS, take_over
 from onward.catalog import Catalog
+from onward.plan import NEWEST
+from onward.sealing import opening, sealing
 from tests.engines.process import until
 
 PATIENCE = 30.0
@@ -51,6 +58,11 @@ def good(n: int) -> int:
 @task
 def bad(n: int) -> int:
     raise ValueError(n)
+
+
+@task
+def login(n: int, password: Secret[str]) -> int:
+    return n + len(password.get_secret_value())
 
 
 @task
@@ -112,6 +124,11 @@ def ids(backend: SqliteBackend, *states: Listed, limit: int = 2, **others: objec
     return [call.id for call in listed(backend, query)]
 
 
+def newer_plan(plan: bytes) -> bytes:
+    """As a later release writes it."""
+    return plan.replace(b'"v":1', b'"v":%d' % (NEWEST + 1), 1)
+
+
 def lose(path: Path, id: str) -> None:
     """As if so many workers had died at a call."""
     file = File(path, "full", 1.0)
@@ -170,6 +187,51 @@ def test_calls_are_listed_by_their_state(
     fault = result(lost, on=backend).failure()
     assert isinstance(fault, Lost)
     assert str(MOST_DEATHS) in fault.message
+
+
+@pytest.mark.parametrize("spoil", [newer_plan, lambda plan: plan[:-7], lambda plan: b"\xff\xfe"])
+def test_a_call_whose_plan_cannot_be_read_is_a_dead_letter_that_goes_on_once_it_can(
+    spoil: Callable[[bytes], bytes], path: Path, backend: SqliteBackend
+) -> None:
+    ref = submit((good >> good)(1), on=backend).unwrap()
+    with closing(sqlite3.connect(path)) as db:
+        [plan] = db.execute("select plan from onward_calls where id = ?", (ref.id,)).fetchone()
+        db.execute("update onward_calls set plan = ? where id = ?", (spoil(bytes(plan)), ref.id))
+        db.commit()
+        worker = backend.serve(CATALOG).unwrap()
+        fault = result(ref, on=backend, timeout=PATIENCE).failure()
+        assert isinstance(fault, Lost)
+        assert "its plan cannot be read (" in str(fault)
+        assert ids(backend, "lost") == [ref.id]
+        assert resume(ref, on=backend) == Failure(fault)
+        db.execute("update onward_calls set plan = ? where id = ?", (plan, ref.id))
+        db.commit()
+    again = resume(ref, on=backend).unwrap()
+    assert result(again, on=backend, timeout=PATIENCE) == Success(1)
+    worker.stop()
+
+
+def test_a_call_whose_secret_no_key_of_a_worker_decrypts_is_a_dead_letter_that_goes_on_with_it(
+    backend: SqliteBackend,
+) -> None:
+    pytest.importorskip("cryptography")
+    old, new = b"o" * 32, b"n" * 32
+    client, both = sealing(backend, [old]), sealing(backend, [new, old])
+    ref = submit((good >> given(login, Secret("open sesame")))(1), on=client).unwrap()
+    catalog = Catalog(good, login)
+    worker = backend.serve(opening(sealing(backend, [new]), catalog)).unwrap()
+    fault = result(ref, on=client, timeout=PATIENCE).failure()
+    worker.stop()
+    assert isinstance(fault, Lost)
+    assert "no key here decrypts it" in str(fault)
+    assert [found.unwrap().ref.id for found in calls(on=client, state="lost")] == [ref.id]
+    worker = backend.serve(opening(both, catalog)).unwrap()
+    again = resume(ref, on=client).unwrap()
+    assert result(again, on=client, timeout=PATIENCE) == Success(12)
+    assert {each.path for each in history(again, on=both).unwrap().steps if each.taken_over} == {
+        "0"
+    }
+    worker.stop()
 
 
 def test_calls_are_found_by_flow_tags_and_time(

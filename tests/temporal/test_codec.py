@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,6 +19,8 @@ from temporalio.converter import (
 )
 
 from onward import (
+    Flow,
+    Lost,
     Raised,
     Signal,
     TooLarge,
@@ -158,6 +161,23 @@ def test_what_is_recorded_can_be_read(sealed: TemporalBackend, tmp_path: Path) -
     assert result(flaky, on=sealed, timeout=PATIENCE) == Success(3)
     before = history(flaky, on=sealed).unwrap().steps[0].attempts[0]
     assert "attempt 2" in str(before.result)
+
+
+@pytest.mark.parametrize("flow", [inc, inc >> double])
+def test_a_call_that_a_worker_without_the_codec_took_is_a_dead_letter_that_goes_on_with_it(
+    flow: Flow[[int], int], temporal: Temporal
+) -> None:
+    on = partial(temporal_at, HOST, temporal.port, task_queue=uuid4().hex)
+    with closing(on()) as plain, closing(on(data_converter=SEALED)) as sealed:
+        worker = plain.serve(catalog).unwrap()
+        ref = submit(flow(1), on=sealed).unwrap()
+        fault = result(ref, on=sealed, timeout=PATIENCE).failure()
+        worker.stop(0)
+        assert isinstance(fault, Lost)
+        worker = sealed.serve(catalog).unwrap()
+        again = resume(ref, on=sealed).unwrap()
+        assert result(again, on=sealed, timeout=PATIENCE) == Success(2 if flow is inc else 4)
+        worker.stop(0)
 
 
 def test_progress_is_sealed_and_seen(sealed: TemporalBackend, sdk: Sdk, tmp_path: Path) -> None:

@@ -9,13 +9,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from msgspec import Raw
+from returns.result import Failure, Success
 from temporalio.client import Client
 
-from onward import cancel, result, submit
-from onward.backend import CallQuery, CallRecord
+from onward import Lost, calls, cancel, result, resume, submit
+from onward import plan as plans
+from onward.backend import CallQuery, CallRecord, Submission
 from onward.backends.temporal import TemporalBackend
 from onward.backends.temporal import temporal as temporal_at
 from onward.backends.temporal.visibility import newest_first
+from onward.plan import Args, ChainNode, Plan, StepNode
 from tests.engines.process import until
 from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
@@ -30,6 +34,7 @@ from tests.temporal.served import (
 )
 
 PATIENCE = 60.0
+INC = StepNode(task="inc")
 
 
 def listed(on: TemporalBackend, query: CallQuery, after: str = "") -> list[CallRecord]:
@@ -161,3 +166,26 @@ def test_the_newest_come_first_whatever_runs_and_ends_when(sdk: Sdk) -> None:
     )
     for page_size in (2, 7, 100):
         assert sdk.run(lambda client, size=page_size: found(client, size)) == ids[::-1]  # type: ignore[misc]  # bound
+
+
+def test_a_call_of_a_later_release_is_a_dead_letter_that_goes_on_after_an_upgrade(
+    backend: TemporalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag, flow, root = uuid4().hex, inc >> inc, ChainNode((INC, INC))
+    args = Args((Raw(b"1"),))
+    later = Plan(v=plans.NEWEST + 1, id=tag, flow="later", root=root, args=args, tags=(tag,))
+    ref = flow.ref(backend.submit(Submission(later)).unwrap())
+    fault = result(ref, on=backend, timeout=PATIENCE).failure()
+    assert isinstance(fault, Lost)
+    assert "upgrade the workers" in fault.message
+    assert resume(ref, on=backend) == Failure(fault)
+    until(
+        lambda: (
+            [each.unwrap().ref.id for each in calls(backend, state="lost", tags=[tag])] == [ref.id]
+        ),
+        within=PATIENCE,
+        otherwise=lambda: "it is not listed",
+    )
+    monkeypatch.setattr(plans, "NEWEST", plans.NEWEST + 1)  # as if this were that release
+    again = resume(ref, on=backend).unwrap()
+    assert result(again, on=backend, timeout=PATIENCE) == Success(3)

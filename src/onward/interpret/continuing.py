@@ -102,7 +102,7 @@ async def fork(caller: Caller, ref: Ref[V, E], at: str, on: Histories) -> Result
     found = answer.unwrap()
     plan = found.plan
     if plan is None:
-        return Failure(without_plan(ref))
+        return Failure(without_plan(ref, found))
     outcomes, id = found.outcomes, new_id()
     if at not in outcomes and at not in found.steps:
         return Failure(_no_step(ref, at, [*outcomes, *found.steps]))
@@ -134,7 +134,7 @@ def _resumed(found: Recorded, ref: Ref[V, E], deadline: Deadline) -> Plan | Faul
         advice = "Wait for its result, or cancel it first."
         return Conflict(ref.id, f"the call is {state}, and goes on by itself", advice)
     if plan is None:
-        return without_plan(ref)
+        return without_plan(ref, found)
     try:
         expires = _unless_past(plan.deadline) if deadline is None else expiry(deadline)
     except (TypeError, ValueError) as problem:

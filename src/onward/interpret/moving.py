@@ -37,7 +37,7 @@ async def move(caller: Caller, ref: Ref[V, E], on: Moves, to: Backend) -> Result
     found = answer.unwrap()
     plan = found.plan
     if plan is None:
-        return Failure(without_plan(ref))
+        return Failure(without_plan(ref, found))
     moved = moved_by(found.outcome)
     if moved is None:
         if found.outcome is not None:

@@ -11,7 +11,7 @@ from returns.result import Failure, Result, Success
 
 from onward.backend import AttemptRecord, CallRecord, Histories, HistoryPage, Kind, StepRecord
 from onward.codec import Refused, read_tag
-from onward.fault import BadPayload, Conflict, Fault, Unavailable
+from onward.fault import BadPayload, Conflict, Fault, Lost, Unavailable
 from onward.flows.flow import AnyFlow, AnyTask, Flow, Ref
 from onward.flows.nodes import (
     Case,
@@ -94,8 +94,11 @@ async def recorded(caller: Caller, ref: Ref[V, E], on: Histories) -> Result[Reco
         after = page.next
 
 
-def without_plan(ref: Ref[V, E]) -> Conflict:
-    """The fault of a call whose plan is not kept."""
+def without_plan(ref: Ref[V, E], found: Recorded) -> Fault:
+    """The fault of a call whose plan is not kept, or cannot be read."""
+    fault = found.outcome.fault if isinstance(found.outcome, Faulted) else None
+    if isinstance(fault, Lost):
+        return fault  # it says why its plan cannot be read
     return Conflict(
         ref.id,
         "its plan is not kept, because a release before 0.2 submitted it",

@@ -43,7 +43,7 @@ async def replay(caller: Caller, ref: Ref[V, E], on: Histories) -> Result[Replay
         return Failure(answer.failure())
     found = answer.unwrap()
     if found.plan is None:
-        return Failure(without_plan(ref))
+        return Failure(without_plan(ref, found))
     form = travelling(ref.flow)
     if isinstance(form, BadPayload):
         return Failure(replace(form, task=ref.flow.name))

@@ -15,7 +15,7 @@ from onward.backends.celery.ledger import Ledger, distrusted
 from onward.backends.celery.message import CallState, StepMessage, decode_state, decode_step
 from onward.backends.celery.request import NotRun
 from onward.backends.celery.signing import SIGNATURE_SIZE, Signer, verify
-from onward.outcome import faulted
+from onward.outcome import unreadable
 
 UNKNOWN_TASK = "onward_asked"
 """The header with the name of a task that this worker does not know."""
@@ -86,8 +86,9 @@ class Reader:
         Without this, the call might wait forever.
         """
         with contextlib.suppress(MsgspecError):
-            call = decode_step(sent[SIGNATURE_SIZE:]).call
-            self._ledger.settle(call, faulted(distrusted("a message of it")), "failed")
+            message = decode_step(sent[SIGNATURE_SIZE:])
+            lost = unreadable(message.flow, "a message of it", distrusted("it"))
+            self._ledger.settle(message.call, lost, "failed")
 
 
 def task_name(task: CeleryTask[Any, Any]) -> str:

@@ -20,19 +20,21 @@ from collections.abc import Collection
 from typing import Any
 
 from kombu import Connection
+from returns.result import Failure
 
 from onward import plan as plans
 from onward.backend import Hearing, Submission
 from onward.backends.celery.core import Core
 from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.errors import NOT_REACHED
-from onward.backends.celery.ledger import distrusted
+from onward.backends.celery.ledger import Entry, distrusted
 from onward.backends.celery.outage import Outage
+from onward.backends.celery.records import decode_about
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.execute import report_outcome
-from onward.fault import Lost
-from onward.outcome import faulted
+from onward.fault import Fault, Lost
+from onward.outcome import faulted, unreadable
 from onward.plan import Plan
 
 PATIENCE = 1.5
@@ -156,13 +158,18 @@ def plan_to_send(backend: Core, id: str) -> Plan | None:
         backend.ledger.delete([id])  # its record has expired
         return None
     if not entry.plan:  # its signature is not valid, and sending it would sign it anew
-        backend.ledger.settle(id, faulted(distrusted("its plan")), "failed")
+        _end_unread(backend, id, entry, distrusted("its plan"))
         return None
     read = plans.decode(entry.plan)
-    plan = read.value_or(None)
-    if plan is None:
-        backend.ledger.settle(id, faulted(read.failure()), "failed")
-    return plan
+    if isinstance(read, Failure):
+        _end_unread(backend, id, entry, read.failure())
+        return None
+    return read.unwrap()
+
+
+def _end_unread(backend: Core, id: str, entry: Entry, why: Fault) -> None:
+    about = decode_about(entry.fields.get("about", "").partition(" ")[2].encode())
+    backend.ledger.settle(id, unreadable(about.flow, "its plan", why), "failed")
 
 
 def _empty(backend: Core, routes: Collection[str]) -> list[str]:

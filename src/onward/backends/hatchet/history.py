@@ -94,7 +94,8 @@ class Histories:
         details = await self._connection.reader.details(id)
         found = None if details is None else outcomes.input_and_plan(details)
         if details is None or found is None or found[0].call:
-            return Failure(unknown(id))
+            why = None if details is None else outcomes.unread(details)
+            return Failure(why or unknown(id))
         plan = found[1]
         outcome = await self._connection.cancelling.outcome(id, details)
         run = await self._run(id, is_over=details.done)

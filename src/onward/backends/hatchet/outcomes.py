@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from hatchet_sdk.contracts.dispatcher_pb2 import StepRunResult
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse, RunStatus
+from returns.result import Failure
 
 from onward import plan as plans
 from onward.backend.support import expired
@@ -22,7 +23,7 @@ from onward.backends.hatchet.message import (
 )
 from onward.coroutines import drive
 from onward.evaluate import evaluate
-from onward.fault import ONLY_ONWARD, BadPayload, Lost
+from onward.fault import ONLY_ONWARD, BadPayload, Fault, Lost
 from onward.outcome import Outcome, faulted
 from onward.plan import Args, Plan, Runnable, has_cleanup
 
@@ -37,6 +38,15 @@ def input_and_plan(details: GetRunDetailsResponse) -> tuple[RunInput, Plan] | No
         return None
     plan = plans.decode(run_input.plan.encode()).value_or(None)
     return None if plan is None else (run_input, plan)
+
+
+def unread(details: GetRunDetailsResponse) -> Fault | None:
+    """Why the plan of a call cannot be read; None if it can, or if the run is not a call."""
+    run_input = decode_input(details.input)
+    if run_input is None or run_input.call:
+        return None
+    decoded = plans.decode(run_input.plan.encode())
+    return decoded.failure() if isinstance(decoded, Failure) else None
 
 
 def of_event(results: Iterable[StepRunResult]) -> Outcome | None:

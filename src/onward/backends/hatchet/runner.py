@@ -35,7 +35,8 @@ from onward.backends.hatchet.records import NOTHING
 from onward.backends.hatchet.results import Share
 from onward.backends.hatchet.steps import StepRunner
 from onward.backends.hatchet.waiting import Waits
-from onward.outcome import Faulted, Outcome, decode, faulted
+from onward.fault import Fault
+from onward.outcome import Faulted, Outcome, decode, faulted, unreadable
 from onward.plan import Args, Plan, Runnable, has_cleanup
 
 
@@ -65,12 +66,12 @@ class AssignmentRunner:
         """Runs a step or a flow, at most until its deadline."""
         payload = decode_payload(assignment.action.action_payload)
         if isinstance(payload, Failure):
-            return result_of(faulted(payload.failure()), at="", ends=True)
+            return _unread("", payload.failure())
         if assignment.job.is_record:
             return await self._record(payload.unwrap().input)
         decoded = plans.decode(payload.unwrap().input.plan.encode())
         if isinstance(decoded, Failure):
-            return result_of(faulted(decoded.failure()), at="", ends=True)
+            return _unread(assignment.name, decoded.failure())
         plan = assignment.plan = decoded.unwrap()
         assignment.name = plan.flow
         run_input = payload.unwrap().input
@@ -263,3 +264,8 @@ class AssignmentRunner:
                     await self._connection.cancelling.pending(details, call)
             await evaluation.cancel()
             await evaluation.waits.close()
+
+
+def _unread(flow: str, why: Fault) -> StepResult:
+    """The end of a run whose input this worker cannot read."""
+    return result_of(unreadable(flow, "its plan", why), at="", ends=True)

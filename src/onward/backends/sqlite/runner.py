@@ -35,7 +35,7 @@ from onward.evaluate import evaluate
 from onward.execute import raised
 from onward.fault import BadPayload
 from onward.limit import StepLimit
-from onward.outcome import Faulted, Outcome, faulted
+from onward.outcome import Faulted, Outcome, faulted, unreadable
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Plan, Runnable
 from onward.scope import Scope
@@ -92,7 +92,7 @@ class JobRunner:
             decoded = plans.decode(claimed.raw)
             if isinstance(decoded, Failure):
                 job = self._job(claimed, _NOBODY, lower.PRIORITY)
-                self._start(job, self._end(job, faulted(decoded.failure())))
+                self._start(job, self._end(job, unreadable("", "its plan", decoded.failure())))
                 return
             plan = decoded.unwrap()
             job = self._job(claimed, head_of(plan), lower.priority_of(None, plan))
@@ -103,7 +103,7 @@ class JobRunner:
             message = read(claimed.raw)
         except msgspec.MsgspecError as problem:
             job = self._job(claimed, _NOBODY, lower.PRIORITY)
-            outcome = faulted(BadPayload("", f"no step: {problem}"))
+            outcome = unreadable("", "its message", BadPayload("", f"no step: {problem}"))
             record = Record(claimed.path, "", 1, time.time(), self.name, outcomes.encode(outcome))
             self._start(job, self._end_delegated(job, record))
             return

@@ -12,8 +12,8 @@ from temporalio.common import RawValue
 from onward import outcome as outcomes
 from onward.backend.support import text_of_wait
 from onward.context import Progress
-from onward.fault import ONLY_ONWARD, BadPayload, TooLarge
-from onward.outcome import Faulted, Outcome, Value, faulted
+from onward.fault import BadPayload, TooLarge
+from onward.outcome import Faulted, Outcome, Value, faulted, unreadable
 from onward.plan import Args, Plan, Runnable, Waiting
 from onward.scope import in_cleanup
 
@@ -286,9 +286,9 @@ def checked(outcome: Outcome, name: str) -> Outcome:
     return outcome if size <= LIMIT else too_large(name, size)
 
 
-def unreadable(name: str, problem: Exception) -> Faulted:
+def foreign(name: str, problem: Exception) -> Faulted:
     """The outcome of a task that Onward did not send."""
-    return faulted(BadPayload(name, f"Onward did not send this: {problem}", advice=ONLY_ONWARD))
+    return unreadable(name, "its message", BadPayload(name, f"Onward did not send this: {problem}"))
 
 
 _ENCODER = msgspec.json.Encoder()

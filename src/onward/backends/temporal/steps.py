@@ -29,8 +29,8 @@ from onward.backends.temporal.message import (
     decode_heartbeat,
     decode_step,
     encode,
+    foreign,
     omitted,
-    unreadable,
 )
 from onward.backends.temporal.places import PlaceKeeper
 from onward.catalog import Catalog
@@ -69,7 +69,7 @@ class StepRunner:
             message = decode_step(last)
             step_args = args_of(values, message.keyword)
         except (MsgspecError, ValueError) as problem:
-            raise _logged(info.activity_type, unreadable(info.activity_type, problem)) from None
+            raise _logged(info.activity_type, foreign(info.activity_type, problem)) from None
         missing = omitted(args, message.name)
         if missing is not None and not isinstance(missing, Value):
             raise _logged(message.name, missing)

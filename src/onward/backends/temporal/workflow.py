@@ -40,13 +40,13 @@ from onward.backends.temporal.message import (
     checked,
     decode_options,
     encode,
+    foreign,
     name_of,
     omitted,
     outcome_of_value,
     size_of,
     step_message,
     too_large,
-    unreadable,
     values,
     workflow_type,
 )
@@ -57,7 +57,7 @@ from onward.evaluate import Wait, evaluate
 from onward.execute import is_retried, raised
 from onward.fault import Cancelled
 from onward.limit import StepLimit
-from onward.outcome import Outcome, Value, faulted
+from onward.outcome import Outcome, Value, faulted, unreadable
 from onward.past import steps_with_past, waits_with_past
 from onward.plan import Args, FusedNode, Node, Plan, Runnable, Waiting, has_cleanup
 from onward.scope import RunStep, Scope
@@ -108,10 +108,10 @@ async def _run(sent: Sequence[bytes], name: str, waits: Waits, limited: WaitingS
         raw, raw_options = sent
         options = decode_options(raw_options)
     except (MsgspecError, ValueError) as problem:
-        return unreadable(name, problem)
+        return foreign(name, problem)
     decoded = plans.decode(raw)
     if isinstance(decoded, Failure):
-        return faulted(decoded.failure())
+        return unreadable(name, "its plan", decoded.failure())
     plan = decoded.unwrap()
     root = split_part(plan.root) if options.at else split_into_parts(plan.root)
     runner = _StepRunner(plan, options, limited)
