@@ -259,10 +259,11 @@ def test_a_call_goes_on_where_it_was(pair: tuple[Local, Local]) -> None:
         assert result(one, on=bridges[0]) == Success(1)
 
 
-def test_a_moved_call_is_found_by_its_old_ref(tmp_path: Path) -> None:
-    """Also between the two engines of the bridge."""
-    old = connect(f"sqlite:///{tmp_path}/old.db").unwrap()
-    new = connect(f"sqlite:///{tmp_path}/new.db").unwrap()
+@pytest.mark.parametrize("has_url", [True, False])
+def test_a_moved_call_is_found_by_its_old_ref(tmp_path: Path, *, has_url: bool) -> None:
+    """Also between the two engines of the bridge, whether they have addresses or not."""
+    paths = tmp_path / "old.db", tmp_path / "new.db"
+    old, new = (connect(f"sqlite:///{at}").unwrap() if has_url else sqlite(at) for at in paths)
     assert isinstance(old, Moves)
     bridge = full(old, new, 0)
     ref = submit((awaits(GO) >> note)(0), on=bridge).unwrap()

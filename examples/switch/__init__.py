@@ -1,0 +1,1 @@
+"""A running system that changes its engine, by and by, while its workers are killed."""
