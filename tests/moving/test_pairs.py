@@ -154,6 +154,7 @@ def test_a_call_goes_on_where_it_was(old: str, new: str, engines: dict[str, Open
         assert isinstance(here, Moves)
         moved = move(ref, on=here, to=there).unwrap()
         assert move(ref, on=here, to=there) == Success(moved)
+        assert submit(FLOW(3), on=there, key=key) == Success(moved)
         until(
             lambda: status(ref, on=here).unwrap().state == "waiting",
             within=PATIENCE,

@@ -130,6 +130,8 @@ class HistoryPage(Struct, frozen=True):
         outcome: Its outcome; None if it has none yet.
         signals: The values of the signals that it has got, by name.
         next: What to ask for the next page with; empty if this is the last one.
+        plan_id: The id that the plan was submitted with, if the call has another one, which the
+            engine gave it. A key is known by it.
     """
 
     call: CallRecord
@@ -138,6 +140,7 @@ class HistoryPage(Struct, frozen=True):
     outcome: Outcome | None = None
     signals: Mapping[str, Raw] = {}
     next: str = ""
+    plan_id: str = ""
 
 
 def matches(query: CallQuery, call: CallRecord) -> bool:

@@ -42,7 +42,7 @@ async def move(caller: Caller, ref: Ref[V, E], on: Moves, to: Backend) -> Result
     if moved is None:
         if found.outcome is not None:
             return Failure(_ended(ref, found))
-        id = await _free_id(caller, plan, to)
+        id = await _free_id(caller, found.plan_id or plan.id, to)
         if isinstance(id, Failure):
             return Failure(id.failure())
         next_plan = continued(plan, found, id.unwrap())
@@ -79,18 +79,18 @@ def _refused_by(to: Backend, plan: Plan) -> list[Fault]:
     return [*refused, *to.check(plan)] if isinstance(to, Checks) else refused
 
 
-async def _free_id(caller: Caller, plan: Plan, to: Backend) -> Result[str, Fault]:
-    """The id that a call gets on a backend: its own, so that its key holds there too.
+async def _free_id(caller: Caller, id: str, to: Backend) -> Result[str, Fault]:
+    """The id that a call gets on a backend: that of its plan, so that its key holds there too.
 
     If the backend knows that already, because it had the call before, the id is another one.
     """
     if isinstance(to, Finds):
-        known = await caller.ask(to.find, plan.id)
+        known = await caller.ask(to.find, id)
     else:
-        known = (await caller.ask(to.status, plan.id)).map(lambda _: plan.id)
+        known = (await caller.ask(to.status, id)).map(lambda _: id)
     if isinstance(known, Success):
-        return Success(continued_id(plan.id, "move"))
-    return Success(plan.id) if isinstance(known.failure(), Unknown) else known
+        return Success(continued_id(id, "move"))
+    return Success(id) if isinstance(known.failure(), Unknown) else known
 
 
 async def _go_on(

@@ -54,6 +54,7 @@ class Recorded(Struct, frozen=True):
         steps: What has begun, by path.
         outcome: Its outcome; None if it has none.
         signals: The values of the signals that it has got, by name.
+        plan_id: See `HistoryPage.plan_id`.
     """
 
     call: CallRecord
@@ -61,6 +62,7 @@ class Recorded(Struct, frozen=True):
     steps: Mapping[str, StepRecord]
     outcome: Outcome | None
     signals: Mapping[str, Raw]
+    plan_id: str = ""
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -87,7 +89,9 @@ async def recorded(caller: Caller, ref: Ref[V, E], on: Histories) -> Result[Reco
         page: HistoryPage = incoming_history(on, answer.unwrap())
         steps |= {step.path: step for step in page.steps}
         if not page.next:
-            return Success(Recorded(page.call, page.plan, steps, page.outcome, page.signals))
+            return Success(
+                Recorded(page.call, page.plan, steps, page.outcome, page.signals, page.plan_id)
+            )
         if page.next == after:
             message = f"{on!r} gave the same page of the call's history twice"
             return Failure(Unavailable(ref.flow.name, message))

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse
 from msgspec import Raw, Struct
@@ -24,6 +25,8 @@ from onward.backends.hatchet.wait_records import records_of_waits, signals_in
 from onward.fault import BadPayload, Fault, Unavailable
 from onward.outcome import Outcome, faulted
 from onward.plan import Plan, Runnable, Waiting, has_cleanup, walk
+
+T = TypeVar("T")
 
 _AT_ONCE = 100
 _BYTES_AT_ONCE = 64 * 1024 * 1024
@@ -45,12 +48,16 @@ class _Call(Struct, frozen=True):
         plan: Its plan.
         details: What the HTTP API has of its own run.
         steps: How many runs of steps it has at least.
+        runs: How many runs belong to it at least.
+        end: Until when to wait for the HTTP API to show them, on the monotonic clock.
     """
 
     id: str
     plan: Plan
     details: RunDetails
     steps: int
+    runs: int
+    end: float
 
 
 class _Failed(Exception):
@@ -98,8 +105,12 @@ class Histories:
             return Failure(why or unknown(id))
         plan = found[1]
         outcome = await self._connection.cancelling.outcome(id, details)
-        run = await self._run(id, is_over=details.done)
-        call = _Call(id, plan, run, outcomes.runs_of(details))
+        end = time.monotonic() + _LAGS
+        run = await self._run(id, end, is_over=details.done)
+        count = outcomes.runs_of(details)
+        # A call with a cleanup has a run that says that it has begun.
+        is_marked = has_cleanup(plan) and _has_begun(run.run, found[0].start)
+        call = _Call(id, plan, run, count, count + is_marked, end)
         steps = [*await self._own(call, details)]
         signals: dict[str, Raw] = {}
         if any(isinstance(node, Waiting) for node in walk(plan.root)):
@@ -119,7 +130,8 @@ class Histories:
         record = await self._record(call, outcome)
         past = None if plan.past is None else replace(plan.past, origin=origin_of(plan, id))
         shown = replace(plan, id=id, past=past)
-        return Success(HistoryPage(record, shown, tuple(steps), outcome, signals, more))
+        own = "" if plan.key is None else plan.id
+        return Success(HistoryPage(record, shown, tuple(steps), outcome, signals, more, own))
 
     async def _some(
         self, call: _Call, own: Sequence[StepRecord], after: int, limit: int
@@ -136,28 +148,30 @@ class Histories:
                 steps.append(step)
         return steps, str(at) if at < len(own) else ""
 
-    async def _run(self, id: str, *, is_over: bool) -> RunDetails:
+    async def _run(self, id: str, end: float, *, is_over: bool) -> RunDetails:
         """Returns what the HTTP API has of a run, as soon as it knows as much as the gRPC API."""
-        end = time.monotonic() + _LAGS
-        while True:
-            read = await read_run(self._connection.http, id)
-            if isinstance(read, Failure):
-                raise _Failed(read.failure())
-            details, is_last = read.unwrap(), time.monotonic() >= end
-            if details is not None and (is_last or details.run.has_ended or not is_over):
-                return details
-            if is_last:
-                raise _Failed(Unavailable("", f"Hatchet's HTTP API does not know the run {id}"))
-            await asyncio.sleep(_LOOKS)
+
+        async def read() -> RunDetails | None:
+            answer = await read_run(self._connection.http, id)
+            if isinstance(answer, Failure):
+                raise _Failed(answer.failure())
+            return answer.unwrap()
+
+        def is_enough(found: RunDetails | None) -> bool:
+            return found is not None and (found.run.has_ended or not is_over)
+
+        details = await _shown(read, is_enough, end)
+        if details is None:
+            raise _Failed(Unavailable("", f"Hatchet's HTTP API does not know the run {id}"))
+        return details
 
     async def _all_rows(self, call: _Call) -> list[Run]:
         """The runs that belong to a call, once those of all its steps are shown."""
-        end = time.monotonic() + _LAGS
-        while True:
-            rows = [row async for row in self._rows(call, 0)]
-            if sum(map(_is_of_step, rows)) >= call.steps or time.monotonic() >= end:
-                return rows
-            await asyncio.sleep(_LOOKS)
+
+        async def read() -> list[Run]:
+            return [row async for row in self._rows(call, 0)]
+
+        return await _shown(read, lambda rows: sum(map(_is_of_step, rows)) >= call.steps, call.end)
 
     async def _rows(self, call: _Call, at: int) -> AsyncIterator[Run]:
         """The runs that belong to a call, from the first one on.
@@ -165,7 +179,11 @@ class Histories:
         The engine lists the newest first, and may get more of them meanwhile.
         """
         parent = ""
-        newest = await self._newest(call)
+        newest = await _shown(
+            lambda: self._list(call, parent, None, 0, 1),
+            lambda page: page.pagination.num_pages >= call.runs,
+            call.end,
+        )
         if not newest.rows:  # an earlier release did not mark them
             parent = call.id
             newest = await self._list(call, parent, None, 0, 1)
@@ -176,16 +194,6 @@ class Histories:
             for row in reversed(page.rows):
                 yield row
             at += size
-
-    async def _newest(self, call: _Call) -> RunPage:
-        """The last run of a call, as soon as the HTTP API knows as many as the gRPC API."""
-        least = call.steps + has_cleanup(call.plan)  # which has a run that says that it has begun
-        end = time.monotonic() + _LAGS
-        while True:
-            newest = await self._list(call, "", None, 0, 1)
-            if newest.pagination.num_pages >= least or time.monotonic() >= end:
-                return newest
-            await asyncio.sleep(_LOOKS)
 
     async def _list(
         self, call: _Call, parent: str, until: datetime | None, offset: int, limit: int
@@ -262,6 +270,23 @@ class Histories:
         starts = marks.start_in(run.marks) if state == "queued" else None
         fault = kind_of(outcome)
         return CallRecord(call.id, plan.flow, state, run.created, ended, plan.tags, fault, starts)
+
+
+async def _shown(read: Callable[[], Awaitable[T]], is_enough: Callable[[T], bool], end: float) -> T:
+    """What the HTTP API shows, as soon as that is as much as the gRPC API knows, or at the end."""
+    while True:
+        found = await read()
+        if is_enough(found) or time.monotonic() >= end:
+            return found
+        await asyncio.sleep(_LOOKS)
+
+
+def _has_begun(run: Run, start: float) -> bool:
+    """Whether a worker has begun a call; one with a delay waits for its start on a worker."""
+    if run.started_at is None:
+        return False
+    last = time.time() if run.finished_at is None else run.finished_at.timestamp()
+    return last >= start
 
 
 def _is_of_step(row: Run) -> bool:
