@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from msgspec import Raw
 from msgspec.structs import replace
 from returns.result import Failure, Success
@@ -29,7 +30,7 @@ from onward.past import taken_over
 from onward.plan import NEWEST, Past, Plan
 from onward.testing import tasks
 from onward.testing.oracle import comparable
-from onward.testing.strategies import cleaned_flows, flows, numbers
+from onward.testing.strategies import Numeric, cleaned_flows, flows, numbers
 from onward.testing.tasks import BY
 from onward.testing.tools import Tools
 
@@ -43,20 +44,7 @@ class ResumingLaws(Tools):
         """At any cut: the outcome is the same, and nothing runs that has an outcome."""
         on = _repairs(backend)
         composed = flows(4) if "finally" in _lacks(on) else cleaned_flows()
-
-        @self.holds(composed, numbers(), st.data(), share=0.5)
-        def law(flow: AnyFlow, n: int, draw: st.DataObject) -> None:
-            ref = submit(flow(n), on=on).unwrap()
-            whole = result(ref, on=on, timeout=self.patience)
-            ran = self.ran(ref.id, traces)
-            plan, outcomes = _recorded(ref, on)
-            assert {path for path in ran if not _stands_in(path, outcomes)} == set()
-            cut = draw.draw(st.sets(st.sampled_from(sorted(outcomes)))) if outcomes else set()
-            known = taken_over(plan, {path: outcomes[path] for path in cut})
-            again = self._go_on(flow, plan, Past(ref.id, known), on)
-            assert comparable(result(again, on=on, timeout=self.patience)) == comparable(whole)
-            left = {path: times for path, times in ran.items() if not _stands_in(path, known)}
-            assert self.ran(ref.id, traces) == Counter(left)
+        goes_on_at_any_cut(self, composed, on, on, traces, share=0.5)
 
     def test_what_failed_goes_on_where_it_stopped(self, backend: Backend, traces: Path) -> None:
         """Once, however often it is resumed; with the same id within, and a record of it all."""
@@ -148,7 +136,7 @@ class ResumingLaws(Tools):
         ref = submit(flow(1), on=on, delay=600).unwrap()
         plan, _ = _recorded(ref, on)
         past = Past(ref.id, {"0": Value(Raw(b"2"))}, {"1": time.time() - 60})
-        again = self._go_on(flow, plan, past, on)
+        again = _go_on(flow, plan, past, on)
         assert result(again, on=on, timeout=self.patience) == Success(3)
         assert self.ran(ref.id, traces) == Counter(["2"])
         if isinstance(on, Cancels):
@@ -194,14 +182,50 @@ class ResumingLaws(Tools):
             assert self.ran(ref.id, traces) == Counter(["0", "1", "1", "2"])
         here.close()
 
-    def _go_on(self, flow: AnyFlow, plan: Plan, past: Past, on: Backend) -> Ref[Any, Any]:
-        """Submits the call that continues the one of a plan."""
-        continued = replace(plan, v=NEWEST, id=os.urandom(16).hex(), past=past)
-        return flow.ref(on.submit(Submission(continued, flow=flow)).unwrap())
-
     def _has_run(self, path: str, ref: Ref[Any, Any], traces: Path) -> bool:
         file = traces / ref.id
         return file.exists() and f"\t{path}\n" in file.read_text()
+
+
+def goes_on_at_any_cut(
+    tools: Tools,
+    composed: SearchStrategy[Numeric],
+    old: Histories,
+    new: Backend,
+    traces: Path,
+    *,
+    share: float = 1.0,
+) -> None:
+    """Tests that a call which goes on on a backend, at any cut, is the uninterrupted one.
+
+    Args:
+        tools: How many examples there are, and how long each waits.
+        composed: The flows.
+        old: The backend that the call runs on first.
+        new: The backend that it goes on on.
+        traces: Where tasks write that they have run.
+        share: The share of the examples.
+    """
+
+    @tools.holds(composed, numbers(), st.data(), share=share)
+    def law(flow: AnyFlow, n: int, draw: st.DataObject) -> None:
+        ref = submit(flow(n), on=old).unwrap()
+        whole = result(ref, on=old, timeout=tools.patience)
+        ran = tools.ran(ref.id, traces)
+        plan, outcomes = _recorded(ref, old)
+        assert {path for path in ran if not _stands_in(path, outcomes)} == set()
+        cut = draw.draw(st.sets(st.sampled_from(sorted(outcomes)))) if outcomes else set()
+        known = taken_over(plan, {path: outcomes[path] for path in cut})
+        again = _go_on(flow, plan, Past(ref.id, known), new)
+        assert comparable(result(again, on=new, timeout=tools.patience)) == comparable(whole)
+        left = {path: times for path, times in ran.items() if not _stands_in(path, known)}
+        assert tools.ran(ref.id, traces) == Counter(left)
+
+
+def _go_on(flow: AnyFlow, plan: Plan, past: Past, on: Backend) -> Ref[Any, Any]:
+    """Submits the call that continues the one of a plan."""
+    continued = replace(plan, v=NEWEST, id=os.urandom(16).hex(), past=past)
+    return flow.ref(on.submit(Submission(continued, flow=flow)).unwrap())
 
 
 def _recorded(ref: Ref[Any, Any], on: Histories) -> tuple[Plan, dict[str, Outcome]]:
