@@ -198,7 +198,9 @@ class AsyncHatchetBackend:
             note = await last_note(self._connection.http, task.external_id)
             if note is not None and note.waits:
                 until = None if note.until is None else datetime.fromtimestamp(note.until, UTC)
-                return Status("waiting", step=note.step, signal=note.signal, until=until)
+                return Status(
+                    "waiting", step=note.step, signal=note.signal, until=until, limit=note.limit
+                )
             if note is not None:
                 return Status("running", note.task, note.step, note.attempt, note.progress)
         root = input_plan[1].root

@@ -5,6 +5,7 @@ from __future__ import annotations
 from onward.backends.hatchet.cancelling import Cancelling
 from onward.backends.hatchet.client import Client
 from onward.backends.hatchet.http_api import HttpApi
+from onward.backends.hatchet.limit_workflows import LimitWorkflows
 from onward.backends.hatchet.moved import MovedCalls
 from onward.backends.hatchet.reader import Reader
 from onward.backends.hatchet.records import Records
@@ -34,6 +35,7 @@ class Connection:
         self.submitter: Submitter = Submitter(
             self.client, self.reader, settings.prefix, settings.queue
         )
+        self.limit_workflows: LimitWorkflows = LimitWorkflows(self.client, settings)
         self.records: Records = Records(self.client, self.submitter, self.reader)
         self.moved: MovedCalls = MovedCalls(self.http, settings, self.records)
         self.undelivered: Undelivered = Undelivered(

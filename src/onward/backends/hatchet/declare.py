@@ -15,13 +15,14 @@ from hatchet_sdk.contracts.v1.workflows_pb2 import (
 )
 from msgspec import Struct
 
-from onward.backends.hatchet import limits, names
+from onward.backends.hatchet import limits, marks, names
 from onward.backends.hatchet.client import duration
 from onward.backends.hatchet.lower import Dag, to_dag
 from onward.backends.hatchet.message import DUE, KEY
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.submit import label, required
 from onward.catalog import Catalog
+from onward.limit import StepLimit
 from onward.plan import StepNode
 
 OURS = "Onward"
@@ -84,6 +85,7 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
         _limit(single.request.tasks[0], name, settings)
         yield single
     yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
+    yield _single(names.workflow(names.LIMITED, settings.prefix), Job(), settings)
     yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
     yield _unique(settings)
     yield _single(names.workflow(names.RECORD, settings.prefix), Job(is_record=True), settings)
@@ -95,6 +97,26 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
             yield _single(workflow, Job(is_flow=True), settings)
         else:
             yield _dag(workflow, dag, settings)
+
+
+def of_limit(limit: StepLimit, settings: Settings) -> CreateWorkflowVersionRequest:
+    """Returns the workflow that hands out the places of a limit.
+
+    Each attempt at a step with the limit is a run of it. The engine counts the runs of a workflow,
+    so tasks can share a limit. Workers have one action for all limits, and labels for their tasks.
+    """
+    name = names.limit(limit.name, settings.prefix)
+    task = _task(name, f"{names.workflow(names.LIMITED, settings.prefix)}:run", STEPS, settings)
+    # With a fair limit, each key has a queue of its own before the one that all share.
+    for mark in [marks.LIMIT_KEY] * limit.fair + [marks.POOL]:
+        task.concurrency.append(
+            Concurrency(
+                expression=f"additional_metadata.{mark}",
+                max_runs=limit.concurrency or 1,
+                limit_strategy=ConcurrencyLimitStrategy.GROUP_ROUND_ROBIN,
+            )
+        )
+    return _request(name, [task], settings)
 
 
 def _single(name: str, job: Job, settings: Settings) -> Workflow:

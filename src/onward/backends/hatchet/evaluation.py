@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -21,13 +22,16 @@ from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.message import LastAttempt, input_of
 from onward.backends.hatchet.progress import Reporter
-from onward.backends.hatchet.submit import Parent
+from onward.backends.hatchet.submit import Parent, Place
 from onward.backends.hatchet.waiting import Waits
+from onward.catalog import Tasks
 from onward.evaluate import evaluate
+from onward.execute import limit_key, retried
 from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
+from onward.limit import StepLimit
 from onward.outcome import Faulted, Outcome, faulted, is_unknown
 from onward.past import steps_with_past, waits_with_past
-from onward.plan import Args, Past, Plan, Runnable, cancels_on_failure, walk
+from onward.plan import Args, Past, Plan, Runnable, cancels_on_failure, has_cleanup, walk
 from onward.scope import Scope, in_cleanup
 
 _PLACES = 20
@@ -54,6 +58,7 @@ class Evaluation:
         plan: The flow.
         call: The call's id.
         task: The id of the engine's task that runs the flow.
+        tasks: The tasks that give the keys of limits.
         spawn: Runs a coroutine in the background.
         is_abandoned: Whether this worker does not run the flow any more.
         on_idle: Called when all that the flow does is to wait.
@@ -65,6 +70,7 @@ class Evaluation:
         plan: Plan,
         call: str,
         task: str,
+        tasks: Tasks,
         *,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         is_abandoned: Callable[[], bool],
@@ -74,6 +80,7 @@ class Evaluation:
         self._plan = plan
         self._call = call
         self._task = task
+        self._tasks = tasks
         self._spawn = spawn
         self._is_abandoned = is_abandoned
         self._on_idle = on_idle
@@ -150,13 +157,49 @@ class Evaluation:
     async def _run_step(self, step: Runnable, args: Args, where: str) -> Outcome:
         try:
             with self.waits.work():
+                if step.limit is not None:
+                    return await self._attempts(step, step.limit, args, where)
                 return await self._start_step(step, args, where)
         except asyncio.CancelledError:
             if not self._is_abandoned():  # the scope has cancelled this step alone
                 self._spawn(self._end_step(where))
             raise
 
-    async def _start_step(self, step: Runnable, args: Args, where: str) -> Outcome:
+    async def _attempts(self, step: Runnable, limit: StepLimit, args: Args, where: str) -> Outcome:
+        """Runs a step with a limit: each attempt is a run, which has a place as long as it runs."""
+        key = await asyncio.to_thread(limit_key, step, args, self._tasks)
+        if isinstance(key, Faulted):
+            return key
+        fault = await self._connection.limit_workflows.declare(limit)
+        if fault is not None:
+            return faulted(fault)
+
+        async def once(attempt: int) -> Outcome:
+            self._reporter.on_wait(where, limit=limit.name)
+            return await self._start_step(step, args, where, Place(limit, key), attempt)
+
+        outcome = await retried(step, once, asyncio.sleep, random.random)
+        if step.attempts == 1 or not has_cleanup(self._plan):
+            return outcome
+        # After a cancel, this is what tells how the step has ended.
+        stored = await self._connection.records.store(
+            f"{self._call} {where}",
+            outcome,
+            flow=self._plan.flow,
+            call=self._call,
+            at=where,
+            patience=_PATIENCE,
+        )
+        return stored.map(lambda record: record.outcome or outcome).value_or(outcome)
+
+    async def _start_step(
+        self,
+        step: Runnable,
+        args: Args,
+        where: str,
+        needs: Place | None = None,
+        attempt: int = 0,
+    ) -> Outcome:
         past = None if self._plan.past is None else Past(self._plan.past.origin)
         plan = replace(self._plan, root=step, args=args, past=past)
         if in_cleanup(where):
@@ -165,12 +208,14 @@ class Evaluation:
         undeclared = self._connection.settings.undeclared
         end = time.monotonic() + undeclared
         for again in range(_PLACES):
-            place = where + " again" * again
+            place = where + f" attempt {attempt}" * (step.attempts > 1 and attempt > 0)
+            place += " again" * again
             started = await self._connection.submitter.start(
                 plan,
-                input_of(plan, at=where, call=self._call),
+                replace(input_of(plan, at=where, call=self._call), attempt=attempt),
                 f"{self._call} {place}",
                 parent=Parent(self._task, place),
+                place=needs,
                 patience=_PATIENCE,
             )
             if isinstance(started, Failure):
@@ -190,7 +235,7 @@ class Evaluation:
                 await asyncio.sleep(_SETTLES)
             if not is_unknown(outcome, id):
                 name = step_name(step, plan.flow)
-                last = last or LastAttempt(name, where, str(_attempts(outcome)))
+                last = last or LastAttempt(name, where, str(attempt or _count(outcome)))
                 self.last = replace(last, earlier=())
                 return outcome
             # The engine stored the key, but then failed to start the run.
@@ -209,6 +254,6 @@ class Evaluation:
             await self._known(where)  # this cancels it
 
 
-def _attempts(outcome: Outcome) -> int:
+def _count(outcome: Outcome) -> int:
     fault = outcome.fault if isinstance(outcome, Faulted) else None
     return fault.attempts if isinstance(fault, Raised | TimedOut) else 1

@@ -22,6 +22,7 @@ from onward.backends.hatchet.message import StepResult, cancelled, decode_result
 from onward.backends.hatchet.reader import Oversized
 from onward.backends.hatchet.runs import CANCELLED, Run, RunDetails, RunPage, list_runs, read_run
 from onward.backends.hatchet.wait_records import records_of_waits, signals_in
+from onward.execute import is_retried
 from onward.fault import BadPayload, Fault, Unavailable
 from onward.outcome import Outcome, faulted
 from onward.plan import Plan, Runnable, Waiting, has_cleanup, walk
@@ -256,6 +257,12 @@ class Histories:
         else:
             details = await self._connection.reader.details(row.id)
             outcome = None if details is None else await self._connection.reader.outcome(details)
+        if (
+            outcome is not None
+            and run_input.attempt
+            and is_retried(root, outcome, run_input.attempt)
+        ):
+            return None  # a later attempt, which is another run, tells how the step has ended
         return step_records.of_run(run_input.at, root, call.plan.flow, row, outcome, result)
 
     async def _record(self, call: _Call, outcome: Outcome | None) -> CallRecord:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
+from onward.backend.support import step_name
 from onward.backends.hatchet import names
 from onward.catalog import Catalog
-from onward.fault import Fault, Misconfigured
+from onward.fault import Fault, Misconfigured, Unsupported
 from onward.plan import FusedNode, Node, StepNode, walk
 from onward.url import instead_of
 
@@ -111,7 +112,28 @@ def unenforceable(catalog: Catalog, limits: Limits) -> Misconfigured | None:
 def faults_in(root: Node, limits: Limits) -> list[Fault]:
     """Returns what Hatchet cannot run of a plan: invalid names, and limits it cannot enforce."""
     found = (names.fault_of(names.named_in(root)), unenforceable_in(root, limits))
-    return [wrong for wrong in found if wrong is not None]
+    return [wrong for wrong in found if wrong is not None] + [*_of_policies(root, limits)]
+
+
+def _of_policies(root: Node, limits: Limits) -> Iterator[Fault]:
+    """Yields a fault for each limit in a policy of a plan that the engine cannot keep to."""
+    for node in walk(root):
+        if not isinstance(node, StepNode | FusedNode) or node.limit is None:
+            continue
+        name = step_name(node, node.limit.name)
+        if node.limit.rate is not None:
+            yield Unsupported(
+                name,
+                "Hatchet counts a rate in windows that follow one another, so twice as many could "
+                "begin around the end of one. Limit its concurrency, or declare a rate with "
+                "hatchet(limits=...), which says so",
+            )
+        elif name in limits:
+            yield Misconfigured(
+                name,
+                "it has one limit in its policy and another one in hatchet(limits=...): leave one "
+                "of them out",
+            )
 
 
 def unenforceable_in(root: Node, limits: Limits) -> Misconfigured | None:

@@ -129,7 +129,8 @@ def _add_steps(
     """Adds a node's steps to the parts; returns the source of the node's value."""
     match node:
         case StepNode() | FusedNode():
-            if node.priority is not None:  # a DAG has one priority for all its steps
+            # A DAG has one priority for all its steps, and no runs for single attempts.
+            if node.priority is not None or node.limit is not None:
                 raise _NotADag
             name = _name(node, taken)
             parts.append(Part(name, at or "0", node, source))

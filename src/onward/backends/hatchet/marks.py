@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import msgspec
 
@@ -19,6 +20,10 @@ OF = "onward_of"
 LOOK = "onward_look"
 """The entry of a call whose state is not only that of its run; with its start, if it is delayed."""
 
+POOL = "onward_pool"
+LIMIT_KEY = "onward_limit_key"
+"""The entries of an attempt at a step with a limit: whose places it needs, and its key."""
+
 _YES, _NO = "yes", "no"
 _FLOW = "flow"
 _TAGS = "tags"
@@ -28,7 +33,15 @@ _LONGEST = 200
 _READ_TAGS = msgspec.json.Decoder(tuple[str, ...])
 
 
-def of_run(plan: Plan, run_input: RunInput, key: str, prefix: str, *, is_part: bool) -> str:
+def of_run(
+    plan: Plan,
+    run_input: RunInput,
+    key: str,
+    prefix: str,
+    *,
+    is_part: bool,
+    place: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Makes the metadata of a run, as JSON.
 
     Args:
@@ -38,6 +51,7 @@ def of_run(plan: Plan, run_input: RunInput, key: str, prefix: str, *, is_part: b
         prefix: The prefix of workflow names. It is in the key, because the engine shares keys among
             all workflows.
         is_part: Whether another run starts it.
+        place: The entries by which the engine knows the place that it needs in a limit.
     """
     marks = {KEY: f"{prefix}{key}", DUE: "", _FLOW: _shortened(plan.flow)}
     if plan.key is not None:
@@ -48,6 +62,7 @@ def of_run(plan: Plan, run_input: RunInput, key: str, prefix: str, *, is_part: b
         marks[OF] = run_input.call
     elif not is_part:
         marks |= of_call(plan, prefix, run_input.start)
+    marks |= place
     return msgspec.json.encode(marks).decode()
 
 

@@ -42,6 +42,7 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
         signal: The name of the signal whose value the run stores, or whose mailbox it is.
         cleans_up: Whether the call was cancelled, and the run only runs its cleanups.
         wakes: Whether the run only has the call go on, because its wait is due.
+        attempt: The only attempt that the run makes at its step; 0 if it makes them all.
     """
 
     plan: str
@@ -52,6 +53,7 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
     signal: str = ""
     cleans_up: bool = False
     wakes: bool = False
+    attempt: int = 0
 
 
 class EarlierAttempt(Struct, frozen=True):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from onward.fault import Misconfigured
+from onward.limit import hashed
 from onward.plan import NamedNode, Node, StepNode, walk
 
 FLOW = "onward.flow"
@@ -23,7 +24,11 @@ RECORD = "onward.record"
 MAILBOX = "onward.mailbox"
 """The workflow of runs that end when a signal is sent. No worker takes them."""
 
+LIMITED = "onward.limited"
+"""The action of steps that have a limit."""
+
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
+_REFUSED = re.compile(r"[^a-z0-9._-]")
 
 
 def prefix(namespace: str) -> str:
@@ -34,6 +39,13 @@ def prefix(namespace: str) -> str:
 def workflow(name: str, prefix: str) -> str:
     """Returns the name of the workflow of a task or flow."""
     return prefix + name.lower()
+
+
+def limit(name: str, prefix: str) -> str:
+    """Returns the name of the workflow that hands out the places of a limit."""
+    if not is_allowed(name) or name != name.lower():
+        name = f"{_REFUSED.sub('-', name.lower())[:100]}-{hashed(name)[:12]}"
+    return f"{prefix}onward.limit.{name}"
 
 
 def is_allowed(name: str) -> bool:

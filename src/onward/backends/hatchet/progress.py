@@ -43,6 +43,7 @@ class Note(Struct, frozen=True, omit_defaults=True):
         waits: Whether all that the call does is to wait.
         signal: The signal that it waits for, if any.
         until: When the wait ends at the latest, in seconds since 1970.
+        limit: The limit that its step waits for, if any.
     """
 
     task: str
@@ -52,10 +53,13 @@ class Note(Struct, frozen=True, omit_defaults=True):
     waits: bool = False
     signal: str = ""
     until: float | None = None
+    limit: str = ""
 
     @property
     def text(self) -> str:
         """The report, for people."""
+        if self.limit:
+            return f"waits for the limit {self.limit!r} at {self.step}"
         if self.signal:
             return f"waits for the signal {self.signal!r} at {self.step}"
         if self.waits:
@@ -140,15 +144,18 @@ class Reporter:
         """Reports the progress of the running step."""
         self._report(replace(self._begun, progress=progress))
 
-    def on_wait(self, where: str, signal: str = "", until: float | None = None) -> None:
+    def on_wait(
+        self, where: str, signal: str = "", until: float | None = None, limit: str = ""
+    ) -> None:
         """Reports that the run waits.
 
         Args:
             where: The path of the wait; empty if the run waits no more.
             signal: The signal that it waits for, if any.
             until: When the wait ends at the latest, in seconds since 1970.
+            limit: The limit that it waits for, if any.
         """
-        self._report(Note("", where, 0, waits=bool(where), signal=signal, until=until))
+        self._report(Note("", where, 0, None, bool(where), signal, until, limit))
 
     def close(self) -> None:
         """Ends the reports, because the run has ended."""

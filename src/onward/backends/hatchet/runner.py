@@ -134,7 +134,9 @@ class AssignmentRunner:
         if not isinstance(plan.root, Runnable):
             return await self._part(assignment, plan, payload, call)
         at = run_input.at or "0"
-        outcome = await self._step(assignment, plan.root, plan.args, plan, call, at)
+        outcome = await self._step(
+            assignment, plan.root, plan.args, plan, call, at, only=run_input.attempt
+        )
         return result_of(outcome, at=at, ends=True)
 
     async def _delay(self, assignment: Assignment, plan: Plan, call: str, start: float) -> None:
@@ -195,7 +197,14 @@ class AssignmentRunner:
         return replace(done, skips=True)
 
     async def _step(
-        self, assignment: Assignment, step: Runnable, args: Args, plan: Plan, call: str, at: str
+        self,
+        assignment: Assignment,
+        step: Runnable,
+        args: Args,
+        plan: Plan,
+        call: str,
+        at: str,
+        only: int = 0,
     ) -> Outcome:
         assignment.name = step_name(step, plan.flow)
         # A call's status is read from the log of the call's own run.
@@ -211,6 +220,7 @@ class AssignmentRunner:
                 at=at,
                 reporter=reporter,
                 is_cancelled=assignment.is_cancelled,
+                only=only,
             )
         finally:
             reporter.close()
@@ -234,6 +244,7 @@ class AssignmentRunner:
             plan,
             call,
             assignment.action.task_run_external_id,
+            self._steps.tasks,
             spawn=self._spawn,
             is_abandoned=assignment.is_cancelled.is_set,
             on_idle=on_idle,

@@ -29,6 +29,8 @@ class StepRunner:
     """
 
     def __init__(self, tasks: Tasks) -> None:
+        self.tasks: Tasks = tasks
+        """The tasks that may run."""
         self._attempts = Attempts(tasks)
         self._thread = LoopThread("onward-hatchet-steps")
 
@@ -42,6 +44,7 @@ class StepRunner:
         at: str,
         reporter: Reporter,
         is_cancelled: threading.Event,
+        only: int = 0,
     ) -> Outcome:
         """Runs a step with its retries.
 
@@ -53,6 +56,7 @@ class StepRunner:
             at: The step's path in the call.
             reporter: Reports the step's attempts and progress.
             is_cancelled: Set when the step is cancelled.
+            only: The only attempt to make; 0 for all of them.
         """
 
         async def once(attempt: int) -> Outcome:
@@ -75,6 +79,8 @@ class StepRunner:
                 reporter.ends(context, began, outcome)
             return made
 
+        if only:
+            return await self._thread.run(lambda: once(only))
         return await self._thread.run(lambda: retried(step, once, asyncio.sleep, random.random))
 
     def close(self) -> None:

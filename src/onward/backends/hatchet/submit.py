@@ -19,6 +19,7 @@ from onward.backends.hatchet.message import MARGIN, RunInput, encode, size_of, t
 from onward.backends.hatchet.reader import Reader
 from onward.backends.hatchet.run_batches import RunBatches
 from onward.fault import Fault, Unknown
+from onward.limit import StepLimit
 from onward.plan import FusedNode, NamedNode, Plan, Runnable, StepNode
 
 _MISSING = 0.2
@@ -38,6 +39,23 @@ class Parent(Struct, frozen=True):
 
     task: str
     place: str
+
+
+class Place(Struct, frozen=True):
+    """The place that an attempt at a step needs in a limit.
+
+    Args:
+        limit: The limit.
+        key: The limit's key; empty without one.
+    """
+
+    limit: StepLimit
+    key: str
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """The metadata by which the engine knows it."""
+        return {marks.POOL: self.limit.pool(self.key), marks.LIMIT_KEY: f"key {self.key}"}
 
 
 class Submitter:
@@ -68,6 +86,7 @@ class Submitter:
         *,
         parent: Parent | None = None,
         workflow: str | None = None,
+        place: Place | None = None,
         patience: float,
     ) -> Result[str, Fault]:
         """Starts a run of a plan.
@@ -78,6 +97,7 @@ class Submitter:
             key: The run's idempotency key.
             parent: The run that starts it, if it is a part of another run.
             workflow: The workflow of the run; None to choose it by the plan.
+            place: The place that it needs in a limit.
             patience: How long to retry while the engine is away, in seconds.
 
         Returns:
@@ -89,10 +109,17 @@ class Submitter:
         request = TriggerWorkflowRequest(
             input=text,
             additional_metadata=marks.of_run(
-                plan, run_input, key, self._prefix, is_part=parent is not None
+                plan,
+                run_input,
+                key,
+                self._prefix,
+                is_part=parent is not None,
+                place={} if place is None else place.marks,
             ),
             priority=priority_of(plan),
-            desired_worker_labels=self._labels(plan, is_part=bool(run_input.call)),
+            desired_worker_labels=self._labels(
+                plan, is_part=bool(run_input.call), is_limited=place is not None
+            ),
         )
         if parent is not None:
             request.parent_task_run_external_id = parent.task
@@ -106,10 +133,17 @@ class Submitter:
             if size > limit:
                 return Failure(too_large(plan.flow, _sent(plan), size, limit))
             # A call that continues another one goes by the evaluator, which knows what has run.
-            is_flow = run_input.start or (plan.past is not None and not run_input.call)
+            # So does one whose only step has a limit, because that gives a place for each attempt.
+            is_evaluated = plan.past is not None or _is_limited(plan)
+            is_flow = run_input.start or (is_evaluated and not run_input.call)
             others = [names.FLOW] if is_flow else workflows_of(plan)
-            for name in others if workflow is None else [workflow]:
-                id = await self._started(names.workflow(name, self._prefix), request, patience)
+            full = [names.workflow(name, self._prefix) for name in others]
+            if workflow is not None:
+                full = [names.workflow(workflow, self._prefix)]
+            if place is not None:
+                full = [names.limit(place.limit.name, self._prefix)]
+            for name in full:
+                id = await self._started(name, request, patience)
                 if id is not None:
                     return Success(id)
         except RpcError as problem:
@@ -182,10 +216,16 @@ class Submitter:
         whole = size + MARGIN
         return await with_retries(lambda: self._client.limit_for(whole), patience) - MARGIN
 
-    def _labels(self, plan: Plan, *, is_part: bool) -> Mapping[str, DesiredWorkerLabels]:
-        if not isinstance(plan.root, Runnable) or (plan.past is not None and not is_part):
+    def _labels(
+        self, plan: Plan, *, is_part: bool, is_limited: bool
+    ) -> Mapping[str, DesiredWorkerLabels]:
+        is_evaluated = plan.past is not None or _is_limited(plan)
+        if not isinstance(plan.root, Runnable) or (is_evaluated and not is_part):
             return {}  # the workflow of a flow has the label
-        return {label(plan.root.queue or plan.queue or self._queue): required()}
+        labels = {label(plan.root.queue or plan.queue or self._queue): required()}
+        if is_limited and isinstance(plan.root, StepNode):
+            labels[task_label(plan.root.task)] = required()
+        return labels
 
 
 def _sent(plan: Plan) -> str:
@@ -210,6 +250,15 @@ def workflows_of(plan: Plan) -> list[str]:
 def label(queue: str) -> str:
     """Returns the label of workers that serve a queue."""
     return f"queue:{queue}"
+
+
+def task_label(task: str) -> str:
+    """Returns the label of workers that serve a task, for steps with a limit."""
+    return f"task:{task.lower()}"
+
+
+def _is_limited(plan: Plan) -> bool:
+    return isinstance(plan.root, Runnable) and plan.root.limit is not None
 
 
 def required() -> DesiredWorkerLabels:

@@ -160,7 +160,10 @@ class HatchetWorker:
             self._name + suffix,
             actions,
             {slots: self._slots[slots]},
-            [submit.label(queue) for queue in self._queues],
+            [
+                *(submit.label(queue) for queue in self._queues),
+                *(submit.task_label(task) for task in self._catalog.tasks if slots == STEPS),
+            ],
             take=self._take,
             note=self._note,
         )
