@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from onward.backend import Schedules
+from onward.backend import Backend, Schedules
+from onward.backend.features import Feature
 from onward.backends.hatchet import HatchetBackend
 from onward.testing import BackendSuite
 from tests.hatchet.double import Double
@@ -45,3 +46,7 @@ class TestHatchetDouble(BackendSuite):
 
     def clock(self, backend: Any) -> Schedules:
         pytest.skip("needs a real engine: the double has no clock")
+
+    def features(self, backend: Backend) -> frozenset[Feature]:
+        """Without limits: the double does not count what runs. A real engine does."""
+        return super().features(backend) - {"limit", "call_limit"}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from returns.result import Success
@@ -15,6 +16,7 @@ from onward import Backend, Catalog, Ref, connect, result, results, run, submit,
 from onward.testing import limited
 from onward.testing.limits import began_of, gate, most_at_once, spans_of
 from onward.testing.traces import TRACE
+from tests.engines.hatchet import GivenHatchet
 from tests.engines.process import until
 from tests.engines.temporal import Temporal
 from tests.engines.worker import WorkerProcess
@@ -22,14 +24,25 @@ from tests.engines.worker import WorkerProcess
 pytestmark = pytest.mark.faults
 
 LAW = "law"
-ENGINES = ("sqlite", pytest.param("celery", marks=pytest.mark.long), "temporal")
-"""The engines; the leases of Celery's ledger are long."""
+ENGINES = (
+    "sqlite",
+    pytest.param("celery", marks=pytest.mark.long),
+    "temporal",
+    pytest.param("hatchet", marks=pytest.mark.long),
+)
+"""The engines; the leases of Celery's ledger are long, and Hatchet takes half a minute."""
 
 
 @pytest.fixture
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an engine, with short leases where a URL can say so."""
     match request.param:
+        case "hatchet":
+            hatchet: GivenHatchet = request.getfixturevalue("hatchet")
+            for name, value in hatchet.client_environment.items():
+                monkeypatch.setenv(name, value)
+            address = hatchet.client_environment["HATCHET_CLIENT_HOST_PORT"]
+            return f"hatchet://{address}/{uuid4().hex}?lease=15"
         case "sqlite":
             return f"sqlite:///{tmp_path}/onward.db?lease=2"
         case "celery":
@@ -79,7 +92,7 @@ def served(url: str, tmp_path: Path) -> Iterator[Served]:
 
 
 def ended(refs: list[Ref[Any, Any]], on: Backend) -> int:
-    return sum(isinstance(found, Success) for _, found in results(refs, on=on, timeout=60))
+    return sum(isinstance(found, Success) for _, found in results(refs, on=on, timeout=120))
 
 
 @pytest.mark.parametrize("url", ENGINES, indirect=True)
@@ -97,6 +110,26 @@ def test_the_place_of_a_killed_worker_comes_free(
     spans = spans_of(tmp_path, LAW)
     assert sorted(span.key for span in spans) == ["held", "next", "next", "next"]
     assert most_at_once(spans) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("url", ["sqlite", "temporal", "hatchet"], indirect=True)
+def test_the_calls_of_a_killed_worker_keep_their_places(
+    on: Backend, served: Served, tmp_path: Path
+) -> None:
+    """They go on, and no other call of the flow runs beside them."""
+    dead, worker = served.start(), served.start()
+    refs: list[Ref[Any, Any]] = []
+
+    def is_submitted() -> bool:  # Hatchet knows no flow before a worker has declared it
+        refs.extend(submit_all([limited.whole_calls(LAW, "a")] * 6, on=on).value_or([]))
+        return bool(refs)
+
+    until(is_submitted, within=60, otherwise=dead.tail)
+    until(lambda: len(began_of(tmp_path, LAW)) >= 2, within=60, otherwise=dead.tail)
+    dead.kill()
+    assert ended(refs, on) == 6, worker.tail()
+    assert most_at_once(spans_of(tmp_path, LAW)) == 1
 
 
 @pytest.mark.parametrize("url", ["sqlite", "celery"], indirect=True)

@@ -22,13 +22,13 @@ from onward.plan import (
 from onward.policy import Delivery
 
 Feature: TypeAlias = Literal[
-    "sleep", "awaits", "finally", "on_failure", "past", "limit", "call_limit"
+    "sleep", "awaits", "finally", "on_failure", "past", "limit", "call_limit", "rate"
 ]
 """What a plan has that needs more of a backend than a step-runner for the evaluator.
 
 `finally` is a cleanup, `on_failure` a fan-out whose first failure cancels the other branches, and
-`past` is what a call takes over from one that it continues. `limit` is a limit of a step, and
-`call_limit` one of the calls of a flow.
+`past` is what a call takes over from one that it continues. `limit` is a limit of a step,
+`call_limit` one of the calls of a flow, and `rate` a limit of either that has a rate.
 """
 
 
@@ -70,6 +70,7 @@ LIMITS: Mapping[Feature, str] = MappingProxyType(
     {
         "limit": "it cannot keep to a limit over all workers",
         "call_limit": "it cannot keep to a limit over all workers",
+        "rate": "it cannot keep to a limit over all workers",
     }
 )
 """What a backend lacks that hands steps over as fast as workers take them."""
@@ -145,7 +146,7 @@ def _features(plan: Plan) -> Iterator[Feature]:
             yield "finally"
         elif cancels_on_failure(node):
             yield "on_failure"
-        elif isinstance(node, Delivery) and node.limit is not None:
-            yield "limit"
-        elif isinstance(node, NamedNode) and node.limit is not None:
-            yield "call_limit"
+        elif isinstance(node, Delivery | NamedNode) and node.limit is not None:
+            yield "limit" if isinstance(node, Delivery) else "call_limit"
+            if node.limit.rate is not None:
+                yield "rate"

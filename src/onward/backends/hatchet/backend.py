@@ -29,7 +29,6 @@ from onward.backend.adapters import (
     BlockingSignals,
     BlockingSubmitsUnique,
 )
-from onward.backend.features import NOTHING
 from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, lower, retention, sdk
 from onward.backends.hatchet.settings import Settings
@@ -54,7 +53,7 @@ class HatchetBackend(
 ):
     """The backend that `hatchet()` returns."""
 
-    lacks = NOTHING
+    lacks = limits.LACKS
 
     def __init__(self, settings: Settings, text: str) -> None:
         lazy = LazyBackend(settings)

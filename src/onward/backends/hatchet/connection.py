@@ -35,7 +35,7 @@ class Connection:
         self.submitter: Submitter = Submitter(
             self.client, self.reader, settings.prefix, settings.queue
         )
-        self.limit_workflows: LimitWorkflows = LimitWorkflows(self.client, settings)
+        self.limit_workflows: LimitWorkflows = LimitWorkflows(self.client, self.http, settings)
         self.records: Records = Records(self.client, self.submitter, self.reader)
         self.moved: MovedCalls = MovedCalls(self.http, settings, self.records)
         self.undelivered: Undelivered = Undelivered(

@@ -86,6 +86,7 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
         yield single
     yield _single(names.workflow(names.FUSED, settings.prefix), Job(), settings)
     yield _single(names.workflow(names.LIMITED, settings.prefix), Job(), settings)
+    yield _single(names.workflow(names.PLACE, settings.prefix), Job(is_flow=True), settings)
     yield _single(names.workflow(names.FLOW, settings.prefix), Job(is_flow=True), settings)
     yield _unique(settings)
     yield _single(names.workflow(names.RECORD, settings.prefix), Job(is_record=True), settings)
@@ -99,14 +100,20 @@ def workflows(catalog: Catalog, settings: Settings) -> Iterator[Workflow]:
             yield _dag(workflow, dag, settings)
 
 
-def of_limit(limit: StepLimit, settings: Settings) -> CreateWorkflowVersionRequest:
+def of_limit(
+    limit: StepLimit, settings: Settings, *, of_calls: bool
+) -> CreateWorkflowVersionRequest:
     """Returns the workflow that hands out the places of a limit.
 
     Each attempt at a step with the limit is a run of it. The engine counts the runs of a workflow,
     so tasks can share a limit. Workers have one action for all limits, and labels for their tasks.
+    Each call of a flow with the limit has a run of it beside its own, which lasts as long.
     """
-    name = names.limit(limit.name, settings.prefix)
-    task = _task(name, f"{names.workflow(names.LIMITED, settings.prefix)}:run", STEPS, settings)
+    name = names.limit(limit.name, settings.prefix, of_calls=of_calls)
+    action = names.workflow(names.PLACE if of_calls else names.LIMITED, settings.prefix)
+    task = _task(name, f"{action}:run", FLOWS if of_calls else STEPS, settings)
+    if of_calls:
+        task.worker_labels[label(settings.queue)].CopyFrom(required())
     # With a fair limit, each key has a queue of its own before the one that all share.
     for mark in [marks.LIMIT_KEY] * limit.fair + [marks.POOL]:
         task.concurrency.append(

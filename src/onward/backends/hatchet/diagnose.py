@@ -97,7 +97,7 @@ async def make_diagnosis(
     ahead = answer.unwrap().ahead
     there = time.time() + (ahead or 0.0)
     alive = [worker for worker in rows.unwrap().rows if _is_alive(worker, there)]
-    counts = _own(await waiting(http, settings.tenant), await _workflows(http, tenant), settings)
+    counts = _own(await waiting(http, settings.tenant), await workflows_in(http, tenant), settings)
     waits = {action: each for action, each in counts.items() if each.count}
     prefix = settings.prefix
     served = {action for worker in alive for action in worker.actions or ()}
@@ -139,7 +139,7 @@ async def unserved(http: HttpApi, settings: Settings) -> set[str] | None:
     }
     if not waits.keys() - served:
         return set()
-    return _own(waits, await _workflows(http, tenant), settings).keys() - served
+    return _own(waits, await workflows_in(http, tenant), settings).keys() - served
 
 
 def _read(raw: bytes, kind: type[T], url: str) -> Result[T, Fault | HTTPStatus]:
@@ -229,7 +229,7 @@ def _own(
     return own
 
 
-async def _workflows(http: HttpApi, tenant: str) -> dict[str, str]:
+async def workflows_in(http: HttpApi, tenant: str) -> dict[str, str]:
     """Returns the names and descriptions of a tenant's workflows."""
     found: dict[str, str] = {}
     for page in range(_PAGES):

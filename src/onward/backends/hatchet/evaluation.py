@@ -22,7 +22,7 @@ from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.message import LastAttempt, input_of
 from onward.backends.hatchet.progress import Reporter
-from onward.backends.hatchet.submit import Parent, Place
+from onward.backends.hatchet.submit import Parent, Place, undeclared
 from onward.backends.hatchet.waiting import Waits
 from onward.catalog import Tasks
 from onward.evaluate import evaluate
@@ -31,7 +31,7 @@ from onward.fault import Fault, Lost, Raised, TimedOut, Unknown
 from onward.limit import StepLimit
 from onward.outcome import Faulted, Outcome, faulted, is_unknown
 from onward.past import steps_with_past, waits_with_past
-from onward.plan import Args, Past, Plan, Runnable, cancels_on_failure, has_cleanup, walk
+from onward.plan import Args, Past, Plan, Runnable, StepNode, cancels_on_failure, has_cleanup, walk
 from onward.scope import Scope, in_cleanup
 
 _PLACES = 20
@@ -170,7 +170,11 @@ class Evaluation:
         key = await asyncio.to_thread(limit_key, step, args, self._tasks)
         if isinstance(key, Faulted):
             return key
-        fault = await self._connection.limit_workflows.declare(limit)
+        workflows = self._connection.limit_workflows
+        task = step.task if isinstance(step, StepNode) else None
+        if task and task not in self._tasks and not await workflows.is_served(task):
+            return faulted(undeclared(replace(self._plan, root=step)))
+        fault = await workflows.declare(limit)
         if fault is not None:
             return faulted(fault)
 
@@ -205,8 +209,8 @@ class Evaluation:
         if in_cleanup(where):
             plan = replace(plan, deadline=None)  # it runs in spite of the call's
         fault: Fault = Lost(plan.flow, f"the engine lost its step at {where}")
-        undeclared = self._connection.settings.undeclared
-        end = time.monotonic() + undeclared
+        bound = self._connection.settings.undeclared
+        end = time.monotonic() + bound
         for again in range(_PLACES):
             place = where + f" attempt {attempt}" * (step.attempts > 1 and attempt > 0)
             place += " again" * again
@@ -221,7 +225,7 @@ class Evaluation:
             if isinstance(started, Failure):
                 fault = started.failure()
                 if isinstance(fault, Unknown) and (again < _BROKEN_OFF or time.monotonic() < end):
-                    await asyncio.sleep(undeclared / _PLACES)  # its worker may be starting
+                    await asyncio.sleep(bound / _PLACES)  # its worker may be starting
                     continue
                 break
             id = started.unwrap()

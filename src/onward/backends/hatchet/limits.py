@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-from onward.backend.support import step_name
+from onward.backend.features import Feature
 from onward.backends.hatchet import names
 from onward.catalog import Catalog
-from onward.fault import Fault, Misconfigured, Unsupported
+from onward.fault import Fault, Misconfigured
 from onward.plan import FusedNode, Node, StepNode, walk
 from onward.url import instead_of
+
+LACKS: Mapping[Feature, str] = MappingProxyType(
+    {
+        "rate": (
+            "the engine counts a rate in windows that follow one another, so twice as many could "
+            "begin around the end of one. Limit the concurrency, or use hatchet(limits=...), which "
+            "has such rates"
+        )
+    }
+)
+"""What Hatchet cannot keep to."""
 
 Per: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month", "year"]
 """The length of a rate's window."""
@@ -116,21 +128,11 @@ def faults_in(root: Node, limits: Limits) -> list[Fault]:
 
 
 def _of_policies(root: Node, limits: Limits) -> Iterator[Fault]:
-    """Yields a fault for each limit in a policy of a plan that the engine cannot keep to."""
+    """Yields a fault for each task with a limit in its policy and another one of the backend."""
     for node in walk(root):
-        if not isinstance(node, StepNode | FusedNode) or node.limit is None:
-            continue
-        name = step_name(node, node.limit.name)
-        if node.limit.rate is not None:
-            yield Unsupported(
-                name,
-                "Hatchet counts a rate in windows that follow one another, so twice as many could "
-                "begin around the end of one. Limit its concurrency, or declare a rate with "
-                "hatchet(limits=...), which says so",
-            )
-        elif name in limits:
+        if isinstance(node, StepNode) and node.limit is not None and node.task in limits:
             yield Misconfigured(
-                name,
+                node.task,
                 "it has one limit in its policy and another one in hatchet(limits=...): leave one "
                 "of them out",
             )

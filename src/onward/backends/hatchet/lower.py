@@ -135,7 +135,9 @@ def _add_steps(
             name = _name(node, taken)
             parts.append(Part(name, at or "0", node, source))
             return at or "0"
-        case NamedNode(_, body):
+        case NamedNode(_, body, limit):
+            if limit is not None:  # the evaluator begins once the call has its place
+                raise _NotADag
             return _add_steps(body, at, source, parts, taken)
         case ChainNode(steps) if steps:
             prefix = f"{at}." if at else ""

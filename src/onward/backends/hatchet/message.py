@@ -43,6 +43,7 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
         cleans_up: Whether the call was cancelled, and the run only runs its cleanups.
         wakes: Whether the run only has the call go on, because its wait is due.
         attempt: The only attempt that the run makes at its step; 0 if it makes them all.
+        holds: Whether the run holds the place of its call in a limit.
     """
 
     plan: str
@@ -54,6 +55,7 @@ class RunInput(Struct, frozen=True, omit_defaults=True):
     cleans_up: bool = False
     wakes: bool = False
     attempt: int = 0
+    holds: bool = False
 
 
 class EarlierAttempt(Struct, frozen=True):

@@ -27,6 +27,9 @@ MAILBOX = "onward.mailbox"
 LIMITED = "onward.limited"
 """The action of steps that have a limit."""
 
+PLACE = "onward.place"
+"""The action of runs that hold the place of a call, and the signal that the call has its place."""
+
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 _REFUSED = re.compile(r"[^a-z0-9._-]")
 
@@ -41,11 +44,17 @@ def workflow(name: str, prefix: str) -> str:
     return prefix + name.lower()
 
 
-def limit(name: str, prefix: str) -> str:
-    """Returns the name of the workflow that hands out the places of a limit."""
+def limit(name: str, prefix: str, *, of_calls: bool = False) -> str:
+    """Returns the name of the workflow that hands out the places of a limit.
+
+    Args:
+        name: The limit's name.
+        prefix: The prefix of the names of workflows.
+        of_calls: Whether it is a limit of the calls of a flow, and not of the steps of a task.
+    """
     if not is_allowed(name) or name != name.lower():
         name = f"{_REFUSED.sub('-', name.lower())[:100]}-{hashed(name)[:12]}"
-    return f"{prefix}onward.limit.{name}"
+    return f"{prefix}onward.limit.{'calls.' if of_calls else 'steps.'}{name}"
 
 
 def is_allowed(name: str) -> bool:

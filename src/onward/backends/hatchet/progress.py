@@ -59,7 +59,7 @@ class Note(Struct, frozen=True, omit_defaults=True):
     def text(self) -> str:
         """The report, for people."""
         if self.limit:
-            return f"waits for the limit {self.limit!r} at {self.step}"
+            return f"waits for the limit {self.limit!r}" + f" at {self.step}" * bool(self.step)
         if self.signal:
             return f"waits for the signal {self.signal!r} at {self.step}"
         if self.waits:
@@ -150,12 +150,13 @@ class Reporter:
         """Reports that the run waits.
 
         Args:
-            where: The path of the wait; empty if the run waits no more.
+            where: The path of the wait; empty if the run waits no more, or for the limit of its
+                call.
             signal: The signal that it waits for, if any.
             until: When the wait ends at the latest, in seconds since 1970.
             limit: The limit that it waits for, if any.
         """
-        self._report(Note("", where, 0, None, bool(where), signal, until, limit))
+        self._report(Note("", where, 0, None, bool(where or limit), signal, until, limit))
 
     def close(self) -> None:
         """Ends the reports, because the run has ended."""

@@ -16,6 +16,7 @@ from onward import plan as plans
 from onward.backend.support import expired, step_name
 from onward.backends.hatchet import lower
 from onward.backends.hatchet.assignment import Assignment
+from onward.backends.hatchet.call_places import CallPlace, hold
 from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError, with_retries
 from onward.backends.hatchet.evaluation import Evaluation
@@ -36,6 +37,7 @@ from onward.backends.hatchet.results import Share
 from onward.backends.hatchet.steps import StepRunner
 from onward.backends.hatchet.waiting import Waits
 from onward.fault import Fault
+from onward.limit import StepLimit
 from onward.outcome import Faulted, Outcome, decode, faulted, unreadable
 from onward.plan import Args, Plan, Runnable, has_cleanup
 
@@ -69,6 +71,9 @@ class AssignmentRunner:
             return _unread("", payload.failure())
         if assignment.job.is_record:
             return await self._record(payload.unwrap().input)
+        if payload.unwrap().input.holds:
+            await hold(self._connection, payload.unwrap().input.call)
+            return result_of(NOTHING, at="", ends=True)
         decoded = plans.decode(payload.unwrap().input.plan.encode())
         if isinstance(decoded, Failure):
             return _unread(assignment.name, decoded.failure())
@@ -229,6 +234,10 @@ class AssignmentRunner:
     async def _flow(
         self, assignment: Assignment, plan: Plan, call: str, ended: Faulted | None = None
     ) -> Outcome:
+        if plan.call_limit is not None and ended is None:
+            fault = await self._enter(assignment, plan, plan.call_limit, call)
+            if fault is not None:
+                return faulted(fault)
         if has_cleanup(plan) and ended is None:
             begun = await self._connection.cancelling.begin(plan, call)
             if isinstance(begun, Failure) or not begun.unwrap():
@@ -259,6 +268,38 @@ class AssignmentRunner:
             raise
         finally:
             evaluation.close()
+
+    async def _enter(
+        self, assignment: Assignment, plan: Plan, limit: StepLimit, call: str
+    ) -> Fault | None:
+        """Waits until a call has its place in the limit of its flow."""
+
+        def on_idle(waits: Waits) -> None:
+            if task == call:
+                self._evict_later(assignment, plan, waits)
+
+        task = assignment.action.task_run_external_id
+        place = CallPlace(self._connection, plan, limit, call, task, on_idle)
+        try:
+            return await place.enter()
+        except asyncio.CancelledError:
+            self._spawn(self._left(assignment, place))
+            raise
+        finally:
+            place.close()
+
+    async def _left(self, assignment: Assignment, place: CallPlace) -> None:
+        """Gives up the place of a call that waited for it, unless the call goes on elsewhere."""
+        with contextlib.suppress(RpcError):
+            if await self._is_over(assignment):
+                await place.leave()
+
+    async def _is_over(self, assignment: Assignment) -> bool:
+        """Whether a flow that this worker has given up does not go on elsewhere."""
+        if assignment.is_late:
+            return True
+        details = await self._connection.client.details(assignment.action.workflow_run_id)
+        return details is not None and details.done
 
     def _evict_later(self, assignment: Assignment, plan: Plan, waits: Waits) -> None:
         self._spawn(evict_later(self._connection, assignment, plan, waits, waits.version))

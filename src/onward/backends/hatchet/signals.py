@@ -155,6 +155,8 @@ class Signals:
             call: The call's id.
         """
         names_of = {node.signal for node in walk(plan.root) if isinstance(node, AwaitsNode)}
+        if plan.call_limit is not None:
+            names_of.add(names.PLACE)
         mailboxes = await asyncio.gather(*(self.mailbox(call, 0, name) for name in names_of))
         ids = [mailbox.unwrap() for mailbox in mailboxes if isinstance(mailbox, Success)]
         if ids:

@@ -42,15 +42,17 @@ class Parent(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """The place that an attempt at a step needs in a limit.
+    """The place that an attempt at a step, or a call, needs in a limit.
 
     Args:
         limit: The limit.
         key: The limit's key; empty without one.
+        of_call: Whether a call needs it, and not an attempt at a step.
     """
 
     limit: StepLimit
     key: str
+    of_call: bool = False
 
     @property
     def marks(self) -> dict[str, str]:
@@ -141,7 +143,8 @@ class Submitter:
             if workflow is not None:
                 full = [names.workflow(workflow, self._prefix)]
             if place is not None:
-                full = [names.limit(place.limit.name, self._prefix)]
+                name = place.limit.name
+                full = [names.limit(name, self._prefix, of_calls=place.of_call)]
             for name in full:
                 id = await self._started(name, request, patience)
                 if id is not None:
@@ -241,7 +244,7 @@ def workflows_of(plan: Plan) -> list[str]:
             return [name]
         case FusedNode():
             return [names.FUSED]
-        case NamedNode(name) if names.is_allowed(name) and plan.queue is None:
+        case NamedNode(name, limit=None) if names.is_allowed(name) and plan.queue is None:
             return [name, names.FLOW]
         case _:
             return [names.FLOW]
