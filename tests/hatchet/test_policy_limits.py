@@ -205,5 +205,6 @@ def test_explain_shows_that_a_limit_prevents_a_dag() -> None:
     backend = hatchet(TOKEN, "localhost:7077")
     chained, whole = (one >> inc).named("chained"), limited((inc >> inc).named("whole"), LIMIT)
     assert explain(chained, on=backend) == "chained(one, inc)"
-    assert explain(whole, on=backend) == "whole(inc, inc)"
+    assert explain(whole, on=backend) == "onward.flow(chain(inc, inc))"
+    assert explain(one, on=backend) == "onward.flow(one)"
     backend.close()

@@ -111,7 +111,8 @@ def of_limit(
     """
     name = names.limit(limit.name, settings.prefix, of_calls=of_calls)
     action = names.workflow(names.PLACE if of_calls else names.LIMITED, settings.prefix)
-    task = _task(name, f"{action}:run", FLOWS if of_calls else STEPS, settings)
+    # The engine counts what runs by the names of tasks, so these have that of their action.
+    task = _task(action, f"{action}:run", FLOWS if of_calls else STEPS, settings)
     if of_calls:
         task.worker_labels[label(settings.queue)].CopyFrom(required())
     # With a fair limit, each key has a queue of its own before the one that all share.

@@ -202,7 +202,10 @@ def _workers(alive: list[_Worker], prefix: str) -> tuple[SeenWorker, ...]:
         queues.setdefault(name, set()).update(there)
         served = tasks.setdefault(name, set())
         if steps in actions:
-            served |= {_name(action, prefix) for action in actions} - {names.FUSED}
+            served |= {_name(action, prefix) for action in actions} - {
+                names.FUSED,
+                names.LIMITED,
+            }
     return tuple(
         SeenWorker(name, frozenset(queues[name]), frozenset(tasks[name])) for name in sorted(queues)
     )
@@ -247,7 +250,12 @@ def _waits(
 ) -> Iterator[Finding]:
     for action, each in sorted(waits.items()):
         name = _name(action, prefix)
-        kinds = {names.FLOW: "flows", names.FUSED: "fused steps"}
+        kinds = {
+            names.FLOW: "flows",
+            names.FUSED: "fused steps",
+            names.LIMITED: "steps with a limit",
+            names.PLACE: "calls with a limit",
+        }
         kind = kinds.get(name, f"steps of {name}")
         if action not in served:
             text = f"{each.count} {kind} wait, and no worker serves them"
@@ -255,6 +263,8 @@ def _waits(
             yield Finding("waiting", text, cure, is_wrong=True)
             continue
         yield Finding("waiting", f"{each.count} {kind} wait")
+        if name in (names.LIMITED, names.PLACE):
+            continue  # they have no rate, which is what the engine forgets
         # If a step waits in the queue itself, the engine also checks those put aside.
         if each.aside == each.count and each.oldest is not None and now - each.oldest > _FORGOTTEN:
             yield Finding(

@@ -203,6 +203,8 @@ def explain(root: Node, prefix: str, limits: Limits) -> str:
         prefix: The prefix of workflow names.
         limits: The limits of tasks.
     """
+    if isinstance(root, Runnable | NamedNode) and root.limit is not None:
+        return f"{names.workflow(names.FLOW, prefix)}({_contents(root)})"
     if isinstance(root, StepNode):
         return names.workflow(root.task, prefix)
     if isinstance(root, FusedNode):
