@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from returns.result import Success
 
-from onward import Catalog, local, schedule, sleep, submit, task
-from onward.backend import Schedule
+from onward import Catalog, connect, local, schedule, sleep, submit, task
+from onward.backend import Diagnoses, Schedule
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.bridges import differences
 from onward.bridges.migrating import Difference
 from onward.fault import Fault, TooLarge, Unsupported
 from onward.plan import Plan
+from tests.engines.temporal import Temporal
+from tests.engines.valkey import Valkey
 
 
 @task
@@ -91,3 +94,34 @@ def test_lost_capabilities_are_told(engines: tuple[SqliteBackend, Small]) -> Non
     [only] = [each for each in found if each.what == "engine"]
     assert "cannot submit in a transaction" in only.text
     assert not only.is_wrong
+
+
+@pytest.mark.parametrize(("keep", "says"), [(3600, "no longer"), (30 * 86400, "longer than")])
+def test_retention_is_compared(tmp_path: Path, keep: int, says: str) -> None:
+    old, new = sqlite(tmp_path / "old.db"), sqlite(tmp_path / "new.db", keep=keep)
+    assert differences(old, sqlite(tmp_path / "other.db"), Catalog()) == Success([])
+    [only] = differences(old, new, Catalog()).unwrap()
+    assert (only.what, only.is_wrong) == ("engine", False)
+    assert f"keeps a call that has ended for {'1 hour' if keep == 3600 else '30 days'}" in only.text
+    assert "for 1 day: results, histories and keys" in only.text
+    assert says in only.text
+    old.close()
+    new.close()
+
+
+def test_each_engine_says_how_long_it_keeps_calls(
+    valkey: Valkey, temporal: Temporal, tmp_path: Path
+) -> None:
+    """Hatchet's is looked at in its own tests."""
+    urls = (
+        f"celery+{valkey.url}?keep=7200",
+        f"temporal://127.0.0.1:{temporal.port}",
+        f"sqlite:///{tmp_path}/onward.db?keep=7200",
+    )
+    kept: list[float | None] = []
+    for url in urls:
+        backend = connect(url).unwrap()
+        assert isinstance(backend, Diagnoses)
+        kept.append(backend.diagnose().unwrap().keeps)
+        backend.close()
+    assert kept == [7200, 86400, 7200]

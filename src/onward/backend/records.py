@@ -228,6 +228,7 @@ class Diagnosis(Struct, frozen=True):
         running: The number of running steps, by queue or by task, as far as the engine counts them.
         oldest: How long the oldest waiting step has waited, in seconds, by queue or by task, as far
             as the engine knows.
+        keeps: How long the engine keeps a call that has ended, in seconds; None if it does not say.
     """
 
     queue: str
@@ -241,6 +242,7 @@ class Diagnosis(Struct, frozen=True):
     waiting_tasks: Mapping[str, int] = {}
     running: Mapping[str, int] = {}
     oldest: Mapping[str, float] = {}
+    keeps: float | None = None
 
 
 def state_of(outcome: Outcome) -> State:

@@ -29,4 +29,5 @@ def merged(first: Diagnosis, second: Diagnosis) -> Diagnosis:
             what: max(first.oldest.get(what, 0.0), second.oldest.get(what, 0.0))
             for what in {**first.oldest, **second.oldest}
         },
+        keeps=min((each for each in (first.keeps, second.keeps) if each is not None), default=None),
     )

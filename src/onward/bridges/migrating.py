@@ -91,7 +91,7 @@ def differences(
     looks: tuple[Callable[[], Result[list[Difference], Fault]], ...] = (
         lambda: _of_schedules(old, new),
         lambda: _of_calls(old, new, limit),
-        lambda: _of_engine(new, catalog),
+        lambda: _of_engines(old, new, catalog),
     )
     for look in looks:
         more = look()
@@ -175,14 +175,50 @@ def _of_calls(old: Backend, new: Backend, limit: int) -> Result[list[Difference]
     return Success(found)
 
 
-def _of_engine(new: Backend, catalog: Catalog) -> Result[list[Difference], Fault]:
-    """What its diagnosis says of names, and of workers."""
+def _of_retention(
+    old: Backend, new: Backend, before: float | None, after: float | None
+) -> Iterator[Difference]:
+    """Whether calls that have ended are kept for as long as before, in seconds."""
+    silent = [repr(on) for on, keeps in ((old, before), (new, after)) if keeps is None]
+    if before is None or after is None:
+        text = f"{' and '.join(silent)} does not say how long a call that has ended is kept"
+        yield Difference("engine", text, is_wrong=False)
+    elif before != after:
+        lasts = "for no longer than that" if after < before else "for longer than before"
+        text = (
+            f"{new!r} keeps a call that has ended for {_span(after)}, and {old!r} for "
+            f"{_span(before)}: results, histories and keys are known {lasts}"
+        )
+        yield Difference("engine", text, is_wrong=False)
+
+
+def _span(seconds: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> _span(86400), _span(30 * 86400), _span(5400), _span(90)
+        ('1 day', '30 days', '1.5 hours', '90 seconds')
+    """
+    for unit, size in (("day", 86400), ("hour", 3600)):
+        if seconds >= size:
+            number = seconds / size
+            return f"{number:g} {unit}{'' if number == 1 else 's'}"
+    return f"{seconds:g} seconds"
+
+
+def _of_engines(old: Backend, new: Backend, catalog: Catalog) -> Result[list[Difference], Fault]:
+    """What their diagnoses say of names, of workers, and of how long calls are kept."""
     if not isinstance(new, Diagnoses):
         return Success([])
     diagnosis = call_backend(new.diagnose, catalog.queues)
     if isinstance(diagnosis, Failure):
         return Failure(diagnosis.failure())
     seen, found = diagnosis.unwrap(), list[Difference]()
+    if isinstance(old, Diagnoses):
+        there = call_backend(old.diagnose, catalog.queues)
+        if isinstance(there, Failure):
+            return Failure(there.failure())
+        found += _of_retention(old, new, there.unwrap().keeps, seen.keeps)
     if not seen.knows_capitals:
         by_lower: dict[str, str] = {}
         for name in catalog:

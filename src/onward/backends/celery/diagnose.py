@@ -22,11 +22,12 @@ _PATIENCE = 1.0
 def make_diagnosis(core: Core, queues: Collection[str]) -> Diagnosis:
     """Makes a diagnosis; raises one of `NOT_REACHED` if the broker or the ledger is not reached."""
     findings = [Finding("SDK", f"celery {version('celery')}, kombu {version('kombu')}")]
-    clock = None
+    clock = keeps = None
     with broker_of(core.app) as broker:
         findings.append(Finding("broker", _broker(broker)))
         if isinstance(core.ledger, RedisLedger):
             before = time.time()
+            keeps = core.ledger.keep
             there = core.ledger.clock()
             clock = there - (before + time.time()) / 2
             findings += _ledger(core.ledger.server())
@@ -40,7 +41,14 @@ def make_diagnosis(core: Core, queues: Collection[str]) -> Diagnosis:
             queue: age for queue, age in core.ledger.oldest_sent().items() if waiting.get(queue)
         }
     return Diagnosis(
-        core.queue, tuple(findings), workers, waiting, clock, running=running, oldest=oldest
+        core.queue,
+        tuple(findings),
+        workers,
+        waiting,
+        clock,
+        running=running,
+        oldest=oldest,
+        keeps=keeps,
     )
 
 

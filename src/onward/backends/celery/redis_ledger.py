@@ -87,7 +87,7 @@ class RedisLedger:
         self._for_worker = partial(
             RedisLedger, url, keep, lease, signer, timeouts, sends=sends, is_for_worker=True
         )
-        self._keep = int(keep)
+        self.keep: int = int(keep)
         self._lease = int(lease * 1000)
         self._signer = signer
         self.now: Callable[[], float] = Clock(self.clock).now
@@ -105,11 +105,11 @@ class RedisLedger:
         self._claim_lost = Script(client, scripts.CLAIM_LOST)
         self._settle = Script(client, settle_scripts.SETTLE)
         self.branches: RedisBranches = RedisBranches(client, signer)
-        self.records: RedisRecords = RedisRecords(client, signer, self._keep)
+        self.records: RedisRecords = RedisRecords(client, signer, self.keep)
         self._waiters = Waiters(client, self._outcome, timeouts.check_interval)
         self.cells: Cells = RedisCells(client)
         self.unique: RedisUnique = RedisUnique(client, self._retry, self._sign_plan)
-        self.cleanups: RedisCleanups = RedisCleanups(client, signer, self._keep)
+        self.cleanups: RedisCleanups = RedisCleanups(client, signer, self.keep)
         self.due: RedisDue = RedisDue(
             client, self._retry, signer, timeouts.check_interval, self._renewed_plan
         )
@@ -311,7 +311,7 @@ class RedisLedger:
         keys = [_key(id), scripts.OPEN_CALLS, _lease(id, at)]
         raw = sign(self._signer, outcomes.encode(outcome), "outcome", id)
         fault = kind_of_fault(outcome)
-        ends: list[str | bytes | float] = [id, end, raw, self._keep, int(is_last)]
+        ends: list[str | bytes | float] = [id, end, raw, self.keep, int(is_last)]
         return bool(self._settle(keys, [*ends, fault, at, holder, tag]))
 
     def is_open(self, id: str, at: str = IN_CLEANUP) -> bool:

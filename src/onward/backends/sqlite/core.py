@@ -321,7 +321,9 @@ class Core:
 
     async def diagnose(self, queues: Collection[str] = (), /) -> Result[Diagnosis, Fault]:
         """See `AsyncDiagnoses.diagnose`."""
-        look = partial(diagnose.look, file=self.file, queue=self.queue, queues=queues)
+        look = partial(
+            diagnose.look, file=self.file, queue=self.queue, queues=queues, keeps=self._keep
+        )
         return Success(await self._read(look))
 
     async def serve(

@@ -16,7 +16,9 @@ _LARGE = 256 * 1024 * 1024
 """A -wal file of more bytes than this is one that something keeps from shrinking."""
 
 
-def look(db: sqlite3.Connection, file: File, queue: str, queues: Collection[str]) -> Diagnosis:
+def look(
+    db: sqlite3.Connection, file: File, queue: str, queues: Collection[str], keeps: float
+) -> Diagnosis:
     """Looks at a file.
 
     Args:
@@ -24,6 +26,7 @@ def look(db: sqlite3.Connection, file: File, queue: str, queues: Collection[str]
         file: The file.
         queue: The queue of steps that name none.
         queues: Queues that are of interest, whether or not something waits there.
+        keeps: How long calls that have ended are kept, in seconds.
     """
     workers = tuple(_workers(db, file))
     counted = db.execute(
@@ -45,6 +48,7 @@ def look(db: sqlite3.Connection, file: File, queue: str, queues: Collection[str]
         0.0,
         running=running,
         oldest=dict(_oldest(db, file)),
+        keeps=keeps,
     )
 
 

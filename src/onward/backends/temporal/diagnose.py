@@ -72,7 +72,15 @@ async def make_diagnosis(
         SeenWorker(name, frozenset(queues_of[name]), probe.tasks.get(name))
         for name in sorted(queues_of)
     )
-    return Diagnosis(address.task_queue, findings, workers, waiting, probe.clock, oldest=oldest)
+    return Diagnosis(
+        address.task_queue,
+        findings,
+        workers,
+        waiting,
+        probe.clock,
+        oldest=oldest,
+        keeps=kept.total_seconds(),
+    )
 
 
 async def _ask(
