@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import pytest
-from returns.result import Failure, Success
+from returns.result import Failure, Result, Success
 
 from onward import (
     Backend,
@@ -54,7 +54,7 @@ from onward.backends.local import Local
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.bridges import Share, routed, share
 from onward.bridges.dial import ROUTE, By
-from onward.fault import Cancelled, Misconfigured, Moved, Unknown, Unsupported
+from onward.fault import Cancelled, Fault, Misconfigured, Moved, Unknown, Unsupported
 from onward.plan import Plan
 
 RAN: Counter[str] = Counter()
@@ -277,6 +277,25 @@ def test_a_moved_call_is_found_by_its_old_ref(tmp_path: Path, *, has_url: bool) 
     assert cancel(other, on=bridge) == Success(None)
     assert isinstance(result(other, on=bridge, timeout=60).failure(), Cancelled)
     assert status(other, on=bridge).unwrap().state == "cancelled"
+    worker.stop()
+    bridge.close()
+
+
+def test_a_moved_call_is_found_by_an_engine_that_learns_of_it_late(tmp_path: Path) -> None:
+    """As on Hatchet, whose lists have a call a moment after it was submitted."""
+
+    class Late(SqliteBackend):
+        def find(self, id: str, /, timeout: float = 0.0) -> Result[str, Fault]:
+            return Success(id) if timeout else Failure(Unknown(id, "not listed yet"))
+
+    old, file = sqlite(tmp_path / "old.db"), sqlite(tmp_path / "new.db")
+    new = Late(file._core)
+    bridge = full(old, new, 0)
+    worker = bridge.serve(Catalog(note)).unwrap()
+    ref = submit((awaits(GO) >> note)(0), on=bridge).unwrap()
+    move(ref, on=old, to=new).unwrap()
+    assert send(ref, GO, 3, on=bridge) == Success(None)
+    assert result(ref, on=bridge, timeout=60) == Success(3)
     worker.stop()
     bridge.close()
 

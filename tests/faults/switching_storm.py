@@ -257,9 +257,10 @@ class _System:
             if isinstance(got.swap().value_or(None), TimedOut | Unknown):
                 self.found.lost += 1
                 self.found.amiss.append(f"call {n}, {ref.id}: {got}")
-            else:
-                end = time.monotonic() + PATIENCE  # a slow machine must not count as a loss
-                outcomes[n] = got
+                continue
+            outcomes[n] = got
+            if not self.found.lost:  # a slow machine must not count as a loss
+                end = time.monotonic() + PATIENCE
         notes = [_notes(target.workers.trace) for target in self._targets]
         for n, got in outcomes.items():
             ended = [f"step {_value(n) - 1}" in lines for lines in notes]

@@ -15,6 +15,9 @@ from onward.bridges.asking import ask, find
 from onward.fault import Conflict, Fault, Moved, Unknown
 from onward.outcome import Outcome, moved_by
 
+_APPEARS = 10.0
+"""How long it may take until an engine finds a call that has just moved to it, in seconds."""
+
 CLAIM = "onward-claim"
 """The entry of a plan's trace by which a client knows the claim that it made."""
 
@@ -134,9 +137,7 @@ class Pair:
             return Success((place, status)) if is_unknown else Failure(answer.failure())
         return Success((other, answer.unwrap()))
 
-    async def moved_to(
-        self, place: Place, outcome: Outcome | None, timeout: float = 0.0
-    ) -> Result[Place | None, Fault]:
+    async def moved_to(self, place: Place, outcome: Outcome | None) -> Result[Place | None, Fault]:
         """Where a call is that has moved to the other backend; None if it has not.
 
         The other backend is asked whatever address the call moved to: a backend that was made
@@ -147,11 +148,13 @@ class Pair:
         if moved is None:
             return Success(None)
         other = self.second if place.backend is self.first else self.first
-        found = await find(other, moved.id, timeout)
+        is_there = moved.to in ("", additions_of(other).address)
+        is_claim = _is_claim(place, moved, self)  # which may be submitted again, and need not wait
+        found = await find(other, moved.id, _APPEARS if is_there and not is_claim else 0.0)
         if isinstance(found, Failure):
             return Failure(found.failure())
         id = found.unwrap()
-        if id is None and _is_claim(place, moved, self):
+        if id is None and is_claim:
             arrived = await arrive(place, moved, other)
             if isinstance(arrived, Failure):
                 return Failure(arrived.failure())
