@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -64,6 +65,7 @@ DIAL = (0, 25, 50, 100, 50)
 KILLED_AT = (25, 100)
 """The positions of the dial at which a worker of each engine is killed, in any case."""
 KILL_ONE, KILL_ALL = "one of the workers is killed", "all workers are killed"
+ENDED = ("done", "moved")
 CLIENTS = 4
 """How many threads submit calls, each by a bridge of its own."""
 APART = 100
@@ -196,9 +198,9 @@ class _System:
 
     def kill(self, what: str) -> None:
         """Kills workers of each engine."""
-        for name, target in zip(self._route, self._targets, strict=True):
-            ENGINES[name].disruptions[what].do(target)
-        with self._lock:
+        with self._lock:  # or two threads kill the same worker
+            for name, target in zip(self._route, self._targets, strict=True):
+                ENGINES[name].disruptions[what].do(target)
             self.found.kills += 1
 
     def submit(self, numbers: Sequence[int]) -> None:
@@ -310,11 +312,20 @@ class _System:
         until(
             lambda: outcomes() >= self.found.calls - self.found.lost,
             within=PATIENCE,  # a list may lag behind
-            otherwise=lambda: f"{outcomes()} outcomes are listed: {self.found}",
+            otherwise=lambda: f"{outcomes()} outcomes are listed: {self._listed()}, {self.found}",
         )
         if outcomes() != self.found.calls - self.found.lost:
             self.found.twice += outcomes() - self.found.calls + self.found.lost
             amiss.append(f"{outcomes()} outcomes are listed, of {self.found.calls} calls")
+
+    def _listed(self) -> str:
+        """What both engines list, for a message."""
+        lists = [list(_listed(on)) for on in (self.old, self.new)]
+        states = [Counter(call.state for call in calls if call.flow != SCHEDULE) for calls in lists]
+        known = {call.ref.id for calls in lists for call in calls}
+        missing = [ref.id for ref in self._refs.values() if ref.id.partition("@")[0] not in known]
+        open_ = [f"{call}" for calls in lists for call in calls if call.state not in ENDED]
+        return f"{states}, not listed: {missing}, open: {open_}"
 
 
 def _backend(target: Target) -> Switchable:
