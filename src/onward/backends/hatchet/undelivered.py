@@ -11,6 +11,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 from hatchet_sdk.contracts.v1.workflows_pb2 import GetRunDetailsResponse
+from msgspec import Raw
 from returns.result import Failure, Success
 
 from onward.backends.hatchet import outcomes
@@ -19,10 +20,11 @@ from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.http_api import HttpApi
 from onward.backends.hatchet.message import KEY
 from onward.backends.hatchet.reader import Oversized, Reader
-from onward.backends.hatchet.records import NOTHING, Records
+from onward.backends.hatchet.records import Record, Records
 from onward.backends.hatchet.runs import FAILED, Run, list_runs
 from onward.backends.hatchet.settings import Settings
 from onward.backends.hatchet.task_events import events_of
+from onward.outcome import Value
 
 _SINCE = timedelta(minutes=15)
 """How old a run is at most that workers look for."""
@@ -33,7 +35,7 @@ _PATIENCE = 3.0
 """How long a claim is retried while the engine is away, in seconds."""
 
 _SETTLES = 60.0
-"""How long after its last failure a run that somebody delivers again may still read as failed."""
+"""How long a run that somebody delivers again may still read as failed, in seconds."""
 
 _LOOKS = 15.0
 """How often a worker looks for such runs, in seconds."""
@@ -89,18 +91,22 @@ class Undelivered:
         details = await self._reader.details(id)
         if details is None or task not in outcomes.undelivered(details):
             return True
+        now = (events.now or datetime.now(UTC)).timestamp()
         claimed = await self._records.store(
             f"{task}{_CLAIM}{events.replays}",
-            NOTHING,
+            Value(Raw(str(now).encode())),
             flow="delivered again",
             call=id,
             at="",
             patience=_PATIENCE,
         )
-        if not isinstance(claimed, Success) or not claimed.unwrap().is_new:
-            return events.failed_for < _SETTLES  # somebody else does it
-        await self._client.replay([task])
-        return True
+        if not isinstance(claimed, Success):
+            return True  # the engine is away: nobody knows whether somebody else does it
+        claim = claimed.unwrap()
+        if claim.is_new:
+            await self._client.replay([task])
+            return True
+        return now - _moment(claim) < _SETTLES  # somebody else does it
 
     async def watch(self) -> None:
         """Looks for such runs at intervals, until it is cancelled."""
@@ -142,6 +148,11 @@ class Undelivered:
             if len(rows) < _PAGE:
                 break
         return found
+
+
+def _moment(claim: Record) -> float:
+    """When it was made, in seconds since the epoch."""
+    return float(bytes(claim.outcome.raw)) if isinstance(claim.outcome, Value) else 0.0
 
 
 def _is_undelivered(row: Run, prefix: str) -> bool:
