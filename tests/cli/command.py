@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cli.forking import forked
+
 SCRIPT = Path(sys.executable).with_name("onward")
 SECRET = "s3cret"
+PATIENCE = 240.0
+"""How long a command may take, in seconds."""
 
 
 def environment() -> dict[str, str]:
@@ -22,17 +26,18 @@ def onward(
     extra: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """The command, run to its end; after some other code, if there is any."""
-    command = ["-m", "onward"]
-    if before:
-        command = ["-c", f"{before}; import runpy; runpy.run_module('onward', run_name='__main__')"]
+    given = environment() | (extra or {})
+    if not before:
+        return forked(arguments, folder=folder, environment=given, timeout=PATIENCE)
+    command = f"{before}; import runpy; runpy.run_module('onward', run_name='__main__')"
     return subprocess.run(
-        [sys.executable, "-W", "error", *command, *arguments],
+        [sys.executable, "-W", "error", "-c", command, *arguments],
         check=False,
         cwd=folder,
-        env=environment() | (extra or {}),
+        env=given,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """How long to wait for what has to come, in seconds."""
 
 

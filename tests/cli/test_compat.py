@@ -35,7 +35,7 @@ def onward(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
 
     return run

@@ -12,7 +12,7 @@ from onward.backends.sqlite import sqlite
 from tests.cli.command import mistake, onward, printed
 from tests.cli.pipeline import fail, parse, summed, total, twice
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def backend() -> Iterator[Local]:
 
 def ended(call: Call[Any, Any], backend: Local) -> Ref[Any, Any]:
     ref = submit(call, on=backend, tags=["nightly"]).unwrap()
-    result(ref, on=backend, timeout=30)
+    result(ref, on=backend, timeout=120)
     return ref
 
 
@@ -138,7 +138,7 @@ def test_tracebacks_are_for_who_asks(backend: Local) -> None:
 def test_what_a_call_took_over_is_marked(backend: Local) -> None:
     old = ended(summed("1,x"), backend)
     new = resume(old, on=backend).unwrap()
-    result(new, on=backend, timeout=30)
+    result(new, on=backend, timeout=120)
     lines = drawn(record(new, backend))
     assert f"continues {old.id}" in lines
     assert [line.rsplit("  ", 1)[1] for line in lines if "taken over" in line] == ["taken over"] * 2

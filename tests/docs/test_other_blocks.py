@@ -281,7 +281,7 @@ def test_the_script_tells_a_value_from_an_error(valkey: Valkey, tmp_path: Path) 
     log = tmp_path / "log"
     arguments = ["worker", "my.tasks", "--on", url]
     with WorkerProcess.module("onward", *arguments, log=log, folder=tmp_path) as worker:
-        until(lambda: "\nready" in worker.tail(), within=60, otherwise=worker.tail)
+        until(lambda: "\nready" in worker.tail(), within=120, otherwise=worker.tail)
         (script,) = [block for block in of("sh") if block.page.name == "command-line.md"]
         done = subprocess.run(
             ["sh"],

@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from tests.cli.forking import forked
 from tests.docs.blocks import Block, changed, check_output, matches
 from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """How long a command may take, in seconds."""
 
 LEFT_OUT = {
@@ -94,15 +95,19 @@ class Walk:
 
     def _ended(self, words: Sequence[str], block: Block) -> str:
         """What a command prints that ends by itself."""
-        done = subprocess.run(
-            [sys.executable, *_module(words)],
-            cwd=self._folder,
-            env=self._environment(words),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        environment = self._environment(words)
+        if words[0] == "onward":
+            done = forked(words[1:], folder=self._folder, environment=environment, timeout=PATIENCE)
+        else:
+            done = subprocess.run(
+                [sys.executable, *_module(words)],
+                cwd=self._folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
         # mypy finds a mistake. Temporal's own client sometimes crashes when the interpreter ends.
         has_ended_well = done.returncode == 0 or not self._is_ours(words)
         assert has_ended_well, f"{block.page.name}, {words}: {done.stderr}"
