@@ -17,6 +17,7 @@ from onward.codec.base import check_keys
 from onward.fault import Fault
 from onward.flows import nodes, values
 from onward.flows.flow import AnyFlow, Call
+from onward.flows.node import Node
 from onward.flows.signals import Signal
 from onward.interpret.signals import signal_named
 from onward.url import instead_of
@@ -54,7 +55,7 @@ class Parameter(Struct, frozen=True):
         return f"--{self.python.name.replace('_', '-')}"
 
 
-def parameters(flow: nodes.Node) -> list[Parameter]:
+def parameters(flow: Node) -> list[Parameter]:
     """The parameters of a flow, which are those of its first step."""
     if isinstance(flow, nodes.Task):
         return [_of_task(flow, each) for each in flow.signature.python.parameters.values()]
@@ -252,7 +253,7 @@ def _of_task(task: nodes.Task, python: inspect.Parameter) -> Parameter:
     return Parameter(python, inspect.formatannotation(annotation), codec.decode, annotation)
 
 
-def _plain(flow: nodes.Node) -> Callable[[bytes], object]:
+def _plain(flow: Node) -> Callable[[bytes], object]:
     """The reader of a flow's only value."""
     reader = values.takes(flow)
     return lambda raw: reader.read(Raw(raw))

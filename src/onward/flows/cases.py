@@ -9,6 +9,7 @@ from typing_extensions import TypeVar
 from onward.flows import nodes
 from onward.flows.fits import check_case
 from onward.flows.flow import Error_co, Flow, Step, Value_co, as_step
+from onward.flows.node import Node
 
 Taken = TypeVar("Taken")
 Other = TypeVar("Other")
@@ -93,7 +94,7 @@ def case(kind: object, step: object, /) -> Cases[Any, Any, Any]:
 
 
 def _with_case(
-    kinds: tuple[object, ...], branches: tuple[nodes.Node, ...], kind: object, step: object
+    kinds: tuple[object, ...], branches: tuple[Node, ...], kind: object, step: object
 ) -> Cases[Any, Any, Any]:
     from onward.flows.routes import routes_of  # only flows with cases pay for it
 

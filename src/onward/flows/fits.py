@@ -25,6 +25,7 @@ from onward.flows.annotations import (
     tuple_of,
     union_of,
 )
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -37,7 +38,6 @@ from onward.flows.nodes import (
     Identity,
     Keep,
     Named,
-    Node,
     Rescue,
     Sleep,
     Spread,

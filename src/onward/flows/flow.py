@@ -29,6 +29,7 @@ from onward.fault import BadPayload, Fault
 from onward.flows import fits, functions, names, nodes, render, values
 from onward.flows.frozen import Compared, immutable
 from onward.flows.lower import lower
+from onward.flows.node import Node, merged_signals
 from onward.flows.options import changes_of, with_policy
 from onward.outcome import Outcome
 from onward.plan import Args
@@ -71,7 +72,7 @@ class Step(Protocol[Taken_contra, Value_co, Error_co]):
 
 
 @immutable
-class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
+class Flow(Node, Generic[Params, Value_co, Error_co]):
     """A description of work, typed by its parameters, its value and its domain errors.
 
     Flows are frozen values. Calling one runs nothing: it gives a `Call`, which interpreters such as
@@ -136,7 +137,7 @@ class Flow(nodes.Node, Generic[Params, Value_co, Error_co]):
         if isinstance(then, Identity):
             return cast(Flow[Params, Next, Error_co | NextError], self)
         fits.check_chain(self, then)
-        nodes.merged_signals(self, then)
+        merged_signals(self, then)
         return Chain(self, then)
 
     @overload

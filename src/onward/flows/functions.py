@@ -7,7 +7,8 @@ import inspect
 import sys
 from dataclasses import replace
 
-from onward.flows.nodes import Node, Task
+from onward.flows.node import Node
+from onward.flows.nodes import Task
 from onward.policy import Policy
 from onward.signature import place
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onward import plan
 from onward.fault import BadPayload
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -16,7 +17,6 @@ from onward.flows.nodes import (
     Identity,
     Keep,
     Named,
-    Node,
     Rescue,
     Sleep,
     Spread,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from onward.flows.nodes import Chain, Named, Node, Task, parts
+from onward.flows.node import Node
+from onward.flows.nodes import (
+    Chain,
+    Named,
+    Task,
+    parts,
+)
 from onward.policy import check_reserved
 from onward.signature import place
 

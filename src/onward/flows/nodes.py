@@ -5,20 +5,16 @@ Functions in the modules above work on nodes by matching on `Kind`, the closed s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import reduce
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, cast
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from onward.checks import check_name
 from onward.codec import Annotation, Codec
-from onward.flows.frozen import Compared
+from onward.flows.node import Computed, Node, Pair, begin, set_fields
 from onward.limit import Limit, check_selector
-from onward.plan import MAX_DEPTH, Args, OnFailure
-from onward.plan import Node as PlanNode
+from onward.plan import Args, OnFailure
 from onward.policy import PLAIN, Policy
 from onward.routing import Route
 from onward.signature import Signature, signature_of
@@ -29,53 +25,6 @@ if TYPE_CHECKING:
 
 
 _Task = TypeVar("_Task", bound="Task")
-
-
-class Computed(Struct):
-    """What was computed from a node, each on its first use; None until then."""
-
-    name: str | None = None
-    steps: tuple[Node, ...] | None = None
-    signals: Mapping[str, Signal[Any]] | None = None
-    tasks: dict[str, Task] | None = None
-    lowered: PlanNode | None = None
-    travelling: tuple[PlanNode, int] | None = None
-
-
-class Node(Compared):
-    """A flow as data, and what was computed from it.
-
-    Its kinds are dataclasses with constructors of their own: `dataclass` would compile one for each
-    kind, at every import.
-    """
-
-    __slots__ = ("__weakref__", "computed", "depth")
-
-    computed: Computed
-    depth: int
-    """How deep its parts nest; a chain adds no depth."""
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        kept: Any = self  # every kind is a dataclass
-        return type(self), tuple(getattr(self, each.name) for each in fields(kept))
-
-
-def _begin(node: Node, **values: object) -> None:
-    """Sets the fields of a new node, and what follows from its parts."""
-    _set(node, **values)
-    inside = parts(node)
-    _set(node, depth=_depth_over(*inside), computed=Computed(signals=merged_signals(*inside)))
-
-
-def _set(node: Node, **values: object) -> None:
-    for name, value in values.items():
-        object.__setattr__(node, name, value)
 
 
 class _Signed(Node):
@@ -116,7 +65,7 @@ class Task(_Signed):
         check_name("task", name)
         if policy.limit is not None and policy.limit.key is not None:
             check_selector(policy.limit.key, signature.python.parameters, name)
-        _begin(
+        begin(
             self,
             name=name,
             fn=fn,
@@ -129,7 +78,7 @@ class Task(_Signed):
         if resources and called is None:
             from onward.resource import calling  # only tasks with resources pay for it
 
-            _set(self, called=calling(self, None, is_async=signature.is_async))
+            set_fields(self, called=calling(self, None, is_async=signature.is_async))
 
     def __hash__(self) -> int:
         return hash((self.name, self.fn))  # enough, and several times as fast as all of it
@@ -159,7 +108,7 @@ class Identity(Node):
     """The flow that gives what it takes."""
 
     def __init__(self) -> None:
-        _begin(self)
+        begin(self)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -170,7 +119,7 @@ class _Bound(Node):
     args: Args
 
     def __init__(self, flow: Node, args: Args) -> None:
-        _begin(self, flow=flow, args=args)
+        begin(self, flow=flow, args=args)
 
 
 class Given(_Bound):
@@ -186,7 +135,7 @@ class Fixed(_Bound):
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False, match_args=False)
-class Chain(Node):
+class Chain(Pair):
     """One flow after another. Chains of equal steps are equal, however they were grouped."""
 
     # Pairs, so that building a chain of n steps makes n pairs and not n tuples of up to n steps.
@@ -231,7 +180,7 @@ class Together(Node):
     on_failure: OnFailure = "settle"
 
     def __init__(self, branches: tuple[Node, ...], on_failure: OnFailure = "settle") -> None:
-        _begin(self, branches=branches, on_failure=on_failure)
+        begin(self, branches=branches, on_failure=on_failure)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -250,7 +199,7 @@ class Each(Node):
         chunk: int | None = None,
         on_failure: OnFailure = "settle",
     ) -> None:
-        _begin(self, step=step, limit=limit, chunk=chunk, on_failure=on_failure)
+        begin(self, step=step, limit=limit, chunk=chunk, on_failure=on_failure)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -262,7 +211,7 @@ class Rescue(Node):
     with_input: bool = False
 
     def __init__(self, body: Node, handler: Node, with_input: bool = False) -> None:
-        _begin(self, body=body, handler=handler, with_input=with_input)
+        begin(self, body=body, handler=handler, with_input=with_input)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -273,7 +222,7 @@ class Finally(Node):
     cleanup: Node
 
     def __init__(self, body: Node, cleanup: Node) -> None:
-        _begin(self, body=body, cleanup=cleanup)
+        begin(self, body=body, cleanup=cleanup)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -289,7 +238,7 @@ class Fused(Node):
                 "the limit of a fused flow has no key, because the key is a function of a task's "
                 "parameters: make a task of the flow, or leave out key="
             )
-        _begin(self, body=body, policy=policy)
+        begin(self, body=body, policy=policy)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -304,7 +253,7 @@ class Named(Node):
 
     def __init__(self, body: Node, label: str, limit: Limit | None = None) -> None:
         check_name("flow", label)
-        _begin(self, body=body, label=label, limit=limit)
+        begin(self, body=body, label=label, limit=limit)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -314,7 +263,7 @@ class _OfStep(Node):
     step: Node
 
     def __init__(self, step: Node) -> None:
-        _begin(self, step=step)
+        begin(self, step=step)
 
 
 class Keep(_OfStep):
@@ -342,7 +291,7 @@ class Sleep(Node):
     seconds: float
 
     def __init__(self, seconds: float) -> None:
-        _begin(self, seconds=seconds)
+        begin(self, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -353,7 +302,7 @@ class Awaits(Node):
     timeout: float | None = None
 
     def __init__(self, signal: Signal[Any], timeout: float | None = None) -> None:
-        _begin(self, signal=signal, timeout=timeout)
+        begin(self, signal=signal, timeout=timeout)
         self.computed.signals = {signal.name: signal}
 
 
@@ -374,8 +323,8 @@ class Case(_Choosing):
     branches: tuple[Node, ...]
 
     def __init__(self, kinds: tuple[object, ...], branches: tuple[Node, ...]) -> None:
-        _begin(self, kinds=kinds, branches=branches)
-        _set(self, **dict.fromkeys(_Choosing.__slots__))
+        begin(self, kinds=kinds, branches=branches)
+        set_fields(self, **dict.fromkeys(_Choosing.__slots__))
 
 
 Kind: TypeAlias = (
@@ -449,51 +398,3 @@ def walk(flow: Node) -> Iterator[Node]:
         yield flow
         if not isinstance(flow, Task):
             todo.extend(reversed(parts(flow)))
-
-
-_NO_SIGNALS: Final[Mapping[str, Signal[Any]]] = MappingProxyType({})
-
-
-def signals_of(flow: Node) -> Mapping[str, Signal[Any]]:
-    """The signals that a flow waits for, by their names.
-
-    Raises:
-        ValueError: If two signals of one name have different types.
-    """
-    known = flow.computed.signals
-    if known is None:  # only of chains, because they are made in large numbers
-        chain = cast(Chain, flow)
-        todo: list[Node] = [chain.then, chain.first]
-        inside: list[Node] = []
-        while todo:
-            part = todo.pop()
-            if isinstance(part, Chain) and part.computed.signals is None:
-                todo += (part.then, part.first)
-            elif not isinstance(part, Task):
-                inside.append(part)
-        known = flow.computed.signals = merged_signals(*inside)
-    return known
-
-
-def merged_signals(*flows: Node) -> Mapping[str, Signal[Any]]:
-    """The signals of several flows; raises ValueError if two of one name have different types."""
-    found = _NO_SIGNALS
-    for its in filter(None, map(signals_of, flows)):
-        for name in found.keys() & its.keys():
-            if found[name].type != its[name].type:
-                raise ValueError(
-                    f"two signals are named {name!r}, one with {found[name].type_name} and one "
-                    f"with {its[name].type_name}: give one of them another name"
-                )
-        found = {**found, **its} if found else its
-    return found
-
-
-def _depth_over(*inner: Node) -> int:
-    """How deep a flow of these parts nests; raises ValueError if it is too deep to travel."""
-    depth = 1 + max((part.depth for part in inner), default=0)
-    if depth > MAX_DEPTH:
-        raise ValueError(
-            f"flows nest at most {MAX_DEPTH} deep: make a task of the inner ones, or chain them"
-        )
-    return depth

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace as replace_struct
 
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -21,7 +22,6 @@ from onward.flows.nodes import (
     Identity,
     Keep,
     Named,
-    Node,
     Rescue,
     Sleep,
     Spread,

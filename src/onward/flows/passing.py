@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from onward.codec import Refused
 from onward.flows import nodes, values
 from onward.flows.flow import AnyFlow, Call, Error_co, Flow, Step, Value_co, as_flow, as_step
+from onward.flows.node import Node
 from onward.flows.values import head, is_single
 from onward.flows.waiting import Awaits
 
@@ -194,7 +195,7 @@ def spread(step: object, /) -> AnyFlow:
         <Success: four has 4>
     """
     flow = as_flow(step)
-    inner: nodes.Node = flow
+    inner: Node = flow
     while not (isinstance(inner, nodes.Task) or is_single(inner)):
         inner = head(inner)
     signature = inner.signature if isinstance(inner, nodes.Task) else None

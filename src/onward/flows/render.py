@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from onward.flows.annotations import shown
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -23,7 +24,6 @@ from onward.flows.nodes import (
     Identity,
     Keep,
     Named,
-    Node,
     Rescue,
     Sleep,
     Spread,

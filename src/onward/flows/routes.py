@@ -12,7 +12,16 @@ from onward.codec.base import OBJECT
 from onward.codec.labels import Label, labels, tags_of, untagged
 from onward.fault import Fault
 from onward.flows.annotations import is_open, plain, shown, union_of
-from onward.flows.nodes import Case, Chain, Fused, Given, Named, Node, Rescue, Task
+from onward.flows.node import Node
+from onward.flows.nodes import (
+    Case,
+    Chain,
+    Fused,
+    Given,
+    Named,
+    Rescue,
+    Task,
+)
 from onward.flows.value_types import gives, writers
 from onward.routing import Field, Route
 

@@ -7,6 +7,7 @@ from typing import Any, Never
 
 from onward.codec import Annotation, element
 from onward.flows.annotations import tuple_of, union_of
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -19,7 +20,6 @@ from onward.flows.nodes import (
     Identity,
     Keep,
     Named,
-    Node,
     Rescue,
     Sleep,
     Spread,

@@ -12,6 +12,7 @@ from returns.result import Failure, Result, Success
 from onward.codec import Codec, Plain, Refused, Tagged, element, read_tag
 from onward.codec import codec as codec_of
 from onward.fault import BadPayload, Fault
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -24,7 +25,6 @@ from onward.flows.nodes import (
     Identity,
     Keep,
     Named,
-    Node,
     Rescue,
     Sleep,
     Spread,

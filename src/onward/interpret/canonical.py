@@ -15,6 +15,7 @@ import msgspec
 
 from onward.codec import is_model
 from onward.flows.annotations import shown
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -23,7 +24,6 @@ from onward.flows.nodes import (
     Fused,
     Given,
     Named,
-    Node,
     Rescue,
     Sleep,
     Task,

@@ -13,6 +13,7 @@ from onward.backend import AttemptRecord, CallRecord, Histories, HistoryPage, Ki
 from onward.codec import Refused, read_tag
 from onward.fault import BadPayload, Conflict, Fault, Lost, Unavailable
 from onward.flows.flow import AnyFlow, AnyTask, Flow, Ref
+from onward.flows.node import Node, signals_of
 from onward.flows.nodes import (
     Case,
     Chain,
@@ -22,14 +23,12 @@ from onward.flows.nodes import (
     Given,
     Keep,
     Named,
-    Node,
     Rescue,
     Spread,
     Tee,
     Together,
     kind,
     parts,
-    signals_of,
 )
 from onward.flows.values import read
 from onward.interpret.callers import Caller

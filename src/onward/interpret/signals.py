@@ -10,7 +10,7 @@ from msgspec import Raw
 from onward.codec import Refused
 from onward.fault import BadPayload, Fault, Misconfigured
 from onward.flows.flow import AnyFlow
-from onward.flows.nodes import signals_of
+from onward.flows.node import signals_of
 from onward.flows.signals import Signal
 from onward.plan import AwaitsNode, Plan, walk
 

@@ -16,6 +16,7 @@ from returns.result import Failure, Result, Success
 
 from onward.context import CURRENT, Context
 from onward.fault import Fault, Raised
+from onward.flows.node import Node
 from onward.flows.nodes import (
     Awaits,
     Case,
@@ -28,7 +29,6 @@ from onward.flows.nodes import (
     Identity,
     Keep,
     Named,
-    Node,
     Rescue,
     Sleep,
     Spread,
