@@ -2,12 +2,14 @@
 
 import logging
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.doctest import DoctestModule
+from _pytest.pytester import SysModulesSnapshot
 from hypothesis import HealthCheck, settings
 
 from tests.engines.fixtures import rabbitmq, valkey
@@ -42,6 +44,17 @@ class Loggers(dict[str, logging.Logger | logging.PlaceHolder]):
 # pytest goes through all loggers before each phase of a test, and takes no lock for that. A
 # worker's thread that imports a module meanwhile makes new ones.
 logging.Logger.manager.loggerDict = Loggers(logging.Logger.manager.loggerDict)
+
+
+def _forget(snapshot: SysModulesSnapshot) -> None:
+    """Forgets the test modules that a run within a test has imported."""
+    for name in [each for each in sys.modules if each.startswith("test_")]:
+        del sys.modules[name]
+
+
+# pytest would empty `sys.modules` for a moment. What another thread imports just then, such as one
+# that a broken backend has left behind, is then imported twice or never again.
+SysModulesSnapshot.restore = _forget  # type: ignore[assignment, method-assign]  # on purpose
 
 
 class OnlyModulesWithExamples:

@@ -98,16 +98,16 @@ def test_a_time_limit_of_a_celery_task_holds(shop: Celery, tmp_path: Path) -> No
     step, backend = adopted.celery("shop.hold", hold, on=shop, timeout=1.0), local()
     blocks = adopted.celery("shop.hold", hold, on=shop)
     waiting = submit(blocks(str(tmp_path)), on=backend).unwrap()
-    until((tmp_path / "begun").exists, within=60, otherwise=lambda: "it does not run")
+    until((tmp_path / "begun").exists, within=120, otherwise=lambda: "it does not run")
     assert isinstance(run(step(str(tmp_path)), on=local()).failure(), TimedOut)
     control: Any = shop.control
     until(
         lambda: any(ids for ids in (control.inspect().revoked() or {}).values()),
-        within=60,
+        within=120,
         otherwise=lambda: "it is not revoked",
     )
     (tmp_path / "let-go").touch()
-    assert result(waiting, on=backend, timeout=60) == Success(None)
+    assert result(waiting, on=backend, timeout=120) == Success(None)
 
 
 def test_a_celery_app_without_results_is_refused() -> None:
@@ -224,11 +224,11 @@ def test_who_cancels_the_call_cancels_the_workflow(office: Office, tmp_path: Pat
     at = f"sqlite:///{tmp_path}/onward.db"
     with served(Catalog(step), on=at) as backend:
         ref = submit(step(str(tmp_path)), on=backend).unwrap()
-        until(lambda: len(office.status()) == 1, within=60, otherwise=lambda: "it does not run")
+        until(lambda: len(office.status()) == 1, within=120, otherwise=lambda: "it does not run")
         cancel(ref, on=backend).unwrap()
         until(
             lambda: office.status() == [WorkflowExecutionStatus.CANCELED],
-            within=60,
+            within=120,
             otherwise=lambda: f"it is {office.status()}",
         )
 
@@ -243,14 +243,14 @@ def test_another_attempt_of_a_worker_finds_the_same_workflow(
         ref = submit(step(str(tmp_path)), on=backend).unwrap()
         until(
             lambda: len(office.status()) == before + 1,
-            within=60,
+            within=120,
             otherwise=lambda: "it does not run",
         )
     with served(Catalog(step), on=at) as backend:
         cancel(ref, on=backend).unwrap()
         until(
             lambda: office.status() == [WorkflowExecutionStatus.CANCELED] * (before + 1),
-            within=60,
+            within=120,
             otherwise=lambda: f"they are {office.status()}",
         )
 

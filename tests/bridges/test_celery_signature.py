@@ -51,10 +51,10 @@ def test_what_the_flow_does_not_take_fails_the_task(shop: Celery) -> None:
 def test_who_revokes_the_task_cancels_the_call(shop: Celery, tmp_path: Path) -> None:
     file = tmp_path / "file"
     sent = celery_signature(hold(str(file)), app=shop).apply_async()
-    until(file.exists, within=60, otherwise=lambda: "it does not run")
+    until(file.exists, within=120, otherwise=lambda: "it does not run")
     sent.revoke()
     until(
-        lambda: file.read_text() == "cancelled", within=60, otherwise=lambda: "it is not cancelled"
+        lambda: file.read_text() == "cancelled", within=120, otherwise=lambda: "it is not cancelled"
     )
 
 
@@ -62,7 +62,7 @@ def test_it_holds_no_slot_while_it_waits(shop: Celery, tmp_path: Path) -> None:
     """The worker has one slot."""
     file = tmp_path / "file"
     sent = celery_signature(hold(str(file)), app=shop).apply_async()
-    until(file.exists, within=60, otherwise=lambda: "it does not run")
+    until(file.exists, within=120, otherwise=lambda: "it does not run")
     assert price(shop, "abc").apply_async().get(timeout=60) == 3
     sent.revoke()
 

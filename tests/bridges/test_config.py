@@ -21,10 +21,10 @@ def test_a_url_makes_a_bridge(tmp_path: Path) -> None:
     bridge = connect(f"routed://?old={old}&new={new}&by=100").unwrap()
     worker = bridge.serve(Catalog(double)).unwrap()
     ref = double.ref(str(submit(double(21), on=bridge).unwrap()))
-    assert result(before, on=bridge, timeout=60) == Success(2)
-    assert result(ref, on=bridge, timeout=60) == Success(42)
+    assert result(before, on=bridge, timeout=120) == Success(2)
+    assert result(ref, on=bridge, timeout=120) == Success(42)
     after = connect(new).unwrap()
-    assert result(ref, on=after, timeout=60) == Success(42)
+    assert result(ref, on=after, timeout=120) == Success(42)
     worker.stop()
     for backend in (alone, bridge, after):
         backend.close()

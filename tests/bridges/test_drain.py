@@ -72,7 +72,7 @@ def test_what_is_left_is_counted_by_flow(engines: tuple[SqliteBackend, SqliteBac
     waiter = submit(WAITS(1), on=old).unwrap()
     until(
         lambda: left_on(old).unwrap().calls == {"sleeps": {"sleeping": 1}, "waits": {"waiting": 1}},
-        within=60,
+        within=120,
         otherwise=lambda: str(left_on(old)),
     )
     held = submit(hold(1), on=old).unwrap()
@@ -93,7 +93,7 @@ def test_what_is_left_is_counted_by_flow(engines: tuple[SqliteBackend, SqliteBac
     for ref in (sleeper, later):
         cancel(ref, on=old).unwrap()
     for ref in (held, waiter, *queued):
-        result(ref, on=old, timeout=60).unwrap()
+        result(ref, on=old, timeout=120).unwrap()
     *_, last = looks
     assert last.unwrap().is_nothing
     worker.stop()

@@ -46,7 +46,7 @@ from tests.engines.valkey import Valkey
 from tests.hatchet.double import Double
 from tests.hatchet.served import fresh
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 GO = Signal("go", int)
 RAN: Counter[str] = Counter()
 LOCK = threading.Lock()

@@ -78,7 +78,7 @@ def test_what_was_not_sent_goes_to_the_second(engines: tuple[Engine, Engine]) ->
     first.is_away = False
     until(
         lambda: not is_second(submit(note(9), on=bridge).unwrap()),
-        within=60,
+        within=120,
         otherwise=lambda: "the first engine is never asked again",
     )
     assert events[-1].what == "closed"

@@ -141,7 +141,7 @@ def test_a_key_runs_on_one_engine_while_the_dial_moves(
         texts = {refs[key] for refs in found}
         for text in texts:
             for bridge in (bridges[0], bridges[1]):
-                assert result(note.ref(text), on=bridge, timeout=60) == Success(at)
+                assert result(note.ref(text), on=bridge, timeout=120) == Success(at)
         assert len({text.removesuffix(".new") for text in texts}) == 1
     worker.stop()
     assert Counter(keys) == RAN
@@ -182,7 +182,7 @@ def test_a_claim_whose_client_died_arrives(files: tuple[SqliteBackend, SqliteBac
     assert old.give_up(ref.id, claimed) == Success(None)
     assert isinstance(status(flow.ref(f"{ref.id}.new"), on=new).failure(), Unknown)
     worker = bridge.serve(Catalog()).unwrap()
-    assert result(ref, on=bridge, timeout=60) == Success(7)
+    assert result(ref, on=bridge, timeout=120) == Success(7)
     assert is_new(submit(flow(0), on=bridge, key="k").unwrap())
     worker.stop()
 
@@ -272,10 +272,10 @@ def test_a_moved_call_is_found_by_its_old_ref(tmp_path: Path, *, has_url: bool) 
     there = move(ref, on=old, to=new).unwrap()
     assert is_new(there) is False
     assert send(ref, GO, 3, on=bridge) == Success(None)
-    assert result(ref, on=bridge, timeout=60) == result(there, on=bridge) == Success(3)
+    assert result(ref, on=bridge, timeout=120) == result(there, on=bridge) == Success(3)
     move(other, on=old, to=new).unwrap()
     assert cancel(other, on=bridge) == Success(None)
-    assert isinstance(result(other, on=bridge, timeout=60).failure(), Cancelled)
+    assert isinstance(result(other, on=bridge, timeout=120).failure(), Cancelled)
     assert status(other, on=bridge).unwrap().state == "cancelled"
     worker.stop()
     bridge.close()
@@ -454,7 +454,9 @@ def test_a_worker_serves_both(files: tuple[SqliteBackend, SqliteBackend]) -> Non
         target=work, args=(Catalog(note),), kwargs={"on": bridge, "stop": stop}
     )
     worker.start()
-    assert dict(results(refs, on=bridge, timeout=60)) == {r: Success(n) for n, r in enumerate(refs)}
+    assert dict(results(refs, on=bridge, timeout=120)) == {
+        r: Success(n) for n, r in enumerate(refs)
+    }
     stop.set()
     worker.join(60)
     assert not worker.is_alive()

@@ -29,7 +29,7 @@ def wait_for_due(redis: Any, count: int) -> None:
     """Waits until so many entries are due later."""
     until(
         lambda: redis.zcard("onward:due") == count,
-        within=60,
+        within=120,
         otherwise=lambda: str(redis.zrange("onward:due", 0, -1, withscores=True)),
     )
 
@@ -38,7 +38,7 @@ def wait_for_held(redis: Any, id: str, count: int = 1) -> None:
     """Waits until the ledger holds so many messages of a call."""
     until(
         lambda: redis.hlen(f"onward:{id}:held") == count,
-        within=60,
+        within=120,
         otherwise=lambda: str(redis.hgetall(f"onward:{id}")),
     )
 
@@ -47,6 +47,6 @@ def wait_for_end(redis: Any, id: str, end: str) -> None:
     """Waits until the ledger says that a call has ended so, without asking as a client does."""
     until(
         lambda: (redis.hget(f"onward:{id}", "end") or b"").decode() == end,
-        within=60,
+        within=120,
         otherwise=lambda: str(redis.hgetall(f"onward:{id}")),
     )

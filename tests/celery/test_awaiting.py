@@ -15,7 +15,7 @@ from onward import Catalog, Expired, aio, submit_all, task
 from onward.backends.celery import CeleryBackend, celery
 from tests.engines.valkey import Valkey
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 GIVES_UP = """
 import asyncio

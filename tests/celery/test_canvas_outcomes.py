@@ -359,7 +359,7 @@ def test_an_outcome_of_a_canvas(
 ) -> None:
     monkeypatch.setenv(TRACE, str(tmp_path))
     ref = submit(wanted.call, on=backend).unwrap()
-    found = result(ref, on=backend, timeout=20)
+    found = result(ref, on=backend, timeout=120)
     if wanted.value is None:
         fault = found.failure()
         assert isinstance(fault, Raised)

@@ -73,7 +73,7 @@ def opens(user: str, password: Secret[str], hint: str) -> int:
     if current().attempt == 1:
         raise OSError("once")
     BEGUN.set()
-    until(lambda: current().cancelled, within=60, otherwise=lambda: "it was not told")
+    until(lambda: current().cancelled, within=120, otherwise=lambda: "it was not told")
     return 1
 
 
@@ -85,7 +85,7 @@ def mends(fault: Fault) -> int:
 @task
 def holds(n: int) -> int:
     BEGUN.set()
-    until(lambda: current().cancelled, within=60, otherwise=lambda: "it was not cancelled")
+    until(lambda: current().cancelled, within=120, otherwise=lambda: "it was not cancelled")
     return n
 
 
@@ -160,14 +160,14 @@ def shown(backend: CeleryBackend) -> Iterator[Shown]:
 def settled(call: Call[Any, Any], backend: CeleryBackend) -> str:
     """Runs a call to its end; returns its id."""
     ref = submit(call, on=backend).unwrap()
-    result(ref, on=backend, timeout=30)
+    result(ref, on=backend, timeout=120)
     return str(ref.id)
 
 
 def shows(shown: Shown, call: str, states: dict[str, str]) -> None:
     until(
         lambda: shown.of(call) == states,
-        within=60,
+        within=120,
         otherwise=lambda: f"{shown.of(call)}, and not {states}",
     )
 
@@ -211,7 +211,7 @@ def test_a_rescued_step_is_shown_as_failed_and_skipped_steps_as_revoked(
 ) -> None:
     flow = ((breaks >> inc).rescue(mends) >> stumbles).named("rescued")
     ref = submit(flow(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(0)
+    assert result(ref, on=backend, timeout=120) == Success(0)
     states = {"breaks": "FAILURE", "inc": "REVOKED", "mends": "SUCCESS", "stumbles": "SUCCESS"}
     shows(shown, ref.id, states)
 
@@ -229,7 +229,7 @@ def test_the_log_does_not_say_that_a_failed_step_succeeded(
     settled((breaks >> inc)(1), backend)
     until(
         lambda: "raised expected: RuntimeError('broke at 1')" in caplog.text,
-        within=60,
+        within=120,
         otherwise=lambda: caplog.text,
     )
     assert "succeeded" not in caplog.text
@@ -241,7 +241,7 @@ def held(backend: CeleryBackend, shown: Shown) -> Iterator[tuple[Ref[int], str]]
     BEGUN.clear()
     ref = submit((holds >> inc)(1), on=backend).unwrap()
     assert BEGUN.wait(20)
-    until(lambda: "holds" in shown.of(ref.id), within=60, otherwise=lambda: str(shown.events))
+    until(lambda: "holds" in shown.of(ref.id), within=120, otherwise=lambda: str(shown.events))
     [task] = [each for _, each in shown.state.tasks_by_time() if each.root_id == ref.id]
     yield ref, str(task.id)
 
@@ -254,20 +254,20 @@ def test_revoke_ends_a_running_call_as_cancelled(
     tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
     with held(backend, shown) as (ref, task):
         tools.control.revoke(ref.id if by == "call" else task, terminate=terminate)
-        assert isinstance(result(ref, on=backend, timeout=20).failure(), Cancelled)
+        assert isinstance(result(ref, on=backend, timeout=120).failure(), Cancelled)
         assert status(ref, on=backend).unwrap().state == "cancelled"
         # Without terminate, the step ends normally when it sees that it was cancelled.
         ends = "REVOKED" if terminate else "SUCCESS"
         shows(shown, ref.id, {"holds": ends, "inc": "REVOKED"})
     tools.close()
-    assert run(inc(1), on=backend, timeout=20) == Success(2)
+    assert run(inc(1), on=backend, timeout=120) == Success(2)
 
 
 def test_revoke_ends_a_delayed_call(backend: CeleryBackend) -> None:
     tools = Celery(broker=backend.app.conf.broker_url, set_as_current=False)
     ref = submit(inc(1), on=backend, delay=60).unwrap()
     tools.control.revoke(ref.id)
-    assert isinstance(result(ref, on=backend, timeout=20).failure(), Cancelled)
+    assert isinstance(result(ref, on=backend, timeout=120).failure(), Cancelled)
     tools.close()
 
 
@@ -280,7 +280,7 @@ def test_celerys_inspect_shows_running_steps(backend: CeleryBackend, shown: Show
             ("holds", task)
         ]
         tools.control.revoke(ref.id)
-        result(ref, on=backend, timeout=20)
+        result(ref, on=backend, timeout=120)
     tools.close()
 
 
@@ -294,7 +294,7 @@ def test_no_tool_shows_a_secret_or_a_value_of_given(backend: CeleryBackend, show
     inspect = tools.control.inspect(timeout=60, limit=1)
     active = str(inspect.active())
     tools.control.revoke(ref.id)
-    result(ref, on=backend, timeout=20)
+    result(ref, on=backend, timeout=120)
     retried = [each for each in shown.events if each["type"] == "task-retried"]
     tools.close()
     assert ref.id in active

@@ -36,7 +36,7 @@ from tests.engines.process import until
 from tests.engines.valkey import Valkey
 from tests.engines.worker import WorkerProcess
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 TASKS = """
 import os, sys, time

@@ -93,7 +93,7 @@ def test_a_damaged_call_does_not_disturb_a_wait_for_another_call(
         client.delete(f"onward:{one.id}")
         client.set(f"onward:{one.id}", "text")
     cancel(other, on=backend).unwrap()
-    found = dict(results([one, other], on=backend, timeout=30))
+    found = dict(results([one, other], on=backend, timeout=120))
     assert "damaged" in str(found[one].failure())
     assert "annotation" not in str(found[one].failure())
     assert "it was cancelled" in str(found[other].failure())

@@ -30,9 +30,9 @@ def backend(valkey: Valkey) -> Iterator[CeleryBackend]:
 def test_a_value_after_the_deadline_does_not_become_the_outcome(backend: CeleryBackend) -> None:
     worker = backend.serve(Catalog(overdue)).unwrap()
     ref = submit((overdue >> overdue)(1), on=backend, deadline=0.3).unwrap()
-    assert isinstance(result(ref, on=backend, timeout=30).failure(), Expired)
+    assert isinstance(result(ref, on=backend, timeout=120).failure(), Expired)
     ref = submit(overdue(1), on=backend, deadline=0.3).unwrap()
-    assert isinstance(result(ref, on=backend, timeout=30).failure(), Expired)
+    assert isinstance(result(ref, on=backend, timeout=120).failure(), Expired)
     worker.stop()
 
 

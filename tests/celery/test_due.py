@@ -73,9 +73,9 @@ def test_a_delayed_call_waits_in_the_ledger_alone(
     assert ledger.zcard("onward:due") == 3
     assert ledger.keys("onward:sent:*") == []
     with working(make, CATALOG):
-        assert result(one, on=client, timeout=20) == Success(2)
-        assert result(chain, on=client, timeout=20) == Success(3)
-        assert result(fan, on=client, timeout=20) == Success(5)
+        assert result(one, on=client, timeout=120) == Success(2)
+        assert result(chain, on=client, timeout=120) == Success(3)
+        assert result(fan, on=client, timeout=120) == Success(5)
     assert ledger.zcard("onward:due") == 0
 
 
@@ -84,7 +84,7 @@ def test_nothing_is_left_of_a_call_that_was_cancelled_during_its_delay(
 ) -> None:
     ref = submit(inc(1), on=client, delay=60).unwrap()
     cancel(ref, on=client).unwrap()
-    assert isinstance(result(ref, on=client, timeout=20).failure(), Cancelled)
+    assert isinstance(result(ref, on=client, timeout=120).failure(), Cancelled)
     assert ledger.zcard("onward:due") == 0
 
 
@@ -94,7 +94,7 @@ def test_a_delayed_call_expires_without_a_client(
     with working(make, CATALOG):
         ref = submit(inc(1), on=client, delay=60, deadline=0.2).unwrap()
         wait_for_end(ledger, ref.id, "expired")
-    assert isinstance(result(ref, on=client, timeout=20).failure(), Expired)
+    assert isinstance(result(ref, on=client, timeout=120).failure(), Expired)
     assert ledger.zcard("onward:due") == 0
 
 
@@ -105,7 +105,7 @@ def test_a_worker_wakes_up_for_a_call_that_is_due_before_all_others(valkey: Valk
         later = submit(inc(1), on=client, delay=60).unwrap()
         assert isinstance(result(later, on=client, timeout=0.3).failure(), TimedOut)
         soon = submit(inc(1), on=client, delay=0.1).unwrap()
-        assert result(soon, on=client, timeout=20) == Success(2)
+        assert result(soon, on=client, timeout=120) == Success(2)
         cancel(later, on=client).unwrap()
 
 
@@ -117,9 +117,9 @@ def test_a_call_whose_worker_died_with_it_is_sent_by_another_one(
     def claim() -> bool:
         return [each.call for each in client.ledger.due.claim(0.3).entries] == [ref.id]
 
-    until(claim, within=60, otherwise=lambda: "it was not due")
+    until(claim, within=120, otherwise=lambda: "it was not due")
     with working(make, CATALOG):
-        assert result(ref, on=client, timeout=20) == Success(2)
+        assert result(ref, on=client, timeout=120) == Success(2)
     wait_for_due(ledger, 0)
 
 
@@ -130,10 +130,10 @@ def test_a_call_that_was_sent_by_a_worker_which_then_died_runs_once(
     ref = submit((notes >> inc)(name), on=client, delay=0.01).unwrap()
     released = client.ledger.due.release
     client.ledger.due.release = lambda entries: None  # type: ignore[method-assign]  # it dies there
-    until(lambda: send_due(client) == 0.0, within=60, otherwise=lambda: "it was not due")
+    until(lambda: send_due(client) == 0.0, within=120, otherwise=lambda: "it was not due")
     client.ledger.due.release = released  # type: ignore[method-assign]
     with working(make, CATALOG):
-        assert result(ref, on=client, timeout=20) == Success(42)
+        assert result(ref, on=client, timeout=120) == Success(42)
     assert RUNS.count(name) == 1
     wait_for_due(ledger, 0)
 
@@ -147,7 +147,7 @@ def test_a_long_backoff_outlives_the_worker(make: Make, client: CeleryBackend, l
     assert ledger.keys("onward:sent:*") == []
     ledger.zadd("onward:due", {f"0 {ref.id}": 0.0})  # a minute later
     with working(make, CATALOG):
-        assert result(ref, on=client, timeout=20) == Success(42)
+        assert result(ref, on=client, timeout=120) == Success(42)
     assert RUNS.count(name) == 2
     wait_for_due(ledger, 0)
 
@@ -179,7 +179,7 @@ def test_a_message_that_is_lost_beside_a_held_one_is_sent_again(
     with working(make, CATALOG, queue):
         until(
             lambda: ledger.hexists(f"onward:{ref.id}", "o:[1]"),
-            within=60,
+            within=120,
             otherwise=lambda: str(ledger.hgetall(f"onward:{ref.id}")),
         )
     assert RUNS.count(name) == 1

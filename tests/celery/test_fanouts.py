@@ -14,7 +14,7 @@ from onward.backends.celery.backend import CeleryBackend
 from tests.celery.making import Make, working
 from tests.engines.process import until
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 ALLOWED = threading.Event()
 BEGUN = threading.Event()

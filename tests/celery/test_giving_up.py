@@ -22,7 +22,7 @@ async def sweeps(n: int) -> int:
 def test_a_step_that_cancels_itself_gets_an_outcome() -> None:
     with closing(celery("memory://")) as backend:
         worker = backend.serve(Catalog(sweeps)).unwrap()
-        assert isinstance(run(sweeps(1), on=backend, timeout=60).failure(), Raised)
+        assert isinstance(run(sweeps(1), on=backend, timeout=120).failure(), Raised)
         worker.stop()
 
 

@@ -113,7 +113,7 @@ def backend(request: pytest.FixtureRequest, valkey: Valkey) -> Iterator[CeleryBa
 
 def done(call: Call[int, Any], backend: CeleryBackend) -> Ref[int, Any]:
     ref = submit(call, on=backend).unwrap()
-    result(ref, on=backend, timeout=30)
+    result(ref, on=backend, timeout=120)
     return ref
 
 
@@ -151,7 +151,7 @@ def test_a_resumed_call_runs_only_what_has_no_outcome(backend: CeleryBackend, wo
     ref = done((inc >> far >> shaky >> inc)(1), backend)
     world.is_broken, world.ran = False, []
     again = resume(ref, on=backend).unwrap()
-    assert result(again, on=backend, timeout=30) == Success(21)
+    assert result(again, on=backend, timeout=120) == Success(21)
     assert world.ran == ["shaky", "inc"]
     assert world.ids == {ref.id}
     assert resume(ref, on=backend).unwrap() == again
@@ -164,13 +164,13 @@ def test_a_resumed_fan_out_runs_only_its_failed_branches(
     ref = done(flow([1, 2, 3]), backend)
     world.is_broken, world.ran = False, []
     again = resume(ref, on=backend, args=[5]).unwrap()
-    assert result(again, on=backend, timeout=30) == Success(6)
+    assert result(again, on=backend, timeout=120) == Success(6)
     assert world.ran == ["shaky", "inc"]
     world.is_broken = True
     broken = done((each(inc >> shaky) >> total)([1, 2]), backend)
     world.is_broken, world.ran = False, []
     again = resume(broken, on=backend).unwrap()
-    assert result(again, on=backend, timeout=30) == Success(5)
+    assert result(again, on=backend, timeout=120) == Success(5)
     assert world.ran == ["shaky", "shaky", "total"]
 
 
@@ -180,7 +180,7 @@ def test_waits_stand_in_a_history_and_are_not_waited_for_again(
     flow = sleep(0.05) >> inc >> awaits(GO) >> shaky
     ref = submit(flow(1), on=backend).unwrap()
     send(ref, GO, 7, on=backend).unwrap()
-    result(ref, on=backend, timeout=30)
+    result(ref, on=backend, timeout=120)
     found = history(ref, on=backend).unwrap()
     assert [(step.path, step.task, step.kind) for step in found.steps] == [
         ("0", "", "sleep"),
@@ -196,7 +196,7 @@ def test_waits_stand_in_a_history_and_are_not_waited_for_again(
     assert wait.result == Success(7)
     world.is_broken, world.ran = False, []
     again = resume(ref, on=backend).unwrap()
-    assert result(again, on=backend, timeout=30) == Success(7)
+    assert result(again, on=backend, timeout=120) == Success(7)
     assert world.ran == ["shaky"]
 
 
@@ -221,7 +221,7 @@ def test_a_fork_takes_over_what_came_before(backend: CeleryBackend, world: World
     ref = done((inc >> shaky >> inc)(1), backend)
     world.ran = []
     again = fork(ref, "1", on=backend).unwrap()
-    assert result(again, on=backend, timeout=30) == Success(3)
+    assert result(again, on=backend, timeout=120) == Success(3)
     assert world.ran == ["shaky", "inc"]
 
 

@@ -69,6 +69,6 @@ def test_an_invalid_message_does_not_block_the_calls_after_it(
     redis.close()
     worker = backend.serve(Catalog(double)).unwrap()
     try:
-        assert run(double(21), on=backend, timeout=30) == Success(42)
+        assert run(double(21), on=backend, timeout=120) == Success(42)
     finally:
         worker.stop()

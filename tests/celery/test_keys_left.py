@@ -157,7 +157,7 @@ def assert_none_left(redis: Any) -> None:
     def ttls() -> str:
         return str({key: redis.ttl(key) for key in left(redis)})
 
-    until(lambda: not left(redis), within=60, otherwise=ttls)
+    until(lambda: not left(redis), within=120, otherwise=ttls)
 
 
 def test_no_key_is_left_of_calls_that_were_waited_for(backend: CeleryBackend, redis: Any) -> None:
@@ -165,13 +165,13 @@ def test_no_key_is_left_of_calls_that_were_waited_for(backend: CeleryBackend, re
     for call in calls:
         result(submit(call, on=backend).unwrap(), on=backend, timeout=30)
     refs = submit_all([call for call in calls for _ in range(2)], on=backend).unwrap()
-    assert len(list(results(refs, on=backend, timeout=60))) == len(refs)
+    assert len(list(results(refs, on=backend, timeout=120))) == len(refs)
     alone = [submit(call, on=backend).unwrap() for call in calls]
     for ref in alone:
-        list(results([ref], on=backend, timeout=30))
+        list(results([ref], on=backend, timeout=120))
 
     async def wait(refs: list[Ref[Any]]) -> None:
-        await asyncio.gather(*(aio.result(ref, on=backend, timeout=30) for ref in refs))
+        await asyncio.gather(*(aio.result(ref, on=backend, timeout=120) for ref in refs))
 
     asyncio.run(wait([submit(call, on=backend).unwrap() for call in calls]))
     assert_none_left(redis)
@@ -198,10 +198,10 @@ def test_no_key_is_left_of_calls_that_end_in_other_ways(backend: CeleryBackend, 
     refs.append(approved)
     for ref in refs:
         status(ref, on=backend)
-        result(ref, on=backend, timeout=30)
+        result(ref, on=backend, timeout=120)
     backend.app.control.revoke(refs[0].id)
     gone = [submit(inc(1), on=backend).unwrap() for _ in range(2)]
-    assert len(list(results(gone, on=backend, timeout=30))) == 2
+    assert len(list(results(gone, on=backend, timeout=120))) == 2
     threading.Event().wait(KEEP + 1)
     for ref in gone:  # their records have expired
         result(ref, on=backend, timeout=0.1)
@@ -216,12 +216,12 @@ def test_refused_messages_are_kept_as_long_as_outcomes(backend: CeleryBackend, r
         redis.lpush(backend.queue, f"nonsense {number}")
     until(
         lambda: b'"size": 11' in (redis.lindex("onward:dead_letters", 0) or b""),
-        within=60,
+        within=120,
         otherwise=lambda: str(left(redis)),
     )
     until(
         lambda: "bm9uc2Vuc2UgMjk=" in str(redis.lindex("onward:dead_letters", 0)),
-        within=60,
+        within=120,
         otherwise=lambda: str(redis.lrange("onward:dead_letters", 0, -1)),
     )
     kept = [json.loads(each) for each in redis.lrange("onward:dead_letters", 0, -1)]

@@ -47,7 +47,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[CeleryBackend]:
 def test_a_worker_receives_many_calls_in_their_order(backend: CeleryBackend) -> None:
     refs = submit_all([note(n) for n in range(600)], on=backend).unwrap()
     worker = backend.serve(Catalog(note), concurrency=1).unwrap()
-    found = {ref.id: found.unwrap() for ref, found in results(refs, on=backend, timeout=60)}
+    found = {ref.id: found.unwrap() for ref, found in results(refs, on=backend, timeout=120)}
     worker.stop()
     assert [found[ref.id] for ref in refs] == ORDER == list(range(600))
 
@@ -59,7 +59,7 @@ def test_a_worker_receives_the_most_urgent_call_first(backend: CeleryBackend) ->
         for n, priority in enumerate([0, None, 3, 6, 9])
     ]
     worker = backend.serve(Catalog(note), concurrency=1).unwrap()
-    assert [result(ref, on=backend, timeout=30).unwrap() for ref in refs] == [0, 1, 2, 3, 4]
+    assert [result(ref, on=backend, timeout=120).unwrap() for ref in refs] == [0, 1, 2, 3, 4]
     worker.stop()
     assert ORDER == [4, 3, 1, 2, 0]
 

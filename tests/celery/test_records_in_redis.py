@@ -129,7 +129,7 @@ def serving(backend: CeleryBackend, *queues: str) -> Iterator[CeleryBackend]:
 
 def done(call: Call[Any, Any], backend: CeleryBackend) -> Ref[Any, Any]:
     ref = submit(call, on=backend).unwrap()
-    result(ref, on=backend, timeout=30)
+    result(ref, on=backend, timeout=120)
     return ref
 
 
@@ -146,7 +146,7 @@ def test_with_signing_what_was_changed_is_found_out(redis: Any, valkey: Valkey) 
         RAN.clear()
         MENDED.set()
         again = resume(ref, on=backend).unwrap()
-        assert result(again, on=backend, timeout=30) == Success(3)
+        assert result(again, on=backend, timeout=120) == Success(3)
         last = f"onward:{again.id}"
         unpack(redis, again.id)
         log = redis.hget(last, "l:0")
@@ -184,9 +184,9 @@ def test_a_step_with_an_outcome_needs_no_worker_of_its_queue(redis: Any, valkey:
     MENDED.set()
     with serving(celery(url, lease=1.0)) as again:
         resumed = resume(ref, on=again).unwrap()
-        assert result(resumed, on=again, timeout=30) == Success(12)
+        assert result(resumed, on=again, timeout=120) == Success(12)
         resumed = resume(both, on=again).unwrap()
-        assert result(resumed, on=again, timeout=30) == Success(23)
+        assert result(resumed, on=again, timeout=120) == Success(23)
         assert RAN == ["2", "2"]
 
 
@@ -219,7 +219,7 @@ def test_a_lost_call_is_listed_with_its_reason_and_resumed(redis: Any, valkey: V
     assert "no JSON" in str(fault)
     with serving(backend):
         again = resume(ref, on=backend).unwrap()
-        assert result(again, on=backend, timeout=30) == Success(3)
+        assert result(again, on=backend, timeout=120) == Success(3)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_call_whose_plan_cannot_be_read_is_a_dead_letter_that_goes_on_once_it_
     redis.hset(f"onward:{ref.id}", "plan", plan)
     with serving(backend):
         again = resume(ref, on=backend).unwrap()
-        assert result(again, on=backend, timeout=30) == Success(3)
+        assert result(again, on=backend, timeout=120) == Success(3)
 
 
 def test_why_a_message_is_refused_is_noted_in_its_call(redis: Any, valkey: Valkey) -> None:
@@ -259,7 +259,7 @@ def test_why_a_message_is_refused_is_noted_in_its_call(redis: Any, valkey: Valke
     queue = next(key for key in redis.scan_iter(f"{backend.queue}*"))
     redis.lset(queue, 0, redis.lindex(queue, 0).replace(b'"lang":"py"', b'"lang":[1]'))
     with serving(backend):
-        assert result(ref, on=backend, timeout=30) == Success(2)  # it was sent again
+        assert result(ref, on=backend, timeout=120) == Success(2)  # it was sent again
         until(
             lambda: b"headers" in (redis.hget(f"onward:{ref.id}", "refused") or b""),
             within=10,
@@ -273,7 +273,7 @@ def test_an_expired_call_leaves_the_lists(redis: Any, valkey: Valkey) -> None:
         assert redis.zcard("onward:calls") == 1
         until(
             lambda: not redis.exists("onward:calls", "onward:calls:failed"),
-            within=20,
+            within=120,
             otherwise=lambda: str(redis.zrange("onward:calls", 0, -1)),
         )
 
@@ -286,7 +286,7 @@ def test_a_record_is_packed_and_reads_as_before(size: int, redis: Any, valkey: V
         key = f"onward:{ref.id}"
         assert redis.object("encoding", key) == (b"hashtable" if size > 1_000 else b"listpack")
         assert 0 < redis.ttl(key) <= 24 * 3600
-        assert result(ref, on=backend, timeout=30) == Success("x" * size)
+        assert result(ref, on=backend, timeout=120) == Success("x" * size)
         found = history(ref, on=backend).unwrap()
         assert [step.result for step in found.steps] == [Success("x" * size)] * 2
         assert found.plan is not None

@@ -64,7 +64,7 @@ def test_there_is_one_leader_until_its_lease_runs_out_or_it_steps_down(cells: Ce
     assert not cells.lead("b", 60.0).is_leader
     cells.step_down("a")
     assert cells.lead("b", 0.05).is_leader
-    until(lambda: cells.lead("a", 60.0).is_leader, within=60, otherwise=lambda: "it still leads")
+    until(lambda: cells.lead("a", 60.0).is_leader, within=120, otherwise=lambda: "it still leads")
 
 
 def test_the_leader_hears_of_what_clients_change_and_not_of_its_own(cells: Cells) -> None:
@@ -122,9 +122,9 @@ def test_runs_that_were_due_while_no_worker_was_there_are_made_up() -> None:
         calls, _ = advance(patient, Timing(past), now, lambda id: False)
         assert len(calls) == 60
         for id in calls:
-            assert result(inc.ref(id), on=backend, timeout=60) == Success(2)
+            assert result(inc.ref(id), on=backend, timeout=120) == Success(2)
         [once], _ = advance(hasty, Timing(past), now, lambda id: False)
-        assert result(inc.ref(once), on=backend, timeout=60) == Success(3)
+        assert result(inc.ref(once), on=backend, timeout=120) == Success(3)
         worker.stop()
 
 
@@ -142,9 +142,9 @@ def test_a_worker_of_another_queue_and_catalog_may_lead(valkey: Valkey) -> None:
         [first], _ = advance(made, Timing(due := made.next_at.timestamp()), due, lambda id: False)
 
         def ends() -> bool:
-            return result(id_of_run.ref(first), on=backend, timeout=30) == Success(first)
+            return result(id_of_run.ref(first), on=backend, timeout=120) == Success(first)
 
-        until(ends, within=60, otherwise=lambda: "it was not made")
+        until(ends, within=120, otherwise=lambda: "it was not made")
         assert name in [each.name for each in schedules(on=other).unwrap()]
         assert unschedule(name, on=other) == Success(None)
         serving.stop()

@@ -185,11 +185,11 @@ def renamed(message: Message, name: str) -> Message:
 
 def refusal(caplog: pytest.LogCaptureFixture, why: str) -> None:
     """Waits until a worker logs that it refused a message."""
-    until(lambda: why in caplog.text, within=60, otherwise=lambda: f"no {why!r}: {caplog.text}")
+    until(lambda: why in caplog.text, within=120, otherwise=lambda: f"no {why!r}: {caplog.text}")
 
 
 def ended(client: CeleryBackend, ref: Ref[Any]) -> Result[Any, Fault]:
-    return result(ref, on=client, timeout=30)
+    return result(ref, on=client, timeout=120)
 
 
 # Messages
@@ -354,7 +354,7 @@ def test_a_delayed_message_without_a_signature_is_refused_at_once(
     put(redis, queue, without_signatures(message | {"headers": message["headers"] | eta}))
     with working(url, [NEW]):
         refusal(caplog, "it is not signed for this task")
-        until(lambda: not redis.hlen("unacked"), within=60, otherwise=lambda: "it is held")
+        until(lambda: not redis.hlen("unacked"), within=120, otherwise=lambda: "it is held")
 
 
 def plan_until(redis: Any, id: str) -> float:
@@ -371,7 +371,7 @@ def test_a_signature_lasts_longer_for_a_delayed_call(client: CeleryBackend, redi
 
 def held_message(redis: Any, id: str) -> list[Any]:
     """The body of the message that the ledger holds of a call."""
-    until(lambda: redis.hlen(f"onward:{id}:held") == 1, within=60, otherwise=lambda: "none")
+    until(lambda: redis.hlen(f"onward:{id}:held") == 1, within=120, otherwise=lambda: "none")
     [signed] = redis.hvals(f"onward:{id}:held")
     held: list[Any] = json.loads(decode(signed[SIGNATURE_SIZE:]).body)
     return held
@@ -430,7 +430,7 @@ def test_a_held_message_without_a_signature_is_not_sent(
     redis.hset(f"onward:{ref.id}:held", "0", encode(forged))
     redis.zadd("onward:due", {f"0 {ref.id}": 0.0})
     with working(url, [NEW]):
-        until(lambda: not redis.zcard("onward:due"), within=60, otherwise=lambda: "it is due")
+        until(lambda: not redis.zcard("onward:due"), within=120, otherwise=lambda: "it is due")
     assert take_messages(redis) == []
     assert not trace.exists()
 

@@ -46,7 +46,7 @@ def test_a_url_the_environment_and_a_file_can_name_sentinels(
     with closing(by_environment), closing(by_file), closing(by_url):
         worker = by_file.serve(Catalog(double)).unwrap()
         for backend in (by_environment, by_url):
-            assert run((double >> double)(1), on=backend, timeout=30) == Success(4)
+            assert run((double >> double)(1), on=backend, timeout=120) == Success(4)
         worker.stop()
 
 
@@ -55,7 +55,7 @@ def test_celerys_transport_options_can_have_the_name_of_the_primary(servers: Wat
     options = {"broker_transport_options": {"master_name": NAME}}
     with closing(celery(url, queue=uuid4().hex, options=options)) as backend:
         worker = backend.serve(Catalog(double)).unwrap()
-        assert run(each(double)([1, 2]), on=backend, timeout=30) == Success([2, 4])
+        assert run(each(double)([1, 2]), on=backend, timeout=120) == Success([2, 4])
         assert backend.diagnose().unwrap().findings
         worker.stop()
 
@@ -64,13 +64,13 @@ def test_calls_end_although_the_primary_dies(servers: Watched) -> None:
     with closing(celery(servers.url, queue=uuid4().hex, lease=2)) as backend:
         worker = backend.serve(Catalog(double), concurrency=2).unwrap()
         refs = [submit((double >> double)(n), on=backend).unwrap() for n in range(20)]
-        assert result(refs[0], on=backend, timeout=30) == Success(0)
+        assert result(refs[0], on=backend, timeout=120) == Success(0)
         servers.primary.kill()
         deadline = time.monotonic() + 60
-        while (last := result(refs[-1], on=backend, timeout=30)) != Success(76):
+        while (last := result(refs[-1], on=backend, timeout=120)) != Success(76):
             assert time.monotonic() < deadline, last
-        assert [result(ref, on=backend, timeout=30) for ref in refs] == [
+        assert [result(ref, on=backend, timeout=120) for ref in refs] == [
             Success(4 * n) for n in range(20)
         ]
-        assert run((double >> double)(1), on=backend, timeout=30) == Success(4)
+        assert run((double >> double)(1), on=backend, timeout=120) == Success(4)
         worker.stop()

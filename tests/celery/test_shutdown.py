@@ -41,9 +41,9 @@ def test_a_worker_that_is_shut_down_first_ends_its_steps(
         assert BEGUN.wait(20)
         [worker] = backend.diagnose().unwrap().workers
         backend.app.control.shutdown(destination=[worker.name])
-        until(lambda: "shutdown" in caplog.text, within=60, otherwise=lambda: caplog.text)
+        until(lambda: "shutdown" in caplog.text, within=120, otherwise=lambda: caplog.text)
         LET_GO.set()
-        assert result(ref, on=backend, timeout=20) == Success(7)
+        assert result(ref, on=backend, timeout=120) == Success(7)
         serving.join(20)
         assert ended == [Success(None)]
         assert backend.diagnose().unwrap().workers == ()

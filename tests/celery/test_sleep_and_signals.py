@@ -127,7 +127,7 @@ def test_a_call_can_sleep_everywhere(
     make = partial(celery, at, url, queue=uuid4().hex, lease=1.0)
     with closing(make()) as client, working(make, CATALOG):
         refs = submit_all([call for call, _ in CALLS.values()], on=client).unwrap()
-        found = dict(results(refs, on=client, timeout=60))
+        found = dict(results(refs, on=client, timeout=120))
     values = {what: found[ref].value_or(None) for what, ref in zip(CALLS, refs, strict=True)}
     assert values == {what: value for what, (_, value) in CALLS.items()}
 
@@ -140,7 +140,7 @@ def test_a_call_that_waits_needs_no_worker(make: Make, client: CeleryBackend, le
     assert ledger.hlen("unacked") == 0
     assert send(ref, GO, 41, on=client) == Success(None)
     with working(make, CATALOG):
-        assert result(ref, on=client, timeout=20) == Success(42)
+        assert result(ref, on=client, timeout=120) == Success(42)
     assert ledger.zcard("onward:due") == 0
     assert ledger.exists(f"onward:{ref.id}:held") == 0
     assert ledger.ttl(f"onward:{ref.id}:signals") > 0  # for its history
@@ -155,14 +155,14 @@ def test_a_signal_ends_the_wait_and_the_first_one_counts(
         assert ledger.ttl(f"onward:{ref.id}") == -1  # it may take longer than any record is kept
         assert send(ref, GO, 41, on=client) == Success(None)
         assert isinstance(send(ref, GO, 1, on=client).failure(), Conflict)
-        assert result(ref, on=client, timeout=20) == Success(42)
+        assert result(ref, on=client, timeout=120) == Success(42)
         assert ledger.ttl(f"onward:{ref.id}") > 0
         assert isinstance(send(ref, GO, 1, on=client).failure(), Conflict)
     ledger.delete(f"onward:{ref.id}", f"onward:{ref.id}:signals")
     assert isinstance(send(ref, GO, 1, on=client).failure(), Unknown)
     until(  # the holders of the steps that have run expire with their leases
         lambda: ledger.keys(f"onward:{ref.id}*") == [],
-        within=60,
+        within=120,
         otherwise=lambda: str(ledger.keys(f"onward:{ref.id}*")),
     )
 
@@ -174,11 +174,11 @@ def test_an_early_signal_is_kept_and_all_waits_for_it_get_it(
     early = submit(both(1), on=client).unwrap()
     assert send(early, GO, 4, on=client) == Success(None)
     with working(make, CATALOG):
-        assert result(early, on=client, timeout=20) == Success(8)
+        assert result(early, on=client, timeout=120) == Success(8)
         late = submit(both(1), on=client).unwrap()
         wait_for_held(ledger, late.id, 2)
         assert send(late, GO, 5, on=client) == Success(None)
-        assert result(late, on=client, timeout=20) == Success(10)
+        assert result(late, on=client, timeout=120) == Success(10)
 
 
 def test_status_says_what_a_call_waits_for(make: Make, client: CeleryBackend, ledger: Any) -> None:
@@ -205,8 +205,8 @@ def test_cancel_and_deadline_hold_while_a_call_waits(
         wait_for_held(ledger, gone.id, 2)
         cancel(gone, on=client).unwrap()
         wait_for_end(ledger, late.id, "expired")
-    assert isinstance(result(late, on=client, timeout=20).failure(), Expired)
-    assert isinstance(result(gone, on=client, timeout=20).failure(), Cancelled)
+    assert isinstance(result(late, on=client, timeout=120).failure(), Expired)
+    assert isinstance(result(gone, on=client, timeout=120).failure(), Cancelled)
     for ref in (late, gone):
         assert ledger.keys(f"onward:{ref.id}:*") == []
         assert ledger.ttl(f"onward:{ref.id}") > 0
@@ -224,7 +224,7 @@ def test_revoke_finds_a_wait_by_its_task_when_it_goes_on(
         tools.control.revoke(task_id, reply=True, limit=1, timeout=20)
         assert status(ref, on=client).unwrap().state == "waiting"
         send(ref, GO, 1, on=client).unwrap()
-        assert isinstance(result(ref, on=client, timeout=20).failure(), Cancelled)
+        assert isinstance(result(ref, on=client, timeout=120).failure(), Cancelled)
 
 
 def test_a_call_that_waits_is_not_lost(make: Make, client: CeleryBackend, ledger: Any) -> None:
@@ -235,14 +235,14 @@ def test_a_call_that_waits_is_not_lost(make: Make, client: CeleryBackend, ledger
         wait_for_held(ledger, beside.id, 2)
     until(
         lambda: reconcile(client, patience=0.1) == [beside.id],
-        within=60,
+        within=120,
         otherwise=lambda: "it is not sent again, although a message of a fan-out may be lost",
     )
     with working(make, CATALOG):
         for checks in (b"2", b"3"):
             until(
                 lambda: bool(reconcile(client, patience=0.1)),
-                within=60,
+                within=120,
                 otherwise=lambda: str(ledger.hgetall(f"onward:{beside.id}")),
             )
             assert ledger.hget(f"onward:{beside.id}", "checks") == checks
@@ -266,7 +266,7 @@ def test_a_message_that_is_lost_when_a_wait_ends_is_sent_again(
     assert [each.call for each in entries] == [ref.id]
     client.ledger.due.release(entries)  # as if it had been sent
     with working(make, CATALOG):
-        assert result(ref, on=client, timeout=20) == Success(name)
+        assert result(ref, on=client, timeout=120) == Success(name)
     assert RUNS.count(name) == 2
 
 
@@ -294,13 +294,13 @@ def test_a_frozen_ledger_delays_what_is_due(tmp_path: Path) -> None:
         refs = submit_all([(inc >> sleep(0.4) >> inc)(n) for n in range(5)], on=backend).unwrap()
         until(
             lambda: status(refs[-1], on=backend).unwrap().state == "waiting",
-            within=60,
+            within=120,
             otherwise=lambda: "it does not wait",
         )
         server.pause()
         time.sleep(1.0)  # it is frozen when they are due
         server.resume()
-        found = dict(results(refs, on=backend, timeout=30))
+        found = dict(results(refs, on=backend, timeout=120))
         assert [found[ref] for ref in refs] == [Success(n + 2) for n in range(5)]
         worker.stop()
 

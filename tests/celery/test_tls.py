@@ -77,7 +77,7 @@ def assert_calls_run(url: str) -> None:
     with connected(url) as backend:
         worker = backend.serve(Catalog(double)).unwrap()
         try:
-            assert run((double >> double)(3), on=backend, timeout=30) == Success(12)
+            assert run((double >> double)(3), on=backend, timeout=120) == Success(12)
         finally:
             worker.stop()
 

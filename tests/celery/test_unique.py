@@ -16,7 +16,7 @@ from onward.backends.celery.backend import CeleryBackend
 from tests.engines.valkey import Valkey
 from tests.faults import unique
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

@@ -43,7 +43,7 @@ def test_a_refused_client_gets_a_fault_and_workers_send_its_calls(
         ref = submit(inc(1), on=refused).unwrap()
         assert "wait in the ledger until a worker sends them: the broker at amqp" in caplog.text
         worker = backend.serve(Catalog(inc)).unwrap()
-        assert result(ref, on=backend, timeout=60) == Success(2)
+        assert result(ref, on=backend, timeout=120) == Success(2)
         worker.stop()
     assert SECRET not in caplog.text
 
@@ -71,7 +71,7 @@ def test_nothing_shows_the_password_of_a_redis(
         with closing(celery(f"redis://:{SECRET}@{there}")) as backend:
             assert backend.diagnose().unwrap().findings
             worker = backend.serve(Catalog(inc)).unwrap()
-            assert run(inc(1), on=backend, timeout=30) == Success(2)
+            assert run(inc(1), on=backend, timeout=120) == Success(2)
             worker.stop()
     assert SECRET not in caplog.text
 

@@ -48,8 +48,8 @@ def test_a_redis_on_a_socket_is_broker_and_ledger(socket: str, database: str) ->
     queue = f"{'&' if database else '?'}queue={uuid4().hex}"
     for backend in (celery(url, queue=uuid4().hex), connected(f"celery+{url}{queue}")):
         worker = backend.serve(Catalog(double)).unwrap()
-        assert run((double >> double)(1), on=backend, timeout=30) == Success(4)
-        assert run(each(double)([1, 2]), on=backend, timeout=30) == Success([2, 4])
+        assert run((double >> double)(1), on=backend, timeout=120) == Success(4)
+        assert run(each(double)([1, 2]), on=backend, timeout=120) == Success([2, 4])
         assert backend.diagnose().unwrap().findings
         worker.stop()
 
@@ -60,7 +60,7 @@ def test_of_several_rabbitmqs_one_that_answers_is_used(rabbitmq: RabbitMQ, valke
     url = f"celery+{urls}?queue={uuid4().hex}&result_backend={valkey.url}"
     with closing(connected(url)) as backend:
         worker = backend.serve(Catalog(double)).unwrap()
-        assert run((double >> double)(1), on=backend, timeout=60) == Success(4)
+        assert run((double >> double)(1), on=backend, timeout=120) == Success(4)
         worker.stop()
 
 

@@ -10,7 +10,7 @@ from onward import Catalog, aio, each, run, task, unwrap
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
 
-PATIENCE = 60
+PATIENCE = 120
 ON: list[CeleryBackend] = []
 RUNNING = threading.Semaphore(1)
 

@@ -92,7 +92,7 @@ def test_thousands_of_waits_share_few_connections(backend: CeleryBackend, server
         by_threads = [pool.submit(result, ref, on=backend, timeout=120) for ref in refs[:200]]
         until(
             lambda: len(backend.ledger._waiters._by_id) == COUNT,  # type: ignore[attr-defined]  # ours
-            within=60,
+            within=120,
             otherwise=lambda: "not all wait",
         )
         works_meanwhile(backend, server)
@@ -113,7 +113,7 @@ def test_a_wait_finds_an_outcome_that_was_not_published(
         with Redis.from_url(server.url) as client:
             until(
                 lambda: client.hdel(f"onward:{ref.id}", "listeners") == 1,
-                within=60,
+                within=120,
                 otherwise=lambda: "nobody listens",
             )
         cancel(ref, on=backend).unwrap()
@@ -125,7 +125,7 @@ def test_a_wait_ends_when_the_backend_is_closed(server: Valkey) -> None:
     ref = submit(double(1), on=backend).unwrap()
     waits = [
         lambda: result(ref, on=backend),
-        lambda: result(ref, on=backend, timeout=60),
+        lambda: result(ref, on=backend, timeout=120),
         lambda: next(iter(results([ref, double.ref("1" * 32)], on=backend)))[1],
         lambda: asyncio.run(aio.result(ref, on=backend)),
     ]
@@ -133,7 +133,7 @@ def test_a_wait_ends_when_the_backend_is_closed(server: Valkey) -> None:
         waiting = [pool.submit(wait) for wait in waits]
         until(
             lambda: len(backend.ledger._waiters._by_id.get(ref.id, ())) >= 3,  # type: ignore[attr-defined]  # ours
-            within=60,
+            within=120,
             otherwise=lambda: "not all wait",
         )
         backend.close()
@@ -148,11 +148,11 @@ def test_a_wait_ends_when_the_backend_is_closed(server: Valkey) -> None:
 def test_the_thread_that_listens_ends_with_the_backend(server: Valkey) -> None:
     with closing(celery(server.url, queue=uuid4().hex)) as backend:
         worker = backend.serve(Catalog(double)).unwrap()
-        assert run(double(1), on=backend, timeout=30) == Success(2)
+        assert run(double(1), on=backend, timeout=120) == Success(2)
         assert any(thread.name == "onward-outcomes" for thread in threading.enumerate())
         worker.stop()
     until(
         lambda: not any(thread.name == "onward-outcomes" for thread in threading.enumerate()),
-        within=60,
+        within=120,
         otherwise=lambda: "the thread is still alive",
     )

@@ -157,7 +157,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Any]:
             # Hatchet knows a task only after a worker has registered it.
             until(
                 lambda: isinstance(submit(opened(Secret("")), on=chosen), Success),
-                within=60,
+                within=120,
                 otherwise=lambda: "no worker serves the catalog",
             )
             yield chosen
@@ -175,8 +175,8 @@ def test_a_secret_arrives(backend: Any) -> None:
     ]
     refs = [submit(call, on=backend).unwrap() for call, _ in calls]
     for ref, (_, value) in zip(refs, calls, strict=True):
-        assert result(ref, on=backend, timeout=60) == Success(value)
-    refused = run(denied(SecretStr(MARKER)), on=backend, timeout=60)
+        assert result(ref, on=backend, timeout=120) == Success(value)
+    refused = run(denied(SecretStr(MARKER)), on=backend, timeout=120)
     assert refused == Failure(Denied(Secret(MARKER)))
 
 
@@ -198,7 +198,7 @@ def test_nothing_shows_a_secret(
         keep(Login.model_construct(user="nobody", password=SecretStr(MARKER))),
         keep(Login.model_construct(user=3, password=MARKER)),
     ):
-        answer = run(call, on=on, timeout=60)
+        answer = run(call, on=on, timeout=120)
         ref = submit(call, on=on).map(lambda ref: (ref, status(ref, on=on)))
         shown += [call, call.flow, call.flow.name, answer, ref, check(call, on=on)]
         shown += [explain(call), explain(call, form="mermaid"), explain(call, on=on)]
@@ -224,7 +224,7 @@ def test_secrets_in_redis_are_encrypted(valkey: Any) -> None:
             (given(login, Secret(marker)) >> opened)("ann"), on=backend, delay=60
         ).unwrap()
         with working(backend):
-            given_back = run(login("ann", Secret(marker)), on=backend, timeout=60)
+            given_back = run(login("ann", Secret(marker)), on=backend, timeout=120)
         assert given_back.unwrap().get_secret_value() == f"ann:{marker}"
         assert status(waits, on=backend).unwrap().state == "queued"
     with closing(redis.Redis.from_url(valkey.url)) as client:

@@ -133,7 +133,7 @@ class Process:
         """Ends this process, its children, and the watcher."""
         if self._closed:
             return
-        until(self._killed, within=60, otherwise=lambda: f"Unkillable: {sorted(self.pids())}")
+        until(self._killed, within=120, otherwise=lambda: f"Unkillable: {sorted(self.pids())}")
         _say_go(self._watcher)
         self._watcher.wait()
         self._leader.wait()

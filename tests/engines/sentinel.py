@@ -88,5 +88,5 @@ def watched(folder: Path) -> Iterator[Watched]:
             for number in range(2)
         ]
         found = Watched(primary, replica, sentinels)
-        until(found.is_replicated, within=60, otherwise=lambda: "the replica does not come up")
+        until(found.is_replicated, within=120, otherwise=lambda: "the replica does not come up")
         yield found

@@ -54,7 +54,7 @@ def server(kind: type[Server], tmp_path: Path) -> Iterator[Server]:
 
 def comes_up(server: Server) -> None:
     """Waits until it answers, for which a machine that has much to do may need some time."""
-    until(server.is_up, within=60, otherwise=lambda: f"{server} does not answer")
+    until(server.is_up, within=120, otherwise=lambda: f"{server} does not answer")
 
 
 def test_a_killed_server_restarts_at_the_same_url(server: Server) -> None:
@@ -131,7 +131,7 @@ def test_a_killed_test_run_leaves_no_server(kind: type[Server], state: str, tmp_
         group = int(process.stdout.readline())
         assert group in living(group)
         process.send_signal(signal.SIGKILL)
-        until(lambda: not living(group), within=60, otherwise=lambda: f"{living(group)} live on")
+        until(lambda: not living(group), within=120, otherwise=lambda: f"{living(group)} live on")
 
 
 def test_valkey_has_after_a_kill_what_it_acknowledged(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_server_that_never_answers_is_ended_and_shows_its_log(tmp_path: Path) 
         patience = 0.5
 
         def answers(self) -> bool:
-            until(self.is_ready, within=60, otherwise=self.log.read_text)
+            until(self.is_ready, within=120, otherwise=self.log.read_text)
             return False
 
         def is_ready(self) -> bool:

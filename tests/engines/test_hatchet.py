@@ -205,6 +205,6 @@ def test_a_killed_test_run_leaves_no_engine_and_no_database(tmp_path: Path) -> N
         process.send_signal(signal.SIGKILL)
         until(
             lambda: not living(group) and not living(database),
-            within=60,
+            within=120,
             otherwise=lambda: f"{living(group) | living(database)} live on",
         )

@@ -27,7 +27,7 @@ PARENT = ["/bin/sh", "-c", "sleep 600 & sleep 600 & wait"]
 def parent(folder: Path) -> tuple[WorkerProcess, frozenset[int]]:
     """A worker, and its two children."""
     worker = WorkerProcess(PARENT, log=folder / "log")
-    until(lambda: len(worker.pids()) == 3, within=60, otherwise=lambda: f"only {worker.pids()}")
+    until(lambda: len(worker.pids()) == 3, within=120, otherwise=lambda: f"only {worker.pids()}")
     return worker, worker.pids() - {worker.pid}
 
 
@@ -55,13 +55,13 @@ def test_killing_the_children_spares_the_main_process(tmp_path: Path) -> None:
     with worker:
         worker.pause()  # or it would end with them
         assert worker.kill_children() == children
-        until(lambda: worker.pids() == {worker.pid}, within=60, otherwise=lambda: "they live")
+        until(lambda: worker.pids() == {worker.pid}, within=120, otherwise=lambda: "they live")
 
 
 def test_a_terminated_worker_may_end_in_good_order(tmp_path: Path) -> None:
     script = "trap 'exit 7' TERM; echo ready; sleep 600 & wait"
     with WorkerProcess(["/bin/sh", "-c", script], log=tmp_path / "log") as worker:
-        until(lambda: worker.tail() == "ready\n", within=60, otherwise=worker.tail)
+        until(lambda: worker.tail() == "ready\n", within=120, otherwise=worker.tail)
         worker.terminate()
         assert worker.wait(60) == 7
 
@@ -98,4 +98,4 @@ def test_a_killed_test_run_leaves_no_worker(tmp_path: Path) -> None:
         group = int(process.stdout.readline())
         assert len(living(group)) == 3
         process.send_signal(signal.SIGKILL)
-        until(lambda: not living(group), within=60, otherwise=lambda: f"{living(group)} live on")
+        until(lambda: not living(group), within=120, otherwise=lambda: f"{living(group)} live on")

@@ -41,7 +41,7 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=ENV,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

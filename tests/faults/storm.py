@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 WIDTH = 4
 """How many branches a fan-out has."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 """How long the next call may take after the last disruption, in seconds."""
 
 

@@ -81,11 +81,11 @@ def test_steps_that_died_with_their_worker_do_not_wait_for_the_backlog(
     first = line.start()
     begins = list(refs[:8])
     until(
-        lambda: all(begun(first.trace, ref.id) for ref in begins), within=60, otherwise=first.tail
+        lambda: all(begun(first.trace, ref.id) for ref in begins), within=120, otherwise=first.tail
     )
     first.__exit__()
     line.start()
-    found = [result(ref, on=line.client, timeout=60) for ref in begins]
+    found = [result(ref, on=line.client, timeout=120) for ref in begins]
     assert found == [Success(n + 1) for n in range(8)]
     assert not status(refs[-1], on=line.client).unwrap().settled
 
@@ -95,7 +95,7 @@ def test_a_lost_message_is_sent_again_ahead_of_the_backlog(backlog: int, line: L
     refs = submit_all([slow(n) for n in range(backlog)], on=line.client).unwrap()
     lost = popped(line.client)
     workers = line.start()
-    assert isinstance(result(slow.ref(lost), on=line.client, timeout=60), Success), workers.tail()
+    assert isinstance(result(slow.ref(lost), on=line.client, timeout=120), Success), workers.tail()
     assert not status(refs[-1], on=line.client).unwrap().settled
 
 
@@ -105,7 +105,7 @@ def test_a_waiting_call_is_not_sent_again(line: Line) -> None:
     for _ in range(5):
         assert reconcile(line.client, patience=0) == []
     workers = line.start()
-    assert [result(ref, on=line.client, timeout=60) for ref in refs] == [
+    assert [result(ref, on=line.client, timeout=120) for ref in refs] == [
         Success(n + 1) for n in range(6)
     ], workers.tail()
 

@@ -63,7 +63,7 @@ backend.close()
             assert process.wait(30) == 0, process.tail()
             ids = process.tail().split()
         with onward_workers(tmp_path, redis, workers=1) as workers:
-            found = [result(step.ref(id), on=client, timeout=60) for id in ids]
+            found = [result(step.ref(id), on=client, timeout=120) for id in ids]
             assert found == [Success(4)] * 4, workers.tail()
         assert time.monotonic() - start >= 1.0
 
@@ -79,4 +79,4 @@ def test_an_old_signed_plan_that_is_put_back_into_the_ledger_does_not_run(redis:
         there.delete(*there.keys("onward\x06*"))
         time.sleep(2.1)  # it is about age
         assert reconcile(client, patience=0) == []
-        assert isinstance(result(step.ref(id), on=client, timeout=60).failure(), Misconfigured)
+        assert isinstance(result(step.ref(id), on=client, timeout=120).failure(), Misconfigured)

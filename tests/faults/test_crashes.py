@@ -62,8 +62,8 @@ def test_a_worker_that_dies_loses_no_call_and_recorded_steps_run_once(
     backend = celery(redis, ledger, lease=1.0)
     with onward_workers(tmp_path, redis, ledger, crash=(point, flag)) as workers:
         ref = submit(call, on=backend).unwrap()
-        assert result(ref, on=backend, timeout=60) == Success(value), workers.tail()
-        until(lambda: not flag.exists(), within=60, otherwise=lambda: "nobody died")
+        assert result(ref, on=backend, timeout=120) == Success(value), workers.tail()
+        until(lambda: not flag.exists(), within=120, otherwise=lambda: "nobody died")
         again = len(noted(workers.trace, ref.id)) - starts
         # Of a fan-out, the worker that died may have been at several steps.
         assert 0 <= again <= (0 if what in ("chain", "sleep") else THREADS), noted(
@@ -90,8 +90,8 @@ def test_on_rabbitmq_a_worker_that_dies_loses_no_call(
     backend = celery(rabbitmq.url, redis, lease=1.0)
     with onward_workers(tmp_path, rabbitmq.url, redis, crash=(point, flag)) as workers:
         ref = submit(call, on=backend).unwrap()
-        assert result(ref, on=backend, timeout=60) == Success(value), workers.tail()
-        until(lambda: not flag.exists(), within=60, otherwise=lambda: "nobody died")
+        assert result(ref, on=backend, timeout=120) == Success(value), workers.tail()
+        until(lambda: not flag.exists(), within=120, otherwise=lambda: "nobody died")
     backend.close()
 
 
@@ -103,10 +103,10 @@ def test_a_call_that_goes_on_from_another_one_survives_its_worker(
     backend = celery(redis, lease=1.0)
     with onward_workers(tmp_path, redis, crash=(point, flag)) as workers:
         ref = submit(chain(1), on=backend).unwrap()
-        assert result(ref, on=backend, timeout=60) == Success(4), workers.tail()
+        assert result(ref, on=backend, timeout=120) == Success(4), workers.tail()
         flag.touch()
         again = fork(ref, "1", on=backend).unwrap()
-        assert result(again, on=backend, timeout=60) == Success(4), workers.tail()
-        until(lambda: not flag.exists(), within=60, otherwise=lambda: "nobody died")
+        assert result(again, on=backend, timeout=120) == Success(4), workers.tail()
+        until(lambda: not flag.exists(), within=120, otherwise=lambda: "nobody died")
         assert noted(workers.trace, again.id) == ["step 2", "step 3"]
     backend.close()

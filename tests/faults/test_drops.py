@@ -65,13 +65,13 @@ def test_a_redelivered_message_is_ignored_while_its_step_runs(
     twice = held >> given(held, gate=gate)
     refs = [submit(twice(n, gate), on=client).unwrap() for n in range(3)]
     ids = [ref.id for ref in refs]
-    until(lambda: all(begun(workers.trace, id) for id in ids), within=60, otherwise=workers.tail)
+    until(lambda: all(begun(workers.trace, id) for id in ids), within=120, otherwise=workers.tail)
     network.drop()
     # Redelivered messages come before this one.
     after = submit(slow(1), on=client).unwrap()
-    assert result(after, on=client, timeout=60) == Success(2), workers.tail()
+    assert result(after, on=client, timeout=120) == Success(2), workers.tail()
     Path(gate).touch()
-    found = [result(ref, on=client, timeout=60) for ref in refs]
+    found = [result(ref, on=client, timeout=120) for ref in refs]
     assert found == [Success(n + 2) for n in range(3)], workers.tail()
     assert [begun(workers.trace, id) for id in ids] == [{"0": 1, "1": 1}] * 3
 
@@ -100,6 +100,6 @@ def test_calls_have_the_same_outcomes_when_connections_drop(
             for n in range(calls)
         ]
         disruption.join()
-    found: list[Result[int, Fault]] = [result(ref, on=client, timeout=60) for _, ref in sent]
+    found: list[Result[int, Fault]] = [result(ref, on=client, timeout=120) for _, ref in sent]
     assert found == [Success(value) for value, _ in sent], workers.tail()
     assert [step for _, ref in sent for step in overlapping(workers.trace, ref.id)] == []

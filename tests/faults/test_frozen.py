@@ -67,8 +67,8 @@ def test_an_async_step_that_reports_progress_does_not_block_another_one(server: 
         finally:
             server.resume()
             THAWED.set()
-        assert result(refs[0], on=backend, timeout=60) == Success(3)
-        assert result(refs[1], on=backend, timeout=60) == Success(None)
+        assert result(refs[0], on=backend, timeout=120) == Success(3)
+        assert result(refs[1], on=backend, timeout=120) == Success(None)
         worker.stop()
 
 

@@ -98,10 +98,10 @@ def test_workers_that_are_killed_lose_nothing(
     """
     gate = tmp_path / "gate"
     refs = [submit(flow(str(gate)), on=backend).unwrap() for flow in FLOWS.values()]
-    until(lambda: all(is_held(ref, workers) for ref in refs), within=60, otherwise=workers.tail)
+    until(lambda: all(is_held(ref, workers) for ref in refs), within=120, otherwise=workers.tail)
     begun = submit((step >> wait_here >> step)(1), on=backend).unwrap()
     until(
-        lambda: "wait_here 2" in noted(workers.trace, begun.id), within=60, otherwise=workers.tail
+        lambda: "wait_here 2" in noted(workers.trace, begun.id), within=120, otherwise=workers.tail
     )
     chains = [submit(chain(n), on=backend).unwrap() for n in range(10)]
     fans = [submit(fan_out([n, n]), on=backend).unwrap() for n in range(5)]
@@ -130,7 +130,7 @@ def test_calls_that_sleep_wait_and_clean_up_survive_their_workers(
     waiting = [submit(approval(1), on=backend).unwrap() for _ in range(15)]
     until(
         lambda: all(is_waiting(ref, backend) for ref in waiting),
-        within=60,
+        within=120,
         otherwise=workers.tail,
     )
     for ref in waiting[:5]:
@@ -158,7 +158,7 @@ def test_evicted_calls_survive_an_engine_that_is_killed(server: Hatchet, namespa
     sleeping = submit((inc >> sleep(45) >> inc)(1), on=made).unwrap()
     waiting = submit((inc >> keep(awaits(DECISION)))(1), on=made).unwrap()
     for ref in (sleeping, waiting):
-        until(partial(is_evicted, server, ref.id), within=60, otherwise=lambda: "not evicted")
+        until(partial(is_evicted, server, ref.id), within=120, otherwise=lambda: "not evicted")
     server.kill()
     server.restart()
     server.take_over()
@@ -184,7 +184,7 @@ def test_an_engine_that_is_killed_forgets_nothing(
     assert result(ended, on=backend, timeout=PATIENCE) == Success(4)
     gate = tmp_path / "gate"
     held = submit((hold >> hold)(str(gate)), on=backend).unwrap()
-    until(lambda: is_held(held, workers), within=60, otherwise=workers.tail)
+    until(lambda: is_held(held, workers), within=120, otherwise=workers.tail)
     refs = [submit(chain(n), on=backend).unwrap() for n in range(10)]
     fans = [submit(fan_out([n, n]), on=backend).unwrap() for n in range(5)]
     with ThreadPoolExecutor() as pool:
@@ -238,7 +238,7 @@ def test_what_waits_for_its_rate_goes_on_after_an_engine_is_killed(
     limited = backend_on(server, namespace=namespace, limits={"inc": Limit(rate=1, per="minute")})
     worker = limited.serve(Catalog(inc)).unwrap()
     refs = [submit(inc(n), on=limited).unwrap() for n in range(2)]
-    assert result(refs[0], on=limited, timeout=60) == Success(1)
+    assert result(refs[0], on=limited, timeout=120) == Success(1)
     assert status(refs[1], on=limited).unwrap().state == "queued"
     server.kill()
     server.restart()

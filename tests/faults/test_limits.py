@@ -102,7 +102,7 @@ def test_the_place_of_a_killed_worker_comes_free(
     dead = served.start()
     with gate(tmp_path, LAW, "held"):
         held = submit(limited.one_of_two(LAW, "held"), on=on).unwrap()
-        until(lambda: began_of(tmp_path, LAW) == ["held"], within=60, otherwise=dead.tail)
+        until(lambda: began_of(tmp_path, LAW) == ["held"], within=120, otherwise=dead.tail)
         waiting = submit_all([limited.other_of_two(LAW, "next")] * 3, on=on).unwrap()
         dead.kill()
     worker = served.start()
@@ -165,13 +165,13 @@ def test_a_call_of_one_key_passes_ten_thousand_of_another(
     worker = served.start(concurrency=16)
     with gate(tmp_path, LAW, "first"):
         first = submit(limited.turns(LAW, "first"), on=on).unwrap()
-        until(lambda: began_of(tmp_path, LAW) == ["first"], within=60, otherwise=worker.tail)
+        until(lambda: began_of(tmp_path, LAW) == ["first"], within=120, otherwise=worker.tail)
         for _ in range(10):
             submit_all([limited.turns(LAW, "many")] * 1000, on=on).unwrap()
         few = submit(limited.turns(LAW, "few"), on=on).unwrap()
         # All of them have asked once a call that came after them has run.
         assert run(limited.free(LAW, "free"), on=on, timeout=300) == Success("free")
-    assert result(first, on=on, timeout=60) == Success("first")
+    assert result(first, on=on, timeout=120) == Success("first")
     assert result(few, on=on, timeout=300) == Success("few")
     order = [span.key for span in sorted(spans_of(tmp_path, LAW), key=lambda span: span.began)]
     assert order.index("few") < 100

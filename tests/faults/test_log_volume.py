@@ -97,7 +97,7 @@ def test_a_cause_is_logged_once_a_second(
         submit_all([inc(n) for n in range(300)], on=backend).unwrap()
         with fails(server):
             time.sleep(AWAY)
-        assert run(inc(1), on=backend, timeout=60) == Success(2)
+        assert run(inc(1), on=backend, timeout=120) == Success(2)
         worker.stop()
     assert records.at
     for cause, moments in records.at.items():

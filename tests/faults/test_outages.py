@@ -67,7 +67,7 @@ def test_calls_and_waits_during_an_outage_have_their_outcomes_afterwards(
 ) -> None:
     gate = tmp_path / "gate"
     held = submit(hold(str(gate)), on=backend).unwrap()
-    until(lambda: bool(noted(workers.trace, held.id)), within=60, otherwise=workers.tail)
+    until(lambda: bool(noted(workers.trace, held.id)), within=120, otherwise=workers.tail)
     refs = [submit(chain(n), on=backend).unwrap() for n in range(20)]
     fans = [submit(fan_out([n, n]), on=backend).unwrap() for n in range(5)]
     with ThreadPoolExecutor() as pool:
@@ -75,9 +75,9 @@ def test_calls_and_waits_during_an_outage_have_their_outcomes_afterwards(
         gate.touch()  # so that the step ends during the outage
         outage(server)
         assert waiting.result(60) == Success(str(gate)), workers.tail()
-    found = [result(ref, on=backend, timeout=60) for ref in refs]
+    found = [result(ref, on=backend, timeout=120) for ref in refs]
     assert found == [Success(n + 3) for n in range(20)], workers.tail()
-    found = [result(ref, on=backend, timeout=60) for ref in fans]
+    found = [result(ref, on=backend, timeout=120) for ref in fans]
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
 
 
@@ -86,12 +86,12 @@ def test_the_outcome_of_a_step_that_ended_during_an_outage_is_not_lost(
 ) -> None:
     gate = tmp_path / "gate"
     ref = submit(hold(str(gate)), on=backend).unwrap()
-    until(lambda: bool(noted(workers.trace, ref.id)), within=60, otherwise=workers.tail)
+    until(lambda: bool(noted(workers.trace, ref.id)), within=120, otherwise=workers.tail)
     server.kill()
     gate.touch()
     time.sleep(REFUSED)
     server.restart()
-    assert result(ref, on=backend, timeout=60) == Success(str(gate)), workers.tail()
+    assert result(ref, on=backend, timeout=120) == Success(str(gate)), workers.tail()
     assert noted(workers.trace, ref.id) == ["hold"]
 
 
@@ -106,18 +106,18 @@ def test_a_call_that_is_no_longer_kept_is_unknown(server: Durable, tmp_path: Pat
     gate = tmp_path / "gate"
     worker = backend.serve(catalog).unwrap()
     ended = submit(step(1), on=backend).unwrap()
-    assert result(ended, on=backend, timeout=60) == Success(2)
+    assert result(ended, on=backend, timeout=120) == Success(2)
     running = submit(hold(str(gate)), on=backend).unwrap()
     until(
         lambda: status(running, on=backend).unwrap().state == "running",
-        within=60,
+        within=120,
         otherwise=lambda: "it goes on",
     )
     cancel(running, on=backend).unwrap()
     with Redis.from_url(server.url) as client:
         until(
             lambda: not client.exists(f"onward:{running.id}", f"onward:{ended.id}"),
-            within=60,
+            within=120,
             otherwise=lambda: "it goes on",
         )
         gate.touch()

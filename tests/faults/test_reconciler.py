@@ -99,7 +99,7 @@ def serving(backend: CeleryBackend) -> Iterator[None]:
 def test_a_call_whose_client_died_before_sending_is_sent(backend: CeleryBackend) -> None:
     id = not_sent(chain(1), backend)
     with serving(backend):
-        assert result(chain.ref(id), on=backend, timeout=60) == Success(4)
+        assert result(chain.ref(id), on=backend, timeout=120) == Success(4)
 
 
 def test_a_call_in_the_ledger_is_submitted_although_the_broker_is_away(
@@ -113,7 +113,7 @@ def test_a_call_in_the_ledger_is_submitted_although_the_broker_is_away(
         client = celery(nowhere, redis, lease=1.0, options=once)
         ref = submit(chain(1), on=client).unwrap()
         with serving(backend):
-            assert result(ref, on=client, timeout=60) == Success(4)
+            assert result(ref, on=client, timeout=120) == Success(4)
         client.close()
 
 
@@ -171,7 +171,7 @@ def test_a_branch_that_waits_in_a_queue_of_other_workers_is_left_there(
     with serving(other):
         until(
             lambda: waiting(other, "slow") == 2,
-            within=60,
+            within=120,
             otherwise=lambda: "the branches are in no queue",
         )
         assert reconcile(other, patience=0) == []
@@ -183,7 +183,9 @@ def test_a_call_with_a_postponed_branch_is_left_until_then(backend: CeleryBacken
     backend.ledger.postpone(waiting, "0[0]", "holder", 60.0)
     backend.ledger.record_outcome(waiting, "0[1]", "holder", b"{}")  # as another branch goes on
     until(
-        lambda: lost in backend.ledger.find_lost(2.0), within=60, otherwise=lambda: "still heard of"
+        lambda: lost in backend.ledger.find_lost(2.0),
+        within=120,
+        otherwise=lambda: "still heard of",
     )
     assert reconcile(backend, patience=1.0) == [lost]
 
@@ -192,7 +194,7 @@ def test_a_lost_call_is_sent_once_even_if_several_reconcile_at_once(
     backend: CeleryBackend, redis: str
 ) -> None:
     id = not_sent(chain(1), backend)
-    until(lambda: backend.ledger.find_lost(0.5) == [id], within=60, otherwise=lambda: "heard of")
+    until(lambda: backend.ledger.find_lost(0.5) == [id], within=120, otherwise=lambda: "heard of")
     others = [celery(redis, lease=1.0) for _ in range(4)]
     start = threading.Barrier(len(others))
     sent: list[str] = []
@@ -220,7 +222,7 @@ def test_a_call_that_is_lost_too_often_fails_as_lost(backend: CeleryBackend) -> 
         with backend.app.connection_for_write() as connection:
             channel: Any = connection.default_channel
             channel.queue_purge(backend.queue)
-    found = result(chain.ref(id), on=backend, timeout=60).failure()
+    found = result(chain.ref(id), on=backend, timeout=120).failure()
     assert isinstance(found, Lost)
     assert [(each.context.id, each.error) for each in notes.attempts] == [(id, found)]
 
@@ -234,7 +236,7 @@ def test_on_rabbitmq_a_call_that_is_in_no_queue_is_sent(on_rabbitmq: CeleryBacke
     id = not_sent(chain(1), on_rabbitmq)
     assert reconcile(on_rabbitmq, patience=0) == [id]
     with serving(on_rabbitmq):
-        assert result(chain.ref(id), on=on_rabbitmq, timeout=60) == Success(4)
+        assert result(chain.ref(id), on=on_rabbitmq, timeout=120) == Success(4)
 
 
 def test_on_rabbitmq_a_call_that_was_never_sent_does_not_wait_for_a_backlog(

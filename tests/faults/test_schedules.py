@@ -49,21 +49,21 @@ def test_when_the_leader_dies_another_worker_makes_each_run_once(
             return {file.name for file in workers.trace.iterdir()}
 
         made = schedule(step(1), on=backend, name="steps", every=1).unwrap()
-        until(lambda: not flag.exists(), within=60, otherwise=workers.tail)
+        until(lambda: not flag.exists(), within=120, otherwise=workers.tail)
         dead = leader()
-        until(lambda: leader() not in (0, dead), within=60, otherwise=workers.tail)
+        until(lambda: leader() not in (0, dead), within=120, otherwise=workers.tail)
         killed = leader()
         os.kill(killed, SIGKILL)
-        until(lambda: leader() not in (0, killed), within=60, otherwise=workers.tail)
+        until(lambda: leader() not in (0, killed), within=120, otherwise=workers.tail)
         before = len(ran())
-        until(lambda: len(ran()) >= before + 2, within=60, otherwise=workers.tail)
+        until(lambda: len(ran()) >= before + 2, within=120, otherwise=workers.tail)
         [last] = schedules(on=backend).unwrap()
         assert unschedule("steps", on=backend) == Success(None)
         assert last.next_at is not None
         calls = calls_until(made, last.next_at)
         assert len(calls) >= 4
         for id in calls:
-            assert result(step.ref(id), on=backend, timeout=60) == Success(2), workers.tail()
+            assert result(step.ref(id), on=backend, timeout=120) == Success(2), workers.tail()
         # One more may have been made while the schedule was removed.
         assert set(calls) <= ran()
         assert len(ran() - set(calls)) <= 1

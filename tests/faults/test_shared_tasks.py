@@ -32,7 +32,7 @@ def test_a_shared_task_of_the_same_name_does_not_replace_onwards() -> None:
     assert "shared.after" not in backend.app.tasks
     worker = backend.serve(Catalog(before, after)).unwrap()
     try:
-        assert run((before >> after)(1), on=backend, timeout=60) == Success(3)
+        assert run((before >> after)(1), on=backend, timeout=120) == Success(3)
     finally:
         worker.stop()
         backend.close()

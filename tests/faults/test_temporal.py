@@ -146,7 +146,7 @@ def test_a_call_that_no_worker_takes_expires_when_its_deadline_passes(
     what: str, backend: TemporalBackend
 ) -> None:
     ref = submit(CALLS[what], on=backend, deadline=SOON).unwrap()
-    found = result(ref, on=backend, timeout=60).failure()
+    found = result(ref, on=backend, timeout=120).failure()
     assert isinstance(found, Expired)
     assert status(ref, on=backend).unwrap().state == "expired"
 
@@ -157,7 +157,7 @@ def test_a_call_whose_queue_nobody_polls_expires_when_its_deadline_passes(
 ) -> None:
     with serving(backend):
         ref = submit(call, on=backend, deadline=SOON).unwrap()
-        found = result(ref, on=backend, timeout=60).failure()
+        found = result(ref, on=backend, timeout=120).failure()
     assert isinstance(found, Expired)
 
 
@@ -167,14 +167,14 @@ def test_a_call_without_a_deadline_waits_for_a_worker(what: str, backend: Tempor
     assert isinstance(result(ref, on=backend, timeout=SOON).failure(), TimedOut)
     assert status(ref, on=backend).unwrap().state == "queued"
     with serving(backend):
-        assert isinstance(result(ref, on=backend, timeout=60), Success)
+        assert isinstance(result(ref, on=backend, timeout=120), Success)
 
 
 @pytest.mark.parametrize("what", CALLS)
 def test_a_call_is_cancelled_though_there_is_no_worker(what: str, backend: TemporalBackend) -> None:
     ref = submit(CALLS[what], on=backend).unwrap()
     cancel(ref, on=backend).unwrap()
-    assert isinstance(result(ref, on=backend, timeout=60).failure(), Cancelled)
+    assert isinstance(result(ref, on=backend, timeout=120).failure(), Cancelled)
 
 
 @pytest.mark.parametrize("is_flow", [True, False])
@@ -183,9 +183,9 @@ def test_a_call_is_cancelled_though_the_worker_that_is_at_it_died(
 ) -> None:
     ref = submit(held(tmp_path, is_flow), on=client).unwrap()
     with onward_workers(tmp_path, server.url, workers=1) as workers:
-        until(lambda: bool(noted(workers.trace, ref.id)), within=60, otherwise=workers.tail)
+        until(lambda: bool(noted(workers.trace, ref.id)), within=120, otherwise=workers.tail)
     cancel(ref, on=client).unwrap()
-    assert isinstance(result(ref, on=client, timeout=60).failure(), Cancelled)
+    assert isinstance(result(ref, on=client, timeout=120).failure(), Cancelled)
 
 
 @pytest.mark.parametrize("is_flow", [True, False])
@@ -195,8 +195,8 @@ def test_a_call_whose_worker_died_expires_when_its_deadline_passes(
     with onward_workers(tmp_path, server.url, workers=1) as workers:
         workers.await_start()
         ref = submit(held(tmp_path, is_flow), on=client, deadline=HEARTBEAT + BEGINS).unwrap()
-        until(lambda: bool(noted(workers.trace, ref.id)), within=60, otherwise=workers.tail)
-    assert isinstance(result(ref, on=client, timeout=60).failure(), Expired)
+        until(lambda: bool(noted(workers.trace, ref.id)), within=120, otherwise=workers.tail)
+    assert isinstance(result(ref, on=client, timeout=120).failure(), Expired)
 
 
 @pytest.mark.parametrize("is_flow", [True, False])
@@ -205,10 +205,10 @@ def test_a_step_whose_worker_died_is_run_by_another(
 ) -> None:
     call = held(tmp_path, is_flow)
     ref = submit(call, on=client).unwrap()
-    until(lambda: bool(noted(workers.trace, ref.id)), within=60, otherwise=workers.tail)
+    until(lambda: bool(noted(workers.trace, ref.id)), within=120, otherwise=workers.tail)
     workers.kill_all()
     gate_of(tmp_path).touch()
-    assert isinstance(result(ref, on=client, timeout=60), Success), workers.tail()
+    assert isinstance(result(ref, on=client, timeout=120), Success), workers.tail()
     assert noted(workers.trace, ref.id)[:2] == ["hold", "hold"]
 
 
@@ -221,7 +221,7 @@ def test_calls_and_waits_during_an_outage_have_their_outcomes_afterwards(
     tmp_path: Path,
 ) -> None:
     ref = submit(held(tmp_path, is_flow=False), on=client).unwrap()
-    until(lambda: bool(noted(workers.trace, ref.id)), within=60, otherwise=workers.tail)
+    until(lambda: bool(noted(workers.trace, ref.id)), within=120, otherwise=workers.tail)
     refs = [submit(chain(n), on=client).unwrap() for n in range(20)]
     fans = [submit(fan_out([n, n]), on=client).unwrap() for n in range(5)]
     with ThreadPoolExecutor() as pool:
@@ -229,9 +229,9 @@ def test_calls_and_waits_during_an_outage_have_their_outcomes_afterwards(
         gate_of(tmp_path).touch()  # so that its outcome comes about while nobody can be told
         outage(server)
         assert isinstance(waiting.result(60), Success), workers.tail()
-    found = [result(ref, on=client, timeout=60) for ref in refs]
+    found = [result(ref, on=client, timeout=120) for ref in refs]
     assert found == [Success(n + 3) for n in range(20)], workers.tail()
-    found = [result(ref, on=client, timeout=60) for ref in fans]
+    found = [result(ref, on=client, timeout=120) for ref in fans]
     assert found == [Success(2 * n + 2) for n in range(5)], workers.tail()
 
 

@@ -42,7 +42,7 @@ def insist(do: Callable[[], Result[None, Fault]]) -> None:
     """Asks the ledger for something until it answers."""
     until(
         lambda: not isinstance(do().swap().value_or(None), Unavailable),
-        within=60,
+        within=120,
         otherwise=lambda: "it does not answer",
     )
 
@@ -70,7 +70,7 @@ def assert_outcomes(broker: str, ledger: str, disrupt: Callable[[], object]) -> 
             for ref in cancelled:
                 insist(partial(cancel, ref, on=backend))
             disruption.join()
-            ended = dict(results(list(wanted), on=backend, timeout=60))
+            ended = dict(results(list(wanted), on=backend, timeout=120))
     found = {
         ref: type(outcome.failure()) if isinstance(outcome, Failure) else outcome.unwrap()
         for ref, outcome in ended.items()

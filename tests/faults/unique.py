@@ -22,7 +22,7 @@ from tests.engines.worker import WorkerProcess
 
 AnyRef: TypeAlias = Ref[Any, Any]
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 SUBMITTERS = 3
 
 TASKS = """

@@ -43,7 +43,7 @@ class Workers:
 
     def await_start(self, count: int = 1) -> None:
         """Waits until so many workers have started, in total."""
-        until(lambda: self._starts() >= count, within=60, otherwise=self._main.tail)
+        until(lambda: self._starts() >= count, within=120, otherwise=self._main.tail)
 
     def _starts(self) -> int:
         return self._log.read_text(errors="replace").count(self._ready)

@@ -56,8 +56,8 @@ def test_two_releases_serve_side_by_side_until_the_older_one_ends(engine: Engine
         of_old = [submit(ship(n), on=old).unwrap() for n in range(3)]
         of_new = [submit(newer_ship(n), on=new).unwrap() for n in range(3)]
         for n in range(3):
-            assert result(of_old[n], on=old, timeout=60) == Success(f"packed {n + 1}")
-            assert result(of_new[n], on=new, timeout=60) == Success(f"labelled {n + 1}")
+            assert result(of_old[n], on=old, timeout=120) == Success(f"packed {n + 1}")
+            assert result(of_new[n], on=new, timeout=120) == Success(f"labelled {n + 1}")
         waiting = [submit(flow(1), on=old).unwrap() for flow in (approved, approved_and_packed)]
         for ref in waiting:
             until(lambda id=ref: status(id, on=new).unwrap().state == "waiting")  # type: ignore[misc]
@@ -65,8 +65,8 @@ def test_two_releases_serve_side_by_side_until_the_older_one_ends(engine: Engine
         for ref in waiting:
             assert send(ref, GO, 2, on=new) == Success(None)
         goes_on, has_no_task = waiting
-        assert result(goes_on, on=new, timeout=60) == Success(3)
+        assert result(goes_on, on=new, timeout=120) == Success(3)
         for ref in (has_no_task, submit(pack(1), on=new).unwrap()):
-            fault = result(ref, on=new, timeout=60).failure()
+            fault = result(ref, on=new, timeout=120).failure()
             assert isinstance(fault, Unknown)
             assert fault.task == "pack"

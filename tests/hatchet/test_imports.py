@@ -15,7 +15,7 @@ from onward.backends.hatchet import async_backend, worker
 
 def _run(program: str) -> str:
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()

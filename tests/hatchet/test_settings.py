@@ -117,7 +117,7 @@ def test_requests_without_an_engine_do_not_import_the_sdk() -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     assert done.stdout == "[]\n"

@@ -157,8 +157,8 @@ def worker(engine: Engine) -> Iterator[Worker]:
 @pytest.mark.usefixtures("worker")
 def test_calls_run_over_tls(engine: Engine) -> None:
     with closing(engine.client(engine.tls)) as backend:
-        assert run(double(3), on=backend, timeout=60) == Success(6)
-        assert run((double >> double)(3), on=backend, timeout=60) == Success(12)
+        assert run(double(3), on=backend, timeout=120) == Success(6)
+        assert run((double >> double)(3), on=backend, timeout=120) == Success(12)
 
 
 def test_the_diagnosis_names_the_credentials(engine: Engine) -> None:
@@ -222,7 +222,7 @@ def test_settings_name_the_files_of_tls(
 ) -> None:
     with closing(connects(engine, monkeypatch, tmp_path)) as backend:
         assert backend.settings.address.tls == engine.tls
-        assert run(double(3), on=backend, timeout=60) == Success(6)
+        assert run(double(3), on=backend, timeout=120) == Success(6)
 
 
 def test_clients_without_a_valid_certificate_soon_get_a_fault(engine: Engine) -> None:

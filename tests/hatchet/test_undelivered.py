@@ -39,7 +39,7 @@ def test_whoever_asks_for_its_outcome_has_it_delivered_again() -> None:
         for ref in refs:
             double.fail_to_send(ref.id, ago=60)
         with serving(double, catalog):
-            found = [result(ref, on=client, timeout=60) for ref in refs]
+            found = [result(ref, on=client, timeout=120) for ref in refs]
         assert found == [Success(2), Success(3)]
         client.close()
 

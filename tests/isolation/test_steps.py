@@ -54,7 +54,7 @@ def backend(
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until(condition, within=60, otherwise=lambda: "it never came to be true")
+    until(condition, within=120, otherwise=lambda: "it never came to be true")
 
 
 def test_children_are_used_again_by_sync_and_async_steps(backend: Backend) -> None:
@@ -194,7 +194,7 @@ def test_secrets_are_decrypted_for_the_child_alone(tmp_path: Path) -> None:
         target=work, args=(Catalog(steps.reveals), backend), kwargs={"stop": stop}
     )
     worker.start()
-    found = run(steps.reveals(Secret("hush")), on=backend, timeout=60).unwrap()
+    found = run(steps.reveals(Secret("hush")), on=backend, timeout=120).unwrap()
     stop.set()
     worker.join()
     assert found.get_secret_value() == "HUSH"

@@ -17,7 +17,7 @@ from onward import (
 )
 from onward.backends.local import Local
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """How long to wait for what has to come, in seconds."""
 
 

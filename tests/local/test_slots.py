@@ -80,7 +80,7 @@ def test_async_steps_take_no_workers(single: Local, gate: Gate) -> None:
 def a_sync_step(inner: Task[[int], int], on: Local) -> AnyFlow:
     @task
     def outer(n: int) -> int:
-        return run(inner(n), on=on, timeout=60).unwrap()
+        return run(inner(n), on=on, timeout=120).unwrap()
 
     return outer
 
@@ -90,7 +90,7 @@ def a_sync_step_that_submits(inner: Task[[int], int], on: Local) -> AnyFlow:
     @task
     def outer(n: int) -> int:
         refs = submit_all([inner(n), inner(n)], on=on).unwrap()
-        found = dict(results(refs, on=on, timeout=60))
+        found = dict(results(refs, on=on, timeout=120))
         return found[refs[0]].unwrap()
 
     return outer
@@ -109,7 +109,7 @@ def a_sync_step_with_a_timeout(inner: Task[[int], int], on: Local) -> AnyFlow:
 def a_sync_step_with_a_loop_of_its_own(inner: Task[[int], int], on: Local) -> AnyFlow:
     @task
     def outer(n: int) -> int:
-        return asyncio.run(aio.run(inner(n), on=on, timeout=60)).unwrap()
+        return asyncio.run(aio.run(inner(n), on=on, timeout=120)).unwrap()
 
     return outer
 
@@ -118,7 +118,7 @@ def a_sync_step_with_a_loop_of_its_own(inner: Task[[int], int], on: Local) -> An
 def an_async_step(inner: Task[[int], int], on: Local) -> AnyFlow:
     @task
     async def outer(n: int) -> int:
-        return (await aio.run(inner(n), on=on, timeout=60)).unwrap()
+        return (await aio.run(inner(n), on=on, timeout=120)).unwrap()
 
     return outer
 
@@ -139,7 +139,7 @@ def test_a_step_that_waits_for_another_call_does_not_wait_for_its_own_place(
 ) -> None:
     flow = make(inc.with_(timeout=60), single)
     ref = submit(flow(1), on=single).unwrap()
-    assert result(ref, on=single, timeout=60) == Success(2)
+    assert result(ref, on=single, timeout=120) == Success(2)
     # And its place is there for the next ones, once.
     gate = Gate()
     refs = submit_all([gate.step(n) for n in range(2)], on=single).unwrap()

@@ -39,7 +39,7 @@ from tests.hatchet.double import Double
 from tests.hatchet.served import Engine as HatchetEngine
 from tests.hatchet.served import fresh
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 GO = Signal("go", int)
 ran: list[tuple[str, str, str | None]] = []
 

@@ -56,7 +56,7 @@ def carried(entry: str) -> tuple[str, str, bool]:
 def passed_on(url: str) -> str:
     """What `spanned` gives where another engine runs it."""
     on = observed(connect(url).unwrap(), OpenTelemetry(TracerProvider()))
-    return run(spanned(1), on=on, timeout=30).unwrap()
+    return run(spanned(1), on=on, timeout=120).unwrap()
 
 
 if __name__ == "__main__":

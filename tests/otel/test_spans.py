@@ -236,7 +236,7 @@ def check_other_process(seen: Seen, url: str, folder: Path) -> None:
     backend: Backend = connect(url).unwrap()
     on = observed(backend, seen.observer)
     with WorkerProcess.module("tests.otel.served", url, log=folder / "log"):
-        given = run((spanned >> upper)(1), on=on, timeout=30)
+        given = run((spanned >> upper)(1), on=on, timeout=120)
         refs = submit_all([upper("a"), upper("b")], on=on).unwrap()
     sent = seen.spans()["send spanned >> upper"].get_span_context()
     assert sent is not None
@@ -262,7 +262,7 @@ def test_baggage_and_the_trace_s_state_travel_too(
         WorkerProcess.module("tests.otel.served", url, log=tmp_path / "log"),
         in_context(around),
     ):
-        assert run(carried("vendor"), on=on, timeout=30) == Success(("there", "here", True))
+        assert run(carried("vendor"), on=on, timeout=120) == Success(("there", "here", True))
     assert {span.context.trace_id for span in seen.spans().values() if span.context} == {1}
 
 
@@ -278,11 +278,11 @@ def test_the_context_travels_over_hatchet(seen: Seen, hatchet: Engine) -> None:
     catalog = observed_catalog(Catalog(spanned, upper, spanned >> upper), [seen.observer])
     with serving(hatchet, catalog, namespace=fresh()) as backend:
         on = observed(backend, seen.observer)
-        given = run((spanned >> upper)(1), on=on, timeout=60)
+        given = run((spanned >> upper)(1), on=on, timeout=120)
         check_chain(seen.spans(), "spanned >> upper")
         assert given == Success(place_of(seen.spans()["process spanned"]))
         ref = submit(upper("a"), on=on).unwrap()
-        result(ref, on=on, timeout=60).unwrap()
+        result(ref, on=on, timeout=120).unwrap()
     assert seen.ids("send upper") == {str(ref)}
     assert str(ref) in seen.ids("process upper")
 
@@ -291,9 +291,9 @@ def check_timeouts(seen: Seen, backend: Backend) -> None:
     """That an attempt that times out fails as that, and once."""
     on = observed(backend, seen.observer)
     for call in (late(1), late_async(1)):
-        assert isinstance(run(call, on=on, timeout=60).failure(), TimedOut)
+        assert isinstance(run(call, on=on, timeout=120).failure(), TimedOut)
     told = "the attempts that timed out are not all told of"
-    until(lambda: len(seen.spans()) == 4, within=60, otherwise=lambda: told)
+    until(lambda: len(seen.spans()) == 4, within=120, otherwise=lambda: told)
     assert seen.failed() == {("late", "TimedOut"): 1, ("late_async", "TimedOut"): 1}
 
 
@@ -320,7 +320,7 @@ def test_a_trace_goes_on_where_a_task_on_one_engine_submits_to_another(
         WorkerProcess.module("tests.otel.served", here, log=tmp_path / "here"),
         WorkerProcess.module("tests.otel.served", there, log=tmp_path / "there"),
     ):
-        given = run(passed_on(there), on=observed(backend, seen.observer), timeout=60).unwrap()
+        given = run(passed_on(there), on=observed(backend, seen.observer), timeout=120).unwrap()
     sent = seen.spans()["send passed_on"].get_span_context()
     assert sent is not None
     trace_id, parent_id = map(int, given.split())

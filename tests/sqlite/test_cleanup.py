@@ -30,7 +30,7 @@ from onward.flows.flow import AnyTask, Task
 from tests.cli.serving import serving
 from tests.engines.process import until
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 TASKS = """
 import os, time

@@ -14,7 +14,7 @@ from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.plan import Args, Plan
 from tests.sqlite.kept import CATALOG, inc
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def test_one_backend_serves_many_threads(backend: SqliteBackend) -> None:

@@ -14,7 +14,7 @@ from onward.flows.flow import AnyTask
 from tests.cli.serving import serving
 from tests.engines.clocks import clocks_ahead
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 TASKS = """
 import time

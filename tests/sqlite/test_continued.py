@@ -39,7 +39,7 @@ from onward.outcome import Value
 from onward.plan import NEWEST, Past
 from tests.engines.process import until
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 RAN: list[tuple[str, int]] = []
 BROKEN = threading.Event()

@@ -22,7 +22,7 @@ from tests.cli.serving import serving
 from tests.engines.process import until
 from tests.engines.worker import WorkerProcess
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 TASKS = """
 import time

@@ -6,7 +6,7 @@ import threading
 from onward import Catalog, result, submit, task, together
 from onward.backends.sqlite import SqliteBackend
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def test_a_step_that_another_worker_runs_is_interrupted(backend: SqliteBackend) -> None:

@@ -19,7 +19,7 @@ from onward.backends.sqlite.wakeup import Changes, Wakeup
 from onward.plan import Args, EachNode, StepNode, decode
 from tests.engines.process import until
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 RAN: list[int] = []
 
 

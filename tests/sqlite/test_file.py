@@ -15,7 +15,7 @@ from onward.backends.sqlite import SqliteBackend, filesystem, sqlite
 from onward.backends.sqlite.errors import Refused
 from tests.sqlite.kept import CATALOG, inc
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def refused(backend: SqliteBackend) -> Fault:

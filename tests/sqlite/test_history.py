@@ -36,7 +36,7 @@ from onward.catalog import Catalog
 from onward.outcome import Faulted, Value
 from tests.engines.process import until
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 BEGUN, GO = threading.Event(), threading.Event()
 NOTE = Signal("note", str)

@@ -44,7 +44,7 @@ from onward.plan import NEWEST
 from onward.sealing import opening, sealing
 from tests.engines.process import until
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 BEGUN, GO = threading.Event(), threading.Event()
 SECRET = "what-nobody-else-may-know"

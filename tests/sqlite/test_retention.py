@@ -21,7 +21,7 @@ from onward.backends.sqlite.client import File
 from onward.backends.sqlite.retention import prune, shrink
 from onward.catalog import Catalog
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task(retry=Retry(attempts=2, backoff=Constant(0.0)))

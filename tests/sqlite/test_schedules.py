@@ -9,7 +9,7 @@ from onward.backends.sqlite import SqliteBackend
 from tests.engines.process import until
 from tests.sqlite.kept import CATALOG, inc
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 twice = (inc >> inc).named("twice")
 

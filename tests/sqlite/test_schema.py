@@ -29,7 +29,7 @@ from onward.flows.flow import AnyFlow
 from tests.sqlite import kept
 from tests.sqlite.kept import CATALOG, far, hesitate, inc
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 KEPT = sorted(kept.FOLDER.glob("*.sql"))
 
 

@@ -37,7 +37,7 @@ from tests.engines.process import Process, until
 from tests.engines.worker import WorkerProcess
 from tests.faults.served import chain, step
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
 
@@ -295,7 +295,7 @@ print(submit(step(1), on=backend).failure())
 backend.close()
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -12,7 +12,7 @@ from onward import Catalog, result, submit, task
 from onward.backends.sqlite import SqliteBackend, sqlite
 from tests.faults import unique
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

@@ -38,7 +38,7 @@ from onward.sealing import sealing
 from tests.cli.serving import serving
 from tests.engines.process import until
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 TASKS = """
 from pathlib import Path

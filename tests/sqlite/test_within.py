@@ -40,7 +40,7 @@ from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.observe import observed
 from onward.observer import Attempt, Sending
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

@@ -28,7 +28,7 @@ from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.context import current
 from tests.engines.process import until
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

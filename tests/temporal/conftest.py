@@ -120,7 +120,7 @@ def working(on: TemporalBackend, folder: Path, *options: str) -> Iterator[Worker
     ) as worker:
         until(
             lambda: "\nready" in worker.tail() or worker.exit_code() is not None,
-            within=60,
+            within=120,
             otherwise=worker.tail,
         )
         assert "\nready" in worker.tail(), worker.tail()

@@ -64,10 +64,10 @@ def record(kind: type[Temporal], calls: Mapping[str, Call[object, object]]) -> N
             if name in AWAITED:
                 until_status(ref, backend, lambda now: now.state == "waiting")
                 send(ref, BY, 5, on=backend).unwrap()
-            result(ref, on=backend, timeout=60)
+            result(ref, on=backend, timeout=120)
             if name in FORKED:
                 ref = fork(ref, FORKED[name], on=backend).unwrap()
-                result(ref, on=backend, timeout=60)
+                result(ref, on=backend, timeout=120)
             _keep(name, sdk, ref.id)
             for number, part in enumerate(sdk.children(ref.id)):
                 _keep(f"{name}-{number}", sdk, part)
@@ -87,7 +87,7 @@ def record_unique() -> None:
         first = submit(wait(2.0), on=backend, unique="k", debounce=0).unwrap()
         until_status(first, backend, lambda seen: seen.state == "running")
         second = submit(wait(0.1), on=backend, unique="k", debounce=0.1).unwrap()
-        result(second, on=backend, timeout=60)
+        result(second, on=backend, timeout=120)
         holder = holder_of(second.id) or ""
         run = ""
         for number in range(UNIQUE):

@@ -48,7 +48,7 @@ from tests.temporal.served import (
     wait,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 SUBMIT = """
 import sys
@@ -138,7 +138,7 @@ def test_the_status_of_a_running_call_names_its_step(
     flow: AnyFlow, place: str, backend: TemporalBackend, other: TemporalBackend, tmp_path: Path
 ) -> None:
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-    until(lambda: bool(noted(tmp_path)), within=60, otherwise=lambda: "it did not begin")
+    until(lambda: bool(noted(tmp_path)), within=120, otherwise=lambda: "it did not begin")
     found = status(ref, on=other).unwrap()
     assert (found.state, found.task, found.step) == ("running", "hold", place)
     (tmp_path / "let-go").touch()
@@ -212,7 +212,7 @@ def test_a_call_that_an_operator_cancels_is_cancelled(
 ) -> None:
     flow: AnyFlow = hold if kind == "single" else hold >> same
     ref = submit(flow(str(tmp_path)), on=backend).unwrap()
-    until(lambda: bool(noted(tmp_path)), within=60, otherwise=lambda: "it did not begin")
+    until(lambda: bool(noted(tmp_path)), within=120, otherwise=lambda: "it did not begin")
 
     async def cancelled(client: Client) -> None:
         if kind == "single":
@@ -223,7 +223,7 @@ def test_a_call_that_an_operator_cancels_is_cancelled(
     sdk.run(cancelled)
     assert isinstance(result(ref, on=backend, timeout=PATIENCE).failure(), Cancelled)
     assert state(ref, backend) == "cancelled"
-    until(lambda: "cancelled" in noted(tmp_path), within=60, otherwise=lambda: "it goes on")
+    until(lambda: "cancelled" in noted(tmp_path), within=120, otherwise=lambda: "it goes on")
 
 
 def test_a_call_that_an_operator_cancels_is_not_rescued_and_runs_no_further_step(
@@ -234,6 +234,6 @@ def test_a_call_that_an_operator_cancels_is_not_rescued_and_runs_no_further_step
     for ref in (rescued, items):
         until_status(ref, backend, lambda now: now.task == "wait")
         sdk.cancel(ref.id)
-        fault = result(ref, on=backend, timeout=20).failure()
+        fault = result(ref, on=backend, timeout=120).failure()
         assert isinstance(fault, Cancelled)
         assert len(sdk.scheduled(ref.id)) == 1

@@ -15,13 +15,13 @@ from tests.temporal.conftest import until_status, working
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import copies, hold, hold_async, noted, same, undone
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def until_noted(folder: Path, text: str, count: int = 1) -> None:
     until(
         lambda: sum(text in line for line in noted(folder)) >= count,
-        within=60,
+        within=120,
         otherwise=lambda: str(noted(folder)),
     )
 
@@ -69,9 +69,10 @@ def test_who_takes_over_from_a_killed_worker_cleans_up(
     assert until_status(ref, workerless, lambda now: now.state != "running").state == "cancelling"
     with working(workerless, tmp_path):
         assert isinstance(result(ref, on=workerless, timeout=PATIENCE).failure(), Cancelled)
-    begun, last = [line.split()[0] for line in noted(tmp_path)], "undone"
-    # The server may hand the step of the killed worker out again before it hands out the cancel.
-    assert (begun[0], begun[-1], begun.count(last)) == ("hold", last, 1)
+    begun = [line.split()[0] for line in noted(tmp_path)]
+    # The server may hand the step of the killed worker out again before it hands out the cancel, so
+    # another "hold" may follow, and be cancelled.
+    assert (begun[0], begun.count("undone")) == ("hold", 1)
 
 
 def test_a_call_that_no_worker_has_begun_ends_at_once(workerless: TemporalBackend) -> None:

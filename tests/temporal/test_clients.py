@@ -21,7 +21,7 @@ from tests.engines.temporal import Temporal
 from tests.temporal.conftest import ROOT
 from tests.temporal.served import double, hold, inc, wait
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def python(script: str, temporal: Temporal, task_queue: str) -> subprocess.Compl
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

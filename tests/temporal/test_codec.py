@@ -67,7 +67,7 @@ from tests.temporal.served import (
     twice_in_vain,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 SECRET = "open-sesame"
 
 
@@ -197,7 +197,7 @@ def test_a_schedule_s_calls_are_sealed(sealed: TemporalBackend, sdk: Sdk) -> Non
         query = 'TaskQueue = "sealed" AND ExecutionStatus = "Completed"'
         return [each.id async for each in client.list_workflows(query) if name in each.id]
 
-    until(lambda: bool(sdk.run(ids)), within=60, otherwise=lambda: "it runs nothing")
+    until(lambda: bool(sdk.run(ids)), within=120, otherwise=lambda: "it runs nothing")
     unschedule(name, on=sealed).unwrap()
     id = sdk.run(ids)[0]
     flow = same >> size

@@ -43,7 +43,7 @@ from tests.temporal.served import (
     undone,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 BY = Signal("by", int)
 
 

@@ -24,7 +24,7 @@ from tests.temporal.conftest import ROOT
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog, die, noted
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 CRASHES = 1
 """How often the worker may die. The default of fifty would take minutes."""
 

@@ -62,7 +62,7 @@ def seen_on(backend: TemporalBackend, *, workers: int) -> dict[str, frozenset[st
     """Waits until so many workers are found; returns the tasks of each."""
     until(
         lambda: len(look(backend).workers) == workers,
-        within=60,
+        within=120,
         otherwise=lambda: str(look(backend)),
     )
     return {worker.name: worker.tasks for worker in look(backend).workers}
@@ -118,7 +118,7 @@ def test_a_diagnosis_leaves_nothing_behind(workerless: TemporalBackend, sdk: Sdk
         query = f"TaskQueue = '{workerless.address.task_queue}'"
         return [each.activity_type async for each in client.list_activities(query)]
 
-    until(lambda: sdk.run(left) == ["inc"], within=60, otherwise=lambda: f"it has {sdk.run(left)}")
+    until(lambda: sdk.run(left) == ["inc"], within=120, otherwise=lambda: f"it has {sdk.run(left)}")
 
 
 def test_on_an_older_server_the_workers_are_known_without_their_tasks(older: Older) -> None:

@@ -26,7 +26,7 @@ from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.served import blob, catalog, complain, inc, mend, same, size, sizes
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 LARGE = 1_200_000
 
 

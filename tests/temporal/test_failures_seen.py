@@ -50,7 +50,7 @@ def test_a_step_that_fails_is_shown_as_failed_and_so_is_its_call(
     single = submit(step(value), on=backend).unwrap()
     call = submit(flow(value), on=backend).unwrap()
     for ref in (single, call):
-        assert isinstance(result(ref, on=backend, timeout=60), Failure)
+        assert isinstance(result(ref, on=backend, timeout=120), Failure)
     alone = sdk.run(lambda client: client.get_activity_handle(single.id).describe())
     assert alone.status == ActivityExecutionStatus.FAILED
     assert sdk.describe(call.id).status == WorkflowExecutionStatus.FAILED
@@ -68,14 +68,14 @@ def test_a_step_that_fails_is_shown_as_failed_and_so_is_its_call(
 
     until(
         lambda: sdk.run(listed) == [call.id] and sdk.run(alone_is_listed),
-        within=60,
+        within=120,
         otherwise=lambda: "the list of what failed has not both",
     )
 
 
 def test_what_was_rescued_failed_and_its_call_did_not(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((inc >> halve.rescue(mend))(2), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(2)
+    assert result(ref, on=backend, timeout=120) == Success(2)
     assert [name for name, _, _ in failed_steps(sdk, ref.id)] == ["halve"]
     assert sdk.describe(ref.id).status == WorkflowExecutionStatus.COMPLETED
 
@@ -85,6 +85,6 @@ def test_an_end_from_outside_is_shown_as_what_it_is(backend: TemporalBackend, sd
     late = submit((wait >> wait)(60.0), on=backend, deadline=0.5).unwrap()
     cancel(cancelled, on=backend).unwrap()
     for ref in (cancelled, late):
-        assert isinstance(result(ref, on=backend, timeout=30), Failure)
+        assert isinstance(result(ref, on=backend, timeout=120), Failure)
     assert sdk.describe(cancelled.id).status == WorkflowExecutionStatus.TERMINATED
     assert sdk.describe(late.id).status == WorkflowExecutionStatus.TIMED_OUT

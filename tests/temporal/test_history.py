@@ -61,7 +61,7 @@ from tests.temporal.served import (
     twice_in_vain,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 BY = Signal("by", int)
 
 

@@ -33,7 +33,7 @@ from tests.temporal.served import (
     same,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 INC = StepNode(task="inc")
 
 

@@ -77,11 +77,11 @@ def test_who_cancels_the_workflow_cancels_the_call(temporal: Temporal, tmp_path:
         handle: WorkflowHandle[object, object] = await client.start_workflow(
             "Waiter", str(tmp_path), id=id, task_queue=queue
         )
-        await asyncio.to_thread(until, is_held, within=60, otherwise=lambda: "it is not run")
+        await asyncio.to_thread(until, is_held, within=120, otherwise=lambda: "it is not run")
         await handle.cancel()
         with pytest.raises(WorkflowFailureError) as ended:
             await handle.result()
         assert isinstance(ended.value.cause, CancelledError)
 
     on_worker(temporal, use)
-    until(lambda: "cancelled" in noted(tmp_path), within=60, otherwise=lambda: "it runs on")
+    until(lambda: "cancelled" in noted(tmp_path), within=120, otherwise=lambda: "it runs on")

@@ -40,7 +40,7 @@ from tests.temporal.served import (
     unserved,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_it_has_a_status_and_can_be_cancelled(
     assert cancel(ref, on=elsewhere) == Success(None)
     assert isinstance(result(ref, on=there, timeout=PATIENCE).failure(), Cancelled)
     assert status(ref, on=there).unwrap().state == "cancelled"
-    until(lambda: "cancelled" in noted(tmp_path), within=60, otherwise=lambda: "it goes on")
+    until(lambda: "cancelled" in noted(tmp_path), within=120, otherwise=lambda: "it goes on")
 
 
 def test_a_key_is_one_call(there: TemporalBackend, elsewhere: TemporalBackend) -> None:

@@ -31,7 +31,7 @@ from tests.engines.server import HOST
 from tests.engines.temporal import Temporal
 from tests.temporal.served import catalog, hold, inc, noted, same
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """How long a wait may last before it counts as hanging, on a machine with much to do."""
 
 QUESTIONS: dict[str, Callable[[TemporalBackend], Result[object, object]]] = {
@@ -105,7 +105,7 @@ def test_a_wait_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
         flow = submit((same >> hold >> same)(str(folder)), on=backend).unwrap()
         waiting = [pool.submit(result, ref, backend, timeout=PATIENCE) for ref in (single, flow)]
         gathered = pool.submit(lambda: dict(results([single, flow], on=backend, timeout=PATIENCE)))
-        until(lambda: len(noted(folder)) >= 2, within=60, otherwise=lambda: "they did not begin")
+        until(lambda: len(noted(folder)) >= 2, within=120, otherwise=lambda: "they did not begin")
         server.kill()
         time.sleep(1)  # long enough for all of them to notice
         server.restart()

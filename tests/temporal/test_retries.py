@@ -24,7 +24,7 @@ from tests.temporal.served import (
     twice_in_vain,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.mark.parametrize("flow", [twice_in_vain, twice_in_vain >> inc, fused(twice_in_vain)])
@@ -52,7 +52,7 @@ def test_the_next_delay_has_jitter(backend: TemporalBackend, sdk: Sdk, tmp_path:
     retry = Retry(attempts=2, backoff=Constant(60.0, jitter=0.5))
     waiting = in_vain.with_(retry=retry)
     refs = [submit(waiting(str(tmp_path)), on=backend).unwrap() for _ in range(8)]
-    until(lambda: len(noted(tmp_path)) == 8, within=60, otherwise=lambda: "some did not begin")
+    until(lambda: len(noted(tmp_path)) == 8, within=120, otherwise=lambda: "some did not begin")
 
     def wait(id: str) -> float:
         def found() -> float:
@@ -60,7 +60,7 @@ def test_the_next_delay_has_jitter(backend: TemporalBackend, sdk: Sdk, tmp_path:
             interval = single.current_retry_interval
             return 0.0 if interval is None else interval.total_seconds()
 
-        until(lambda: found() > 0, within=60, otherwise=lambda: "it does not wait")
+        until(lambda: found() > 0, within=120, otherwise=lambda: "it does not wait")
         return found()
 
     waits = [wait(ref.id) for ref in refs]

@@ -19,7 +19,7 @@ def test_a_schedule_can_have_any_name(backend: TemporalBackend, sdk: Sdk) -> Non
         schedule(inc(1), on=backend, name=name, every=1).unwrap()
         ids = calls_of(name, sdk)
         unschedule(name, on=backend).unwrap()
-        assert result(inc.ref(ids[0]), on=backend, timeout=60) == Success(2)
+        assert result(inc.ref(ids[0]), on=backend, timeout=120) == Success(2)
 
 
 def test_a_large_schedule_runs_and_can_be_replaced(backend: TemporalBackend, sdk: Sdk) -> None:
@@ -29,7 +29,7 @@ def test_a_large_schedule_runs_and_can_be_replaced(backend: TemporalBackend, sdk
     schedule(flow(text), on=backend, name=name, every=1).unwrap()
     ids = calls_of(name, sdk)
     unschedule(name, on=backend).unwrap()
-    assert result(flow.ref(ids[0]), on=backend, timeout=60) == Success(len(text))
+    assert result(flow.ref(ids[0]), on=backend, timeout=120) == Success(len(text))
 
 
 def test_a_schedule_that_onward_did_not_make_is_left_alone(
@@ -49,7 +49,7 @@ def test_a_schedule_that_onward_did_not_make_is_left_alone(
     def listed() -> list[str]:
         return [one.name for one in schedules(on=backend).unwrap()]
 
-    until(lambda: ours in listed(), within=60, otherwise=lambda: "it is not listed")
+    until(lambda: ours in listed(), within=120, otherwise=lambda: "it is not listed")
     assert name not in listed()
     assert isinstance(pause_schedule(name, on=backend).failure(), Unknown)
     assert isinstance(unschedule(name, on=backend).failure(), Unknown)
@@ -66,5 +66,5 @@ def calls_of(name: str, sdk: Sdk) -> list[str]:
     async def found(client: Client) -> list[str]:
         return [each.id async for each in client.list_workflows() if name in each.id]
 
-    until(lambda: bool(sdk.run(found)), within=60, otherwise=lambda: "it made no call")
+    until(lambda: bool(sdk.run(found)), within=120, otherwise=lambda: "it made no call")
     return sdk.run(found)

@@ -96,7 +96,7 @@ def backend(temporal: Temporal) -> Iterator[Any]:
 def test_a_sealed_secret_is_nowhere(call: Call[Any, Any], backend: Any, sdk: Sdk) -> None:
     """Not in payloads either, names, failures or summaries."""
     ref = submit(call, on=backend).unwrap()
-    outcome = result(ref, on=backend, timeout=60)
+    outcome = result(ref, on=backend, timeout=120)
     assert isinstance(outcome, Success) or isinstance(outcome.failure(), Raised)
     found = kept(sdk, ref.id)
     assert any(b"ann" in each.SerializeToString() for each in found) == ("ann" in repr(call))
@@ -107,7 +107,7 @@ def test_a_sealed_secret_is_nowhere(call: Call[Any, Any], backend: Any, sdk: Sdk
 def test_no_name_has_a_value_of_given(flow: Any, backend: Any, sdk: Sdk) -> None:
     """The value itself is in the payloads, which are base64 here."""
     ref = submit(flow("ann"), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=60).unwrap() == 3 + len(MARKER)
+    assert result(ref, on=backend, timeout=120).unwrap() == 3 + len(MARKER)
     found = kept(sdk, ref.id)
     assert [each for each in found if MARKER.encode() in each.SerializeToString()]
     assert not [each for each in found if MARKER in MessageToJson(each)]

@@ -47,7 +47,7 @@ from tests.temporal.served import (
 
 HUGE = "x" * 2_000_001
 LARGE = 1_500_000
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.mark.parametrize("flow", [size, same >> size, fused(same >> size)])
@@ -71,7 +71,7 @@ def test_submit_all_submits_none_if_one_is_too_large(workerless: TemporalBackend
         query = f'TaskQueue = "{workerless.address.task_queue}"'
         return [each.id async for each in client.list_workflows(query)]
 
-    until(lambda: bool(sdk.run(found)), within=60, otherwise=lambda: "it is not listed")
+    until(lambda: bool(sdk.run(found)), within=120, otherwise=lambda: "it is not listed")
     assert sdk.run(found) == [after.id]
 
 

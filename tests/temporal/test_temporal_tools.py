@@ -34,7 +34,7 @@ def test_a_workflow_has_its_flows_name(backend: TemporalBackend, sdk: Sdk) -> No
     named = submit(pipeline(1), on=backend).unwrap()
     plain = submit((inc >> double)(1), on=backend).unwrap()
     for ref, name in ((named, "pipeline"), (plain, "inc >> double")):
-        assert isinstance(result(ref, on=backend, timeout=30), Success)
+        assert isinstance(result(ref, on=backend, timeout=120), Success)
         found = sdk.describe(ref.id)
         assert found.workflow_type == name
         assert found.status == WorkflowExecutionStatus.COMPLETED
@@ -45,7 +45,7 @@ def test_a_flow_name_that_is_too_long_is_cut(backend: TemporalBackend, sdk: Sdk)
     for _ in range(300):
         long = long >> inc
     ref = submit(long(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=60) == Success(302)
+    assert result(ref, on=backend, timeout=120) == Success(302)
     found = sdk.describe(ref.id)
     assert found.workflow_type.startswith("inc >> inc >> ")
     assert found.workflow_type.endswith("...")
@@ -55,7 +55,7 @@ def test_activities_have_the_names_and_paths_of_their_steps(
     backend: TemporalBackend, sdk: Sdk
 ) -> None:
     ref = submit(pipeline(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(14)
+    assert result(ref, on=backend, timeout=120) == Success(14)
     seen = [event.activity_task_scheduled_event_attributes for event in sdk.scheduled(ref.id)]
     assert [(one.activity_type.name, one.activity_id) for one in seen] == [
         ("inc", "0"),
@@ -69,7 +69,7 @@ def test_activities_have_the_names_and_paths_of_their_steps(
 
 def test_a_tasks_path_is_the_activitys_id(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((inc >> place)(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success("1 of place")
+    assert result(ref, on=backend, timeout=120) == Success("1 of place")
     second = sdk.scheduled(ref.id)[1].activity_task_scheduled_event_attributes
     assert second.activity_id == "1"
 
@@ -77,7 +77,7 @@ def test_a_tasks_path_is_the_activitys_id(backend: TemporalBackend, sdk: Sdk) ->
 def test_payloads_are_the_plain_json_of_the_values(backend: TemporalBackend, sdk: Sdk) -> None:
     flow = inc >> given(shift, 10, times=2)
     ref = submit(flow(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(22)
+    assert result(ref, on=backend, timeout=120) == Success(22)
     history = sdk.history(ref.id)
     inputs = [
         event.activity_task_scheduled_event_attributes.input.payloads[0]
@@ -100,7 +100,7 @@ def test_payloads_are_the_plain_json_of_the_values(backend: TemporalBackend, sdk
 
 def test_all_arguments_of_a_call_are_shown(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((shift >> inc)(1, 10, times=2), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(22)
+    assert result(ref, on=backend, timeout=120) == Success(22)
     first = sdk.scheduled(ref.id)[0].activity_task_scheduled_event_attributes
     *values, message = [payload.data for payload in first.input.payloads]
     assert values == [b"1", b"10", b"2"]
@@ -109,7 +109,7 @@ def test_all_arguments_of_a_call_are_shown(backend: TemporalBackend, sdk: Sdk) -
 
 def test_a_single_task_is_a_standalone_activity(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit(double(21), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(42)
+    assert result(ref, on=backend, timeout=120) == Success(42)
     found = sdk.run(lambda client: client.get_activity_handle(ref.id).describe())
     assert found.activity_type == "double"
     assert found.status == ActivityExecutionStatus.COMPLETED
@@ -120,8 +120,8 @@ def test_a_fused_flow_is_one_activity_with_the_flows_name(
 ) -> None:
     whole = submit(fused(inc >> double)(1), on=backend).unwrap()
     part = submit((inc >> fused(inc >> double)).named("part")(1), on=backend).unwrap()
-    assert result(whole, on=backend, timeout=30) == Success(4)
-    assert result(part, on=backend, timeout=30) == Success(6)
+    assert result(whole, on=backend, timeout=120) == Success(4)
+    assert result(part, on=backend, timeout=120) == Success(6)
     found = sdk.run(lambda client: client.get_activity_handle(whole.id).describe())
     assert found.activity_type == "inc >> double"
     names = [
@@ -133,7 +133,7 @@ def test_a_fused_flow_is_one_activity_with_the_flows_name(
 
 def test_a_domain_error_is_shown_with_its_values(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((inc >> halve)(2), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Failure(Odd(3))
+    assert result(ref, on=backend, timeout=120) == Failure(Odd(3))
     failure = sdk.history(ref.id).events[-1].workflow_execution_failed_event_attributes.failure
     assert '"number":3' in failure.message
     assert failure.application_failure_info.type == "Failure"
@@ -142,7 +142,7 @@ def test_a_domain_error_is_shown_with_its_values(backend: TemporalBackend, sdk: 
 
 def test_the_paths_of_a_rescue_name_its_sides(backend: TemporalBackend, sdk: Sdk) -> None:
     ref = submit((inc >> halve.rescue(mend))(2), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(2)
+    assert result(ref, on=backend, timeout=120) == Success(2)
     ids = [
         event.activity_task_scheduled_event_attributes.activity_id
         for event in sdk.scheduled(ref.id)
@@ -196,10 +196,10 @@ def test_a_path_through_a_long_branch_has_no_parts() -> None:
 def test_explain_shows_the_activities_that_run(backend: TemporalBackend, sdk: Sdk) -> None:
     flow = (inc >> double >> inc).named("as_shown")
     ref = submit(flow(1), on=backend).unwrap()
-    assert result(ref, on=backend, timeout=30) == Success(5)
+    assert result(ref, on=backend, timeout=120) == Success(5)
     ran = [
         f"  activity {event.activity_task_scheduled_event_attributes.activity_type.name}"
         for event in sdk.scheduled(ref.id)
     ]
     assert explain(flow, on=backend).splitlines()[1:] == ran
-    assert run(flow(1), on=backend, timeout=30) == Success(5)
+    assert run(flow(1), on=backend, timeout=120) == Success(5)

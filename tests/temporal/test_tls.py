@@ -31,7 +31,7 @@ from tests.engines.temporal import Temporal
 from tests.engines.tls import Authority, Identity, over_tls
 from tests.temporal.served import catalog, double
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """How long it may take to say what is wrong, on a machine with much to do."""
 
 

@@ -19,7 +19,7 @@ from tests.faults import unique
 from tests.temporal.conftest import until_status
 from tests.temporal.served import catalog, inc, wait
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @pytest.fixture

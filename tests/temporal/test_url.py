@@ -150,7 +150,7 @@ def test_an_unknown_namespace_is_misconfigured(temporal: Temporal) -> None:
 
 def test_calls_run_on_a_backend_of_a_url(temporal: Temporal, backend: TemporalBackend) -> None:
     client = connect(f"{temporal.url}?task_queue=tests").unwrap()
-    assert run((inc >> inc)(1), on=client, timeout=60) == Success(3)
+    assert run((inc >> inc)(1), on=client, timeout=120) == Success(3)
     assert isinstance(client, TemporalBackend)
     client.close()
 

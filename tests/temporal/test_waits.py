@@ -31,7 +31,7 @@ from tests.temporal.conftest import until_status, working
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog, inc
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 BY, NOTE = Signal("by", int), Signal("note", str)
 
 

@@ -43,18 +43,18 @@ from tests.temporal.conftest import until_status, working
 from tests.temporal.sdk import Sdk
 from tests.temporal.served import catalog, hold, hold_async, in_vain, inc, noted, same
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def until_begun(folder: Path, times: int = 1) -> None:
     def has_begun() -> bool:
         return len([line for line in noted(folder) if line.startswith("hold ")]) >= times
 
-    until(has_begun, within=60, otherwise=lambda: f"it did not begin: {noted(folder)}")
+    until(has_begun, within=120, otherwise=lambda: f"it did not begin: {noted(folder)}")
 
 
 def until_cancelled(folder: Path) -> None:
-    until(lambda: "cancelled" in noted(folder), within=60, otherwise=lambda: "it goes on")
+    until(lambda: "cancelled" in noted(folder), within=120, otherwise=lambda: "it goes on")
 
 
 @pytest.mark.parametrize("step", [hold, hold_async])
@@ -100,7 +100,7 @@ def test_a_worker_process_that_is_terminated_first_ends_its_steps(
     with working(workerless, tmp_path) as worker:
         until_begun(tmp_path)
         worker.terminate()
-        until(lambda: "stopping" in worker.tail(), within=60, otherwise=worker.tail)
+        until(lambda: "stopping" in worker.tail(), within=120, otherwise=worker.tail)
         assert worker.exit_code() is None
         (tmp_path / "let-go").touch()
         assert worker.wait(30) == 0

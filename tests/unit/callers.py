@@ -6,7 +6,7 @@ from onward import (
     task,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

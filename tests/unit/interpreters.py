@@ -10,7 +10,7 @@ from onward import (
     task,
 )
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True)

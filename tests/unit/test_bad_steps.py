@@ -28,7 +28,7 @@ from onward.backends.local import Local
 from onward.flows.flow import AnyFlow
 from tests.unit.bad import inc, wrong
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

@@ -345,7 +345,7 @@ print(urllib.request.urlopen(watching._server.url + "/live").status)
 watching.close()
 """
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=True
     )
     message = 'the metrics need prometheus-client: pip install "onward[metrics]"'
     assert f"501 {message}\n" in ran.stdout

@@ -55,7 +55,7 @@ def backend() -> Iterator[Local]:
 
 
 def ended(ref: Ref[Any, Any], backend: Local) -> Ref[Any, Any]:
-    result(ref, on=backend, timeout=30)
+    result(ref, on=backend, timeout=120)
     return ref
 
 
@@ -83,7 +83,7 @@ def test_a_flow_types_the_refs_and_without_one_they_read_json(backend: Local) ->
     assert typed.ref.flow is inc
     [plain] = listed(backend, flow="inc")
     assert plain.ref.id == typed.ref.id
-    assert result(plain.ref, on=backend, timeout=30) == Success(2)
+    assert result(plain.ref, on=backend, timeout=120) == Success(2)
 
 
 def test_they_are_listed_by_state_flow_tags_and_time(backend: Local) -> None:
@@ -225,7 +225,7 @@ def test_resume_all_resumes_what_failed_and_says_what_it_cannot(backend: Local) 
     assert [ref for ref, _ in planned] == [ref for ref, _ in pairs]
     assert planned[1][1] == Success(again)
     assert planned[0][1].failure() == refused.failure()
-    assert isinstance(result(again, on=backend, timeout=30).failure(), Raised)
+    assert isinstance(result(again, on=backend, timeout=120).failure(), Raised)
     assert resume_all(found, on=backend).unwrap()[1][1] == Success(again)
 
 
@@ -233,7 +233,7 @@ def test_they_go_on_elsewhere(backend: Local) -> None:
     ended(submit(inverse(0), on=backend).unwrap(), backend)
     with_other = local()
     [(_, resumed)] = resume_all(calls(on=backend, flow=inverse), on=backend, to=with_other).unwrap()
-    assert isinstance(result(resumed.unwrap(), on=with_other, timeout=30).failure(), Raised)
+    assert isinstance(result(resumed.unwrap(), on=with_other, timeout=120).failure(), Raised)
     assert len(listed(backend)) == len(listed(with_other)) == 1
     with_other.close()
 
@@ -269,13 +269,13 @@ def test_a_call_that_has_ended_can_be_forgotten_and_one_that_goes_on_cannot(
 def test_async_callers_have_the_same(backend: Local) -> None:
     async def main() -> None:
         ref = (await aio.submit(inverse(0), on=backend)).unwrap()
-        await aio.result(ref, on=backend, timeout=30)
+        await aio.result(ref, on=backend, timeout=120)
         found = [each.unwrap() async for each in aio.calls(on=backend, flow=inverse)]
         assert [call.ref for call in found] == [ref]
         listing = aio.calls(on=backend, state="failed", flow=inverse)
         [(old, resumed)] = (await aio.resume_all(listing, on=backend)).unwrap()
         assert old == ref
-        await aio.result(resumed.unwrap(), on=backend, timeout=30)
+        await aio.result(resumed.unwrap(), on=backend, timeout=120)
         [(_, cancelled)] = (await aio.cancel_all(found, on=backend)).unwrap()
         assert cancelled == Success(None)
         assert await aio.forget(ref, on=backend) == Success(None)

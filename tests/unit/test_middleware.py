@@ -54,7 +54,7 @@ from onward.plan import VERSION, Args, Plan
 from tests.isolation import steps
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

@@ -242,7 +242,7 @@ def test_an_attempt_that_times_out_ends_as_that(url: str) -> None:
     backend = connect(url).unwrap()
     worker = backend.serve(observed_catalog(Catalog(slow, slow_async), [ends])).unwrap()
     for call in (slow(1), slow_async(1)):
-        assert isinstance(run(call, on=observed(backend, ends), timeout=30).failure(), TimedOut)
+        assert isinstance(run(call, on=observed(backend, ends), timeout=120).failure(), TimedOut)
         LET_GO.set()
         attempt = ends.attempts.get(timeout=30)
         assert isinstance(attempt.error, TimedOut)
@@ -299,7 +299,7 @@ def test_how_long_a_call_waited_is_reported_once_for_any_flow(url: str) -> None:
     ]
     for call in calls:
         notes.attempts.clear()
-        run(call, on=observed(backend, notes), timeout=30)
+        run(call, on=observed(backend, notes), timeout=120)
         waited = [seen.context.step for seen in notes.attempts if seen.queued is not None]
         assert len(waited) == 1, call
     worker.stop()

@@ -17,7 +17,7 @@ from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.outbox import Outbox
 from tests.engines.process import until
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @task

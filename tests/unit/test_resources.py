@@ -44,7 +44,7 @@ from onward import (
     work,
 )
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Db:

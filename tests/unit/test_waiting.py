@@ -188,7 +188,7 @@ def test_its_value_is_read_as_the_type_of_the_step_before() -> None:
 def test_sleepers_take_no_slot() -> None:
     backend = local(workers=1)
     asleep = submit_all([(order >> sleep(600))(n) for n in range(1000)], on=backend).unwrap()
-    assert run(order(1), on=backend, timeout=60) == Success(Order(1))
+    assert run(order(1), on=backend, timeout=120) == Success(Order(1))
     assert {status(ref, on=backend).unwrap().state for ref in asleep} <= {"running", "waiting"}
     backend.close()
 
