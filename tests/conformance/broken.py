@@ -20,11 +20,9 @@ from onward.backends.local.core import Core
 from onward.backends.local.steps import Run, Runtime, StepRunner
 from onward.catalog import Catalog
 from onward.evaluate import evaluate
-from onward.execute import limit_key
 from onward.fault import Conflict, Moved, Raised, Unknown
-from onward.limit import StepLimit
 from onward.opened import OpenResources
-from onward.outcome import Failed, Faulted, Outcome, Value, faulted
+from onward.outcome import Failed, Outcome, Value, faulted
 from onward.plan import (
     Args,
     AwaitsNode,
@@ -33,8 +31,6 @@ from onward.plan import (
     EachNode,
     FinallyNode,
     FixedNode,
-    FusedNode,
-    NamedNode,
     Node,
     RescueNode,
     Runnable,
@@ -197,93 +193,6 @@ class CleansUpWhatHasNotBegun(Broken):
             last = node.steps[-1]
             return FinallyNode(ChainNode((*node.steps[:-1], last.body)), last.cleanup)
         return node
-
-
-class _OtherLimits(Broken):
-    """Runs the steps with other limits."""
-
-    def limit(self, limit: StepLimit) -> StepLimit | None:
-        """The limit instead of this one."""
-        raise NotImplementedError
-
-    def rewrite(self, node: Node) -> Node:
-        if isinstance(node, StepNode | FusedNode) and node.limit is not None:
-            changed: Node = replaced(node, limit=self.limit(node.limit))
-            return changed
-        return node
-
-
-class IgnoresLimits(_OtherLimits):
-    def limit(self, limit: StepLimit) -> StepLimit | None:
-        return None
-
-
-class IgnoresLimitsOfCalls(Broken):
-    def rewrite(self, node: Node) -> Node:
-        return replaced(node, limit=None) if isinstance(node, NamedNode) else node
-
-
-class LetsOneMoreRun(_OtherLimits):
-    def limit(self, limit: StepLimit) -> StepLimit | None:
-        more = None if limit.concurrency is None else limit.concurrency + 1
-        changed: StepLimit = replaced(limit, concurrency=more)
-        return changed
-
-
-class CountsFixedWindows(_OtherLimits):
-    """Lets the attempts of two windows begin where the first one ends."""
-
-    def limit(self, limit: StepLimit) -> StepLimit | None:
-        changed: StepLimit = replaced(limit, per=limit.per / 2)
-        return changed
-
-
-class HasOneLimitForAllKeys(_OtherLimits):
-    def limit(self, limit: StepLimit) -> StepLimit | None:
-        return limit if limit.fair else replaced(limit, keyed=False)
-
-
-class FirstComeFirstServed(_OtherLimits):
-    def limit(self, limit: StepLimit) -> StepLimit | None:
-        return replaced(limit, keyed=False, fair=False) if limit.fair else limit
-
-
-class _InTurn(StepRunner):
-    """Has a place of a limit during all of a step."""
-
-    async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
-        if step.limit is None:
-            return await super().__call__(step, args, where)
-        key = limit_key(step, args, self._tasks)
-        if isinstance(key, Faulted):
-            return key
-        async with self._runtime.limits.place(step.limit, key):
-            return await super().__call__(replaced(step, limit=None), args, where)
-
-
-class KeepsAPlaceBetweenAttempts(Broken):
-    class BrokenCore(Core):
-        def steps(self, run: Run) -> StepRunner:
-            return _InTurn(self.runtime, run)
-
-
-class _InSlot(StepRunner):
-    """Takes a slot before it waits for a limit."""
-
-    async def __call__(self, step: Runnable, args: Args, where: str, /) -> Outcome:
-        if step.limit is None:
-            return await super().__call__(step, args, where)
-        await self._runtime.slots.take(None)
-        try:
-            return await super().__call__(step, args, where)
-        finally:
-            self._runtime.slots.add(1)
-
-
-class WaitsInASlot(Broken):
-    class BrokenCore(Core):
-        def steps(self, run: Run) -> StepRunner:
-            return _InSlot(self.runtime, run)
 
 
 class RescuesTheWrongInput(Broken):

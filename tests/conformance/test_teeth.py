@@ -1,9 +1,13 @@
 """The suite fails for a backend that breaks a promise."""
 
+from types import ModuleType
+
 import pytest
 
 # Imported here, or each run of pytester would load its own copy.
-from tests.conformance import broken
+from tests.conformance import broken, broken_isolation, broken_limits
+
+MODULES = (broken, broken_limits, broken_isolation)
 
 # Each broken backend, and the test of the suite that must fail for it.
 CAUGHT = {
@@ -46,6 +50,13 @@ CAUGHT = {
     "FirstComeFirstServed": "test_a_fair_limit_takes_turns_by_key",
     "KeepsAPlaceBetweenAttempts": "test_a_place_is_given_back_between_attempts",
     "WaitsInASlot": "test_what_waits_for_a_limit_holds_no_slot",
+    "KeepsTheTurnOfWhatHasEnded": "test_what_ends_while_it_waits_leaves_the_limit",
+    "TakesTwoPlacesForFused": "test_a_fused_flow_has_a_limit_as_a_whole",
+    "ForgetsKeysThatRaise": "test_a_key_that_raises_is_a_fault_of_its_step",
+    "ForgetsWhereIsolatedStepsAre": "test_an_isolated_step_means_the_same",
+    "TakesADeadProcessForAnException": "test_a_step_whose_process_dies_is_lost_alone",
+    "LetsLateCodeRunOn": "test_a_timeout_ends_the_code_of_an_isolated_step",
+    "LetsCancelledCodeRunOn": "test_a_cancel_ends_the_code_of_an_isolated_step",
     "RunsAKeyTwice": "test_a_key_is_submitted_once",
     "OpensAUniqueCallTwice": "test_of_a_unique_key_one_call_is_open",
     "HoldsAKeyForEver": "test_the_next_unique_call_comes_when_one_has_ended",
@@ -54,11 +65,14 @@ CAUGHT = {
     "OpensForEachCall": "test_a_resource_is_opened_once_in_a_process",
 }
 
+WAITS = {"KeepsTheTurnOfWhatHasEnded", "TakesTwoPlacesForFused", "LetsCancelledCodeRunOn"}
+"""Those that are caught by what never happens."""
+
 SUBJECT = """
 import pytest
 from hypothesis import Phase, settings
 from onward.testing import BackendSuite
-from tests.conformance import broken
+from {module} import {name}
 
 settings.register_profile("quick", phases=[Phase.generate], database=None)
 settings.load_profile("quick")
@@ -71,12 +85,22 @@ class TestSubject(BackendSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, traces):
-        subject = broken.{name}()
+        subject = {name}()
         worker = subject.serve(cls.catalog).unwrap()
         yield subject
         worker.stop(0)  # what a broken backend does not end may run on for minutes
         subject.close()
 """
+
+
+def _module(name: str) -> ModuleType:
+    """The module that has a broken backend."""
+    return next(module for module in MODULES if hasattr(module, name))
+
+
+def _subject(name: str, *, examples: int, patience: float) -> str:
+    module = _module(name).__name__
+    return SUBJECT.format(module=module, name=name, examples=examples, patience=patience)
 
 
 def _failed(
@@ -86,7 +110,7 @@ def _failed(
     examples: int = 30,
     patience: float = 5,
 ) -> set[str]:
-    pytester.makepyfile(SUBJECT.format(name=name, examples=examples, patience=patience))
+    pytester.makepyfile(_subject(name, examples=examples, patience=patience))
     ended = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", *options)
     reports = ended.reprec.getreports("pytest_runtest_logreport")  # type: ignore[attr-defined]  # in-process runs have it
     assert all(report.passed for report in reports if report.when == "setup")
@@ -95,8 +119,9 @@ def _failed(
 
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_backend_is_caught(pytester: pytest.Pytester, name: str) -> None:
-    assert issubclass(getattr(broken, name), broken.Broken)
-    assert _failed(pytester, name, "-k", CAUGHT[name]) == {CAUGHT[name]}
+    assert issubclass(getattr(_module(name), name), broken.Broken)
+    patience = 2 if name in WAITS else 5
+    assert _failed(pytester, name, "-k", CAUGHT[name], patience=patience) == {CAUGHT[name]}
 
 
 def test_the_wrapper_alone_passes(pytester: pytest.Pytester) -> None:
@@ -105,6 +130,6 @@ def test_the_wrapper_alone_passes(pytester: pytest.Pytester) -> None:
 
 
 def test_a_law_that_fails_shows_the_values_that_differ(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(SUBJECT.format(name="LosesErrors", examples=30, patience=5))
+    pytester.makepyfile(_subject("LosesErrors", examples=30, patience=5))
     ended = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-k", "domain_errors")
     ended.stdout.fnmatch_lines(["E *assert <Failure: *> == <Failure: Odd(number=3)>*"])
