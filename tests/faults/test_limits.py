@@ -113,7 +113,7 @@ def test_the_place_of_a_killed_worker_comes_free(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("url", ["sqlite", "temporal", "hatchet"], indirect=True)
+@pytest.mark.parametrize("url", ["sqlite", "celery", "temporal", "hatchet"], indirect=True)
 def test_the_calls_of_a_killed_worker_keep_their_places(
     on: Backend, served: Served, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from returns.result import Success
 
-from onward import Call, each, fused, result, status, submit, task
+from onward import Call, Limit, each, fused, limited, result, status, submit, task
 from onward import plan as plans
 from onward.backends.celery import celery
 from onward.backends.celery.backend import CeleryBackend
@@ -188,6 +188,18 @@ def test_a_call_with_a_postponed_branch_is_left_until_then(backend: CeleryBacken
         otherwise=lambda: "still heard of",
     )
     assert reconcile(backend, patience=1.0) == [lost]
+
+
+def test_of_lost_calls_of_a_limited_flow_only_those_with_a_place_are_sent(
+    backend: CeleryBackend,
+) -> None:
+    """A worker that died can have taken them before it looked for their places."""
+    flow = limited((step >> step).named("one-at-a-time"), Limit(concurrency=1))
+    ids = {not_sent(flow(n), backend) for n in range(3)}
+    sent = reconcile(backend, patience=0)
+    assert len(sent) == 1
+    assert reconcile(backend, patience=0) in ([], sent)
+    assert all(backend.status(id).unwrap().limit == "one-at-a-time" for id in ids - {*sent})
 
 
 def test_a_lost_call_is_sent_once_even_if_several_reconcile_at_once(

@@ -17,10 +17,8 @@ from onward.backend import Submission
 from onward.backends.celery.core import Core
 from onward.backends.celery.due import EXPIRY, START, DueEntry
 from onward.backends.celery.held import decode
-from onward.backends.celery.limits import Enter
-from onward.backends.celery.reconciler import plan_to_send
+from onward.backends.celery.reconciler import may_start, plan_to_send
 from onward.backends.celery.submit import TaskMessage
-from onward.plan import Plan
 
 _IDLE = 60.0
 """How long a worker waits if nothing is due, in seconds."""
@@ -92,14 +90,5 @@ def _starts(core: Core, entries: Sequence[DueEntry]) -> Iterator[Submission]:
         if each.at == START:
             entry = core.deadlines.read_entry(each.call)
             plan = None if entry is None or entry.end else plan_to_send(core, each.call)
-            if plan is not None and _may_start(core, plan):
+            if plan is not None and may_start(core, plan):
                 yield Submission(plan)
-
-
-def _may_start(core: Core, plan: Plan) -> bool:
-    """Whether a call starts now. If not, it is due again when its limit has a place."""
-    limit = plan.call_limit
-    if limit is None:
-        return True
-    enter = Enter(call=plan.id, limit=limit, key=plan.limit_key, deadline=plan.deadline)
-    return core.ledger.limits.enter(enter)

@@ -28,6 +28,7 @@ from onward.backends.celery.core import Core
 from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.errors import NOT_REACHED
 from onward.backends.celery.ledger import Entry, distrusted
+from onward.backends.celery.limits import Enter
 from onward.backends.celery.outage import Outage
 from onward.backends.celery.records import decode_about
 from onward.catalog import Tasks
@@ -147,8 +148,19 @@ def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
         report_outcome(tasks, Context(plan.origin, plan.flow, trace=plan.trace), lost)
         return False
     is_cancelled = ledger.cleanups.cancelled(id) is not None
+    if not is_cancelled and not may_start(backend, plan):
+        return False  # whoever should have it wait for its place died before
     backend.publish([Submission(plan)], is_again=True, is_cancelled=is_cancelled)
     return True
+
+
+def may_start(core: Core, plan: Plan) -> bool:
+    """Whether a call starts now. If not, it is due again when its limit has a place."""
+    limit = plan.call_limit
+    if limit is None:
+        return True
+    enter = Enter(call=plan.id, limit=limit, key=plan.limit_key, deadline=plan.deadline)
+    return core.ledger.limits.enter(enter)
 
 
 def plan_to_send(backend: Core, id: str) -> Plan | None:
