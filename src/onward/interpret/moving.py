@@ -52,7 +52,7 @@ async def move(caller: Caller, ref: Ref[V, E], on: Moves, to: Backend) -> Result
         starts = found.call.starts
         said = Moved(
             plan.flow,
-            f"it was moved to {to!r}",
+            f"it was moved to {address_of(to) or repr(to)}",
             address_of(to),
             next_plan.id,
             None if starts is None else starts.timestamp(),
