@@ -97,6 +97,9 @@ def performed_apart(
     is_over: Callable[[], bool],
 ) -> AttemptEnd:
     """Calls the function of a task in a child process, while this thread waits. See `perform`."""
+    refused = _not_apart(tasks[step.task]) if step.task in tasks else None
+    if refused is not None:
+        return AttemptEnd(faulted(refused))
     try:  # the child has no keys for secrets
         signature = tasks[step.task].signature
         step = replace(step, given=signature.opened(step.given))
@@ -108,6 +111,15 @@ def performed_apart(
         return replace(ended, outcome=signature.sealed(ended.outcome))
     except (Refused, ImportError) as problem:
         return _faulted(step, problem, tasks, context.attempt)
+
+
+def _not_apart(task: AnyTask) -> Misconfigured | None:
+    if not task.resources:
+        return None
+    from onward.resource import OPENS  # only isolated steps with resources pay for it
+
+    opens = OPENS.get(None)
+    return None if opens is None else opens.isolated_fault(task)
 
 
 def perform(

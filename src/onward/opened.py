@@ -32,7 +32,7 @@ from onward.backend.loop import Closed, LoopThread
 from onward.blocks import HeldBlock, enter_in_thread, enter_on_loop, within, within_async
 from onward.catalog import Catalog
 from onward.execute import own_frames
-from onward.fault import Fault, Unavailable
+from onward.fault import Fault, Misconfigured, Unavailable
 from onward.flows.flow import AnyTask
 from onward.flows.nodes import changed_task
 from onward.policy import type_name
@@ -108,6 +108,10 @@ class _Loop:
             return resource
         other = self._instead[resource]
         return other if isinstance(other, Resource) else _Value(other)
+
+    def is_replaced(self, resource: AnyResource) -> bool:
+        """Whether tasks get something else in place of a resource, or of what it needs."""
+        return resource in self._instead or any(map(self.is_replaced, resource.needs))
 
     async def get(self, resource: AnyResource) -> object:
         """The value of a resource of scope `process`, which is opened unless it is open."""
@@ -339,6 +343,18 @@ class OpenResources:
             values = [each.value for each in chosen if isinstance(each, _Value)]
             return await call_async(task.fn, *values, *args, **kwargs)
         return await self.thread.run(partial(self._loop.call, task, args, kwargs))
+
+    def isolated_fault(self, task: Using) -> Misconfigured | None:
+        """See `Opens.isolated_fault`."""
+        names = ", ".join(each.name for each in task.resources if self._loop.is_replaced(each))
+        if not names:
+            return None
+        return Misconfigured(
+            task.name,
+            "it runs in a child process, which cannot get what resources= gives in place of "
+            f"{names}, and would open the real one: in a test, leave the isolation out, with "
+            f"{task.name}.with_(isolate=False)",
+        )
 
     def close(self) -> None:
         """Closes what is open. An attempt that needs it later opens it again."""

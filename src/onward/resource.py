@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
+
+if TYPE_CHECKING:
+    from onward.fault import Misconfigured
 
 T = TypeVar("T")
 First = TypeVar("First")
@@ -210,6 +213,10 @@ class Opens(Protocol):
 
     async def call_async(self, task: Using, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Calls the function of an async task, and awaits its value."""
+        ...
+
+    def isolated_fault(self, task: Using) -> Misconfigured | None:
+        """Why a task cannot run in a child process, which opens resources of its own."""
         ...
 
 

@@ -11,7 +11,13 @@ import sys
 import textwrap
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -24,6 +30,7 @@ from onward import (
     Catalog,
     Constant,
     Fault,
+    Misconfigured,
     Raised,
     Resource,
     Retry,
@@ -411,6 +418,32 @@ def test_fakes_take_the_place_of_resources() -> None:
     instead = Resource(diary(log, "sqlite"))
     assert run(which(1), on=local(resources={engine: instead})) == Success("on sqlite")
     assert log == ["open sqlite"]
+
+
+def open_real() -> AbstractContextManager[str]:
+    raise AssertionError("the real one is opened")
+
+
+real = Resource(open_real)
+
+
+@uses(Resource(nullcontext, needs=(real,), scope="attempt"), isolate=True)
+def apart(session: str, n: int) -> str:
+    return session
+
+
+def test_an_isolated_step_does_not_open_what_has_a_fake() -> None:
+    """Its child process cannot get the fake, and a test must not reach the real one."""
+    fakes = {real: "fake"}
+    for refused in (
+        run(apart(1), on=local(resources=fakes)).failure(),
+        work(Catalog(apart), on=local(), stop=threading.Event(), resources=fakes).failure(),
+    ):
+        assert isinstance(refused, Misconfigured)
+        assert refused.task == "apart"
+        assert "apart.with_(isolate=False)" in str(refused)
+    here = apart.with_(isolate=False)
+    assert run(here(1), on=local(resources=fakes)) == Success("fake")
 
 
 def test_a_fake_stays_on_the_thread_of_the_test() -> None:

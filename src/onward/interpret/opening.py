@@ -36,7 +36,9 @@ class WorkerResources:
     ) -> None:
         using = [task for task in catalog.tasks.values() if task.resources]
         # The child processes that run isolated steps open their own.
+        apart = [task for task in using if isolate is not False or task.policy.isolate is not False]
         self._tasks = [task for task in using if isolate is False and task.policy.isolate is False]
+        self._refused: Fault | None = None
         self._opens: OpenResources | None = None
         self.is_stopped: bool = False
         """Whether the worker was told to stop while it opened them."""
@@ -47,6 +49,7 @@ class WorkerResources:
             if instead is not None or not isinstance(its, OpenResources):
                 its = OpenResources(NOTHING if instead is None else instead)
             self._opens = its
+            self._refused = next(filter(None, map(its.isolated_fault, apart)), None)
             catalog = with_resources(catalog, its)
         self.catalog: Catalog = catalog
         """The catalog, whose tasks get their resources."""
@@ -58,6 +61,8 @@ class WorkerResources:
             queues: The queues that the worker serves; None for all.
             is_told: Whether the worker was told to stop.
         """
+        if self._refused is not None:
+            return self._refused
         if self._opens is None or not self._tasks:
             return None
         opening = self._opens.start(self._tasks, queues)
