@@ -26,13 +26,11 @@ from typing_extensions import TypeVar
 from onward import plan
 from onward.codec import Refused
 from onward.fault import BadPayload, Fault
-from onward.flows import fits, functions, names, nodes, render, values
+from onward.flows import fits, functions, names, node, nodes, render, values
 from onward.flows.frozen import Compared, immutable
 from onward.flows.lower import lower
-from onward.flows.node import Node, merged_signals
 from onward.flows.options import changes_of, with_policy
 from onward.outcome import Outcome
-from onward.plan import Args
 from onward.policy import PolicyOptions
 
 Params = ParamSpec("Params")
@@ -72,7 +70,7 @@ class Step(Protocol[Taken_contra, Value_co, Error_co]):
 
 
 @immutable
-class Flow(Node, Generic[Params, Value_co, Error_co]):
+class Flow(node.Node, Generic[Params, Value_co, Error_co]):
     """A description of work, typed by its parameters, its value and its domain errors.
 
     Flows are frozen values. Calling one runs nothing: it gives a `Call`, which interpreters such as
@@ -137,7 +135,7 @@ class Flow(Node, Generic[Params, Value_co, Error_co]):
         if isinstance(then, Identity):
             return cast(Flow[Params, Next, Error_co | NextError], self)
         fits.check_chain(self, then)
-        merged_signals(self, then)
+        node.merged_signals(self, then)
         return Chain(self, then)
 
     @overload
@@ -391,7 +389,7 @@ class Call(Compared, Generic[Value_co, Error_co]):
     """
 
     flow: Flow[..., Value_co, Error_co]
-    args: Args | BadPayload
+    args: plan.Args | BadPayload
 
     def __repr__(self) -> str:
         flow = render.enclosed(self.flow)
