@@ -55,6 +55,9 @@ class Bridge:
     others: tuple[Backend, ...] = ()
     """Further backends that it closes."""
 
+    is_one_enough: bool = False
+    """Whether its workers are worth keeping while they hear one of the two engines."""
+
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
 
@@ -256,7 +259,7 @@ class Bridge:
                 BothWorkers(workers).stop(grace=0)
                 return Failure(served.failure())
             workers.append(served.unwrap())
-        return Success(BothWorkers(workers))
+        return Success(BothWorkers(workers, is_one_enough=self.is_one_enough))
 
     # -- schedules ----------------------------------------------------------------------------
 

@@ -121,6 +121,8 @@ class Failover(Bridge):
         notify: Takes what happens.
     """
 
+    is_one_enough = True
+
     def __init__(self, pair: Pair, health: Health, claims: Moves | None, notify: Notify) -> None:
         super().__init__(pair)
         self._health = health

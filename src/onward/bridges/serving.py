@@ -6,7 +6,10 @@ import threading
 import time
 from collections.abc import Sequence
 
-from onward.backend import StopsRemotely, Worker
+from msgspec.structs import replace
+
+from onward.backend import Hearing, StopsRemotely, Worker
+from onward.backend.support import hearing_of
 
 _TURN = 0.05
 """How long a wait for one of two workers stays with each, in seconds."""
@@ -17,10 +20,12 @@ class BothWorkers:
 
     Args:
         workers: The workers, which run.
+        is_one_enough: Whether they are worth keeping while one of them hears its engine.
     """
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, workers: Sequence[Worker], *, is_one_enough: bool = False) -> None:
         self._workers = workers
+        self._is_one_enough = is_one_enough
 
     def stop(self, grace: float = 30.0) -> None:
         """See `Worker.stop`."""
@@ -41,6 +46,16 @@ class BothWorkers:
                 return False
             if self._workers[0].wait(min(_TURN, left)):
                 return True
+
+    def hearing(self) -> Hearing | None:
+        """See `Hears.hearing`: how the worse of them hears, or the better if that is enough."""
+        heard = [each for each in map(hearing_of, self._workers) if each is not None]
+        if not heard:
+            return None
+        choose = min if self._is_one_enough else max
+        slots = [each.slots for each in heard if each.slots is not None]
+        chosen = choose(heard, key=lambda each: each.silent - each.limit)
+        return replace(chosen, slots=sum(slots) if slots else None)
 
     @property
     def is_stopping(self) -> bool:
