@@ -253,6 +253,26 @@ def test_a_call_whose_plan_cannot_be_read_is_a_dead_letter_that_goes_on_once_it_
         assert result(again, on=backend, timeout=120) == Success(3)
 
 
+def test_a_call_whose_record_is_damaged_is_a_dead_letter_that_goes_on_once_it_is_not(
+    redis: Any, valkey: Valkey
+) -> None:
+    backend = made(valkey)
+    ref = submit((inc >> inc)(1), on=backend).unwrap()
+    redis.hset(f"onward:{ref.id}", mapping={"waits": 0, "revived": "often"})
+    redis.delete(backend.queue, *redis.keys("onward:sent:*"))
+    redis.zadd("onward:open", {ref.id: 1})
+    reconcile(backend, patience=0)
+    fault = result(ref, on=backend, timeout=1).failure()
+    assert isinstance(fault, Lost)
+    assert "its record cannot be read" in str(fault)
+    assert [call.id for call in backend.calls(CallQuery(frozenset({"lost"}))).unwrap().calls] == [
+        ref.id
+    ]
+    with serving(backend):
+        again = resume(ref, on=backend).unwrap()
+        assert result(again, on=backend, timeout=30) == Success(3)
+
+
 def test_why_a_message_is_refused_is_noted_in_its_call(redis: Any, valkey: Valkey) -> None:
     backend = made(valkey)
     ref = submit(inc(1), on=backend).unwrap()

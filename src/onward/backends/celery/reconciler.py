@@ -14,6 +14,7 @@ broker whether the queue is empty.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Collection
@@ -27,16 +28,18 @@ from onward.backend import Hearing, Submission
 from onward.backends.celery.core import Core
 from onward.backends.celery.dead_letters import RefusalLog
 from onward.backends.celery.errors import NOT_REACHED
-from onward.backends.celery.ledger import Entry, distrusted
+from onward.backends.celery.ledger import Entry, Ledger, distrusted
 from onward.backends.celery.limits import Enter
 from onward.backends.celery.outage import Outage
 from onward.backends.celery.records import decode_about
 from onward.catalog import Tasks
 from onward.context import Context
 from onward.execute import report_outcome
-from onward.fault import Fault, Lost
+from onward.fault import BadPayload, Fault, Lost
 from onward.outcome import faulted, unreadable
 from onward.plan import Plan
+
+_LOGGER = logging.getLogger("onward.celery")
 
 PATIENCE = 1.5
 """How long a call may have no activity before it counts as lost, in leases."""
@@ -125,10 +128,21 @@ def reconcile(
         except NOT_REACHED as problem:
             if not any(word in str(problem) for word in _DAMAGED):
                 raise
-            ledger.exclude(id)
-        except Exception:  # the record is damaged; the search must go on
-            ledger.exclude(id)
+            _give_up(ledger, id, problem)
+        except Exception as problem:  # the record is damaged; the search must go on
+            _give_up(ledger, id, problem)
     return sent
+
+
+def _give_up(ledger: Ledger, id: str, problem: Exception) -> None:
+    """Ends a call whose record is damaged as a dead letter, if that can still be written there."""
+    why = BadPayload(id, f"another program writes to the ledger: {problem!r}")
+    try:
+        if ledger.settle(id, unreadable("", "its record", why), "failed"):
+            return
+    except Exception:  # not even that can be stored in it
+        _LOGGER.debug("call %r cannot be ended", id, exc_info=True)
+    ledger.exclude(id)
 
 
 def _sent_again(backend: Core, id: str, patience: float, tasks: Tasks) -> bool:
