@@ -21,7 +21,7 @@ def served(backend: CeleryBackend) -> Iterator[CeleryBackend]:
 
 
 class TestCeleryInMemory(BackendSuite):
-    examples = 6
+    examples = 3
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -30,7 +30,7 @@ class TestCeleryInMemory(BackendSuite):
 
 
 class TestCeleryOnRedis(BackendSuite):
-    examples = 8
+    examples = 4
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -39,10 +39,22 @@ class TestCeleryOnRedis(BackendSuite):
 
 
 class TestCeleryOnRabbitMQ(BackendSuite):
-    examples = 6
+    examples = 3
 
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, traces: Path, valkey: Valkey, rabbitmq: RabbitMQ) -> Iterator[CeleryBackend]:
         ledger = f"{valkey.url.rpartition('/')[0]}/10"
         yield from served(celery(rabbitmq.url, ledger, signing_keys=[b"k" * MIN_KEY_SIZE]))
+
+
+@pytest.mark.long
+class TestCeleryOnRedisThoroughly(TestCeleryOnRedis):
+    """With more examples than `make test` has time for."""
+
+    examples = 30
+
+
+@pytest.mark.long
+class TestCeleryOnRabbitMQThoroughly(TestCeleryOnRabbitMQ):
+    examples = 30

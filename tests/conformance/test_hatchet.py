@@ -36,7 +36,7 @@ class TestHatchetThoroughly(TestHatchet):
 
 
 class TestHatchetDouble(BackendSuite):
-    examples = 6
+    examples = 3
 
     @pytest.fixture(scope="class")
     @classmethod

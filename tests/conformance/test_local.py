@@ -11,7 +11,7 @@ from onward.testing import BackendSuite
 
 
 class TestLocal(BackendSuite):
-    examples = 50
+    examples = 40
 
     @pytest.fixture(scope="class")
     @classmethod

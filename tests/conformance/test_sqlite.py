@@ -10,7 +10,7 @@ from onward.testing import BackendSuite
 
 
 class TestSqlite(BackendSuite):
-    examples = 12
+    examples = 8
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -13,7 +13,7 @@ from tests.engines.temporal import Temporal
 
 
 class TestTemporal(BackendSuite):
-    examples = 6
+    examples = 4
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -23,3 +23,10 @@ class TestTemporal(BackendSuite):
         yield backend
         worker.stop()
         backend.close()
+
+
+@pytest.mark.long
+class TestTemporalThoroughly(TestTemporal):
+    """With more examples than `make test` has time for."""
+
+    examples = 30

@@ -152,6 +152,7 @@ def test_valkey_forgets_all_if_it_is_told_to(tmp_path: Path) -> None:
         assert client.get("key") is None
 
 
+@pytest.mark.long
 def test_rabbitmq_has_after_a_kill_what_it_confirmed(tmp_path: Path) -> None:
     if reason := RabbitMQ.missing():
         pytest.skip(reason)
