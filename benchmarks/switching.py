@@ -9,7 +9,7 @@ half of the calls that wait there for a signal are moved.
 
 A row is right if each key has one outcome, on one engine, and all of its cleanups; if the schedule
 runs on one engine at a time; and if nothing is left on the old engine. Otherwise the exit code
-is 1.
+is 1. Unlisted calls have an outcome, and are not in their engine's list, which may lag behind.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from pathlib import Path
 
 from tests.faults.switching_storm import ENGINES, ROUTES, switching_storm
 
-COLUMNS = ("calls", "on new", "moved", "runs", "kills", "lost", "twice", "wrong", "drained", "time")
+COLUMNS = (
+    *("calls", "on new", "moved", "runs", "kills", "unlisted"),
+    *("lost", "twice", "wrong", "drained", "time"),
+)
 WIDTH = 18
 
 
@@ -50,7 +53,7 @@ def main() -> None:
                 interval=5,
                 kills=3 if options.fast else 15,
             )
-        counts = (found.calls, found.on_new, found.moved, found.runs, found.kills)
+        counts = (found.calls, found.on_new, found.moved, found.runs, found.kills, found.unlisted)
         bars = (found.lost, found.twice, found.wrong, "yes" if found.is_drained else "no")
         print(_row(title, *counts, *bars, f"{found.seconds:.0f} s"), flush=True)
         for text in found.amiss:

@@ -1,0 +1,1 @@
+"""Onward behind the web: Django's tasks on its engines."""
