@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from importlib import import_module
@@ -22,7 +22,9 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
-from onward import Catalog, results, submit, submit_all, task, unwrap
+from returns.result import Failure
+
+from onward import Call, Catalog, submit_all, task
 from onward.backend import CallPage, CallQuery, Lists
 from tests.engines.process import until
 from tests.engines.server import HOST
@@ -30,6 +32,8 @@ from tests.engines.server import HOST
 PATIENCE = 3600.0
 TIMES = 5
 """How often each page is read; the median counts."""
+AT_ONCE = 1_000
+"""How many calls are submitted at once."""
 SOME = 100
 """How many calls of the rarer kinds there are: a page of each."""
 PAUSE = 0.5
@@ -110,19 +114,38 @@ def _fill(backend: Lists, count: int) -> None:
     usual = count - 2 * SOME - 1
     if usual < 1:
         raise SystemExit(f"there are {2 * SOME} calls of rarer kinds, so name more than those")
-    parts = ([rare(1)] * SOME, [fail(1)] * SOME, [step(1)] * usual)
-    start = perf_counter()
-    refs = [ref for part in parts for ref in unwrap(submit_all(part, on=backend))]
-    for _ in results(refs, on=backend, timeout=PATIENCE):
-        pass
-    print(f"{count:,} calls, which took {perf_counter() - start:.0f} s", flush=True)
-    last = submit(step(1), on=backend).unwrap().id
-    newest = CallQuery(frozenset({"done"}))
-    until(
-        lambda: any(call.id == last for call in _page(backend, newest).calls),
-        within=PATIENCE,
-        otherwise=lambda: "the last call is not listed",
+    parts: tuple[list[Call[Any, Any]], ...] = (
+        [rare(1)] * SOME,
+        [fail(1)] * SOME,
+        [step(1)] * usual,
     )
+    start = perf_counter()
+    for part in parts:
+        for first in range(0, len(part), AT_ONCE):
+            _submit(part[first : first + AT_ONCE], backend)
+    last = _submit([step(1)], backend)
+    newest, still_open = CallQuery(), CallQuery(frozenset({"queued", "running"}), limit=1)
+    _wait(lambda: any(call.id == last for call in _page(backend, newest).calls))
+    _wait(lambda: not _page(backend, still_open).calls)
+    print(f"{count:,} calls, which took {perf_counter() - start:.0f} s", flush=True)
+
+
+def _submit(calls: Sequence[Call[Any, Any]], backend: Lists) -> str:
+    """Submits calls; gives the id of the last one."""
+    answer = submit_all(calls, on=backend)
+    if isinstance(answer, Failure):
+        raise SystemExit(str(answer.failure()))
+    return answer.unwrap()[-1].id
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    """Waits, and asks once a second, because the engine limits requests."""
+
+    def is_so() -> bool:
+        time.sleep(1)
+        return condition()
+
+    until(is_so, within=PATIENCE, otherwise=lambda: "the calls do not end, or are not listed")
 
 
 def _pages(backend: Lists, count: int, methods: tuple[tuple[str, str], ...]) -> None:
