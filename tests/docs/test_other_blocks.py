@@ -50,6 +50,9 @@ LEFT_OUT = {
 
 REFS = "each ref is another one; tests/cli/test_listing.py runs these commands"
 NOT_RUN = {
+    ("django.md", "it is a part of a project's settings; tests/web/contract.py has such settings"),
+    ("django.md", "it needs Django 6; tests/web/contract.py does the same, also with django-tasks"),
+    ("django.md", "it needs a project"),
     (
         "observability.md",
         "needs sentry-sdk; tests/docs/test_sentry.py runs it where that is installed",
