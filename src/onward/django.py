@@ -24,7 +24,7 @@ from datetime import datetime
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from returns.result import Failure, Success
 
@@ -49,12 +49,29 @@ _tasks: Any = import_module(_TASKS)
 _base: Any = import_module(f"{_TASKS}.base")
 _signals: Any = import_module(f"{_TASKS}.signals")
 _exceptions: Any = import_module(f"{_TASKS}.exceptions")
-_Base: Any = import_module(f"{_TASKS}.backends.base").BaseTaskBackend
 _JSON = "django.utils.json" if _TASKS == "django.tasks" else "django_tasks.utils"
 _normalized: Any = import_module(_JSON).normalize_json
 
 _WIDTH = 20
 """How many of Django's priorities, from -100 to 100, are one of Onward's, from 0 to 9."""
+
+
+if TYPE_CHECKING:
+
+    class _Base:
+        """What Django's `BaseTaskBackend` has."""
+
+        options: dict[str, Any]
+
+        def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
+            self.alias = alias
+
+        def validate_task(self, task: Any) -> None: ...
+
+        def get_result(self, result_id: str) -> Any: ...
+
+else:
+    _Base = import_module(f"{_TASKS}.backends.base").BaseTaskBackend
 
 
 @task(name="django.task")
@@ -103,7 +120,7 @@ CATALOG = Catalog(run_task)
 """What a worker serves: `work(CATALOG, on=backend)`."""
 
 
-class OnwardBackend(_Base):  # type: ignore[misc, no-any-unimported]  # Django has no types
+class OnwardBackend(_Base):
     """Runs Django's tasks on one of Onward's engines.
 
     Its option `url` is what `connect` takes; without it, the environment names the engine. Queues
@@ -114,14 +131,14 @@ class OnwardBackend(_Base):  # type: ignore[misc, no-any-unimported]  # Django h
         params: Its settings there.
     """
 
-    supports_defer = True
-    supports_async_task = True
-    supports_get_result = True
-    supports_priority = True
+    supports_defer: bool = True
+    supports_async_task: bool = True
+    supports_get_result: bool = True
+    supports_priority: bool = True
 
     def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
         super().__init__(alias, params)
-        self.onward = _connected(self.options.get("url"), os.getpid())
+        self.onward: Backend = _connected(self.options.get("url"), os.getpid())
         self.supports_get_result = isinstance(self.onward, Histories)
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
