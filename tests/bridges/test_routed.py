@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
@@ -49,12 +51,13 @@ from onward import (
     unschedule,
     work,
 )
-from onward.backend import Diagnoses, Submission, SubmitsUnique
+from onward.backend import Diagnoses, Submission, SubmitsUnique, Transacts
 from onward.backends.local import Local
 from onward.backends.sqlite import SqliteBackend, sqlite
 from onward.bridges import Share, routed, share
 from onward.bridges.dial import ROUTE, By
 from onward.fault import Cancelled, Fault, Misconfigured, Moved, Unknown, Unsupported
+from onward.outbox import Outbox
 from onward.plan import Plan
 
 RAN: Counter[str] = Counter()
@@ -296,6 +299,24 @@ def test_a_moved_call_is_found_by_an_engine_that_learns_of_it_late(tmp_path: Pat
     move(ref, on=old, to=new).unwrap()
     assert send(ref, GO, 3, on=bridge) == Success(None)
     assert result(ref, on=bridge, timeout=60) == Success(3)
+    worker.stop()
+    bridge.close()
+
+
+def test_an_outbox_stands_in_front_of_a_bridge(tmp_path: Path) -> None:
+    """Which has no transaction of its own, also if both of its engines have."""
+    bridge = routed(sqlite(tmp_path / "old.db"), sqlite(tmp_path / "new.db"), by=100)
+    assert not isinstance(bridge, Transacts)
+    worker = bridge.serve(Catalog(note)).unwrap()
+    outbox = Outbox(bridge)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as db:
+        outbox.create(db)
+        with db:
+            ref = submit(note(7), on=outbox.within(db), key="7").unwrap()
+        with db:
+            assert outbox.relay(db) == Success(1)
+    assert result(ref, on=bridge, timeout=60) == Success(7)
+    assert status(ref, on=bridge).unwrap().state == "done"
     worker.stop()
     bridge.close()
 
