@@ -95,9 +95,10 @@ class SharedTasks(ServedTasks):
     def __init__(self, workers: Sequence[Tasks]) -> None:
         super().__init__(ChainMap(*map(dict, workers)))
         served = [tasks for tasks in workers if isinstance(tasks, ServedTasks)]
-        self.isolation = next((each.isolation for each in served if each.isolation), None)
-        if any(each.middleware is not None for each in served):
-            self.middleware = _OfEach(workers)
+        isolated = (each.isolation for each in served if each.isolation)
+        self.isolation: Isolation | None = next(isolated, None)
+        is_surrounded = any(each.middleware is not None for each in served)
+        self.middleware: Surrounds | None = _OfEach(workers) if is_surrounded else None
 
 
 class _OfEach:

@@ -29,6 +29,7 @@ from onward.backend.adapters import (
     BlockingSignals,
     BlockingSubmitsUnique,
 )
+from onward.backend.features import Feature
 from onward.backend.loop import LoopThread
 from onward.backends.hatchet import limits, lower, retention, sdk
 from onward.backends.hatchet.settings import Settings
@@ -53,7 +54,7 @@ class HatchetBackend(
 ):
     """The backend that `hatchet()` returns."""
 
-    lacks = limits.LACKS
+    lacks: Mapping[Feature, str] = limits.LACKS
 
     def __init__(self, settings: Settings, text: str) -> None:
         lazy = LazyBackend(settings)
