@@ -269,7 +269,7 @@ def test_the_items_of_a_tuple_are_passed_on_as_what_they_are(backend: Local) -> 
 
 
 def test_a_large_list_is_taken_as_a_whole(backend: Local) -> None:
-    numbers = list(range(20_000))
+    numbers = list(range(5_000))
     assert run(each(inc, chunk=1_000)(numbers), on=backend) == Success([n + 1 for n in numbers])
 
 
