@@ -16,16 +16,23 @@ from tests.hatchet.served import PATIENCE, Engine, fresh, serving
 from tests.hatchet.test_worker import begun, hold, note, until
 
 
-def start_together(backend: HatchetBackend, parent: str, *notes: Sequence[str]) -> None:
-    """Starts steps of a flow, each batch with one request, and waits for their outcomes."""
+def start_together(
+    backend: HatchetBackend, parent: str, *notes: Sequence[str]
+) -> dict[str, set[str]]:
+    """Starts steps of a flow, each batch with one request, and waits for their outcomes.
+
+    Returns:
+        The ids of their runs, by step.
+    """
     sdk.load()
     from onward.backends.hatchet.connection import Connection
     from onward.backends.hatchet.message import input_of
-    from onward.backends.hatchet.submit import Parent
 
     def plan(text: str, file: str) -> Plan:
         args = Args((Raw(json.encode(text)), Raw(json.encode(file))))
         return Plan(v=VERSION, flow="note", root=StepNode("note"), args=args)
+
+    found: dict[str, set[str]] = {}
 
     async def start() -> None:
         connection = Connection(backend.settings)
@@ -36,7 +43,7 @@ def start_together(backend: HatchetBackend, parent: str, *notes: Sequence[str]) 
                 step,
                 input_of(step, at=text, call=parent),
                 f"{parent} {text}",
-                parent=Parent(parent, text),
+                parent=parent,
                 patience=60.0,
             )
             return run.unwrap()
@@ -44,12 +51,15 @@ def start_together(backend: HatchetBackend, parent: str, *notes: Sequence[str]) 
         try:
             async with asyncio.timeout(60):
                 for *texts, file in notes:
-                    for run in await asyncio.gather(*(started(text, file) for text in texts)):
+                    runs = await asyncio.gather(*(started(text, file) for text in texts))
+                    for text, run in zip(texts, runs, strict=True):
+                        found.setdefault(text, set()).add(run)
                         await connection.waiter.step(run)
         finally:
             await connection.close()
 
     asyncio.run(start())
+    return found
 
 
 def test_steps_started_again_together_with_new_ones_run_once(
@@ -64,7 +74,10 @@ def test_steps_started_again_together_with_new_ones_run_once(
     with serving(engine, catalog, namespace=fresh(), concurrency=2) as backend:
         flow = submit(hold(str(gate)), on=backend).unwrap()
         until(lambda: begun(tmp_path) == 1)
-        start_together(backend, flow.id, ["a", file], ["a", "b", file], ["a", "b", "c", file])
+        runs = start_together(
+            backend, flow.id, ["a", file], ["a", "b", file], ["a", "b", file], ["a", "b", "c", file]
+        )
+        assert [len(ids) for ids in runs.values()] == [1, 1, 1]
         gate.touch()
         assert result(flow, on=backend, timeout=PATIENCE) == Success(str(gate))
     assert Path(file).read_text().split() == ["a", "b", "c"]

@@ -18,7 +18,7 @@ from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.message import RunInput
 from onward.backends.hatchet.progress import Reporter
 from onward.backends.hatchet.records import NOTHING
-from onward.backends.hatchet.submit import Parent, Place
+from onward.backends.hatchet.submit import Place
 from onward.backends.hatchet.waiting import Waits
 from onward.fault import Fault, Lost, Unavailable, Unknown
 from onward.limit import StepLimit
@@ -98,7 +98,7 @@ class CallPlace:
                 plan,
                 run_input,
                 f"{self._call} {place}",
-                parent=Parent(self._task, place),
+                parent=self._task,
                 place=Place(self._limit, self._plan.limit_key, of_call=True),
                 patience=_PATIENCE,
             )

@@ -22,7 +22,7 @@ from onward.backends.hatchet.connection import Connection
 from onward.backends.hatchet.errors import RpcError
 from onward.backends.hatchet.message import LastAttempt, input_of
 from onward.backends.hatchet.progress import Reporter
-from onward.backends.hatchet.submit import Parent, Place, undeclared
+from onward.backends.hatchet.submit import Place, undeclared
 from onward.backends.hatchet.waiting import Waits
 from onward.catalog import Tasks
 from onward.evaluate import evaluate
@@ -218,7 +218,7 @@ class Evaluation:
                 plan,
                 replace(input_of(plan, at=where, call=self._call), attempt=attempt),
                 f"{self._call} {place}",
-                parent=Parent(self._task, place),
+                parent=self._task,
                 place=needs,
                 patience=_PATIENCE,
             )

@@ -72,7 +72,7 @@ async def evict_later(
     assignment.task.cancel()
     # A signal that came between the last look and the eviction found nothing to restore.
     if has_gone_on or await _any_ended(connection, mailboxes, math.inf):
-        await with_retries(lambda: connection.client.restore(task), math.inf)
+        await connection.signals.restore(task)
 
 
 async def _evict(connection: Connection, task: str) -> bool:

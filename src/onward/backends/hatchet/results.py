@@ -35,7 +35,6 @@ from onward.backends.hatchet.message import (
     size_of,
     too_large,
 )
-from onward.backends.hatchet.submit import Parent
 from onward.fault import Fault, Unavailable
 from onward.outcome import Outcome, Value, faulted
 from onward.plan import Args, ChainNode, FusedNode, Plan
@@ -160,7 +159,7 @@ class Results:
             keeper,
             input_of(keeper, at=done.at),
             f"{action.workflow_run_id} {done.at} kept",
-            parent=Parent(action.task_run_external_id, f"{done.at} kept"),
+            parent=action.task_run_external_id,
             patience=_PATIENCE,
         )
         if isinstance(started, Failure):

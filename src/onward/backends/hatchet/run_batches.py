@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -93,7 +94,7 @@ class RunBatches:
             return None
         try:
             async with self._turns:
-                return await self._client.trigger_all(requests)
+                return await self._client.trigger_all([*map(_renewed, requests)])
         except Collision:
             # The engine does not say which one collided. All of them exist now, and starting each
             # again returns its id.
@@ -117,7 +118,7 @@ class RunBatches:
         while True:
             try:
                 async with self._turns:
-                    return await self._client.trigger(request)
+                    return await self._client.trigger(_renewed(request))
             except Collision as collision:
                 if await self._is_there(collision.existing):
                     return collision.existing
@@ -135,6 +136,18 @@ class RunBatches:
             if await self._reader.is_there(id):
                 return True
         return False
+
+
+def _renewed(request: TriggerWorkflowRequest) -> TriggerWorkflowRequest:
+    """The request with a new child key, if it starts a child.
+
+    The idempotency key identifies the run. If one request starts children with new child keys and
+    with known ones, the engine (0.104) starts the known ones once more, with the same ids. If it
+    has refused a request, it returns ids for its child keys of runs that it never started.
+    """
+    if request.HasField("parent_task_run_external_id"):
+        request.child_key = uuid.uuid4().hex
+    return request
 
 
 def _settle(sent: asyncio.Future[str], id: str) -> None:

@@ -113,16 +113,16 @@ class Signals:
         """Ends the mailbox of the signal whose value a record has."""
         call = run_input.call
         if run_input.wakes:
-            await self._restore(call)
+            await self.restore(call)
         if not (run_input.outcome and run_input.signal):
             return
         mailbox = await self.mailbox(call, int(run_input.at), run_input.signal)
         if isinstance(mailbox, Failure):
             return
         await self.end([mailbox.unwrap()])
-        await self._restore(call)
+        await self.restore(call)
 
-    async def _restore(self, call: str) -> None:
+    async def restore(self, call: str) -> None:
         """Restores a call if it is evicted now, or is being evicted."""
         for pause in _RESTORES:
             await asyncio.sleep(pause)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Mapping
 
 from hatchet_sdk.contracts.v1.shared.trigger_pb2 import DesiredWorkerLabels, TriggerWorkflowRequest
@@ -27,18 +26,6 @@ _MISSING = 0.2
 
 _APPEARS = 0.25
 """How long a run that another worker is starting may take to appear, in seconds."""
-
-
-class Parent(Struct, frozen=True):
-    """The run that starts another run.
-
-    Args:
-        task: The id of the engine's task that starts it.
-        place: Its place within that task, for people.
-    """
-
-    task: str
-    place: str
 
 
 class Place(Struct, frozen=True):
@@ -86,7 +73,7 @@ class Submitter:
         run_input: RunInput,
         key: str,
         *,
-        parent: Parent | None = None,
+        parent: str | None = None,
         workflow: str | None = None,
         place: Place | None = None,
         patience: float,
@@ -97,7 +84,7 @@ class Submitter:
             plan: The plan.
             run_input: The run's input.
             key: The run's idempotency key.
-            parent: The run that starts it, if it is a part of another run.
+            parent: The task that starts it, if it is a part of another run.
             workflow: The workflow of the run; None to choose it by the plan.
             place: The place that it needs in a limit.
             patience: How long to retry while the engine is away, in seconds.
@@ -124,12 +111,8 @@ class Submitter:
             ),
         )
         if parent is not None:
-            request.parent_task_run_external_id = parent.task
+            request.parent_task_run_external_id = parent
             request.child_index = 0
-            # The run's idempotency key identifies it. If one request starts children with new keys
-            # and with known ones, the engine (0.104) starts the known ones once more, with the same
-            # ids. So no child key is used twice.
-            request.child_key = f"{parent.place} {uuid.uuid4().hex}"
         try:
             limit = await self._limit_for(size, patience)
             if size > limit:
