@@ -119,10 +119,11 @@ class Catalog:
                 raise TypeError(f"{module!r} is not a module: write Catalog.of(my.tasks)")
         loaded = [importlib.import_module(m) if isinstance(m, str) else m for m in modules]
         values: list[Any] = [value for module in loaded for value in vars(module).values()]
+        # Not `isinstance`, which would have a lazy object of Django's load its settings.
         for value in values:
-            if isinstance(value, Unfinished):
+            if issubclass(type(value), Unfinished):
                 raise value.problem
-        catalog = cls(*(value for value in values if isinstance(value, Flow)))
+        catalog = cls(*(value for value in values if issubclass(type(value), Flow)))
         if not catalog.tasks:
             names = ", ".join(module.__name__ for module in loaded)
             raise ValueError(f"{names} has no task at its top level: put @task on its functions")

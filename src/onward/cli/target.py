@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from onward.catalog import Catalog
 from onward.cli.console import FAULT, USAGE, end
@@ -28,7 +28,10 @@ def flow_of(target: str) -> AnyFlow:
     if not module_name:
         end(USAGE, "which module is it in? Write my.tasks:ingest")
     module = _module(module_name)
-    flows = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    values: dict[str, Any] = vars(module)
+    flows: dict[str, AnyFlow] = {
+        key: value for key, value in values.items() if issubclass(type(value), Flow)
+    }
     if not colon or not name:
         found = ", ".join(f"{module_name}:{each}" for each in sorted(flows))
         end(USAGE, f"which flow of {module_name}? It has {found or 'none: put @task on functions'}")

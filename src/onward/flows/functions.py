@@ -31,7 +31,7 @@ def pickled_reference(task: Task) -> tuple[str, str, Policy]:
     """
     module = sys.modules.get(task.fn.__module__)
     for name, each in vars(module).items() if module else ():
-        if isinstance(each, Task) and (each.name, each.fn) == (task.name, task.fn):
+        if issubclass(type(each), Task) and (each.name, each.fn) == (task.name, task.fn):
             return task.fn.__module__, name, task.policy
     raise TypeError(
         f"task {task.name!r} ({place(task.fn)}) cannot be pickled, because a pickle refers to it "

@@ -23,7 +23,8 @@ class NotFound(Exception):
 def tasks_in(module: ModuleType) -> Iterator[AnyTask]:
     """The tasks of the flows at the top level of a module, some perhaps several times."""
     for value in list(vars(module).values()):
-        if isinstance(value, Flow):
+        # Not `isinstance`, which would have a lazy object of Django's load its settings.
+        if issubclass(type(value), Flow):
             for each in walk(value):
                 if isinstance(each, Task):
                     yield each
