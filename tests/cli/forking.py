@@ -82,6 +82,7 @@ class _Parent:
 
 def main() -> None:
     """Forks for each line of the standard input; a fork becomes the command."""
+    os.environ["GRPC_VERBOSITY"] = "ERROR"  # gRPC reads it once, and the command sets it so
     for name in IMPORTED:
         import_module(name)
     for line in sys.stdin:

@@ -15,7 +15,7 @@ from returns.result import Success
 from onward import result, submit
 from onward.backends.celery import celery, reconcile
 from onward.backends.celery.backend import CeleryBackend
-from onward.fault import Misconfigured
+from onward.fault import Lost
 from tests.engines.clocks import clocks_ahead, environment
 from tests.engines.process import Process
 from tests.faults.celery_storm import onward_workers
@@ -79,4 +79,6 @@ def test_an_old_signed_plan_that_is_put_back_into_the_ledger_does_not_run(redis:
         there.delete(*there.keys("onward\x06*"))
         time.sleep(2.1)  # it is about age
         assert reconcile(client, patience=0) == []
-        assert isinstance(result(step.ref(id), on=client, timeout=120).failure(), Misconfigured)
+        found = result(step.ref(id), on=client, timeout=120).failure()
+        assert isinstance(found, Lost)
+        assert "signature" in found.message

@@ -9,8 +9,8 @@ from tests.faults.storm import SHORT, storm
 
 pytestmark = pytest.mark.faults
 
-IN_SHORT = {"all processes are killed, the client too", "a worker is stopped, continued and killed"}
-"""The worst disruptions. All of them together take minutes."""
+IN_SHORT = {"all processes are killed, the client too"}
+"""The worst disruption. All of them together take minutes."""
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def need(route: tuple[str, str]) -> None:
             pytest.skip(reason)
 
 
+@pytest.mark.long
 def test_a_few_keys_end_once(tmp_path: Path) -> None:
     """From Celery to Temporal; a worker of each is killed twice."""
     need(ROUTES[0])

@@ -38,6 +38,7 @@ def assert_right(engine: Engine, disruption: str, folder: Path, size: Size = SHO
     assert (tally.lost, tally.hung, tally.wrong) == (0, 0, 0), tally
 
 
+@pytest.mark.long
 def test_workers_of_waiting_calls_are_killed(tmp_path: Path) -> None:
     assert_right(SQLITE, "one of the workers is killed", tmp_path)
 

@@ -29,7 +29,15 @@ from onward import (
     together,
 )
 from onward.backends.hatchet import HatchetBackend, hatchet
-from onward.fault import BadPayload, Cancelled, Expired, Fault, TimedOut, TooLarge, Unavailable
+from onward.fault import (
+    Cancelled,
+    Expired,
+    Fault,
+    Lost,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+)
 from tests.hatchet.served import (
     PATIENCE,
     Engine,
@@ -227,7 +235,8 @@ def test_a_foreign_run_is_not_a_success(engine: Engine, backend: HatchetBackend)
     """Another program may start Onward's workflows, or have workflows of its own."""
     id = foreign_run(engine, f"{NAMESPACE}_same", '{"number": 1}')
     found = result(same.ref(id), on=backend, timeout=PATIENCE).failure()
-    assert isinstance(found, BadPayload)
+    assert isinstance(found, Lost)
+    assert "was not made by Onward" in found.message
     assert status(same.ref(id), on=backend).unwrap().state == "failed"
 
 

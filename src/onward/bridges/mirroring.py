@@ -109,16 +109,15 @@ def mirror(
         >>> @task
         ... def double(n: int) -> int:
         ...     return 2 * n
-        >>> shadow, compared = local(), threading.Event()
+        >>> shadow, seen, compared = local(), [], threading.Event()
         >>> worker = shadow.serve(Catalog(double)).unwrap()
         >>> def report(comparison):
-        ...     print(comparison.flow, comparison.is_same)
+        ...     seen.append((comparison.flow, comparison.is_same))
         ...     compared.set()
         >>> backend = mirror(local(), shadow, pure=[double], report=report)
         >>> answer = run(double(21), on=backend)
-        >>> compared.wait(60)
-        double True
-        True
+        >>> compared.wait(60), seen
+        (True, [('double', True)])
     """
     if not all and not pure:
         raise ValueError("name the pure flows that are mirrored, or write all=True")

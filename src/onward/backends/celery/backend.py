@@ -52,6 +52,9 @@ _AT_ONCE = 500
 _BYTES_AT_ONCE = 4_000_000
 """How many calls, and how many bytes, a client sends in one batch."""
 
+_STARTS = 30.0
+"""How long a worker may take until it receives messages, in seconds."""
+
 _PAUSE = 0.2
 """The pause before a ledger that does not answer is asked again, in seconds."""
 
@@ -355,10 +358,11 @@ class CeleryBackend(Core):
         except NOT_REACHED as problem:
             return Failure(self.unavailable(problem))
         worker = CeleryWorker(self, opening(self, catalog), concurrency, queues, self.submit_all)
-        if worker.is_ready(timeout=10):
+        if worker.is_ready(_STARTS):
             return Success(worker)
         worker.stop(grace=1)
-        return Failure(Unavailable("", "the worker could not receive messages within 10 s"))
+        message = f"the worker could not receive messages within {_STARTS:.0f} s"
+        return Failure(Unavailable("", message))
 
 
 def _no_schedule(name: str) -> Unknown:
