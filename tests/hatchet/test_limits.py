@@ -120,6 +120,7 @@ def test_a_task_of_concurrency_one_never_runs_twice_at_the_same_time(real: Engin
         assert [found[ref.id] for ref in refs] == [Success(n) for n in meant]
 
 
+@pytest.mark.long
 def test_a_rate_holds_over_all_workers_and_flows_and_a_retry_does_not_count(real: Engine) -> None:
     """Three steps may begin in a day, each with three attempts: one alone, and two of a DAG."""
     attempts.clear()

@@ -149,6 +149,23 @@ def test_a_call_that_kills_its_workers_is_lost_and_goes_on_once_it_does_not(
     assert (folder / "begun").read_text() == "begun\n"
 
 
+def stop_between_writes(process: WorkerProcess, path: Path) -> None:
+    """Stops a worker while it does not hold the file's lock, which would stop all others too."""
+
+    def is_stopped() -> bool:
+        process.send(SIGSTOP)
+        with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as file:
+            try:
+                file.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                process.send(SIGCONT)
+                return False
+            file.execute("ROLLBACK")
+            return True
+
+    wait(is_stopped)
+
+
 def test_a_worker_that_was_stopped_and_goes_on_overwrites_nothing(
     folder: Path, path: Path, backend: SqliteBackend
 ) -> None:
@@ -156,7 +173,7 @@ def test_a_worker_that_was_stopped_and_goes_on_overwrites_nothing(
     with worker(folder, path) as first:
         ref = submit(linger(folder), on=backend).unwrap()
         wait((folder / f"in-{first.pid}").exists)
-        first.send(SIGSTOP)
+        stop_between_writes(first, path)
         with worker(folder, path) as second:
             wait((folder / f"in-{second.pid}").exists)
             first.send(SIGCONT)
