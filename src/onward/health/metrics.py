@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from onward.fault import Fault
@@ -21,8 +21,8 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 _OTHER = "(other)"
 """What stands for a task that the worker does not serve: anyone who submits could make one up."""
 
-KIND: str = CONTENT_TYPE_PLAIN_0_0_4
-"""The content type of the text."""
+KIND = "text/plain; version=0.0.4; charset=utf-8"
+"""The content type of the text. prometheus_client has a name for it since 0.22 only."""
 
 
 class Metrics:
