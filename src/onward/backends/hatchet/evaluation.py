@@ -186,15 +186,10 @@ class Evaluation:
         if step.attempts == 1 or not has_cleanup(self._plan):
             return outcome
         # After a cancel, this is what tells how the step has ended.
-        stored = await self._connection.records.store(
-            f"{self._call} {where}",
-            outcome,
-            flow=self._plan.flow,
-            call=self._call,
-            at=where,
-            patience=_PATIENCE,
+        stored = await self._connection.records.outcome_at(
+            self._call, where, outcome, flow=self._plan.flow, patience=_PATIENCE
         )
-        return stored.map(lambda record: record.outcome or outcome).value_or(outcome)
+        return stored.value_or(outcome)
 
     async def _start_step(
         self,

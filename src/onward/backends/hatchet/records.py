@@ -115,6 +115,22 @@ class Records:
             )
         )
 
+    async def outcome_at(
+        self, call: str, at: str, outcome: Outcome, *, flow: str, patience: float
+    ) -> Result[Outcome, Fault]:
+        """Stores the outcome of a step or wait of a call, unless it has one; returns what it has.
+
+        Args:
+            call: The call's id.
+            at: The path of the step or wait.
+            outcome: The outcome.
+            flow: The flow's name, for people.
+            patience: How long to retry while the engine is away, in seconds.
+        """
+        key = f"{call} {at}"
+        stored = await self.store(key, outcome, flow=flow, call=call, at=at, patience=patience)
+        return stored.map(lambda record: record.outcome or outcome)
+
     async def _details(self, id: str, patience: float) -> GetRunDetailsResponse | None:
         for pause in _APPEARS:
             await asyncio.sleep(pause)

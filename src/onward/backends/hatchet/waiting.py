@@ -165,15 +165,9 @@ class Waits:
         return stored.unwrap() if isinstance(stored, Success) else faulted(stored.failure())
 
     async def _store(self, at: str, outcome: Outcome) -> Result[Outcome, Fault]:
-        stored = await self._connection.records.store(
-            f"{self._call} {at}",
-            outcome,
-            flow=self._plan.flow,
-            call=self._call,
-            at=at,
-            patience=_PATIENCE,
+        return await self._connection.records.outcome_at(
+            self._call, at, outcome, flow=self._plan.flow, patience=_PATIENCE
         )
-        return stored.map(lambda record: record.outcome or outcome)
 
 
 async def _slept(until: float) -> Outcome:
