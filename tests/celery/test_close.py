@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from returns.result import Success
 
 from onward import Catalog, run, submit, task
@@ -60,3 +63,21 @@ def test_another_backend_on_the_same_broker_keeps_working(
             submit(inc(1), on=one).unwrap()
         assert run((inc >> inc)(1), on=other, timeout=120) == Success(3)
         worker.stop()
+
+
+@pytest.fixture
+def threads_that_alternate() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("threads_that_alternate")
+def test_backends_in_memory_close_while_other_threads_open_and_close_theirs() -> None:
+    def use(_: int) -> bool:
+        with closing(celery("memory://", queue=uuid4().hex)) as backend:
+            return isinstance(submit(inc(1), on=backend), Success)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(use, range(200)))

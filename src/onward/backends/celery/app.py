@@ -124,6 +124,8 @@ def _transport(broker_url: str) -> str | None:
         return "onward.backends.celery.transport:AmqpsTransport"
     if broker_url.startswith(("amqp:", "pyamqp:")):
         return "onward.backends.celery.transport:AmqpTransport"
+    if broker_url.startswith("memory:"):
+        return "onward.backends.celery.transport:MemoryTransport"
     return None  # kombu chooses the transport by the scheme
 
 

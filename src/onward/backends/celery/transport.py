@@ -1,4 +1,4 @@
-"""Kombu's transports for Redis and RabbitMQ, hardened so that no message can stop a worker."""
+"""Kombu's transports, hardened so that no message and no other thread can stop a worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from queue import Empty
+from queue import Empty, Queue
 from typing import Any
 
 import amqp
@@ -15,7 +15,7 @@ import kombu.message
 import msgspec
 from amqp.method_framing import frame_handler
 from kombu.exceptions import ContentDisallowed
-from kombu.transport import pyamqp, redis, virtual
+from kombu.transport import memory, pyamqp, redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool
@@ -366,3 +366,28 @@ class AmqpsTransport(pyamqp.SSLTransport):
     """Kombu's transport for RabbitMQ over TLS, with these messages."""
 
     Connection: type[amqp.Connection] = _AmqpConnection
+
+
+class _MemoryChannel(memory.Channel):
+    """A channel in memory whose queues several threads may declare, use and leave at once.
+
+    All channels of a process share the queues. Kombu looks through them when it closes a channel,
+    and may replace a queue, with its messages, that another thread has just made.
+    """
+
+    queues: dict[str, Queue[Any]]
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        self._queue_for(queue)
+
+    def _queue_for(self, queue: str) -> Queue[Any]:
+        return self.queues.setdefault(queue, Queue())
+
+    def close(self) -> None:
+        virtual.Channel.close(self)
+
+
+class MemoryTransport(memory.Transport):
+    """Kombu's transport in memory, with these channels."""
+
+    Channel: type[memory.Channel] = _MemoryChannel
