@@ -16,13 +16,14 @@ from urllib.parse import urlencode
 import pytest
 from returns.result import Result, Success
 
-from onward import Catalog, Unavailable, connect, run, schedules, status, submit, task
+from onward import Catalog, Unavailable, Unknown, connect, run, schedules, status, submit, task
 from onward.backend import Worker
 from onward.backends.hatchet import HatchetBackend, Tls, hatchet
 from tests.engines.hatchet import Hatchet
 from tests.engines.running import running
 from tests.engines.server import HOST
 from tests.engines.tls import Authority, Identity, over_tls
+from tests.faults.proxy import Proxy
 from tests.hatchet.double import Double
 
 
@@ -223,6 +224,16 @@ def test_settings_name_the_files_of_tls(
     with closing(connects(engine, monkeypatch, tmp_path)) as backend:
         assert backend.settings.address.tls == engine.tls
         assert run(double(3), on=backend, timeout=120) == Success(6)
+
+
+def test_an_engine_is_reached_over_a_long_distance(engine: Engine) -> None:
+    with Proxy(int(engine.host_port.rpartition(":")[2])) as network:
+        network.latency = 0.2
+        far = replace(engine, host_port=f"{HOST}:{network.port}")
+        with closing(far.client(far.tls)) as backend:
+            assert isinstance(status(double.ref("nobody"), on=backend).failure(), Unknown)
+            worker = backend.serve(Catalog(double)).unwrap()
+            worker.stop(grace=5)
 
 
 def test_clients_without_a_valid_certificate_soon_get_a_fault(engine: Engine) -> None:

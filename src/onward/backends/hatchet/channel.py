@@ -20,7 +20,10 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    (
+        "grpc.min_reconnect_backoff_ms",
+        5_000,
+    ),  # for the handshakes of one attempt, over any distance
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
