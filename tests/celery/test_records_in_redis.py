@@ -325,3 +325,40 @@ def test_a_packed_call_of_one_task_reads_as_before(redis: Any, valkey: Valkey) -
         plan = history(ref, on=backend).unwrap().plan
         assert plan is not None
         assert (plan.id, plan.flow, plan.root) == (ref.id, "grows", grows.node)
+
+
+NAMES = ('a_"quoted"_one', "back\\slash", "n" * 31, "n" * 32, "n" * 62, "n" * 200)
+
+
+@pytest.mark.parametrize("signing_keys", [None, [b"k" * 32]], ids=["plain", "signed"])
+@pytest.mark.parametrize("tags", [(), ("vip",)], ids=["untagged", "tagged"])
+def test_a_packed_call_is_listed_as_before(
+    tags: tuple[str, ...], signing_keys: list[bytes] | None, redis: Any, valkey: Valkey
+) -> None:
+    flows = [*(inc.named(name) for name in NAMES), inc, inc >> inc, each(inc) >> total]
+    with serving(made(valkey, signing_keys=signing_keys)) as backend:
+        args: list[Any] = [*[1] * (len(flows) - 1), [1]]
+        refs = [
+            submit(flow(arg), on=backend, tags=tags).unwrap()
+            for flow, arg in zip(flows, args, strict=True)
+        ]
+        for ref in refs:
+            result(ref, on=backend, timeout=120).unwrap()
+        listed = {call.id: call for call in backend.calls(CallQuery()).unwrap().calls}
+        for ref, flow in zip(refs, flows, strict=True):
+            call, score = listed[ref.id], redis.zscore("onward:calls", ref.id)
+            assert (call.flow, call.tags, call.state) == (flow.name, tags, "done")
+            assert call.submitted is not None
+            assert call.submitted.timestamp() == pytest.approx(score, abs=1e-5)
+            past = history(ref, on=backend).unwrap()
+            assert (past.flow, past.tags, past.submitted) == (call.flow, tags, call.submitted)
+
+
+def test_a_call_that_an_earlier_release_submitted_is_not_packed(redis: Any, valkey: Valkey) -> None:
+    backend = made(valkey)
+    ref = submit(grows(100), on=backend).unwrap()
+    redis.hdel(f"onward:{ref.id}", "about")  # an earlier release writes none
+    with serving(backend):
+        assert result(ref, on=backend, timeout=120) == Success("x" * 100)
+    # The client that waits for it is of that release too.
+    assert b'{"outcome":"value","raw":"xxx' in redis.hget(f"onward:{ref.id}", "outcome")

@@ -102,8 +102,9 @@ for index = 1, #found, 2 do
     local key = 'onward:' .. id
     local known = redis.pcall('HMGET', key, 'about', 'ended', 'end', 'cancelling', 'task', 'plan')
     if not known.err and known[6] then
-        local state = state_of(key, known[3], known[4], known[5])
-        rows[#rows + 1] = {id, score, whole(key, 'about', known[1]), known[2], state}
+        local state, about = state_of(key, known[3], known[4], known[5]), known[1]
+        local plan = about and not string.find(about, ' ', 1, true) and known[6] or ''
+        rows[#rows + 1] = {id, score, whole(key, 'about', about), known[2], state, plan}
     end
 end
 return {rows, is_over and 1 or 0, last}

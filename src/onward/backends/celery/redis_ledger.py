@@ -31,7 +31,7 @@ from onward.backends.celery.ledger import (
     kind_of_fault,
 )
 from onward.backends.celery.outage import Outage, server_name
-from onward.backends.celery.packed import joined, restored
+from onward.backends.celery.packed import joined, restored, restored_outcome
 from onward.backends.celery.records import FailedAttempt
 from onward.backends.celery.redis_cleanups import RedisCleanups
 from onward.backends.celery.redis_due import RedisDue
@@ -333,7 +333,7 @@ class RedisLedger:
             self._waiters.remove(waiter)
 
     def _outcome(self, id: str, raw: bytes) -> Outcome:
-        read = verify(self._signer, raw, "outcome", id)
+        read = verify(self._signer, restored_outcome(raw), "outcome", id)
         return faulted(distrusted("its outcome")) if read is None else outcomes.decode(read)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from onward import outcome as outcomes
 from onward.backends.celery import record_scripts
 from onward.backends.celery.ledger import distrusted
-from onward.backends.celery.packed import joined, restored
+from onward.backends.celery.packed import joined, restored, restored_about, restored_outcome
 from onward.backends.celery.records import (
     Forgotten,
     ListedPage,
@@ -64,6 +64,7 @@ class RedisRecords:
         if not found:
             return None
         plan, outcome, about, ended, state, signals, last, parts, starts = found
+        about = None if about is None else restored_about(about, plan)
         call, following = listed(id, _decoded(state), about, ended), ""
         # A worker of an earlier release has left no log of what it ran.
         if kind == _EARLIER or about is None or not (after or any(parts)):
@@ -137,7 +138,7 @@ class RedisRecords:
         return None if read is None else read.partition(b" ")[2]
 
     def _outcome(self, id: str, raw: bytes, kind: str, *role: str) -> Outcome:
-        read = verify(self._signer, raw, kind, id, *role)
+        read = verify(self._signer, restored_outcome(raw), kind, id, *role)
         if read is None:
             what = f"the outcome of {role[0]!r}" if role else "its outcome"
             return faulted(distrusted(what))
@@ -155,10 +156,10 @@ class RedisRecords:
         rows, is_over, last = self._list([key], args)
         calls = [
             (
-                listed(_decoded(id), _decoded(state), about, ended),
+                listed(_decoded(id), _decoded(state), restored_about(about or b"", plan), ended),
                 f"{_decoded(score)} {_decoded(id)}",
             )
-            for id, score, about, ended, state in rows
+            for id, score, about, ended, state, plan in rows
         ]
         return ListedPage(calls, "" if is_over else _decoded(b" ".join(last)))
 
