@@ -335,7 +335,7 @@ NAMES = ('a_"quoted"_one', "back\\slash", "n" * 31, "n" * 32, "n" * 62, "n" * 20
 def test_a_packed_call_is_listed_as_before(
     tags: tuple[str, ...], signing_keys: list[bytes] | None, redis: Any, valkey: Valkey
 ) -> None:
-    flows = [*(inc.named(name) for name in NAMES), inc, inc >> inc, each(inc) >> total]
+    flows: list[Any] = [*(inc.named(name) for name in NAMES), inc, inc >> inc, each(inc) >> total]
     with serving(made(valkey, signing_keys=signing_keys)) as backend:
         args: list[Any] = [*[1] * (len(flows) - 1), [1]]
         refs = [
