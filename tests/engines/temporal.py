@@ -21,7 +21,7 @@ SETTINGS = (
     # and what is due in some milliseconds comes after a second.
     'history.timerProcessorMaxTimeShift="5ms"',
     # An ended workflow is deleted once this has passed.
-    'history.transferProcessorUpdateAckInterval="50ms"',
+    'history.transferProcessorUpdateAckInterval="200ms"',
     # Ten lists of calls in a second are the most otherwise.
     "frontend.namespaceRPS.visibility=1000",
     # With more than one, calls overtake each other whatever their priority.
@@ -96,9 +96,12 @@ class Temporal(Server):
         return ("--db-filename", self.folder / "temporal.db", "--sqlite-pragma", "journal_mode=WAL")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
-    """A server for the whole test run, with its state in memory."""
+    """A server for the tests of a module, with its state in memory.
+
+    One that does nothing takes an eighth of a core, so it does not stay for the whole test run.
+    """
     yield from running(Temporal, tmp_path_factory, Temporal.start_forgetful)
 
 

@@ -47,35 +47,35 @@ def served_on(server: Temporal) -> Iterator[TemporalBackend]:
         worker.stop(0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def backend(temporal: Temporal) -> Iterator[TemporalBackend]:
     """A backend with a worker in this process."""
     yield from served_on(temporal)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sdk(temporal: Temporal) -> Iterator[Sdk]:
     with closing(Sdk(temporal.address)) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def short_histories_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortHistories]:
     yield from running(ShortHistories, tmp_path_factory, ShortHistories.start_forgetful)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Older]:
     yield from running(Older, tmp_path_factory, Older.start_forgetful)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def short_histories(short_histories_temporal: ShortHistories) -> Iterator[TemporalBackend]:
     """A backend whose flows soon continue in parts."""
     yield from served_on(short_histories_temporal)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def short_histories_sdk(short_histories_temporal: ShortHistories) -> Iterator[Sdk]:
     with closing(Sdk(short_histories_temporal.address)) as made:
         yield made
