@@ -128,12 +128,15 @@ def test_a_wait_that_goes_on_and_one_that_ended_in_vain(backend: TemporalBackend
     flow = together(awaits(BY, timeout=0.05), awaits(BY), awaits(BY, timeout=600))
     ref = submit(flow(None), on=backend).unwrap()
 
-    def ended() -> list[StepHistory]:
-        return [step for step in history(ref, on=backend).unwrap().steps if step.result]
+    seen: list[History[Any, Any]] = []
 
-    until(lambda: len(ended()) == 1, within=PATIENCE, otherwise=lambda: f"{ended()}")
-    found = history(ref, on=backend).unwrap()
-    assert found.state == "waiting"
+    def one_ended() -> bool:
+        seen.append(history(ref, on=backend).unwrap())
+        ended = [step for step in seen[-1].steps if step.result]
+        return len(ended) == 1 and seen[-1].state == "waiting"  # it runs for a moment
+
+    until(one_ended, within=PATIENCE, otherwise=lambda: f"{seen[-1]}")
+    found = seen[-1]
     by_path = {step.path: step for step in found.steps}
     assert by_path.keys() == {"[0]", "[1]", "[2]"}
     assert isinstance(by_path["[0]"].result, Failure)
