@@ -22,7 +22,7 @@ demo: $(VENV)/core.stamp ## run the example pipeline in-process, and on workers 
 	$(RUN) examples.ingest.durable
 
 test: $(VENV)/dev.stamp ## run the tests: make test ARGS="-k laws"
-	$(RUN) pytest --numprocesses 5 --dist loadfile $(ARGS)
+	$(RUN) pytest --numprocesses 4 --dist loadfile $(ARGS)
 
 test-long: $(VENV)/dev.stamp ## run the tests that take minutes each
 	$(RUN) pytest -m long $(ARGS)

@@ -42,7 +42,7 @@ from onward.plan import (
     children,
     with_parts,
 )
-from onward.scope import RunStep
+from onward.scope import RunStep, in_cleanup
 from onward.unanswered import unanswered
 
 _AT_ONCE = 1_000_000_000
@@ -131,8 +131,9 @@ def rest_of(node: Waiting, due: float | None, now: float) -> Waiting:
 def taken_over(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
     """The outcomes of a call that a call which continues it takes over.
 
-    These are the values, and the failures that a handler has dealt with. A step whose failure ended
-    the call, or a branch of it, has to run again, and so does a cleanup that ran because of it.
+    These are the values, the failures that a handler has dealt with, and those of a cleanup, after
+    which the call went on. A step whose failure ended the call, or a branch of it, has to run
+    again, and so does a cleanup that ran because of it.
 
     Args:
         plan: The plan of the call.
@@ -143,7 +144,8 @@ def taken_over(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome
     def is_kept(path: str, outcome: Outcome) -> bool:
         tried = _paths_of("try", path)
         handlers = (f"{each.removesuffix('try')}rescue" for each in tried)
-        return isinstance(outcome, Value) or any(handler in begun for handler in handlers)
+        has_gone_on = in_cleanup(path) or any(handler in begun for handler in handlers)
+        return isinstance(outcome, Value) or has_gone_on
 
     kept = {path: each for path, each in outcomes.items() if is_kept(path, each)}
     reached = replayed(plan.root, plan.args, kept).steps

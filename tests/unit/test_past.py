@@ -114,6 +114,11 @@ CASES: dict[str, tuple[Node, dict[str, Outcome], set[str]]] = {
         {"0.try": ONE, "0.finally": ONE, "1": FAILED},
         {"0.try", "0.finally"},
     ),
+    "a cleanup that failed does not, because the call went on": (
+        ChainNode((FinallyNode(A, UNDO), B, C)),
+        {"0.try": ONE, "0.finally": FAILED, "1": ONE, "2": FAILED},
+        {"0.try", "0.finally", "1"},
+    ),
 }
 
 
