@@ -73,6 +73,7 @@ class Outbox:
         >>> result(ref, on=backend)
         <Success: 42>
         >>> worker.stop()
+        >>> db.close()
     """
 
     def __init__(self, backend: Backend, table: str = "onward_outbox") -> None:
