@@ -19,7 +19,6 @@ from kombu.transport import memory, pyamqp, redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from onward.backends.celery.client import WORKER_CONNECTIONS, ConnectionRetry
@@ -255,8 +254,9 @@ class Channel(redis.Channel):
         known: Any = getattr(waiting, "handshake_metadata", None)
         client = known.get("id", known.get(b"id")) if isinstance(known, dict) else None
         if client is not None and not is_silent:
-            # The worker's own thread may close the connection, which then has no buffer any more.
-            with contextlib.suppress(RedisError, OSError, AttributeError):
+            # The worker's own thread may close the connection in the midst of this, and the client
+            # then raises whatever it comes upon. Without an answer, Celery only waits longer.
+            with contextlib.suppress(Exception):
                 self._create_client().execute_command("CLIENT UNBLOCK", int(client))
 
     def _brpop_read(self, **options: Any) -> Any:
