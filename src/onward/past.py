@@ -17,7 +17,8 @@ import msgspec
 from msgspec.structs import replace
 
 from onward.evaluate import Wait, evaluate
-from onward.outcome import Failed, Outcome, Value
+from onward.fault import Cancelled
+from onward.outcome import Failed, Faulted, Outcome, Value
 from onward.plan import (
     MAX_DEPTH,
     NO_ARGS,
@@ -133,7 +134,7 @@ def taken_over(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome
 
     These are the values, the failures that a handler has dealt with, and those of a cleanup, after
     which the call went on. A step whose failure ended the call, or a branch of it, has to run
-    again, and so does a cleanup that ran because of it.
+    again, and so does a cleanup that ran because of it, or that was interrupted.
 
     Args:
         plan: The plan of the call.
@@ -144,8 +145,11 @@ def taken_over(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome
     def is_kept(path: str, outcome: Outcome) -> bool:
         tried = _paths_of("try", path)
         handlers = (f"{each.removesuffix('try')}rescue" for each in tried)
-        has_gone_on = in_cleanup(path) or any(handler in begun for handler in handlers)
-        return isinstance(outcome, Value) or has_gone_on
+        if isinstance(outcome, Value) or any(handler in begun for handler in handlers):
+            return True
+        # Nobody cancels a cleanup, but an engine interrupts its step when the call is moved.
+        was_interrupted = isinstance(outcome, Faulted) and isinstance(outcome.fault, Cancelled)
+        return in_cleanup(path) and not was_interrupted
 
     kept = {path: each for path, each in outcomes.items() if is_kept(path, each)}
     reached = replayed(plan.root, plan.args, kept).steps

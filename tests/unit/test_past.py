@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 
-from onward import Raised
+from onward import Cancelled, Raised
 from onward.attempt import Attempts
 from onward.backend import Submission
 from onward.context import Context
@@ -118,6 +118,11 @@ CASES: dict[str, tuple[Node, dict[str, Outcome], set[str]]] = {
         ChainNode((FinallyNode(A, UNDO), B, C)),
         {"0.try": ONE, "0.finally": FAILED, "1": ONE, "2": FAILED},
         {"0.try", "0.finally", "1"},
+    ),
+    "a cleanup that was interrupted does": (
+        ChainNode((FinallyNode(A, UNDO), B)),
+        {"0.try": ONE, "0.finally": faulted(Cancelled("undo", "it was interrupted"))},
+        {"0.try"},
     ),
 }
 
