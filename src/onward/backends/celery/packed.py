@@ -108,7 +108,7 @@ end
 local function pack(key, id, keep)
     local fields, found, size = redis.call('HGETALL', key), {{}}, 0
     local plan, about = unpack(redis.call('HMGET', key, 'plan', 'about'))
-    if not (plan and about) then return end
+    if not (plan and about) or #plan > {_MOST} then return end
     local flow = string.match(plan, '"flow":"([^"]*)"') or ''
     plan = shortened(plan, id, flow)
     for index = 1, #fields, 2 do

@@ -381,7 +381,8 @@ class _MemoryChannel(memory.Channel):
         self._queue_for(queue)
 
     def _queue_for(self, queue: str) -> Queue[Any]:
-        return self.queues.setdefault(queue, Queue())
+        found = self.queues.get(queue)
+        return self.queues.setdefault(queue, Queue()) if found is None else found
 
     def close(self) -> None:
         virtual.Channel.close(self)
