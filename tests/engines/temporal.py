@@ -100,7 +100,7 @@ class Temporal(Server):
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
     """A server for the tests of a module, with its state in memory.
 
-    One that does nothing takes an eighth of a core, so it does not stay for the whole test run.
+    Even one that does nothing takes CPU time, so it does not stay for the whole test run.
     """
     yield from running(Temporal, tmp_path_factory, Temporal.start_forgetful)
 

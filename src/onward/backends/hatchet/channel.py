@@ -20,10 +20,8 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    (
-        "grpc.min_reconnect_backoff_ms",
-        5_000,
-    ),  # for the handshakes of one attempt, over any distance
+    # The least time that one attempt has for its handshakes, over any distance.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
